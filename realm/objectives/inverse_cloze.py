@@ -1,0 +1,138 @@
+"""Inverse cloze: a sentence asks for the passage that it was taken from (ORQA, section 4).
+
+The other passages of the batch are the negatives.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from realm.corpus.passages import Passage
+from realm.model.checkpoint import Model
+from realm.model.inputs import Encoded, InputBuilder
+from realm.model.likelihood import inverse_cloze_loss
+from realm.objectives.cloze import inverse_cloze, normalise_sentence
+from realm.objectives.objective import Draw, Loss, tensors
+
+
+@dataclass(frozen=True, slots=True)
+class InverseClozeBatch:
+    """Row i of `queries` belongs to row i of `passages`; `exclude` [b, b] marks false negatives."""
+
+    queries: list[Encoded]
+    passages: list[Encoded]
+    exclude: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    sentence: str
+    passage: Passage
+    query: Encoded
+    positive: Encoded
+
+
+class InverseCloze:
+    """The retriever's own objective: it needs neither index nor reader.
+
+    :param batch_size: passages in a batch, at least 2.
+    :param removal_share: share of positives without their sentence (ORQA: 0.9; in the others
+        word overlap is rewarded too).
+    :param passage_tokens: longest passage input in training, in word pieces; a cheap machine
+        reads only the beginning.
+    """
+
+    name = "inverse_cloze"
+
+    def __init__(
+        self, inputs: InputBuilder, *, batch_size: int, removal_share: float, passage_tokens: int
+    ) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._inputs = inputs
+        self._batch_size = batch_size
+        self._removal_share = removal_share
+        self._passage_tokens = passage_tokens
+
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> InverseClozeBatch:
+        """:raises NotReady: if the passages hold too little of use."""
+        examples: list[_Example] = []
+        for passage in Draw(passages, self.skipped, self.name, self._batch_size):
+            example = self._example(passage, rng)
+            if example is None:
+                continue
+            examples.append(example)
+            if len(examples) == self._batch_size:
+                break
+        return InverseClozeBatch(
+            [example.query for example in examples],
+            [example.positive for example in examples],
+            false_negatives(
+                [example.passage for example in examples],
+                [example.sentence for example in examples],
+            ),
+        )
+
+    def loss(self, batch: InverseClozeBatch, model: Model) -> Loss:
+        retriever = model.retriever
+        pad, device = self._inputs.pad, retriever.passage.device
+        queries = retriever.query(*tensors(batch.queries, pad, device))  # [b, size]
+        passages = retriever.passage(*tensors(batch.passages, pad, device))  # [b, size]
+        scores = retriever.score(queries, passages)  # [b, b]
+        loss = inverse_cloze_loss(scores, batch.exclude.to(device))
+        with torch.no_grad():
+            rows = torch.arange(len(scores), device=device)
+            others = scores.masked_fill(batch.exclude.to(device), -torch.inf)
+            first = (others.argmax(dim=-1) == rows).float().mean()
+        figures = {"loss": loss.item(), "batch_recall_at_1": first.item()}
+        return Loss(loss, {**figures, "scale": retriever.scale.item()})
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing: each batch stands alone."""
+
+    def _example(self, passage: Passage, rng: random.Random) -> _Example | None:
+        pair = inverse_cloze(passage.text, rng)
+        if pair is None:
+            self.skipped["no_sentence"] += 1
+            return None
+        sentence, rest = pair
+        query_ids, _ = self._inputs.tokenize(sentence)
+        if not query_ids:
+            self.skipped["no_word_pieces"] += 1
+            return None
+        removed = rng.random() < self._removal_share
+        body_ids = self._inputs.tokenize(rest)[0] if removed else passage.body_ids
+        room = max(1, self._passage_tokens - 3 - len(passage.title_ids))
+        return _Example(
+            sentence,
+            passage,
+            self._inputs.query_from_ids(query_ids),
+            self._inputs.passage(passage.title_ids, body_ids[:room]),
+        )
+
+
+def false_negatives(passages: Sequence[Passage], sentences: Sequence[str]) -> Tensor:
+    """Pairs [b, b] where passage j is no negative of sentence i.
+
+    That is where it is of the same document, the same text, or holds the same sentence.
+    """
+    needles = [normalise_sentence(sentence) for sentence in sentences]
+    bodies = [normalise_sentence(passage.text) for passage in passages]
+    exclude = torch.zeros(len(passages), len(passages), dtype=torch.bool)
+    for i, own in enumerate(passages):
+        for j, other in enumerate(passages):
+            exclude[i, j] = i != j and (
+                own.document_id == other.document_id
+                or own.content_hash == other.content_hash
+                or needles[i] in bodies[j]
+            )
+    return exclude

@@ -1,0 +1,292 @@
+"""Salient-span masked LM: predict a name, date or number from retrieved passages (REALM, 3.4).
+
+One pass teaches three things: the masked-LM head, the span head on passages that hold the masked
+answer, and, as soon as those two give a signal, the retriever.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from realm.corpus.passages import Passage
+from realm.corpus.sentences import sentence_spans
+from realm.errors import NotReady
+from realm.model.checkpoint import Model
+from realm.model.inputs import Encoded, InputBuilder
+from realm.model.likelihood import (
+    log_prior,
+    marginal_log_likelihood,
+    retrieval_utility,
+    sequence_log_likelihoods,
+    span_marginal,
+)
+from realm.model.reader import SpanLogits, body_mask
+from realm.objectives.candidates import Candidate, CandidateSearch, usable, whole_word_matches
+from realm.objectives.objective import Draw, Loss, SignalGate, tensors
+from realm.objectives.salient_spans import SpanTagger
+
+MIN_CONTEXT = 4  # word pieces that must be left to guess from
+SEARCHED_PER_PLACE = 2  # passages asked for, a place: some are trivial or held out
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedSentence:
+    """A sentence as word pieces with one salient span masked: `targets` stood at `positions`."""
+
+    passage_id: str
+    text: str
+    ids: list[int]
+    positions: list[int]
+    targets: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBatch:
+    """Sentences, and of each at most k − 1 candidates; the null document comes on top."""
+
+    sentences: list[MaskedSentence]
+    candidates: list[list[Candidate]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the reader makes of each (sentence, place): b sentences, k places, the first is ∅."""
+
+    target_log_probs: Tensor  # [b, k, J]
+    target_mask: Tensor  # [b, J]
+    spans: SpanLogits  # [b·k, starts, widths]
+    matches: Tensor  # [b·k, starts, widths]
+
+
+class MaskedLM:
+    """Masked LM over the live index.
+
+    :param candidates: k, the null document included.
+    :param passage_tokens: longest passage input in training, in word pieces; the reader's bodies
+        are cut to it too.
+    """
+
+    name = "masked_lm"
+
+    def __init__(
+        self,
+        inputs: InputBuilder,
+        tagger: SpanTagger,
+        search: CandidateSearch,
+        *,
+        batch_size: int,
+        candidates: int,
+        passage_tokens: int,
+    ) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.utility_gate = SignalGate()
+        self.span_gate = SignalGate()
+        self._inputs = inputs
+        self._tagger = tagger
+        self._search = search
+        self._batch_size = batch_size
+        self._places = candidates
+        self._passage_tokens = passage_tokens
+        vocabulary = inputs.tokenizer.get_vocab()
+        self._continuations = frozenset(
+            piece for word, piece in vocabulary.items() if word.startswith("##")
+        )
+
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> MaskedBatch:
+        """Masks sentences and searches for each.
+
+        :raises NotReady: if the passages hold too little of use, or no candidate is left.
+        :raises DependencyUnavailable: if the index does not answer.
+        """
+        sentences: list[MaskedSentence] = []
+        for passage in Draw(passages, self.skipped, self.name, self._batch_size):
+            sentence = self._mask(passage, rng)
+            if sentence is None:
+                continue
+            sentences.append(sentence)
+            if len(sentences) == self._batch_size:
+                break
+        queries = [self._inputs.query_from_ids(sentence.ids) for sentence in sentences]
+        found = self._search.search(queries, SEARCHED_PER_PLACE * self._places)
+        batch = MaskedBatch([], [])
+        for sentence, candidates in zip(sentences, found, strict=True):
+            kept = usable(
+                candidates, sentence.text, sentence.passage_id, self._places - 1, self.skipped
+            )
+            if not kept:
+                self.skipped["no_candidates"] += 1
+                continue
+            batch.sentences.append(sentence)
+            batch.candidates.append(kept)
+        if not batch.sentences:
+            raise NotReady("the live index holds no passage that these masked sentences may use")
+        return batch
+
+    def loss(self, batch: MaskedBatch, model: Model) -> Loss:
+        """−log p(y|x) plus −log of the answer's share of all spans, each a mean over its rows."""
+        scores, valid = self._scores(batch, model)  # [b, k]
+        read = self._read(batch, model)
+        trusted = scores if self.utility_gate.open else scores.detach()
+        prior = log_prior(trusted, valid)  # [b, k]
+        marginal = marginal_log_likelihood(
+            prior, read.target_log_probs, read.target_mask, model.config.marginal
+        )
+        masked_loss = -marginal.mean()
+        span_loss, figures = self._span_term(scores, valid, read)
+        with torch.no_grad():
+            likelihoods = sequence_log_likelihoods(read.target_log_probs, read.target_mask)
+            gains = retrieval_utility(likelihoods, likelihoods[:, 0])  # [b, k]
+            utility = gains[:, 1:][valid[:, 1:]].mean().item()
+        self.utility_gate.observe(utility)
+        figures |= {
+            "loss": masked_loss.item(),
+            "retrieval_utility": utility,
+            "null_prior": prior[:, 0].exp().mean().item(),
+            "signal": float(self.utility_gate.open),
+        }
+        return Loss(masked_loss + span_loss, figures)
+
+    def state(self) -> dict[str, Any]:
+        return {"utility": self.utility_gate.state(), "span": self.span_gate.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.utility_gate.restore(state["utility"])
+        self.span_gate.restore(state["span"])
+
+    def _mask(self, passage: Passage, rng: random.Random) -> MaskedSentence | None:
+        """One salient span of one sentence of the passage, all of its word pieces masked."""
+        spans = sentence_spans(passage.text)
+        rng.shuffle(spans)
+        for start, end in spans:
+            text = passage.text[start:end]
+            salient = self._tagger.tag(text)
+            if salient:
+                chosen = rng.choice(salient)
+                return self._masked(passage.passage_id, text, chosen.start, chosen.end)
+        self.skipped["no_salient_span"] += 1
+        return None
+
+    def _masked(self, origin: str, text: str, start: int, end: int) -> MaskedSentence | None:
+        ids, offsets = self._inputs.tokenize(text)
+        positions = [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
+        if not positions or positions[-1] >= self._inputs.limits.query - 2:
+            self.skipped["span_beyond_query"] += 1
+            return None
+        if len(ids) - len(positions) < MIN_CONTEXT:
+            self.skipped["too_little_context"] += 1
+            return None
+        hidden = set(positions)
+        masked = [self._inputs.mask if i in hidden else piece for i, piece in enumerate(ids)]
+        return MaskedSentence(origin, text, masked, positions, [ids[i] for i in positions])
+
+    def _scores(self, batch: MaskedBatch, model: Model) -> tuple[Tensor, Tensor]:
+        """f(x, z) with the parameters being trained, and which places are taken: both [b, k].
+
+        The index's own scores are stale: they chose the candidates and play no part here.
+        """
+        retriever = model.retriever
+        pad, device = self._inputs.pad, retriever.passage.device
+        rows: dict[str, int] = {"": 0}
+        passages = [self._inputs.null_passage()]
+        table = torch.zeros(len(batch.sentences), self._places, dtype=torch.long)
+        valid = torch.zeros(len(batch.sentences), self._places, dtype=torch.bool)
+        valid[:, 0] = True
+        for i, candidates in enumerate(batch.candidates):
+            for place, candidate in enumerate(candidates, start=1):
+                if candidate.passage_id not in rows:
+                    rows[candidate.passage_id] = len(passages)
+                    passages.append(self._passage_input(candidate))
+                table[i, place] = rows[candidate.passage_id]
+                valid[i, place] = True
+        queries = [self._inputs.query_from_ids(sentence.ids) for sentence in batch.sentences]
+        # Nothing flows back through closed gates: the graph need not be kept.
+        learning = self.utility_gate.open or self.span_gate.open
+        with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
+            query_vectors = retriever.query(*tensors(queries, pad, device))  # [b, size]
+            vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
+            scores = retriever.score(query_vectors, vectors[table.to(device)])  # [b, k]
+        return scores, valid.to(device)
+
+    def _passage_input(self, candidate: Candidate) -> Encoded:
+        room = max(1, self._passage_tokens - 3 - len(candidate.title_ids))
+        return self._inputs.passage(candidate.title_ids, candidate.body_ids[:room])
+
+    def _read(self, batch: MaskedBatch, model: Model) -> _Read:
+        """Reads every sentence with every place; a place not taken reads like the null document."""
+        device, places = model.reader.device, self._places
+        inputs, bodies = [], []
+        for sentence, candidates in zip(batch.sentences, batch.candidates, strict=True):
+            own = [candidate.body_ids[: self._passage_tokens] for candidate in candidates]
+            own = [[], *own, *[[]] * (places - 1 - len(own))]
+            inputs += [self._inputs.reader(sentence.ids, body) for body in own]
+            bodies += own
+        ids, segments, mask = tensors(inputs, self._inputs.pad, device)  # [b·k, tokens]
+        hidden = model.reader.hidden(ids, segments, mask)  # [b·k, tokens, hidden]
+        positions, targets, target_mask = (t.to(device) for t in _targets(batch.sentences))
+        log_probs = model.reader.target_log_probs(
+            hidden, positions.repeat_interleave(places, 0), targets.repeat_interleave(places, 0)
+        )  # [b·k, J]
+        spans = model.reader.span_logits(hidden, body_mask(segments, mask))
+        matches = torch.zeros_like(spans.valid)
+        for row, (read, body) in enumerate(zip(inputs, bodies, strict=True)):
+            self._mark(matches[row], read, body, batch.sentences[row // places].targets)
+        by_place = log_probs.view(len(batch.sentences), places, -1)  # [b, k, J]
+        return _Read(by_place, target_mask, spans, matches & spans.valid)
+
+    def _mark(self, matches: Tensor, read: Encoded, body: list[int], answer: list[int]) -> None:
+        """Sets the spans [starts, widths] of one reader input that equal the answer."""
+        if len(answer) > matches.shape[-1]:
+            return
+        first = read.segments.index(1)
+        kept = len(read) - first - 1
+        for start in whole_word_matches(body[:kept], answer, self._continuations):
+            matches[first + start, len(answer) - 1] = True
+
+    def _span_term(
+        self, scores: Tensor, valid: Tensor, read: _Read
+    ) -> tuple[Tensor, dict[str, float]]:
+        """−log p(answer span|x) by the joint softmax over (z, span), reader plus retriever score.
+
+        REALM's open-QA fine-tuning (section 3.2); 0 for sentences whose answer no passage holds.
+        """
+        trusted = scores if self.span_gate.open else scores.detach()
+        retrieval = trusted.masked_fill(~valid, -torch.inf).flatten()[:, None, None]  # [b·k, 1, 1]
+        shape = (len(scores), -1)
+        matches = read.matches.view(shape)  # [b, k·starts·widths]
+        term = span_marginal((read.spans.logits + retrieval).view(shape), matches)
+        matched = term.matched.sum()
+        likelihood = term.log_likelihood.sum() / matched.clamp(min=1)
+        figures = {"span_matched": term.matched.float().mean().item()}
+        if matched:
+            with torch.no_grad():
+                # The same with a head that knows nothing: what is above it, the head has learnt.
+                blind = torch.zeros_like(read.spans.logits).masked_fill(
+                    ~read.spans.valid, -torch.inf
+                )
+                chance = span_marginal((blind + retrieval).view(shape), matches)
+                gain = (term.log_likelihood - chance.log_likelihood).sum() / matched
+            self.span_gate.observe(gain.item())
+            figures |= {"span_loss": -likelihood.item(), "span_gain": gain.item()}
+        return -likelihood, figures
+
+
+def _targets(sentences: list[MaskedSentence]) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions in the reader's input, target ids and their mask, each [b, J]."""
+    longest = max(len(sentence.targets) for sentence in sentences)
+    positions = torch.zeros(len(sentences), longest, dtype=torch.long)
+    targets = torch.zeros(len(sentences), longest, dtype=torch.long)
+    mask = torch.zeros(len(sentences), longest, dtype=torch.bool)
+    for row, sentence in enumerate(sentences):
+        used = len(sentence.targets)
+        # [CLS] comes first.
+        positions[row, :used] = torch.tensor(sentence.positions) + 1
+        targets[row, :used] = torch.tensor(sentence.targets)
+        mask[row, :used] = True
+    return positions, targets, mask

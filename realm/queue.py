@@ -1,0 +1,61 @@
+"""The message queue: one Celery configuration for those who send tasks and those who do them.
+
+The store is the ledger: results are files, so nothing here has to survive. Redis may be wiped.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from realm.nudge import NUDGE_CHANNEL, Nudge
+from realm.settings import Settings
+
+__all__ = [
+    "DELTA_QUEUE",
+    "EMBED_CHANGES",
+    "EMBED_QUEUE",
+    "EMBED_SHARD",
+    "ENCODE_QUERIES",
+    "NUDGE_CHANNEL",
+    "Nudge",
+    "make_celery",
+]
+
+EMBED_QUEUE = "realm.embed"
+DELTA_QUEUE = "realm.delta"
+EMBED_SHARD = "realm.embed_shard"
+EMBED_CHANGES = "realm.embed_changes"
+ENCODE_QUERIES = "realm.encode_queries"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Settings proven on Redis: nothing is lost with the worker, nothing is hoarded by it."""
+    app = Celery("realm", broker=settings.redis_url)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_default_queue=EMBED_QUEUE,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_concurrency=1,
+        worker_pool="solo",
+        worker_soft_shutdown_timeout=20,
+        worker_enable_soft_shutdown_on_idle=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        visibility_timeout=settings.visibility_seconds,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_seconds,
+            "queue_order_strategy": "priority",
+            "socket_keepalive": True,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        enable_utc=True,
+    )
+    return app

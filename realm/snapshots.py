@@ -1,0 +1,166 @@
+"""Snapshots: immutable sets of parameters, numbered in the order of publication.
+
+A snapshot is a folder whose `manifest.json` is put last; without it the snapshot does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from realm.errors import Conflict, Corrupt, NotFound
+from realm.store import Store, file_sha256
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `manifest.json` says. `created_at` is Unix time in seconds."""
+
+    number: int
+    digest: str
+    step: int
+    created_at: float
+    parent: int | None
+    fingerprint: str
+    vector_size: int
+    files: dict[str, SnapshotFile]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        return f"snapshots/{self.name}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:08d}-{self.digest}"
+
+
+class Snapshots:
+    """Publishes and finds snapshots. Manifests are immutable, so each is read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Snapshot] = {}
+
+    def publish(
+        self,
+        folder: Path,
+        *,
+        step: int,
+        fingerprint: str,
+        vector_size: int,
+        parent: int | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> Snapshot:
+        """Puts every file of a local folder and then the manifest, under the next number."""
+        files = {
+            path.name: SnapshotFile(file_sha256(path), path.stat().st_size)
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.name != MANIFEST
+        }
+        described = "".join(f"{name}{file.sha256}" for name, file in files.items())
+        snapshot = Snapshot(
+            number=self._claim_number(),
+            digest=hashlib.sha256(described.encode()).hexdigest()[:12],
+            step=step,
+            created_at=time.time(),
+            parent=parent,
+            fingerprint=fingerprint,
+            vector_size=vector_size,
+            files=files,
+            metrics=metrics or {},
+        )
+        for name in files:
+            self._store.write(f"{snapshot.folder}/{name}", (folder / name).read_bytes())
+        self._store.create_json(f"{snapshot.folder}/{MANIFEST}", asdict(snapshot))
+        return snapshot
+
+    def all(self) -> list[Snapshot]:
+        """All complete snapshots, oldest first."""
+        names = [name for name in self._store.folders("snapshots") if "-" in name]
+        return [found for name in names if (found := self._read(name)) is not None]
+
+    def newest(self) -> Snapshot | None:
+        for name in reversed(self._store.folders("snapshots")):
+            if "-" in name and (found := self._read(name)) is not None:
+                return found
+        return None
+
+    def get(self, number: int) -> Snapshot:
+        """:raises NotFound:"""
+        for name in self._store.folders("snapshots"):
+            if name.startswith(f"{number:08d}-") and (found := self._read(name)) is not None:
+                return found
+        raise NotFound(f"snapshot {number} is not in the store", snapshot=number)
+
+    def materialise(self, snapshot: Snapshot, names: tuple[str, ...] | None = None) -> Path:
+        """A local folder with the snapshot's files (or those named), checksums verified.
+
+        :raises Corrupt: naming the file that is missing or altered.
+        """
+        wanted = names or tuple(snapshot.files)
+        folder: Path | None = None
+        for name in wanted:
+            if name not in snapshot.files:
+                continue
+            path = f"{snapshot.folder}/{name}"
+            try:
+                copy = self._store.local(path, snapshot.files[name].sha256)
+            except NotFound as error:
+                raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
+            folder = self._gather(snapshot, name, copy)
+        if folder is None:
+            raise Corrupt(f"snapshot {snapshot.number} has none of {', '.join(wanted)}")
+        return folder
+
+    def delete(self, snapshot: Snapshot) -> None:
+        """The manifest goes first, so that no reader meets half a snapshot."""
+        self._store.delete(f"{snapshot.folder}/{MANIFEST}")
+        self._store.delete_folder(snapshot.folder)
+        self._known.pop(snapshot.name, None)
+
+    def _gather(self, snapshot: Snapshot, name: str, copy: Path) -> Path:
+        """Remote copies are named by checksum; link them under their names into one folder."""
+        if copy.name == name:
+            return copy.parent
+        folder = copy.parents[1] / snapshot.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to(copy)
+        return folder
+
+    def _claim_number(self) -> int:
+        """The claim file makes two publishers at once take two numbers."""
+        taken = [
+            int(path.rsplit("/", 1)[-1].removesuffix(".claim"))
+            for path in self._store.files("snapshots/claims")
+        ]
+        number = max(taken, default=0) + 1
+        while True:
+            try:
+                self._store.create(f"snapshots/claims/{number:08d}.claim", b"")
+            except Conflict:
+                number += 1
+            else:
+                return number
+
+    def _read(self, name: str) -> Snapshot | None:
+        if name not in self._known:
+            try:
+                raw: dict[str, Any] = self._store.read_json(f"snapshots/{name}/{MANIFEST}")
+            except NotFound:
+                return None
+            files = {key: SnapshotFile(**value) for key, value in raw.pop("files").items()}
+            self._known[name] = Snapshot(files=files, **raw)
+        return self._known[name]

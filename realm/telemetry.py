@@ -1,0 +1,55 @@
+"""Logs and metrics, set up once a process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+from prometheus_client import Info, disable_created_metrics, start_http_server
+
+from realm import __version__
+from realm.errors import BadSettings
+from realm.settings import Settings
+
+#: Classic buckets of refresh latencies, in seconds.
+REFRESH_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+
+
+def set_up(settings: Settings, service: str) -> None:
+    """Configures structured logs to stderr and serves `/metrics` if a port is set.
+
+    :raises BadSettings: if the port is taken.
+    """
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            getattr(logging, settings.log_level.upper())
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    Info("realm_build", "Version and service").info({"version": __version__, "service": service})
+    if settings.metrics_port:
+        try:
+            start_http_server(settings.metrics_port, settings.metrics_listen)
+        except OSError as error:
+            raise BadSettings(
+                f"/metrics cannot listen on {settings.metrics_listen}:{settings.metrics_port}"
+                f" ({error}); free the port or set REALM_METRICS_PORT"
+            ) from error

@@ -1,0 +1,70 @@
+from realm.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AnswerQuestionRequest(_message.Message):
+    __slots__ = ("question", "passages", "answers", "at_least_version")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    AT_LEAST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    passages: int
+    answers: int
+    at_least_version: int
+    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ...) -> None: ...
+
+class AnswerQuestionResponse(_message.Message):
+    __slots__ = ("answers", "index_version")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[Answer]
+    index_version: _types_pb2.IndexVersion
+    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ...) -> None: ...
+
+class AnswerQuestionsRequest(_message.Message):
+    __slots__ = ("question_id", "question")
+    QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    question_id: str
+    question: AnswerQuestionRequest
+    def __init__(self, question_id: _Optional[str] = ..., question: _Optional[_Union[AnswerQuestionRequest, _Mapping]] = ...) -> None: ...
+
+class AnswerQuestionsResponse(_message.Message):
+    __slots__ = ("question_id", "answer", "error")
+    QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    question_id: str
+    answer: AnswerQuestionResponse
+    error: str
+    def __init__(self, question_id: _Optional[str] = ..., answer: _Optional[_Union[AnswerQuestionResponse, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("text", "probability", "sources")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    probability: float
+    sources: _containers.RepeatedCompositeFieldContainer[Source]
+    def __init__(self, text: _Optional[str] = ..., probability: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
+
+class Source(_message.Message):
+    __slots__ = ("passage", "retrieval_probability", "reading_probability", "start", "end")
+    PASSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    READING_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    passage: _types_pb2.Passage
+    retrieval_probability: float
+    reading_probability: float
+    start: int
+    end: int
+    def __init__(self, passage: _Optional[_Union[_types_pb2.Passage, _Mapping]] = ..., retrieval_probability: _Optional[float] = ..., reading_probability: _Optional[float] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...

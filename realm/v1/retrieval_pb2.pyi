@@ -1,0 +1,36 @@
+from realm.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RetrievePassagesRequest(_message.Message):
+    __slots__ = ("question", "limit", "at_least_version")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AT_LEAST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    limit: int
+    at_least_version: int
+    def __init__(self, question: _Optional[str] = ..., limit: _Optional[int] = ..., at_least_version: _Optional[int] = ...) -> None: ...
+
+class RetrievePassagesResponse(_message.Message):
+    __slots__ = ("passages", "index_version")
+    PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    passages: _containers.RepeatedCompositeFieldContainer[RetrievedPassage]
+    index_version: _types_pb2.IndexVersion
+    def __init__(self, passages: _Optional[_Iterable[_Union[RetrievedPassage, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ...) -> None: ...
+
+class RetrievedPassage(_message.Message):
+    __slots__ = ("passage", "score", "probability")
+    PASSAGE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    passage: _types_pb2.Passage
+    score: float
+    probability: float
+    def __init__(self, passage: _Optional[_Union[_types_pb2.Passage, _Mapping]] = ..., score: _Optional[float] = ..., probability: _Optional[float] = ...) -> None: ...

@@ -1,0 +1,167 @@
+"""Domain errors as gRPC carries them, both ways, and the settings of channels and servers.
+
+The one mapping between `RealmError` and `google.rpc.Status`. Needs gRPC alone: the bare client
+uses it; `realm.rpc` adds what only servers need.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from realm.errors import (
+    Conflict,
+    Corrupt,
+    DeadlinePassed,
+    DependencyUnavailable,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    RealmError,
+    Unsupported,
+)
+
+DOMAIN = "realm"
+MESSAGE_BYTES = 16 << 20
+KEEPALIVE_MS = 30_000
+CONNECTION_AGE_MS = 600_000
+STATUS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+Options = list[tuple[str, Any]]
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+def server_options() -> Options:
+    """What every server of ours is made with."""
+    return [
+        *_message_limits(),
+        # A second process on the same port is a mistake to report, not to share the load with.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        # Clients look the name up again when a connection ends: that is how they find replicas.
+        ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
+    ]
+
+
+def channel_options() -> Options:
+    """What every channel of ours is made with: all replicas in turn, retries, keep-alive."""
+    return [
+        *_message_limits(),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 3),
+        ("grpc.enable_retries", 1),
+        ("grpc.service_config", json.dumps(_service_config())),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+    ]
+
+
+def to_status(error: RealmError) -> status_pb2.Status:
+    """The error with its reason, its details and, for a bad field, which one it was."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.details)
+    details = [_packed(info)]
+    if isinstance(error, InvalidInput) and (field := error.details.get("field")):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=field, description=error.message
+        )
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    code: int = grpc.StatusCode[error.code].value[0]
+    return status_pb2.Status(code=code, message=error.message, details=details)
+
+
+def to_trailers(error: RealmError) -> Metadata:
+    """The trailing metadata of a call that ends with this error."""
+    trailers: Metadata = ((STATUS_KEY, to_status(error).SerializeToString()),)
+    if "waited" in error.details:
+        # The deadline went into waiting: a retry would end as a bare DEADLINE_EXCEEDED.
+        return (*trailers, (PUSHBACK_KEY, "-1"))
+    return trailers
+
+
+def from_rpc_error(error: grpc.RpcError, peer: str = "the server") -> RealmError:
+    """The error that the other side raised; `peer` names that side where it said nothing itself.
+
+    Of the same class if the other side is realm; else by the gRPC code.
+    """
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+        return DependencyUnavailable(f"the call to {peer} failed: {error}")
+    for status in _statuses(error.trailing_metadata() or ()):
+        if (known := from_status(status)) is not None:
+            return known
+    code = error.code()
+    words = error.details() or "no reason given"
+    match code:
+        case grpc.StatusCode.UNAVAILABLE:
+            return DependencyUnavailable(f"{peer} cannot be reached: {words}")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlinePassed(f"{peer} did not answer before the deadline")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Overloaded(f"{peer} refused the call: {words}")
+    kind = _BY_CODE.get(code.name, RealmError)
+    return kind(f"{peer} answered {code.name}: {words}")
+
+
+def from_status(status: status_pb2.Status) -> RealmError | None:
+    """The error inside a `google.rpc.Status`; None if realm did not make it."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
+            kind = _by_reason().get(info.reason, RealmError)
+            return kind(status.message, **dict(info.metadata))
+    return None
+
+
+_BY_CODE: dict[str, type[RealmError]] = {
+    kind.code: kind
+    for kind in (InvalidInput, NotFound, Conflict, FailedPrecondition, Unsupported, Corrupt)
+}
+
+
+def _by_reason() -> dict[str, type[RealmError]]:
+    return {kind.reason: kind for kind in RealmError.__subclasses__()}
+
+
+def _packed(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _statuses(metadata: Iterable[Any]) -> Iterator[status_pb2.Status]:
+    for key, value in metadata:
+        if key == STATUS_KEY:
+            yield status_pb2.Status.FromString(value)
+
+
+def _message_limits() -> Options:
+    return [
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ]
+
+
+def _service_config() -> dict[str, Any]:
+    """Reads and writes may be repeated (writes carry a request id); a rollback may not be."""
+    retry = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {"name": [{"service": "realm.v1.IndexService", "method": "RollBackIndex"}]},
+            {"name": [{}], "retryPolicy": retry},
+        ],
+    }

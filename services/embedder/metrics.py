@@ -1,0 +1,43 @@
+"""The embedder's metrics, declared once and handed in."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+#: Seconds; a shard is meant to take 5 to 20.
+SHARD_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+
+
+class EmbedderMetrics:
+    """Counters of tasks, passages and tokens; `padding_tokens` are among `tokens`."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.shards = Counter(
+            "realm_embedder_shards", "Tasks by how they ended", ["outcome"], registry=registry
+        )
+        self.passages = Counter(
+            "realm_embedder_passages", "Passages and questions encoded", registry=registry
+        )
+        self.passages_taken_over = Counter(
+            "realm_embedder_passages_taken_over",
+            "Passages whose vectors an older file or another passage gave",
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "realm_embedder_tokens", "Tokens computed, padding among them", registry=registry
+        )
+        self.padding_tokens = Counter(
+            "realm_embedder_padding_tokens", "Padding among the tokens computed", registry=registry
+        )
+        self.shard_duration = Histogram(
+            "realm_embedder_shard_duration_seconds",
+            "Time of one task by phase: load, read, encode, write",
+            ["phase"],
+            buckets=SHARD_BUCKETS,
+            registry=registry,
+        )
+        self.loaded_step = Gauge(
+            "realm_embedder_loaded_step",
+            "Training step of the newest encoder in memory",
+            registry=registry,
+        )

@@ -1,0 +1,231 @@
+"""What a task does: asks whether it is still needed, reads, encodes, writes one file whole.
+
+Running a task twice, or twice at once, gives the same file: a duplicate is harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+import structlog
+
+from realm import arrow, vectors
+from realm.errors import Corrupt, DependencyUnavailable, NotFound
+from realm.generations import ACTIVE, Generations
+from realm.queue import Nudge
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+from services.embedder.deliveries import Deliveries, is_quarantined, quarantine
+from services.embedder.encoders import Encoders
+from services.embedder.encoding import Compute, Encoding, check_passages, take_over
+from services.embedder.liveness import (
+    LOOK_SECONDS,
+    Drain,
+    Heartbeat,
+    Interrupted,
+    Unwanted,
+    Watch,
+)
+from services.embedder.metrics import EmbedderMetrics
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    """How a task ended; only `done` wrote vectors."""
+
+    DONE = "done"
+    EXISTS = "exists"
+    UNWANTED = "unwanted"
+    CORRUPT = "corrupt"
+    QUARANTINED = "quarantined"
+    INTERRUPTED = "interrupted"
+    UNAVAILABLE = "unavailable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A task's arguments, all JSON."""
+
+    snapshot: int
+    input_file: str
+    output_file: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """What the tasks work with; one a process."""
+
+    store: Store
+    snapshots: Snapshots
+    generations: Generations
+    encoders: Encoders
+    compute: Compute
+    deliveries: Deliveries
+    max_deliveries: int
+    nudge: Nudge
+    metrics: EmbedderMetrics
+    heartbeat: Heartbeat
+    drain: Drain
+    look_seconds: float = LOOK_SECONDS
+
+    def embed_shard(self, job: Job) -> Outcome:
+        """Vectors of a passage file; what the shard's older files hold is taken over."""
+        return self._run(job, lambda: self._embed(job, reuse=True))
+
+    def embed_changes(self, job: Job) -> Outcome:
+        """Vectors of the passages of changed documents, perhaps none."""
+        return self._run(job, lambda: self._embed(job, reuse=False))
+
+    def encode_queries(self, job: Job) -> Outcome:
+        """The probe questions' own rows with a column `vector`."""
+        return self._run(job, lambda: self._encode_questions(job))
+
+    def _run(self, job: Job, work: Callable[[], None]) -> Outcome:
+        """:raises DependencyUnavailable: if the store does not answer; try again later."""
+        outcome = Outcome.FAILED
+        self.heartbeat.beat()
+        try:
+            with self.heartbeat.busy():
+                outcome = self._refused(job) or self._worked(job, work)
+        except DependencyUnavailable:
+            outcome = Outcome.UNAVAILABLE
+            raise
+        finally:
+            self.metrics.shards.labels(outcome).inc()
+            # An exception of another kind may be the shard's fault: it stays counted.
+            if outcome not in (Outcome.FAILED, Outcome.QUARANTINED):
+                self.deliveries.ended(job.output_file)
+            log.info("task ended", outcome=outcome, output=job.output_file)
+        return outcome
+
+    def _refused(self, job: Job) -> Outcome | None:
+        """Why there is nothing to do, if so; counts the delivery if there is."""
+        if self.store.exists(job.output_file):
+            return Outcome.EXISTS
+        if not self._wanted(job):
+            return Outcome.UNWANTED
+        if self.drain.begun:
+            return Outcome.INTERRUPTED
+        if is_quarantined(self.store, job.output_file):
+            return Outcome.QUARANTINED
+        before = self.deliveries.started(job.output_file) - 1
+        if before < self.max_deliveries:
+            log.info("task began", output=job.output_file, generation=job.generation)
+            return None
+        log.error("shard quarantined", input=job.input_file, deliveries=before)
+        quarantine(
+            self.store,
+            snapshot=job.snapshot,
+            input_file=job.input_file,
+            output_file=job.output_file,
+            deliveries=before,
+        )
+        return Outcome.QUARANTINED
+
+    def _worked(self, job: Job, work: Callable[[], None]) -> Outcome:
+        try:
+            work()
+        except Unwanted:
+            return Outcome.UNWANTED
+        except Interrupted:
+            return Outcome.INTERRUPTED
+        except (Corrupt, NotFound) as error:
+            # Not tried again here: the same bytes would fail again. The indexer decides.
+            log.error("unusable input", input=job.input_file, snapshot=job.snapshot, why=str(error))
+            return Outcome.CORRUPT
+        self.nudge.send("vectors")
+        return Outcome.DONE
+
+    def _wanted(self, job: Job) -> bool:
+        return self.generations.state(job.generation) in ACTIVE
+
+    def _embed(self, job: Job, *, reuse: bool) -> None:
+        began = time.monotonic()
+        with self._phase("load"):
+            snapshot = self.snapshots.get(job.snapshot)
+            tower = self.encoders.passage(snapshot)
+            self.metrics.loaded_step.set(self.encoders.newest_step)
+        with self._phase("read"):
+            _check_fingerprint(job, snapshot)
+            table = check_passages(arrow.read_table(self.store, job.input_file), job.input_file)
+            ids = table.column("passage_id").to_pylist()
+            hashes = table.column("content_hash").to_pylist()
+            folder = job.output_file.rpartition("/")[0]
+            size = tower.config.embedding_size
+            known = take_over(self.store, folder, hashes, size) if reuse else {}
+        with self._phase("encode"):
+            encoding = Encoding(tower, self.compute, self._watch(job))
+            made = encoding.passages(table, known)
+            self._count(encoding, len(ids))
+        with self._phase("write"):
+            about = self._about(job, encoding, len(ids), began)
+            vectors.write_vectors(
+                self.store, job.output_file, vectors.to_table(ids, hashes, made, about)
+            )
+
+    def _encode_questions(self, job: Job) -> None:
+        began = time.monotonic()
+        with self._phase("load"):
+            tower = self.encoders.query(self.snapshots.get(job.snapshot))
+            self.metrics.loaded_step.set(self.encoders.newest_step)
+        with self._phase("read"):
+            table = arrow.read_table(self.store, job.input_file)
+            if "question" not in table.column_names:
+                raise Corrupt(f"{job.input_file} has no column question", file=job.input_file)
+        with self._phase("encode"):
+            encoding = Encoding(tower, self.compute, self._watch(job))
+            made = encoding.questions(table.column("question").to_pylist())
+            self._count(encoding, table.num_rows)
+        with self._phase("write"):
+            about = self._about(job, encoding, table.num_rows, began)
+            flat = pa.array(made.reshape(-1))
+            column = pa.FixedSizeListArray.from_arrays(flat, made.shape[1])
+            with_vectors = table.append_column("vector", column).replace_schema_metadata(about)
+            arrow.write_table(self.store, job.output_file, with_vectors)
+
+    def _watch(self, job: Job) -> Watch:
+        return Watch(self.heartbeat, self.drain, lambda: self._wanted(job), self.look_seconds)
+
+    def _count(self, encoding: Encoding, rows: int) -> None:
+        progress = encoding.progress
+        self.metrics.passages.inc(progress.done)
+        self.metrics.passages_taken_over.inc(rows - progress.done)
+        self.metrics.tokens.inc(progress.tokens)
+        self.metrics.padding_tokens.inc(progress.padding)
+
+    def _about(self, job: Job, encoding: Encoding, rows: int, began: float) -> dict[str, str]:
+        return {
+            "snapshot": str(job.snapshot),
+            "generation": str(job.generation),
+            "passages": str(rows),
+            "embedded": str(encoding.progress.done),
+            "seconds": f"{time.monotonic() - began:.3f}",
+            "device": str(encoding.device),
+        }
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        with self.metrics.shard_duration.labels(name).time():
+            yield
+        self.heartbeat.beat()
+
+
+def _check_fingerprint(job: Job, snapshot: Snapshot) -> None:
+    """Token ids of another tokenizer would give vectors, and nobody would see that they are wrong.
+
+    :raises Corrupt: if the passage file was cut for another.
+    """
+    if snapshot.fingerprint not in job.input_file.split("/"):
+        raise Corrupt(
+            f"{job.input_file} was not cut for snapshot {snapshot.number}, whose fingerprint is"
+            f" {snapshot.fingerprint}: cut the passages again",
+            file=job.input_file,
+        )

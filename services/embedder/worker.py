@@ -1,0 +1,111 @@
+"""The Celery worker around the tasks: queues, retries, signals.
+
+Solo pool: one process, one task at a time, one device. Celery's own handling of SIGTERM would
+sleep in the thread that runs the task, so the signal is handled here.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.app import trace
+from celery.exceptions import Reject
+from celery.worker import WorkController
+from celery.worker import state as worker_state
+from kombu.utils.scheduling import priority_cycle
+
+from realm.errors import DependencyUnavailable
+from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
+from realm.settings import Settings
+from services.embedder.tasks import Embedder, Job, Outcome
+
+RETRIES = 6
+FIRST_RETRY_SECONDS = 2
+# The event loop sleeps until its next timer: this bounds how late it sees the wish to stop.
+WAKE_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class InGivenOrder(priority_cycle):  # type: ignore[misc]
+    """Queues in the order of the settings; kombu keeps them in a set, which has none."""
+
+    def __init__(self, order: Sequence[str]) -> None:
+        super().__init__()
+        self._order = order
+
+    def consume(self, n: int) -> list[str]:
+        """The first `n` queues, first served first."""
+        return sorted(self.items[:n], key=self._order.index)
+
+
+def make_app(settings: Settings, embedder: Embedder) -> Celery:
+    """The Celery application with the three tasks."""
+    app = make_celery(settings)
+    order = partial(InGivenOrder, queue_names(settings))
+    app.conf.broker_transport_options["queue_order_strategy"] = order
+    # Nobody asks the worker anything by broadcast; each such channel is one more to reconnect.
+    app.conf.worker_enable_remote_control = False
+    for name, work in (
+        (EMBED_SHARD, embedder.embed_shard),
+        (EMBED_CHANGES, embedder.embed_changes),
+        (ENCODE_QUERIES, embedder.encode_queries),
+    ):
+        app.task(_task(work), name=name, bind=True, max_retries=RETRIES)
+    return app
+
+
+def queue_names(settings: Settings) -> list[str]:
+    """The queues to serve, first served first."""
+    return [name.strip() for name in settings.embedder_queues.split(",") if name.strip()]
+
+
+def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
+    """Consumes until SIGTERM or SIGINT; returns the exit code."""
+    hostname = f"embedder@{socket.gethostname()}"
+    trace.setup_worker_optimizations(app, hostname)
+    worker: Any = WorkController(
+        app=app,
+        hostname=hostname,
+        pool="solo",
+        queues=queue_names(settings),
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        ready_callback=lambda _: log.info("embedder ready", queues=settings.embedder_queues),
+    )
+    worker.timer.call_repeatedly(WAKE_SECONDS, lambda: None)
+
+    def stop(signum: int, _frame: object) -> None:
+        embedder.drain.begin(settings.drain_seconds)
+        worker_state.should_stop = 0
+
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, stop)
+    worker.start()
+    log.info("embedder stopped", exit_code=worker.exitcode)
+    return int(worker.exitcode or 0)
+
+
+def _task(work: Callable[[Job], Outcome]) -> Callable[..., None]:
+    def task(
+        self: Any, *, snapshot: int, input_file: str, output_file: str, generation: int
+    ) -> None:
+        job = Job(snapshot, input_file, output_file, generation)
+        try:
+            outcome = work(job)
+        except DependencyUnavailable as error:
+            log.warning("task will be retried", output=output_file, why=str(error))
+            raise self.retry(
+                exc=error, countdown=FIRST_RETRY_SECONDS * 2**self.request.retries
+            ) from error
+        if outcome is Outcome.INTERRUPTED:
+            raise Reject(f"interrupted: {output_file}", requeue=True)
+
+    return task

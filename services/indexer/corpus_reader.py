@@ -1,0 +1,65 @@
+"""Reads of the corpus for one part of the indexer: opened late, opened anew after a fault."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from realm.corpus.table import CorpusTable, DocumentState
+from realm.errors import DependencyUnavailable, RealmError
+
+
+class CorpusReader:
+    """A view of the table that follows its writer. Thread-safe; one call at a time."""
+
+    def __init__(self, open_table: Callable[[], CorpusTable]) -> None:
+        self._open = open_table
+        self._table: CorpusTable | None = None
+        self._lock = threading.Lock()
+
+    def version(self) -> int:
+        """The newest acknowledged corpus version.
+
+        :raises DependencyUnavailable: if the table cannot be read; so do the others.
+        """
+        with self._reading() as table:
+            return table.refresh()
+
+    def changes(self, after: int, upto: int) -> list[DocumentState]:
+        """Documents changed in after < version ≤ upto, each in its newest state there."""
+        with self._reading() as table:
+            return table.changes(after, upto)
+
+    def states(self, upto: int) -> list[DocumentState]:
+        """Every document that exists at a version."""
+        with self._reading() as table:
+            return list(table.states(upto))
+
+    def get(self, document_id: str) -> DocumentState | None:
+        """A document as it was last written; None if it does not exist."""
+        with self._reading() as table:
+            table.refresh()
+            return table.get(document_id)
+
+    def oldest_write_after(self, version: int) -> float | None:
+        """Unix time of the first write beyond a version; None if there is none."""
+        with self._reading() as table:
+            newest = table.refresh()
+            for each in range(version + 1, newest + 1):
+                if (at := table.written_at(each)) is not None:
+                    return at
+        return None
+
+    @contextmanager
+    def _reading(self) -> Iterator[CorpusTable]:
+        with self._lock:
+            try:
+                if self._table is None:
+                    self._table = self._open()
+                yield self._table
+            except RealmError:
+                raise
+            except Exception as error:  # deltalake's errors have no common base but this
+                self._table = None
+                raise DependencyUnavailable(f"the corpus cannot be read: {error}") from error

@@ -1,0 +1,124 @@
+"""Which generations follow the writes and how far each is: shared by follower, gate and commit.
+
+The order of invariant 3 lives here. Of the generations that follow, one may be *ahead*: the
+loaded candidate, or the retained one while a rollback is asked for. Once it has caught up with
+live it has *joined*, and live takes no step that it has not taken. So at any moment after that
+`applied(ahead) ≥ applied(live)`, however steady the writes, and the switch needs no pause.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from realm.generations import Generation, Generations
+
+
+@dataclass(slots=True)
+class _Place:
+    generation: Generation
+    applied: int
+
+
+class Following:
+    """`lock` is held while a step is applied, while the gate looks and while a commit is put."""
+
+    def __init__(self, generations: Generations) -> None:
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self._generations = generations
+        self._places: dict[int, _Place] = {}
+        self._live: int | None = None
+        self._ahead: int | None = None
+        self._joined = False
+
+    @property
+    def live(self) -> int | None:
+        return self._live
+
+    @property
+    def ahead(self) -> int | None:
+        return self._ahead
+
+    @property
+    def joined(self) -> bool:
+        """Whether live waits for the generation that is ahead."""
+        return self._joined
+
+    def keep(self, serving: dict[int, Generation], live: int | None) -> None:
+        """These, and the one ahead, follow from now on; others do no longer."""
+        with self.lock:
+            for number in set(self._places) - set(serving) - {self._ahead}:
+                del self._places[number]
+            for number, generation in serving.items():
+                if number not in self._places:
+                    applied = self._generations.applied(number)
+                    self._places[number] = _Place(generation, applied)
+            self._live = live
+            if self._ahead == live:
+                self.settle()
+
+    def put_ahead(self, generation: Generation, applied: int | None = None) -> None:
+        """The generation follows from `applied` on (None: from where it is) and goes first."""
+        with self.lock:
+            if applied is not None:
+                self._places[generation.number] = _Place(generation, applied)
+            self._ahead = generation.number
+            self._join()
+
+    def settle(self) -> None:
+        """Nobody goes ahead any more: live goes on alone."""
+        with self.lock:
+            self._ahead, self._joined = None, False
+            self.changed.notify_all()
+
+    def drop(self, number: int) -> None:
+        """The generation does not follow any more."""
+        with self.lock:
+            self._places.pop(number, None)
+            if self._ahead == number:
+                self.settle()
+
+    def release(self) -> None:
+        """Live need not wait until the generation ahead has caught up again."""
+        with self.lock:
+            self._joined = False
+
+    def order(self) -> list[Generation]:
+        """Those that follow: the one ahead, live, the others."""
+        with self.lock:
+            rank = {self._ahead: 0, self._live: 1}
+            numbers = sorted(self._places, key=lambda number: (rank.get(number, 2), -number))
+            return [self._places[number].generation for number in numbers]
+
+    def applied(self, number: int) -> int | None:
+        """The corpus version that its collection holds; None if it does not follow."""
+        place = self._places.get(number)
+        return place.applied if place else None
+
+    def may_apply(self, number: int, upto: int) -> bool:
+        """Whether a step to `upto` keeps the order."""
+        with self.lock:
+            if number != self._live or not self._joined or self._ahead is None:
+                return True
+            return self._places[self._ahead].applied >= upto
+
+    def advance(self, number: int, version: int) -> None:
+        """Its collection holds every write up to `version` now. Call with the lock held."""
+        self._places[number].applied = version
+        self._join()
+        self.changed.notify_all()
+
+    def may_go_live(self, number: int) -> bool:
+        """Whether the switch would lose no write. Ask with the lock held, and keep it."""
+        mine = self.applied(number)
+        if mine is None or mine < self._generations.applied(number):
+            return False
+        if self._live is None:
+            return True
+        live = self.applied(self._live)
+        return mine >= (self._generations.applied(self._live) if live is None else live)
+
+    def _join(self) -> None:
+        if self._ahead in self._places:
+            self._joined = self._joined or self.may_go_live(self._ahead)

@@ -1,0 +1,290 @@
+"""What to do next, decided from what is seen: pure, level-triggered, no memory of its own.
+
+Called at every look. An action that fails, or whose process is killed, is decided again at the
+next look. Whatever is decided here follows from the store, from Qdrant, and from what this
+process has loaded; so a restart needs no repair but to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from realm.generations import ACTIVE, State
+
+#: A snapshot that could not be built this often is left alone until a refresh is asked for.
+MAX_ABANDONED = 3
+ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A generation; `state` is None until its first event is recorded, `since` Unix time."""
+
+    number: int
+    snapshot: int
+    state: State | None
+    since: float
+    created_at: float
+    #: Whether Qdrant has the whole of its collection; of a candidate, whether it has any.
+    has_collection: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The newest entry of `live/`, and the generation of the newest entry that differs."""
+
+    generation: int
+    snapshot: int
+    at: float
+    previous: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    passed: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the candidate is. Files are passage files; `loaded` is this process's memory."""
+
+    generation: int
+    files: frozenset[str]
+    embedded: frozenset[str]
+    loaded: frozenset[str]
+    #: This process made its collection, and so knows what is in it.
+    prepared: bool
+    follows: bool
+    caught_up: bool
+    probes_ready: bool
+    verdict: Verdict | None
+    #: Why it cannot be built, if so.
+    hopeless: str = ""
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that a decision rests on. Times are Unix times."""
+
+    now: float
+    retirement_seconds: float
+    newest_snapshot: int | None
+    has_documents: bool
+    paused: bool
+    refresh_asked_at: float | None
+    live: Live | None
+    generations: tuple[Seen, ...]
+    candidate: Progress | None
+    qdrant_reachable: bool
+    alias: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BeginBuild:
+    snapshot: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The state's event is missing: the truth is elsewhere (`live/`, a manifest)."""
+
+    generation: int
+    state: State
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestShards:
+    generation: int
+    files: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestProbes:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareCollection:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadShards:
+    generation: int
+    files: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Ends a build: `state` is REJECTED or ABANDONED."""
+
+    generation: int
+    state: State
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreCollection:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropCollection:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointAlias:
+    generation: int
+
+
+Action = (
+    BeginBuild | Record | RequestShards | RequestProbes | PrepareCollection | LoadShards
+    | CatchUp | Validate | Commit | GiveUp | RestoreCollection | DropCollection | PointAlias
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The candidate that goes on, if any, and what to do, in this order."""
+
+    candidate: int | None
+    actions: list[Action] = field(default_factory=list)
+
+
+def decide(seen: Observation) -> Decision:
+    """The one entry."""
+    candidate = candidate_of(seen.generations, seen.live)
+    actions: list[Action] = [*_repairs(seen, candidate)]
+    if candidate is None:
+        actions += _begin(seen)
+    elif seen.candidate is not None and seen.candidate.generation == candidate.number:
+        actions += _build(seen, candidate, seen.candidate)
+    if seen.qdrant_reachable:
+        actions += _collections(seen)
+    return Decision(candidate.number if candidate else None, actions)
+
+
+def candidate_of(generations: tuple[Seen, ...], live: Live | None) -> Seen | None:
+    """The newest generation that is being built."""
+    building = [
+        each
+        for each in generations
+        if each.state in (None, State.BUILDING, State.VALIDATING)
+        and (live is None or each.number != live.generation)
+    ]
+    return max(building, key=lambda each: each.number, default=None)
+
+
+def _repairs(seen: Observation, candidate: Seen | None) -> list[Action]:
+    """State events follow `live/`, which is the truth; a leader killed in between left them."""
+    actions: list[Action] = []
+    for each in seen.generations:
+        if seen.live and each.number == seen.live.generation:
+            if each.state is not State.LIVE:
+                actions.append(Record(each.number, State.LIVE, "it is the newest entry of live/"))
+        elif each.state in (State.LIVE, State.RETAINED):
+            kept = seen.live is not None and each.number == seen.live.previous
+            if kept and each.state is State.LIVE:
+                actions.append(Record(each.number, State.RETAINED, "another one is live"))
+            elif not kept:
+                actions.append(Record(each.number, State.RETIRED, "newer ones are live"))
+        elif candidate and each.number == candidate.number:
+            if each.state is None:
+                actions.append(Record(each.number, State.BUILDING, "a build begins"))
+        elif each.state in (None, State.BUILDING, State.VALIDATING):
+            actions.append(Record(each.number, State.ABANDONED, "a newer build began"))
+    return actions
+
+
+def _begin(seen: Observation) -> list[Action]:
+    """The newest snapshot is built once by itself, and again whenever a refresh is asked for."""
+    if seen.newest_snapshot is None or not seen.has_documents:
+        return []
+    newest_build = max((each.created_at for each in seen.generations), default=0.0)
+    if seen.refresh_asked_at is not None and seen.refresh_asked_at > newest_build:
+        return [BeginBuild(seen.newest_snapshot, "refresh asked for")]
+    if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
+        return []
+    builds = [each.state for each in seen.generations if each.snapshot == seen.newest_snapshot]
+    abandoned = builds.count(State.ABANDONED)
+    if abandoned < len(builds) or abandoned >= MAX_ABANDONED:
+        return []
+    return [BeginBuild(seen.newest_snapshot, "a newer snapshot was published")]
+
+
+def _build(seen: Observation, candidate: Seen, progress: Progress) -> list[Action]:
+    number = candidate.number
+    if seen.live and seen.live.at > candidate.created_at:
+        # A rollback, or another leader's commit: what this build was to replace is not live.
+        return [GiveUp(number, State.ABANDONED, "another generation went live meanwhile")]
+    if progress.hopeless:
+        return [GiveUp(number, State.ABANDONED, progress.hopeless)]
+    if progress.stalled and (seen.newest_snapshot or 0) > candidate.snapshot:
+        return [GiveUp(number, State.ABANDONED, "no vectors arrive, and a newer snapshot is there")]
+    if progress.verdict is not None and not progress.verdict.passed:
+        return [GiveUp(number, State.REJECTED, progress.verdict.why)]
+    actions: list[Action] = []
+    if missing := progress.files - progress.embedded - progress.loaded:
+        actions.append(RequestShards(number, missing))
+    if not progress.probes_ready:
+        actions.append(RequestProbes(number))
+    if seen.qdrant_reachable:
+        actions += _fill(number, progress)
+    return actions
+
+
+def _fill(number: int, progress: Progress) -> list[Action]:
+    if not progress.prepared:
+        return [PrepareCollection(number)]
+    if ready := progress.embedded - progress.loaded:
+        return [LoadShards(number, ready)]
+    if progress.files - progress.loaded:
+        return []
+    if not progress.follows:
+        return [CatchUp(number)]
+    if not progress.caught_up:
+        return []
+    if progress.verdict is not None:
+        return [Commit(number, "refresh")]
+    return [Validate(number)] if progress.probes_ready else []
+
+
+def _collections(seen: Observation) -> list[Action]:
+    actions: list[Action] = []
+    for each in seen.generations:
+        served = seen.live is not None and each.number in (
+            seen.live.generation,
+            seen.live.previous,
+        )
+        if served and not each.has_collection:
+            if each.number == seen.live.generation or each.state in ACTIVE:  # type: ignore[union-attr]
+                actions.append(RestoreCollection(each.number))
+        elif each.state in ENDED and seen.now - each.since > seen.retirement_seconds:
+            if each.has_collection or each.state is State.RETIRED:
+                actions.append(DropCollection(each.number))
+    if seen.live and seen.alias != seen.live.generation:
+        whole = {each.number for each in seen.generations if each.has_collection}
+        if seen.live.generation in whole:
+            actions.append(PointAlias(seen.live.generation))
+    return actions

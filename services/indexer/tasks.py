@@ -1,0 +1,102 @@
+"""Asks embedders for files. The store is the ledger: a file that is missing is asked for again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from realm.errors import DependencyUnavailable
+from realm.generations import Generation
+from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, ENCODE_QUERIES
+from services.indexer.metrics import IndexerMetrics
+
+QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: DELTA_QUEUE}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file that an embedder makes from another, for a generation, with a snapshot."""
+
+    task: str
+    snapshot: int
+    input_file: str
+    output_file: str
+    generation: int
+
+
+def wanted(task: str, generation: Generation, input_file: str, output_file: str) -> Wanted:
+    """What a generation wants made with its own snapshot."""
+    return Wanted(task, generation.snapshot, input_file, output_file, generation.number)
+
+
+class Tasks:
+    """Sends tasks and remembers when, so that none is sent twice too soon. Thread-safe."""
+
+    def __init__(
+        self,
+        celery: Celery,
+        again_seconds: float,
+        metrics: IndexerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._celery = celery
+        self._again = again_seconds
+        self._metrics = metrics
+        self._clock = clock
+        self._asked: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, want: Wanted) -> bool:
+        """Sends the task unless it was sent lately; tells whether it was sent.
+
+        :raises DependencyUnavailable: if the queue cannot be reached.
+        """
+        with self._lock:
+            before = self._asked.get(want.output_file)
+            now = self._clock()
+            if before is not None and now - before < self._again:
+                return False
+            self._asked[want.output_file] = now
+        try:
+            self._send(want)
+        except (OperationalError, RedisError, OSError) as error:
+            self.forget(want.output_file)
+            raise DependencyUnavailable(
+                f"the queue takes no task for {want.output_file}: {error}"
+            ) from error
+        if before is not None:
+            self._metrics.shards_requeued.inc()
+            log.warning("asked_again", task=want.task, output=want.output_file)
+        return True
+
+    def forget(self, output_file: str | None = None) -> None:
+        """The file (all files: None) may be asked for again at once."""
+        with self._lock:
+            if output_file is None:
+                self._asked.clear()
+            else:
+                self._asked.pop(output_file, None)
+
+    def _send(self, want: Wanted) -> None:
+        self._celery.send_task(
+            want.task,
+            kwargs={
+                "snapshot": want.snapshot,
+                "input_file": want.input_file,
+                "output_file": want.output_file,
+                "generation": want.generation,
+            },
+            queue=QUEUES[want.task],
+            # By then it has been asked for anew: what waits in the queue is never there twice.
+            expires=self._again,
+            retry=False,
+        )

@@ -1,0 +1,192 @@
+"""The one thread that appends to the corpus: gathers writes into groups, one commit each.
+
+A request id seen within a day is answered with the version that holds it and changes nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import structlog
+
+from realm.corpus.documents import MAX_ID_BYTES, Document, check_document
+from realm.corpus.table import Change, CorpusTable
+from realm.errors import (
+    DependencyUnavailable,
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    RealmError,
+)
+
+MAX_DOCUMENTS = 1_000
+MAX_REQUEST_ID_BYTES = 128
+REMEMBERED_SECONDS = 24 * 3600.0
+GROUP_DOCUMENTS = 2_000
+WAITING_WRITES = 1_000
+IDLE_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A call's changes, of one request id, and the promise of their corpus version."""
+
+    request_id: str
+    changes: tuple[Change, ...]
+    version: Future[int]
+
+
+def check_changes(
+    request_id: str,
+    documents: Sequence[Document],
+    deletions: Sequence[str],
+    max_bytes: int,
+) -> tuple[str, tuple[Change, ...]]:
+    """The request's id (a new one if empty) and its changes.
+
+    :raises InvalidInput: naming the field, if there is one that cannot be written.
+    """
+    if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
+        raise InvalidInput(
+            f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes: shorten it",
+            field="request_id",
+        )
+    field = "document_ids" if deletions else "documents"
+    count = len(documents) + len(deletions)
+    if not 1 <= count <= MAX_DOCUMENTS:
+        raise InvalidInput(
+            f"a call writes 1 to {MAX_DOCUMENTS} documents, not {count}", field=field
+        )
+    for document in documents:
+        check_document(document, max_bytes=max_bytes)
+    for document_id in deletions:
+        if not document_id.strip() or len(document_id.encode()) > MAX_ID_BYTES:
+            raise InvalidInput(
+                f"a document id has 1 to {MAX_ID_BYTES} bytes, not {len(document_id.encode())}",
+                field=field,
+            )
+    name = request_id or uuid.uuid4().hex
+    upserts = [Change(document.id, document, name) for document in documents]
+    return name, (*upserts, *(Change(each, None, name) for each in deletions))
+
+
+class Writer(threading.Thread):
+    """Owns the corpus table for appends. `submit` may be called from any thread."""
+
+    def __init__(
+        self,
+        open_table: Callable[[], CorpusTable],
+        group_seconds: float,
+        on_commit: Callable[[int], None],
+    ) -> None:
+        """:param on_commit: called with the version after each commit; must not block."""
+        super().__init__(name="writer", daemon=True)
+        self._open_table = open_table
+        self._group_seconds = group_seconds
+        self._on_commit = on_commit
+        self._waiting: queue.Queue[Write] = queue.Queue(WAITING_WRITES)
+        self._stopping = threading.Event()
+        self._table: CorpusTable | None = None
+        self._requests: dict[str, tuple[int, float]] = {}
+
+    def submit(self, request_id: str, changes: tuple[Change, ...]) -> Future[int]:
+        """Promises the corpus version that will hold the changes.
+
+        :raises Overloaded: if too many writes wait already.
+        :raises NotReady: if the indexer is stopping.
+        """
+        write = Write(request_id, changes, Future())
+        if self._stopping.is_set():
+            raise NotReady("the indexer is stopping: send the write again")
+        try:
+            self._waiting.put_nowait(write)
+        except queue.Full as error:
+            raise Overloaded(f"{WAITING_WRITES} writes wait already: try again later") from error
+        return write.version
+
+    def run(self) -> None:
+        while not (self._stopping.is_set() and self._waiting.empty()):
+            group = self._gather()
+            if group:
+                self._commit(group)
+
+    def stop(self) -> None:
+        """Takes no more writes; those taken are still committed."""
+        self._stopping.set()
+
+    def _gather(self) -> list[Write]:
+        try:
+            group = [self._waiting.get(timeout=IDLE_SECONDS)]
+        except queue.Empty:
+            return []
+        deadline = time.monotonic() + self._group_seconds
+        size = len(group[0].changes)
+        while size < GROUP_DOCUMENTS:
+            try:
+                write = self._waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            group.append(write)
+            size += len(write.changes)
+        return group
+
+    def _commit(self, group: list[Write]) -> None:
+        try:
+            table = self._ready_table()
+            self._forget_old()
+            fresh: dict[str, Write] = {}
+            for write in group:
+                if write.request_id not in self._requests:
+                    fresh.setdefault(write.request_id, write)
+            if fresh:
+                version = table.append(
+                    change for write in fresh.values() for change in write.changes
+                )
+                now = time.time()
+                self._requests.update(dict.fromkeys(fresh, (version, now)))
+                self._on_commit(version)
+        except Exception as error:
+            # Whether the commit took place is unknown: the table, opened anew, will say.
+            self._table = None
+            log.warning("write_failed", writes=len(group), why=str(error))
+            for write in group:
+                write.version.set_exception(_as_ours(error))
+            return
+        for write in group:
+            write.version.set_result(self._requests[write.request_id][0])
+
+    def _ready_table(self) -> CorpusTable:
+        if self._table is None:
+            table = self._open_table()
+            now = time.time()
+            recent = table.requests(now - REMEMBERED_SECONDS)
+            self._requests = {name: (version, now) for name, version in recent.items()}
+            self._table = table
+        return self._table
+
+    def _forget_old(self) -> None:
+        """In the order of arrival, so that each look costs only what has expired."""
+        oldest = time.time() - REMEMBERED_SECONDS
+        expired = []
+        for name, (_, at) in self._requests.items():
+            if at >= oldest:
+                break
+            expired.append(name)
+        for name in expired:
+            del self._requests[name]
+
+
+def _as_ours(error: Exception) -> RealmError:
+    if isinstance(error, RealmError) and error.code == "UNAVAILABLE":
+        return error
+    return DependencyUnavailable(
+        f"the corpus was not written ({error}): send it again with the same request id"
+    )

@@ -1,0 +1,199 @@
+"""The whole cluster on one machine, until Ctrl-C or for a given time: `realm up`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+from rich.live import Live
+
+from realm import telemetry
+from realm.errors import BadSettings, RealmError
+from realm.generations import Generations
+from realm.settings import Settings, load_settings
+from realm.store import Store
+from services.standalone import corpus
+from services.standalone.cluster import Cluster
+from services.standalone.observer import Observer
+from services.standalone.report import Run, build_report
+from services.standalone.supervisor import LOOK_SECONDS, Supervisor
+from services.standalone.view import render
+
+LINE_EVERY_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Exit code 0 after a clean end, 1 after a fault, 2 if it could not start."""
+    arguments = _arguments()
+    console = Console(stderr=True)
+    try:
+        settings = load_settings(log_format="text")
+        _run(arguments, settings, console)
+    except BadSettings as error:
+        console.print(f"[bold red]realm cannot start:[/] {error}", soft_wrap=True)
+        sys.exit(2)
+    except RealmError as error:
+        console.print(f"[bold red]realm:[/] {error}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, console: Console) -> None:
+    began = time.time()
+    stop = _stop_on_signals()
+    cluster = Cluster(arguments.store.resolve(), arguments.port_offset, not arguments.no_train)
+    cluster.check()
+    with _sole_owner(cluster.folder):
+        telemetry.set_up(settings.model_copy(update={"metrics_port": 0}), "standalone")
+        documents, problems = corpus.gather(arguments.corpus, settings.max_document_bytes)
+        for problem in problems:
+            console.print(f"[yellow]left out:[/] {problem}", soft_wrap=True)
+        supervisor = Supervisor(cluster, stop.wait)
+        visits = cluster.logs / "visits.jsonl"
+        observer = Observer(cluster.address("gateway"), cluster.address("trainer metrics"), visits)
+        try:
+            _bring_up(supervisor, documents, arguments.rate, visits, console)
+            observer.start()
+            _watch(supervisor, observer, stop, began, arguments.seconds, console)
+        finally:
+            observer.stop()
+            console.print(
+                f"ending: snapshots, checkpoints and the index stay in {cluster.folder}",
+                soft_wrap=True,
+            )
+            supervisor.stop()
+        _report(arguments.report, supervisor, observer, began, console)
+
+
+def _bring_up(
+    supervisor: Supervisor,
+    documents: list[corpus.Document],
+    rate: float,
+    visits: Path,
+    console: Console,
+) -> None:
+    cluster = supervisor.cluster
+    with console.status("starting Redis and Qdrant"):
+        supervisor.start(cluster.infrastructure())
+        supervisor.await_ports(["redis", "qdrant"])
+    with console.status("starting indexer and gateway"):
+        supervisor.start(cluster.front())
+        supervisor.await_ports(["indexer", "gateway"])
+    with console.status(f"writing {len(documents)} documents"):
+        written = corpus.import_once(
+            cluster.address("gateway"), documents, cluster.folder / "imported.json"
+        )
+    log.info("corpus_ready", documents=len(documents), written=written)
+    supervisor.start(cluster.workers())
+    if rate > 0:
+        supervisor.start([cluster.visitor(rate, visits)])
+
+
+def _watch(
+    supervisor: Supervisor,
+    observer: Observer,
+    stop: threading.Event,
+    began: float,
+    seconds: float,
+    console: Console,
+) -> None:
+    """Supervises until a signal or the end of the time; draws, or writes a line now and then."""
+    address = supervisor.cluster.address("gateway")
+    next_line = 0.0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while not stop.wait(LOOK_SECONDS):
+            supervisor.look()
+            if seconds and time.time() - began >= seconds:
+                return
+            if console.is_terminal:
+                live.update(render(observer, supervisor.processes, began, address), refresh=True)
+            elif time.time() >= next_line:
+                _log_line(observer)
+                next_line = time.time() + LINE_EVERY_SECONDS
+
+
+def _log_line(observer: Observer) -> None:
+    sample = observer.newest
+    if sample is None:
+        return
+    live = sample.status.live if sample.status else None
+    log.info(
+        "status",
+        step=sample.step,
+        generation=live.generation if live else None,
+        lag_steps=live.lag_steps if live else None,
+        asked=len(observer.visits),
+        failed=sum(bool(visit.failed) for visit in observer.visits),
+    )
+
+
+def _report(
+    file: Path | None, supervisor: Supervisor, observer: Observer, began: float, console: Console
+) -> None:
+    run = Run(
+        began=began,
+        ended=time.time(),
+        samples=observer.samples,
+        visits=observer.visits,
+        restarts={child.spec.name: child.restarts for child in supervisor.processes},
+    )
+    report = build_report(run, Generations(Store.open(str(supervisor.cluster.store))))
+    queries = report["queries"]
+    console.print(
+        f"{report['generations_live']} generations went live; {queries['total']} questions asked,"
+        f" {queries['failed']} failed, {queries['mixed_version']} of mixed versions",
+        soft_wrap=True,
+    )
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(report, indent=2) + "\n")
+        console.print(f"report: {file}", soft_wrap=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="realm up", description=__doc__)
+    parser.add_argument("--store", type=Path, default=Path(".realm"), help="folder of all state")
+    parser.add_argument(
+        "--corpus", type=Path, action="append", default=[], help=".jsonl file or folder"
+    )
+    parser.add_argument("--for", dest="seconds", type=float, default=0, help="end after seconds")
+    parser.add_argument("--report", type=Path, help="write what happened into this JSON file")
+    parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
+    parser.add_argument("--rate", type=float, default=2.0, help="questions asked a second; 0: none")
+    parser.add_argument("--no-train", action="store_true", help="serve the base model as it is")
+    return parser.parse_args()
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+@contextmanager
+def _sole_owner(folder: Path) -> Iterator[None]:
+    """:raises BadSettings: if another cluster runs in the folder."""
+    with (folder / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadSettings(
+                f"a cluster already runs in {folder}: end it or choose STORE=folder"
+            ) from error
+        yield
+
+
+if __name__ == "__main__":
+    main()

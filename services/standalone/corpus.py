@@ -1,0 +1,67 @@
+"""Brings the corpus into a new cluster: the user's files, or the documentation of Python."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from realm.client import Client
+from realm.corpus.documents import Document
+from realm.corpus.importers import Problem, read_documents
+from realm.corpus.python_docs import python_documents
+from realm.errors import InvalidInput
+from realm.v1.types_pb2 import Document as DocumentMessage
+
+BATCH = 200
+IMPORT_SECONDS = 600.0
+
+
+def gather(paths: list[Path], max_bytes: int) -> tuple[list[Document], list[Problem]]:
+    """The documents to begin with, and what was wrong with some of the input.
+
+    :raises InvalidInput: if a path does not exist or nothing usable is in any.
+    """
+    if not paths:
+        return list(python_documents()), []
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for found in read_documents(paths, max_bytes=max_bytes):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            documents.append(found)
+    if not documents:
+        first = f"; the first problem: {problems[0]}" if problems else ""
+        raise InvalidInput(f"no document in {', '.join(map(str, paths))}{first}")
+    return documents, problems
+
+
+def import_once(gateway: str, documents: list[Document], done_file: Path) -> int:
+    """Writes the documents unless this very set was written before; returns how many."""
+    digest = _digest(documents)
+    if done_file.exists() and json.loads(done_file.read_text())["digest"] == digest:
+        return 0
+    with Client(gateway, timeout=IMPORT_SECONDS) as client:
+        for number, batch in enumerate(_batches(documents)):
+            messages = [
+                DocumentMessage(id=d.id, title=d.title, text=d.text, metadata=d.metadata)
+                for d in batch
+            ]
+            # The same ids again after a crash in mid-import: nothing is written twice.
+            client.upsert(messages, request_id=f"import-{digest[:16]}-{number}")
+    done_file.write_text(json.dumps({"digest": digest, "documents": len(documents)}))
+    return len(documents)
+
+
+def _batches(documents: list[Document]) -> Iterator[list[Document]]:
+    for start in range(0, len(documents), BATCH):
+        yield documents[start : start + BATCH]
+
+
+def _digest(documents: Iterable[Document]) -> str:
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(json.dumps([document.id, document.title, document.text]).encode())
+    return digest.hexdigest()

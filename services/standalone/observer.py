@@ -1,0 +1,105 @@
+"""Looks at the running cluster once a second, through what it shows to everybody."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from realm.client import Client
+from realm.errors import RealmError
+from realm.v1.index_pb2 import IndexStatus
+from services.standalone.visitor.visits import Visit, read_visits
+
+PERIOD_SECONDS = 1.0
+SCRAPE_SECONDS = 2.0
+TRAINER_STEP = "realm_trainer_current_step"
+TRAINER_UTILITY = "realm_trainer_retrieval_utility"
+TRAINER_LOSS = "realm_trainer_loss"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The cluster at one moment. `status` is None while the gateway does not answer."""
+
+    at: float
+    status: IndexStatus | None
+    step: int | None
+    losses: dict[str, float]
+    retrieval_utility: float | None
+
+
+class Observer:
+    """A thread that gathers samples and visits. Reading them never blocks the supervisor."""
+
+    def __init__(self, gateway: str, trainer_metrics: str, visits_file: Path) -> None:
+        self.samples: list[Sample] = []
+        self.visits: list[Visit] = []
+        self._client = Client(gateway, timeout=SCRAPE_SECONDS)
+        self._trainer_metrics = f"http://{trainer_metrics}/metrics"
+        self._visits_file = visits_file
+        self._position = visits_file.stat().st_size if visits_file.exists() else 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """The last visits are read before it returns."""
+        self._stop.set()
+        self._thread.join(3 * SCRAPE_SECONDS)
+        self._read_visits()
+        self._client.close()
+
+    @property
+    def newest(self) -> Sample | None:
+        return self.samples[-1] if self.samples else None
+
+    def _run(self) -> None:
+        while not self._stop.wait(PERIOD_SECONDS):
+            self.samples.append(self._look())
+            self._read_visits()
+
+    def _look(self) -> Sample:
+        try:
+            status = self._client.status()
+        except RealmError:
+            status = None
+        gauges = scrape(self._trainer_metrics)
+        step = gauges.get((TRAINER_STEP, ""))
+        return Sample(
+            at=time.time(),
+            status=status,
+            step=int(step) if step is not None else None,
+            losses={
+                label: value for (name, label), value in gauges.items() if name == TRAINER_LOSS
+            },
+            retrieval_utility=gauges.get((TRAINER_UTILITY, "")),
+        )
+
+    def _read_visits(self) -> None:
+        found, self._position = read_visits(self._visits_file, self._position)
+        self.visits.extend(found)
+
+
+def scrape(url: str) -> dict[tuple[str, str], float]:
+    """Values by metric name and first label's value; nothing if the process does not answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=SCRAPE_SECONDS) as answer:
+            text = answer.read().decode()
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return {}
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

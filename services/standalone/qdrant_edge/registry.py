@@ -1,0 +1,174 @@
+"""The collections of one folder: the catalogue on disk and a keeper for each collection.
+
+<folder>/catalogue.json          collections, what they were created with, aliases
+<folder>/collections/<name>/     one engine's files, opened by one child alone
+<folder>/lock                    held by the front that serves the folder
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import shutil
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import structlog
+
+from realm.errors import FailedPrecondition
+from services.standalone.qdrant_edge.catalogue import Catalogue, load, save, strays
+from services.standalone.qdrant_edge.description import merge_update
+from services.standalone.qdrant_edge.keeper import Keeper
+from services.standalone.qdrant_edge.protocol import collections
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Registry:
+    """Created by `open`, ended by `close`. Changes follow one another; reads never wait."""
+
+    def __init__(self, folder: Path, optimize_above: int) -> None:
+        self._folder = folder
+        self._optimize_above = optimize_above
+        self._catalogue_path = folder / "catalogue.json"
+        self._collections_folder = folder / "collections"
+        self._collections_folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = lock_folder(folder)
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[Any]] = set()
+        self._keepers: dict[str, Keeper] = {}
+        self.catalogue = Catalogue()
+
+    async def open(self) -> None:
+        """Removes what a kill left half done and starts every collection's process.
+
+        :raises Corrupt: if the catalogue cannot be read.
+        """
+        self.catalogue = load(self._catalogue_path)
+        for stray in strays(self._collections_folder, self.catalogue.configs):
+            log.warning("half_made_collection_removed", folder=stray.name)
+            await asyncio.to_thread(shutil.rmtree, stray)
+        self._keepers = {
+            name: Keeper(self._collections_folder / name, config)
+            for name, config in self.catalogue.configs.items()
+        }
+        await asyncio.gather(*(keeper.start_or_retry() for keeper in self._keepers.values()))
+
+    async def close(self) -> None:
+        """Lets every process flush and end."""
+        async with self._changing:
+            await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
+        self._lock_file.close()
+
+    def keeper(self, name: str) -> Keeper:
+        """By a collection's or an alias' name, resolved once.
+
+        :raises NotFound: if there is no such collection.
+        """
+        return self._keepers[self.catalogue.resolve(name)]
+
+    async def create(self, config: collections.CreateCollection) -> None:
+        """:raises RealmError: if the name is taken or the configuration cannot be served."""
+        await self._whole(self._create(config))
+
+    async def delete(self, name: str) -> bool:
+        """Whether there was such a collection; an alias' name is none, as in Qdrant."""
+        return await self._whole(self._delete(name))
+
+    async def update(self, update: collections.UpdateCollection) -> None:
+        """Changes the configuration; optimizes, in the background, a collection that is large
+        enough if `optimizers_config` is given, even empty.
+
+        :raises RealmError: if there is no such collection or the change is not covered.
+        """
+        await self._whole(self._update(update))
+
+    async def change_aliases(self, actions: Iterable[collections.AliasOperations]) -> None:
+        """One by one, like Qdrant: what went before a refused operation stays done.
+
+        :raises RealmError: where an operation names what does not exist, or what does.
+        """
+        await self._whole(self._change_aliases(actions))
+
+    async def _create(self, config: collections.CreateCollection) -> None:
+        name = config.collection_name
+        async with self._changing:
+            self.catalogue.check_new(name)
+            folder = self._collections_folder / name
+            if folder.exists():  # left by a deletion that failed
+                shutil.rmtree(folder)
+            folder.mkdir()
+            keeper = Keeper(folder, config)
+            try:
+                await keeper.start()
+                await self._commit(self.catalogue.with_collection(config))
+            except Exception:
+                await keeper.stop()
+                shutil.rmtree(folder)
+                raise
+            self._keepers[name] = keeper
+
+    async def _delete(self, name: str) -> bool:
+        async with self._changing:
+            if name not in self.catalogue.configs:
+                return False
+            await self._commit(self.catalogue.without_collection(name))
+            # a folder that outlives a kill here is no longer in the catalogue: a stray
+            await self._keepers.pop(name).stop()
+            await asyncio.to_thread(shutil.rmtree, self._collections_folder / name)
+            return True
+
+    async def _update(self, update: collections.UpdateCollection) -> None:
+        async with self._changing:
+            name = self.catalogue.resolve(update.collection_name)
+            keeper = self._keepers[name]
+            old = self.catalogue.configs[name]
+            new = merge_update(old, update)
+            if new != old:
+                await keeper.reconfigure(new)
+                await self._commit(self.catalogue.with_collection(new))
+        if update.HasField("optimizers_config") and await self._worth_optimizing(keeper, new):
+            keeper.optimize()
+
+    async def _change_aliases(self, actions: Iterable[collections.AliasOperations]) -> None:
+        async with self._changing:
+            for action in actions:
+                await self._commit(self.catalogue.after(action))
+
+    async def _worth_optimizing(self, keeper: Keeper, config: collections.CreateCollection) -> bool:
+        threshold = config.optimizers_config
+        if threshold.HasField("indexing_threshold") and threshold.indexing_threshold == 0:
+            return False
+        if keeper.optimizing:
+            return False
+        info = collections.CollectionInfo.FromString(await keeper.call("Info", b""))
+        keeper.info = info
+        return info.points_count > self._optimize_above
+
+    async def _commit(self, catalogue: Catalogue) -> None:
+        # on disk first: nobody sees a change that a kill could undo
+        await asyncio.to_thread(save, self._catalogue_path, catalogue)
+        self.catalogue = catalogue
+
+    async def _whole(self, change: Coroutine[Any, Any, T]) -> T:
+        """A client that hangs up, or whose deadline passes, leaves no change half made."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
+
+def lock_folder(folder: Path) -> BinaryIO:
+    """:raises FailedPrecondition: if another process serves the folder."""
+    lock_file = (folder / "lock").open("wb")
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock_file.close()
+        raise FailedPrecondition(
+            f"{folder} is served by another process; stop that one or name another folder"
+        ) from None
+    return lock_file

@@ -1,0 +1,265 @@
+"""One collection's engine: protobuf bytes in, protobuf bytes out.
+
+Reads may run at once on several threads; writes are called one after the other, by one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import qdrant_edge as edge
+
+from realm.errors import InvalidInput, RealmError, Unsupported
+from services.standalone.qdrant_edge.configuration import dense_vectors, read_config
+from services.standalone.qdrant_edge.filters import read_filter
+from services.standalone.qdrant_edge.protocol import collections, points
+from services.standalone.qdrant_edge.queries import (
+    read_limit,
+    read_order,
+    read_payload_choice,
+    read_query,
+    read_vector_choice,
+)
+from services.standalone.qdrant_edge.values import (
+    read_id,
+    read_value,
+    read_vectors,
+    write_id,
+    write_record,
+)
+
+#: Seconds between flushes while writes come in; a shorter write-ahead log loads quicker.
+FLUSH_INTERVAL = 5.0
+
+UPDATE_MODES = {
+    points.Upsert: edge.UpdateMode.Upsert,
+    points.InsertOnly: edge.UpdateMode.InsertOnly,
+    points.UpdateOnly: edge.UpdateMode.UpdateOnly,
+}
+INDEX_TYPES = {
+    points.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
+    points.FieldTypeInteger: edge.PayloadSchemaType.Integer,
+    points.FieldTypeFloat: edge.PayloadSchemaType.Float,
+    points.FieldTypeBool: edge.PayloadSchemaType.Bool,
+    points.FieldTypeDatetime: edge.PayloadSchemaType.Datetime,
+    points.FieldTypeUuid: edge.PayloadSchemaType.Uuid,
+    points.FieldTypeText: edge.PayloadSchemaType.Text,
+}
+#: By Edge's name of the type: its enumeration cannot be hashed.
+REPORTED_TYPES = {
+    "Keyword": collections.Keyword,
+    "Integer": collections.Integer,
+    "Float": collections.Float,
+    "Bool": collections.Bool,
+    "Datetime": collections.Datetime,
+    "Uuid": collections.Uuid,
+    "Text": collections.Text,
+}
+#: Edge raises plain exceptions; these beginnings are the caller's fault.
+CALLERS_FAULTS = (
+    "Vector dimension error",
+    "Not existing vector name error",
+    "No range index for `order_by`",
+    "Wrong input",
+    "Bad request",
+)
+
+
+class Shard:
+    """A collection's folder, open."""
+
+    def __init__(self, folder: Path, config: collections.CreateCollection) -> None:
+        """Loads the folder, or creates it where the engine has not been yet."""
+        settings = read_config(config)
+        self._sizes = {name: params.size for name, params in dense_vectors(config).items()}
+        self._sparse = set(config.sparse_vectors_config.map)
+        self._flushed_at = monotonic()
+        if (folder / "edge_config.json").exists():
+            self._engine = edge.EdgeShard.load(str(folder), settings)
+        else:
+            self._engine = edge.EdgeShard.create(str(folder), settings)
+        self.reads: dict[str, Callable[[bytes], bytes]] = {
+            "Query": self.query,
+            "QueryBatch": self.query_batch,
+            "Get": self.retrieve,
+            "Scroll": self.scroll,
+            "Count": self.count,
+            "Info": self.info,
+        }
+        self.writes: dict[str, Callable[[bytes], bytes]] = {
+            "Upsert": self.upsert,
+            "Delete": self.delete,
+            "CreateFieldIndex": self.create_field_index,
+            "DeleteFieldIndex": self.delete_field_index,
+            "Optimize": self.optimize,
+        }
+
+    def close(self) -> None:
+        self._engine.flush()
+        self._engine.close()
+
+    def query(self, body: bytes) -> bytes:
+        found = self._engine.query(read_query(points.QueryPoints.FromString(body)))
+        response = points.QueryResponse()
+        write_scored(response.result, found)
+        return response.SerializeToString()
+
+    def query_batch(self, body: bytes) -> bytes:
+        request = points.QueryBatchPoints.FromString(body)
+        queries = edge.QueryBatchRequest([read_query(query) for query in request.query_points])
+        response = points.QueryBatchResponse()
+        for found in self._engine.query_batch(queries):
+            write_scored(response.result.add().result, found)
+        return response.SerializeToString()
+
+    def retrieve(self, body: bytes) -> bytes:
+        request = points.GetPoints.FromString(body)
+        found = self._engine.retrieve(
+            [read_id(point_id) for point_id in request.ids],
+            read_payload_choice(request.with_payload),
+            read_vector_choice(request.with_vectors),
+        )
+        response = points.GetResponse()
+        for record in found:
+            write_record(response.result.add(), record)
+        return response.SerializeToString()
+
+    def scroll(self, body: bytes) -> bytes:
+        request = points.ScrollPoints.FromString(body)
+        found, following = self._engine.scroll(
+            edge.ScrollRequest(
+                offset=read_id(request.offset) if request.HasField("offset") else None,
+                limit=read_limit(request),
+                filter=read_filter(request.filter) if request.HasField("filter") else None,
+                with_payload=read_payload_choice(request.with_payload),
+                with_vector=read_vector_choice(request.with_vectors),
+                order_by=read_order(request.order_by) if request.HasField("order_by") else None,
+            )
+        )
+        response = points.ScrollResponse()
+        for record in found:
+            write_record(response.result.add(), record)
+        if following is not None:
+            write_id(response.next_page_offset, following)
+        return response.SerializeToString()
+
+    def count(self, body: bytes) -> bytes:
+        request = points.CountPoints.FromString(body)
+        # always exact: it costs milliseconds, and an estimate has misled readers before
+        counted = self._engine.count(
+            edge.CountRequest(
+                exact=True,
+                filter=read_filter(request.filter) if request.HasField("filter") else None,
+            )
+        )
+        return points.CountResponse(result=points.CountResult(count=counted)).SerializeToString()
+
+    def info(self, body: bytes = b"") -> bytes:
+        """The part of `CollectionInfo` that only the engine knows."""
+        shard = self._engine.info()
+        info = collections.CollectionInfo(
+            segments_count=shard.segments_count,
+            points_count=shard.points_count,
+            indexed_vectors_count=shard.indexed_vectors_count,
+        )
+        for field, index in shard.payload_schema.items():
+            kind = str(index.data_type).rpartition(".")[2]
+            described = info.payload_schema[field]
+            described.data_type = REPORTED_TYPES.get(kind, collections.UnknownType)
+            described.points = index.points
+        return info.SerializeToString()
+
+    def upsert(self, body: bytes) -> bytes:
+        request = points.UpsertPoints.FromString(body)
+        batch = [self._read_point(point) for point in request.points]
+        guarded = request.HasField("update_filter")
+        return self._update(
+            edge.UpdateOperation.upsert_points(
+                batch,
+                condition=read_filter(request.update_filter) if guarded else None,
+                update_mode=UPDATE_MODES[request.update_mode],
+            )
+        )
+
+    def _read_point(self, point: points.PointStruct) -> edge.Point:
+        vectors = read_vectors(point.vectors)
+        for name, vector in vectors.items():
+            self._check_vector(name, vector)
+        payload = {key: read_value(value) for key, value in point.payload.items()}
+        return edge.Point(read_id(point.id), vectors, payload)
+
+    def _check_vector(self, name: str, vector: edge.NamedVector) -> None:
+        # Edge finds a bad vector half way and keeps the points before and after it
+        if isinstance(vector, edge.SparseVector):
+            if name not in self._sparse:
+                raise InvalidInput(f"Not existing vector name error: no sparse vector {name!r}")
+        elif name not in self._sizes:
+            raise InvalidInput(f"Not existing vector name error: no dense vector {name!r}")
+        elif len(vector) != self._sizes[name]:
+            raise InvalidInput(
+                f"Vector dimension error: {name!r} has {self._sizes[name]} dimensions,"
+                f" a point was given {len(vector)}"
+            )
+
+    def delete(self, body: bytes) -> bytes:
+        selector = points.DeletePoints.FromString(body).points
+        match selector.WhichOneof("points_selector_one_of"):
+            case "points":
+                ids = [read_id(point_id) for point_id in selector.points.ids]
+                return self._update(edge.UpdateOperation.delete_points(ids))
+            case "filter":
+                chosen = read_filter(selector.filter)
+                return self._update(edge.UpdateOperation.delete_points_by_filter(chosen))
+            case _:
+                raise InvalidInput("Nothing says which points to delete; give ids or a filter")
+
+    def create_field_index(self, body: bytes) -> bytes:
+        request = points.CreateFieldIndexCollection.FromString(body)
+        if request.field_type not in INDEX_TYPES:
+            raise Unsupported(f"An index of this type on {request.field_name!r} is not covered")
+        kind = INDEX_TYPES[request.field_type]
+        return self._update(edge.UpdateOperation.create_field_index(request.field_name, kind))
+
+    def delete_field_index(self, body: bytes) -> bytes:
+        request = points.DeleteFieldIndexCollection.FromString(body)
+        return self._update(edge.UpdateOperation.delete_field_index(request.field_name))
+
+    def optimize(self, body: bytes = b"") -> bytes:
+        """Builds the indexes that the configuration asks for.
+
+        The engine holds the interpreter lock meanwhile: this process answers nothing else.
+        """
+        self._engine.optimize()
+        self._engine.flush()
+        return self.info()
+
+    def _update(self, operation: edge.UpdateOperation) -> bytes:
+        self._engine.update(operation)
+        if monotonic() - self._flushed_at > FLUSH_INTERVAL:
+            self._engine.flush()
+            self._flushed_at = monotonic()
+        return points.PointsOperationResponse(
+            result=points.UpdateResult(status=points.Completed)
+        ).SerializeToString()
+
+
+def write_scored(target: Any, found: list[edge.ScoredPoint]) -> None:
+    for scored in found:
+        point = target.add()
+        write_record(point, scored)
+        point.score = scored.score
+        point.version = scored.version
+
+
+def as_fault(error: Exception) -> RealmError:
+    """What Edge, or reading a request for it, complained of, in the project's errors."""
+    if isinstance(error, RealmError):
+        return error
+    message = str(error)
+    # a ValueError, TypeError or OverflowError is Edge's refusal of an argument
+    if type(error) is not Exception or message.startswith(CALLERS_FAULTS):
+        return InvalidInput(message)
+    return RealmError(f"Qdrant Edge failed: {message}")

@@ -1,0 +1,86 @@
+"""The back ends: Qdrant Edge as a server always, a Qdrant server where one is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlparse
+from uuid import uuid4
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from tests.congruence.edge_server import EdgeServer
+from tests.congruence.oracle import DENSE, SIZE, SPARSE, Passage, make_passages
+
+REAL_SERVER = "REALM_TEST_QDRANT_URL"
+
+
+@pytest.fixture(scope="session")
+def edge_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeServer]:
+    server = EdgeServer(tmp_path_factory.mktemp("edge") / "qdrant").start()
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EdgeServer]:
+    """A server of the test's own, for those that kill it."""
+    server = EdgeServer(tmp_path / "qdrant").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["edge", "qdrant"])
+def client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
+    if request.param == "edge":
+        server: EdgeServer = request.getfixturevalue("edge_server")
+        with closing(server.client()) as edge:
+            yield edge
+        return
+    url = os.environ.get(REAL_SERVER)
+    if not url:
+        pytest.skip(f"{REAL_SERVER} names no Qdrant server (its gRPC address) to compare with")
+    address = urlparse(url)
+    with closing(
+        QdrantClient(
+            address.hostname or "127.0.0.1",
+            grpc_port=address.port or 6334,
+            prefer_grpc=True,
+            check_compatibility=False,
+            timeout=30,
+        )
+    ) as real:
+        yield real
+
+
+def create(client: QdrantClient, name: str, modifier: models.Modifier | None = None) -> None:
+    client.create_collection(
+        name,
+        vectors_config={DENSE: models.VectorParams(size=SIZE, distance=models.Distance.DOT)},
+        sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=modifier)},
+    )
+
+
+@pytest.fixture
+def collection(client: QdrantClient) -> Iterator[str]:
+    """An empty collection of a name of its own."""
+    name = f"passages-{uuid4().hex}"
+    create(client, name)
+    yield name
+    with suppress(Exception):
+        client.delete_collection(name)
+
+
+@pytest.fixture(scope="session")
+def passages() -> list[Passage]:
+    return make_passages(300)
+
+
+@pytest.fixture
+def loaded(client: QdrantClient, collection: str, passages: list[Passage]) -> str:
+    """A collection with all passages."""
+    client.upsert(collection, [passage.point() for passage in passages])
+    return collection

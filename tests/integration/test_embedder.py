@@ -1,0 +1,242 @@
+"""The embedder process against a real Redis: work, order, restarts, wipes, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from realm import vectors
+from realm.generations import Generations, State
+from realm.model.checkpoint import Model
+from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, Nudge, make_celery
+from realm.settings import load_settings
+from realm.snapshots import Snapshot
+from realm.store import Store
+from services.embedder.deliveries import KEY, quarantine_file
+from tests.integration.redis_process import RedisProcess
+from tests.unit.embedder.tiny import begin_generation, cut, publish, tiny_model, write_passages
+
+START_SECONDS = 60
+WORK_SECONDS = 45
+TEXT = "it ran far and on and on. " * 40
+
+
+@dataclass
+class Bench:
+    """A store with a snapshot, a Redis, and an embedder that may be started and ended."""
+
+    folder: Path
+    redis: RedisProcess
+    store: Store
+    model: Model
+    snapshot: Snapshot
+    generation: int
+    process: subprocess.Popen[bytes] | None = None
+    made: int = field(default=0)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def start(self, **settings: str) -> None:
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "REALM_STORE_URL": str(self.folder / "store"),
+            "REALM_REDIS_URL": self.redis.url,
+            "REALM_HEARTBEAT_FILE": str(self.folder / "heartbeat"),
+            "REALM_DEVICE": "cpu",
+            **settings,
+        }
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.embedder"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_until_ready(self, times: int = 1) -> None:
+        until(lambda: self.log.count("embedder ready") >= times, START_SECONDS, lambda: self.log)
+
+    def stop(self, sent: signal.Signals, within: float) -> int:
+        assert self.process is not None
+        self.process.send_signal(sent)
+        try:
+            return self.process.wait(timeout=within)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait(timeout=10)
+
+    def passages(self, texts: list[str]) -> str:
+        """Writes a passage file of its own; returns its path."""
+        self.made += 1
+        cut_passages = cut(self.model, texts, first=1000 * self.made)
+        return write_passages(self.store, self.model, cut_passages, f"c{self.made}")
+
+    def send(self, texts: list[str], task: str = EMBED_SHARD, queue: str = EMBED_QUEUE) -> str:
+        """Asks for the vectors of new passages; returns the file they will be in."""
+        file = self.passages(texts)
+        output = vectors.vector_file(self.snapshot.name, file)
+        with self.app() as app:
+            app.send_task(
+                task,
+                kwargs={
+                    "snapshot": self.snapshot.number,
+                    "input_file": file,
+                    "output_file": output,
+                    "generation": self.generation,
+                },
+                queue=queue,
+                expires=600,
+            )
+        return output
+
+    def app(self) -> Celery:
+        return make_celery(load_settings(redis_url=self.redis.url))
+
+    def wait_for(self, *outputs: str) -> None:
+        until(
+            lambda: all(self.store.exists(path) for path in outputs),
+            WORK_SECONDS,
+            lambda: self.log,
+        )
+
+
+def until(holds: Callable[[], bool], seconds: float, why: Callable[[], str]) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s:\n{why()}")
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    (tmp_path / "redis").mkdir()
+    redis = RedisProcess(tmp_path / "redis")
+    store = Store.open(str(tmp_path / "store"))
+    model = tiny_model()
+    snapshot = publish(store, model)
+    bench = Bench(tmp_path, redis, store, model, snapshot, begin_generation(store, snapshot, ()))
+    try:
+        yield bench
+    finally:
+        if bench.process is not None and bench.process.poll() is None:
+            bench.process.kill()
+            bench.process.wait(timeout=10)
+        redis.kill(wipe=False)
+
+
+def test_tasks_are_done_and_the_indexer_is_nudged(bench: Bench) -> None:
+    nudge = Nudge(bench.redis.url)
+    nudge.wait(0.01)
+    bench.start(REALM_LOG_FORMAT="json")
+    bench.wait_until_ready()
+    first = bench.send(["one fox ran."])
+    second = bench.send(["two hens sat."], EMBED_CHANGES, DELTA_QUEUE)
+    bench.wait_for(first, second)
+    assert nudge.wait(5) == "vectors"
+    nudge.close()
+    assert bench.stop(signal.SIGTERM, within=10) == 0
+    # Plain log lines: JSON throughout, no banner.
+    lines = bench.log.splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
+    with bench.redis.client() as client:
+        assert client.keys(f"{KEY}*") == []
+        assert client.llen(EMBED_QUEUE) == client.llen(DELTA_QUEUE) == 0
+        assert client.hlen("unacked") == 0
+
+
+@pytest.mark.parametrize("first", [DELTA_QUEUE, EMBED_QUEUE])
+def test_the_queue_named_first_is_served_first(bench: Bench, first: str) -> None:
+    other = EMBED_QUEUE if first == DELTA_QUEUE else DELTA_QUEUE
+    for number in range(4):
+        bench.send([f"shard {number}."], queue=other)
+    urgent = [bench.send([f"change {number}."], queue=first) for number in range(4)]
+    bench.start(REALM_EMBEDDER_QUEUES=f"{first},{other}")
+    until(lambda: bench.log.count("task ended") == 8, START_SECONDS, lambda: bench.log)
+    ended = [line for line in bench.log.splitlines() if "task ended" in line]
+    assert all(any(path in line for path in urgent) for line in ended[:4])
+
+
+@pytest.mark.parametrize("wipe", [False, True])
+def test_worker_goes_on_after_redis_was_away(bench: Bench, wipe: bool) -> None:
+    bench.start()
+    bench.wait_until_ready()
+    bench.wait_for(bench.send(["one fox ran."]))
+    for _ in range(2):
+        bench.redis.kill(wipe=wipe)
+        until(lambda: "Connection refused" in bench.log, WORK_SECONDS, lambda: bench.log)
+        beat = (bench.folder / "heartbeat").stat().st_mtime_ns
+        until(
+            lambda seen=beat: (bench.folder / "heartbeat").stat().st_mtime_ns > seen,  # type: ignore[misc]
+            10,
+            lambda: "no sign of life while Redis is away",
+        )
+        bench.redis.start()
+        outputs = [bench.send([f"hen {number} sat."]) for number in range(3)]
+        bench.wait_for(*outputs)
+    assert bench.process is not None
+    assert bench.process.poll() is None
+    assert bench.stop(signal.SIGTERM, within=10) == 0
+
+
+def test_redis_away_during_a_task_costs_neither_the_task_nor_the_worker(bench: Bench) -> None:
+    bench.start(REALM_EMBED_TOKEN_BUDGET="1")
+    bench.wait_until_ready()
+    long = bench.send([TEXT] * 300)
+    until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
+    bench.redis.kill(wipe=True)
+    bench.wait_for(long)
+    bench.redis.start()
+    bench.wait_for(bench.send(["two hens sat."]))
+
+
+def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
+    bench.start(REALM_EMBED_TOKEN_BUDGET="1", REALM_DRAIN_SECONDS="0.5")
+    bench.wait_until_ready()
+    output = bench.send([f"{number} {TEXT}" for number in range(3000)])
+    until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
+    assert bench.stop(signal.SIGTERM, within=10) == 0
+    assert not bench.store.exists(output)
+    with bench.redis.client() as client:
+        assert client.llen(EMBED_QUEUE) == 1
+        assert client.keys(f"{KEY}*") == []
+    Generations(bench.store).record(bench.generation, State.ABANDONED)
+    bench.start()
+    until(lambda: '"outcome": "unwanted"' in bench.log, START_SECONDS, lambda: bench.log)
+
+
+def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
+    output = bench.send([f"{number} {TEXT}" for number in range(3000)])
+    for start in range(3):
+        bench.start(REALM_EMBED_TOKEN_BUDGET="1", REALM_VISIBILITY_SECONDS="10")
+        until(lambda n=start: bench.log.count("task began") > n, 90, lambda: bench.log)  # type: ignore[misc]
+        bench.stop(signal.SIGKILL, within=10)
+    bench.start(REALM_VISIBILITY_SECONDS="10")
+    until(lambda: bench.store.exists(quarantine_file(output)), 90, lambda: bench.log)
+    told = bench.store.read_json(quarantine_file(output))
+    assert told["output_file"] == output
+    assert told["snapshot"] == bench.snapshot.number
+    assert told["deliveries"] == 3
+    bench.wait_for(bench.send(["one fox ran."]))
+    assert not bench.store.exists(output)
+
+
+def test_unusable_setting_is_one_sentence(bench: Bench) -> None:
+    bench.start(REALM_DEVICE="abacus")
+    assert bench.process is not None
+    assert bench.process.wait(timeout=START_SECONDS) == 2
+    assert len(bench.log.splitlines()) == 1
+    assert "abacus" in bench.log

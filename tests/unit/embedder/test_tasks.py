@@ -1,0 +1,268 @@
+"""The tasks, called directly."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from realm import arrow, vectors
+from realm.corpus.passages import PASSAGE_SCHEMA
+from realm.errors import DependencyUnavailable
+from realm.generations import Generations, State
+from realm.model.encoders import encode
+from realm.store import Store
+from services.embedder.encoding import Compute
+from services.embedder.tasks import Embedder, Job, Outcome
+from tests.unit.embedder.conftest import TEXTS, World
+from tests.unit.embedder.tiny import (
+    begin_generation,
+    cut,
+    publish,
+    tiny_model,
+    write_passages,
+)
+
+
+def expected_vectors(world: World) -> vectors.Vectors:
+    passages = cut(world.model, TEXTS)
+    inputs = [world.model.inputs.passage(p.title_ids, p.body_ids) for p in passages]
+    return encode(world.model.retriever.passage, inputs, world.model.inputs.pad)
+
+
+def test_shard_becomes_a_file_of_the_encoder_s_own_vectors(world: World) -> None:
+    assert world.embedder.embed_shard(world.job) is Outcome.DONE
+    table = vectors.read_vectors(world.store, world.job.output_file)
+    passages = arrow.read_table(world.store, world.job.input_file)
+    assert table.column("passage_id") == passages.column("passage_id")
+    assert table.column("content_hash") == passages.column("content_hash")
+    np.testing.assert_allclose(vectors.matrix(table), expected_vectors(world), atol=1e-5)
+
+
+def test_file_says_what_made_it(world: World) -> None:
+    world.embedder.embed_shard(world.job)
+    about = arrow.metadata(vectors.read_vectors(world.store, world.job.output_file))
+    assert set(about) == {"snapshot", "generation", "passages", "embedded", "seconds", "device"}
+    assert about["snapshot"] == "1"
+    assert about["device"] == "cpu"
+    assert int(about["passages"]) == int(about["embedded"]) == len(cut(world.model, TEXTS))
+
+
+def test_second_delivery_changes_nothing(world: World) -> None:
+    world.embedder.embed_shard(world.job)
+    before = world.store.read(world.job.output_file)
+    assert world.embedder.embed_shard(world.job) is Outcome.EXISTS
+    assert world.store.read(world.job.output_file) == before
+    assert world.outcomes("exists") == 1
+
+
+@pytest.mark.parametrize("state", [State.RETIRED, State.DELETED, State.ABANDONED, State.REJECTED])
+def test_nothing_is_made_for_a_generation_that_is_not_wanted(world: World, state: State) -> None:
+    world.embedder.generations.record(world.job.generation, state)
+    assert world.embedder.embed_shard(world.job) is Outcome.UNWANTED
+    assert not world.store.exists(world.job.output_file)
+
+
+def test_nothing_is_made_for_an_unknown_generation(world: World) -> None:
+    job = dataclasses.replace(world.job, generation=99)
+    assert world.embedder.embed_shard(job) is Outcome.UNWANTED
+
+
+def test_vectors_of_unchanged_passages_are_taken_over(world: World) -> None:
+    world.embedder.embed_shard(world.job)
+    changed = cut(world.model, [*TEXTS, "four dogs slept."])
+    file = write_passages(world.store, world.model, changed, "d")
+    job = dataclasses.replace(
+        world.job, input_file=file, output_file=vectors.vector_file(world.snapshot.name, file)
+    )
+    assert world.embedder.embed_shard(job) is Outcome.DONE
+    table = vectors.read_vectors(world.store, job.output_file)
+    assert arrow.metadata(table)["embedded"] == "1"
+    assert arrow.metadata(table)["passages"] == str(len(changed))
+    old = vectors.matrix(vectors.read_vectors(world.store, world.job.output_file))
+    kept = [passage.document_id != "d3" for passage in changed]
+    np.testing.assert_array_equal(vectors.matrix(table)[kept], old)
+
+
+def test_vectors_of_another_snapshot_are_not_taken_over(world: World) -> None:
+    world.embedder.embed_shard(world.job)
+    newer = publish(world.store, tiny_model(seed=1), step=40)
+    generation = begin_generation(world.store, newer, (world.job.input_file,))
+    output = vectors.vector_file(newer.name, world.job.input_file)
+    job = Job(newer.number, world.job.input_file, output, generation)
+    assert world.embedder.embed_shard(job) is Outcome.DONE
+    table = vectors.read_vectors(world.store, output)
+    about = arrow.metadata(table)
+    assert about["embedded"] == about["passages"]
+    assert not np.allclose(vectors.matrix(table), expected_vectors(world), atol=1e-3)
+    assert world.registry.get_sample_value("realm_embedder_loaded_step") == 40
+
+
+def test_damaged_neighbour_costs_computing_only(world: World) -> None:
+    folder = world.job.output_file.rpartition("/")[0]
+    world.store.write(f"{folder}/0damaged.arrow", b"not arrow")
+    assert world.embedder.embed_shard(world.job) is Outcome.DONE
+
+
+def test_passages_of_equal_content_are_encoded_once(world: World) -> None:
+    twins = cut(world.model, ["the same text.", "the same text."])
+    file = write_passages(world.store, world.model, twins, "twins")
+    job = dataclasses.replace(world.job, input_file=file, output_file="vectors/x/twins.arrow")
+    world.embedder.embed_shard(job)
+    table = vectors.read_vectors(world.store, job.output_file)
+    assert table.num_rows == 2
+    assert arrow.metadata(table)["embedded"] == "1"
+    first, second = vectors.matrix(table)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_changes_without_passages_give_a_file_without_rows(world: World) -> None:
+    path = f"passages/{world.snapshot.fingerprint}/changes/{1:012d}-{2:012d}.arrow"
+    arrow.write_table(world.store, path, PASSAGE_SCHEMA.empty_table())
+    job = dataclasses.replace(world.job, input_file=path, output_file="generations/d.arrow")
+    assert world.embedder.embed_changes(job) is Outcome.DONE
+    table = vectors.read_vectors(world.store, job.output_file)
+    assert table.num_rows == 0
+    assert table.schema.field("vector").type.list_size == 16
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_questions_keep_their_rows_and_get_vectors(world: World, shared: bool) -> None:
+    model = tiny_model(shared_towers=shared)
+    snapshot = publish(world.store, model)
+    asked = ["who ran?", "what sat?"]
+    questions = pa.table({"question": asked, "document_id": ["d0", "d1"], "passage_id": ["p", "q"]})
+    arrow.write_table(world.store, "generations/00000001/probe_questions.arrow", questions)
+    job = Job(snapshot.number, "generations/00000001/probe_questions.arrow", "probes.arrow", 1)
+    assert world.embedder.encode_queries(job) is Outcome.DONE
+    table = arrow.read_table(world.store, "probes.arrow")
+    assert table.column_names == ["question", "document_id", "passage_id", "vector"]
+    assert table.drop_columns("vector").to_pydict() == questions.to_pydict()
+    inputs = [model.inputs.query(question) for question in asked]
+    expected = encode(model.retriever.query, inputs, model.inputs.pad)
+    np.testing.assert_allclose(vectors.matrix(table), expected, atol=1e-5)
+
+
+def damaged_input(world: World) -> Job:
+    data = bytearray(world.store.read(world.job.input_file))
+    data[len(data) // 2] ^= 1
+    world.store.write(world.job.input_file, bytes(data))
+    return world.job
+
+
+def missing_input(world: World) -> Job:
+    world.store.delete(world.job.input_file)
+    return world.job
+
+
+def missing_snapshot(world: World) -> Job:
+    return dataclasses.replace(world.job, snapshot=77)
+
+
+def damaged_snapshot(world: World) -> Job:
+    path = f"{world.snapshot.folder}/passage_encoder.safetensors"
+    data = world.store.read(path)
+    world.store.write(path, data[:-1] + bytes([data[-1] ^ 1]))
+    return world.job
+
+
+def lost_encoder(world: World) -> Job:
+    world.store.delete(f"{world.snapshot.folder}/passage_encoder.safetensors")
+    return world.job
+
+
+def passages_of_another_tokenizer(world: World) -> Job:
+    path = "passages/0123456789abcdef/001-000/c.arrow"
+    world.store.write(path, world.store.read(world.job.input_file))
+    return dataclasses.replace(world.job, input_file=path)
+
+
+def no_token_ids(world: World) -> Job:
+    table = arrow.read_table(world.store, world.job.input_file).drop_columns("body_ids")
+    arrow.write_table(world.store, world.job.input_file, table)
+    return world.job
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damaged_input,
+        missing_input,
+        missing_snapshot,
+        damaged_snapshot,
+        lost_encoder,
+        passages_of_another_tokenizer,
+        no_token_ids,
+    ],
+)
+def test_unusable_input_is_counted_and_leaves_nothing(
+    world: World, damage: Callable[[World], Job]
+) -> None:
+    job = damage(world)
+    assert world.embedder.embed_shard(job) is Outcome.CORRUPT
+    assert world.outcomes("corrupt") == 1
+    assert not world.store.exists(job.output_file)
+
+
+def test_question_without_words_is_unusable(world: World) -> None:
+    arrow.write_table(world.store, "q.arrow", pa.table({"question": [" "]}))
+    job = dataclasses.replace(world.job, input_file="q.arrow", output_file="p.arrow")
+    assert world.embedder.encode_queries(job) is Outcome.CORRUPT
+
+
+def test_store_that_does_not_answer_raises_for_a_later_try(world: World) -> None:
+    assert world.store.root is not None
+    file = world.store.root / world.job.input_file
+    file.unlink()
+    file.symlink_to(file)  # reading fails, yet not for want of the file
+    with pytest.raises(DependencyUnavailable):
+        world.embedder.embed_shard(world.job)
+    assert world.outcomes("unavailable") == 1
+
+
+class SecondLook(Generations):
+    """Something happens between the first batch and the second."""
+
+    def __init__(self, store: Store, happens: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._happens = happens
+        self._looks = 0
+
+    def state(self, number: int) -> State | None:
+        self._looks += 1
+        if self._looks == 2:
+            self._happens()
+        return super().state(number)
+
+
+def interrupted_by(world: World, happens: Callable[[], object]) -> Embedder:
+    return dataclasses.replace(
+        world.embedder,
+        generations=SecondLook(world.store, happens),
+        compute=Compute(token_budget=1, dtype=torch.float32),  # a batch a passage
+        look_seconds=0,
+    )
+
+
+def test_work_ends_between_batches_when_the_generation_is_given_up(world: World) -> None:
+    generations = world.embedder.generations
+    embedder = interrupted_by(
+        world, lambda: generations.record(world.job.generation, State.ABANDONED)
+    )
+    assert embedder.embed_shard(world.job) is Outcome.UNWANTED
+    assert not world.store.exists(world.job.output_file)
+
+
+def test_work_ends_between_batches_when_the_process_must(world: World) -> None:
+    embedder = interrupted_by(world, lambda: world.embedder.drain.begin(0))
+    assert embedder.embed_shard(world.job) is Outcome.INTERRUPTED
+    assert not world.store.exists(world.job.output_file)
+
+
+def test_nothing_is_begun_once_the_process_drains(world: World) -> None:
+    world.embedder.drain.begin(60)
+    assert world.embedder.embed_shard(world.job) is Outcome.INTERRUPTED

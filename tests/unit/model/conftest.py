@@ -1,0 +1,87 @@
+"""The default base, loaded once, and a tiny model for what does not depend on size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from realm.model.base import Base, load_base
+from realm.model.checkpoint import Model, new_model
+from realm.model.config import BertShape, ModelConfig
+from realm.model.encoders import build_backbone
+from realm.model.inputs import InputLimits
+from realm.model.reader import MaskedLMHead
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "who",
+    "wrote",
+    "it",
+    "she",
+    "did",
+    "in",
+    ".",
+]
+TINY_SHAPE = BertShape(
+    vocab_size=len(WORDS),
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=32,
+    max_position_embeddings=64,
+)
+TINY = ModelConfig(
+    base=TINY_SHAPE,
+    pooling="mean",
+    lengths=InputLimits(passage=32, title=8, query=16, reader=48),
+    span_hidden_size=8,
+    max_span_width=4,
+)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Base:
+    return load_base()
+
+
+@pytest.fixture(scope="session")
+def minilm_model(minilm: Base) -> Model:
+    return new_model(minilm)
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path) -> Path:
+    """A plain BERT checkpoint on disk, with pooler and masked-LM head, of random weights."""
+    folder = tmp_path / "tiny-bert"
+    folder.mkdir()
+    torch.manual_seed(3)
+    backbone = build_backbone(TINY_SHAPE, pooler=True)
+    weights = {f"bert.{k}": v for k, v in backbone.state_dict().items()}
+    head = MaskedLMHead(TINY_SHAPE)
+    torch.nn.init.normal_(head.bias)
+    weights |= {f"cls.predictions.{k}": v for k, v in head.state_dict().items()}
+    weights["bert.embeddings.position_ids"] = torch.arange(64).unsqueeze(0)
+    save_file(weights, folder / "model.safetensors")
+    shape = {name: getattr(TINY_SHAPE, name) for name in BertShape.__dataclass_fields__}
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", **shape}))
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+@pytest.fixture
+def tiny_model(bert_folder: Path) -> Model:
+    return new_model(
+        bert_folder,
+        pooling="mean",
+        lengths=TINY.lengths,
+        span_hidden_size=TINY.span_hidden_size,
+        max_span_width=TINY.max_span_width,
+    )

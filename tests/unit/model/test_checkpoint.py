@@ -1,0 +1,175 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from realm.errors import BadSettings, Corrupt
+from realm.model.base import Base
+from realm.model.checkpoint import (
+    Model,
+    load_config,
+    load_model,
+    load_passage_encoder,
+    load_query_encoder,
+    load_reader,
+    new_model,
+    write_model,
+)
+from realm.model.config import ModelConfig, Projection
+from realm.model.encoders import encode
+from tests.unit.model.conftest import TINY
+
+
+def assert_same_weights(a: nn.Module, b: nn.Module) -> None:
+    left, right = a.state_dict(), b.state_dict()
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        assert tensor.dtype == right[name].dtype
+        assert torch.equal(tensor, right[name]), name
+
+
+def variant(base: Path | Base, **overrides: Any) -> Model:
+    return new_model(base, lengths=TINY.lengths, **overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"shared_towers": False},
+        {"pooling": "pooler", "projection": Projection(8)},
+        {"projection": Projection(16, layer_norm=False, identity_start=True), "normalize": True},
+    ],
+)
+def test_a_written_model_reads_back_bit_for_bit(
+    bert_folder: Path, tmp_path: Path, overrides: dict[str, object]
+) -> None:
+    model = variant(bert_folder, **overrides)
+    with torch.no_grad():
+        model.retriever.log_scale.add_(0.125)
+        next(model.retriever.query.parameters()).mul_(3)  # separate towers must stay separate
+    folder = tmp_path / "snapshot"
+    write_model(folder, model)
+
+    loaded = load_model(folder)
+    assert loaded.config == model.config
+    assert loaded.inputs.fingerprint == model.inputs.fingerprint
+    assert_same_weights(loaded.retriever, model.retriever)
+    assert_same_weights(loaded.reader, model.reader)
+    assert (loaded.retriever.query is loaded.retriever.passage) == model.config.shared_towers
+
+    query, passage = load_query_encoder(folder), load_passage_encoder(folder)
+    assert_same_weights(query.encoder, model.retriever.query)
+    assert_same_weights(passage.encoder, model.retriever.passage)
+    assert query.scale == passage.scale == pytest.approx(model.retriever.scale.item())
+    assert_same_weights(load_reader(folder), model.reader)
+
+
+def test_writing_twice_gives_equal_bytes(tiny_model: Model, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_model(tmp_path / name, tiny_model)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == [
+        "config.json",
+        "passage_encoder.safetensors",
+        "reader.safetensors",
+        "tokenizer.json",
+    ]
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_reloaded_encoder_gives_the_same_vectors(tiny_model: Model, tmp_path: Path) -> None:
+    write_model(tmp_path, tiny_model)
+    loaded = load_query_encoder(tmp_path)
+    assert not loaded.encoder.training
+    questions = [loaded.inputs.query("who wrote it"), loaded.inputs.query("she did.")]
+    np.testing.assert_array_equal(
+        encode(loaded.encoder, questions, loaded.inputs.pad),
+        encode(tiny_model.retriever.query, questions, tiny_model.inputs.pad),
+    )
+
+
+def test_loaded_weights_outlive_their_files(tiny_model: Model, tmp_path: Path) -> None:
+    write_model(tmp_path, tiny_model)
+    reader = load_reader(tmp_path)
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(b"")
+    assert_same_weights(reader, tiny_model.reader)
+
+
+def test_a_loaded_model_can_be_trained(tiny_model: Model, tmp_path: Path) -> None:
+    write_model(tmp_path, tiny_model)
+    loaded = load_model(tmp_path)
+    for module in (loaded.retriever, loaded.reader):
+        assert module.training
+        assert all(p.requires_grad and p.is_leaf for p in module.parameters())
+
+
+def test_retriever_and_reader_own_their_weights(tiny_model: Model) -> None:
+    ours = {p.data_ptr() for p in tiny_model.retriever.parameters()}
+    assert ours.isdisjoint(p.data_ptr() for p in tiny_model.reader.parameters())
+
+
+def test_fresh_heads_follow_from_the_seed_and_leave_global_randomness_alone(
+    bert_folder: Path,
+) -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (variant(bert_folder, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_same_weights(first.reader, again.reader)
+    spans = [m.reader.qa_outputs.dense_intermediate.weight for m in (first, other)]
+    assert not torch.equal(*spans)
+
+
+def test_an_unknown_override_is_refused(bert_folder: Path) -> None:
+    with pytest.raises(BadSettings, match="colour"):
+        variant(bert_folder, colour="red")
+
+
+def test_the_scale_starts_where_the_config_says(minilm_model: Model) -> None:
+    assert minilm_model.retriever.scale.item() == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "query_encoder.safetensors", "reader.safetensors"]
+)
+def test_a_missing_or_damaged_file_is_named(bert_folder: Path, tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "snapshot"
+    write_model(folder, variant(bert_folder, shared_towers=False))
+    (folder / file).write_bytes(b"\x00garbage")
+    with pytest.raises(Corrupt):
+        load_model(folder)
+    (folder / file).unlink()
+    with pytest.raises(Corrupt, match=file):
+        load_model(folder)
+
+
+def test_an_encoder_without_its_scale_is_refused(tiny_model: Model, tmp_path: Path) -> None:
+    write_model(tmp_path, tiny_model)
+    path = tmp_path / "passage_encoder.safetensors"
+    weights = load_file(path)
+    del weights["log_scale"]
+    save_file(weights, path)
+    with pytest.raises(Corrupt, match="log_scale"):
+        load_query_encoder(tmp_path)
+
+
+def test_weights_of_another_shape_than_the_config_are_named(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    write_model(tmp_path, tiny_model)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"span_hidden_size": 8', '"span_hidden_size": 9'))
+    with pytest.raises(Corrupt, match=r"qa_outputs\.dense_intermediate\.weight has shape"):
+        load_reader(tmp_path)
+
+
+def test_the_config_of_a_folder_is_the_models(tiny_model: Model, tmp_path: Path) -> None:
+    write_model(tmp_path, tiny_model)
+    config: ModelConfig = load_config(tmp_path)
+    assert config == tiny_model.config

@@ -1,0 +1,228 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from realm.errors import InvalidInput
+from realm.model.base import Base, default_folder
+from realm.model.checkpoint import Model, new_model
+from realm.model.config import Pooling, Projection
+from realm.model.encoders import Encoder, Progress, Retriever, collate, encode, plan_batches
+from realm.model.inputs import Encoded, InputBuilder
+from tests.unit.model.conftest import TINY
+
+DOCUMENTS = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open" / "documents.jsonl"
+
+inputs_strategy = st.lists(
+    st.lists(st.integers(5, 11), min_size=1, max_size=30).map(lambda x: Encoded(x, [0] * len(x))),
+    min_size=1,
+    max_size=12,
+)
+
+
+def tiny_encoder(**changes: object) -> Encoder:
+    torch.manual_seed(1)
+    return Encoder(dataclasses.replace(TINY, **changes)).eval()  # type: ignore[arg-type]
+
+
+def real_passages(inputs: InputBuilder, count: int) -> tuple[list[list[str]], list[Encoded]]:
+    if not DOCUMENTS.exists():
+        pytest.skip("the squad_open documents are not here")
+    with DOCUMENTS.open(encoding="utf-8") as lines:
+        documents = [json.loads(next(lines)) for _ in range(count)]
+    pairs = [[d["title"], d["text"]] for d in documents]
+    return pairs, [inputs.passage(inputs.title_ids(t), inputs.tokenize(b)[0]) for t, b in pairs]
+
+
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(1) / lengths, dtype=np.float32)
+
+
+def test_step_0_equals_sentence_transformers_on_real_pairs(minilm: Base) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    reference = library.SentenceTransformer(str(default_folder()), device="cpu")
+    reference.max_seq_length = 288
+    projected = new_model(minilm, projection=Projection(384, layer_norm=False, identity_start=True))
+    pairs, passages = real_passages(projected.inputs, 20)
+    expected = reference.encode(pairs, show_progress_bar=False)
+    vectors = encode(projected.retriever.passage, passages, projected.inputs.pad)
+    assert cosines(vectors, expected).min() >= 0.99999
+    questions = ["Who wrote it?", "What covers most of the Amazon basin of South America?"]
+    query_vectors = encode(
+        projected.retriever.query, [projected.inputs.query(q) for q in questions], 0
+    )
+    assert (
+        cosines(query_vectors, reference.encode(questions, show_progress_bar=False)).min()
+        >= 0.99999
+    )
+
+
+def test_an_identity_projection_changes_nothing_at_step_0(
+    minilm_model: Model, minilm: Base
+) -> None:
+    projected = new_model(minilm, projection=Projection(384, layer_norm=False, identity_start=True))
+    inputs = [minilm_model.inputs.query("Who wrote it?")]
+    plain = encode(minilm_model.retriever.query, inputs, 0)
+    np.testing.assert_allclose(encode(projected.retriever.query, inputs, 0), plain, atol=1e-6)
+
+
+@given(inputs_strategy, st.integers(1, 200))
+def test_vectors_do_not_depend_on_batch_neighbours_and_keep_the_input_order(
+    inputs: list[Encoded], token_budget: int
+) -> None:
+    encoder = tiny_encoder()
+    together = encode(encoder, inputs, 0, token_budget=token_budget)
+    alone = np.concatenate([encode(encoder, [one], 0) for one in inputs])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_real_vectors_do_not_depend_on_batch_neighbours(minilm_model: Model) -> None:
+    encoder = minilm_model.retriever.passage
+    _, passages = real_passages(minilm_model.inputs, 3)
+    short = [minilm_model.inputs.query("Who?"), minilm_model.inputs.null_passage()]
+    together = encode(encoder, [*passages, *short], 0, token_budget=100_000)
+    alone = np.concatenate([encode(encoder, [one], 0) for one in [*passages, *short]])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_bfloat16_vectors_are_near_the_exact_ones(minilm_model: Model) -> None:
+    encoder = minilm_model.retriever.passage
+    _, passages = real_passages(minilm_model.inputs, 3)
+    half = encode(encoder, passages, 0, dtype=torch.bfloat16)
+    assert half.dtype == np.float32
+    assert cosines(half, encode(encoder, passages, 0)).min() > 0.9995
+
+
+@given(st.lists(st.integers(1, 288), max_size=60), st.integers(1, 2000))
+def test_batches_hold_every_input_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = plan_batches(lengths, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    widths = [max(lengths[i] for i in batch) for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+
+
+@given(inputs_strategy, st.sampled_from([1, 8]))
+def test_collate_pads_to_the_longest_rounded_up(inputs: list[Encoded], multiple: int) -> None:
+    ids, segments, mask = collate(inputs, 0, multiple=multiple)
+    longest = max(map(len, inputs))
+    assert ids.shape == segments.shape == mask.shape
+    assert ids.shape[1] % multiple == 0
+    assert longest <= ids.shape[1] < longest + multiple
+    assert mask.sum(1).tolist() == [len(one) for one in inputs]
+    assert [row[keep].tolist() for row, keep in zip(ids, mask, strict=True)] == [
+        one.ids for one in inputs
+    ]
+    assert not ids[~mask].any()
+
+
+def test_progress_counts_inputs_tokens_and_padding() -> None:
+    heard: list[Progress] = []
+    inputs = [Encoded([5] * n, [0] * n) for n in (2, 7, 5)]
+    encode(tiny_encoder(), inputs, 0, token_budget=14, on_batch=heard.append)
+    assert heard == [Progress(2, 3, 14, 2), Progress(3, 3, 16, 2)]
+
+
+def test_a_cancelled_encode_stops_and_leaves_the_mode_as_it_was() -> None:
+    class Cancelled(Exception):
+        pass
+
+    def cancel(progress: Progress) -> None:
+        raise Cancelled(progress.done)
+
+    encoder = tiny_encoder().train()
+    with pytest.raises(Cancelled, match="1"):
+        encode(encoder, [Encoded([5, 6], [0, 0])] * 3, 0, token_budget=2, on_batch=cancel)
+    assert encoder.training
+
+
+def test_dropout_is_off_while_vectors_are_made() -> None:
+    encoder = tiny_encoder(projection=Projection(4)).train()
+    inputs = [Encoded([5, 6, 7], [0, 0, 0])]
+    assert (encode(encoder, inputs, 0) == encode(encoder, inputs, 0)).all()
+    assert not torch.equal(encoder(*collate(inputs, 0)), encoder(*collate(inputs, 0)))
+
+
+def test_nothing_in_is_nothing_out() -> None:
+    assert encode(tiny_encoder(projection=Projection(4)), [], 0).shape == (0, 4)
+
+
+def test_an_input_without_tokens_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        encode(tiny_encoder(), [Encoded([], [])], 0)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+def test_pooling_is_what_its_name_says(pooling: Pooling) -> None:
+    encoder = tiny_encoder(pooling=pooling)
+    batch = collate([Encoded([5, 6, 7, 8], [0, 0, 1, 1]), Encoded([5, 6], [0, 1])], 0)
+    ids, segments, mask = batch
+    hidden = encoder.backbone(
+        input_ids=ids, attention_mask=mask, token_type_ids=segments
+    ).last_hidden_state
+    vectors = encoder(*batch)
+    for row, length in enumerate((4, 2)):
+        if pooling == "mean":
+            expected = hidden[row, :length].mean(0)
+        elif pooling == "cls":
+            expected = hidden[row, 0]
+        else:
+            dense = encoder.backbone.pooler.dense  # type: ignore[union-attr]
+            expected = torch.tanh(dense(hidden[row, 0]))  # type: ignore[operator]
+        torch.testing.assert_close(vectors[row], expected)
+
+
+def test_the_null_document_is_three_tokens_and_differs_from_every_other(
+    minilm_model: Model,
+) -> None:
+    null = minilm_model.inputs.null_passage()
+    cls, sep = minilm_model.inputs.cls, minilm_model.inputs.sep
+    assert null == Encoded([cls, sep, sep], [0, 0, 1])
+    other = minilm_model.inputs.passage([], minilm_model.inputs.tokenize("It was she.")[0])
+    vectors = encode(minilm_model.retriever.passage, [null, other], 0)
+    assert np.isfinite(vectors).all()
+    assert cosines(vectors[:1], vectors[1:])[0] < 0.9
+
+
+def test_score_is_the_scaled_inner_product_for_all_pairs_and_for_own_candidates() -> None:
+    retriever = Retriever(dataclasses.replace(TINY, scale_init=20.0))
+    queries, passages = torch.randn(3, 16), torch.randn(5, 16)
+    expected = 20.0 * queries @ passages.T
+    torch.testing.assert_close(retriever.score(queries, passages), expected)
+    own = passages.expand(3, 5, 16)
+    torch.testing.assert_close(retriever.score(queries, own), expected)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_fresh_retriever_shares_its_towers_if_told_to(shared: bool) -> None:
+    retriever = Retriever(dataclasses.replace(TINY, shared_towers=shared))
+    assert (retriever.query is retriever.passage) == shared
+
+
+def test_shared_towers_are_one_and_separate_towers_learn_apart(minilm: Base) -> None:
+    assert (shared := new_model(minilm).retriever).query is shared.passage
+    retriever = new_model(minilm, shared_towers=False).retriever
+    first = next(retriever.query.parameters())
+    twin = next(retriever.passage.parameters())
+    assert torch.equal(first, twin)
+    with torch.no_grad():
+        first.zero_()
+    assert twin.any()
+
+
+def test_the_scale_and_the_encoder_both_get_gradients(tiny_model: Model) -> None:
+    retriever = tiny_model.retriever
+    batch = collate([Encoded([2, 5, 3], [0, 0, 0]), Encoded([2, 6, 7, 3], [0, 0, 0, 0])], 0)
+    vectors = retriever.query(*batch)
+    retriever.score(vectors, vectors)[0, 1].backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in retriever.parameters())
+    assert retriever.log_scale.grad is not None
+    assert retriever.log_scale.grad != 0
