@@ -99,3 +99,9 @@ class BadSettings(RealmError):
 
     code = "FAILED_PRECONDITION"
     reason = "BAD_SETTINGS"
+
+
+class Diverged(RealmError):
+    """Training left the finite numbers: a loss or a gradient is NaN or infinite."""
+
+    reason = "DIVERGED"

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     reader_learning_rate: float = Field(1e-4, gt=0, description="AdamW's rate for the reader")
     warmup_steps: int = Field(50, ge=0, description="steps until the full learning rate")
     trainable_layers: int = Field(2, ge=0, description="top layers that learn; those below rest")
+    train_passage_tokens: int = Field(
+        128, ge=16, description="longest passage input in training steps, in word pieces"
+    )
     trivial_removal_share: float = Field(
         0.9, ge=0, le=1, description="inverse cloze: share of passages that lose their sentence"
     )

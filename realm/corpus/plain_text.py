@@ -54,6 +54,9 @@ _RST_INLINE = (
     (re.compile(r"::(?=\s*$)", re.MULTILINE), ":"),
 )
 
+# `<![CDATA[`, `<![if IE]>`: the standard parser fails an assertion on a broken one.
+_MARKED_SECTION = re.compile(r"<!\[[^<>]{0,200}>?")
+
 
 def unwrap(text: str) -> str:
     """Joins the lines of a hard-wrapped paragraph; lists, code and tables keep theirs."""
@@ -121,7 +124,7 @@ def from_rst(text: str) -> PlainText:
 def from_html(text: str) -> PlainText:
     """What a browser would show: no scripts, styles or templates; a block is a line."""
     reader = _HtmlReader()
-    reader.feed(text)
+    reader.feed(_MARKED_SECTION.sub(" ", text))
     reader.close()
     title = " ".join("".join(reader.title).split()) or " ".join("".join(reader.heading).split())
     return PlainText(title or None, reader.plain())

@@ -81,10 +81,13 @@ def _topics() -> Iterator[Document]:
 
 
 def _library() -> Iterator[Document]:
-    trees = {name: ast.parse(file.read_bytes(), str(file)) for name, file in _sources()}
-    exports = _exports(trees)
-    for name, tree in trees.items():
+    sources = dict(_sources())
+    exports = _exports(sources)
+    for name, file in sources.items():
+        tree = _tree(file)
         entry = _parsed(name, tree)
+        if (name, "*") in exports:
+            exports.update({(name, offered): exports[name, "*"] for offered in _offered(tree)})
         for member in entry.members:
             member.move(exports.get((name, member.path), name))
         if _is_public(name):
@@ -99,22 +102,20 @@ def _library() -> Iterator[Document]:
         yield from _documents(_inspected(module))
 
 
-def _exports(trees: dict[str, ast.Module]) -> dict[tuple[str, str], str]:
-    """(module, name) of what a package offers as its own, by import -> the package.
+def _exports(sources: dict[str, Path]) -> dict[tuple[str, str], str]:
+    """(module, name or *) of what a package offers as its own, by import -> the package.
 
     People know `json.JSONEncoder`, and not `json.encoder.JSONEncoder`.
     """
     exports: dict[tuple[str, str], str] = {}
-    for package, tree in trees.items():
-        for node in tree.body:
-            if not isinstance(node, ast.ImportFrom) or not node.module:
-                continue
-            source = f"{package}.{node.module}" if node.level == 1 else node.module
-            if source not in trees or not source.startswith(f"{package}."):
-                continue
-            names = [alias.name for alias in node.names]
-            for name in _offered(trees[source]) if names == ["*"] else names:
-                exports[source, name] = package
+    for package, file in sources.items():
+        if file.name != "__init__.py":
+            continue
+        for node in _tree(file).body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                source = f"{package}.{node.module}" if node.level == 1 else node.module
+                if source.startswith(f"{package}."):
+                    exports.update({(source, alias.name): package for alias in node.names})
     return exports
 
 
@@ -165,6 +166,10 @@ def _sources() -> Iterator[tuple[str, Path]]:
                 yield ".".join(parts), file
 
 
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_bytes(), str(file))
+
+
 def _is_wanted(part: str) -> bool:
     return part not in _SKIPPED and not part.startswith("__")
 
@@ -206,8 +211,9 @@ def _defined(body: list[ast.stmt], module: str, within: str) -> list[_Entry]:
 def _inspected(module: ModuleType) -> _Entry:
     entry = _Entry(module.__name__, "", module.__name__, _cleaned(inspect.getdoc(module)))
     for name, value in sorted(vars(module).items()):
-        # A program may have put functions of its own into sys: hooks, above all.
-        if _is_public(name) and (inspect.isclass(value) or inspect.isbuiltin(value)):
+        # Programs put functions of their own in place of hooks: the corpus must not depend on it.
+        wanted = _is_public(name) and not name.endswith("hook")
+        if wanted and (inspect.isclass(value) or inspect.isbuiltin(value)):
             entry.members.append(_of_object(module.__name__, name, value))
     return entry
 

@@ -81,7 +81,9 @@ def _ends_sentence(text: str, start: int, at: int, stop: str, end: int) -> bool:
     if end == len(text):
         return True
     if not text[end].isspace():
-        return _is_east_asian(text[end]) and (stop[-1] in "!?" or _is_east_asian(text[at - 1]))
+        return _is_east_asian(text[end]) and (
+            stop[-1] in "!?" or _is_east_asian(text[max(at - 1, 0) : at])
+        )
     if stop in ".…" and end == at + 1 and _is_abbreviation(text, start, at, end):
         return False
     # Lower case goes on with the sentence: "Yahoo! is", '"What?" he asked', "well ... maybe".

@@ -176,7 +176,8 @@ def _newest(rows: pa.Table) -> Iterator[DocumentState]:
     newest: dict[str, int] = {}
     for place, document_id in enumerate(ordered["document_id"].to_pylist()):
         newest[document_id] = place
-    for row in ordered.take(sorted(newest.values())).to_pylist():
+    places = pa.array(sorted(newest.values()), pa.int64())
+    for row in ordered.take(places).to_pylist():
         document = (
             Document(row["document_id"], row["title"], row["text"], json.loads(row["metadata"]))
             if row["op"] == "upsert"

@@ -149,8 +149,8 @@ def _pooling(folder: Path) -> Pooling:
     values = _json(folder / "config.json")
     modes = values.get("pooling_mode")
     if modes is None:
-        modes = [k.removeprefix("pooling_mode_") for k, on in values.items() if on is True]
-        modes = [m for m in modes if m in ("mean_tokens", "cls_token") or m.endswith("_tokens")]
+        flags = [k for k, on in values.items() if k.startswith("pooling_mode_") and on]
+        modes = [flag.removeprefix("pooling_mode_") for flag in flags]
     named = [modes] if isinstance(modes, str) else list(modes)
     match [mode.removesuffix("_tokens").removesuffix("_token") for mode in named]:
         case ["mean"]:

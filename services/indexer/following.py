@@ -9,7 +9,7 @@ live it has *joined*, and live takes no step that it has not taken. So at any mo
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from realm.generations import Generation, Generations
 
@@ -18,6 +18,8 @@ from realm.generations import Generation, Generations
 class _Place:
     generation: Generation
     applied: int
+    #: Steps applied since it was put ahead, as (after, upto).
+    steps: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Following:
@@ -96,6 +98,10 @@ class Following:
         place = self._places.get(number)
         return place.applied if place else None
 
+    def steps(self, number: int) -> list[tuple[int, int]]:
+        """The steps (after, upto) that the generation ahead took. Call with the lock held."""
+        return list(self._places[number].steps)
+
     def may_apply(self, number: int, upto: int) -> bool:
         """Whether a step to `upto` keeps the order."""
         with self.lock:
@@ -105,7 +111,10 @@ class Following:
 
     def advance(self, number: int, version: int) -> None:
         """Its collection holds every write up to `version` now. Call with the lock held."""
-        self._places[number].applied = version
+        place = self._places[number]
+        if number == self._ahead:
+            place.steps.append((place.applied, version))
+        place.applied = version
         self._join()
         self.changed.notify_all()
 

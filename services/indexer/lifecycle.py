@@ -191,7 +191,7 @@ def candidate_of(generations: tuple[Seen, ...], live: Live | None) -> Seen | Non
         each
         for each in generations
         if each.state in (None, State.BUILDING, State.VALIDATING)
-        and (live is None or each.number != live.generation)
+        and (live is None or each.number not in (live.generation, live.previous))
     ]
     return max(building, key=lambda each: each.number, default=None)
 
@@ -200,21 +200,25 @@ def _repairs(seen: Observation, candidate: Seen | None) -> list[Action]:
     """State events follow `live/`, which is the truth; a leader killed in between left them."""
     actions: list[Action] = []
     for each in seen.generations:
-        if seen.live and each.number == seen.live.generation:
-            if each.state is not State.LIVE:
-                actions.append(Record(each.number, State.LIVE, "it is the newest entry of live/"))
-        elif each.state in (State.LIVE, State.RETAINED):
-            kept = seen.live is not None and each.number == seen.live.previous
-            if kept and each.state is State.LIVE:
-                actions.append(Record(each.number, State.RETAINED, "another one is live"))
-            elif not kept:
-                actions.append(Record(each.number, State.RETIRED, "newer ones are live"))
-        elif candidate and each.number == candidate.number:
-            if each.state is None:
-                actions.append(Record(each.number, State.BUILDING, "a build begins"))
-        elif each.state in (None, State.BUILDING, State.VALIDATING):
-            actions.append(Record(each.number, State.ABANDONED, "a newer build began"))
+        wanted = _wanted_state(each, seen.live, candidate)
+        if wanted is not None and wanted[0] is not each.state:
+            actions.append(Record(each.number, *wanted))
     return actions
+
+
+def _wanted_state(each: Seen, live: Live | None, candidate: Seen | None) -> tuple[State, str] | None:
+    """The state that a generation should be recorded in, and why; None if all is as it is."""
+    if live and each.number == live.generation:
+        return State.LIVE, "it is the newest entry of live/"
+    if each.state is not None and each.state not in ACTIVE:
+        return None
+    if live and each.number == live.previous:
+        return State.RETAINED, "another one is live"
+    if each.state in (State.LIVE, State.RETAINED):
+        return State.RETIRED, "newer ones are live"
+    if candidate and each.number == candidate.number:
+        return (State.BUILDING, "a build begins") if each.state is None else None
+    return State.ABANDONED, "a newer build began"
 
 
 def _begin(seen: Observation) -> list[Action]:
@@ -273,13 +277,12 @@ def _fill(number: int, progress: Progress) -> list[Action]:
 def _collections(seen: Observation) -> list[Action]:
     actions: list[Action] = []
     for each in seen.generations:
-        served = seen.live is not None and each.number in (
-            seen.live.generation,
-            seen.live.previous,
+        served = seen.live is not None and (
+            each.number == seen.live.generation
+            or (each.number == seen.live.previous and each.state in ACTIVE)
         )
         if served and not each.has_collection:
-            if each.number == seen.live.generation or each.state in ACTIVE:  # type: ignore[union-attr]
-                actions.append(RestoreCollection(each.number))
+            actions.append(RestoreCollection(each.number))
         elif each.state in ENDED and seen.now - each.since > seen.retirement_seconds:
             if each.has_collection or each.state is State.RETIRED:
                 actions.append(DropCollection(each.number))

@@ -17,6 +17,9 @@ from services.standalone.processes import ProcessSpec
 
 HOST = "127.0.0.1"
 LEAST_FREE_BYTES = 3 << 30
+#: Answers come first, then the index, then learning: they share a few cores.
+EMBEDDER_NICENESS = 5
+TRAINER_NICENESS = 10
 #: Default ports; `--port-offset` moves all of them.
 PORTS = {
     "redis": 6379,
@@ -80,7 +83,11 @@ class Cluster:
         """Who embeds and learns. Changes have a worker of their own: no build delays a write."""
         return [
             self._service(
-                "embedder", metrics="embedder metrics", REALM_EMBEDDER_QUEUES=EMBED_QUEUE
+                "embedder",
+                metrics="embedder metrics",
+                niceness=EMBEDDER_NICENESS,
+                REALM_EMBEDDER_QUEUES=EMBED_QUEUE,
+                REALM_THREADS=str(os.cpu_count() or 1),
             ),
             self._service(
                 "embedder-delta",
@@ -88,7 +95,7 @@ class Cluster:
                 metrics="delta embedder metrics",
                 REALM_EMBEDDER_QUEUES=DELTA_QUEUE,
             ),
-            self._service("trainer", metrics="trainer metrics"),
+            self._service("trainer", metrics="trainer metrics", niceness=TRAINER_NICENESS),
         ]
 
     def visitor(self, searches_per_second: float, visits: Path) -> ProcessSpec:
@@ -111,6 +118,8 @@ class Cluster:
             "REALM_GATEWAY_LISTEN": self.address("gateway"),
             "REALM_TRAIN": str(self.train).lower(),
             "OMP_NUM_THREADS": "1",
+            # More threads than cores are at work: those that wait must not spin.
+            "OMP_WAIT_POLICY": "PASSIVE",
             "TOKENIZERS_PARALLELISM": "false",
         }
 
@@ -143,15 +152,19 @@ class Cluster:
                 ) from error
 
     def _service(
-        self, name: str, *, metrics: str, module: str = "", **settings: str
+        self, name: str, *, metrics: str, module: str = "", niceness: int = 0, **settings: str
     ) -> ProcessSpec:
         command = [sys.executable, "-m", f"services.{module or name}"]
-        return self._spec(name, command, REALM_METRICS_PORT=str(self.port(metrics)), **settings)
+        port = str(self.port(metrics))
+        return self._spec(name, command, niceness, REALM_METRICS_PORT=port, **settings)
 
-    def _spec(self, name: str, command: list[str], **settings: str) -> ProcessSpec:
+    def _spec(
+        self, name: str, command: list[str], niceness: int = 0, **settings: str
+    ) -> ProcessSpec:
         return ProcessSpec(
             name=name,
             command=tuple(command),
             environment={**self.environment(), **settings},
             log_file=self.logs / f"{name}.log",
+            niceness=niceness,
         )

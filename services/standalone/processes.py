@@ -26,12 +26,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to run: `environment` is added to ours; output goes to `log_file`."""
+    """What to run: `environment` is added to ours; output goes to `log_file`.
+
+    `niceness` is the kernel's: whoever answers users comes before whoever learns.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
     log_file: Path
+    niceness: int = 0
 
 
 def pause_before_restart(deaths_in_a_row: int) -> float:
@@ -68,7 +72,7 @@ class Supervised:
         self.spec.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.spec.log_file.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self.spec.command],
+                self._tethered(),
                 env={**os.environ, **self.spec.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -112,6 +116,10 @@ class Supervised:
             self.process.wait(10)
             return False
         return True
+
+    def _tethered(self) -> list[str]:
+        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
+        return [*tether, str(self.spec.niceness), *self.spec.command]
 
     def _note_death(self, process: subprocess.Popen[bytes]) -> None:
         lived = self.clock() - self._started_at

@@ -49,7 +49,8 @@ def test_markdown() -> None:
 def test_restructured_text() -> None:
     plain = from_rst(
         "=====\nTitle\n=====\n\n.. comment\n.. _target:\n\nUse :class:`~a.B`, "
-        ":meth:`run <a.B.run>` or ``lit``; see `docs <http://x>`_::\n\n    code = 1\n\n.. note:: be careful\n\n"
+        ":meth:`run <a.B.run>` or ``lit``; see `docs <http://x>`_::\n\n"
+        "    code = 1\n\n.. note:: be careful\n\n"
         ".. code-block:: python\n   :linenos:\n\n   y = 2\n"
     )
     assert plain.title == "Title"

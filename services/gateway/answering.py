@@ -1,0 +1,232 @@
+"""From a question to passages and answers: encode → search → p(z|x) → read, on one generation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from realm.errors import DeadlinePassed, NotFound, NotReady, Overloaded
+from realm.model.answering import FoundAnswer, Reading, answer_questions
+from realm.model.encoders import encode
+from realm.model.inputs import Encoded
+from realm.search.qdrant import Hit
+from realm.settings import Settings
+from realm.vectors import Vectors
+from services.gateway.batcher import Batcher
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.serving import Held, Serving, ServingSlot
+
+log = structlog.get_logger(__name__)
+
+#: How long a request whose collection has vanished waits for the reference to move on.
+FLIP_PATIENCE_SECONDS = 5.0
+
+
+class PassageSearch(Protocol):
+    """What `realm.search.qdrant.AsyncPassageSearch` does."""
+
+    async def search(
+        self, collection: str, queries: Vectors, limit: int, timeout: float
+    ) -> list[list[Hit]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """A passage with f(x, z) and p(z|x) among those found."""
+
+    hit: Hit
+    score: float
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Passages and, if asked for, answers; all of `held`'s generation."""
+
+    held: Held
+    passages: list[Retrieved]
+    answers: list[FoundAnswer]
+
+
+class Answering:
+    """Answers many questions at once; an async context manager for its two batchers."""
+
+    def __init__(
+        self, settings: Settings, slot: ServingSlot, search: PassageSearch, metrics: GatewayMetrics
+    ) -> None:
+        self._slot = slot
+        self._search = search
+        self._metrics = metrics
+        self._most = settings.max_inflight
+        self._inflight = 0
+        self._stack = AsyncExitStack()
+        # One thread computes: torch's own threads are the process's budget.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = Batcher(
+            _encode,
+            size=settings.serve_batch,
+            wait=settings.batch_wait_seconds,
+            capacity=settings.max_inflight,
+            executor=self._executor,
+            on_batch=metrics.batch.labels("encode").observe,
+        )
+        self._read: Batcher[Serving, Reading, list[FoundAnswer]] = Batcher(
+            _read,
+            size=settings.read_batch,
+            wait=settings.batch_wait_seconds,
+            capacity=settings.max_inflight,
+            executor=self._executor,
+            on_batch=metrics.batch.labels("read").observe,
+        )
+
+    async def __aenter__(self) -> Answering:
+        await self._stack.enter_async_context(self._encode)
+        await self._stack.enter_async_context(self._read)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def retrieve(
+        self, question: str, *, limit: int, at_least: int, seconds: float
+    ) -> Response:
+        """The passages that most likely help, best first, within `seconds`.
+
+        :raises NotReady: if nothing is live, or `at_least` is not applied in time.
+        :raises Overloaded: if too many requests are in flight.
+        """
+
+        async def attempt(held: Held, left: float) -> Response:
+            return Response(held, await self._retrieve(held, question, limit, left), [])
+
+        return await self._answer(attempt, at_least, seconds)
+
+    async def answer(
+        self, question: str, *, passages: int, answers: int, at_least: int, seconds: float
+    ) -> Response:
+        """The best answers with their passages; errors as for `retrieve`."""
+
+        async def attempt(held: Held, left: float) -> Response:
+            found = await self._retrieve(held, question, passages, left)
+            reading = Reading(
+                question,
+                tuple(each.hit.passage.text for each in found),
+                tuple(each.log_probability for each in found),
+                answers,
+            )
+            with self._metrics.stage("read"):
+                read = await self._read.submit(held.serving, reading, weight=max(1, len(found)))
+            return Response(held, found, read)
+
+        return await self._answer(attempt, at_least, seconds)
+
+    async def _answer(
+        self,
+        attempt: Callable[[Held, float], Awaitable[Response]],
+        at_least: int,
+        seconds: float,
+    ) -> Response:
+        with self._admitted():
+            deadline = asyncio.get_running_loop().time() + seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await self._attempts(attempt, at_least, deadline)
+            except TimeoutError as error:
+                raise DeadlinePassed(
+                    f"no answer within the {seconds:.1f} s that the caller gave"
+                ) from error
+
+    async def _attempts(
+        self,
+        attempt: Callable[[Held, float], Awaitable[Response]],
+        at_least: int,
+        deadline: float,
+    ) -> Response:
+        """A second attempt, from the start, is for a request that slept past its collection."""
+        loop = asyncio.get_running_loop()
+        if at_least:
+            await self._slot.wait_applied(at_least, _patience(deadline - loop.time()))
+        with self._slot.hold() as held:
+            try:
+                return await attempt(held, deadline - loop.time())
+            except NotFound as error:
+                gone = held.serving
+                log.warning("collection_vanished", generation=gone.number, error=error.message)
+        patience = min(FLIP_PATIENCE_SECONDS, _patience(deadline - loop.time()))
+        if not await self._slot.wait_flip(gone, patience):
+            raise NotReady(
+                f"the collection of generation {gone.number} is gone and no other is live yet",
+                generation=gone.number,
+                waited=f"{patience:.2f}",
+            )
+        with self._slot.hold() as held:
+            try:
+                return await attempt(held, deadline - loop.time())
+            except NotFound as error:
+                raise NotReady(
+                    f"the collections of generations {gone.number} and {held.serving.number}"
+                    " are gone; ask again"
+                ) from error
+
+    async def _retrieve(
+        self, held: Held, question: str, limit: int, seconds: float
+    ) -> list[Retrieved]:
+        serving = held.serving
+        with self._metrics.stage("encode"):
+            vector = await self._encode.submit(serving, serving.inputs.query(question))
+        with self._metrics.stage("search"):
+            (hits,) = await self._search.search(
+                serving.generation.collection, vector[None, :], limit, seconds
+            )
+        self._metrics.retrieved.observe(len(hits))
+        return weigh(hits, serving.scale)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._inflight >= self._most:
+            raise Overloaded(
+                f"{self._inflight} questions are being answered already; try again in a moment"
+            )
+        self._inflight += 1
+        self._metrics.inflight.inc()
+        try:
+            yield
+        finally:
+            self._inflight -= 1
+            self._metrics.inflight.dec()
+
+
+def weigh(hits: Sequence[Hit], scale: float) -> list[Retrieved]:
+    """f(x, z) = s·⟨x, z⟩ and log p(z|x), the softmax over the passages found (REALM, eq. 1)."""
+    scores = np.array([hit.score for hit in hits], np.float64) * scale
+    if not len(scores):
+        return []
+    log_probabilities = scores - scores.max()
+    log_probabilities -= np.log(np.exp(log_probabilities).sum())
+    return [
+        Retrieved(hit, float(score), float(log_probability))
+        for hit, score, log_probability in zip(hits, scores, log_probabilities, strict=True)
+    ]
+
+
+def _patience(seconds: float) -> float:
+    """Leaves time for the answer itself, or for the error to reach the caller."""
+    return max(0.0, seconds - min(0.5, 0.2 * seconds))
+
+
+def _encode(serving: Serving, inputs: list[Encoded]) -> list[NDArray[np.float32]]:
+    # In float32: questions are short, casting the weights would cost more than it saves.
+    return list(encode(serving.encoder, inputs, serving.inputs.pad))
+
+
+def _read(serving: Serving, readings: list[Reading]) -> list[list[FoundAnswer]]:
+    return answer_questions(serving.reader, serving.inputs, readings, dtype=serving.dtype)

@@ -1,0 +1,75 @@
+"""Tells the leading indexer what this gateway answers with, at every flip and every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import structlog
+
+from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.rpc import from_rpc_error
+from realm.settings import Settings
+from services.gateway.serving import ServingSlot
+from services.gateway.watcher import LiveWatcher
+
+log = structlog.get_logger(__name__)
+
+REPORT_TIMEOUT_SECONDS = 2.0
+
+
+class Reporter:
+    """An indexer that is gone is no reason to stop: the next report finds the next leader."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        channel: grpc.aio.Channel,
+        slot: ServingSlot,
+        watcher: LiveWatcher,
+        gateway_id: str,
+    ) -> None:
+        self._pause = settings.report_seconds
+        self._stub = serving_pb2_grpc.ServingReportServiceStub(channel)
+        self._slot = slot
+        self._watcher = watcher
+        self._gateway_id = gateway_id
+        self._wake = asyncio.Event()
+        self._heard = True
+        self._stopping = False
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._wake.clear()
+            await self._report()
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._pause)
+            except TimeoutError:
+                continue
+
+    async def say_goodbye(self) -> None:
+        """The last report: this gateway takes no more requests."""
+        self._stopping = True
+        await self._report()
+
+    async def _report(self) -> None:
+        serving = self._slot.current
+        request = serving_pb2.ReportServingRequest(
+            gateway_id=self._gateway_id,
+            generation=serving.number if serving else 0,
+            ready=self._watcher.ready and not self._stopping,
+            draining_requests=self._slot.draining,
+        )
+        try:
+            await self._stub.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            if self._heard:
+                reason = from_rpc_error(error, "the indexer").message
+                log.warning("report_not_heard", error=reason)
+            self._heard = False
+        else:
+            self._heard = True

@@ -1,0 +1,189 @@
+"""RetrievalService and AnswerService: requests into calls, results into messages."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from realm.errors import NotReady, RealmError
+from realm.model.answering import FoundAnswer
+from realm.rpc import remaining
+from realm.search.qdrant import IndexedPassage
+from realm.v1 import (
+    answer_pb2,
+    answer_pb2_grpc,
+    retrieval_pb2,
+    retrieval_pb2_grpc,
+    types_pb2,
+)
+from services.gateway.answering import Answering, Response, Retrieved
+from services.gateway.checks import (
+    MAX_ANSWERS,
+    MAX_PASSAGES_FOUND,
+    MAX_PASSAGES_READ,
+    check_count,
+    check_question,
+)
+from services.gateway.closing import Closing
+from services.gateway.serving import Held
+
+DEFAULT_PASSAGES = 5
+DEFAULT_ANSWERS = 1
+#: Questions of one stream that are answered at once; the stream waits with its next one.
+STREAM_QUESTIONS = 64
+
+
+class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+
+    async def RetrievePassages(  # noqa: N802
+        self, request: retrieval_pb2.RetrievePassagesRequest, context: Any
+    ) -> retrieval_pb2.RetrievePassagesResponse:
+        limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
+        response = await self._answering.retrieve(
+            check_question(request.question),
+            limit=check_count("limit", limit, MAX_PASSAGES_FOUND),
+            at_least=request.at_least_version,
+            seconds=remaining(context),
+        )
+        return retrieval_pb2.RetrievePassagesResponse(
+            passages=[_retrieved(each) for each in response.passages],
+            index_version=index_version(response.held),
+        )
+
+
+class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
+    def __init__(self, answering: Answering, closing: Closing) -> None:
+        self._answering = answering
+        self._closing = closing
+
+    async def AnswerQuestion(  # noqa: N802
+        self, request: answer_pb2.AnswerQuestionRequest, context: Any
+    ) -> answer_pb2.AnswerQuestionResponse:
+        return await self._answer(request, remaining(context))
+
+    async def AnswerQuestions(  # noqa: N802
+        self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
+    ) -> None:
+        """A coroutine that writes, not a generator: answers come in any order."""
+        places = asyncio.Semaphore(STREAM_QUESTIONS)
+        writing = asyncio.Lock()
+
+        async def one(request: answer_pb2.AnswerQuestionsRequest) -> None:
+            try:
+                response = await self._outcome(request, remaining(context))
+                async with writing:  # gRPC allows one write at a time
+                    await context.write(response)
+            finally:
+                places.release()
+
+        stopping: NotReady | None = None
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                async for request in self._closing.guard(requests):
+                    await places.acquire()
+                    tasks.create_task(one(request))
+            except NotReady as error:
+                stopping = error  # what is begun gets its answers first
+        if stopping is not None:
+            raise stopping
+
+    async def _outcome(
+        self, request: answer_pb2.AnswerQuestionsRequest, seconds: float
+    ) -> answer_pb2.AnswerQuestionsResponse:
+        """One question's fault is its own; the others go on."""
+        try:
+            answer = await self._answer(request.question, seconds)
+        except RealmError as error:
+            return answer_pb2.AnswerQuestionsResponse(
+                question_id=request.question_id, error=error.message
+            )
+        return answer_pb2.AnswerQuestionsResponse(question_id=request.question_id, answer=answer)
+
+    async def _answer(
+        self, request: answer_pb2.AnswerQuestionRequest, seconds: float
+    ) -> answer_pb2.AnswerQuestionResponse:
+        passages = request.passages if request.HasField("passages") else DEFAULT_PASSAGES
+        answers = request.answers if request.HasField("answers") else DEFAULT_ANSWERS
+        response = await self._answering.answer(
+            check_question(request.question),
+            passages=check_count("passages", passages, MAX_PASSAGES_READ),
+            answers=check_count("answers", answers, MAX_ANSWERS),
+            at_least=request.at_least_version,
+            seconds=seconds,
+        )
+        return answer_pb2.AnswerQuestionResponse(
+            answers=[_answer(each, response) for each in response.answers],
+            index_version=index_version(response.held),
+        )
+
+
+def index_version(held: Held) -> types_pb2.IndexVersion:
+    """Where an answer comes from (invariant 7)."""
+    generation, standing = held.serving.generation, held.standing
+    version = types_pb2.IndexVersion(
+        generation=generation.number,
+        snapshot=generation.snapshot,
+        step=generation.step,
+        corpus_version=standing.corpus_version,
+        lag_steps=standing.lag_steps,
+        live_since=timestamp(held.serving.entry.at),
+    )
+    since = standing.lagging_since
+    version.lag.FromNanoseconds(0 if since is None else _nanoseconds(time.time() - since))
+    return version
+
+
+def timestamp(seconds: float) -> Timestamp:
+    found = Timestamp()
+    found.FromNanoseconds(_nanoseconds(seconds))
+    return found
+
+
+def _nanoseconds(seconds: float) -> int:
+    return max(0, int(seconds * 1e9))
+
+
+def _passage(passage: IndexedPassage) -> types_pb2.Passage:
+    return types_pb2.Passage(
+        passage_id=passage.passage_id,
+        document_id=passage.document_id,
+        document_version=passage.document_version,
+        ordinal=passage.ordinal,
+        title=passage.title,
+        text=passage.text,
+        start=passage.start,
+        end=passage.end,
+        metadata=passage.metadata,
+    )
+
+
+def _retrieved(found: Retrieved) -> retrieval_pb2.RetrievedPassage:
+    return retrieval_pb2.RetrievedPassage(
+        passage=_passage(found.hit.passage),
+        score=found.score,
+        probability=math.exp(found.log_probability),
+    )
+
+
+def _answer(answer: FoundAnswer, response: Response) -> answer_pb2.Answer:
+    sources = []
+    for support in answer.supports:
+        passage = response.passages[support.passage].hit.passage
+        sources.append(
+            answer_pb2.Source(
+                passage=_passage(passage),
+                retrieval_probability=support.prior,
+                reading_probability=support.likelihood,
+                # In the document: the passage begins somewhere in it.
+                start=passage.start + support.start,
+                end=passage.start + support.end,
+            )
+        )
+    return answer_pb2.Answer(text=answer.text, probability=answer.probability, sources=sources)

@@ -1,0 +1,213 @@
+"""What answers: the models and the collection of one generation, and the one reference to them.
+
+A request holds the `Serving` that it began with until it ends (invariant 1); a flip replaces the
+slot's reference and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from realm.errors import NotReady
+from realm.generations import Generation, LiveEntry
+from realm.model.answering import Reading, answer_questions
+from realm.model.checkpoint import (
+    CONFIG_FILE,
+    PASSAGE_ENCODER_FILE,
+    QUERY_ENCODER_FILE,
+    READER_FILE,
+    TOKENIZER_FILE,
+    load_query_encoder,
+    load_reader,
+)
+from realm.model.encoders import Encoder, encode
+from realm.model.inputs import InputBuilder
+from realm.model.reader import Reader
+from realm.snapshots import Snapshot, Snapshots
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Serving:
+    """Query encoder, scale s, reader and collection of one generation. Compared by identity."""
+
+    entry: LiveEntry
+    generation: Generation
+    inputs: InputBuilder
+    encoder: Encoder
+    reader: Reader
+    scale: float
+    dtype: torch.dtype
+
+    @property
+    def number(self) -> int:
+        return self.generation.number
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a generation stood at the last look at the store.
+
+    `lagging_since` is the Unix time at which the oldest newer snapshot was published.
+    """
+
+    corpus_version: int
+    lag_steps: int = 0
+    lagging_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one request answers with, from its first step to its last."""
+
+    serving: Serving
+    standing: Standing
+
+
+class ServingSlot:
+    """The one reference, who holds what, and how fresh each is. Lives on the event loop."""
+
+    def __init__(self) -> None:
+        self._current: Serving | None = None
+        self._holders: Counter[int] = Counter()
+        self._standings: dict[int, Standing] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    @property
+    def current(self) -> Serving | None:
+        return self._current
+
+    @property
+    def held_generations(self) -> set[int]:
+        """Generations that some request or the slot itself still needs."""
+        held = {number for number, count in self._holders.items() if count}
+        return held | ({self._current.number} if self._current else set())
+
+    @property
+    def draining(self) -> int:
+        """Requests of older generations that are still being answered."""
+        current = self._current.number if self._current else None
+        return sum(count for number, count in self._holders.items() if number != current)
+
+    def standing(self, number: int) -> Standing | None:
+        return self._standings.get(number)
+
+    def flip(self, serving: Serving, standing: Standing) -> None:
+        """New requests take `serving` from now on."""
+        self._current = serving
+        self.update({serving.number: standing})
+
+    def update(self, standings: Mapping[int, Standing]) -> None:
+        """Takes over what the store says; forgets generations that nobody holds."""
+        for number, found in standings.items():
+            before = self._standings.get(number)
+            # Files of a retired generation are deleted while its last requests end.
+            if before is None or found.corpus_version >= before.corpus_version:
+                self._standings[number] = found
+        held = self.held_generations
+        self._standings = {each: self._standings[each] for each in self._standings if each in held}
+        self._notify()
+
+    def close(self) -> None:
+        """Wakes those who wait: the gateway stops."""
+        self._closed = True
+        self._notify()
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """The current reference, for one request.
+
+        :raises NotReady: before the first generation is live.
+        """
+        serving = self._current
+        if serving is None:
+            raise NotReady("no generation is live yet; `realm status` tells how far it is")
+        self._holders[serving.number] += 1
+        try:
+            # The version applied before the search is a true lower bound of what it sees.
+            yield Held(serving, self._standings[serving.number])
+        finally:
+            self._holders[serving.number] -= 1
+            self._holders += Counter()  # drops zeros
+
+    async def wait_applied(self, version: int, seconds: float) -> None:
+        """Waits until new requests see every write up to a corpus version.
+
+        :raises NotReady: after `seconds`, with the version that there is.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while self._applied() < version and not self._closed:
+                    await self._change()
+        except TimeoutError:
+            pass
+        if (applied := self._applied()) < version:
+            raise NotReady(
+                f"corpus version {version} is not in the index yet, it holds version {applied};"
+                " ask again in a moment",
+                corpus_version=applied,
+                waited=f"{seconds:.2f}",
+            )
+
+    async def wait_flip(self, after: Serving, seconds: float) -> bool:
+        """Waits until new requests take another reference; False if none came."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._current is after and not self._closed:
+                    await self._change()
+        except TimeoutError:
+            pass
+        return self._current is not after
+
+    def _applied(self) -> int:
+        return self._standings[self._current.number].corpus_version if self._current else 0
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+
+    def _notify(self) -> None:
+        # Whoever waits holds the old event; whoever comes later waits for the next change.
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def load_serving(
+    snapshots: Snapshots,
+    snapshot: Snapshot,
+    generation: Generation,
+    entry: LiveEntry,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Serving:
+    """Loads a generation's models onto the device and warms them: one encode, one read.
+
+    :raises Corrupt, NotFound: if the snapshot's files are damaged or gone.
+    """
+    tower = QUERY_ENCODER_FILE if QUERY_ENCODER_FILE in snapshot.files else PASSAGE_ENCODER_FILE
+    folder = snapshots.materialise(snapshot, (CONFIG_FILE, TOKENIZER_FILE, tower, READER_FILE))
+    loaded = load_query_encoder(folder)
+    serving = Serving(
+        entry=entry,
+        generation=generation,
+        inputs=loaded.inputs,
+        encoder=loaded.encoder.to(device),
+        reader=load_reader(folder).to(device),
+        scale=loaded.scale,
+        dtype=dtype,
+    )
+    warm(serving)
+    return serving
+
+
+def warm(serving: Serving) -> None:
+    """The first call of a model pays for allocation and compilation: let no client pay."""
+    encode(serving.encoder, [serving.inputs.query("warm")], serving.inputs.pad)
+    reading = Reading("warm", ("a first passage",), (0.0,))
+    answer_questions(serving.reader, serving.inputs, [reading], dtype=serving.dtype)

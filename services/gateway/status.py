@@ -1,0 +1,53 @@
+"""What a gateway knows of the index by itself, for when no indexer answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from realm.errors import NotFound
+from realm.snapshots import Snapshots
+from realm.store import Store
+from realm.v1 import index_pb2
+from services.gateway.serving import Held, ServingSlot
+from services.gateway.servicers import index_version, timestamp
+
+PAUSED_FILE = "control/paused.json"
+
+
+class LocalStatus:
+    """Reads the store: live version, newest snapshot, pause. Says nothing of other gateways."""
+
+    def __init__(self, store: Store, slot: ServingSlot, gateway_id: str) -> None:
+        self._store = store
+        self._snapshots = Snapshots(store)
+        self._slot = slot
+        self._gateway_id = gateway_id
+
+    async def status(self) -> index_pb2.IndexStatus:
+        """:raises DependencyUnavailable: if the store is gone too."""
+        status = await asyncio.to_thread(self._from_store)
+        serving = self._slot.current
+        standing = self._slot.standing(serving.number) if serving else None
+        if serving is not None and standing is not None:
+            status.live.CopyFrom(index_version(Held(serving, standing)))
+            status.corpus_version = standing.corpus_version
+        status.gateways.add(
+            gateway_id=self._gateway_id,
+            generation=serving.number if serving else 0,
+            ready=serving is not None,
+        )
+        return status
+
+    def _from_store(self) -> index_pb2.IndexStatus:
+        status = index_pb2.IndexStatus(paused=self._paused())
+        if (newest := self._snapshots.newest()) is not None:
+            status.newest_snapshot.number = newest.number
+            status.newest_snapshot.step = newest.step
+            status.newest_snapshot.published_at.CopyFrom(timestamp(newest.created_at))
+        return status
+
+    def _paused(self) -> bool:
+        try:
+            return bool(self._store.read_json(PAUSED_FILE)["paused"])
+        except NotFound:
+            return False

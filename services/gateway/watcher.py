@@ -1,0 +1,226 @@
+"""Follows `live/`: loads what became live, flips the reference, keeps versions and lag fresh.
+
+Woken by nudges, and by itself when Redis is gone. Whatever fails, the old generation goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+import torch
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from realm.errors import RealmError
+from realm.generations import Generations, LiveEntry
+from realm.nudge import NUDGE_CHANNEL
+from realm.settings import Settings
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.serving import Serving, ServingSlot, Standing, load_serving
+
+log = structlog.get_logger(__name__)
+
+#: Nudges that concern a gateway.
+TOPICS = frozenset({"live", "snapshot"})
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30.0
+NUDGE_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the store says: the newest live entry, and the standing of generations asked for."""
+
+    entry: LiveEntry | None
+    standings: dict[int, Standing]
+
+
+def look(generations: Generations, snapshots: Snapshots, held: set[int]) -> View:
+    """Reads the store; `held` are generations whose standing is wanted beside the live one's."""
+    entry = generations.live()
+    published = snapshots.all()
+    wanted = held | ({entry.generation} if entry else set())
+    return View(entry, {each: _standing(generations, published, each) for each in wanted})
+
+
+def _standing(generations: Generations, published: list[Snapshot], number: int) -> Standing:
+    generation = generations.get(number)
+    newer = [each for each in published if each.number > generation.snapshot]
+    return Standing(
+        corpus_version=generations.applied(number),
+        # A trainer that went back to an older step publishes a newer snapshot of fewer steps.
+        lag_steps=max(0, newer[-1].step - generation.step) if newer else 0,
+        lagging_since=min((each.created_at for each in newer), default=None),
+    )
+
+
+class LiveWatcher:
+    """One task that looks, one at a time that loads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        slot: ServingSlot,
+        metrics: GatewayMetrics,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._generations = Generations(store)
+        self._snapshots = Snapshots(store)
+        self._slot = slot
+        self._metrics = metrics
+        self._device = device
+        self._dtype = dtype
+        self._on_change = on_change
+        self._wake = asyncio.Event()
+        self._newest: LiveEntry | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._failed: LiveEntry | None = None
+        self._retry_at = 0.0
+        self._confirmed = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Something is served, and it was live not longer ago than its collection is kept."""
+        behind = time.monotonic() - self._confirmed
+        return self._slot.current is not None and behind <= self._settings.retirement_seconds
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                await self._look()
+                self._on_change()
+                await self._sleep()
+        finally:
+            if self._loading is not None:
+                self._loading.cancel()
+
+    async def listen(self) -> None:
+        """Takes nudges as long as Redis gives any; losing one costs a poll interval."""
+        while True:
+            try:
+                await self._listen_once()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.info("nudges_unavailable", error=str(error), polling_instead=True)
+                await asyncio.sleep(NUDGE_RETRY_SECONDS)
+
+    async def _listen_once(self) -> None:
+        redis = Redis.from_url(
+            self._settings.redis_url, socket_connect_timeout=2, health_check_interval=10
+        )
+        async with redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
+            await subscription.subscribe(NUDGE_CHANNEL)
+            while True:
+                message = await subscription.get_message(timeout=5.0)
+                if message and message["data"].decode() in TOPICS:
+                    self.wake()
+
+    async def _sleep(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), self._settings.live_poll_seconds)
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        held = self._slot.held_generations
+        try:
+            view = await asyncio.to_thread(look, self._generations, self._snapshots, held)
+        except RealmError as error:
+            log.warning("store_unreadable", error=error.message, **error.details)
+            return
+        except Exception as error:
+            # A watcher that died would leave the gateway on one generation for ever.
+            log.exception("store_not_understood", exc_info=error)
+            return
+        self._slot.update(view.standings)
+        if view.entry is None:
+            return
+        self._newest = view.entry
+        current = self._slot.current
+        if current is not None and current.entry == view.entry:
+            self._confirmed = time.monotonic()
+        elif self._loading is None and self._may_load(view.entry):
+            self._loading = asyncio.create_task(self._load(view.entry), name="load generation")
+
+    def _may_load(self, entry: LiveEntry) -> bool:
+        return entry != self._failed or time.monotonic() >= self._retry_at
+
+    async def _load(self, entry: LiveEntry) -> None:
+        begun = time.monotonic()
+        try:
+            serving, standing = await self._made(entry)
+        except Exception as error:
+            # Whatever is wrong with the new generation, the old one goes on answering.
+            self._back_off(entry, error)
+        else:
+            self._failures, self._failed = 0, None
+            self._metrics.load_seconds.observe(time.monotonic() - begun)
+            if self._newest is None or self._newest.sequence <= entry.sequence:
+                self._flip(serving, standing)
+        finally:
+            self._loading = None
+            self.wake()
+
+    async def _made(self, entry: LiveEntry) -> tuple[Serving, Standing]:
+        serving = await asyncio.to_thread(self._serving, entry, self._slot.current)
+        view = await asyncio.to_thread(look, self._generations, self._snapshots, {entry.generation})
+        self._newest = view.entry or self._newest
+        return serving, view.standings[entry.generation]
+
+    def _serving(self, entry: LiveEntry, current: Serving | None) -> Serving:
+        """Models are loaded only for another snapshot than the one in memory."""
+        generation = self._generations.get(entry.generation)
+        if current is not None and current.generation.snapshot == generation.snapshot:
+            return replace(current, entry=entry, generation=generation)
+        snapshot = self._snapshots.get(generation.snapshot)
+        return load_serving(
+            self._snapshots, snapshot, generation, entry, device=self._device, dtype=self._dtype
+        )
+
+    def _flip(self, serving: Serving, standing: Standing) -> None:
+        before = self._slot.current
+        self._slot.flip(serving, standing)
+        self._confirmed = time.monotonic()
+        self._metrics.serving_step.set(serving.generation.step)
+        self._metrics.serving_generation.set(serving.number)
+        self._metrics.flips.inc()
+        log.info(
+            "generation_flipped",
+            generation=serving.number,
+            before=before.number if before else None,
+            snapshot=serving.generation.snapshot,
+            step=serving.generation.step,
+            why=serving.entry.why,
+        )
+        self._on_change()
+
+    def _back_off(self, entry: LiveEntry, error: Exception) -> None:
+        if entry != self._failed:
+            self._failures = 0
+        pause = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self._failures)
+        self._failures += 1
+        self._failed, self._retry_at = entry, time.monotonic() + pause
+        self._metrics.load_failures.inc()
+        log.error(
+            "generation_not_loaded",
+            generation=entry.generation,
+            error=str(error),
+            again_in_seconds=pause,
+            exc_info=None if isinstance(error, RealmError) else error,
+        )

@@ -1,0 +1,86 @@
+"""What this process remembers of the build under way. Losing it costs loading again, no more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from realm.generations import Generation
+from realm.snapshots import Snapshot
+from realm.vectors import vector_file
+from services.indexer.lifecycle import Verdict
+from services.indexer.loader import Loaded
+
+
+@dataclass(slots=True)
+class Build:
+    """A candidate: which of its shards are embedded and loaded, and when each phase ended."""
+
+    generation: Generation
+    snapshot: Snapshot
+    prepared: bool = False
+    embedded: frozenset[str] = frozenset()
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+    follows: bool = False
+    probes_ready: bool = False
+    verdict: Verdict | None = None
+    report: dict[str, float] = field(default_factory=dict)
+    hopeless: str = ""
+    progress_at: float = field(default_factory=time.time)
+    embedded_at: float | None = None
+    caught_up_at: float | None = None
+    validated_at: float | None = None
+    committed_at: float | None = None
+
+    @property
+    def number(self) -> int:
+        return self.generation.number
+
+    def vectors_of(self, passage_file: str) -> str:
+        return vector_file(self.snapshot.name, passage_file)
+
+    def start_over(self) -> None:
+        """Everything is loaded anew: what the collection holds is not known any more."""
+        self.prepared, self.follows, self.verdict = False, False, None
+        self.loaded.clear()
+
+    def passages_per_second(self) -> float | None:
+        """One embedder's rate, from the shards that were not just taken over."""
+        computed = [each for each in self.loaded.values() if each.embedded and each.seconds > 0]
+        seconds = sum(each.seconds for each in computed)
+        return sum(each.embedded for each in computed) / seconds if seconds else None
+
+    def phase_seconds(self, now: float, flipped_at: float | None = None) -> dict[str, float]:
+        """Time spent by phase until now; a phase that has not begun is left out."""
+        marks = [
+            ("queue", self.generation.created_at),
+            ("embed", self.embedded_at),
+            ("load", self.caught_up_at),
+            ("validate", self.validated_at),
+            ("swap", self.committed_at),
+            ("flip", flipped_at),
+        ]
+        phases: dict[str, float] = {}
+        begun = self.snapshot.created_at
+        for name, ended in marks:
+            phases[name] = max(0.0, (now if ended is None else ended) - begun)
+            if ended is None:
+                break
+            begun = ended
+        total = (now if flipped_at is None else flipped_at) - self.snapshot.created_at
+        return phases | {"total": max(0.0, total)}
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one process knows beyond store and Qdrant."""
+
+    build: Build | None = None
+    #: Committed, but not yet seen at every gateway.
+    flipping: Build | None = None
+    #: Snapshots whose files turned out to be damaged.
+    damaged: set[int] = field(default_factory=set)
+    #: The corpus version at which there was no document.
+    empty_at: int | None = None
+    #: Generations whose collection this process has loaded again, deltas still to come.
+    restored: set[int] = field(default_factory=set)

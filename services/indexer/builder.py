@@ -1,0 +1,108 @@
+"""Begins a generation: passage files of the corpus as it is now, then the manifest."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import structlog
+
+from realm.corpus.passage_files import build_passage_files, shard_count
+from realm.errors import Corrupt, NotFound
+from realm.generations import Generation, Generations, State, collection_name
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.indexer.corpus_reader import CorpusReader
+from services.indexer.inputs import SnapshotInputs
+
+#: Passages a second of one embedder, until one was seen at work.
+FIRST_RATE = 50.0
+RATE = "passages_per_second"
+
+log = structlog.get_logger(__name__)
+
+
+class Builder:
+    """Makes manifests. Killed half-way it leaves files that the next attempt finds."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        generations: Generations,
+        corpus: CorpusReader,
+        inputs: SnapshotInputs,
+        shard_seconds: float,
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._generations = generations
+        self._corpus = corpus
+        self._inputs = inputs
+        self._shard_seconds = shard_seconds
+
+    def begin(self, snapshot_number: int, version: int, why: str) -> Generation | None:
+        """A new generation of the snapshot and the corpus at `version`; None without documents.
+
+        :raises Corrupt, NotFound: if the snapshot cannot be used.
+        """
+        snapshot = self._snapshots.get(snapshot_number)
+        self._inputs.of(snapshot_number)
+        files = self._passage_files(snapshot_number, snapshot.fingerprint, version)
+        if not files:
+            return None
+        number = self._generations.next_number()
+        generation = Generation(
+            number=number,
+            snapshot=snapshot_number,
+            step=snapshot.step,
+            corpus_version=version,
+            fingerprint=snapshot.fingerprint,
+            vector_size=snapshot.vector_size,
+            passage_files=files,
+            collection=collection_name(number),
+            created_at=time.time(),
+            why=why,
+        )
+        self._generations.create(generation)
+        self._generations.record(number, State.BUILDING, why)
+        log.info(
+            "build_begins", generation=number, snapshot=snapshot_number, shards=len(files),
+            corpus_version=version, why=why,
+        )  # fmt: skip
+        return generation
+
+    def _passage_files(self, snapshot: int, fingerprint: str, version: int) -> tuple[str, ...]:
+        inputs = self._inputs.of(snapshot)
+        count = partial(self._count_shards, rate=self._rate())
+        base = self._newest_with(fingerprint)
+        if base is not None:
+            changed = self._corpus.changes(base.corpus_version, version)
+            try:
+                return build_passage_files(
+                    self._store, inputs, base.passage_files, changed, version, count
+                )
+            except (Corrupt, NotFound) as error:
+                log.warning("passages_cut_again", base=base.number, why=str(error))
+                if isinstance(error, Corrupt) and "file" in error.details:
+                    self._store.delete(error.details["file"])
+        states = self._corpus.states(version)
+        return build_passage_files(self._store, inputs, (), states, version, count)
+
+    def _newest_with(self, fingerprint: str) -> Generation | None:
+        for number in reversed(self._generations.numbers()):
+            generation = self._generations.get(number)
+            if generation.fingerprint == fingerprint:
+                return generation
+        return None
+
+    def _count_shards(self, passages: int, current: int | None, *, rate: float) -> int:
+        return shard_count(passages, rate, self._shard_seconds, current)
+
+    def _rate(self) -> float:
+        """As seen at the newest generation that reported it."""
+        for number in reversed(self._generations.numbers()[-10:]):
+            for event in reversed(self._generations.events(number)):
+                if event.report.get(RATE):
+                    return event.report[RATE]
+        return FIRST_RATE

@@ -1,0 +1,222 @@
+"""Looks: what store, Qdrant and this process's memory say, as one `Observation`."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from realm.errors import DependencyUnavailable, NotFound
+from realm.generations import Generation, Generations, LiveEntry, State
+from realm.search.qdrant import PassageIndex
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+from services.indexer.build import Build, Memory
+from services.indexer.controls import Controls
+from services.indexer.corpus_reader import CorpusReader
+from services.indexer.following import Following
+from services.indexer.lifecycle import Live, Observation, Progress, Seen, candidate_of
+from services.indexer.probes import probes_file
+
+#: A build counts as stalled when nothing has arrived for so many times the pause before asking
+#: again.
+STALLED_REQUESTS = 10
+FINAL = frozenset({State.DELETED, State.REJECTED, State.ABANDONED})
+
+log = structlog.get_logger(__name__)
+
+
+class Observer:
+    """Keeps only what cannot change any more."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        snapshots: Snapshots,
+        generations: Generations,
+        index: PassageIndex,
+        corpus: CorpusReader,
+        following: Following,
+        controls: Controls,
+        retirement_seconds: float,
+        request_again_seconds: float,
+        gate_probes: int,
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._generations = generations
+        self._index = index
+        self._corpus = corpus
+        self._following = following
+        self._controls = controls
+        self._retirement = retirement_seconds
+        self._stall = STALLED_REQUESTS * request_again_seconds
+        self._gate_probes = gate_probes
+        self._entries: dict[str, LiveEntry] = {}
+        self._final: dict[int, tuple[State, float]] = {}
+
+    def observe(self, memory: Memory) -> Observation:
+        """:raises DependencyUnavailable: if store or corpus cannot be read."""
+        live = self.live()
+        collections, alias = self._qdrant()
+        generations = tuple(
+            self._seen(number, live, collections, memory) for number in self._generations.numbers()
+        )
+        candidate = candidate_of(generations, live)
+        version = self._corpus.version()
+        newest = self.newest_snapshot(memory)
+        return Observation(
+            now=time.time(),
+            retirement_seconds=self._retirement,
+            newest_snapshot=newest.number if newest else None,
+            has_documents=version > 0 and version != memory.empty_at,
+            paused=self._controls.paused(),
+            refresh_asked_at=self._controls.refresh_asked_at(),
+            live=live,
+            generations=generations,
+            candidate=self._progress(candidate.number, live, memory) if candidate else None,
+            qdrant_reachable=collections is not None,
+            alias=alias,
+        )
+
+    def newest_snapshot(self, memory: Memory) -> Snapshot | None:
+        """The newest that is not known to be damaged."""
+        whole = [each for each in self._snapshots.all() if each.number not in memory.damaged]
+        return whole[-1] if whole else None
+
+    def live(self) -> Live | None:
+        paths = self._store.files("live")
+        if not paths:
+            return None
+        newest = self._entry(paths[-1])
+        before = (self._entry(path).generation for path in reversed(paths))
+        return Live(
+            newest.generation,
+            self._generations.get(newest.generation).snapshot,
+            newest.at,
+            next((number for number in before if number != newest.generation), None),
+        )
+
+    def _entry(self, path: str) -> LiveEntry:
+        if path not in self._entries:
+            self._entries[path] = LiveEntry(**self._store.read_json(path))
+        return self._entries[path]
+
+    def _qdrant(self) -> tuple[frozenset[str] | None, int | None]:
+        try:
+            collections = frozenset(self._index.collections())
+            alias = self._index.alias()
+        except DependencyUnavailable as error:
+            log.warning("qdrant_unreachable", why=str(error))
+            return None, None
+        digits = (alias or "").rpartition("-")[2]
+        return collections, int(digits) if digits.isdecimal() else None
+
+    def _seen(
+        self,
+        number: int,
+        live: Live | None,
+        collections: frozenset[str] | None,
+        memory: Memory,
+    ) -> Seen:
+        generation = self._generations.get(number)
+        state, since = self._state(number)
+        there = collections is not None and generation.collection in collections
+        if there and live and number in (live.generation, live.previous):
+            there = self._is_whole(generation, memory)
+        return Seen(number, generation.snapshot, state, since, generation.created_at, there)
+
+    def _state(self, number: int) -> tuple[State | None, float]:
+        if number in self._final:
+            return self._final[number]
+        events = self._generations.events(number)
+        if not events:
+            return None, 0.0
+        found = events[-1].state, events[-1].at
+        if found[0] in FINAL:
+            self._final[number] = found
+        return found
+
+    def _is_whole(self, generation: Generation, memory: Memory) -> bool:
+        """A collection that was being restored when its process died is restored again."""
+        marker = restoring_marker(generation)
+        if not self._store.exists(marker):
+            return True
+        if generation.number not in memory.restored:
+            return False
+        applied = self._following.applied(generation.number) or 0
+        if applied >= self._generations.applied(generation.number):
+            self._store.delete(marker)
+            memory.restored.discard(generation.number)
+        return True
+
+    def _progress(self, number: int, live: Live | None, memory: Memory) -> Progress | None:
+        build = self._build(number, memory)
+        if build is None:
+            return None
+        self._look_for_vectors(build)
+        if not build.probes_ready:
+            build.probes_ready = self._probes_ready(build.generation, live)
+        files = frozenset(build.generation.passage_files)
+        with self._following.lock:
+            caught_up = build.follows and self._following.may_go_live(number)
+        if caught_up and build.caught_up_at is None:
+            build.caught_up_at = time.time()
+        waiting = bool(files - build.embedded)
+        return Progress(
+            generation=number,
+            files=files,
+            embedded=build.embedded,
+            loaded=frozenset(build.loaded),
+            prepared=build.prepared,
+            follows=build.follows,
+            caught_up=caught_up,
+            probes_ready=build.probes_ready,
+            verdict=build.verdict,
+            hopeless=build.hopeless or self._quarantined(build),
+            stalled=waiting and time.time() - build.progress_at > self._stall,
+        )
+
+    def _build(self, number: int, memory: Memory) -> Build | None:
+        """The memory of this candidate; a fresh one after a restart."""
+        if memory.build is None or memory.build.number != number:
+            generation = self._generations.get(number)
+            try:
+                snapshot = self._snapshots.get(generation.snapshot)
+            except NotFound as error:
+                log.warning("candidate_without_snapshot", generation=number, why=str(error))
+                return None
+            memory.build = Build(generation, snapshot)
+        return memory.build
+
+    def _look_for_vectors(self, build: Build) -> None:
+        folder = f"vectors/{build.snapshot.name}/{build.generation.fingerprint}"
+        there = set(self._store.files(folder))
+        embedded = frozenset(
+            path for path in build.generation.passage_files if build.vectors_of(path) in there
+        )
+        if embedded != build.embedded:
+            build.progress_at = time.time()
+        build.embedded = embedded
+        if len(embedded) == len(build.generation.passage_files) and build.embedded_at is None:
+            build.embedded_at = time.time()
+
+    def _probes_ready(self, generation: Generation, live: Live | None) -> bool:
+        if not self._gate_probes:
+            return True
+        by = [generation] + ([self._generations.get(live.generation)] if live else [])
+        return all(self._store.exists(probes_file(generation, each)) for each in by)
+
+    def _quarantined(self, build: Build) -> str:
+        """An embedder wrote down that this work kills its workers: asking again is no use."""
+        outputs = {build.vectors_of(path) for path in build.generation.passage_files}
+        for path in self._store.files("quarantine"):
+            output = self._store.read_json(path).get("output_file", "")
+            if output in outputs or output.startswith(f"{build.generation.folder}/"):
+                return f"{output} is in quarantine: its task killed its workers"
+        return ""
+
+
+def restoring_marker(generation: Generation) -> str:
+    return f"{generation.folder}/restoring"

@@ -1,0 +1,128 @@
+"""Probe questions: sentences of held-out documents, asked of the candidate and of live alike.
+
+The inverse cloze task on the documents that no objective trains on. A question is chosen by its
+passage's id alone, so the set hardly changes when the corpus does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from realm import arrow
+from realm.corpus.documents import is_held_out
+from realm.generations import Generation
+from realm.objectives.cloze import inverse_cloze
+from realm.search.qdrant import PassageIndex
+from realm.store import Store
+from realm.vectors import Vectors, matrix
+
+SCHEMA = pa.schema(
+    [("question", pa.string()), ("document_id", pa.string()), ("passage_id", pa.string())]
+)
+DEPTH = 10
+SEARCH_BATCH = 32
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Of paired probes: how far recall@5 fell, and the sign test's p of so many losses."""
+
+    fall: float
+    p_value: float
+
+    def refused(self, tolerance: float) -> bool:
+        return self.fall > tolerance and self.p_value < SIGNIFICANCE
+
+
+def questions_file(generation: Generation) -> str:
+    return f"{generation.folder}/probe_questions.arrow"
+
+
+def probes_file(generation: Generation, by: Generation) -> str:
+    """The generation's questions, encoded by a snapshot: its own, or live's to compare with."""
+    own = by.number == generation.number
+    return f"{generation.folder}/{'probes' if own else f'probes-of-{by.number:08d}'}.arrow"
+
+
+def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
+    """At most `count` questions from tables of passages; equal passages give equal questions."""
+    held_out: list[dict[str, str]] = []
+    for table in tables:
+        columns = table.select(["passage_id", "document_id", "text"]).to_pylist()
+        held_out += [row for row in columns if is_held_out(row["document_id"])]
+    held_out.sort(key=lambda row: hashlib.sha256(row["passage_id"].encode()).digest())
+    rows: list[dict[str, str]] = []
+    for row in held_out:
+        if len(rows) == count:
+            break
+        pair = inverse_cloze(row["text"], random.Random(row["passage_id"]))
+        if pair is not None:
+            rows.append(
+                {
+                    "question": pair[0],
+                    "document_id": row["document_id"],
+                    "passage_id": row["passage_id"],
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def read_probes(store: Store, path: str) -> tuple[pa.Table, Vectors]:
+    """The questions and their vectors [questions, size].
+
+    :raises NotFound, Corrupt:
+    """
+    table = arrow.read_table(store, path)
+    return table, matrix(table)
+
+
+def ranks(
+    index: PassageIndex, collection: str, questions: pa.Table, vectors: Vectors, by: str
+) -> list[int | None]:
+    """The place, from 1, at which each question's own passage is found; None beyond DEPTH.
+
+    :param by: `passage_id`, or `document_id` where two collections are cut differently.
+    """
+    found: list[int | None] = []
+    targets = questions[by].to_pylist()
+    for start in range(0, len(vectors), SEARCH_BATCH):
+        answers = index.search(collection, vectors[start : start + SEARCH_BATCH], DEPTH)
+        for target, hits in zip(targets[start : start + SEARCH_BATCH], answers, strict=True):
+            places = [getattr(hit.passage, by) for hit in hits]
+            found.append(places.index(target) + 1 if target in places else None)
+    return found
+
+
+def recall_at(places: Sequence[int | None], k: int) -> float:
+    """The share of questions whose passage is among the best k; 0 without questions."""
+    return sum(place is not None and place <= k for place in places) / max(1, len(places))
+
+
+def mean_reciprocal_rank(places: Sequence[int | None]) -> float:
+    return sum(1 / place for place in places if place is not None) / max(1, len(places))
+
+
+def compare(
+    candidate: Sequence[int | None], live: Sequence[int | None], k: int = 5
+) -> Comparison:
+    """Paired over the same questions."""
+    pairs = [
+        (mine is not None and mine <= k, theirs is not None and theirs <= k)
+        for mine, theirs in zip(candidate, live, strict=True)
+    ]
+    losses = sum(theirs and not mine for mine, theirs in pairs)
+    wins = sum(mine and not theirs for mine, theirs in pairs)
+    return Comparison((losses - wins) / max(1, len(pairs)), sign_test(losses, wins))
+
+
+def sign_test(losses: int, wins: int) -> float:
+    """P(at least so many losses), if losses and wins were equally likely (exact McNemar)."""
+    trials = losses + wins
+    return sum(math.comb(trials, count) for count in range(losses, trials + 1)) / 2**trials

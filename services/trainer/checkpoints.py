@@ -1,0 +1,119 @@
+"""Checkpoints: all that an exact resume needs, for the trainer alone. No pickle.
+
+`checkpoints/<step>/` holds the model as a snapshot does, `optimizer.safetensors`, `state.json`
+(step, sampler, gates; chance follows from seed and step) and, put last, `manifest.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+
+from realm.errors import Corrupt, NotFound
+from realm.model.checkpoint import Model, load_model, write_model
+from realm.model.weights import read_weights, write_weights
+from realm.store import Store
+
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+STATE_FILE = "state.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+KEPT = 2
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model between two steps: `optimizer` as `Learner.state`, `state` as JSON values."""
+
+    step: int
+    model: Model
+    optimizer: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """Writes checkpoints whole and finds the newest readable one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Puts every file and then the manifest; all but the last two checkpoints go."""
+        folder = f"{FOLDER}/{checkpoint.step:010d}"
+        # A step may come again after a resume from an older one: half of each must never count.
+        self._store.delete(f"{folder}/{MANIFEST}")
+        checksums = {}
+        with tempfile.TemporaryDirectory(prefix="realm-checkpoint-") as temporary:
+            written = Path(temporary)
+            write_model(written, checkpoint.model)
+            write_weights(written / OPTIMIZER_FILE, checkpoint.optimizer)
+            for path in sorted(written.iterdir()):
+                data = path.read_bytes()
+                checksums[path.name] = hashlib.sha256(data).hexdigest()
+                self._store.write(f"{folder}/{path.name}", data)
+        self._store.write_json(f"{folder}/{STATE_FILE}", checkpoint.state)
+        manifest = {
+            "step": checkpoint.step,
+            "created_at": time.time(),
+            "files": checksums,
+            "state": hashlib.sha256(self._store.read(f"{folder}/{STATE_FILE}")).hexdigest(),
+        }
+        self._store.create_json(f"{folder}/{MANIFEST}", manifest)
+        self._prune()
+
+    def newest(self) -> Checkpoint | None:
+        """The newest by time of writing; a damaged one is passed over, and said so."""
+        for name, _ in self._manifests():
+            try:
+                return self._load(f"{FOLDER}/{name}")
+            except (Corrupt, NotFound) as error:
+                _log.warning("checkpoint_unreadable", checkpoint=name, why=error.message)
+        return None
+
+    def _load(self, folder: str) -> Checkpoint:
+        manifest = self._store.read_json(f"{folder}/{MANIFEST}")
+        self._verified(f"{folder}/{STATE_FILE}", manifest["state"])
+        with tempfile.TemporaryDirectory(prefix="realm-checkpoint-") as temporary:
+            local = Path(temporary)
+            for name, sha256 in manifest["files"].items():
+                (local / name).write_bytes(self._verified(f"{folder}/{name}", sha256))
+            return Checkpoint(
+                step=int(manifest["step"]),
+                model=load_model(local),
+                optimizer=read_weights(local / OPTIMIZER_FILE),
+                state=self._store.read_json(f"{folder}/{STATE_FILE}"),
+            )
+
+    def _verified(self, path: str, sha256: str) -> bytes:
+        data = self._store.read(path)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Corrupt(f"{path} does not match its checksum", file=path)
+        return data
+
+    def _manifests(self) -> list[tuple[str, float]]:
+        """Names and times of complete checkpoints, newest first."""
+        found = []
+        for name in self._store.folders(FOLDER):
+            try:
+                manifest = self._store.read_json(f"{FOLDER}/{name}/{MANIFEST}")
+                found.append((name, float(manifest["created_at"])))
+            except (NotFound, Corrupt):
+                continue
+        return sorted(found, key=lambda each: -each[1])
+
+    def _prune(self) -> None:
+        kept = {name for name, _ in self._manifests()[:KEPT]}
+        for name in self._store.folders(FOLDER):
+            if name not in kept:
+                # The manifest goes first, so that no reader meets half a checkpoint.
+                self._store.delete(f"{FOLDER}/{name}/{MANIFEST}")
+                self._store.delete_folder(f"{FOLDER}/{name}")

@@ -1,0 +1,135 @@
+"""Publishes snapshots: parameters are copied between two steps, written and put in a thread."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+
+from realm.errors import Diverged, RealmError
+from realm.model.checkpoint import Model, write_model
+from realm.snapshots import Snapshot, Snapshots
+from services.trainer.background import Background
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.schedule import Cadence
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    snapshot: Snapshot
+    seconds: float
+
+
+class Publisher:
+    """One publication at a time, never queued: a step that finds it busy asks again later.
+
+    :param nudge: told of each publication; losing a word costs the indexer a poll.
+    """
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        cadence: Cadence,
+        metrics: TrainerMetrics,
+        nudge: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.newest: Snapshot | None = snapshots.newest()
+        self._snapshots = snapshots
+        self._cadence = cadence
+        self._metrics = metrics
+        self._nudge = nudge
+        self._clock = clock
+        self._running: Background[_Published] = Background("publish")
+        if self.newest is not None:
+            self._measure(self.newest)
+
+    def publish_now(self, model: Model, step: int) -> Snapshot:
+        """Publishes in the caller's thread: the base, before there is anything to wait for."""
+        published = self._publish(model, step, {})
+        self._cadence.happened(step, self._clock())
+        self._note(published)
+        return published.snapshot
+
+    def offer(self, model: Model, step: int, figures: Callable[[], dict[str, float]]) -> bool:
+        """Starts a publication if one is due and none is running; true if it did."""
+        if self._running.busy or not self._cadence.due(step, self._clock()):
+            return False
+        frozen, about = copy_model(model), figures()
+        self._cadence.happened(step, self._clock())
+        return self._running.start(lambda: self._publish(frozen, step, about))
+
+    def collect(self, seconds: float = 0.0) -> Snapshot | None:
+        """The snapshot published since the last call, waiting for a running one so long.
+
+        A store that cannot be reached is logged; the next snapshot comes when it is due.
+        """
+        try:
+            published = self._running.wait(seconds) if seconds else self._running.take()
+        except RealmError as error:
+            _log.warning("snapshot_not_published", why=error.message)
+            return None
+        if published is None:
+            return None
+        self._note(published)
+        return published.snapshot
+
+    def _publish(self, model: Model, step: int, figures: dict[str, float]) -> _Published:
+        started = time.perf_counter()
+        check_finite(model, step)
+        with tempfile.TemporaryDirectory(prefix="realm-snapshot-") as folder:
+            write_model(Path(folder), model)
+            snapshot = self._snapshots.publish(
+                Path(folder),
+                step=step,
+                fingerprint=model.inputs.fingerprint,
+                vector_size=model.config.embedding_size,
+                parent=self.newest.number if self.newest else None,
+                metrics=figures,
+            )
+        self._nudge("snapshot")
+        return _Published(snapshot, time.perf_counter() - started)
+
+    def _note(self, published: _Published) -> None:
+        self.newest = published.snapshot
+        self._metrics.publish_seconds.observe(published.seconds)
+        self._measure(published.snapshot)
+        _log.info(
+            "snapshot_published",
+            snapshot=published.snapshot.number,
+            step=published.snapshot.step,
+            seconds=round(published.seconds, 3),
+        )
+
+    def _measure(self, snapshot: Snapshot) -> None:
+        self._metrics.published_step.set(snapshot.step)
+        self._metrics.published_timestamp.set(snapshot.created_at)
+
+
+def copy_model(model: Model) -> Model:
+    """A copy that training no longer changes; parameters that do not learn are shared with it."""
+    parts = (model.retriever, model.reader)
+    resting = {id(p): p for part in parts for p in part.parameters() if not p.requires_grad}
+    memo: dict[int, object] = dict(resting)
+    retriever, reader = (copy.deepcopy(part, memo) for part in parts)
+    return Model(model.config, model.inputs, retriever, reader)
+
+
+def check_finite(model: Model, step: int) -> None:
+    """:raises Diverged: if a parameter is NaN or infinite: such a snapshot is never published."""
+    for part in (model.retriever, model.reader):
+        for name, parameter in part.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise Diverged(
+                    f"the parameter {name} at step {step} is not finite: nothing is published",
+                    parameter=name,
+                    step=step,
+                )

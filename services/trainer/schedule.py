@@ -1,0 +1,42 @@
+"""What happens at which step: pure functions of seed and step, so that a restart repeats them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+def warm_up(step: int, warmup_steps: int) -> float:
+    """The factor on the learning rate at a step (from 1): linear, then 1."""
+    return min(1.0, step / (warmup_steps + 1))
+
+
+def chance(seed: int, step: int, about: str) -> random.Random:
+    """The randomness of one step: no generator lives on, so none has to be saved."""
+    return random.Random(f"{seed}:{step}:{about}")
+
+
+def is_masked_lm(seed: int, step: int, share: float) -> bool:
+    """Whether a step is a masked-LM step; `share` of all steps are."""
+    return chance(seed, step, "objective").random() < share
+
+
+@dataclass(slots=True)
+class Cadence:
+    """Something due every so many steps, and no two within so many seconds.
+
+    :param last_step: when it last happened.
+    """
+
+    every_steps: int
+    min_seconds: float
+    last_step: int
+    last_time: float
+
+    def due(self, step: int, now: float) -> bool:
+        """`now` in seconds of a clock that never goes back."""
+        enough_steps = step - self.last_step >= self.every_steps
+        return enough_steps and now - self.last_time >= self.min_seconds
+
+    def happened(self, step: int, now: float) -> None:
+        self.last_step, self.last_time = step, now

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm.errors import Corrupt, InvalidInput, NotFound
+from services.standalone.qdrant_edge.catalogue import (
+    AlreadyExists,
+    Catalogue,
+    load,
+    save,
+    strays,
+)
+from services.standalone.qdrant_edge.protocol import collections
+
+NAMES = ("passages-1", "passages-2", "passages-3")
+ALIASES = ("live", "candidate")
+
+
+def config(name: str, size: int = 4) -> collections.CreateCollection:
+    created = collections.CreateCollection(collection_name=name)
+    created.vectors_config.params_map.map["dense"].size = size
+    return created
+
+
+def point_to(alias: str, name: str) -> collections.AliasOperations:
+    action = collections.CreateAlias(alias_name=alias, collection_name=name)
+    return collections.AliasOperations(create_alias=action)
+
+
+def rename(old: str, new: str) -> collections.AliasOperations:
+    action = collections.RenameAlias(old_alias_name=old, new_alias_name=new)
+    return collections.AliasOperations(rename_alias=action)
+
+
+def drop(alias: str) -> collections.AliasOperations:
+    return collections.AliasOperations(delete_alias=collections.DeleteAlias(alias_name=alias))
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return Catalogue().with_collection(config("passages-1")).with_collection(config("passages-2"))
+
+
+def test_an_alias_is_resolved_once_and_a_name_is_itself(catalogue: Catalogue) -> None:
+    aliased = catalogue.after(point_to("live", "passages-1"))
+    assert aliased.resolve("live") == "passages-1"
+    assert aliased.resolve("passages-2") == "passages-2"
+    with pytest.raises(NotFound, match="passages-9"):
+        aliased.resolve("passages-9")
+
+
+def test_creating_an_alias_again_re_points_it(catalogue: Catalogue) -> None:
+    moved = catalogue.after(point_to("live", "passages-1")).after(point_to("live", "passages-2"))
+    assert moved.aliases == {"live": "passages-2"}
+
+
+def test_an_alias_never_hides_a_collection(catalogue: Catalogue) -> None:
+    with pytest.raises(AlreadyExists):
+        catalogue.after(point_to("passages-2", "passages-1"))
+    with pytest.raises(AlreadyExists):
+        catalogue.after(point_to("live", "passages-1")).after(rename("live", "passages-2"))
+    with pytest.raises(InvalidInput):
+        catalogue.after(point_to("live", "passages-1")).check_new("live")
+
+
+def test_operations_on_what_is_missing(catalogue: Catalogue) -> None:
+    with pytest.raises(NotFound):
+        catalogue.after(point_to("live", "passages-9"))
+    with pytest.raises(NotFound):
+        catalogue.after(rename("live", "candidate"))
+    assert catalogue.after(drop("live")) == catalogue  # Qdrant is silent here
+
+
+operations = st.one_of(
+    st.builds(point_to, st.sampled_from(ALIASES), st.sampled_from(NAMES)),
+    st.builds(rename, st.sampled_from(ALIASES), st.sampled_from(ALIASES)),
+    st.builds(drop, st.sampled_from(ALIASES)),
+)
+
+
+@given(st.lists(operations, max_size=8), st.sampled_from(NAMES))
+def test_no_alias_ever_points_to_what_is_not_there(
+    actions: list[collections.AliasOperations], deleted: str
+) -> None:
+    catalogue = Catalogue()
+    for name in NAMES:
+        catalogue = catalogue.with_collection(config(name))
+    for number, action in enumerate(actions):
+        if number == len(actions) // 2:
+            catalogue = catalogue.without_collection(deleted)
+        try:
+            catalogue = catalogue.after(action)
+        except NotFound:
+            continue
+        assert set(catalogue.aliases.values()) <= set(catalogue.configs)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\nb", "x" * 256])
+def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        Catalogue().check_new(name)
+
+
+def test_a_saved_catalogue_is_loaded_as_it_was(tmp_path: Path, catalogue: Catalogue) -> None:
+    path = tmp_path / "catalogue.json"
+    assert load(path) == Catalogue()
+    aliased = catalogue.after(point_to("live", "passages-1"))
+    save(path, aliased)
+    assert load(path) == aliased
+    assert list(tmp_path.iterdir()) == [path]  # nothing temporary is left
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "coll'])
+def test_a_broken_catalogue_is_not_taken_for_an_empty_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "catalogue.json"
+    path.write_text(text)
+    with pytest.raises(Corrupt):
+        load(path)
+
+
+def test_folders_of_no_collection_are_strays(tmp_path: Path) -> None:
+    for name in ("passages-1", "passages-2"):
+        (tmp_path / name).mkdir()
+    assert strays(tmp_path, {"passages-1"}) == [tmp_path / "passages-2"]

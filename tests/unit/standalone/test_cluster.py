@@ -1,0 +1,56 @@
+"""The plan of the cluster: what cannot work is said at the start."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from realm.errors import BadSettings
+from realm.settings import Settings
+from services.standalone.cluster import HOST, PORTS, Cluster
+
+OFFSET = 7000
+
+
+def test_every_variable_that_a_process_gets_is_a_setting(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, OFFSET, train=True)
+    known = {f"REALM_{name.upper()}" for name in Settings.model_fields}
+    specs = [*cluster.infrastructure(), *cluster.front(), *cluster.workers()]
+    given = {name for spec in specs for name in spec.environment if name.startswith("REALM_")}
+    assert given <= known
+
+
+def test_every_process_has_a_log_of_its_own(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, OFFSET, train=True)
+    specs = [*cluster.infrastructure(), *cluster.front(), *cluster.workers()]
+    assert len({spec.log_file for spec in specs}) == len(specs)
+
+
+def test_ports_do_not_collide() -> None:
+    assert len(set(PORTS.values())) == len(PORTS)
+
+
+def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        offset = taken.getsockname()[1] - PORTS["gateway"]
+        cluster = Cluster(tmp_path, offset, train=True)
+        if min(PORTS.values()) + offset < 1024 or max(PORTS.values()) + offset > 65535:
+            pytest.skip("the free port found would move others out of range")
+        with pytest.raises(BadSettings, match=r"port \d+ \(gateway\) is in use.*PORT_OFFSET"):
+            cluster._check_port("gateway")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(BadSettings, match="cannot be"):
+        Cluster(tmp_path / "x", OFFSET, train=True).check()
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(BadSettings, match="store"):
+        Cluster(tmp_path / "store", OFFSET, train=True).check()

@@ -1,0 +1,114 @@
+"""Supervised processes: they come back, and never outlive their supervisor."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.standalone.processes import (
+    LONGEST_PAUSE_SECONDS,
+    ProcessSpec,
+    Supervised,
+    describe_exit,
+    last_lines,
+    pause_before_restart,
+)
+
+ROOT = Path(__file__).parents[3]
+
+
+def spec(tmp_path: Path, code: str) -> ProcessSpec:
+    return ProcessSpec("child", (sys.executable, "-c", code), {}, tmp_path / "child.log")
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_the_pause_doubles_up_to_a_limit() -> None:
+    pauses = [pause_before_restart(deaths) for deaths in range(1, 50)]
+    assert pauses[:3] == [0.5, 1.0, 2.0]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+
+
+def test_a_killed_process_is_started_again_after_its_pause(tmp_path: Path) -> None:
+    now = 0.0
+    child = Supervised(spec(tmp_path, "import time; time.sleep(60)"), clock=lambda: now)
+    child.start()
+    first = child.pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    until(lambda: not child.running)
+    child.look()
+    assert not child.running
+    now = 1.0
+    child.look()
+    assert child.running
+    assert child.pid != first
+    assert child.restarts == 1
+    child.terminate()
+    assert child.wait(10)
+
+
+def test_a_process_with_unusable_settings_is_not_started_again(tmp_path: Path) -> None:
+    now = 0.0
+    child = Supervised(spec(tmp_path, "import sys; sys.exit('no'*0 or 2)"), clock=lambda: now)
+    child.start()
+    until(lambda: not child.running)
+    child.look()
+    now = 1e6
+    child.look()
+    assert child.hopeless
+    assert not child.running
+
+
+def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(15, signal.SIG_IGN);"
+        " print(1, flush=True); time.sleep(60)"
+    )
+    child = Supervised(spec(tmp_path, code))
+    child.start()
+    until(lambda: "1" in last_lines(child.spec.log_file))
+    child.terminate()
+    assert not child.wait(0.2)
+    assert not child.running
+
+
+def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    """`kill -9` of the supervisor leaves nothing behind, grandchildren of the tether included."""
+    code = f"""
+import sys, time
+from pathlib import Path
+from services.standalone.processes import ProcessSpec, Supervised
+command = (sys.executable, "-c", "import time; time.sleep(120)")
+child = Supervised(ProcessSpec("child", command, {{}}, Path({str(tmp_path)!r}) / "log"))
+child.start()
+print(child.pid, flush=True)
+time.sleep(120)
+"""
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert supervisor.stdout
+    pid = int(supervisor.stdout.readline())
+    until(lambda: "sleep" in " ".join(psutil.Process(pid).cmdline()))
+    supervisor.kill()
+    supervisor.wait(10)
+    supervisor.stdout.close()
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+@pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL")])
+def test_an_exit_is_described(code: int, words: str) -> None:
+    assert describe_exit(code) == words
