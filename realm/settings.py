@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
 
     # Model
     base_model: str = Field("", description="folder or hub name; empty: the packaged MiniLM")
-    passage_tokens: int = Field(288, ge=16, description="longest passage input, in word pieces")
+    passage_tokens: int = Field(288, ge=96, description="longest passage input, in word pieces")
     query_tokens: int = Field(96, ge=8, description="longest query input, in word pieces")
     reader_tokens: int = Field(384, ge=32, description="longest reader input, in word pieces")
     candidates: int = Field(8, ge=2, description="k, the null document included")
@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     report_seconds: float = Field(3.0, gt=0, description="pause between reports to the indexer")
     drain_seconds: float = Field(10, ge=0, description="how long requests may end at shutdown")
 
+    @model_validator(mode="after")
+    def _leave_room_for_the_passage(self) -> Self:
+        if self.reader_tokens < self.query_tokens + 32:
+            raise ValueError("REALM_READER_TOKENS must exceed REALM_QUERY_TOKENS by 32")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -134,7 +140,7 @@ class Settings(BaseSettings):
 
 
 #: Read by other parts of the program than the settings object.
-OTHER_VARIABLES = {"REALM_SETTINGS_FILE"}
+OTHER_VARIABLES = {"REALM_SETTINGS_FILE", "REALM_HF_FIXTURE"}
 
 
 def load_settings(**given: object) -> Settings:

@@ -161,7 +161,13 @@ def _service_config() -> dict[str, Any]:
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
-            {"name": [{"service": "realm.v1.IndexService", "method": "RollBackIndex"}]},
+            {
+                "name": [
+                    {"service": "realm.v1.IndexService", "method": "RollBackIndex"},
+                    # The next report comes by itself.
+                    {"service": "realm.internal.v1.ServingReportService"},
+                ]
+            },
             {"name": [{}], "retryPolicy": retry},
         ],
     }

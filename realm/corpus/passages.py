@@ -7,8 +7,9 @@ as they were. Each passage is tokenised by itself: its ids are exactly those of 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
@@ -36,6 +37,8 @@ PASSAGE_SCHEMA: pa.Schema = pa.schema(
         pa.field("title_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("body_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
+        # JSON, so that the schema knows no user's keys.
+        pa.field("metadata", pa.string(), nullable=False),
     ]
 )
 
@@ -45,7 +48,7 @@ class Passage:
     """What is indexed: characters [start, end) of one version of a document.
 
     `title_ids` and `body_ids` are word pieces without special tokens; `content_hash` is the
-    sha256, in hexadecimal, of title and text.
+    sha256, in hexadecimal, of title and text; `metadata` is the document's.
     """
 
     passage_id: str
@@ -59,6 +62,7 @@ class Passage:
     title_ids: list[int]
     body_ids: list[int]
     content_hash: str
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def split_document(document: Document, version: int, inputs: InputBuilder) -> li
             title_ids=title_ids,
             body_ids=body_ids,
             content_hash=content_hash(document.title, document.text[start:end]),
+            metadata=document.metadata,
         )
         for ordinal, (start, end, body_ids) in enumerate(cutter.bodies())
     ]
@@ -114,7 +119,11 @@ def content_hash(title: str, text: str) -> str:
 def to_table(passages: Iterable[Passage]) -> pa.Table:
     """The passages as a table of `PASSAGE_SCHEMA`, in order of document id and ordinal."""
     ordered = sorted(passages, key=lambda passage: (passage.document_id, passage.ordinal))
-    return pa.Table.from_pylist([asdict(passage) for passage in ordered], schema=PASSAGE_SCHEMA)
+    rows = [
+        {**asdict(passage), "metadata": json.dumps(passage.metadata, sort_keys=True)}
+        for passage in ordered
+    ]
+    return pa.Table.from_pylist(rows, schema=PASSAGE_SCHEMA)
 
 
 def from_table(table: pa.Table) -> list[Passage]:
@@ -124,9 +133,9 @@ def from_table(table: pa.Table) -> list[Passage]:
     """
     try:
         rows = table.select(PASSAGE_SCHEMA.names).cast(PASSAGE_SCHEMA).to_pylist()
+        return [Passage(**{**row, "metadata": json.loads(row["metadata"])}) for row in rows]
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise Corrupt(f"this table does not hold passages: {error}") from error
-    return [Passage(**row) for row in rows]
 
 
 class _Cutter:

@@ -54,8 +54,11 @@ _RST_INLINE = (
     (re.compile(r"::(?=\s*$)", re.MULTILINE), ":"),
 )
 
-# `<![CDATA[`, `<![if IE]>`: the standard parser fails an assertion on a broken one.
-_MARKED_SECTION = re.compile(r"<!\[[^<>]{0,200}>?")
+_HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+# The standard parser fails an assertion on a broken `<![CDATA[`, and takes quadratic time over
+# tags that never close.
+_HTML_MARKED_SECTION = re.compile(r"<!\[[^<>]{0,200}>?")
+_HTML_STRAY = re.compile(r"<(?![/!?a-zA-Z][^<>]{0,5000}>)")
 
 
 def unwrap(text: str) -> str:
@@ -124,7 +127,8 @@ def from_rst(text: str) -> PlainText:
 def from_html(text: str) -> PlainText:
     """What a browser would show: no scripts, styles or templates; a block is a line."""
     reader = _HtmlReader()
-    reader.feed(_MARKED_SECTION.sub(" ", text))
+    text = _HTML_MARKED_SECTION.sub(" ", _HTML_COMMENT.sub(" ", text))
+    reader.feed(_HTML_STRAY.sub("&lt;", text))
     reader.close()
     title = " ".join("".join(reader.title).split()) or " ".join("".join(reader.heading).split())
     return PlainText(title or None, reader.plain())

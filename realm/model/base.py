@@ -24,7 +24,7 @@ from realm.model.config import (
     ModelConfig,
     Pooling,
 )
-from realm.model.inputs import InputLimits
+from realm.model.inputs import LEAST_BODY, InputLimits
 from realm.model.weights import Weights, read_weights
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
@@ -81,12 +81,12 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
         base=shape,
         pooling=_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "cls",
         normalize=normalize,
-        lengths=_fitting(InputLimits(), shape.max_position_embeddings),
+        lengths=fitting_lengths(shape.max_position_embeddings),
         scale_init=NORMALISED_SCALE if normalize else UNNORMALISED_SCALE,
-        base_name=DEFAULT_NAME if name_or_folder is None else _public_name(name_or_folder),
+        base_name=DEFAULT_NAME if name_or_folder is None else public_name(name_or_folder),
         base_sha256=sha256,
     )
-    return Base(config, backbone, predictions, _tokenizer(root))
+    return Base(config, backbone, predictions, read_tokenizer(root))
 
 
 def default_folder() -> Path:
@@ -128,7 +128,7 @@ def _download(name: str) -> Path:
     return folder
 
 
-def _public_name(name_or_folder: str | Path) -> str:
+def public_name(name_or_folder: str | Path) -> str:
     """A hub name whole, of a folder its last part: a snapshot tells no one's paths."""
     path = Path(name_or_folder)
     return path.resolve().name if path.is_dir() else str(name_or_folder)
@@ -139,14 +139,14 @@ def _modules(folder: Path) -> dict[str, str]:
     path = folder / "modules.json"
     if not path.exists():
         return {}
-    found = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in _json(path)}
+    found = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in read_json(path)}
     if odd := sorted(set(found) - {"Transformer", "Pooling", "Normalize"}):
         raise Unsupported(f"{path} has modules that realm cannot run: {', '.join(odd)}")
     return found
 
 
 def _pooling(folder: Path) -> Pooling:
-    values = _json(folder / "config.json")
+    values = read_json(folder / "config.json")
     modes = values.get("pooling_mode")
     if modes is None:
         flags = [k for k, on in values.items() if k.startswith("pooling_mode_") and on]
@@ -161,7 +161,7 @@ def _pooling(folder: Path) -> Pooling:
 
 
 def _shape(path: Path) -> BertShape:
-    values = _json(path)
+    values = read_json(path)
     kind = values.get("model_type", "bert")
     if kind != "bert" or values.get("position_embedding_type", "absolute") != "absolute":
         raise Unsupported(f"{path} describes a {kind} model: only plain BERT-type bases serve")
@@ -174,9 +174,20 @@ def _shape(path: Path) -> BertShape:
         raise Unsupported(f"{path} describes a base that cannot serve: {error}") from error
 
 
-def _fitting(limits: InputLimits, positions: int) -> InputLimits:
-    cut = {f.name: min(getattr(limits, f.name), positions) for f in fields(limits)}
-    return InputLimits(**cut)
+def fitting_lengths(positions: int, reader: int | None = None) -> InputLimits:
+    """REALM's lengths (`reader` may be another), cut where the base has fewer positions.
+
+    Title and query give way, so that every body keeps its least room.
+    """
+    wished = InputLimits()
+    passage = min(wished.passage, positions)
+    reader = min(wished.reader if reader is None else reader, positions)
+    return InputLimits(
+        passage=passage,
+        title=min(wished.title, passage - 3 - LEAST_BODY),
+        query=min(wished.query, reader - 1 - LEAST_BODY),
+        reader=reader,
+    )
 
 
 def _weight_file(root: Path) -> Path:
@@ -202,14 +213,15 @@ def _split(weights: Weights) -> tuple[Weights, Weights]:
     return backbone, predictions
 
 
-def _tokenizer(root: Path) -> Tokenizer:
+def read_tokenizer(root: Path) -> Tokenizer:
+    """tokenizer.json, else vocab.txt. :raises Corrupt: if neither is there or readable."""
     path = root / "tokenizer.json"
     try:
         if path.exists():
             return Tokenizer.from_file(str(path))
         if (root / "vocab.txt").exists():
             settings = root / "tokenizer_config.json"
-            lower = _json(settings).get("do_lower_case", True) if settings.exists() else True
+            lower = read_json(settings).get("do_lower_case", True) if settings.exists() else True
             words = BertWordPieceTokenizer(str(root / "vocab.txt"), lowercase=bool(lower))
             return Tokenizer.from_str(words.to_str())
     except Exception as error:  # the tokenizers library raises bare Exception
@@ -217,7 +229,8 @@ def _tokenizer(root: Path) -> Tokenizer:
     raise Corrupt(f"{root} has neither tokenizer.json nor vocab.txt", file=root)
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """:raises Corrupt: if the file is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

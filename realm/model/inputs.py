@@ -16,6 +16,9 @@ from tokenizers import Tokenizer
 
 from realm.errors import Corrupt, InvalidInput
 
+#: Raised whenever sentences or passages are cut in another way: old passages do not fit then.
+SPLITTER = 1
+
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
@@ -49,6 +52,8 @@ class InputBuilder:
         self.limits = limits
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
+        # "[SEP]" in a user's text is five characters, never the separator.
+        self.tokenizer.encode_special_tokens = True
         self.cls = self._special("[CLS]")
         self.sep = self._special("[SEP]")
         self.pad = self._special("[PAD]")
@@ -70,7 +75,7 @@ class InputBuilder:
     def fingerprint(self) -> str:
         """Names tokenizer and lengths: passages cut with another fingerprint do not fit."""
         described = json.dumps(
-            [self.tokenizer.to_str(), self.limits.passage, self.limits.title], sort_keys=True
+            [self.tokenizer.to_str(), self.limits.passage, self.limits.title, SPLITTER]
         )
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 

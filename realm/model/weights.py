@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +31,9 @@ def read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, so that what nobody uses (a stored index of gigabytes) is never read.
+        mapped = zipfile.is_zipfile(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise Corrupt(f"{path} is not a readable weight file: {error}", file=path) from error
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
@@ -38,9 +41,12 @@ def read_weights(path: Path) -> Weights:
     return dict(loaded)
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Writes float32 safetensors; equal weights give equal bytes."""
-    save_file({k: weights[k].detach().cpu().contiguous() for k in sorted(weights)}, path)
+    ordered = {k: weights[k].detach().cpu().contiguous() for k in sorted(weights)}
+    save_file(ordered, path, metadata)
 
 
 def build(make: Callable[[], Module], weights: Mapping[str, Tensor], origin: str) -> Module:
@@ -54,14 +60,17 @@ def build(make: Callable[[], Module], weights: Mapping[str, Tensor], origin: str
     with torch.device("meta"):
         module = make()
     expected = module.state_dict()
-    _check(expected, weights, origin)
+    check_weights(expected, weights, origin)
     owned = {name: weights[name].detach().to("cpu", torch.float32, copy=True) for name in expected}
     module.load_state_dict(owned, assign=True)
     _fill_buffers(module)
     return module
 
 
-def _check(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: str) -> None:
+def check_weights(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: str
+) -> None:
+    """:raises Corrupt: naming every weight that is missing, not expected or misshapen."""
     faults = [f"{name} is missing" for name in expected if name not in given]
     faults += [f"{name} is not part of the model" for name in given if name not in expected]
     faults += [

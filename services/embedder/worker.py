@@ -18,6 +18,7 @@ from celery.app import trace
 from celery.exceptions import Reject
 from celery.worker import WorkController
 from celery.worker import state as worker_state
+from celery.worker.request import Request
 from kombu.utils.scheduling import priority_cycle
 
 from realm.errors import DependencyUnavailable
@@ -45,6 +46,18 @@ class InGivenOrder(priority_cycle):  # type: ignore[misc]
         return sorted(self.items[:n], key=self._order.index)
 
 
+class Delivery(Request):  # type: ignore[misc]
+    """A task's delivery, whose acknowledgement may fail aloud.
+
+    Celery logs that an acknowledgement was lost with the connection and goes on; the message
+    then counts as in work for ever, and a worker that takes one at a time takes no other. Once
+    raised, the error makes it connect anew.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "connection_errors": ()})
+
+
 def make_app(settings: Settings, embedder: Embedder) -> Celery:
     """The Celery application with the three tasks."""
     app = make_celery(settings)
@@ -57,7 +70,7 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
         (EMBED_CHANGES, embedder.embed_changes),
         (ENCODE_QUERIES, embedder.encode_queries),
     ):
-        app.task(_task(work), name=name, bind=True, max_retries=RETRIES)
+        app.task(_task(work), name=name, bind=True, max_retries=RETRIES, Request=Delivery)
     return app
 
 

@@ -8,8 +8,8 @@ from realm.errors import NotFound
 from realm.snapshots import Snapshots
 from realm.store import Store
 from realm.v1 import index_pb2
-from services.gateway.serving import Held, ServingSlot
 from services.gateway.servicers import index_version, timestamp
+from services.gateway.serving import Held, ServingSlot
 
 PAUSED_FILE = "control/paused.json"
 

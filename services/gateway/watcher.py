@@ -89,6 +89,7 @@ class LiveWatcher:
         self._failed: LiveEntry | None = None
         self._retry_at = 0.0
         self._confirmed = 0.0
+        self._nudged = True  # so that the first failure is logged, and of an outage only that
 
     @property
     def ready(self) -> bool:
@@ -117,7 +118,9 @@ class LiveWatcher:
             try:
                 await self._listen_once()
             except (RedisError, OSError, TimeoutError) as error:
-                log.info("nudges_unavailable", error=str(error), polling_instead=True)
+                if self._nudged:
+                    log.warning("nudges_unavailable", error=str(error), polling_instead=True)
+                self._nudged = False
                 await asyncio.sleep(NUDGE_RETRY_SECONDS)
 
     async def _listen_once(self) -> None:
@@ -126,6 +129,7 @@ class LiveWatcher:
         )
         async with redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(NUDGE_CHANNEL)
+            self._nudged = True
             while True:
                 message = await subscription.get_message(timeout=5.0)
                 if message and message["data"].decode() in TOPICS:

@@ -68,6 +68,11 @@ class Following:
             self._ahead = generation.number
             self._join()
 
+    def follow_from(self, generation: Generation, applied: int) -> None:
+        """The generation follows from `applied` on, whatever the store says that it had."""
+        with self.lock:
+            self._places[generation.number] = _Place(generation, applied)
+
     def settle(self) -> None:
         """Nobody goes ahead any more: live goes on alone."""
         with self.lock:

@@ -148,9 +148,9 @@ class Gate:
         ids = sorted(content.vectors)
         sample = rng.sample(ids, min(self._settings.gate_sample, len(ids)))
         asked = rng.sample(ids, min(RECALL_QUERIES, len(ids)))
-        queries = np.array(
-            [content.vectors[each] for each in asked], dtype=np.float32
-        ).reshape(-1, generation.vector_size)
+        queries = np.array([content.vectors[each] for each in asked], dtype=np.float32).reshape(
+            -1, generation.vector_size
+        )
         hits: list[list[Hit]] = []
         for start in range(0, len(queries), 32):
             hits += self._index.search(

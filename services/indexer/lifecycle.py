@@ -206,7 +206,9 @@ def _repairs(seen: Observation, candidate: Seen | None) -> list[Action]:
     return actions
 
 
-def _wanted_state(each: Seen, live: Live | None, candidate: Seen | None) -> tuple[State, str] | None:
+def _wanted_state(
+    each: Seen, live: Live | None, candidate: Seen | None
+) -> tuple[State, str] | None:
     """The state that a generation should be recorded in, and why; None if all is as it is."""
     if live and each.number == live.generation:
         return State.LIVE, "it is the newest entry of live/"
@@ -274,6 +276,11 @@ def _fill(number: int, progress: Progress) -> list[Action]:
     return [Validate(number)] if progress.probes_ready else []
 
 
+def _is_over(each: Seen, seen: Observation) -> bool:
+    """Whether no request can still be at it."""
+    return each.state in ENDED and seen.now - each.since > seen.retirement_seconds
+
+
 def _collections(seen: Observation) -> list[Action]:
     actions: list[Action] = []
     for each in seen.generations:
@@ -283,9 +290,8 @@ def _collections(seen: Observation) -> list[Action]:
         )
         if served and not each.has_collection:
             actions.append(RestoreCollection(each.number))
-        elif each.state in ENDED and seen.now - each.since > seen.retirement_seconds:
-            if each.has_collection or each.state is State.RETIRED:
-                actions.append(DropCollection(each.number))
+        elif _is_over(each, seen) and (each.has_collection or each.state is State.RETIRED):
+            actions.append(DropCollection(each.number))
     if seen.live and seen.alias != seen.live.generation:
         whole = {each.number for each in seen.generations if each.has_collection}
         if seen.live.generation in whole:

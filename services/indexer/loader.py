@@ -36,14 +36,10 @@ def load_shard(
     table = read_vectors(store, vector_file)
     index.upsert(collection, passages, paired(passages, table, vector_file))
     about = arrow.metadata(table)
-    return Loaded(
-        len(passages), int(about.get("embedded", 0)), float(about.get("seconds", 0.0))
-    )
+    return Loaded(len(passages), int(about.get("embedded", 0)), float(about.get("seconds", 0.0)))
 
 
-def apply_changes(
-    index: PassageIndex, collection: str, changes: Changes, vectors: Vectors
-) -> None:
+def apply_changes(index: PassageIndex, collection: str, changes: Changes, vectors: Vectors) -> None:
     """Applies a step; doing it again changes nothing.
 
     New passages come first, then what is older goes: an edited document never vanishes.
@@ -61,7 +57,9 @@ def paired(passages: Sequence[Passage], table: pa.Table, path: str) -> Vectors:
     ids = [passage.passage_id for passage in passages]
     hashes = [passage.content_hash for passage in passages]
     try:
-        same = table["passage_id"].to_pylist() == ids and table["content_hash"].to_pylist() == hashes
+        same = (
+            table["passage_id"].to_pylist() == ids and table["content_hash"].to_pylist() == hashes
+        )
         vectors = matrix(table)
     except (KeyError, AttributeError, ValueError) as error:
         raise Corrupt(f"{path} does not hold vectors: {error}", file=path) from error

@@ -41,7 +41,9 @@ class IndexerMetrics:
         )
         self.shards_requeued = counter("shards_requeued", "Results asked for a second time or more")
         self.corrupt_files = counter("corrupt_files", "Files refused and made again", "kind")
-        self.action_failures = counter("action_failures", "Actions that will be tried again", "action")
+        self.action_failures = counter(
+            "action_failures", "Actions that will be tried again", "action"
+        )
         self.corpus_version = gauge("corpus_version", "Corpus versions", "state")
         self.oldest_unindexed_write = gauge(
             "oldest_unindexed_write_timestamp_seconds",

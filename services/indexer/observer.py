@@ -151,14 +151,17 @@ class Observer:
             memory.restored.discard(generation.number)
         return True
 
-    def _progress(self, number: int, live: Live | None, memory: Memory) -> Progress | None:
-        build = self._build(number, memory)
-        if build is None:
-            return None
+    def _progress(self, number: int, live: Live | None, memory: Memory) -> Progress:
+        try:
+            build = self._build(number, memory)
+        except NotFound as error:
+            return _hopeless(number, f"its snapshot is gone: {error}")
         self._look_for_vectors(build)
         if not build.probes_ready:
             build.probes_ready = self._probes_ready(build.generation, live)
         files = frozenset(build.generation.passage_files)
+        # A rollback that did not come about took its place in front.
+        build.follows = build.follows and self._following.ahead == number
         with self._following.lock:
             caught_up = build.follows and self._following.may_go_live(number)
         if caught_up and build.caught_up_at is None:
@@ -178,16 +181,11 @@ class Observer:
             stalled=waiting and time.time() - build.progress_at > self._stall,
         )
 
-    def _build(self, number: int, memory: Memory) -> Build | None:
+    def _build(self, number: int, memory: Memory) -> Build:
         """The memory of this candidate; a fresh one after a restart."""
         if memory.build is None or memory.build.number != number:
             generation = self._generations.get(number)
-            try:
-                snapshot = self._snapshots.get(generation.snapshot)
-            except NotFound as error:
-                log.warning("candidate_without_snapshot", generation=number, why=str(error))
-                return None
-            memory.build = Build(generation, snapshot)
+            memory.build = Build(generation, self._snapshots.get(generation.snapshot))
         return memory.build
 
     def _look_for_vectors(self, build: Build) -> None:
@@ -216,6 +214,14 @@ class Observer:
             if output in outputs or output.startswith(f"{build.generation.folder}/"):
                 return f"{output} is in quarantine: its task killed its workers"
         return ""
+
+
+def _hopeless(number: int, why: str) -> Progress:
+    nothing: frozenset[str] = frozenset()
+    return Progress(
+        number, nothing, nothing, nothing, prepared=False, follows=False, caught_up=False,
+        probes_ready=False, verdict=None, hopeless=why,
+    )  # fmt: skip
 
 
 def restoring_marker(generation: Generation) -> str:

@@ -109,9 +109,7 @@ def mean_reciprocal_rank(places: Sequence[int | None]) -> float:
     return sum(1 / place for place in places if place is not None) / max(1, len(places))
 
 
-def compare(
-    candidate: Sequence[int | None], live: Sequence[int | None], k: int = 5
-) -> Comparison:
+def compare(candidate: Sequence[int | None], live: Sequence[int | None], k: int = 5) -> Comparison:
     """Paired over the same questions."""
     pairs = [
         (mine is not None and mine <= k, theirs is not None and theirs <= k)
@@ -125,4 +123,5 @@ def compare(
 def sign_test(losses: int, wins: int) -> float:
     """P(at least so many losses), if losses and wins were equally likely (exact McNemar)."""
     trials = losses + wins
-    return sum(math.comb(trials, count) for count in range(losses, trials + 1)) / 2**trials
+    worse: int = sum(math.comb(trials, count) for count in range(losses, trials + 1))
+    return worse / 2.0**trials

@@ -6,12 +6,14 @@ without an accelerator. Dropout is off: the vectors trained are the vectors inde
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import structlog
 import torch
 from torch import Tensor, nn
 
-from realm.errors import Corrupt, Diverged
+from realm.errors import Diverged
 from realm.model.checkpoint import Model
 from realm.model.encoders import Encoder
 from realm.settings import Settings
@@ -21,6 +23,8 @@ WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
 
 Named = dict[str, nn.Parameter]
+
+_log = structlog.get_logger(__name__)
 
 
 class Learner:
@@ -55,8 +59,8 @@ class Learner:
             raise Diverged(_sentence("loss", objective, step), objective=objective, step=step)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = max(self._clip(part) for part in self._parts.values())
-        if norm != norm or norm == float("inf"):
+        norm = math.hypot(*(self._clip(part) for part in self._parts.values()))
+        if not math.isfinite(norm):
             raise Diverged(_sentence("gradient", objective, step), objective=objective, step=step)
         factor = warm_up(step, self._warmup_steps)
         for group in self._optimizer.param_groups:
@@ -75,16 +79,20 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Tensor], step: int) -> None:
-        """:raises Corrupt: if a moment belongs to no learning parameter or has another shape."""
+        """Goes on from a `state`; parameters that learn only now begin with fresh moments."""
         parameters = dict(self._named())
+        strange = 0
         for key, value in state.items():
             name, _, what = key.rpartition("/")
             parameter = parameters.get(name)
             if parameter is None or (value.dim() and value.shape != parameter.shape):
-                raise Corrupt(f"the checkpoint's optimizer state {key} fits no learning parameter")
+                strange += 1
+                continue
             # AdamW wants its step counts on the CPU.
             placed = value.clone() if not value.dim() else value.to(parameter.device, copy=True)
             self._optimizer.state[parameter][what] = placed
+        if strange:
+            _log.warning("moments_left_out", count=strange, why="REALM_TRAINABLE_LAYERS differs")
         self.step = step
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -106,8 +114,9 @@ def freeze_lower_layers(model: Model, layers: int) -> None:
         stack: nn.ModuleList = backbone.encoder.layer  # type: ignore[union-attr, assignment]
         for layer in list(stack)[max(0, len(stack) - layers) :]:
             layer.requires_grad_(True)
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler.requires_grad_(True)  # type: ignore[union-attr]
+        pooler = getattr(backbone, "pooler", None)
+        if isinstance(pooler, nn.Module):
+            pooler.requires_grad_(True)
 
 
 def _learning(part: str, module: nn.Module) -> Named:

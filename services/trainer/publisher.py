@@ -119,8 +119,12 @@ def copy_model(model: Model) -> Model:
     parts = (model.retriever, model.reader)
     resting = {id(p): p for part in parts for p in part.parameters() if not p.requires_grad}
     memo: dict[int, object] = dict(resting)
-    retriever, reader = (copy.deepcopy(part, memo) for part in parts)
-    return Model(model.config, model.inputs, retriever, reader)
+    return Model(
+        model.config,
+        model.inputs,
+        copy.deepcopy(model.retriever, memo),
+        copy.deepcopy(model.reader, memo),
+    )
 
 
 def check_finite(model: Model, step: int) -> None:

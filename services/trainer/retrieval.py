@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 import torch
 
-from realm.errors import NotReady, RealmError
+from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.generations import Generation, Generations
 from realm.model.checkpoint import (
     CONFIG_FILE,
@@ -26,8 +27,9 @@ from realm.model.checkpoint import (
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate
-from realm.search.qdrant import Hit, PassageIndex
+from realm.search.qdrant import Hit
 from realm.snapshots import Snapshots
+from realm.vectors import Vectors
 from services.trainer.background import Background
 from services.trainer.corpus_view import CorpusView
 
@@ -35,6 +37,12 @@ RETRY_SECONDS = 5.0  # an index that failed is left alone so long
 ENCODER_FILES = (CONFIG_FILE, TOKENIZER_FILE, PASSAGE_ENCODER_FILE, QUERY_ENCODER_FILE)
 
 _log = structlog.get_logger(__name__)
+
+
+class Collections(Protocol):
+    """What training needs of `realm.search.qdrant.PassageIndex`."""
+
+    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class LiveRetrieval:
         self,
         generations: Generations,
         snapshots: Snapshots,
-        index: PassageIndex,
+        index: Collections,
         inputs: InputBuilder,
         device: torch.device,
         *,
@@ -71,11 +79,6 @@ class LiveRetrieval:
         self._loading: Background[LiveIndex] = Background("load-live")
         self._look_at = 0.0
         self._retry_at = 0.0
-
-    @property
-    def ready(self) -> bool:
-        """Something is live, and the index did not fail a moment ago."""
-        return self.live is not None and self._clock() >= self._retry_at
 
     def take_ids_from(self, view: CorpusView) -> None:
         """Passages of this view need no tokenising."""
@@ -108,6 +111,8 @@ class LiveRetrieval:
         """
         if self.live is None:
             raise NotReady("no generation is live yet")
+        if self._clock() < self._retry_at:
+            raise DependencyUnavailable("the index failed a moment ago and is left alone")
         vectors = encode(self.live.encoder.encoder, queries, self._inputs.pad)  # [n, size]
         try:
             found = self._index.search(self.live.generation.collection, vectors, limit)

@@ -69,7 +69,7 @@ class EdgeServer:
 
     def children(self) -> list[psutil.Process]:
         assert self._process is not None
-        return psutil.Process(self._process.pid).children()
+        return list(psutil.Process(self._process.pid).children())
 
     def kill(self) -> None:
         """As if the power of the process went: no warning, no flush."""

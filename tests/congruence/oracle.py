@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -21,7 +22,7 @@ class Passage:
     id: str
     dense: NDArray[np.float32]  # [SIZE]
     sparse: dict[int, float]
-    payload: dict[str, object]
+    payload: dict[str, Any]
 
     def point(self) -> models.PointStruct:
         indices, values = list(self.sparse), list(self.sparse.values())

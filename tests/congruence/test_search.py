@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from uuid import UUID
 
 import grpc
 import numpy as np
@@ -72,7 +73,7 @@ def test_a_filter_keeps_what_matches(
     if indexed:
         client.create_payload_index(loaded, "document_id", models.PayloadSchemaType.KEYWORD)
         client.create_payload_index(loaded, "ordinal", models.PayloadSchemaType.INTEGER)
-    ids = [passage.id for passage in passages[:50]]
+    ids: list[int | str | UUID] = [passage.id for passage in passages[:50]]
     query = passages[8].dense
     for condition, keep in (
         (
@@ -142,7 +143,7 @@ def test_payload_and_vectors_come_back_as_they_went_in(
         record = by_id[passage.id]
         assert record.payload == passage.payload
         assert isinstance(record.vector, dict)
-        assert np.array_equal(np.float32(record.vector[DENSE]), passage.dense)
+        assert np.array_equal(np.array(record.vector[DENSE], np.float32), passage.dense)
         sparse = record.vector[SPARSE]
         assert isinstance(sparse, models.SparseVector)
         stored = dict(zip(sparse.indices, sparse.values, strict=True))

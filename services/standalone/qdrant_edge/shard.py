@@ -192,7 +192,7 @@ class Shard:
         return edge.Point(read_id(point.id), vectors, payload)
 
     def _check_vector(self, name: str, vector: edge.NamedVector) -> None:
-        # Edge finds a bad vector half way and keeps the points before and after it
+        # Edge meets a bad vector half way and keeps the points that it took before
         if isinstance(vector, edge.SparseVector):
             if name not in self._sparse:
                 raise InvalidInput(f"Not existing vector name error: no sparse vector {name!r}")

@@ -1,0 +1,175 @@
+"""Everything a gateway is made of, put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, cast
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from realm.errors import BadSettings
+from realm.model.runtime import DeviceSetting, best_dtype, pick_device
+from realm.rpc import ErrorInterceptor, MetricsInterceptor, channel_options, server_options
+from realm.settings import Settings
+from realm.store import Store
+from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
+from services.gateway.answering import Answering, PassageSearch
+from services.gateway.closing import Closing
+from services.gateway.forwarding import CorpusServicer, Forwarder, IndexServicer
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.reporting import Reporter
+from services.gateway.servicers import AnswerServicer, RetrievalServicer
+from services.gateway.serving import ServingSlot
+from services.gateway.status import LocalStatus
+from services.gateway.watcher import LiveWatcher
+
+log = structlog.get_logger(__name__)
+
+#: Health names: "" and "ready" say whether questions are welcome, "live" that the loop turns.
+READY_NAMES = ("", "ready")
+LIVE_NAME = "live"
+SERVICES = (
+    "realm.v1.RetrievalService",
+    "realm.v1.AnswerService",
+    "realm.v1.CorpusService",
+    "realm.v1.IndexService",
+    "grpc.health.v1.Health",
+    reflection.SERVICE_NAME,
+)
+
+
+class Gateway:
+    """One gateway; `port` is the one it listens on, also where the settings say 0."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        search: PassageSearch,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        """:raises BadSettings: if the address cannot be listened on."""
+        device = pick_device(cast(DeviceSetting, settings.device))
+        self._settings = settings
+        self._closing = Closing()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._noticed: tuple[int, bool] | None = None
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._channel = grpc.aio.insecure_channel(settings.indexer_url, options=channel_options())
+        self._server = grpc.aio.server(
+            interceptors=[MetricsInterceptor(registry), ErrorInterceptor()],
+            options=server_options(),
+        )
+        self.port = _listen(self._server, settings.gateway_listen)
+        self.gateway_id = f"{socket.gethostname()}-{os.getpid()}-{self.port}"
+        self.slot = ServingSlot()
+        self.metrics = GatewayMetrics(registry)
+        self.watcher = LiveWatcher(
+            settings,
+            store,
+            self.slot,
+            self.metrics,
+            device=device,
+            dtype=best_dtype(device),
+            on_change=self._notice,
+        )
+        self._answering = Answering(settings, self.slot, search, self.metrics)
+        self._reporter = Reporter(settings, self._channel, self.slot, self.watcher, self.gateway_id)
+        self._register(LocalStatus(store, self.slot, self.gateway_id))
+
+    async def start(self) -> None:
+        await self._health.set(LIVE_NAME, HealthCheckResponse.SERVING)
+        await self._set_ready(False)
+        await self._answering.__aenter__()
+        await self._server.start()
+        self._spawn("watch", self.watcher.run())
+        self._spawn("nudges", self.watcher.listen())
+        self._spawn("reports", self._reporter.run())
+        self._spawn("health", self._follow_readiness())
+        log.info("gateway_listening", address=self._settings.gateway_listen, port=self.port)
+
+    async def failed(self) -> None:
+        """Returns, or raises its error, when a part ended that never should."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def stop(self) -> None:
+        """Unready first, then nothing new, then up to `drain_seconds` for what is begun."""
+        log.info("gateway_draining", seconds=self._settings.drain_seconds)
+        await self._health.enter_graceful_shutdown()
+        self._closing.begin()
+        self.slot.close()
+        await self._server.stop(self._settings.drain_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._answering.__aexit__()
+        await self._reporter.say_goodbye()
+        await self._channel.close(None)
+        log.info("gateway_stopped")
+
+    def _register(self, local: LocalStatus) -> None:
+        forwarder = Forwarder(self._settings, self._channel)
+        retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
+            RetrievalServicer(self._answering), self._server
+        )
+        answer_pb2_grpc.add_AnswerServiceServicer_to_server(
+            AnswerServicer(self._answering, self._closing), self._server
+        )
+        corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
+            CorpusServicer(self._settings, forwarder), self._server
+        )
+        index_pb2_grpc.add_IndexServiceServicer_to_server(
+            IndexServicer(forwarder, local, self._closing), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(SERVICES, self._server)
+
+    def _notice(self) -> None:
+        """After each look and each flip: tells health and indexer what has changed."""
+        current = self.slot.current
+        found = (current.number if current else 0, self.watcher.ready)
+        if found != self._noticed:
+            self._noticed = found
+            self._news.set()
+            self._reporter.wake()
+
+    async def _follow_readiness(self) -> None:
+        """Looks by itself too: a watcher that hangs on its store makes the gateway unready."""
+        said = False
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._settings.live_poll_seconds)
+            self._news.clear()
+            if self.watcher.ready != said:
+                said = self.watcher.ready
+                await self._set_ready(said)
+                log.info("readiness_changed", ready=said)
+
+    async def _set_ready(self, ready: bool) -> None:
+        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        for name in READY_NAMES:
+            await self._health.set(name, status)
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise BadSettings(
+            f"the gateway cannot listen on {address}: free the port or set REALM_GATEWAY_LISTEN"
+        ) from error

@@ -1,0 +1,264 @@
+"""Does what was decided. Every action may be done twice, or be cut short, without harm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from realm import arrow
+from realm.errors import Corrupt, NotFound
+from realm.generations import Generation, Generations, State
+from realm.queue import EMBED_SHARD, ENCODE_QUERIES, Nudge
+from realm.search.qdrant import PassageIndex
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.indexer import lifecycle
+from services.indexer.build import Build, Memory
+from services.indexer.builder import RATE, Builder
+from services.indexer.committer import Committer
+from services.indexer.following import Following
+from services.indexer.gate import Gate
+from services.indexer.lifecycle import Action, Observation
+from services.indexer.loader import load_shard
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.observer import restoring_marker
+from services.indexer.probes import make_questions, probes_file, questions_file
+from services.indexer.tasks import Tasks, Wanted, wanted
+
+#: A look is due after loading for so long, whatever is left.
+LOAD_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Actions:
+    """The hands of the reconciler; used by its thread alone."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        snapshots: Snapshots,
+        generations: Generations,
+        index: PassageIndex,
+        following: Following,
+        tasks: Tasks,
+        builder: Builder,
+        gate: Gate,
+        committer: Committer,
+        nudge: Nudge,
+        metrics: IndexerMetrics,
+        corpus_version: Callable[[], int],
+        gate_probes: int,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._generations = generations
+        self._index = index
+        self._following = following
+        self._tasks = tasks
+        self._builder = builder
+        self._gate = gate
+        self._committer = committer
+        self._nudge = nudge
+        self._metrics = metrics
+        self._corpus_version = corpus_version
+        self._gate_probes = gate_probes
+        self._stopped = stopped
+
+    def perform(self, action: Action, seen: Observation, memory: Memory) -> bool:
+        """Does it; tells whether another look is due at once.
+
+        :raises RealmError: if it cannot be done now.
+        """
+        build = memory.build
+        match action:
+            case lifecycle.BeginBuild(snapshot, why):
+                return self._begin(snapshot, why, memory)
+            case lifecycle.Record(number, state, why):
+                self._generations.record(number, state, why)
+            case lifecycle.RestoreCollection(number):
+                return self._restore(self._generations.get(number), memory)
+            case lifecycle.DropCollection(number):
+                self._drop(number)
+            case lifecycle.PointAlias(number):
+                self._index.point_alias(self._generations.get(number).collection)
+            case lifecycle.GiveUp(number, state, why):
+                self._give_up(number, state, why, memory)
+            case _ if build is not None and build.number == action.generation:
+                return self._go_on(action, seen, memory, build)
+        return True
+
+    def _go_on(self, action: Action, seen: Observation, memory: Memory, build: Build) -> bool:
+        live = self._generations.get(seen.live.generation) if seen.live else None
+        match action:
+            case lifecycle.RequestShards(_, files):
+                self._request_shards(build, files)
+                return False
+            case lifecycle.RequestProbes():
+                self._request_probes(build.generation, live)
+                return False
+            case lifecycle.PrepareCollection():
+                self._index.create(build.generation.collection, build.generation.vector_size)
+                build.start_over()
+                build.prepared = True
+            case lifecycle.LoadShards(_, files):
+                self._load(build, files)
+            case lifecycle.CatchUp():
+                self._following.put_ahead(build.generation, build.generation.corpus_version)
+                build.follows = True
+            case lifecycle.Validate():
+                self._validate(build, live)
+            case lifecycle.Commit(_, why):
+                return self._commit(build, live, why, memory)
+        return True
+
+    def _begin(self, snapshot: int, why: str, memory: Memory) -> bool:
+        version = self._corpus_version()
+        try:
+            begun = self._builder.begin(snapshot, version, why)
+        except (Corrupt, NotFound) as error:
+            memory.damaged.add(snapshot)
+            self._metrics.corrupt_files.labels("snapshot").inc()
+            log.error("snapshot_unusable", snapshot=snapshot, why=str(error))
+            return True
+        if begun is None:
+            memory.empty_at = version
+        return begun is not None
+
+    def _request_shards(self, build: Build, files: frozenset[str]) -> None:
+        for path in sorted(files):
+            output = build.vectors_of(path)
+            self._tasks.ask(wanted(EMBED_SHARD, build.generation, path, output))
+
+    def _request_probes(self, generation: Generation, live: Generation | None) -> None:
+        """The candidate's questions, encoded by its own snapshot and by live's."""
+        source = questions_file(generation)
+        if not self._store.exists(source):
+            tables = (arrow.read_table(self._store, path) for path in generation.passage_files)
+            arrow.write_table(self._store, source, make_questions(tables, self._gate_probes))
+        for by in [generation] + ([live] if live else []):
+            output = probes_file(generation, by)
+            if self._store.exists(output) or self._reuse(generation, by, source, output):
+                continue
+            want = Wanted(ENCODE_QUERIES, by.snapshot, source, output, generation.number)
+            self._tasks.ask(want)
+
+    def _reuse(self, generation: Generation, by: Generation, source: str, output: str) -> bool:
+        """Live encoded the same questions for its own gate: they need not be encoded again."""
+        if by.number == generation.number:
+            return False
+        try:
+            theirs = arrow.read_table(self._store, questions_file(by))
+            if not theirs.equals(arrow.read_table(self._store, source)):
+                return False
+            encoded = arrow.read_table(self._store, probes_file(by, by))
+        except (NotFound, Corrupt):
+            return False
+        arrow.write_table(self._store, output, encoded)
+        return True
+
+    def _load(self, build: Build, files: frozenset[str]) -> None:
+        deadline = time.monotonic() + LOAD_SECONDS
+        collection = build.generation.collection
+        for path in sorted(files):
+            if self._stopped() or time.monotonic() > deadline:
+                return
+            output = build.vectors_of(path)
+            try:
+                loaded = load_shard(self._store, self._index, collection, path, output)
+            except Corrupt as error:
+                self._corrupt(build, path, output, error)
+                return
+            build.loaded[path] = loaded
+            build.progress_at = time.time()
+
+    def _corrupt(self, build: Build, path: str, output: str, error: Corrupt) -> None:
+        if error.details.get("file") == path:
+            self._metrics.corrupt_files.labels("passages").inc()
+            self._store.delete(path)
+            build.hopeless = f"a passage file is damaged: {error}"
+        else:
+            self._metrics.corrupt_files.labels("vectors").inc()
+            self._store.delete(output)
+            self._tasks.forget(output)
+        log.error("file_refused", generation=build.number, why=str(error))
+
+    def _validate(self, build: Build, live: Generation | None) -> None:
+        if self._generations.state(build.number) is not State.VALIDATING:
+            self._generations.record(build.number, State.VALIDATING, "loaded and caught up")
+        try:
+            build.verdict, build.report = self._gate.look(build.generation, live)
+        except (Corrupt, NotFound) as error:
+            # A file was damaged after it was loaded: it is made again, and loaded again.
+            self._metrics.corrupt_files.labels("gate").inc()
+            log.error("gate_cannot_read", generation=build.number, why=str(error))
+            if file := error.details.get("file"):
+                self._store.delete(file)
+                self._tasks.forget(file)
+            self._following.drop(build.number)
+            build.start_over()
+            build.probes_ready = False
+            return
+        build.validated_at = time.time()
+        if rate := build.passages_per_second():
+            build.report[RATE] = rate
+
+    def _commit(self, build: Build, live: Generation | None, why: str, memory: Memory) -> bool:
+        entry = self._committer.commit(
+            build.generation,
+            instead_of=live.number if live else None,
+            why=why,
+            report=build.report,
+        )
+        if entry is None:
+            return False
+        build.committed_at = entry.at
+        memory.flipping, memory.build = build, None
+        return True
+
+    def _give_up(self, number: int, state: State, why: str, memory: Memory) -> None:
+        report = memory.build.report if memory.build and memory.build.number == number else {}
+        self._generations.record(number, state, why, report)
+        self._following.drop(number)
+        memory.build = None
+        self._metrics.refreshes.labels(str(state)).inc()
+        self._nudge.send("live")
+        log.error("build_ends", generation=number, state=str(state), why=why)
+
+    def _restore(self, generation: Generation, memory: Memory) -> bool:
+        """Fills a lost collection from its files; the follower then repeats the deltas."""
+        build = Build(generation, self._snapshots.get(generation.snapshot))
+        missing = frozenset(
+            path
+            for path in generation.passage_files
+            if not self._store.exists(build.vectors_of(path))
+        )
+        if missing:
+            self._request_shards(build, missing)
+            return False
+        log.warning("collection_restored", generation=generation.number)
+        self._store.write(restoring_marker(generation), b"")
+        self._following.drop(generation.number)
+        self._index.create(generation.collection, generation.vector_size)
+        for path in generation.passage_files:
+            output = build.vectors_of(path)
+            try:
+                load_shard(self._store, self._index, generation.collection, path, output)
+            except Corrupt as error:
+                self._corrupt(build, path, output, error)
+                return True
+        self._following.follow_from(generation, generation.corpus_version)
+        memory.restored.add(generation.number)
+        return True
+
+    def _drop(self, number: int) -> None:
+        generation = self._generations.get(number)
+        self._index.drop(generation.collection)
+        self._generations.delete_files(number)
+        if self._generations.state(number) is State.RETIRED:
+            self._generations.record(number, State.DELETED, "retired long enough")
+        log.info("collection_dropped", generation=number)

@@ -1,0 +1,149 @@
+"""The commit, for a refresh and for a rollback alike: one conditional put, then what follows it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import structlog
+
+from realm.errors import (
+    Conflict,
+    DependencyUnavailable,
+    FailedPrecondition,
+    NotReady,
+    RealmError,
+)
+from realm.generations import Generation, Generations, LiveEntry, State
+from realm.queue import Nudge
+from realm.search.qdrant import PassageIndex
+from realm.snapshots import Snapshots
+from services.indexer.controls import Controls
+from services.indexer.following import Following
+from services.indexer.metrics import IndexerMetrics
+
+log = structlog.get_logger(__name__)
+
+
+class Committer:
+    """Makes generations live. Thread-safe: the put decides between two."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        generations: Generations,
+        index: PassageIndex,
+        following: Following,
+        controls: Controls,
+        nudge: Nudge,
+        metrics: IndexerMetrics,
+    ) -> None:
+        self._snapshots = snapshots
+        self._generations = generations
+        self._index = index
+        self._following = following
+        self._controls = controls
+        self._nudge = nudge
+        self._metrics = metrics
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def commit(
+        self,
+        generation: Generation,
+        *,
+        instead_of: int | None,
+        why: str,
+        report: dict[str, float] | None = None,
+    ) -> LiveEntry | None:
+        """Makes a validated generation live; None if it has not applied what live has.
+
+        :param instead_of: the generation that the caller saw live.
+        :raises Conflict: if another one is live by now.
+        """
+        with self._following.lock:
+            before = self._generations.live()
+            if (before.generation if before else None) != instead_of:
+                raise Conflict("another generation went live meanwhile: look again")
+            if not self._following.may_go_live(generation.number):
+                return None
+            entry = self._generations.commit(
+                generation.number, after=before, by=self._name, why=why
+            )
+            serving = {generation.number: generation}
+            if before:
+                serving[before.generation] = self._generations.get(before.generation)
+            self._following.keep(serving, live=generation.number)
+        log.info("live", generation=generation.number, instead_of=instead_of, why=why)
+        self._follow_up(generation, before, why, report)
+        return entry
+
+    def roll_back(self, why: str, timeout: float) -> int:
+        """Makes the retained generation live and pauses refresh; returns its number.
+
+        :raises FailedPrecondition: if there is none.
+        :raises NotReady: if it did not catch up with live within `timeout` seconds.
+        """
+        live = self._generations.live()
+        retained = self._retained(live)
+        if live is None or retained is None:
+            raise FailedPrecondition(
+                "there is no retained generation to roll back to: it takes two that were live"
+            )
+        self._controls.pause(True, f"rollback: {why}")
+        deadline = time.monotonic() + timeout
+        self._following.put_ahead(retained)
+        try:
+            while True:
+                entry = self.commit(
+                    retained, instead_of=live.generation, why=f"rollback: {why}".rstrip(": ")
+                )
+                if entry is not None:
+                    self._metrics.refreshes.labels("rolled_back").inc()
+                    return entry.generation
+                self._await_step(deadline - time.monotonic())
+        finally:
+            if self._following.ahead == retained.number:
+                self._following.settle()
+
+    def _await_step(self, seconds: float) -> None:
+        with self._following.changed:
+            if seconds <= 0 or not self._following.changed.wait(seconds):
+                raise NotReady(
+                    "the retained generation is behind live and does not catch up in time;"
+                    " refresh is paused, ask for the rollback again",
+                    waited=True,
+                )
+
+    def _retained(self, live: LiveEntry | None) -> Generation | None:
+        for number in reversed(self._generations.numbers()):
+            if live and number == live.generation:
+                continue
+            if self._generations.state(number) is State.RETAINED:
+                return self._generations.get(number)
+        return None
+
+    def _follow_up(
+        self,
+        generation: Generation,
+        before: LiveEntry | None,
+        why: str,
+        report: dict[str, float] | None,
+    ) -> None:
+        """What the next look would repair, done at once: states, alias, nudge."""
+        self._nudge.send("live")
+        self._metrics.last_swap_timestamp.set_to_current_time()
+        try:
+            self._generations.record(generation.number, State.LIVE, why, report)
+            for number in self._generations.numbers():
+                if number == generation.number:
+                    continue
+                state = self._generations.state(number)
+                if before and number == before.generation:
+                    if state is not State.RETAINED:
+                        self._generations.record(number, State.RETAINED, why)
+                elif state in (State.LIVE, State.RETAINED):
+                    self._generations.record(number, State.RETIRED, why)
+            self._index.point_alias(generation.collection)
+        except (Conflict, DependencyUnavailable, RealmError) as error:
+            log.warning("follow_up_left_to_next_look", why=str(error))

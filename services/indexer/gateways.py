@@ -1,0 +1,48 @@
+"""The gateways that reported lately, and what each answers with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A gateway's word; `generation` is 0 when it has none."""
+
+    gateway_id: str
+    generation: int
+    ready: bool
+
+
+class Gateways:
+    """Reports expire: a gateway that is silent for `ttl_seconds` does not count. Thread-safe."""
+
+    def __init__(self, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl = ttl_seconds
+        self._clock = clock
+        self._reports: dict[str, tuple[Report, float]] = {}
+        self._lock = threading.Lock()
+
+    def heard(self, report: Report) -> None:
+        with self._lock:
+            self._reports[report.gateway_id] = (report, self._clock())
+
+    def all(self) -> list[Report]:
+        """Those that reported lately, by name."""
+        oldest = self._clock() - self._ttl
+        with self._lock:
+            self._reports = {
+                name: (report, at) for name, (report, at) in self._reports.items() if at >= oldest
+            }
+            return [report for _, (report, _) in sorted(self._reports.items())]
+
+    def all_answer_with(self, generation: int) -> bool:
+        """Whether a refresh has reached every ready gateway; with no gateway at all it has."""
+        reports = self.all()
+        ready = [report for report in reports if report.ready]
+        if not ready:
+            return not reports
+        return all(report.generation == generation for report in ready)

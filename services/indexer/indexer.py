@@ -1,0 +1,210 @@
+"""The indexer put together: its parts, its threads, their start and stop. No gRPC here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from realm.corpus.table import CorpusTable
+from realm.generations import Generations
+from realm.queue import Nudge, make_celery
+from realm.search.qdrant import PassageIndex
+from realm.settings import Settings
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.indexer.actions import Actions
+from services.indexer.bell import Bell, NudgeListener
+from services.indexer.build import Memory
+from services.indexer.builder import Builder
+from services.indexer.committer import Committer
+from services.indexer.controls import Controls
+from services.indexer.corpus_reader import CorpusReader
+from services.indexer.follower import Follower
+from services.indexer.following import Following
+from services.indexer.gate import Gate
+from services.indexer.gateways import Gateways
+from services.indexer.housekeeping import Housekeeping
+from services.indexer.inputs import SnapshotInputs
+from services.indexer.lifecycle import Observation
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.observer import Observer
+from services.indexer.reconciler import Reconciler
+from services.indexer.refreshes import Refreshes
+from services.indexer.status import Status
+from services.indexer.tasks import Tasks
+from services.indexer.writer import Writer
+
+STOP_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Indexer:
+    """Three threads that work (writer, follower, reconciler) and one that listens for nudges.
+
+    A standby would start `writer` and the others only when it leads: the seam is `start`.
+    """
+
+    def __init__(self, settings: Settings, store: Store, metrics: IndexerMetrics) -> None:
+        self.settings = settings
+        self.store = store
+        self.snapshots = Snapshots(store)
+        self.generations = Generations(store)
+        self.index = PassageIndex(settings)
+        self.controls = Controls(store)
+        self.gateways = Gateways(settings.gateway_ttl_seconds)
+        self.following = Following(self.generations)
+        self.memory = Memory()
+        self.bell = Bell()
+        self._stopping = threading.Event()
+        self._metrics = metrics
+        self._nudge = Nudge(settings.redis_url)
+        self._tasks = Tasks(make_celery(settings), settings.request_again_seconds, metrics)
+        self._inputs = SnapshotInputs(self.snapshots)
+        self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
+        self.corpus = self._reader()
+        self.writer = Writer(self._open_table, settings.write_group_seconds, self._written)
+        self.committer = Committer(
+            self.snapshots, self.generations, self.index, self.following, self.controls,
+            self._nudge, metrics,
+        )  # fmt: skip
+        self.status = Status(
+            snapshots=self.snapshots,
+            generations=self.generations,
+            corpus=self._reader(),
+            following=self.following,
+            controls=self.controls,
+            gateways=self.gateways,
+            memory=self.memory,
+        )
+        self.follower = self._make_follower()
+        self.reconciler = self._make_reconciler()
+        self._threads = [
+            self.writer,
+            threading.Thread(target=self.follower.run, name="follower", daemon=True),
+            threading.Thread(target=self.reconciler.run, name="reconciler", daemon=True),
+            self._listener,
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Ends the threads after what they are at; writes taken are still committed."""
+        self._stopping.set()
+        self.writer.stop()
+        self.follower.stop()
+        self._listener.stop()
+        self.bell.ring()
+        for thread in self._threads:
+            thread.join(timeout=seconds)
+            if thread.is_alive():
+                log.warning("thread_still_at_work", thread=thread.name)
+        self.index.close()
+        self._nudge.close()
+
+    def _make_follower(self) -> Follower:
+        return Follower(
+            store=self.store,
+            generations=self.generations,
+            index=self.index,
+            corpus=self._reader(),
+            inputs=self._inputs,
+            following=self.following,
+            tasks=self._tasks,
+            bell=self.bell,
+            on_applied=self._applied,
+            metrics=self._metrics,
+            pause_seconds=self.settings.reconcile_seconds,
+        )
+
+    def _make_reconciler(self) -> Reconciler:
+        settings = self.settings
+        corpus = self._reader()
+        observer = Observer(
+            store=self.store,
+            snapshots=self.snapshots,
+            generations=self.generations,
+            index=self.index,
+            corpus=corpus,
+            following=self.following,
+            controls=self.controls,
+            retirement_seconds=settings.retirement_seconds,
+            request_again_seconds=settings.request_again_seconds,
+            gate_probes=settings.gate_probes,
+        )
+        return Reconciler(
+            observer=observer,
+            actions=self._make_actions(corpus),
+            following=self.following,
+            generations=self.generations,
+            memory=self.memory,
+            bell=self.bell,
+            after_look=self._after_look(corpus),
+            metrics=self._metrics,
+            pause_seconds=settings.reconcile_seconds,
+            stopping=self._stopping,
+        )
+
+    def _make_actions(self, corpus: CorpusReader) -> Actions:
+        settings = self.settings
+        return Actions(
+            store=self.store,
+            snapshots=self.snapshots,
+            generations=self.generations,
+            index=self.index,
+            following=self.following,
+            tasks=self._tasks,
+            builder=Builder(
+                self.store, self.snapshots, self.generations, corpus, self._inputs,
+                settings.shard_seconds,
+            ),
+            gate=Gate(
+                self.store, self.snapshots, self.index, self.following, settings, self._metrics
+            ),
+            committer=self.committer,
+            nudge=self._nudge,
+            metrics=self._metrics,
+            corpus_version=corpus.version,
+            gate_probes=settings.gate_probes,
+            stopped=self._stopping.is_set,
+        )  # fmt: skip
+
+    def _after_look(self, corpus: CorpusReader) -> Callable[[Observation], None]:
+        refreshes = Refreshes(
+            snapshots=self.snapshots,
+            generations=self.generations,
+            index=self.index,
+            corpus=corpus,
+            following=self.following,
+            gateways=self.gateways,
+            memory=self.memory,
+            metrics=self._metrics,
+        )
+        housekeeping = Housekeeping(
+            self.store, self.snapshots, self.generations, self.settings.retirement_seconds
+        )
+
+        def after_look(seen: Observation) -> None:
+            refreshes.after_look(seen)
+            housekeeping.when_due()
+
+        return after_look
+
+    def _open_table(self) -> CorpusTable:
+        return CorpusTable(self.store)
+
+    def _reader(self) -> CorpusReader:
+        return CorpusReader(self._open_table)
+
+    def _written(self, version: int) -> None:
+        self.bell.ring()
+        self._nudge.send("writes")
+
+    def _applied(self, generation: int) -> None:
+        self.bell.ring()
+        if generation == self.following.live:
+            self._nudge.send("live")

@@ -1,0 +1,115 @@
+"""Follows a commit to the gateways, records how long the refresh took, and keeps the gauges."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from realm.generations import ACTIVE, Generations, State
+from realm.search.qdrant import PassageIndex
+from realm.snapshots import Snapshots
+from services.indexer.build import Build, Memory
+from services.indexer.corpus_reader import CorpusReader
+from services.indexer.following import Following
+from services.indexer.gateways import Gateways
+from services.indexer.lifecycle import Observation
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.status import PHASE
+
+#: Counting points asks Qdrant; the gauge need not be fresher.
+COUNT_SECONDS = 15.0
+
+log = structlog.get_logger(__name__)
+
+
+class Refreshes:
+    """Called after each look by the reconciler's thread."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: Snapshots,
+        generations: Generations,
+        index: PassageIndex,
+        corpus: CorpusReader,
+        following: Following,
+        gateways: Gateways,
+        memory: Memory,
+        metrics: IndexerMetrics,
+    ) -> None:
+        self._snapshots = snapshots
+        self._generations = generations
+        self._index = index
+        self._corpus = corpus
+        self._following = following
+        self._gateways = gateways
+        self._memory = memory
+        self._metrics = metrics
+        self._counted_at = 0.0
+
+    def after_look(self, seen: Observation) -> None:
+        self._flip(seen)
+        self._show_live(seen)
+        self._show_build()
+        if time.monotonic() - self._counted_at >= COUNT_SECONDS and seen.qdrant_reachable:
+            self._counted_at = time.monotonic()
+            self._show_points(seen)
+
+    def _flip(self, seen: Observation) -> None:
+        build = self._memory.flipping
+        if build is None or build.committed_at is None:
+            return
+        live = self._generations.live()
+        if live is None or live.generation != build.number:
+            self._memory.flipping = None
+        elif self._gateways.all_answer_with(build.number):
+            self._memory.flipping = None
+            self._ended(build)
+
+    def _ended(self, build: Build) -> None:
+        phases = build.phase_seconds(time.time(), flipped_at=time.time())
+        for phase, seconds in phases.items():
+            self._metrics.refresh_duration.labels(phase).observe(seconds)
+        self._metrics.refreshes.labels(str(State.LIVE)).inc()
+        self._generations.record(
+            build.number,
+            State.LIVE,
+            "every ready gateway answers with it",
+            {f"{PHASE}{name}": seconds for name, seconds in phases.items()},
+        )
+        log.info(
+            "refresh_ended", generation=build.number, **{k: round(v, 2) for k, v in phases.items()}
+        )
+
+    def _show_live(self, seen: Observation) -> None:
+        newest = self._corpus.version()
+        self._metrics.corpus_version.labels("newest").set(newest)
+        if seen.live is None:
+            return
+        generation = self._generations.get(seen.live.generation)
+        snapshot = self._snapshots.get(generation.snapshot)
+        self._metrics.active_step.set(generation.step)
+        self._metrics.active_snapshot_timestamp.set(snapshot.created_at)
+        self._metrics.last_swap_timestamp.set(seen.live.at)
+        applied = self._following.applied(generation.number)
+        if applied is None:
+            applied = self._generations.applied(generation.number)
+        self._metrics.corpus_version.labels("live").set(applied)
+        oldest = self._corpus.oldest_write_after(applied) if applied < newest else None
+        self._metrics.oldest_unindexed_write.set(oldest or 0.0)
+
+    def _show_build(self) -> None:
+        build = self._memory.build
+        self._metrics.building_step.set(build.snapshot.step if build else 0)
+        self._metrics.shards_expected.set(len(build.generation.passage_files) if build else 0)
+        self._metrics.shards_completed.set(len(build.embedded) if build else 0)
+
+    def _show_points(self, seen: Observation) -> None:
+        points = dict.fromkeys((str(state) for state in ACTIVE), 0)
+        for each in seen.generations:
+            if each.state in ACTIVE and each.has_collection:
+                collection = self._generations.get(each.number).collection
+                points[str(each.state)] += self._index.count(collection)
+        for state, count in points.items():
+            self._metrics.points.labels(state).set(count)

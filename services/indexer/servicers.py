@@ -1,0 +1,210 @@
+# ruff: noqa: N802 (methods are named by the protocol)
+"""The gRPC services of the indexer: protobuf in, a call, protobuf out.
+
+Errors become statuses in `realm.rpc.ErrorInterceptor`. Whatever blocks runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from realm.corpus.documents import Document, shown
+from realm.errors import FailedPrecondition, InvalidInput, NotFound
+from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.rpc import remaining
+from realm.snapshots import Snapshots
+from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
+from services.indexer.bell import Bell
+from services.indexer.committer import Committer
+from services.indexer.controls import Controls
+from services.indexer.corpus_reader import CorpusReader
+from services.indexer.gateways import Gateways, Report
+from services.indexer.status import Status
+from services.indexer.writer import Writer, check_changes
+
+Result = TypeVar("Result")
+Context = Any
+
+ROLL_BACK_SECONDS = 10.0
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 1_000
+HEARTBEAT_SECONDS = 1.0
+RING_POLL_SECONDS = 0.1
+
+
+async def _in(executor: Executor, call: Callable[..., Result], *arguments: object) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(executor, call, *arguments)
+
+
+class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
+    """Writes and reads of documents."""
+
+    def __init__(
+        self, writer: Writer, corpus: CorpusReader, max_bytes: int, executor: Executor
+    ) -> None:
+        self._writer = writer
+        self._corpus = corpus
+        self._max_bytes = max_bytes
+        self._executor = executor
+
+    async def UpsertDocuments(
+        self, request: corpus_pb2.UpsertDocumentsRequest, context: Context
+    ) -> corpus_pb2.UpsertDocumentsResponse:
+        version = await self._write(request.request_id, request.documents, ())
+        return corpus_pb2.UpsertDocumentsResponse(corpus_version=version)
+
+    async def DeleteDocuments(
+        self, request: corpus_pb2.DeleteDocumentsRequest, context: Context
+    ) -> corpus_pb2.DeleteDocumentsResponse:
+        version = await self._write(request.request_id, (), request.document_ids)
+        return corpus_pb2.DeleteDocumentsResponse(corpus_version=version)
+
+    async def GetDocument(
+        self, request: corpus_pb2.GetDocumentRequest, context: Context
+    ) -> corpus_pb2.GetDocumentResponse:
+        if not request.document_id:
+            raise InvalidInput("give the document's id", field="document_id")
+        found = await _in(self._executor, self._corpus.get, request.document_id)
+        if found is None or found.document is None:
+            raise NotFound(
+                f"there is no document {shown(request.document_id)}",
+                document_id=request.document_id,
+            )
+        document = found.document
+        return corpus_pb2.GetDocumentResponse(
+            document=types_pb2.Document(
+                id=document.id,
+                title=document.title,
+                text=document.text,
+                metadata=document.metadata,
+            ),
+            document_version=found.version,
+        )
+
+    async def ImportDocuments(
+        self, request_iterator: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Context
+    ) -> corpus_pb2.ImportDocumentsResponse:
+        version, written = 0, 0
+        async for request in request_iterator:
+            version = await self._write(request.request_id, request.documents, ())
+            written += len(request.documents)
+        return corpus_pb2.ImportDocumentsResponse(corpus_version=version, documents_written=written)
+
+    async def _write(
+        self, request_id: str, documents: Sequence[types_pb2.Document], deletions: Sequence[str]
+    ) -> int:
+        given = [
+            Document(each.id, each.title, each.text, dict(each.metadata)) for each in documents
+        ]
+        name, changes = await _in(
+            self._executor, check_changes, request_id, given, list(deletions), self._max_bytes
+        )
+        # Shielded: a caller who hangs up must not cancel what the writer has taken.
+        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(name, changes)))
+
+
+class IndexServicer(index_pb2_grpc.IndexServiceServicer):
+    """The state of the index, and who steers it."""
+
+    def __init__(
+        self,
+        *,
+        status: Status,
+        committer: Committer,
+        controls: Controls,
+        snapshots: Snapshots,
+        bell: Bell,
+        executor: Executor,
+    ) -> None:
+        self._status = status
+        self._committer = committer
+        self._controls = controls
+        self._snapshots = snapshots
+        self._bell = bell
+        self._executor = executor
+
+    async def GetIndexStatus(
+        self, request: index_pb2.GetIndexStatusRequest, context: Context
+    ) -> index_pb2.GetIndexStatusResponse:
+        return index_pb2.GetIndexStatusResponse(status=await _in(self._executor, self._status.now))
+
+    async def ListGenerations(
+        self, request: index_pb2.ListGenerationsRequest, context: Context
+    ) -> index_pb2.ListGenerationsResponse:
+        limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidInput(f"limit is 1 to {MAX_LIMIT}, not {limit}", field="limit")
+        found = await _in(self._executor, self._status.generations, limit)
+        return index_pb2.ListGenerationsResponse(generations=found)
+
+    async def WatchIndex(
+        self, request: index_pb2.WatchIndexRequest, context: Context
+    ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
+        sent: index_pb2.IndexStatus | None = None
+        while True:
+            heard = self._bell.rings
+            status = await _in(self._executor, self._status.now)
+            if status != sent:
+                yield index_pb2.WatchIndexResponse(status=status)
+                sent = status
+            await self._ring_or_heartbeat(heard)
+
+    async def _ring_or_heartbeat(self, heard: int) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + HEARTBEAT_SECONDS
+        await asyncio.sleep(RING_POLL_SECONDS)
+        while self._bell.rings == heard and loop.time() < deadline:
+            await asyncio.sleep(RING_POLL_SECONDS)
+
+    async def RefreshIndex(
+        self, request: index_pb2.RefreshIndexRequest, context: Context
+    ) -> index_pb2.RefreshIndexResponse:
+        snapshot = await _in(self._executor, self._refresh, request.reason)
+        return index_pb2.RefreshIndexResponse(snapshot=snapshot)
+
+    def _refresh(self, why: str) -> int:
+        newest = self._snapshots.newest()
+        if newest is None:
+            raise FailedPrecondition(
+                "there is no snapshot to build from: the trainer publishes the first one"
+            )
+        self._controls.ask_refresh(why)
+        self._bell.ring()
+        return newest.number
+
+    async def RollBackIndex(
+        self, request: index_pb2.RollBackIndexRequest, context: Context
+    ) -> index_pb2.RollBackIndexResponse:
+        timeout = remaining(context, ROLL_BACK_SECONDS)
+        generation = await _in(self._executor, self._committer.roll_back, request.reason, timeout)
+        self._bell.ring()
+        return index_pb2.RollBackIndexResponse(generation=generation)
+
+    async def PauseRefresh(
+        self, request: index_pb2.PauseRefreshRequest, context: Context
+    ) -> index_pb2.PauseRefreshResponse:
+        await _in(self._executor, self._controls.pause, request.paused, request.reason)
+        self._bell.ring()
+        return index_pb2.PauseRefreshResponse(paused=request.paused)
+
+
+class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
+    """What the gateways say of themselves."""
+
+    def __init__(self, gateways: Gateways, bell: Bell) -> None:
+        self._gateways = gateways
+        self._bell = bell
+        self._known: dict[str, tuple[int, bool]] = {}
+
+    async def ReportServing(
+        self, request: serving_pb2.ReportServingRequest, context: Context
+    ) -> serving_pb2.ReportServingResponse:
+        self._gateways.heard(Report(request.gateway_id, request.generation, request.ready))
+        said = (request.generation, request.ready)
+        if self._known.get(request.gateway_id) != said:
+            self._known[request.gateway_id] = said
+            self._bell.ring()
+        return serving_pb2.ReportServingResponse()

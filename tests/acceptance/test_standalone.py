@@ -1,0 +1,136 @@
+"""The whole loop on one machine, as a newcomer runs it."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.running import RunningCluster, until
+
+#: Short refreshes: a few steps a snapshot, and nothing that waits for minutes.
+QUICK = {
+    "REALM_SNAPSHOT_EVERY_STEPS": "2",
+    "REALM_SNAPSHOT_MIN_SECONDS": "2",
+    "REALM_CHECKPOINT_EVERY_STEPS": "2",
+    "REALM_INVERSE_CLOZE_BATCH": "4",
+    "REALM_MASKED_LM_BATCH": "1",
+    "REALM_GATE_PROBES": "20",
+}
+FACTS = [
+    ("Kea", "The kea is a large parrot of the alpine regions of New Zealand. It is known for its"
+     " intelligence and curiosity. Keas attack sheep now and then."),
+    ("Takahe", "The takahe is a flightless bird of the South Island. It was thought extinct until"
+     " Geoffrey Orbell found a group near Lake Te Anau in 1948."),
+    ("Tuatara", "The tuatara is a reptile of New Zealand. Although it looks like a lizard, it is"
+     " part of a distinct lineage, the order Rhynchocephalia. It may live 100 years."),
+    ("Redis", "Redis is an in-memory store of data structures. It was written by Salvatore"
+     " Sanfilippo in 2009. It serves as a database, a cache and a message broker."),
+    ("Qdrant", "Qdrant is a vector similarity search engine written in Rust. It stores points,"
+     " vectors with a payload. A collection is a named set of points."),
+]  # fmt: skip
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    file = tmp_path / "facts.jsonl"
+    lines = [
+        {"id": f"{title}-{copy}", "title": title, "text": f"{text} Note {copy} of {title}."}
+        for title, text in FACTS
+        for copy in range(8)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path) -> None:
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        children = psutil.Process(cluster.pid).children(recursive=True)
+        written = cluster.client.upsert(
+            [{"id": "moa", "title": "Moa", "text": "The moa was a giant bird. It is extinct."}]
+        )
+        found = cluster.client.search(
+            "giant extinct bird moa", limit=3, at_least_version=written.corpus_version
+        )
+        assert "moa" in {hit.passage.document_id for hit in found.passages}
+        assert found.index_version.corpus_version >= written.corpus_version
+
+        until(
+            lambda: cluster.client.status().live.generation >= 3,
+            120,
+            f"a third generation; {cluster.output()}",
+        )
+        found = cluster.client.search("giant extinct bird moa", limit=3)
+        assert "moa" in {hit.passage.document_id for hit in found.passages}
+        gone = cluster.client.delete(["moa"])
+        found = cluster.client.search(
+            "giant extinct bird moa", limit=10, at_least_version=gone.corpus_version
+        )
+        assert "moa" not in {hit.passage.document_id for hit in found.passages}
+        answered = cluster.client.ask("Who wrote Redis?", passages=3)
+        assert answered.answers
+        assert answered.answers[0].sources
+
+    report = cluster.report()
+    assert report["generations_live"] >= 3
+    assert report["queries"]["total"] > 0
+    assert report["queries"]["audited"] > 0
+    assert report["queries"]["failed"] == 0, report["queries"]["failures"]
+    assert report["queries"]["mixed_version"] == 0
+    assert set(report["refresh_latency_seconds"]) >= {"embed", "load", "validate", "total"}
+    until(lambda: not any(child.is_running() for child in children), 10, "the children's end")
+
+
+def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, corpus: Path) -> None:
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        cluster.client.upsert([{"id": "moa", "title": "Moa", "text": "The moa was a giant bird."}])
+        until(
+            lambda: cluster.client.status().newest_snapshot.step >= 2,
+            120,
+            f"a trained snapshot; {cluster.output()}",
+        )
+        before = cluster.client.status()
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        after = cluster.client.status()
+        assert after.corpus_version >= before.corpus_version
+        assert after.live.generation >= before.live.generation
+        assert after.newest_snapshot.number >= before.newest_snapshot.number
+        assert cluster.client.get("moa").document.text == "The moa was a giant bird."
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_process_may_be_killed(tmp_path: Path, corpus: Path) -> None:
+    names = [
+        "embedder", "embedder-delta", "trainer", "indexer", "gateway", "qdrant", "redis",
+    ]  # fmt: skip
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        acknowledged: dict[str, int] = {}
+        for name in names:
+            generation = cluster.client.status().live.generation
+            killed = cluster.kill(name)
+            until(lambda: is_back(cluster, name, killed), 60, f"{name} to be back")  # noqa: B023
+            until(cluster.answers, 60, f"answers after {name} was killed")
+            key = f"after-{name}"
+            text = f"This note was written after {name} had been killed."
+            written = cluster.client.upsert([{"id": key, "title": key, "text": text}])
+            acknowledged[key] = written.corpus_version
+            until(
+                lambda: cluster.client.status().live.generation > generation,  # noqa: B023
+                150,
+                f"a new generation after {name} was killed; {cluster.output()}",
+            )
+        for key, version in acknowledged.items():
+            assert cluster.client.get(key).document_version == version
+            found = cluster.client.search(
+                f"note written after {key}", limit=20, at_least_version=version
+            )
+            assert key in {hit.passage.document_id for hit in found.passages}
+    assert cluster.report()["queries"]["mixed_version"] == 0
+
+
+def is_back(cluster: RunningCluster, name: str, killed: int) -> bool:
+    try:
+        return cluster.pid_of(name) != killed
+    except AssertionError:
+        return False

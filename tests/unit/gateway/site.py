@@ -1,0 +1,229 @@
+"""A gateway with real models and a real gRPC server; the collections lie in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from realm.corpus.documents import passage_id
+from realm.errors import NotFound
+from realm.generations import Generation, Generations, LiveEntry, State, collection_name
+from realm.model.checkpoint import Model, write_model
+from realm.model.encoders import encode
+from realm.search.exact import top_k
+from realm.search.qdrant import Hit, IndexedPassage
+from realm.settings import Settings
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+from realm.v1 import (
+    answer_pb2_grpc,
+    corpus_pb2_grpc,
+    index_pb2_grpc,
+    retrieval_pb2_grpc,
+)
+from realm.vectors import Vectors
+from realm.wire import channel_options
+from services.gateway.gateway import Gateway
+from tests.unit.gateway.tiny import tiny_model
+
+PATIENCE = 20.0
+#: Nobody listens here.
+NOWHERE = "127.0.0.1:1"
+
+TEXTS = (
+    "The Eiffel Tower is in Paris.",
+    "A river is in Paris: the Seine.",
+    "Who built the tower? Gustave did.",
+    "The tower is a tower in a tower.",
+    "Paris is in France, a land of rivers.",
+)
+
+
+async def until(condition: Callable[[], bool], what: str = "the condition") -> None:
+    """Waits for it, with a deadline."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"{what} did not come about") from None
+
+
+class MemorySearch:
+    """`PassageSearch` over exact search. `gate`, once set, holds searches back until opened."""
+
+    def __init__(self) -> None:
+        self.collections: dict[str, tuple[list[IndexedPassage], Vectors]] = {}
+        self.gate: asyncio.Event | None = None
+        self.waiting = 0
+        self.calls = 0
+
+    async def search(
+        self, collection: str, queries: Vectors, limit: int, timeout: float
+    ) -> list[list[Hit]]:
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.gate is not None:
+            self.waiting += 1
+            await self.gate.wait()
+            self.waiting -= 1
+        if collection not in self.collections:
+            raise NotFound(f"Qdrant: collection {collection} doesn't exist")
+        passages, vectors = self.collections[collection]
+        rows, scores = top_k(queries, vectors, limit)
+        return [
+            [Hit(passages[i], float(score)) for i, score in zip(row, best, strict=True)]
+            for row, best in zip(rows, scores, strict=True)
+        ]
+
+
+def passages_of(prefix: str, texts: tuple[str, ...] = TEXTS) -> list[IndexedPassage]:
+    """Each is the second passage of a document, so its offsets do not begin at 0."""
+    return [
+        IndexedPassage(
+            passage_id=passage_id(f"{prefix}-{number}", 1),
+            document_id=f"{prefix}-{number}",
+            document_version=3,
+            ordinal=1,
+            title="title",
+            text=text,
+            start=100,
+            end=100 + len(text),
+            metadata={"prefix": prefix},
+        )
+        for number, text in enumerate(texts)
+    ]
+
+
+@dataclass
+class World:
+    """A store with snapshots and generations, and the collections that belong to them."""
+
+    store: Store
+    search: MemorySearch
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.snapshots = Snapshots(self.store)
+        self.generations = Generations(self.store)
+        self.models: dict[int, Model] = {}
+
+    def publish(self, seed: int, step: int) -> Snapshot:
+        model = tiny_model(seed)
+        folder = self.folder / f"model-{seed}-{step}"
+        write_model(folder, model)
+        snapshot = self.snapshots.publish(
+            folder,
+            step=step,
+            fingerprint=model.inputs.fingerprint,
+            vector_size=model.config.embedding_size,
+        )
+        self.models[snapshot.number] = model
+        return snapshot
+
+    def build(self, snapshot: Snapshot, corpus_version: int = 1) -> Generation:
+        """A generation with its collection, not live."""
+        number = self.generations.next_number()
+        generation = Generation(
+            number=number,
+            snapshot=snapshot.number,
+            step=snapshot.step,
+            corpus_version=corpus_version,
+            fingerprint=snapshot.fingerprint,
+            vector_size=snapshot.vector_size,
+            passage_files=(),
+            collection=collection_name(number),
+            created_at=time.time(),
+            why="test",
+        )
+        self.generations.create(generation)
+        self.generations.record(number, State.BUILDING)
+        passages = passages_of(f"g{number}")
+        self.search.collections[generation.collection] = (
+            passages,
+            self.passage_vectors(snapshot.number, passages),
+        )
+        return generation
+
+    def passage_vectors(self, snapshot: int, passages: list[IndexedPassage]) -> Vectors:
+        model = self.models[snapshot]
+        inputs = [
+            model.inputs.passage(
+                model.inputs.title_ids(each.title), model.inputs.tokenize(each.text)[0]
+            )
+            for each in passages
+        ]
+        return encode(model.retriever.passage, inputs, model.inputs.pad)
+
+    def commit(self, generation: Generation, why: str = "refresh") -> LiveEntry:
+        return self.generations.commit(
+            generation.number, after=self.generations.live(), by="test", why=why
+        )
+
+    def go_live(self, seed: int, step: int, corpus_version: int = 1) -> Generation:
+        generation = self.build(self.publish(seed, step), corpus_version)
+        self.commit(generation)
+        return generation
+
+
+@dataclass
+class Site:
+    """A running gateway and a client's stubs."""
+
+    gateway: Gateway
+    world: World
+    registry: CollectorRegistry
+    channel: grpc.aio.Channel
+
+    def __post_init__(self) -> None:
+        self.retrieval: Any = retrieval_pb2_grpc.RetrievalServiceStub(self.channel)
+        self.answers: Any = answer_pb2_grpc.AnswerServiceStub(self.channel)
+        self.corpus: Any = corpus_pb2_grpc.CorpusServiceStub(self.channel)
+        self.index: Any = index_pb2_grpc.IndexServiceStub(self.channel)
+
+    @property
+    def serving(self) -> int:
+        current = self.gateway.slot.current
+        return current.number if current else 0
+
+    async def serves(self, generation: Generation) -> None:
+        await until(lambda: self.serving == generation.number, f"generation {generation.number}")
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+def site_settings(store: Store, **changes: Any) -> Settings:
+    given: dict[str, Any] = {
+        "store_url": store.url,
+        "gateway_listen": "127.0.0.1:0",
+        "indexer_url": NOWHERE,
+        "redis_url": f"redis://{NOWHERE}/0",
+        "live_poll_seconds": 0.02,
+        "report_seconds": 0.05,
+        "drain_seconds": 5,
+        "device": "cpu",
+    }
+    return Settings(**{**given, **changes})
+
+
+@asynccontextmanager
+async def running(world: World, **changes: Any) -> AsyncIterator[Site]:
+    """A gateway in this process, stopped at the end unless the test stopped it."""
+    registry = CollectorRegistry()
+    gateway = Gateway(site_settings(world.store, **changes), world.store, world.search, registry)
+    await gateway.start()
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}", options=channel_options())
+    try:
+        yield Site(gateway, world, registry, channel)
+    finally:
+        await channel.close(None)
+        await gateway.stop()

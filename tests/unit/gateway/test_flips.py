@@ -1,0 +1,227 @@
+"""One version a request, whatever becomes live meanwhile (invariants 1 and 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import Any
+
+import grpc
+import pytest
+
+from realm.errors import NotReady
+from realm.generations import Generation
+from realm.model.encoders import encode
+from realm.v1 import answer_pb2, retrieval_pb2
+from realm.wire import from_rpc_error
+from tests.unit.gateway.site import PATIENCE, Site, World, running, until
+
+QUESTION = "who built the tower"
+REQUEST = retrieval_pb2.RetrievePassagesRequest(question=QUESTION)
+
+
+def expected_scores(world: World, generation: Generation) -> dict[str, float]:
+    """f(x, z) of each passage by the generation's own models."""
+    model = world.models[generation.snapshot]
+    query = encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
+    passages, vectors = world.search.collections[generation.collection]
+    scores = model.retriever.scale.item() * (vectors @ query[0])
+    return {each.passage_id: float(score) for each, score in zip(passages, scores, strict=True)}
+
+
+def check_binding(response: Any, scores: dict[int, dict[str, float]]) -> int:
+    """Every part of a response belongs to the generation that it names."""
+    version = response.index_version
+    assert version.snapshot == version.generation
+    assert version.step == 10 * version.generation
+    assert response.passages
+    for each in response.passages:
+        assert each.passage.metadata["prefix"] == f"g{version.generation}"
+        own = scores[version.generation][each.passage.passage_id]
+        assert each.score == pytest.approx(own, abs=1e-3)
+    return int(version.generation)
+
+
+async def test_every_response_is_of_one_generation_while_the_slot_flips(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    second = world.build(world.publish(seed=2, step=20))
+    scores = {each.number: expected_scores(world, each) for each in (first, second)}
+    # The models disagree, else the test could not tell a mixture.
+    query_of = [
+        encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
+        for model in world.models.values()
+    ]
+    assert float(query_of[0][0] @ query_of[1][0]) < 0.9
+    seen: list[int] = []
+    stop = asyncio.Event()
+
+    async def client() -> None:
+        while not stop.is_set():
+            response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+            seen.append(check_binding(response, scores))
+
+    clients = [asyncio.create_task(client()) for _ in range(8)]
+    for flip in range(6):
+        generation = second if flip % 2 == 0 else first
+        world.commit(generation, why="rollback")
+        await site.serves(generation)
+        answered = len(seen)
+        await until(lambda before=answered: len(seen) > before + 20)  # type: ignore[misc]
+    stop.set()
+    await asyncio.gather(*clients)
+    assert set(seen) == {1, 2}
+    assert site.value("realm_gateway_generation_flips_total") == 7
+
+
+async def test_request_keeps_what_it_began_with_and_then_lets_go(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    old = weakref.ref(site.gateway.slot.current)  # type: ignore[arg-type]
+    world.search.gate = asyncio.Event()
+    call = site.answers.AnswerQuestion(
+        answer_pb2.AnswerQuestionRequest(question=QUESTION), timeout=PATIENCE
+    )
+    await until(lambda: world.search.waiting == 1)
+    second = world.go_live(seed=2, step=20)
+    await site.serves(second)
+    assert site.gateway.slot.draining == 1
+    world.search.gate.set()
+    response = await call
+    assert response.index_version.generation == first.number
+    assert {
+        source.passage.metadata["prefix"]
+        for answer in response.answers
+        for source in answer.sources
+    } == {"g1"}
+    await until(lambda: site.gateway.slot.draining == 0)
+
+    def freed() -> bool:
+        gc.collect()
+        return old() is None
+
+    await until(freed, "freeing the old models")
+
+
+async def test_vanished_collection_sends_the_request_to_the_newest(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    world.search.gate = asyncio.Event()
+    call = site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+    await until(lambda: world.search.waiting == 1)
+    second = world.go_live(seed=2, step=20)
+    await site.serves(second)
+    del world.search.collections[first.collection]
+    world.search.gate.set()
+    response = await call
+    check_binding(response, {2: expected_scores(world, second)})
+
+
+async def test_vanished_collection_without_successor_is_not_ready(
+    site: Site, first: Generation
+) -> None:
+    del site.world.search.collections[first.collection]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await site.retrieval.RetrievePassages(REQUEST, timeout=1)
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, NotReady)
+    assert "generation 1 is gone" in error.message
+
+
+@pytest.mark.parametrize("damage", ["flip", "lose"])
+async def test_generation_that_cannot_be_loaded_leaves_the_old_one_answering(
+    site: Site, first: Generation, damage: str
+) -> None:
+    world = site.world
+    snapshot = world.publish(seed=2, step=20)
+    path = world.store.root / snapshot.folder / "reader.safetensors"  # type: ignore[operator]
+    good = path.read_bytes()
+    if damage == "flip":
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    else:
+        path.unlink()
+    world.commit(second := world.build(snapshot))
+    await until(lambda: bool(site.value("realm_gateway_generation_load_failures_total")))
+    response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+    assert response.index_version.generation == first.number
+    assert response.index_version.lag_steps == 10
+    assert response.index_version.lag.ToNanoseconds() > 0
+    path.write_bytes(good)
+    await site.serves(second)
+
+
+async def test_broken_generation_does_not_hold_up_its_successor(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    snapshot = world.publish(seed=2, step=20)
+    (world.store.root / snapshot.folder / "reader.safetensors").unlink()  # type: ignore[operator]
+    world.commit(world.build(snapshot))
+    await until(lambda: bool(site.value("realm_gateway_generation_load_failures_total")))
+    third = world.go_live(seed=3, step=30)
+    await site.serves(third)
+
+
+async def test_lag_counts_from_the_oldest_newer_snapshot(site: Site) -> None:
+    world = site.world
+    older = world.publish(seed=2, step=25)
+    world.publish(seed=3, step=40)
+    await until(
+        lambda: (found := site.gateway.slot.standing(1)) is not None and found.lag_steps == 30
+    )
+    standing = site.gateway.slot.standing(1)
+    assert standing is not None
+    assert standing.lagging_since == older.created_at
+
+
+async def test_same_snapshot_again_takes_no_second_load(site: Site, first: Generation) -> None:
+    before = site.gateway.slot.current
+    second = site.world.build(site.world.snapshots.get(first.snapshot))
+    site.world.commit(second)
+    await site.serves(second)
+    after = site.gateway.slot.current
+    assert before is not None
+    assert after is not None
+    assert after.reader is before.reader
+    assert after.generation.collection == second.collection
+
+
+async def test_own_write_is_waited_for(site: Site, first: Generation) -> None:
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    call = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
+    await until(lambda: site.value("realm_gateway_inflight_requests") == 1)
+    site.world.generations.record_applied(first.number, 6)
+    await until(lambda: site.gateway.slot.standing(1).corpus_version == 6)  # type: ignore[union-attr]
+    assert not call.done()
+    site.world.generations.record_applied(first.number, 7)
+    assert (await call).index_version.corpus_version == 7
+
+
+async def test_write_that_does_not_come_in_time_names_the_version_there_is(site: Site) -> None:
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await site.retrieval.RetrievePassages(request, timeout=0.5)
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, NotReady)
+    assert error.details["corpus_version"] == "1"
+    # Asked once: the channel's own retries would have turned it into a bare deadline.
+    assert "version 7" in error.message
+
+
+async def test_gateway_too_far_behind_turns_unready_but_answers(
+    world: World, first: Generation
+) -> None:
+    async with running(world, retirement_seconds=0.2) as site:
+        await site.serves(first)
+        assert site.gateway.watcher.ready
+        snapshot = world.publish(seed=2, step=20)
+        file = world.store.root / snapshot.folder / "reader.safetensors"  # type: ignore[operator]
+        file.unlink()
+        world.commit(world.build(snapshot))
+        await until(lambda: not site.gateway.watcher.ready)
+        response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+        assert response.index_version.generation == first.number

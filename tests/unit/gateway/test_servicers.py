@@ -1,0 +1,210 @@
+"""Questions through a real channel: translation, origin, bad input, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from realm.errors import InvalidInput, NotReady, Overloaded
+from realm.generations import Generation
+from realm.model.answering import Reading, answer_questions
+from realm.model.encoders import encode
+from realm.v1 import answer_pb2, retrieval_pb2
+from realm.wire import from_rpc_error
+from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, running, until
+
+QUESTION = "who built the tower"
+
+
+def search(question: str = QUESTION, **fields: Any) -> retrieval_pb2.RetrievePassagesRequest:
+    return retrieval_pb2.RetrievePassagesRequest(question=question, **fields)
+
+
+def ask(question: str = QUESTION, **fields: Any) -> answer_pb2.AnswerQuestionRequest:
+    return answer_pb2.AnswerQuestionRequest(question=question, **fields)
+
+
+async def test_passages_come_with_scores_probabilities_and_origin(
+    site: Site, first: Generation
+) -> None:
+    response = await site.retrieval.RetrievePassages(search(limit=3), timeout=PATIENCE)
+    model = site.world.models[first.snapshot]
+    query = encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
+    passages, vectors = site.world.search.collections[first.collection]
+    scores = {
+        passage.passage_id: model.retriever.scale.item() * float(vector @ query[0])
+        for passage, vector in zip(passages, vectors, strict=True)
+    }
+    found = response.passages
+    assert [each.passage.passage_id for each in found] == sorted(
+        scores, key=lambda each: -scores[each]
+    )[:3]
+    for each in found:
+        assert each.score == pytest.approx(scores[each.passage.passage_id], abs=1e-4)
+        assert each.passage.metadata == {"prefix": "g1"}
+        assert (each.passage.ordinal, each.passage.document_version) == (1, 3)
+    total = sum(math.exp(each.score) for each in found)
+    for each in found:
+        assert each.probability == pytest.approx(math.exp(each.score) / total, abs=1e-5)
+    version = response.index_version
+    assert (version.generation, version.snapshot, version.step) == (1, 1, 10)
+    assert (version.corpus_version, version.lag_steps, version.lag.seconds) == (1, 0, 0)
+    assert 0 <= time.time() - version.live_since.ToNanoseconds() / 1e9 < 600
+
+
+async def test_answer_points_into_the_document(site: Site, first: Generation) -> None:
+    response = await site.answers.AnswerQuestion(ask(passages=4, answers=3), timeout=PATIENCE)
+    assert len(response.answers) == 3
+    for answer in response.answers:
+        for source in answer.sources:
+            start, end = source.start - source.passage.start, source.end - source.passage.start
+            assert source.passage.start == 100
+            assert 0 <= start < end <= len(source.passage.text)
+        best = answer.sources[0]
+        text = best.passage.text[best.start - 100 : best.end - 100]
+        assert text == answer.text
+    assert response.index_version.generation == first.number
+
+
+async def test_answer_equals_the_models_own(site: Site, first: Generation) -> None:
+    found = await site.retrieval.RetrievePassages(search(limit=5), timeout=PATIENCE)
+    response = await site.answers.AnswerQuestion(ask(answers=10), timeout=PATIENCE)
+    model = site.world.models[first.snapshot]
+    reading = Reading(
+        QUESTION,
+        tuple(each.passage.text for each in found.passages),
+        tuple(math.log(each.probability) for each in found.passages),
+        answers=10,
+    )
+    serving = site.gateway.slot.current
+    assert serving is not None
+    (expected,) = answer_questions(
+        model.reader.eval(), model.inputs, [reading], dtype=serving.dtype
+    )
+    assert [each.text for each in response.answers] == [each.text for each in expected]
+    for left, right in zip(response.answers, expected, strict=True):
+        assert left.probability == pytest.approx(right.probability, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("question", search("")),
+        ("question", search(" \n\t ")),
+        ("question", search("\u200b\u00ad")),  # nothing is left after normalisation
+        ("question", search("x" * 10_001)),
+        ("limit", search(limit=0)),
+        ("limit", search(limit=101)),
+    ],
+)
+async def test_unusable_search_names_its_field(site: Site, field: str, request_: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await site.retrieval.RetrievePassages(request_, timeout=PATIENCE)
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, InvalidInput)
+    assert error.details["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("question", ask("?" * 10_001)),
+        ("passages", ask(passages=0)),
+        ("passages", ask(passages=21)),
+        ("answers", ask(answers=0)),
+        ("answers", ask(answers=11)),
+    ],
+)
+async def test_unusable_question_names_its_field(site: Site, field: str, request_: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await site.answers.AnswerQuestion(request_, timeout=PATIENCE)
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, InvalidInput)
+    assert error.details["field"] == field
+
+
+async def test_longest_question_and_limit_are_answered(site: Site) -> None:
+    response = await site.retrieval.RetrievePassages(
+        search("tower " * 1666, limit=100), timeout=PATIENCE
+    )
+    assert len(response.passages) == len(TEXTS)
+
+
+async def test_stream_answers_every_question_and_survives_bad_ones(site: Site) -> None:
+    requests = [
+        answer_pb2.AnswerQuestionsRequest(question_id=str(number), question=ask())
+        for number in range(100)
+    ]
+    requests[7].question.question = " "
+    call = site.answers.AnswerQuestions(iter(requests), timeout=PATIENCE)
+    outcomes = {each.question_id: each async for each in call}
+    assert set(outcomes) == {str(number) for number in range(100)}
+    assert outcomes.pop("7").error.startswith("the question is empty")
+    for each in outcomes.values():
+        assert each.answer.answers
+    # They were read together, not one by one.
+    batches = site.value("realm_gateway_batch_items_count", stage="encode")
+    assert batches is not None
+    assert batches < 99
+
+
+async def test_empty_stream_ends_at_once(site: Site) -> None:
+    call = site.answers.AnswerQuestions(iter(()), timeout=PATIENCE)
+    assert [each async for each in call] == []
+
+
+async def test_nothing_live_is_not_ready(world: World) -> None:
+    async with running(world) as site:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await site.retrieval.RetrievePassages(search(), timeout=PATIENCE)
+        error = from_rpc_error(caught.value)
+        assert isinstance(error, NotReady)
+        assert "no generation is live" in error.message
+
+
+async def test_too_many_at_once_are_refused_and_the_others_answered(
+    world: World, first: Generation
+) -> None:
+    async with running(world, max_inflight=2) as site:
+        await site.serves(first)
+        world.search.gate = asyncio.Event()
+        calls = [site.retrieval.RetrievePassages(search(), timeout=PATIENCE) for _ in range(2)]
+        await until(lambda: world.search.waiting == 2)
+        assert site.value("realm_gateway_inflight_requests") == 2
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await site.retrieval.RetrievePassages(search(), timeout=PATIENCE)
+        assert isinstance(from_rpc_error(caught.value), Overloaded)
+        world.search.gate.set()
+        for call in calls:
+            assert (await call).passages
+        assert (await site.retrieval.RetrievePassages(search(), timeout=PATIENCE)).passages
+        assert site.value("realm_gateway_inflight_requests") == 0
+
+
+async def test_passed_deadline_frees_its_place(site: Site) -> None:
+    site.world.search.gate = asyncio.Event()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await site.retrieval.RetrievePassages(search(), timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: site.value("realm_gateway_inflight_requests") == 0)
+    assert site.gateway.slot.draining == 0
+
+
+async def test_stages_and_calls_are_measured(site: Site) -> None:
+    await site.answers.AnswerQuestion(ask(), timeout=PATIENCE)
+    for stage in ("encode", "search", "read"):
+        assert site.value("realm_gateway_stage_duration_seconds_count", stage=stage) == 1
+    assert site.value("realm_gateway_serving_step") == 10
+    assert site.value("realm_gateway_retrieved_passages_sum") == 5
+    labels = {
+        "grpc_type": "unary",
+        "grpc_service": "realm.v1.AnswerService",
+        "grpc_method": "AnswerQuestion",
+        "grpc_code": "OK",
+    }
+    assert site.value("grpc_server_handled_total", **labels) == 1

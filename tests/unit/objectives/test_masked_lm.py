@@ -1,0 +1,368 @@
+"""Masked LM: masking, candidates, the marginal, the gates, the span term."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections import Counter
+from itertools import cycle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm.corpus.documents import is_held_out
+from realm.corpus.passages import Passage
+from realm.errors import NotReady
+from realm.model.checkpoint import Model
+from realm.model.inputs import Encoded
+from realm.objectives.candidates import Candidate, usable, whole_word_matches
+from realm.objectives.masked_lm import MaskedBatch, MaskedLM, MaskedSentence
+from realm.objectives.objective import SignalGate, tensors
+from realm.objectives.salient_spans import RuleTagger
+from tests import tiny
+from tests.unit.objectives.towns import ExactSearch, candidate
+
+PLACES = 4
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    made = tiny.make_model(tiny.write_base(tmp_path_factory.mktemp("base")), candidates=PLACES)
+    made.retriever.eval()
+    made.reader.eval()
+    return made
+
+
+@pytest.fixture(scope="module")
+def corpus(model: Model) -> list[Passage]:
+    return tiny.passages(model.inputs)
+
+
+@pytest.fixture
+def objective(model: Model, corpus: list[Passage]) -> MaskedLM:
+    return MaskedLM(
+        model.inputs,
+        RuleTagger(),
+        ExactSearch(model, corpus),
+        batch_size=3,
+        candidates=PLACES,
+        passage_tokens=96,
+    )
+
+
+def test_one_salient_span_is_masked_whole(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    tagger = RuleTagger()
+    for seed in range(5):
+        for sentence in objective.batch(cycle(corpus), random.Random(seed)).sentences:
+            ids, offsets = model.inputs.tokenize(sentence.text)
+            start, end = offsets[sentence.positions[0]][0], offsets[sentence.positions[-1]][1]
+            assert (start, end) in [(s.start, s.end) for s in tagger.tag(sentence.text)]
+            assert sentence.positions == list(
+                range(sentence.positions[0], sentence.positions[-1] + 1)
+            )
+            assert [ids[i] for i in sentence.positions] == sentence.targets
+            masked = [i for i, piece in enumerate(sentence.ids) if piece == model.inputs.mask]
+            assert masked == sentence.positions
+
+
+def test_a_span_beyond_the_query_is_discarded(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    far = dataclasses.replace(_learnable(corpus), text="so " * 70 + "it ended in 1987.")
+    objective.batch(cycle([far, *corpus]), random.Random(0))
+    assert objective.skipped["span_beyond_query"] >= 1
+
+
+def test_passages_without_salient_spans_are_counted(
+    corpus: list[Passage], objective: MaskedLM
+) -> None:
+    plain = dataclasses.replace(_learnable(corpus), text="they all went home after that.")
+    objective.batch(cycle([plain, *corpus]), random.Random(0))
+    assert objective.skipped["no_salient_span"] >= 1
+
+
+def test_held_out_documents_are_neither_sentence_nor_candidate(
+    corpus: list[Passage], objective: MaskedLM
+) -> None:
+    held_out = {p.passage_id for p in corpus if is_held_out(p.document_id)}
+    assert held_out
+    for seed in range(8):
+        batch = objective.batch(cycle(corpus), random.Random(seed))
+        assert not held_out & {sentence.passage_id for sentence in batch.sentences}
+        found = {each.passage_id for row in batch.candidates for each in row}
+        assert not held_out & found
+    assert objective.skipped["held_out_candidate"] > 0
+
+
+def test_a_sentence_never_meets_a_passage_that_holds_it(
+    corpus: list[Passage], objective: MaskedLM
+) -> None:
+    for seed in range(8):
+        batch = objective.batch(cycle(corpus), random.Random(seed))
+        for sentence, row in zip(batch.sentences, batch.candidates, strict=True):
+            assert 1 <= len(row) <= PLACES - 1
+            assert sentence.passage_id not in {each.passage_id for each in row}
+            assert all(sentence.text not in each.text for each in row)
+
+
+def test_near_duplicates_of_the_sentence_are_trivial_too() -> None:
+    def found(number: int, text: str) -> Candidate:
+        return Candidate(f"p{number}", _free_document(number), text, [], [])
+
+    skipped: Counter[str] = Counter()
+    same = found(1, "He said:  MARIE CURIE was born, in Warsaw!")
+    other = found(2, "Warsaw is the capital of Poland.")
+    kept = usable([same, other], "Marie Curie was born in Warsaw.", "p9", 3, skipped)
+    assert kept == [other]
+    assert skipped == {"trivial_candidate": 1}
+
+
+def test_without_any_usable_candidate_there_is_no_batch(
+    model: Model, corpus: list[Passage]
+) -> None:
+    class Nothing:
+        def search(self, queries: list[Encoded], limit: int) -> list[list[Candidate]]:
+            return [[] for _ in queries]
+
+    lonely = MaskedLM(
+        model.inputs, RuleTagger(), Nothing(), batch_size=2, candidates=PLACES, passage_tokens=96
+    )
+    with pytest.raises(NotReady, match="no passage"):
+        lonely.batch(cycle(corpus), random.Random(0))
+    assert lonely.skipped["no_candidates"] == 2
+
+
+def test_loss_is_the_sequence_marginal_over_null_and_candidates(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    batch = objective.batch(cycle(corpus), random.Random(4))
+    first = MaskedBatch(batch.sentences[:1], batch.candidates[:1])
+    with torch.no_grad():
+        figures = objective.loss(first, model).figures
+        expected = _marginal_by_hand(model, first.sentences[0], first.candidates[0])
+    assert figures["loss"] == pytest.approx(-expected, abs=1e-4)
+
+
+def test_a_place_without_candidate_changes_nothing(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    batch = objective.batch(cycle(corpus), random.Random(4))
+    sentence, row = batch.sentences[0], batch.candidates[0][:1]
+    with torch.no_grad():
+        loss = objective.loss(MaskedBatch([sentence], [row]), model).figures["loss"]
+    assert loss == pytest.approx(-_marginal_by_hand(model, sentence, row), abs=1e-4)
+
+
+def test_retriever_learns_only_through_open_gates(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    batch = _with_matches(objective, corpus)
+
+    def gradient() -> float:
+        model.retriever.zero_grad()
+        model.reader.zero_grad()
+        objective.loss(batch, model).value.backward()
+        parts = [
+            p.grad.abs().sum().item() for p in model.retriever.parameters() if p.grad is not None
+        ]
+        reader = [
+            p.grad.abs().sum().item() for p in model.reader.parameters() if p.grad is not None
+        ]
+        assert sum(reader) > 0
+        return sum(parts)
+
+    assert gradient() == 0
+    _open(objective.utility_gate)
+    through_words = gradient()
+    assert through_words > 0
+    _open(objective.span_gate)
+    assert gradient() != pytest.approx(through_words)
+    objective.utility_gate = SignalGate()
+    assert gradient() > 0
+
+
+def test_span_head_learns_from_passages_that_hold_the_answer(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    batch = _with_matches(objective, corpus)
+    model.reader.zero_grad()
+    loss = objective.loss(batch, model)
+    loss.value.backward()
+    assert loss.figures["span_matched"] > 0
+    assert loss.figures["span_loss"] > 0
+    assert float(loss.value) == pytest.approx(
+        loss.figures["loss"] + loss.figures["span_loss"], rel=1e-5
+    )
+    weight = model.reader.qa_outputs.dense_output.weight
+    assert weight.grad is not None
+    assert weight.grad.abs().sum() > 0
+
+
+def test_span_term_is_zero_where_nothing_matches(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    batch = objective.batch(cycle(corpus), random.Random(4))
+    for row in batch.candidates:
+        row[:] = [dataclasses.replace(each, body_ids=[8] * 20) for each in row]
+    loss = objective.loss(batch, model)
+    assert loss.figures["span_matched"] == 0
+    assert float(loss.value) == pytest.approx(loss.figures["loss"])
+    assert objective.span_gate.seen == 0
+
+
+def test_utility_is_observed_by_the_gate(
+    model: Model, corpus: list[Passage], objective: MaskedLM
+) -> None:
+    batch = objective.batch(cycle(corpus), random.Random(4))
+    with torch.no_grad():
+        utility = objective.loss(batch, model).figures["retrieval_utility"]
+    assert objective.utility_gate.seen == 1
+    assert objective.utility_gate.average == pytest.approx(utility)
+
+
+def test_state_survives_a_restart(model: Model, corpus: list[Passage], objective: MaskedLM) -> None:
+    _open(objective.utility_gate)
+    again = MaskedLM(
+        model.inputs,
+        RuleTagger(),
+        ExactSearch(model, corpus[:2]),
+        batch_size=1,
+        candidates=PLACES,
+        passage_tokens=96,
+    )
+    again.restore(objective.state())
+    assert again.utility_gate.open
+    assert not again.span_gate.open
+    assert again.state() == objective.state()
+
+
+# whole_word_matches
+
+
+def test_every_whole_word_match_is_found() -> None:
+    assert whole_word_matches([5, 6, 7, 5, 6, 8], [5, 6], {99}) == [0, 3]
+
+
+def test_a_match_that_ends_inside_a_word_is_none() -> None:
+    assert whole_word_matches([5, 6, 99, 5, 6], [5, 6], {99}) == [3]
+
+
+def test_an_answer_that_begins_inside_a_word_has_no_match() -> None:
+    assert whole_word_matches([5, 99, 6], [99, 6], {99}) == []
+
+
+@given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=3))
+def test_matches_are_exactly_the_equal_windows_at_word_ends(
+    body: list[int], answer: list[int]
+) -> None:
+    found = whole_word_matches(body, answer, {3})
+    for start in range(len(body) + 1):
+        window = body[start : start + len(answer)]
+        following = body[start + len(answer) : start + len(answer) + 1]
+        whole = bool(answer) and answer[0] != 3 and following != [3]
+        assert (start in found) == (window == answer and whole)
+
+
+# SignalGate
+
+
+def test_gate_opens_on_a_steady_positive_signal_only_after_enough_of_it() -> None:
+    gate = SignalGate(least=3)
+    states = []
+    for _ in range(4):
+        gate.observe(0.5)
+        states.append(gate.open)
+    assert states == [False, False, True, True]
+
+
+def test_gate_stays_shut_for_a_negative_signal() -> None:
+    gate = SignalGate(least=1)
+    for _ in range(50):
+        gate.observe(-0.1)
+    assert not gate.open
+
+
+def test_gate_shuts_again_when_the_signal_turns() -> None:
+    gate = SignalGate(least=1, decay=0.5)
+    gate.observe(1.0)
+    assert gate.open
+    for _ in range(5):
+        gate.observe(-1.0)
+    assert not gate.open
+
+
+def test_gate_ignores_what_is_no_number() -> None:
+    gate = SignalGate()
+    gate.observe(math.nan)
+    gate.observe(math.inf)
+    assert gate.seen == 0
+    assert gate.average == 0.0
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=60))
+def test_gate_average_stays_within_what_it_saw(signals: list[float]) -> None:
+    gate = SignalGate()
+    for signal in signals:
+        gate.observe(signal)
+    assert min(signals) - 1e-9 <= gate.average <= max(signals) + 1e-9
+
+
+@torch.no_grad()
+def _marginal_by_hand(model: Model, sentence: MaskedSentence, row: list[Candidate]) -> float:
+    """log Σ_z p(z|x) Π_j p(y_j|z,x), one passage after the other."""
+    device = torch.device("cpu")
+    pad = model.inputs.pad
+    passages = [model.inputs.null_passage()]
+    passages += [model.inputs.passage(each.title_ids, each.body_ids) for each in row]
+    query = model.inputs.query_from_ids(sentence.ids)
+    x = model.retriever.query(*tensors([query], pad, device))
+    scores = [
+        float(model.retriever.scale * (x @ model.retriever.passage(*tensors([z], pad, device)).T))
+        for z in passages
+    ]
+    prior = torch.log_softmax(torch.tensor(scores), dim=0)
+    joint = []
+    for place, body in enumerate([[], *(each.body_ids for each in row)]):
+        read = model.inputs.reader(sentence.ids, body)
+        hidden = model.reader.hidden(*tensors([read], pad, device))
+        positions = torch.tensor([[1 + i for i in sentence.positions]])
+        logits = model.reader.masked_logits(hidden, positions)[0].log_softmax(dim=-1)
+        product = sum(float(logits[j, y]) for j, y in enumerate(sentence.targets))
+        joint.append(float(prior[place]) + product)
+    return float(torch.logsumexp(torch.tensor(joint), dim=0))
+
+
+def _with_matches(objective: MaskedLM, corpus: list[Passage]) -> MaskedBatch:
+    """A batch in which one masked answer stands, as whole words, in two candidates."""
+    inputs = objective._inputs
+    town = [p for p in corpus if not is_held_out(p.document_id)]
+    text = "Once Belmor was a small and quiet place."
+    ids, _ = inputs.tokenize(text)
+    name, _ = inputs.tokenize("Belmor")
+    start = next(i for i in range(len(ids)) if ids[i : i + len(name)] == name)
+    positions = list(range(start, start + len(name)))
+    masked = [inputs.mask if i in positions else piece for i, piece in enumerate(ids)]
+    sentence = MaskedSentence("origin", text, masked, positions, name)
+    holding = [p for p in town if "Belmor" in p.text][:2]
+    lacking = [p for p in town if "Belmor" not in p.text][:1]
+    return MaskedBatch([sentence], [[candidate(p) for p in holding + lacking]])
+
+
+def _open(gate: SignalGate) -> None:
+    for _ in range(2 * gate.least):
+        gate.observe(1.0)
+    assert gate.open
+
+
+def _learnable(corpus: list[Passage]) -> Passage:
+    return next(p for p in corpus if not is_held_out(p.document_id))
+
+
+def _free_document(number: int) -> str:
+    names = (f"document-{number}-{i}" for i in range(100))
+    return next(name for name in names if not is_held_out(name))
