@@ -16,13 +16,11 @@ import pyarrow as pa
 from realm.corpus.documents import Document, passage_id
 from realm.corpus.sentences import sentence_spans
 from realm.errors import BadSettings, Corrupt
-from realm.model.inputs import InputBuilder
+from realm.model.inputs import LEAST_BODY, InputBuilder
 
 # A word beyond the vocabulary is one word piece however long it is (a line of Thai, a megabyte
 # of base64), so characters are bounded as well: a passage must fit into a payload and a screen.
 MAX_CHARACTERS_PER_PIECE = 16
-# One character may be several word pieces (a Hangul syllable is three).
-MIN_BODY_BUDGET = 8
 
 PASSAGE_SCHEMA: pa.Schema = pa.schema(
     [
@@ -84,7 +82,7 @@ def split_document(document: Document, version: int, inputs: InputBuilder) -> li
     """
     title_ids = inputs.title_ids(document.title)
     budget = inputs.body_budget(title_ids)
-    if budget < MIN_BODY_BUDGET:
+    if budget < LEAST_BODY:
         raise BadSettings(
             f"passages of {inputs.limits.passage} word pieces leave {budget} for the body beside "
             f"a title of {len(title_ids)}: give longer passages or a shorter title length"

@@ -67,9 +67,7 @@ def build(make: Callable[[], Module], weights: Mapping[str, Tensor], origin: str
     return module
 
 
-def check_weights(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: str
-) -> None:
+def check_weights(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: str) -> None:
     """:raises Corrupt: naming every weight that is missing, not expected or misshapen."""
     faults = [f"{name} is missing" for name in expected if name not in given]
     faults += [f"{name} is not part of the model" for name in given if name not in expected]

@@ -19,6 +19,8 @@ EVERY_SECONDS = 60.0
 #: Generations that ended lately keep their files: a rejected one is there to be looked at.
 ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 
+_NEVER = 1 << 62
+
 log = structlog.get_logger(__name__)
 
 
@@ -102,9 +104,8 @@ class Housekeeping:
             if path in referenced:
                 continue
             # The follower's next step may be in the store before it is anybody's delta.
-            oldest = first.get(fingerprint)
-            is_change = shard == "changes" and oldest is not None
-            if is_change and int(name.split("-")[0]) >= oldest:
+            oldest = first.get(fingerprint, _NEVER)
+            if shard == "changes" and int(name.split("-")[0]) >= oldest:
                 continue
             self._store.delete(path)
             deleted += 1

@@ -1,0 +1,86 @@
+"""Real servers for integration tests: Redis, Qdrant Edge, a store in a folder."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realm.store import Store
+from tests.integration.redis_process import RedisProcess, free_port
+
+START_SECONDS = 30
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """A Redis that may be killed and started again."""
+    (tmp_path / "redis").mkdir()
+    process = RedisProcess(tmp_path / "redis")
+    try:
+        yield process
+    finally:
+        process.kill(wipe=False)
+
+
+@pytest.fixture
+def redis_url(redis: RedisProcess) -> str:
+    return redis.url
+
+
+@pytest.fixture(scope="session")
+def qdrant_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Qdrant Edge server for the whole session; `qdrant_url` empties it for each test."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("qdrant")
+    command = [sys.executable, "-m", "services.standalone.qdrant_edge"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--folder", str(folder / "collections"), "--port", str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _await_port(port, process, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+
+
+@pytest.fixture
+def qdrant_url(qdrant_process: str) -> str:
+    """An empty Qdrant."""
+    from realm.search.qdrant import PassageIndex
+    from realm.settings import load_settings
+
+    index = PassageIndex(load_settings(qdrant_url=qdrant_process))
+    for collection in index.collections():
+        index.drop(collection)
+    index.close()
+    return qdrant_process
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"Qdrant Edge does not listen on {port}: {log.read_text()[-2000:]}")

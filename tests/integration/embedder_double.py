@@ -1,0 +1,114 @@
+"""A small real embedder: the task contract with bags of words in place of a transformer.
+
+Vectors follow from the snapshot and the words alone; a snapshot whose passage encoder says `bad`
+gives passages vectors that have nothing to do with their words.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from realm import arrow, vectors
+from realm.generations import ACTIVE, Generations
+from realm.model.config import ModelConfig
+from realm.model.inputs import InputBuilder
+from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, Nudge, make_celery
+from realm.settings import load_settings
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+
+SIZE = 32
+
+
+@lru_cache(maxsize=100_000)
+def word_vector(snapshot: int, token: int) -> vectors.Vectors:
+    return np.random.default_rng((snapshot, token)).standard_normal(SIZE).astype(np.float32)
+
+
+def bag(snapshot: int, ids: Sequence[int]) -> vectors.Vectors:
+    """The unit vector [SIZE] of a set of words."""
+    total = sum((word_vector(snapshot, each) for each in set(ids)), np.zeros(SIZE, np.float32))
+    return (total / (np.linalg.norm(total) or 1.0)).astype(np.float32)
+
+
+class Double:
+    """The three tasks."""
+
+    def __init__(self, store: Store, redis_url: str, delay: float) -> None:
+        self.store = store
+        self.snapshots = Snapshots(store)
+        self.generations = Generations(store)
+        self.nudge = Nudge(redis_url)
+        self.delay = delay
+
+    def embed(self, snapshot: int, input_file: str, output_file: str, generation: int) -> None:
+        if self.finished(output_file, generation):
+            return
+        table = arrow.read_table(self.store, input_file)
+        found = self.snapshots.get(snapshot)
+        ids, hashes = table["passage_id"].to_pylist(), table["content_hash"].to_pylist()
+        rows = np.array(
+            [
+                self.passage(found, title + body, content)
+                for title, body, content in zip(
+                    table["title_ids"].to_pylist(),
+                    table["body_ids"].to_pylist(),
+                    hashes,
+                    strict=True,
+                )
+            ],
+            dtype=np.float32,
+        ).reshape(-1, SIZE)
+        time.sleep(self.delay)
+        about = {"embedded": str(len(ids)), "seconds": "0.5"}
+        vectors.write_vectors(
+            self.store, output_file, vectors.to_table(ids, hashes, rows, about)
+        )
+        self.nudge.send("vectors")
+
+    def passage(self, snapshot: Snapshot, ids: list[int], content: str) -> vectors.Vectors:
+        if self.store.read(f"{snapshot.folder}/passage_encoder.safetensors") == b"bad":
+            return bag(snapshot.number, [int(content[:8], 16)])
+        return bag(snapshot.number, ids)
+
+    def questions(self, snapshot: int, input_file: str, output_file: str, generation: int) -> None:
+        if self.finished(output_file, generation):
+            return
+        table = arrow.read_table(self.store, input_file)
+        found = self.snapshots.get(snapshot)
+        folder = self.snapshots.materialise(found, ("config.json", "tokenizer.json"))
+        config = ModelConfig.from_json((folder / "config.json").read_bytes())
+        inputs = InputBuilder.from_folder(folder, config.lengths)
+        rows = [bag(snapshot, inputs.tokenize(each)[0]) for each in table["question"].to_pylist()]
+        flat = pa.array(np.array(rows, dtype=np.float32).reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, SIZE)
+        arrow.write_table(self.store, output_file, table.append_column("vector", column))
+        self.nudge.send("vectors")
+
+    def finished(self, output_file: str, generation: int) -> bool:
+        unwanted = self.generations.state(generation) not in ACTIVE
+        return self.store.exists(output_file) or unwanted
+
+
+def main() -> None:
+    store_url, redis_url, delay = sys.argv[1:4]
+    settings = load_settings(store_url=store_url, redis_url=redis_url)
+    double = Double(Store.open(store_url), redis_url, float(delay))
+    app = make_celery(settings)
+    app.task(double.embed, name=EMBED_SHARD)
+    app.task(double.embed, name=EMBED_CHANGES)
+    app.task(double.questions, name=ENCODE_QUERIES)
+    app.worker_main(
+        ["worker", "--pool=solo", "-Q", sys.argv[4], "-n", f"{sys.argv[4]}@double",
+         "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

