@@ -49,7 +49,8 @@ def make_celery(settings: Settings) -> Celery:
         visibility_timeout=settings.visibility_seconds,
         broker_transport_options={
             "visibility_timeout": settings.visibility_seconds,
-            "queue_order_strategy": "priority",
+            # Else dead workers' tasks are looked for every 100 s only.
+            "unacked_restore_throttle": 1,
             "socket_keepalive": True,
             "socket_timeout": 30,
             "socket_connect_timeout": 5,

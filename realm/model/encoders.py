@@ -93,8 +93,8 @@ class Encoder(nn.Module):
 
     def _pool(self, output: object, mask: Tensor) -> Tensor:
         if self.pooling == "pooler":
-            return _at_least_float32(output.pooler_output)  # type: ignore[attr-defined]
-        hidden = _at_least_float32(output.last_hidden_state)  # type: ignore[attr-defined]
+            return at_least_float32(output.pooler_output)  # type: ignore[attr-defined]
+        hidden = at_least_float32(output.last_hidden_state)  # type: ignore[attr-defined]
         if self.pooling == "cls":
             return hidden[:, 0]
         weights = mask.to(hidden.dtype)  # [batch, tokens]
@@ -225,5 +225,6 @@ def _advance(progress: Progress, batch: Sequence[Encoded], computed: int) -> Pro
     )
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision widened; float64 stays."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
 from realm.model.config import BertShape, ModelConfig
-from realm.model.encoders import build_backbone
+from realm.model.encoders import at_least_float32, build_backbone
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
 
@@ -84,7 +84,7 @@ class SpanHead(nn.Module):
         logits = self.dense_output(joined).squeeze(-1)  # [batch, starts, widths]
         # The body is one run of tokens: a span lies in it if both its ends do.
         valid = body.unsqueeze(2) & F.pad(body, (0, beyond)).unfold(1, self.max_span_width, 1)
-        return SpanLogits(logits.float().masked_fill(~valid, -torch.inf), valid)
+        return SpanLogits(at_least_float32(logits).masked_fill(~valid, -torch.inf), valid)
 
 
 class Reader(nn.Module):
@@ -113,7 +113,7 @@ class Reader(nn.Module):
         index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
         words: Tensor = self.backbone.embeddings.word_embeddings.weight  # type: ignore[union-attr, assignment]
         logits: Tensor = self.predictions(hidden.gather(1, index), words)
-        return logits.float()
+        return at_least_float32(logits)
 
     def target_log_probs(self, hidden: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
         """log p(y_j | z, x) [batch, J] of token ids `targets` [batch, J] at `positions`.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from realm.errors import NotReady, Overloaded
+from services.gateway.events import happens
 
 Key = TypeVar("Key", bound=Hashable)
 Work = TypeVar("Work")
@@ -146,11 +147,8 @@ class Batcher(Generic[Key, Work, Result]):
             pause = self._gathering.due(loop.time())
             if pause == 0:
                 await self._work_off(self._gathering.take())
-                continue
-            try:
-                await asyncio.wait_for(self._arrived.wait(), pause)
-            except TimeoutError:
-                continue
+            else:
+                await happens(self._arrived, pause)
 
     async def _work_off(self, batch: list[Item[Key, Work, Result]]) -> None:
         if not batch:

@@ -17,6 +17,10 @@ class Closing:
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
+    @property
+    def begun(self) -> bool:
+        return self._event.is_set()
+
     def begin(self) -> None:
         self._event.set()
 

@@ -5,7 +5,6 @@ Deadline, metadata, results and errors pass through in both directions.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import grpc
 import structlog
 
-from realm.errors import DeadlinePassed, DependencyUnavailable, InvalidInput
+from realm.errors import DeadlinePassed, DependencyUnavailable, InvalidInput, RealmError
 from realm.rpc import from_rpc_error, remaining
 from realm.settings import Settings
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
@@ -31,7 +30,6 @@ log = structlog.get_logger(__name__)
 
 #: Longest wait for one write; a group commit takes a fraction of a second.
 WRITE_SECONDS = 60.0
-IMPORT_SECONDS = 24 * 3600.0
 #: How long the indexer is asked for its status before the gateway says what it knows itself.
 STATUS_SECONDS = 3.0
 MAX_REQUEST_ID = 128
@@ -84,32 +82,28 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
 
     async def ImportDocuments(  # noqa: N802
         self, requests: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Any
-    ) -> Any:
-        """Batches before an unusable one are written; the error says which one it was."""
-        call = self._stub.ImportDocuments(
-            timeout=remaining(context, IMPORT_SECONDS), metadata=_metadata(context)
-        )
-        try:
-            await self._pass_on(requests, call)
-            return await call
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._forwarder.peer) from error
-        finally:
-            call.cancel()
+    ) -> corpus_pb2.ImportDocumentsResponse:
+        """Batches before an unusable one are written; the error says which one it was.
 
-    async def _pass_on(self, requests: Any, call: Any) -> None:
+        To the indexer each batch is a write of its own: one that meets a change of leaders is
+        tried again under its request id, where a stream would break and forget its place.
+        """
+        total = corpus_pb2.ImportDocumentsResponse()
         batch = 0
-        try:
-            async for request in requests:
-                try:
-                    check_documents(request.documents, self._max_bytes)
-                    await call.write(_with_request_id(request))
-                except InvalidInput as error:
-                    raise InvalidInput(error.message, **{**error.details, "batch": batch}) from None
-                batch += 1
-            await call.done_writing()
-        except asyncio.InvalidStateError:
-            return  # the indexer has ended the call already: its answer says why
+        async for request in requests:
+            try:
+                check_documents(request.documents, self._max_bytes)
+                write = corpus_pb2.UpsertDocumentsRequest(
+                    request_id=request.request_id, documents=request.documents
+                )
+                written = await self._write(self._stub.UpsertDocuments, write, context)
+            except RealmError as error:
+                error.details["batch"] = str(batch)
+                raise
+            total.corpus_version = written.corpus_version
+            total.documents_written += len(request.documents)
+            batch += 1
+        return total
 
     async def _write(self, method: Any, request: Any, context: Any) -> Any:
         request = _with_request_id(request)

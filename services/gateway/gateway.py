@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, cast
 
 import grpc
@@ -24,6 +23,7 @@ from realm.store import Store
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
 from services.gateway.answering import Answering, PassageSearch
 from services.gateway.closing import Closing
+from services.gateway.events import happens
 from services.gateway.forwarding import CorpusServicer, Forwarder, IndexServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.reporting import Reporter
@@ -105,10 +105,15 @@ class Gateway:
             task.result()
 
     async def stop(self) -> None:
-        """Unready first, then nothing new, then up to `drain_seconds` for what is begun."""
+        """Unready first, then nothing new, then up to `drain_seconds` for what is begun.
+
+        A second call does nothing.
+        """
+        if self._closing.begun:
+            return
+        self._closing.begin()
         log.info("gateway_draining", seconds=self._settings.drain_seconds)
         await self._health.enter_graceful_shutdown()
-        self._closing.begin()
         self.slot.close()
         await self._server.stop(self._settings.drain_seconds)
         for task in self._tasks:
@@ -149,8 +154,7 @@ class Gateway:
         """Looks by itself too: a watcher that hangs on its store makes the gateway unready."""
         said = False
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._settings.live_poll_seconds)
+            await happens(self._news, self._settings.live_poll_seconds)
             self._news.clear()
             if self.watcher.ready != said:
                 said = self.watcher.ready

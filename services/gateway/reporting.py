@@ -10,6 +10,7 @@ import structlog
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.rpc import from_rpc_error
 from realm.settings import Settings
+from services.gateway.events import happens
 from services.gateway.serving import ServingSlot
 from services.gateway.watcher import LiveWatcher
 
@@ -46,10 +47,7 @@ class Reporter:
         while True:
             self._wake.clear()
             await self._report()
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause)
-            except TimeoutError:
-                continue
+            await happens(self._wake, self._pause)
 
     async def say_goodbye(self) -> None:
         """The last report: this gateway takes no more requests."""

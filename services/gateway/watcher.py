@@ -21,6 +21,7 @@ from realm.nudge import NUDGE_CHANNEL
 from realm.settings import Settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
+from services.gateway.events import happens
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import Serving, ServingSlot, Standing, load_serving
 
@@ -107,7 +108,7 @@ class LiveWatcher:
                 self._wake.clear()
                 await self._look()
                 self._on_change()
-                await self._sleep()
+                await happens(self._wake, self._settings.live_poll_seconds)
         finally:
             if self._loading is not None:
                 self._loading.cancel()
@@ -134,12 +135,6 @@ class LiveWatcher:
                 message = await subscription.get_message(timeout=5.0)
                 if message and message["data"].decode() in TOPICS:
                     self.wake()
-
-    async def _sleep(self) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), self._settings.live_poll_seconds)
-        except TimeoutError:
-            return
 
     async def _look(self) -> None:
         held = self._slot.held_generations

@@ -9,7 +9,7 @@ import structlog
 
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations
-from realm.queue import Nudge, make_celery
+from realm.queue import Nudge
 from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
 from realm.snapshots import Snapshots
@@ -33,7 +33,7 @@ from services.indexer.observer import Observer
 from services.indexer.reconciler import Reconciler
 from services.indexer.refreshes import Refreshes
 from services.indexer.status import Status
-from services.indexer.tasks import Tasks
+from services.indexer.tasks import Tasks, make_sender
 from services.indexer.writer import Writer
 
 STOP_SECONDS = 10.0
@@ -61,7 +61,7 @@ class Indexer:
         self._stopping = threading.Event()
         self._metrics = metrics
         self._nudge = Nudge(settings.redis_url)
-        self._tasks = Tasks(make_celery(settings), settings.request_again_seconds, metrics)
+        self._tasks = Tasks(make_sender(settings), settings.request_again_seconds, metrics)
         self._inputs = SnapshotInputs(self.snapshots)
         self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
         self.corpus = self._reader()

@@ -54,8 +54,8 @@ async def serve(settings: Settings, indexer: Indexer) -> None:
     """
     executor = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="call")
     health = health_aio.HealthServicer()
-    server = make_server(settings, indexer, health, executor)
     stopped = asyncio.Event()
+    server = make_server(settings, indexer, health, executor, stopped)
     for wanted in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(wanted, stopped.set)
     indexer.start()
@@ -76,6 +76,7 @@ def make_server(
     indexer: Indexer,
     health: health_aio.HealthServicer,
     executor: ThreadPoolExecutor,
+    closing: asyncio.Event,
 ) -> grpc.aio.Server:
     """:raises BadSettings: if the address cannot be listened on."""
     server = grpc.aio.server(
@@ -94,6 +95,7 @@ def make_server(
             snapshots=indexer.snapshots,
             bell=indexer.bell,
             executor=executor,
+            closing=closing,
         ),
         server,
     )

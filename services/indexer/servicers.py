@@ -118,13 +118,16 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         snapshots: Snapshots,
         bell: Bell,
         executor: Executor,
+        closing: asyncio.Event,
     ) -> None:
+        """:param closing: set when the server stops: streams end then."""
         self._status = status
         self._committer = committer
         self._controls = controls
         self._snapshots = snapshots
         self._bell = bell
         self._executor = executor
+        self._closing = closing
 
     async def GetIndexStatus(
         self, request: index_pb2.GetIndexStatusRequest, context: Context
@@ -144,7 +147,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         self, request: index_pb2.WatchIndexRequest, context: Context
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
         sent: index_pb2.IndexStatus | None = None
-        while True:
+        while not self._closing.is_set():
             heard = self._bell.rings
             status = await _in(self._executor, self._status.now)
             if status != sent:

@@ -14,10 +14,20 @@ from redis.exceptions import RedisError
 
 from realm.errors import DependencyUnavailable
 from realm.generations import Generation
-from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, ENCODE_QUERIES
+from realm.queue import (
+    DELTA_QUEUE,
+    EMBED_CHANGES,
+    EMBED_QUEUE,
+    EMBED_SHARD,
+    ENCODE_QUERIES,
+    make_celery,
+)
+from realm.settings import Settings
 from services.indexer.metrics import IndexerMetrics
 
 QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: DELTA_QUEUE}
+
+CONNECT_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +46,20 @@ class Wanted:
 def wanted(task: str, generation: Generation, input_file: str, output_file: str) -> Wanted:
     """What a generation wants made with its own snapshot."""
     return Wanted(task, generation.snapshot, input_file, output_file, generation.number)
+
+
+def make_sender(settings: Settings) -> Celery:
+    """An application that says at once that the queue is away: whoever asks looks again anyway."""
+    app = make_celery(settings)
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "max_retries": 1,
+        "interval_start": 0.0,
+        "interval_step": 0.0,
+        "interval_max": 0.0,
+        "socket_connect_timeout": CONNECT_SECONDS,
+    }
+    return app
 
 
 class Tasks:

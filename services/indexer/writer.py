@@ -143,6 +143,7 @@ class Writer(threading.Thread):
             table = self._ready_table()
             self._forget_old()
             fresh: dict[str, Write] = {}
+            version = table.version
             for write in group:
                 if write.request_id not in self._requests:
                     fresh.setdefault(write.request_id, write)
@@ -152,7 +153,6 @@ class Writer(threading.Thread):
                 )
                 now = time.time()
                 self._requests.update(dict.fromkeys(fresh, (version, now)))
-                self._on_commit(version)
         except Exception as error:
             # Whether the commit took place is unknown: the table, opened anew, will say.
             self._table = None
@@ -162,6 +162,8 @@ class Writer(threading.Thread):
             return
         for write in group:
             write.version.set_result(self._requests[write.request_id][0])
+        if fresh:
+            self._on_commit(version)
 
     def _ready_table(self) -> CorpusTable:
         if self._table is None:

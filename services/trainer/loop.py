@@ -71,6 +71,7 @@ class Trainer:
         self._figures: dict[str, float] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
         self._look_at = self._say_at = 0.0
+        self._said = ""
         if checkpoint is not None:
             self._sampled = dict(checkpoint.state["sampler"])
             curriculum.restore(checkpoint.state["objectives"])
@@ -104,13 +105,15 @@ class Trainer:
             self._wait(stop, error.message)
             return
         self._measure(report)
-        self._publisher.offer(self._curriculum.model, report.step, lambda: dict(self._figures))
-        if report.step == self._settings.max_steps:
-            _log.info("max_steps_reached", step=report.step)
+        self._offer()
         if self._save_cadence.due(report.step, self._clock()) and not self._saving.busy:
             checkpoint = self._checkpoint()
             self._saving.start(lambda: self._checkpoints.save(checkpoint))
             self._save_cadence.happened(report.step, self._clock())
+
+    def _offer(self, *, last: bool = False) -> None:
+        step = self._curriculum.learner.step
+        self._publisher.offer(self._curriculum.model, step, lambda: dict(self._figures), last=last)
 
     def _keep_up(self) -> None:
         """Takes what the background has finished; looks for what is new. Never raises for it."""
@@ -151,9 +154,10 @@ class Trainer:
         _log.info("passages_read", passages=len(view), trainable=len(view.trainable))
 
     def _waiting_for(self) -> str | None:
-        """In words, what the next step has to wait for."""
+        """In words, what the next step has to wait for; None if nothing."""
         max_steps = self._settings.max_steps
         if max_steps and self._curriculum.learner.step >= max_steps:
+            self._offer(last=True)
             return "the end: REALM_MAX_STEPS is reached"
         if self._sampler is None:
             return "a generation with passages: import documents"
@@ -191,8 +195,8 @@ class Trainer:
         )
 
     def _wait(self, stop: threading.Event, why: str) -> None:
-        if self._clock() >= self._say_at:
-            self._say_at = self._clock() + SAY_SECONDS
+        if why != self._said or self._clock() >= self._say_at:
+            self._said, self._say_at = why, self._clock() + SAY_SECONDS
             _log.info("waiting", on=why)
         stop.wait(WAIT_SECONDS)
 

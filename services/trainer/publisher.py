@@ -59,9 +59,22 @@ class Publisher:
         self._note(published)
         return published.snapshot
 
-    def offer(self, model: Model, step: int, figures: Callable[[], dict[str, float]]) -> bool:
-        """Starts a publication if one is due and none is running; true if it did."""
-        if self._running.busy or not self._cadence.due(step, self._clock()):
+    def offer(
+        self,
+        model: Model,
+        step: int,
+        figures: Callable[[], dict[str, float]],
+        *,
+        last: bool = False,
+    ) -> bool:
+        """Starts a publication if one is due and none is running; true if it did.
+
+        :param last: no step follows, so it is due however few there were since the newest.
+        """
+        now = self._clock()
+        known = self.newest is not None and self.newest.step == step
+        due = self._cadence.due(step, now) or (last and not known and self._cadence.rested(now))
+        if self._running.busy or not due:
             return False
         frozen, about = copy_model(model), figures()
         self._cadence.happened(step, self._clock())
@@ -71,9 +84,13 @@ class Publisher:
         """The snapshot published since the last call, waiting for a running one so long.
 
         A store that cannot be reached is logged; the next snapshot comes when it is due.
+
+        :raises Diverged: if the parameters are no finite numbers.
         """
         try:
             published = self._running.wait(seconds) if seconds else self._running.take()
+        except Diverged:
+            raise
         except RealmError as error:
             _log.warning("snapshot_not_published", why=error.message)
             return None

@@ -35,8 +35,11 @@ class Cadence:
 
     def due(self, step: int, now: float) -> bool:
         """`now` in seconds of a clock that never goes back."""
-        enough_steps = step - self.last_step >= self.every_steps
-        return enough_steps and now - self.last_time >= self.min_seconds
+        return step - self.last_step >= self.every_steps and self.rested(now)
+
+    def rested(self, now: float) -> bool:
+        """Whether enough seconds have passed since the last time."""
+        return now - self.last_time >= self.min_seconds
 
     def happened(self, step: int, now: float) -> None:
         self.last_step, self.last_time = step, now

@@ -23,7 +23,7 @@ from realm.settings import load_settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
 
-SIZE = 32
+SIZE = 64
 
 
 @lru_cache(maxsize=100_000)
@@ -67,9 +67,7 @@ class Double:
         ).reshape(-1, SIZE)
         time.sleep(self.delay)
         about = {"embedded": str(len(ids)), "seconds": "0.5"}
-        vectors.write_vectors(
-            self.store, output_file, vectors.to_table(ids, hashes, rows, about)
-        )
+        vectors.write_vectors(self.store, output_file, vectors.to_table(ids, hashes, rows, about))
         self.nudge.send("vectors")
 
     def passage(self, snapshot: Snapshot, ids: list[int], content: str) -> vectors.Vectors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,6 @@ from tests.integration.embedder_double import SIZE, bag
 
 DEADLINE = 60.0
 LENGTHS = InputLimits(passage=64, title=16, query=48, reader=96)
-SYLLABLES = ("ka", "lo", "mi", "ren", "tos", "vu", "bel", "dor", "fen", "gar", "hil", "jom")
 
 
 def tokenizer_file() -> Path:
@@ -53,10 +54,17 @@ def publish(store: Store, folder: Path, *, step: int, quality: str = "good") -> 
     )
 
 
+@cache
+def vocabulary() -> list[str]:
+    """Words that are one word piece each, so that a bag of pieces tells documents apart."""
+    words = json.loads(tokenizer_file().read_text())["model"]["vocab"]
+    return sorted(word for word in words if len(word) > 3 and word.isascii() and word.isalpha())
+
+
 def document(number: int, edition: int = 0) -> Document:
-    """Six sentences of invented words; another edition has other words."""
+    """Six sentences of ten words drawn at random; another edition has other words."""
     rng = random.Random(f"{number}.{edition}")
-    words = ["".join(rng.choices(SYLLABLES, k=3)) for _ in range(60)]
+    words = rng.sample(vocabulary(), 60)
     sentences = [" ".join(words[at : at + 10]).capitalize() + "." for at in range(0, 60, 10)]
     return Document(
         f"document-{number}", f"Title {number}", " ".join(sentences), {"edition": str(edition)}
@@ -158,14 +166,16 @@ class Bench:
         return self.indexer.index.count(self.indexer.generations.get(generation).collection)
 
 
-def make_bench(folder: Path, store: Store, redis_url: str, qdrant_url: str, **more: object) -> Bench:
+def make_bench(
+    folder: Path, store: Store, redis_url: str, qdrant_url: str, **more: object
+) -> Bench:
     settings = load_settings(
         **{
             "store_url": str(store.root),
             "redis_url": redis_url,
             "qdrant_url": qdrant_url,
             "reconcile_seconds": 0.3,
-            "shard_seconds": 0.05,
+            "shard_seconds": 0.5,
             "gate_probes": 60,
             **more,
         }

@@ -195,7 +195,7 @@ def test_span_head_learns_from_passages_that_hold_the_answer(
     loss.value.backward()
     assert loss.figures["span_matched"] > 0
     assert loss.figures["span_loss"] > 0
-    assert float(loss.value) == pytest.approx(
+    assert loss.value.item() == pytest.approx(
         loss.figures["loss"] + loss.figures["span_loss"], rel=1e-5
     )
     weight = model.reader.qa_outputs.dense_output.weight
@@ -211,7 +211,7 @@ def test_span_term_is_zero_where_nothing_matches(
         row[:] = [dataclasses.replace(each, body_ids=[8] * 20) for each in row]
     loss = objective.loss(batch, model)
     assert loss.figures["span_matched"] == 0
-    assert float(loss.value) == pytest.approx(loss.figures["loss"])
+    assert loss.value.item() == pytest.approx(loss.figures["loss"])
     assert objective.span_gate.seen == 0
 
 

@@ -1,0 +1,95 @@
+"""`realm model import` and `realm model export`: transformers' REALM checkpoints in and out."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from realm.errors import FailedPrecondition, InvalidInput
+
+NEEDS = ("torch", "transformers")
+Kind = Literal["embedder", "scorer", "encoder", "reader"]
+
+
+def register(app: typer.Typer) -> None:
+    model = typer.Typer(help="Take REALM checkpoints of transformers in, and give them out.")
+    model.command("import")(import_)
+    model.command("export")(export)
+    app.add_typer(model, name="model")
+
+
+def import_(
+    source: Annotated[str, typer.Argument(help="embedder, scorer or openqa: folder or hub name")],
+    to: Annotated[Path, typer.Option(help="new folder for the model")],
+    reader: Annotated[str, typer.Option(help="reader or openqa that reads the passages")] = "",
+    mlm: Annotated[str, typer.Option(help="encoder whose head predicts masked words")] = "",
+    query: Annotated[
+        str,
+        typer.Option(
+            help="embedder or openqa that encodes questions, if another than SOURCE; a released"
+            " openqa holds only a question encoder"
+        ),
+    ] = "",
+    tokenizer: Annotated[
+        str, typer.Option(help="folder or hub name of the tokenizer, if no checkpoint has it")
+    ] = "",
+) -> None:
+    """Make a model from REALM checkpoints of transformers; what they lack begins fresh."""
+    _check_packages()
+    from realm.model.base import find_folder, read_tokenizer
+    from realm.model.checkpoint import write_model
+    from realm.model.hugging_face import import_model
+
+    _check_new(to)
+    model = import_model(
+        source,
+        query=query or None,
+        reader=reader or None,
+        mlm=mlm or None,
+        tokenizer=read_tokenizer(find_folder(tokenizer)) if tokenizer else None,
+    )
+    _write_whole(to, lambda folder: write_model(folder, model))
+    towers = "shared" if model.config.shared_towers else "separate"
+    typer.echo(f"{to}: a model of {model.config.embedding_size} dimensions, towers {towers}")
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="a model's or snapshot's folder")],
+    to: Annotated[Path, typer.Option(help="new folder for the checkpoint")],
+    kind: Annotated[Kind, typer.Option(help="which of transformers' REALM classes reads it")],
+) -> None:
+    """Write a part of a model as a REALM checkpoint that transformers up to 4.46 reads."""
+    _check_packages()
+    from realm.model.checkpoint import load_model
+    from realm.model.hugging_face import export_model
+
+    _check_new(to)
+    model = load_model(folder)
+    _write_whole(to, lambda new: export_model(new, model, kind))
+    typer.echo(f"{to}: a REALM {kind} for transformers up to 4.46")
+
+
+def _check_packages() -> None:
+    if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
+        raise FailedPrecondition(
+            f"`realm model` needs {' and '.join(missing)}: pip install 'realm[model]'"
+        )
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} is there already: name a new folder, or empty it first")
+
+
+def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """The folder appears with all its files or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".realm-") as beside:
+        made = Path(beside) / "made"
+        write(made)
+        made.replace(folder)

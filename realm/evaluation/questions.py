@@ -1,0 +1,100 @@
+"""Questions with known answers, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realm.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and what is known of its answer: texts, or an expression, or the document."""
+
+    question: str
+    answers: tuple[str, ...] = ()
+    answer_pattern: re.Pattern[str] | None = None
+    document_id: str | None = None
+
+    @property
+    def has_answer(self) -> bool:
+        return bool(self.answers) or self.answer_pattern is not None
+
+
+def read_questions(path: Path, limit: int | None = None) -> list[Question]:
+    """The questions of a file, or its first `limit`; fields of other names are left alone.
+
+    :raises InvalidInput: naming file and line, if a line cannot be used; if there is none at all.
+    """
+    questions: list[Question] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if limit is not None and len(questions) >= limit:
+                    break
+                if line.strip():
+                    questions.append(_question(line, f"{path}:{number}"))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}", path=path) from error
+    if not questions:
+        raise InvalidInput(f"{path} has no questions: give one JSON object a line", path=path)
+    return questions
+
+
+def _question(line: bytes, place: str) -> Question:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except ValueError as error:
+        raise InvalidInput(f"{place}: not JSON in UTF-8: {error}", place=place) from error
+    if not isinstance(row, dict):
+        raise InvalidInput(f"{place}: not a JSON object with question and answers", place=place)
+    question = Question(
+        question=_text(row, "question", place) or "",
+        answers=_answers(row, place),
+        answer_pattern=_pattern(row, place),
+        document_id=_text(row, "document_id", place),
+    )
+    if not question.question:
+        raise InvalidInput(f"{place}: question is missing or empty", place=place)
+    if not question.has_answer and question.document_id is None:
+        raise InvalidInput(
+            f"{place}: the question has no answers: give answers, answer_pattern or document_id",
+            place=place,
+        )
+    return question
+
+
+def _text(row: dict[str, Any], name: str, place: str) -> str | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInput(f"{place}: {name} must be text that is not empty", place=place)
+    return value
+
+
+def _answers(row: dict[str, Any], place: str) -> tuple[str, ...]:
+    if "answers" not in row:
+        return ()
+    given = row["answers"]
+    usable = isinstance(given, list) and all(isinstance(one, str) and one.strip() for one in given)
+    if not usable or not given:
+        raise InvalidInput(
+            f"{place}: answers must be a list of at least one text that is not empty", place=place
+        )
+    return tuple(given)
+
+
+def _pattern(row: dict[str, Any], place: str) -> re.Pattern[str] | None:
+    pattern = _text(row, "answer_pattern", place)
+    try:
+        flags = re.IGNORECASE | re.UNICODE | re.MULTILINE
+        return None if pattern is None else re.compile(pattern, flags)
+    except re.error as error:
+        raise InvalidInput(
+            f"{place}: answer_pattern is not a regular expression: {error}", place=place
+        ) from error

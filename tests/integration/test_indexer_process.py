@@ -1,0 +1,228 @@
+"""The indexer as a process: its gRPC services, kill -9 in the middle of a build, SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.store import Store
+from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
+from realm.wire import from_rpc_error, to_status
+from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.redis_process import free_port
+
+DEADLINE = 60.0
+CALL_SECONDS = 15
+
+
+class Process:
+    """`python -m services.indexer`, and stubs to call it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.port = free_port()
+        self.log = bench.folder / "indexer.log"
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.corpus = corpus_pb2_grpc.CorpusServiceStub(self.channel)
+        self.index = index_pb2_grpc.IndexServiceStub(self.channel)
+        self.serving = serving_pb2_grpc.ServingReportServiceStub(self.channel)
+        self.start()
+
+    def start(self) -> None:
+        settings = self.bench.settings
+        environment = {
+            **os.environ,
+            "REALM_STORE_URL": settings.store_url,
+            "REALM_REDIS_URL": settings.redis_url,
+            "REALM_QDRANT_URL": settings.qdrant_url,
+            "REALM_INDEXER_LISTEN": f"127.0.0.1:{self.port}",
+            "REALM_SHARD_SECONDS": str(settings.shard_seconds),
+            "REALM_RECONCILE_SECONDS": "0.3",
+            "REALM_GATE_PROBES": "60",
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.indexer"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        grpc.channel_ready_future(self.channel).result(timeout=DEADLINE)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self.channel.close()
+
+    def status(self) -> Any:
+        request = index_pb2.GetIndexStatusRequest()
+        return self.index.GetIndexStatus(request, timeout=CALL_SECONDS, wait_for_ready=True).status
+
+    def until(self, what: str, holds: Any) -> Any:
+        deadline = time.monotonic() + DEADLINE
+        while not holds(status := self.status()):
+            if time.monotonic() > deadline:
+                pytest.fail(
+                    f"not within {DEADLINE} s: {what}\n{status}\n{self.log.read_text()[-4000:]}"
+                )
+            time.sleep(0.05)
+        return status
+
+    def write(self, *numbers: int) -> int:
+        documents = [document(number) for number in numbers]
+        response = self.corpus.UpsertDocuments(
+            corpus_pb2.UpsertDocumentsRequest(
+                documents=[
+                    types_pb2.Document(id=d.id, title=d.title, text=d.text, metadata=d.metadata)
+                    for d in documents
+                ]
+            ),
+            timeout=CALL_SECONDS,
+        )
+        return int(response.corpus_version)
+
+
+@pytest.fixture
+def process(tmp_path: Path, store: Store, redis_url: str, qdrant_url: str) -> Iterator[Process]:
+    bench = make_bench(tmp_path, store, redis_url, qdrant_url)
+    process = Process(bench)
+    try:
+        yield process
+    finally:
+        process.close()
+        bench.stop_workers()
+
+
+def test_killed_in_the_middle_of_a_build_it_goes_on(process: Process) -> None:
+    bench = process.bench
+    bench.start_worker("realm.delta")
+    process.write(*range(60))
+    bench.publish(step=0)
+    process.until("a build begins", lambda status: status.HasField("refresh"))
+    process.kill()
+    bench.start_worker("realm.embed", delay=0.3)
+    process.start()
+    process.until("shards arrive", lambda status: status.refresh.shards_completed > 0)
+    process.kill()
+    process.start()
+    version = process.write(500)
+    status = process.until("live with the write", lambda s: s.live.corpus_version >= version)
+    assert status.live.generation == 1
+    assert bench.documents_found(document(500).text)[0] == "document-500"
+    assert bench.documents_found(document(20).text)[0] == "document-20"
+
+
+def test_a_refresh_ends_when_every_ready_gateway_answers_with_it(process: Process) -> None:
+    bench = process.bench
+
+    def report(generation: int) -> None:
+        process.serving.ReportServing(
+            serving_pb2.ReportServingRequest(gateway_id="g1", generation=generation, ready=True),
+            timeout=CALL_SECONDS,
+        )
+
+    bench.start_worker()
+    report(0)
+    process.write(*range(40))
+    bench.publish(step=0)
+    status = process.until("committed", lambda status: status.live.generation == 1)
+    assert status.refresh.generation == 1
+    assert "flip" in status.refresh.phase_seconds
+    assert [gateway.generation for gateway in status.gateways] == [0]
+    report(1)
+    status = process.until("ended", lambda s: "total" in s.last_refresh.phase_seconds)
+    phases = status.last_refresh.phase_seconds
+    parts = sum(seconds for name, seconds in phases.items() if name != "total")
+    assert phases["total"] == pytest.approx(parts)
+    assert status.live.lag_steps == 0
+    assert not status.HasField("refresh")
+
+    listed = process.index.ListGenerations(index_pb2.ListGenerationsRequest(), timeout=CALL_SECONDS)
+    assert [each.generation for each in listed.generations] == [1]
+    assert listed.generations[0].gate["count"] == listed.generations[0].gate["expected_count"]
+
+
+def test_documents_are_read_back_and_faults_named(process: Process) -> None:
+    version = process.write(1)
+    request = corpus_pb2.GetDocumentRequest(document_id="document-1")
+    found = process.corpus.GetDocument(request, timeout=CALL_SECONDS)
+    assert found.document.text == document(1).text
+    assert found.document.metadata["edition"] == "0"
+    assert found.document_version == version
+
+    faulty = types_pb2.Document(id="empty", text="  ")
+    with pytest.raises(grpc.RpcError) as refused:
+        process.corpus.UpsertDocuments(
+            corpus_pb2.UpsertDocumentsRequest(documents=[faulty]), timeout=CALL_SECONDS
+        )
+    status = to_status(from_rpc_error(refused.value))
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.metadata["field"] == "text"
+    assert process.status().corpus_version == version
+
+    with pytest.raises(grpc.RpcError) as absent:
+        process.corpus.GetDocument(
+            corpus_pb2.GetDocumentRequest(document_id="nobody"), timeout=CALL_SECONDS
+        )
+    assert absent.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError) as early:
+        process.index.RollBackIndex(index_pb2.RollBackIndexRequest(), timeout=CALL_SECONDS)
+    assert early.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_import_and_watch(process: Process) -> None:
+    watch = process.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=DEADLINE)
+    assert next(watch).status.corpus_version == 0
+    batches = [
+        corpus_pb2.ImportDocumentsRequest(
+            documents=[
+                types_pb2.Document(id=document(n).id, text=document(n).text)
+                for n in range(start, start + 5)
+            ]
+        )
+        for start in (0, 5)
+    ]
+    imported = process.corpus.ImportDocuments(iter(batches), timeout=CALL_SECONDS)
+    assert imported.documents_written == 10
+    assert any(each.status.corpus_version == imported.corpus_version for each in watch)
+    watch.cancel()
+
+
+def test_sigterm_ends_it_cleanly_with_a_watcher_attached(process: Process) -> None:
+    watch = process.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=DEADLINE)
+    next(watch)
+    process.process.send_signal(signal.SIGTERM)
+    assert process.process.wait(timeout=DEADLINE) == 0
+    events = [json.loads(line)["event"] for line in process.log.read_text().splitlines()]
+    assert "indexer_stopped" in events
+    assert "thread_still_at_work" not in events
+
+
+def test_unusable_setting_is_one_sentence() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.indexer"],
+        env={**os.environ, "REALM_SHARD_SECONDS": "never"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "REALM_SHARD_SECONDS" in ended.stderr

@@ -1,0 +1,147 @@
+"""An indexer's API over a dictionary: the same messages, errors and statuses, no index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from realm.errors import FailedPrecondition, NotFound
+from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.rpc import ErrorInterceptor, server_options
+from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
+
+
+class MemoryIndexer(
+    corpus_pb2_grpc.CorpusServiceServicer,
+    index_pb2_grpc.IndexServiceServicer,
+    serving_pb2_grpc.ServingReportServiceServicer,
+):
+    """Remembers requests, metadata and deadlines; `fault` is raised by writes."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, types_pb2.Document] = {}
+        self.requests: dict[str, int] = {}
+        self.metadata: dict[str, str] = {}
+        self.seconds: float | None = None
+        self.fault: Exception | None = None
+        self.failures = 0
+        self.reports: list[serving_pb2.ReportServingRequest] = []
+        self.version = 0
+        self.paused = False
+        self.refreshes: list[str] = []
+        self.changed = asyncio.Condition()
+
+    async def UpsertDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._note(context)
+        return corpus_pb2.UpsertDocumentsResponse(corpus_version=self._write(request))
+
+    async def DeleteDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._note(context)
+        for document_id in request.document_ids:
+            self.documents.pop(document_id, None)
+        return corpus_pb2.DeleteDocumentsResponse(corpus_version=self._write(request))
+
+    async def GetDocument(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._note(context)
+        if request.document_id not in self.documents:
+            raise NotFound(f"there is no document {request.document_id}", document_id="x")
+        document = self.documents[request.document_id]
+        return corpus_pb2.GetDocumentResponse(document=document, document_version=self.version)
+
+    async def ImportDocuments(self, requests: Any, context: Any) -> Any:  # noqa: N802
+        self._note(context)
+        written = 0
+        async for request in requests:
+            self._write(request)
+            written += len(request.documents)
+        return corpus_pb2.ImportDocumentsResponse(
+            corpus_version=self.version, documents_written=written
+        )
+
+    async def GetIndexStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return index_pb2.GetIndexStatusResponse(status=self.status())
+
+    async def ListGenerations(self, request: Any, context: Any) -> Any:  # noqa: N802
+        generations = [
+            index_pb2.Generation(
+                generation=2,
+                snapshot=index_pb2.Snapshot(number=2, step=20),
+                state=index_pb2.GENERATION_STATE_LIVE,
+                corpus_version=5,
+                gate={"recall": 0.99},
+            ),
+            index_pb2.Generation(
+                generation=1, state=index_pb2.GENERATION_STATE_REJECTED, reason="probes fell"
+            ),
+        ]
+        limit = request.limit if request.HasField("limit") else 20
+        return index_pb2.ListGenerationsResponse(generations=generations[:limit])
+
+    async def WatchIndex(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
+        while True:
+            yield index_pb2.WatchIndexResponse(status=self.status())
+            async with self.changed:
+                await self.changed.wait()
+
+    async def RefreshIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.refreshes.append(request.reason)
+        return index_pb2.RefreshIndexResponse(snapshot=2)
+
+    async def RollBackIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise FailedPrecondition("there is no retained generation to roll back to")
+
+    async def PauseRefresh(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.paused = request.paused
+        async with self.changed:
+            self.changed.notify_all()
+        return index_pb2.PauseRefreshResponse(paused=self.paused)
+
+    async def ReportServing(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.reports.append(request)
+        return serving_pb2.ReportServingResponse()
+
+    def status(self) -> index_pb2.IndexStatus:
+        status = index_pb2.IndexStatus(corpus_version=self.version, paused=self.paused)
+        status.live.generation, status.live.snapshot, status.live.step = 2, 2, 20
+        status.live.corpus_version = self.version
+        status.newest_snapshot.number = 3
+        status.gateways.add(gateway_id="one", generation=2, ready=True)
+        return status
+
+    def _note(self, context: Any) -> None:
+        self.metadata = dict(context.invocation_metadata())
+        self.seconds = context.time_remaining()
+
+    def _write(self, request: Any) -> int:
+        """As the real one: sent again, a request changes nothing."""
+        if self.failures:
+            self.failures -= 1
+            assert self.fault is not None
+            raise self.fault
+        for document in getattr(request, "documents", ()):
+            self.documents[document.id] = document
+        if request.request_id not in self.requests:
+            self.version += 1
+            self.requests[request.request_id] = self.version
+        return self.requests[request.request_id]
+
+
+@asynccontextmanager
+async def running_indexer(port: int = 0) -> AsyncIterator[tuple[MemoryIndexer, str]]:
+    indexer = MemoryIndexer()
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=server_options())
+    corpus_pb2_grpc.add_CorpusServiceServicer_to_server(indexer, server)
+    index_pb2_grpc.add_IndexServiceServicer_to_server(indexer, server)
+    serving_pb2_grpc.add_ServingReportServiceServicer_to_server(indexer, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield indexer, f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)

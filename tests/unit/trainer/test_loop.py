@@ -1,0 +1,152 @@
+"""The trainer over a store in one process: what it waits for, publishes, saves and counts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from realm.corpus.documents import is_held_out
+from realm.corpus.passages import Passage
+from realm.generations import Generations, State
+from realm.model.checkpoint import Model
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.trainer.loop import Trainer
+from services.trainer.main import make_curriculum
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.origin import Origin
+from services.trainer.publisher import Publisher
+from services.trainer.retrieval import LiveRetrieval
+from services.trainer.schedule import Cadence
+from tests import tiny
+from tests.unit.trainer.test_corpus_view import put
+from tests.unit.trainer.test_retrieval import MemoryIndex
+
+LIMIT = 30.0
+
+
+class Bench:
+    """A trainer in a thread of its own."""
+
+    def __init__(self, store: Store, model: Model, **given: object) -> None:
+        self.store, self.model = store, model
+        self.settings = tiny.settings(**given)
+        self.registry = CollectorRegistry()
+        metrics = TrainerMetrics(self.registry)
+        snapshots = Snapshots(store)
+        cadence = Cadence(self.settings.snapshot_every_steps, 0, 0, 0.0)
+        self.publisher = Publisher(snapshots, cadence, metrics, lambda about: None)
+        retrieval = LiveRetrieval(
+            Generations(store),
+            snapshots,
+            MemoryIndex(),
+            model.inputs,
+            torch.device("cpu"),
+            poll_seconds=0.05,
+        )
+        origin = Origin(model, 0, None, unpublished=True)
+        curriculum = make_curriculum(self.settings, origin, retrieval)
+        self.trainer = Trainer(self.settings, store, curriculum, self.publisher, retrieval, metrics)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self.trainer.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(LIMIT)
+        assert not thread.is_alive()
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"realm_trainer_{name}", labels) or 0.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first truthy value of a condition that becomes true in time."""
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise TimeoutError(f"not within {LIMIT} s: {what}")
+
+
+@pytest.fixture
+def corpus(model: Model) -> list[Passage]:
+    return tiny.passages(model.inputs)
+
+
+def test_waits_for_passages_then_trains_to_the_end_and_publishes_it(
+    store: Store, model: Model, corpus: list[Passage]
+) -> None:
+    bench = Bench(store, model, max_steps=7, snapshot_every_steps=100)
+    with bench.running():
+        put(store, 1, [corpus], model.inputs.fingerprint)
+        newest = until(lambda: Snapshots(store).newest(), "the last step is published")
+    assert newest.step == 7
+    assert bench.metric("current_step") == 7
+    assert bench.metric("steps_total", objective="inverse_cloze") == 7
+    assert bench.metric("snapshot_published_step") == 7
+    assert bench.metric("step_duration_seconds_count", phase="learn") == 7
+    assert bench.metric("loss", objective="inverse_cloze") > 0
+    trainable = [p for p in corpus if not is_held_out(p.document_id)]
+    assert bench.metric("passages") == len(trainable)
+    assert store.folders("checkpoints") == ["0000000007"]
+
+
+def test_stopped_before_there_are_passages_it_leaves_no_checkpoint(
+    store: Store, model: Model
+) -> None:
+    with Bench(store, model).running():
+        pass
+    assert store.files("checkpoints") == []
+
+
+def test_a_newer_corpus_is_taken_over(store: Store, model: Model, corpus: list[Passage]) -> None:
+    fingerprint = model.inputs.fingerprint
+    bench = Bench(store, model, max_steps=1)
+    put(store, 1, [corpus[:10]], fingerprint)
+    with bench.running():
+        until(lambda: bench.metric("passages"), "the first corpus")
+        put(store, 2, [corpus[:10], corpus[10:]], fingerprint)
+        trainable = sum(not is_held_out(p.document_id) for p in corpus)
+        until(lambda: bench.metric("passages") == trainable, "the newer corpus")
+
+
+def test_waits_for_the_index_until_the_snapshot_is_decided_on(
+    store: Store, model: Model, corpus: list[Passage]
+) -> None:
+    bench = Bench(store, model, snapshot_every_steps=5, max_index_lag_steps=4)
+    put(store, 1, [corpus], model.inputs.fingerprint)
+    with bench.running():
+        until(lambda: bench.metric("waiting_for_index_seconds_total") > 0, "waits")
+        newest = Snapshots(store).newest()
+        assert newest is not None
+        steps = bench.metric("current_step")
+        generations = Generations(store)
+        made = put(store, 2, [corpus], model.inputs.fingerprint)
+        assert made.snapshot == newest.number == 1
+        generations.record(2, State.BUILDING)
+        generations.record(2, State.REJECTED, "the gate refused it")
+        until(lambda: bench.metric("current_step") > steps, "goes on after the rejection")
+
+
+def test_a_corpus_without_sentences_is_waited_on_and_counted(
+    store: Store, model: Model, corpus: list[Passage]
+) -> None:
+    held_out = [p for p in corpus if is_held_out(p.document_id)]
+    bench = Bench(store, model)
+    put(store, 1, [held_out], model.inputs.fingerprint)
+    with bench.running():
+        until(lambda: bench.trainer._said.startswith("the corpus holds too few"), "says so")
+    assert bench.metric("current_step") == 0

@@ -1,0 +1,199 @@
+"""Retrieval follows what is live, between steps, and survives an index that is away."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from realm.corpus.passages import Passage, to_table
+from realm.errors import DependencyUnavailable, NotReady
+from realm.generations import Generation, Generations, State
+from realm.model.checkpoint import Model, write_model
+from realm.model.encoders import encode
+from realm.search.exact import top_k
+from realm.search.qdrant import Hit, IndexedPassage
+from realm.snapshots import Snapshots
+from realm.store import Store
+from realm.vectors import Vectors
+from services.trainer.corpus_view import CorpusView
+from services.trainer.retrieval import RETRY_SECONDS, LiveRetrieval
+from tests import tiny
+
+LIMIT = 20.0
+
+
+class MemoryIndex:
+    """Collections of passages with their vectors, searched exactly."""
+
+    def __init__(self) -> None:
+        self.collections: dict[str, tuple[list[Passage], Vectors]] = {}
+        self.away = False
+
+    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
+        if self.away:
+            raise DependencyUnavailable("Qdrant does not serve")
+        passages, vectors = self.collections[collection]
+        rows, scores = top_k(queries, vectors, limit)
+        return [
+            [
+                Hit(indexed(passages[row]), float(score))
+                for row, score in zip(best, values, strict=True)
+            ]
+            for best, values in zip(rows, scores, strict=True)
+        ]
+
+
+def indexed(passage: Passage) -> IndexedPassage:
+    return IndexedPassage(
+        passage.passage_id,
+        passage.document_id,
+        passage.document_version,
+        passage.ordinal,
+        passage.title,
+        passage.text,
+        passage.start,
+        passage.end,
+        {},
+    )
+
+
+class Bench:
+    """A store, an index in memory and a clock that is set by hand."""
+
+    def __init__(self, store: Store, model: Model, folder: Path) -> None:
+        self.store, self.model, self.folder = store, model, folder
+        self.snapshots, self.generations = Snapshots(store), Generations(store)
+        self.index = MemoryIndex()
+        self.corpus = tiny.passages(model.inputs)
+        self.now = 0.0
+        self.retrieval = LiveRetrieval(
+            self.generations,
+            self.snapshots,
+            self.index,
+            model.inputs,
+            torch.device("cpu"),
+            poll_seconds=0.5,
+            clock=lambda: self.now,
+        )
+
+    def go_live(self, model: Model, step: int, fingerprint: str = "") -> Generation:
+        folder = self.folder / f"snapshot-{step}"
+        write_model(folder, model)
+        fingerprint = fingerprint or model.inputs.fingerprint
+        snapshot = self.snapshots.publish(
+            folder, step=step, fingerprint=fingerprint, vector_size=32
+        )
+        number = self.generations.next_number()
+        made = Generation(
+            number, snapshot.number, step, 1, fingerprint, 32, (), f"c-{number}", 0.0, "test"
+        )
+        inputs = [model.inputs.passage(p.title_ids, p.body_ids) for p in self.corpus]
+        vectors = encode(model.retriever.passage, inputs, model.inputs.pad)
+        self.index.collections[made.collection] = (self.corpus, vectors)
+        self.generations.create(made)
+        self.generations.record(number, State.LIVE)
+        self.generations.commit(number, after=self.generations.live(), by="test", why="test")
+        return made
+
+    def settle(self) -> bool:
+        """Looks until something was taken, or nothing is being loaded."""
+        deadline = time.monotonic() + LIMIT
+        self.now += 1.0
+        while time.monotonic() < deadline:
+            if self.retrieval.refresh():
+                return True
+            if not self.retrieval._loading.busy:
+                return False
+            time.sleep(0.005)
+        raise TimeoutError("the live generation was not loaded")
+
+
+@pytest.fixture
+def bench(store: Store, model: Model, tmp_path: Path) -> Bench:
+    return Bench(store, model, tmp_path)
+
+
+def test_nothing_live_is_not_ready(bench: Bench) -> None:
+    assert not bench.settle()
+    with pytest.raises(NotReady, match="no generation is live"):
+        bench.retrieval.search([bench.model.inputs.query("the town")], 3)
+
+
+def test_finds_the_passage_that_is_its_own_query(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    assert bench.settle()
+    inputs = bench.model.inputs
+    wanted = bench.corpus[4]
+    found = bench.retrieval.search([inputs.passage(wanted.title_ids, wanted.body_ids)], 3)
+    assert found[0][0].passage_id == wanted.passage_id
+    assert len(found[0]) == 3
+
+
+def test_token_ids_equal_the_passages_own_with_and_without_a_view(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    bench.settle()
+    own = {p.passage_id: p for p in bench.corpus}
+    query = bench.model.inputs.query("the river of the town")
+    for _ in range(2):
+        for candidate in bench.retrieval.search([query], 5)[0]:
+            assert candidate.body_ids == own[candidate.passage_id].body_ids
+            assert candidate.title_ids == own[candidate.passage_id].title_ids
+        bench.retrieval.take_ids_from(CorpusView(("a",), {"a": to_table(bench.corpus)}))
+
+
+def test_queries_are_encoded_by_the_live_snapshot_and_not_by_the_model_in_training(
+    bench: Bench, base: Path
+) -> None:
+    bench.go_live(bench.model, 0)
+    bench.settle()
+    query = bench.model.inputs.query("the river of the town")
+    before = bench.retrieval.search([query], 5)
+    with torch.no_grad():
+        for parameter in bench.model.retriever.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert bench.retrieval.search([query], 5) == before
+
+
+def test_another_live_generation_is_taken_between_steps(bench: Bench, base: Path) -> None:
+    first = bench.go_live(bench.model, 0)
+    bench.settle()
+    second = bench.go_live(tiny.make_model(base), 40)
+    assert bench.retrieval.live is not None
+    assert bench.retrieval.live.generation == first
+    assert bench.settle()
+    assert bench.retrieval.live.generation == second
+    assert not bench.settle()
+
+
+def test_a_generation_of_another_tokenizer_is_left_alone(bench: Bench) -> None:
+    bench.go_live(bench.model, 0, fingerprint="another")
+    assert not bench.settle()
+    assert bench.retrieval.live is None
+
+
+def test_an_index_that_failed_is_left_alone_for_a_while(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    bench.settle()
+    query = [bench.model.inputs.query("the town")]
+    bench.index.away = True
+    with pytest.raises(DependencyUnavailable, match="does not serve"):
+        bench.retrieval.search(query, 3)
+    bench.index.away = False
+    with pytest.raises(DependencyUnavailable, match="a moment ago"):
+        bench.retrieval.search(query, 3)
+    bench.now += RETRY_SECONDS
+    assert len(bench.retrieval.search(query, 3)[0]) == 3
+
+
+def test_a_snapshot_that_is_damaged_is_tried_again_later(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    path = next(p for p in bench.store.files("snapshots") if p.endswith("encoder.safetensors"))
+    whole = bench.store.read(path)
+    bench.store.write(path, whole[:-1])
+    assert not bench.settle()
+    assert bench.retrieval.live is None
+    bench.store.write(path, whole)
+    assert bench.settle()
