@@ -24,6 +24,7 @@ from realm.model.hugging_face_format import (
     PREFIXES,
     Kind,
     Part,
+    check_is_realm,
     config_from,
     kind_of,
     ours,
@@ -60,6 +61,7 @@ def read_checkpoint(name_or_folder: str | Path) -> Checkpoint:
     if not (folder / CONFIG_FILE).exists():
         raise Unsupported(f"{folder} is no checkpoint of transformers: it has no {CONFIG_FILE}")
     values = _json_object(folder / CONFIG_FILE)
+    check_is_realm(values, folder)
     files = _weight_files(folder)
     weights = {name: tensor for file in files for name, tensor in read_weights(file).items()}
     kind = kind_of(values, weights, folder)

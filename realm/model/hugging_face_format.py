@@ -67,16 +67,21 @@ WITHOUT_A_PLACE = {
 }
 
 
+def check_is_realm(values: Mapping[str, Any], origin: object) -> None:
+    """:raises Unsupported: if the config is another kind of model's, or none of transformers'."""
+    found = values.get("model_type", "nameless")
+    if found != "realm":
+        raise Unsupported(
+            f"{origin} holds a {found} model, not a REALM checkpoint of transformers; a BERT-type"
+            " base needs no import: name it in REALM_BASE_MODEL"
+        )
+
+
 def kind_of(values: Mapping[str, Any], names: Iterable[str], origin: object) -> Kind:
     """By the config's `architectures`, else by the weights' names.
 
     :raises Unsupported: if neither is one of REALM's.
     """
-    if values.get("model_type") != "realm":
-        raise Unsupported(
-            f"{origin} holds a {values.get('model_type', 'nameless')} model, not a REALM checkpoint"
-            " of transformers; a BERT-type base needs no import: name it in REALM_BASE_MODEL"
-        )
     stated = values.get("architectures")
     if stated:
         found = [ARCHITECTURES[name] for name in stated if name in ARCHITECTURES]

@@ -265,6 +265,8 @@ def _fill(number: int, progress: Progress) -> list[Action]:
         return [PrepareCollection(number)]
     if ready := progress.embedded - progress.loaded:
         return [LoadShards(number, ready)]
+    if progress.files - progress.loaded:
+        return []
     if not progress.follows:
         return [CatchUp(number)]
     if not progress.caught_up:

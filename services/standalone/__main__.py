@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from realm import telemetry
+from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError
 from realm.generations import Generations
 from realm.settings import Settings, load_settings
@@ -67,18 +68,19 @@ def _run(arguments: argparse.Namespace, settings: Settings, console: Console) ->
             observer.start()
             _watch(supervisor, observer, stop, began, arguments.seconds, console)
         finally:
+            ended = time.time()
             observer.stop()
             console.print(
                 f"ending: snapshots, checkpoints and the index stay in {cluster.folder}",
                 soft_wrap=True,
             )
             supervisor.stop()
-        _report(arguments.report, supervisor, observer, began, console)
+        _report(arguments.report, supervisor, observer, (began, ended), console)
 
 
 def _bring_up(
     supervisor: Supervisor,
-    documents: list[corpus.Document],
+    documents: list[Document],
     rate: float,
     visits: Path,
     console: Console,
@@ -139,11 +141,15 @@ def _log_line(observer: Observer) -> None:
 
 
 def _report(
-    file: Path | None, supervisor: Supervisor, observer: Observer, began: float, console: Console
+    file: Path | None,
+    supervisor: Supervisor,
+    observer: Observer,
+    lasted: tuple[float, float],
+    console: Console,
 ) -> None:
     run = Run(
-        began=began,
-        ended=time.time(),
+        began=lasted[0],
+        ended=lasted[1],
         samples=observer.samples,
         visits=observer.visits,
         restarts={child.spec.name: child.restarts for child in supervisor.processes},

@@ -19,6 +19,8 @@ from services.standalone.visitor.visits import Visit
 
 LAG_POINTS = 200
 FAILURES_SHOWN = 20
+#: The indexer writes durations by phase under this prefix.
+PHASE = "phase_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def _queries(visits: Sequence[Visit]) -> dict[str, Any]:
     return {
         "total": len(visits),
         "failed": len(failures),
+        "asked_again": sum(visit.retries > 0 for visit in visits),
         "mixed_version": sum(visit.verdict == Verdict.MIXED for visit in visits),
         "audited": sum(visit.verdict == Verdict.ONE_VERSION for visit in visits),
         "searches": sum(visit.kind == "search" for visit in visits),
@@ -119,8 +122,8 @@ def _latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float
     phases: dict[str, list[float]] = {}
     for refresh in refreshes:
         for name, value in refresh["figures"].items():
-            if name.startswith("seconds_") and refresh["went_live"]:
-                phases.setdefault(name.removeprefix("seconds_"), []).append(value)
+            if name.startswith(PHASE) and refresh["went_live"]:
+                phases.setdefault(name.removeprefix(PHASE), []).append(value)
     return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from realm.client import document
 from tests.acceptance.running import RunningCluster, until
 
 #: Short refreshes: a few steps a snapshot, and nothing that waits for minutes.
@@ -47,7 +48,7 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path
     with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
         children = psutil.Process(cluster.pid).children(recursive=True)
         written = cluster.client.upsert(
-            [{"id": "moa", "title": "Moa", "text": "The moa was a giant bird. It is extinct."}]
+            [document("moa", "The moa was a giant bird. It is extinct.", title="Moa")]
         )
         found = cluster.client.search(
             "giant extinct bird moa", limit=3, at_least_version=written.corpus_version
@@ -83,7 +84,7 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path
 
 def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, corpus: Path) -> None:
     with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
-        cluster.client.upsert([{"id": "moa", "title": "Moa", "text": "The moa was a giant bird."}])
+        cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
         until(
             lambda: cluster.client.status().newest_snapshot.step >= 2,
             120,
@@ -113,7 +114,7 @@ def test_every_process_may_be_killed(tmp_path: Path, corpus: Path) -> None:
             until(cluster.answers, 60, f"answers after {name} was killed")
             key = f"after-{name}"
             text = f"This note was written after {name} had been killed."
-            written = cluster.client.upsert([{"id": key, "title": key, "text": text}])
+            written = cluster.client.upsert([document(key, text, title=key)])
             acknowledged[key] = written.corpus_version
             until(
                 lambda: cluster.client.status().live.generation > generation,  # noqa: B023

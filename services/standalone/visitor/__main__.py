@@ -7,6 +7,7 @@ import asyncio
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -14,7 +15,7 @@ import structlog
 from realm import telemetry
 from realm.client import AsyncClient
 from realm.corpus.passages import Passage
-from realm.errors import RealmError
+from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.generations import Generations
 from realm.model.runtime import set_threads
 from realm.settings import Settings, load_settings
@@ -28,6 +29,8 @@ ANSWER_EVERY = 6
 #: One search in so many is recomputed from the store.
 AUDIT_EVERY = 5
 DEADLINE_SECONDS = 30.0
+#: A gateway that was killed is back in seconds: until the deadline a user asks again.
+RETRY_SECONDS = 0.3
 ANSWER_PASSAGES = 3
 
 log = structlog.get_logger(__name__)
@@ -84,11 +87,25 @@ class Visitor:
         kind = "answer" if count % ANSWER_EVERY == ANSWER_EVERY - 1 else "search"
         began = time.monotonic()
         try:
-            visit = await self._ask(kind, question, audit=count % AUDIT_EVERY == 0)
+            visit = await self._patiently(kind, question, audit=count % AUDIT_EVERY == 0)
         except RealmError as error:
             log.warning("visit_failed", kind=kind, question=question, error=str(error))
             visit = Visit(time.time(), kind, time.monotonic() - began, failed=str(error))
         write_visit(self._visits, visit)
+
+    async def _patiently(self, kind: str, question: str, *, audit: bool) -> Visit:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        retries = 0
+        while True:
+            try:
+                visit = await self._ask(kind, question, audit=audit)
+            except (DependencyUnavailable, NotReady):
+                if time.monotonic() > deadline:
+                    raise
+                retries += 1
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return replace(visit, retries=retries)
 
     async def _ask(self, kind: str, question: str, *, audit: bool) -> Visit:
         began = time.monotonic()

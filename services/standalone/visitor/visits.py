@@ -10,7 +10,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request. `at` is Unix time at its end, `latency` in seconds; `verdict` if audited."""
+    """One request. `at` is Unix time at its end, `latency` in seconds; `verdict` if audited.
+
+    `retries` counts how often it was asked again because nobody was there to answer.
+    """
 
     at: float
     kind: str
@@ -19,6 +22,7 @@ class Visit:
     generation: int = 0
     snapshot: int = 0
     verdict: str = ""
+    retries: int = 0
 
 
 def write_visit(file: Path, visit: Visit) -> None:

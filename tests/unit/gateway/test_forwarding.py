@@ -97,7 +97,7 @@ async def test_deadline_and_metadata_go_along(pair: tuple[Site, MemoryIndexer]) 
     assert indexer.metadata["x-trace"] == "42"
     assert indexer.metadata["x-raw-bin"] == b"\0\1"
     assert indexer.seconds is not None
-    assert 0 < indexer.seconds <= 7
+    assert 0 < indexer.seconds < 8  # gRPC rounds deadlines up
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from realm.generations import ACTIVE, State
 from services.indexer import lifecycle
@@ -122,6 +122,9 @@ class Lifecycle(RuleBasedStateMachine):
         )
 
     def set_state(self, number: int, state: State) -> None:
+        live = self.live_now()
+        if live and number in (live.generation, live.previous):
+            assert state not in (State.ABANDONED, State.REJECTED, State.BUILDING)
         self.generations[number].state = state
         self.generations[number].since = self.now
 
@@ -176,6 +179,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert memory.prepared
         live = self.live_now()
         if live:
+            assert live.at <= index.created_at, "a rollback came in between"
             assert memory.applied >= self.generations[live.generation].applied
         index.applied = memory.applied
         self.live.append((number, self.now))
@@ -188,6 +192,12 @@ class Lifecycle(RuleBasedStateMachine):
         index.collection = False
         if index.state is State.RETIRED:
             self.set_state(number, State.DELETED)
+
+    @initialize(generations=st.integers(0, 2))
+    def begin_with(self, generations: int) -> None:
+        for _ in range(generations):
+            self.write()
+            self.build(True, FILES, 9, "")
 
     @rule()
     def publish(self) -> None:
@@ -224,7 +234,46 @@ class Lifecycle(RuleBasedStateMachine):
         if live := self.live_now():
             self.generations[live.generation].applied = self.version
 
-    @rule(actions=st.integers(0, 6), crash=st.booleans())
+    @rule(looks=st.integers(1, 6))
+    def look_often(self, looks: int) -> None:
+        for _ in range(looks):
+            self.look(actions=100, crash=False)
+
+    @rule(
+        embedded=st.sampled_from([frozenset("ab"), FILES, FILES]),
+        looks=st.integers(1, 9),
+        then=st.sampled_from("plwrgbc"),
+        fresh=st.booleans(),
+    )
+    def build(self, fresh: bool, embedded: frozenset[str], looks: int, then: str) -> None:
+        """So that something happens in the middle of builds, and not before the first alone."""
+        self.paused, self.good = False, True
+        if fresh:
+            self.publish()
+        for file in embedded:
+            self.embed(file)
+        self.encode_probes()
+        self.look_often(looks)
+        match then:
+            case "p":
+                self.publish()
+            case "w":
+                self.write()
+            case "l":
+                self.write()
+                self.live_follows_alone()
+            case "r":
+                self.memory = Remembered()
+            case "g":
+                self.good = not self.good
+            case "c":
+                self.look(actions=1, crash=True)
+                self.roll_back()
+            case "b":
+                self.roll_back()
+        self.look_often(2)
+
+    @rule(actions=st.integers(0, 3), crash=st.booleans())
     def look(self, actions: int, crash: bool) -> None:
         """Looks, does some of what is decided, and perhaps dies."""
         self.now += 0.01
@@ -247,16 +296,17 @@ class Lifecycle(RuleBasedStateMachine):
     def gate_changes_its_mind(self, good: bool) -> None:
         self.good = good
 
-    @rule(reachable=st.booleans())
-    def qdrant_comes_and_goes(self, reachable: bool) -> None:
-        self.qdrant = reachable
+    @rule()
+    def look_without_qdrant(self) -> None:
+        self.qdrant = False
+        self.look(actions=100, crash=False)
+        self.qdrant = True
 
-    @precondition(lambda self: self.live_now() is not None and self.live_now().previous)
     @rule()
     def roll_back(self) -> None:
         live = self.live_now()
-        assert live is not None
-        assert live.previous is not None
+        if live is None or live.previous is None:
+            return
         if self.generations[live.previous].state in ACTIVE:
             self.now += 0.01
             self.paused = True
@@ -299,7 +349,9 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLifecycle.settings = hypothesis_settings(
+    max_examples=100, stateful_step_count=30, deadline=None
+)
 
 
 def observation(*generations: Seen, **more: object) -> Observation:

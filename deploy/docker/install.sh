@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs one service into /opt/realm: its extra, pinned, its bill of materials, no installer.
+# Wheels come from /wheelhouse if there are any, else from the package index.
+set -eu
+service=$1 variant=$2 torch=$3
+python=/opt/realm/bin/python
+
+if [ -n "$(ls /wheelhouse 2>/dev/null)" ]; then
+  export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse
+  unset TORCH_INDEX_URL || true
+fi
+export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/source/constraints.txt
+
+python3 -m venv /opt/realm
+if [ "$service" != indexer ]; then
+  # First and alone, so that one index gives torch and another everything else.
+  "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
+fi
+"$python" -m pip install "/source[$service]"
+"$python" -m pip check
+
+found=$("$python" -m pip list --format=freeze | grep -i '^nvidia-' || true)
+if [ "$variant" = cpu ] && [ -n "$found" ]; then
+  echo "this is torch for CUDA, but VARIANT is cpu: give TORCH_INDEX_URL an index of CPU builds," \
+    "or a wheelhouse with one; found:" $found >&2
+  exit 1
+fi
+"$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json
+"$python" -m pip uninstall --yes --quiet setuptools wheel 2>/dev/null || true
+"$python" -m pip uninstall --yes --quiet pip

@@ -1,0 +1,146 @@
+"""`realm eval`: how well a model finds and reads, measured in this process by exact search."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from realm.errors import FailedPrecondition, InvalidInput
+
+if TYPE_CHECKING:
+    from realm.corpus.documents import Document
+    from realm.evaluation.report import Report
+    from realm.evaluation.systems import System
+    from realm.settings import Settings
+
+NEEDS = {
+    "torch": "model",
+    "transformers": "model",
+    "pyarrow": "service",
+    "docutils": "indexer",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("eval")(eval_)
+
+
+def eval_(
+    documents: Annotated[
+        list[Path], typer.Option(help=".jsonl file, or file or folder of text; repeatable")
+    ],
+    questions: Annotated[
+        Path,
+        typer.Option(
+            help=".jsonl of question with answers (or answer_pattern) and, if known, document_id"
+        ),
+    ],
+    system: Annotated[str, typer.Option(help="base: the model at step 0")] = "base",
+    snapshot: Annotated[
+        str, typer.Option(help="a snapshot's number, or latest, instead of a system")
+    ] = "",
+    store: Annotated[str, typer.Option(help="URL of the store that has the snapshot")] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="only so many questions, from the file's start")
+    ] = None,
+    passages: Annotated[int, typer.Option(min=1, help="passages read for each question")] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write all figures into this file")
+    ] = None,
+) -> None:
+    """Measure recall, exact match, F1 and latency of a model on questions with known answers."""
+    _check_packages()
+    from realm.evaluation.evaluate import evaluate
+    from realm.evaluation.questions import read_questions
+    from realm.settings import load_settings
+
+    settings = load_settings(**({"store_url": store} if store else {}))
+    asked = read_questions(questions, limit)
+    _check_writable(json_file)
+    given = _read_documents(documents, settings)
+    model = _load_system(settings, system, snapshot)
+    with _progress() as listener:
+        report = evaluate(model, given, asked, passages=passages, progress=listener)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    _show(report)
+
+
+def _check_packages() -> None:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = ",".join(sorted({NEEDS[name] for name in missing}))
+        raise FailedPrecondition(
+            f"`realm eval` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
+        )
+
+
+def _check_writable(file: Path | None) -> None:
+    if file is not None and not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
+        raise InvalidInput(f"{file} cannot be written: name a file in a folder that can be")
+
+
+def _read_documents(paths: list[Path], settings: Settings) -> list[Document]:
+    from realm.corpus.importers import Problem, read_documents
+
+    found: list[Document] = []
+    for item in read_documents(paths, max_bytes=settings.max_document_bytes):
+        if isinstance(item, Problem):
+            typer.echo(f"left out: {item}", err=True)
+        else:
+            found.append(item)
+    if not found:
+        raise InvalidInput(f"no document in {', '.join(map(str, paths))}: nothing can be found")
+    return found
+
+
+def _load_system(settings: Settings, system: str, snapshot: str) -> System:
+    from realm.evaluation import systems
+    from realm.model import runtime
+    from realm.store import Store
+
+    # A program of its own, not one of many services: every core, unless told otherwise.
+    given = "threads" in settings.model_fields_set
+    runtime.set_threads(settings.threads if given else os.cpu_count() or 1)
+    device = runtime.pick_device(settings.device)  # type: ignore[arg-type]
+    dtype = runtime.best_dtype(device)
+    if snapshot:
+        if snapshot != systems.NEWEST and not snapshot.isdecimal():
+            raise InvalidInput(f"snapshot {snapshot!r} is neither a number nor latest")
+        store = Store.open(settings.store_url, settings.store_cache)
+        return systems.snapshot_system(*systems.find_snapshot(store, snapshot), device, dtype)
+    if system != "base":
+        raise InvalidInput(
+            f"there is no system {system!r}: give base, or --snapshot with a number or latest"
+        )
+    return systems.base_system(settings, device, dtype)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """One bar a piece of work, on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
+
+        def listener(name: str) -> Callable[[int, int], None]:
+            bar = bars.add_task(name, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        yield listener
+
+
+def _show(report: Report) -> None:
+    table = Table(title=report.system, show_header=False)
+    for name, value in report.rows():
+        table.add_row(name, value)
+    Console().print(table)

@@ -1,0 +1,65 @@
+"""Answers read in the best passages, and how long one question takes from end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realm import scoring
+from realm.evaluation.questions import Question
+from realm.evaluation.retrieval import OnProgress, PassageVectors, encode_questions
+from realm.evaluation.systems import System
+from realm.model.answering import Reading, answer_questions
+
+QUESTIONS_AT_ONCE = 8
+
+
+def make_reading(
+    system: System,
+    index: PassageVectors,
+    question: str,
+    rows: NDArray[np.int64],
+    products: NDArray[np.float32],
+) -> Reading:
+    """The question with its passages; log p(z|x) is the log-softmax of s·product over them."""
+    scores = system.scale * products.astype(np.float64)  # [k]
+    priors = scores - np.logaddexp.reduce(scores)
+    texts = tuple(index.passages[row].text for row in rows)
+    return Reading(question, texts, tuple(float(prior) for prior in priors))
+
+
+def read_answers(
+    system: System, readings: Sequence[Reading], on_progress: OnProgress | None = None
+) -> list[str]:
+    """The best answer's text to each question; empty where nothing is readable."""
+    texts: list[str] = []
+    for start in range(0, len(readings), QUESTIONS_AT_ONCE):
+        some = readings[start : start + QUESTIONS_AT_ONCE]
+        found = answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
+        texts += [answers[0].text if answers else "" for answers in found]
+        if on_progress is not None:
+            on_progress(len(texts), len(readings))
+    return texts
+
+
+def is_exact(question: Question, answer: str) -> bool:
+    """Equal to an answer after normalisation, or matched by the expression from its start."""
+    if question.answer_pattern is not None and question.answer_pattern.match(answer):
+        return True
+    return scoring.exact_match(answer, question.answers)
+
+
+def latencies(
+    system: System, index: PassageVectors, questions: Sequence[str], passages: int
+) -> list[float]:
+    """Milliseconds from a question to its answer, one question at a time: encode, search, read."""
+    times = []
+    for question in questions:
+        began = time.perf_counter()
+        rows, products = index.search(encode_questions(system, [question]), passages)
+        read_answers(system, [make_reading(system, index, question, rows[0], products[0])])
+        times.append((time.perf_counter() - began) * 1000)
+    return times

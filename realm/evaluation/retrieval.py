@@ -1,0 +1,70 @@
+"""Documents in memory: cut, encoded, and searched exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realm.corpus.documents import Document
+from realm.corpus.passages import Passage, split_document
+from realm.evaluation.systems import System
+from realm.model.encoders import Encoder, encode
+from realm.model.inputs import Encoded, InputBuilder
+from realm.search.exact import top_k
+from realm.vectors import Vectors
+
+#: Hears how much of a piece of work is done, and of how much.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PassageVectors:
+    """All passages and their vectors [passages, size]."""
+
+    passages: list[Passage]
+    vectors: Vectors
+
+    def search(self, queries: Vectors, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and inner products of the k best passages: two arrays [queries, k]."""
+        return top_k(queries, self.vectors, k)
+
+
+def cut(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:
+    return [
+        passage
+        for document in documents
+        for passage in split_document(document, version=0, inputs=inputs)
+    ]
+
+
+def encode_passages(
+    system: System, passages: list[Passage], on_progress: OnProgress | None = None
+) -> PassageVectors:
+    inputs = [system.inputs.passage(one.title_ids, one.body_ids) for one in passages]
+    return PassageVectors(passages, _encode(system, system.passage, inputs, on_progress))
+
+
+def encode_questions(
+    system: System, questions: Sequence[str], on_progress: OnProgress | None = None
+) -> Vectors:
+    """Vectors [questions, size].
+
+    :raises InvalidInput: if nothing is left of a question after normalisation.
+    """
+    inputs = [system.inputs.query(question) for question in questions]
+    return _encode(system, system.query, inputs, on_progress)
+
+
+def _encode(
+    system: System, encoder: Encoder, inputs: Sequence[Encoded], on_progress: OnProgress | None
+) -> Vectors:
+    return encode(
+        encoder,
+        inputs,
+        system.inputs.pad,
+        dtype=system.dtype,
+        on_batch=on_progress and (lambda progress: on_progress(progress.done, progress.total)),
+    )

@@ -1,0 +1,92 @@
+"""The model under evaluation: the base at step 0, or a snapshot out of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from realm.errors import NotFound
+from realm.model.base import load_base
+from realm.model.checkpoint import load_model, new_model
+from realm.model.encoders import Encoder
+from realm.model.inputs import InputBuilder, InputLimits
+from realm.model.reader import Reader
+from realm.settings import Settings
+from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
+
+NEWEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Both towers, reader and scale s of one set of parameters, in eval mode on one device."""
+
+    name: str
+    base: str
+    step: int
+    inputs: InputBuilder
+    passage: Encoder
+    query: Encoder
+    reader: Reader
+    scale: float
+    dtype: torch.dtype
+
+
+def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) -> System:
+    """What a trainer of these settings publishes at step 0.
+
+    :raises RealmError: if the base cannot be had.
+    """
+    base = load_base(settings.base_model or None)
+    lengths = InputLimits(
+        passage=settings.passage_tokens,
+        title=base.config.lengths.title,
+        query=settings.query_tokens,
+        reader=settings.reader_tokens,
+    )
+    model = new_model(base, seed=settings.seed, lengths=lengths)
+    return System(
+        name="base",
+        base=model.config.base_name,
+        step=0,
+        inputs=model.inputs,
+        passage=model.retriever.passage.to(device).eval(),
+        query=model.retriever.query.to(device).eval(),
+        reader=model.reader.to(device).eval(),
+        scale=float(model.retriever.scale),
+        dtype=dtype,
+    )
+
+
+def snapshot_system(
+    snapshots: Snapshots, snapshot: Snapshot, device: torch.device, dtype: torch.dtype
+) -> System:
+    """:raises Corrupt: if a file of the snapshot is missing or altered."""
+    model = load_model(snapshots.materialise(snapshot))
+    return System(
+        name=f"snapshot-{snapshot.number}",
+        base=model.config.base_name,
+        step=snapshot.step,
+        inputs=model.inputs,
+        passage=model.retriever.passage.to(device).eval(),
+        query=model.retriever.query.to(device).eval(),
+        reader=model.reader.to(device).eval(),
+        scale=float(model.retriever.scale),
+        dtype=dtype,
+    )
+
+
+def find_snapshot(store: Store, wanted: str) -> tuple[Snapshots, Snapshot]:
+    """:param wanted: a number, or `latest`.
+
+    :raises NotFound: if there is no such snapshot.
+    """
+    snapshots = Snapshots(store)
+    if wanted != NEWEST:
+        return snapshots, snapshots.get(int(wanted))
+    newest = snapshots.newest()
+    if newest is None:
+        raise NotFound(f"the store {store.url} has no snapshot yet: start a trainer on it first")
+    return snapshots, newest
