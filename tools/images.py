@@ -63,7 +63,7 @@ def renamed(text: str, registry: str, tag: str) -> str:
     """The file of names with realm's own images under another registry and tag."""
     return re.sub(
         r"(?m)^(  - name: realm/(\S+)\n    newName: )\S+(\n    newTag: )\S+$",
-        lambda found: f"{found[1]}{registry}/{found[2]}{found[3]}{tag}",
+        lambda found: f'{found[1]}{registry}/{found[2]}{found[3]}"{tag}"',
         text,
     )
 

@@ -31,6 +31,7 @@ from realm.v1 import (
 )
 from realm.vectors import Vectors
 from realm.wire import channel_options
+from services.gateway.answering import PassageSearch
 from services.gateway.gateway import Gateway
 from tests.unit.gateway.tiny import tiny_model
 
@@ -147,11 +148,13 @@ class World:
         self.generations.create(generation)
         self.generations.record(number, State.BUILDING)
         passages = passages_of(f"g{number}")
-        self.search.collections[generation.collection] = (
-            passages,
-            self.passage_vectors(snapshot.number, passages),
-        )
+        self.fill(generation, passages, self.passage_vectors(snapshot.number, passages))
         return generation
+
+    def fill(
+        self, generation: Generation, passages: list[IndexedPassage], vectors: Vectors
+    ) -> None:
+        self.search.collections[generation.collection] = (passages, vectors)
 
     def passage_vectors(self, snapshot: int, passages: list[IndexedPassage]) -> Vectors:
         model = self.models[snapshot]
@@ -216,10 +219,13 @@ def site_settings(store: Store, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(world: World, **changes: Any) -> AsyncIterator[Site]:
+async def running(
+    world: World, search: PassageSearch | None = None, **changes: Any
+) -> AsyncIterator[Site]:
     """A gateway in this process, stopped at the end unless the test stopped it."""
     registry = CollectorRegistry()
-    gateway = Gateway(site_settings(world.store, **changes), world.store, world.search, registry)
+    settings = site_settings(world.store, **changes)
+    gateway = Gateway(settings, world.store, search or world.search, registry)
     await gateway.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}", options=channel_options())
     try:

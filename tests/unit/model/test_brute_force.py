@@ -92,7 +92,7 @@ def score_alone(model: Model, question: list[int], passage: Encoded) -> float:
     query = model.retriever.query(*collate([model.inputs.query_from_ids(question)], 0))[0]
     vector = model.retriever.passage(*collate([passage], 0))[0]
     products = (a * b for a, b in zip(query.tolist(), vector.tolist(), strict=True))
-    return 2.0 * math.fsum(products)
+    return math.exp(model.retriever.log_scale.item()) * math.fsum(products)
 
 
 def likelihoods_alone(model: Model, masked: Encoded, targets: Targets) -> list[float]:

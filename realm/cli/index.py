@@ -1,0 +1,237 @@
+"""`realm status`, `watch`, `refresh`, `generations`, `rollback`, `pause`, `resume`."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from realm.cli.options import (
+    DEFAULT_TIMEOUT,
+    Address,
+    AsJson,
+    Reason,
+    Timeout,
+    connect,
+    messages,
+    output,
+)
+from realm.cli.plain import to_json
+from realm.cli.words import generation_table, generations_table, refresh_line, status_table
+from realm.client import Client
+from realm.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    FailedPrecondition,
+    NotFound,
+    NotReady,
+)
+from realm.v1 import index_pb2
+
+ALL_GENERATIONS = 1_000
+RECONNECT_SECONDS = 1.0
+FAILED = (index_pb2.GENERATION_STATE_REJECTED, index_pb2.GENERATION_STATE_ABANDONED)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(status)
+    app.command()(watch)
+    app.command()(refresh)
+    app.command()(rollback)
+    app.command()(pause)
+    app.command()(resume)
+    generations = typer.Typer(help="Generations of the index.", no_args_is_help=True)
+    generations.command("list")(list_)
+    generations.command()(show)
+    app.add_typer(generations, name="generations")
+
+
+def status(
+    as_json: AsJson = False, address: Address = "", timeout: Timeout = DEFAULT_TIMEOUT
+) -> None:
+    """What is live, what is being built, how far the index lags behind the model."""
+    with connect(address, timeout) as client:
+        found = client.status()
+    if as_json:
+        output().out(to_json(found))
+    else:
+        output().print(status_table(found))
+
+
+def watch(
+    updates: Annotated[int, typer.Option(help="end after so many; 0: never", min=0)] = 0,
+    as_json: AsJson = False,
+    address: Address = "",
+) -> None:
+    """The status, live, until Ctrl-C; with --json a line at every change."""
+    console = output()
+    with connect(address) as client:
+        found = itertools.islice(_updates(client), updates or None)
+        if as_json:
+            for each in found:
+                console.out(to_json(each))
+        elif console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                for each in found:
+                    live.update(status_table(each), refresh=True)
+        else:
+            for each in found:
+                console.print(status_table(each))
+
+
+def refresh(
+    wait: Annotated[bool, typer.Option("--wait", help="until the new generation answers")] = False,
+    patience: Annotated[float, typer.Option(help="seconds that --wait waits")] = 3600,
+    reason: Reason = "",
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Build a new generation from the newest snapshot."""
+    with connect(address, timeout) as client:
+        before = client.status()
+        asked = client.refresh(reason=reason)
+        if not wait:
+            if as_json:
+                output().out(to_json(asked))
+            else:
+                output().print(f"asked for a generation from snapshot {asked.snapshot}")
+            return
+        after = _wait_for_refresh(client, before, patience)
+    if as_json:
+        output().out(to_json(after))
+    else:
+        output().print(status_table(after))
+
+
+def list_(
+    limit: Annotated[int, typer.Option(help="how many at most")] = 20,
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """List generations, newest first."""
+    with connect(address, timeout) as client:
+        found = client.generations(limit=limit)
+    if as_json:
+        output().out(to_json(found))
+    elif found:
+        output().print(generations_table(found))
+    else:
+        output().print("There is no generation yet.")
+
+
+def show(
+    number: Annotated[int, typer.Argument(help="number of a generation")],
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """One generation with the gate's figures."""
+    with connect(address, timeout) as client:
+        listed = client.generations(limit=ALL_GENERATIONS)
+    found = next((each for each in listed if each.generation == number), None)
+    if found is None:
+        raise NotFound(f"there is no generation {number}; `realm generations list` names all")
+    if as_json:
+        output().out(to_json(found))
+    else:
+        output().print(generation_table(found))
+
+
+def rollback(
+    reason: Reason = "",
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Make the retained generation live again, and pause automatic refresh."""
+    with connect(address, timeout) as client:
+        found = client.roll_back(reason=reason)
+    if as_json:
+        output().out(to_json(found))
+    else:
+        output().print(
+            f"generation {found.generation} is live again; refresh is paused, `realm resume`"
+            " goes on"
+        )
+
+
+def pause(
+    reason: Reason = "",
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Pause automatic refresh."""
+    _pause(True, reason, as_json, address, timeout)
+
+
+def resume(
+    reason: Reason = "",
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Resume automatic refresh."""
+    _pause(False, reason, as_json, address, timeout)
+
+
+def _pause(paused: bool, reason: str, as_json: bool, address: str, timeout: float) -> None:
+    with connect(address, timeout) as client:
+        found = client.pause(paused, reason=reason)
+    if as_json:
+        output().out(to_json(found))
+    else:
+        output().print(f"automatic refresh is {'paused' if found.paused else 'on'}")
+
+
+def _updates(client: Client) -> Iterator[index_pb2.IndexStatus]:
+    """Goes on when a gateway or an indexer is replaced; fails if there was none to begin with."""
+    begun = False
+    while True:
+        try:
+            for found in client.watch():
+                begun = True
+                yield found
+        except (DependencyUnavailable, NotReady) as error:
+            if not begun:
+                raise
+            messages().print(f"{error.message}; trying again", style="dim", markup=False)
+        time.sleep(RECONNECT_SECONDS)
+
+
+def _wait_for_refresh(
+    client: Client, before: index_pb2.IndexStatus, patience: float
+) -> index_pb2.IndexStatus:
+    """:raises FailedPrecondition: if the new generation was rejected or abandoned."""
+    newest = max(before.live.generation, before.last_refresh.generation)
+    deadline = time.monotonic() + patience
+    with messages().status("refresh asked for") as spinner:
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                for found in client.watch(timeout=left):
+                    spinner.update(refresh_line(found))
+                    if _is_over(found, newest):
+                        return found
+            except (DependencyUnavailable, NotReady):
+                time.sleep(min(RECONNECT_SECONDS, left))
+            except DeadlinePassed:
+                break
+    raise DeadlinePassed(f"no new generation is live after {patience:g} s; `realm status` says why")
+
+
+def _is_over(found: index_pb2.IndexStatus, newest: int) -> bool:
+    last = found.last_refresh
+    if last.generation > newest and last.state in FAILED:
+        raise FailedPrecondition(
+            f"generation {last.generation} was refused: {last.reason or 'no reason given'}",
+            generation=last.generation,
+        )
+    if found.live.generation <= newest:
+        return False
+    return all(each.generation >= found.live.generation for each in found.gateways if each.ready)

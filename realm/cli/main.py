@@ -1,0 +1,43 @@
+"""The command `realm`. Errors are one sentence on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from realm import __version__
+from realm.cli import corpus, eval, index, model, questions, settings, up
+from realm.errors import RealmError
+
+app = typer.Typer(
+    help="Retrieval whose index keeps up with a model that never stops learning.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+for part in (up, index, questions, corpus, model, eval, settings):
+    part.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ends the process: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    try:
+        app(args=arguments)
+    except RealmError as error:
+        sys.stderr.write(f"realm: {error.message}\n")
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What all commands share: the gateway's address, JSON output, consoles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from realm.client import Client
+from realm.settings import load_settings
+
+Address = Annotated[
+    str, typer.Option(help="the gateway, host:port", show_default="REALM_GATEWAY_ADDRESS")
+]
+Timeout = Annotated[float, typer.Option(help="seconds until a call is given up", min=0.001)]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of words")]
+Reason = Annotated[str, typer.Option(help="written into the index's history")]
+Paths = Annotated[
+    list[Path],
+    typer.Argument(help=".jsonl file, or file or folder of .md, .rst, .txt, .html"),
+]
+
+DEFAULT_TIMEOUT = 30.0
+
+
+def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Client:
+    """A client of the gateway given, or of the settings' one."""
+    return Client(address or load_settings().gateway_address, timeout=timeout)
+
+
+def output() -> Console:
+    """For results. Made at each call: tests and pipes exchange stdout."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def messages() -> Console:
+    """For progress and problems: results stay clean on stdout."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)

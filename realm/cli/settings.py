@@ -1,0 +1,70 @@
+"""`realm settings`: every setting, its value in force, where that came from, what it means."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from realm.cli.options import AsJson, output
+from realm.cli.plain import to_json
+from realm.settings import Settings, load_settings
+
+MASK = "***"
+SECRET = re.compile(r"(^|_)(key|secret|password|token)($|_)")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("settings")(show)
+
+
+def show(as_json: AsJson = False) -> None:
+    """List every setting with its value, origin, default and meaning."""
+    found = rows(load_settings())
+    console = output()
+    if as_json:
+        console.out(to_json(found))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("variable", "value", "from", "default", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        table.add_row(*(Text(str(row[key])) for key in row))
+    console.print(table)
+
+
+def rows(settings: Settings) -> list[dict[str, Any]]:
+    """One row a setting; secrets are masked."""
+    found = []
+    for name, field in type(settings).model_fields.items():
+        found.append(
+            {
+                "variable": f"REALM_{name.upper()}",
+                "value": masked(name, getattr(settings, name)),
+                "from": _origin(settings, name),
+                "default": masked(name, field.default),
+                "meaning": field.description or "",
+            }
+        )
+    return found
+
+
+def masked(name: str, value: Any) -> Any:
+    """Hides keys, and the user's part of URLs."""
+    if value and SECRET.search(name) and isinstance(value, str):
+        return MASK
+    if isinstance(value, str) and "@" in (parts := urlsplit(value)).netloc:
+        host = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=f"{MASK}@{host}").geturl()
+    return value
+
+
+def _origin(settings: Settings, name: str) -> str:
+    if any(key.upper() == f"REALM_{name.upper()}" for key in os.environ):
+        return "environment"
+    return "file" if name in settings.model_fields_set else "default"

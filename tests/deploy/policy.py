@@ -1,0 +1,363 @@
+"""The rules that every overlay keeps: each a function with a sentence, faults as sentences.
+
+A rule takes an overlay's objects and yields what is wrong. `RULES` lists them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from tests.deploy.rendering import (
+    NAME_LABEL,
+    PROCESSES,
+    Object,
+    containers,
+    environment,
+    main_container,
+    name_of,
+    of_kind,
+    pod,
+    pod_labels,
+    selects,
+    workloads,
+)
+
+Rule = Callable[[list[Object]], Iterator[str]]
+RULES: list[Rule] = []
+#: Seconds that a process needs beyond its drain: last reports, threads, files.
+MARGIN_SECONDS = 5
+TOKEN_HOLDERS = {"make-secrets"}
+
+
+def rule(function: Rule) -> Rule:
+    RULES.append(function)
+    return function
+
+
+def scaled(objects: list[Object]) -> set[str]:
+    return {
+        each["spec"]["scaleTargetRef"]["name"]
+        for each in of_kind(objects, "ScaledObject", "HorizontalPodAutoscaler")
+    }
+
+
+def many(objects: list[Object]) -> list[Object]:
+    """Workloads that run, or may be scaled to, more than one pod."""
+    return [
+        each
+        for each in workloads(objects)
+        if each["spec"].get("replicas", 1) > 1 or name_of(each) in scaled(objects)
+    ]
+
+
+@rule
+def namespace_is_restricted(objects: list[Object]) -> Iterator[str]:
+    """The namespace enforces the restricted pod security standard."""
+    for each in of_kind(objects, "Namespace"):
+        enforced = each["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+        if enforced != "restricted":
+            yield f"namespace {name_of(each)} enforces {enforced}"
+
+
+@rule
+def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
+    """Every pod keeps to the restricted standard: no root, no host, RuntimeDefault seccomp."""
+    for each in workloads(objects, jobs=True):
+        spec, context = pod(each), pod(each).get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{name_of(each)} may run as root: give runAsNonRoot and a numeric runAsUser"
+        if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield f"{name_of(each)} has no seccomp profile"
+        if any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
+            yield f"{name_of(each)} shares a namespace with its host"
+        if any("hostPath" in volume for volume in spec.get("volumes", [])):
+            yield f"{name_of(each)} mounts a folder of its host"
+
+
+@rule
+def containers_are_locked(objects: list[Object]) -> Iterator[str]:
+    """Every container has a read-only root, no capability and no way to more privileges."""
+    for each in workloads(objects, jobs=True):
+        for container in containers(each):
+            context = container.get("securityContext", {})
+            where = f"{name_of(each)}/{container['name']}"
+            if context.get("readOnlyRootFilesystem") is not True:
+                yield f"{where} may write its root"
+            if context.get("allowPrivilegeEscalation") is not False:
+                yield f"{where} may gain privileges"
+            if context.get("capabilities", {}).get("drop") != ["ALL"]:
+                yield f"{where} keeps capabilities"
+            if {"runAsUser", "runAsNonRoot", "seccompProfile", "privileged"} & set(context):
+                yield f"{where} overrides what its pod says of users"
+
+
+@rule
+def resources_are_bounded(objects: list[Object]) -> Iterator[str]:
+    """Every container has requests and limits, every scratch volume and cache a size."""
+    for each in workloads(objects, jobs=True):
+        for container in containers(each):
+            for kind in ("requests", "limits"):
+                given = container.get("resources", {}).get(kind, {})
+                for resource in {"cpu", "memory"} - set(given):
+                    yield f"{name_of(each)}/{container['name']} has no {kind} of {resource}"
+        for volume in pod(each).get("volumes", []):
+            if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit"):
+                yield f"{name_of(each)}: volume {volume['name']} may fill its node"
+
+
+@rule
+def probes_are_there(objects: list[Object]) -> Iterator[str]:
+    """Every long-running container has a startup, a readiness and a liveness probe."""
+    for each in workloads(objects):
+        for container in containers(each, init=False):
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if probe not in container:
+                    yield f"{name_of(each)}/{container['name']} has no {probe}"
+
+
+@rule
+def tokens_stay_away(objects: list[Object]) -> Iterator[str]:
+    """Every pod has a service account of its own, without a token unless it needs the API."""
+    accounts = {name_of(each): each for each in of_kind(objects, "ServiceAccount")}
+    for each in workloads(objects, jobs=True):
+        name, account = name_of(each), pod(each).get("serviceAccountName")
+        if account != name or account not in accounts:
+            yield f"{name} runs as {account}: give it an account of its own"
+        if pod(each).get("automountServiceAccountToken") is not (name in TOKEN_HOLDERS):
+            yield f"{name}: automountServiceAccountToken is not {name in TOKEN_HOLDERS}"
+    for name, account in accounts.items():
+        if account.get("automountServiceAccountToken") is not False:
+            yield f"service account {name} hands out its token"
+
+
+@rule
+def rights_are_few(objects: list[Object]) -> Iterator[str]:
+    """Nobody has a right in the cluster but the job that may create Secrets in its namespace."""
+    for each in of_kind(objects, "ClusterRole", "ClusterRoleBinding"):
+        yield f"{each['kind']} {name_of(each)} reaches over the whole cluster"
+    for each in of_kind(objects, "Role"):
+        for given in each["rules"]:
+            if (given["resources"], given["verbs"]) != (["secrets"], ["create"]):
+                yield f"role {name_of(each)} allows {given['verbs']} on {given['resources']}"
+
+
+@rule
+def service_links_are_off(objects: list[Object]) -> Iterator[str]:
+    """No pod gets variables of Services: one named REALM_… would be an unknown setting."""
+    for each in workloads(objects, jobs=True):
+        if pod(each).get("enableServiceLinks") is not False:
+            yield f"{name_of(each)} has service links"
+
+
+@rule
+def disruptions_are_budgeted(objects: list[Object]) -> Iterator[str]:
+    """What runs more than once has a budget, and no budget forbids all evictions."""
+    budgets = of_kind(objects, "PodDisruptionBudget")
+    for each in many(objects):
+        held = [b for b in budgets if selects(b["spec"]["selector"], pod_labels(each))]
+        if len(held) != 1:
+            yield f"{name_of(each)} has {len(held)} disruption budgets"
+    for budget in budgets:
+        if budget["spec"].get("maxUnavailable", 0) in (0, "0%"):
+            yield f"the budget {name_of(budget)} may forbid every eviction: give maxUnavailable"
+
+
+@rule
+def replicas_are_spread(objects: list[Object]) -> Iterator[str]:
+    """What runs more than once is spread over nodes."""
+    for each in many(objects):
+        spread = pod(each).get("topologySpreadConstraints", [])
+        over = {
+            constraint["topologyKey"]
+            for constraint in spread
+            if selects(constraint["labelSelector"], pod_labels(each))
+        }
+        if "kubernetes.io/hostname" not in over:
+            yield f"{name_of(each)} may run all its pods on one node"
+
+
+@rule
+def ends_are_graceful(objects: list[Object]) -> Iterator[str]:
+    """preStop and drain together end well before the pod is killed."""
+    for each in workloads(objects):
+        container, spec = main_container(each), pod(each)
+        pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        drain = float(environment(objects, container).get("REALM_DRAIN_SECONDS", 10))
+        needed = pause + drain + MARGIN_SECONDS
+        if spec.get("terminationGracePeriodSeconds", 30) < needed:
+            yield f"{name_of(each)} is killed before the {needed:g} s that its end may take"
+
+
+@rule
+def gateways_leave_quietly(objects: list[Object]) -> Iterator[str]:
+    """A gateway stays until nobody sends to it, and is replaced before it leaves."""
+    for each in workloads(objects):
+        if name_of(each) != "gateway":
+            continue
+        if main_container(each).get("lifecycle", {}).get("preStop", {}).get("sleep") is None:
+            yield "the gateway stops while proxies still send to it: give a preStop sleep"
+        if each["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") != 0:
+            yield "a rolling restart takes gateways away before their successors are ready"
+
+
+@rule
+def images_are_pinned(objects: list[Object]) -> Iterator[str]:
+    """Every image names its registry and a tag that does not move."""
+    for each in workloads(objects, jobs=True):
+        for container in containers(each):
+            image = container["image"]
+            found = re.fullmatch(r"[a-z0-9.-]+\.[a-z]+(:\d+)?/\S+?:(?P<tag>[\w.-]+)", image)
+            if not found or found["tag"] == "latest":
+                yield f"{name_of(each)}/{container['name']}: image {image} is not pinned"
+
+
+@rule
+def priorities_are_given(objects: list[Object]) -> Iterator[str]:
+    """Every pod has a priority class, and what answers stands above what learns."""
+    classes = {name_of(each): each["value"] for each in of_kind(objects, "PriorityClass")}
+    values = {}
+    for each in workloads(objects, jobs=True):
+        given = pod(each).get("priorityClassName")
+        if given not in classes:
+            yield f"{name_of(each)} has priority class {given}, which is none of these"
+        values[name_of(each)] = classes.get(given, 0)
+    if values["gateway"] <= values["trainer"]:
+        yield "the trainer may push gateways from their nodes"
+
+
+@rule
+def single_ones_are_single(objects: list[Object]) -> Iterator[str]:
+    """Trainer and indexer never run twice at once: StatefulSets of one."""
+    for each in workloads(objects):
+        if name_of(each) in ("trainer", "indexer") and (
+            each["kind"] != "StatefulSet"
+            or each["spec"].get("replicas", 1) != 1
+            or name_of(each) in scaled(objects)
+        ):
+            yield f"two of {name_of(each)} may run at once"
+
+
+@rule
+def scaled_ones_have_no_number(objects: list[Object]) -> Iterator[str]:
+    """What an autoscaler scales gives no number itself, or each apply would put it back."""
+    for each in workloads(objects):
+        if name_of(each) in scaled(objects) and "replicas" in each["spec"]:
+            yield f"{name_of(each)} gives replicas and is scaled"
+
+
+@rule
+def gpus_are_asked_for(objects: list[Object]) -> Iterator[str]:
+    """REALM_DEVICE=cuda, a GPU among the limits, its toleration and a CUDA image go together."""
+    for each in workloads(objects):
+        if name_of(each) not in PROCESSES:
+            continue
+        container = main_container(each)
+        signs = {
+            "device": environment(objects, container).get("REALM_DEVICE") == "cuda",
+            "limit": "nvidia.com/gpu" in container["resources"]["limits"],
+            "toleration": any(
+                t["key"] == "nvidia.com/gpu" for t in pod(each).get("tolerations", [])
+            ),
+            "image": "-cuda:" in container["image"],
+        }
+        if len(set(signs.values())) > 1:
+            absent = [sign for sign, there in signs.items() if not there]
+            yield f"{name_of(each)} is half on a GPU: no {', '.join(absent)}"
+
+
+@rule
+def starts_are_checked(objects: list[Object]) -> Iterator[str]:
+    """Every process of realm first says what is missing: an init container `check`."""
+    for each in workloads(objects):
+        if name_of(each) not in PROCESSES:
+            continue
+        checks = [c for c in pod(each).get("initContainers", []) if c["name"] == "check"]
+        if not checks or "store" not in checks[0].get("args", []):
+            yield f"{name_of(each)} starts without asking for its store"
+        elif checks[0]["image"] != main_container(each)["image"]:
+            yield f"{name_of(each)} is checked with another image than it runs"
+
+
+@rule
+def secrets_are_not_written_down(objects: list[Object]) -> Iterator[str]:
+    """No manifest holds a secret: neither a Secret nor a value of a secret's variable."""
+    for each in of_kind(objects, "Secret"):
+        yield f"Secret {name_of(each)} is part of the manifests"
+    given = [
+        (name_of(each), entry["name"], entry["value"])
+        for each in workloads(objects, jobs=True)
+        for container in containers(each)
+        for entry in container.get("env", [])
+        if "value" in entry
+    ]
+    given += [
+        (name_of(each), key, value)
+        for each in of_kind(objects, "ConfigMap")
+        for key, value in each.get("data", {}).items()
+    ]
+    for where, key, value in given:
+        if re.search(r"PASSWORD|SECRET|API_KEY|AUTH$", key) and value:
+            yield f"{where}: {key} is written down"
+        if re.search(r"://[^/\s$]*:[^$@/\s]+@", value):
+            yield f"{where}: {key} holds a password"
+
+
+@rule
+def redis_keeps_what_it_has(objects: list[Object]) -> Iterator[str]:
+    """Redis evicts nothing and logs every write; its queue is bounded by memory, not by loss."""
+    for each in of_kind(objects, "ConfigMap"):
+        if name_of(each).startswith("redis-config"):
+            lines = set(each["data"]["redis.conf"].splitlines())
+            for line in {"appendonly yes", "maxmemory-policy noeviction"} - lines:
+                yield f"redis.conf lacks: {line}"
+
+
+@rule
+def collections_are_replicated(objects: list[Object]) -> Iterator[str]:
+    """Collections have as many replicas as Qdrant has peers, up to 3; most of them acknowledge."""
+    for each in workloads(objects):
+        if name_of(each) != "qdrant":
+            continue
+        seen = environment(objects, main_container(each))
+        peers = each["spec"]["replicas"]
+        replicas = int(seen.get("QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR", 1))
+        writes = int(seen.get("QDRANT__STORAGE__COLLECTION__WRITE_CONSISTENCY_FACTOR", 1))
+        if replicas != min(peers, 3):
+            yield f"{replicas} replicas of a collection on {peers} peers"
+        if writes != replicas // 2 + 1:
+            yield f"{writes} of {replicas} replicas acknowledge a write"
+
+
+@rule
+def policies_deny_by_default(objects: list[Object]) -> Iterator[str]:
+    """Nobody talks to anybody unless a policy says so, in both directions."""
+    denials = [
+        each
+        for each in of_kind(objects, "NetworkPolicy")
+        if each["spec"]["podSelector"] == {}
+        and set(each["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        and not each["spec"].get("ingress")
+        and not each["spec"].get("egress")
+    ]
+    if not denials:
+        yield "there is no policy that denies all"
+
+
+@rule
+def everything_has_one_namespace(objects: list[Object]) -> Iterator[str]:
+    """Everything lies in the namespace realm, but what belongs to no namespace."""
+    for each in objects:
+        outside = each["kind"] in ("Namespace", "PriorityClass")
+        if each["metadata"].get("namespace") != (None if outside else "realm"):
+            yield f"{each['kind']} {name_of(each)} lies elsewhere"
+
+
+@rule
+def selectors_are_of_their_own(objects: list[Object]) -> Iterator[str]:
+    """Every workload selects its own pods and no other's."""
+    for each in workloads(objects):
+        selector = each["spec"]["selector"]
+        found = [name_of(w) for w in workloads(objects) if selects(selector, pod_labels(w))]
+        if found != [name_of(each)] or pod_labels(each)[NAME_LABEL] != name_of(each):
+            yield f"{name_of(each)} selects the pods of {found}"

@@ -1,0 +1,126 @@
+"""Every overlay renders, alone and with every component that may be added, and is valid."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy import policy
+from tests.deploy.custom_resources import SCHEMAS
+from tests.deploy.rendering import (
+    K8S,
+    OVERLAYS,
+    PROCESSES,
+    Object,
+    environment,
+    find,
+    main_container,
+    name_of,
+    of_kind,
+    pod,
+    render,
+    render_folder,
+    workloads,
+)
+
+KUBERNETES = ("1.30", "1.34")
+ADDED = ("s3-store", "tls", "ingress")
+
+
+def with_components(folder: Path, overlay: str, components: tuple[str, ...]) -> list[Object]:
+    """The overlay with components added, as the page tells a user to add them."""
+
+    def relative(path: Path) -> str:
+        return os.path.relpath(path.resolve(), folder.resolve())
+
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "realm",
+        "resources": [relative(K8S / "overlays" / overlay)],
+        "components": [relative(K8S / "components" / each) for each in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return render_folder(folder)
+
+
+def check(objects: list[Object], version: str) -> None:
+    for each in objects:
+        if each["kind"] in SCHEMAS:
+            jsonschema.validate(each, SCHEMAS[each["kind"]])
+        else:
+            check_once(json.dumps(each, sort_keys=True), version)
+
+
+@cache
+def check_once(text: str, version: str) -> None:
+    """Overlays share most of their objects."""
+    kubernetes_validate.validate(json.loads(text), version, strict=True)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_is_valid(overlay: str, version: str) -> None:
+    check(render(overlay), version)
+
+
+@pytest.mark.parametrize("components", [*((each,) for each in ADDED), ADDED], ids="+".join)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlay_with_components_is_valid_and_keeps_the_rules(
+    overlay: str, components: tuple[str, ...], tmp_path: Path
+) -> None:
+    objects = with_components(tmp_path, overlay, components)
+    check(objects, "1.34")
+    assert [fault for rule in policy.RULES for fault in rule(objects)] == []
+
+
+def test_an_unknown_field_is_found() -> None:
+    gateway = find(render("local"), "Deployment", "gateway")
+    pod(gateway)["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(gateway, "1.34", strict=True)
+
+
+def test_an_unknown_field_of_a_custom_resource_is_found() -> None:
+    scaler = find(render("cluster-operators"), "ScaledObject", "embedder")
+    scaler["spec"]["minReplicas"] = 0
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(scaler, SCHEMAS["ScaledObject"])
+
+
+@pytest.mark.parametrize("overlay", ["local", "cluster"])
+def test_overlays_for_any_cluster_hold_no_custom_resource(overlay: str) -> None:
+    assert of_kind(render(overlay), *SCHEMAS) == []
+
+
+def test_the_bucket_replaces_the_volume(tmp_path: Path) -> None:
+    objects = with_components(tmp_path, "cluster", ("s3-store",))
+    assert of_kind(objects, "PersistentVolumeClaim") == []
+    for each in workloads(objects):
+        if name_of(each) in PROCESSES:
+            seen = environment(objects, main_container(each))
+            assert seen["REALM_STORE_URL"].startswith("s3://")
+            assert "store" not in {volume["name"] for volume in pod(each)["volumes"]}
+            assert {"name": "s3"} in [
+                source.get("secretRef") for source in main_container(each)["envFrom"]
+            ]
+
+
+def test_tls_reaches_servers_and_clients(tmp_path: Path) -> None:
+    objects = with_components(tmp_path, "cluster", ("tls",))
+    for each in workloads(objects):
+        if name_of(each) in PROCESSES:
+            seen = environment(objects, main_container(each))
+            assert seen["REALM_REDIS_URL"].startswith("rediss://:<redis-password>@redis:6379/0?")
+            assert seen["REALM_QDRANT_URL"] == "https://qdrant:6334"
+    probes = main_container(find(objects, "StatefulSet", "qdrant"))
+    assert probes["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    settings = next(m for m in of_kind(objects, "ConfigMap") if "redis.conf" in m["data"])
+    assert "port 0" in settings["data"]["redis.conf"].splitlines()

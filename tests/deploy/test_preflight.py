@@ -1,0 +1,82 @@
+"""The preflight says what a cluster lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.deploy.rendering import find, render
+from tools.preflight import DEFAULT_CLASS, Facts, Finding, preflight
+
+NFS: dict[str, Any] = {
+    "metadata": {"name": "shared", "annotations": {DEFAULT_CLASS: "true"}},
+    "provisioner": "nfs.csi.k8s.io",
+}
+DISK: dict[str, Any] = {
+    "metadata": {"name": "disk", "annotations": {DEFAULT_CLASS: "true"}},
+    "provisioner": "ebs.csi.aws.com",
+}
+
+
+def facts_for(overlay: str) -> Facts:
+    """A cluster that has all that the overlay needs."""
+    return Facts(
+        version=(1, 32),
+        kinds=frozenset(each["kind"] for each in render(overlay)),
+        storage_classes=[NFS],
+        nodes=[{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}],
+    )
+
+
+def found(overlay: str, facts: Facts, name: str) -> Finding:
+    return next(each for each in preflight(render(overlay), facts) if each.name == name)
+
+
+@pytest.mark.parametrize("overlay", ["local", "cluster", "cluster-operators"])
+def test_nothing_is_missing_where_all_is_there(overlay: str) -> None:
+    findings = preflight(render(overlay), facts_for(overlay))
+    assert [each for each in findings if each.verdict == "missing"] == []
+
+
+def test_an_old_cluster_is_refused() -> None:
+    facts = replace(facts_for("cluster"), version=(1, 29))
+    assert "1.30 or newer" in found("cluster", facts, "Kubernetes").words
+
+
+def test_absent_operators_are_named() -> None:
+    facts = replace(facts_for("cluster-operators"), kinds=facts_for("cluster").kinds)
+    finding = found("cluster-operators", facts, "API kinds")
+    assert finding.verdict == "missing"
+    assert "PodMonitor, PrometheusRule, ScaledObject" in finding.words
+
+
+def test_without_a_default_class_the_claims_are_named() -> None:
+    facts = replace(facts_for("cluster"), storage_classes=[])
+    finding = found("cluster", facts, "default StorageClass")
+    assert finding.verdict == "missing"
+    assert "qdrant/data" in finding.words
+
+
+def test_gpus_of_trainer_and_embedders_are_counted() -> None:
+    nodes = [{"status": {"allocatable": {"nvidia.com/gpu": "1"}}}, {"status": {}}]
+    finding = found("cluster", replace(facts_for("cluster"), nodes=nodes), "GPUs")
+    assert (finding.verdict, finding.words[:31]) == ("missing", "1 on the nodes, 3 needed: is th")
+    assert found("local", replace(facts_for("local"), nodes=nodes), "GPUs").verdict == "ok"
+
+
+def test_a_class_for_one_node_is_doubted_until_its_claim_is_bound() -> None:
+    facts = replace(facts_for("cluster"), storage_classes=[DISK])
+    assert found("cluster", facts, "store").verdict == "unknown"
+    bound = replace(facts, claim={"status": {"phase": "Bound"}})
+    assert found("cluster", bound, "store").verdict == "ok"
+    assert found("local", facts, "store").verdict == "ok"
+
+
+def test_a_class_that_is_not_there_is_missing() -> None:
+    objects = render("cluster")
+    find(objects, "PersistentVolumeClaim", "store")["spec"]["storageClassName"] = "fast"
+    finding = next(e for e in preflight(objects, facts_for("cluster")) if e.name == "store")
+    assert finding.verdict == "missing"
+    assert "'fast'" in finding.words

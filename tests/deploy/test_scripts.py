@@ -1,0 +1,220 @@
+"""What runs in the cluster besides the services: the first check, the making of secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.rendering import K8S, find, main_container, render
+
+BASE = K8S / "base"
+
+
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BASE / script), *arguments],
+        env={"PATH": os.environ["PATH"], "CHECK_SECONDS": "0.2", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def listener() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_check_passes_where_all_is_there(tmp_path: Path) -> None:
+    with listener() as port:
+        done = run(
+            "wait_for.py",
+            *("store", "redis", "qdrant"),
+            REALM_STORE_URL=f"file://{tmp_path}",
+            REALM_REDIS_URL=f"redis://:secret@127.0.0.1:{port}/0",
+            REALM_QDRANT_URL=f"http://127.0.0.1:{port}",
+        )
+    assert (done.returncode, done.stdout) == (0, "all there\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_names_what_does_not_answer_and_lets_the_process_start(tmp_path: Path) -> None:
+    port = closed_port()
+    done = run(
+        "wait_for.py",
+        *("store", "redis"),
+        REALM_STORE_URL=f"file://{tmp_path}",
+        REALM_REDIS_URL=f"redis://:secret@127.0.0.1:{port}/0",
+    )
+    assert done.returncode == 0
+    assert f"missing: redis does not answer at 127.0.0.1:{port}" in done.stdout
+    assert "secret" not in done.stdout
+
+
+def test_check_refuses_a_store_that_is_not_mounted(tmp_path: Path) -> None:
+    done = run("wait_for.py", "store", REALM_STORE_URL=f"file://{tmp_path / 'gone'}")
+    assert done.returncode == 1
+    assert "is its volume mounted?" in done.stdout
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_check_refuses_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    done = run("wait_for.py", "store", REALM_STORE_URL=f"file://{tmp_path}")
+    assert done.returncode == 1
+    assert "cannot write" in done.stdout
+
+
+def test_check_names_the_keys_that_a_bucket_lacks() -> None:
+    done = run(
+        "wait_for.py", "store", REALM_STORE_URL="s3://bucket", AWS_REGION="r", AWS_ACCESS_KEY_ID="a"
+    )
+    assert done.returncode == 1
+    assert "AWS_SECRET_ACCESS_KEY are not set" in done.stdout
+
+
+class Api(BaseHTTPRequestHandler):
+    """As much of Kubernetes' API as making one Secret needs."""
+
+    secrets: dict[str, dict[str, str]]
+    forbidden = False
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = body["metadata"]["name"]
+        right = self.headers["Authorization"] == "Bearer token" and not self.forbidden
+        status = 409 if name in self.secrets else 201
+        if not right or self.path != "/api/v1/namespaces/realm/secrets":
+            status = 403
+        if status == 201:
+            self.secrets[name] = body["stringData"]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps({"message": f"status {status}"}).encode())
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def api(*, forbidden: bool = False) -> Iterator[tuple[type[Api], str]]:
+    handler = type("Handler", (Api,), {"secrets": {}, "forbidden": forbidden})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield handler, f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Path:
+    (tmp_path / "namespace").write_text("realm")
+    (tmp_path / "token").write_text("token\n")
+    return tmp_path
+
+
+def test_secrets_are_random_and_made_once(account: Path) -> None:
+    with api() as (server, url):
+        place = {"ACCOUNT_FOLDER": str(account), "API_SERVER": url}
+        first = run("make_secrets.py", "one", "a", "b", **place)
+        made = dict(server.secrets["one"])
+        again = run("make_secrets.py", "one", "a", "b", **place)
+        assert (first.returncode, again.returncode) == (0, 0)
+        assert server.secrets["one"] == made
+    assert set(made) == {"a", "b"}
+    assert made["a"] != made["b"]
+    assert all(len(value) >= 32 and value.isalnum() for value in made.values())
+    assert made["a"] not in first.stdout + first.stderr
+
+
+def test_a_refusal_is_said_and_fails(account: Path) -> None:
+    with api(forbidden=True) as (_, url):
+        done = run("make_secrets.py", "one", "a", ACCOUNT_FOLDER=str(account), API_SERVER=url)
+    assert done.returncode == 1
+    assert "cannot be made" in done.stdout
+
+
+def test_an_api_that_is_out_of_reach_is_said(account: Path) -> None:
+    place = f"http://127.0.0.1:{closed_port()}"
+    done = run("make_secrets.py", "one", "a", ACCOUNT_FOLDER=str(account), API_SERVER=place)
+    assert done.returncode == 1
+    assert "network policy" in done.stdout
+
+
+def test_scripts_use_the_standard_library_alone() -> None:
+    for script in ("wait_for.py", "make_secrets.py"):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                f"import runpy; runpy.run_path({str(BASE / script)!r})",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("age_seconds", [5, 3600])
+def test_embedder_liveness_is_its_heartbeats_age(age_seconds: int, tmp_path: Path) -> None:
+    beat = tmp_path / "heartbeat"
+    beat.touch()
+    then = beat.stat().st_mtime - age_seconds
+    os.utime(beat, (then, then))
+    probe = main_container(find(render("cluster"), "Deployment", "embedder"))["livenessProbe"]
+    command = [part.replace("/tmp/heartbeat", str(beat)) for part in probe["exec"]["command"]]
+    done = subprocess.run(command, timeout=10, check=False)
+    assert (done.returncode == 0) == (age_seconds < 60)
+
+
+@pytest.mark.parametrize(
+    ("host", "arguments"),
+    [
+        ("qdrant-0", "--uri http://qdrant-0.qdrant-headless:6335"),
+        (
+            "qdrant-2",
+            "--uri http://qdrant-2.qdrant-headless:6335"
+            " --bootstrap http://qdrant-0.qdrant-headless:6335",
+        ),
+    ],
+)
+def test_the_first_peer_founds_and_the_others_join(
+    host: str, arguments: str, tmp_path: Path
+) -> None:
+    for name, text in (("entrypoint.sh", 'echo "$@"'), ("hostname", f"echo {host}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(BASE / "qdrant-start.sh")],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert done.stdout.strip() == arguments

@@ -1,0 +1,266 @@
+"""The commands against a real gateway: what they print, write and exit with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realm.cli.questions import as_questions
+from realm.v1 import index_pb2
+from tests.unit.cli.conftest import Shell, run
+from tests.unit.gateway.site import NOWHERE, PATIENCE
+
+QUESTION = "who built the tower"
+
+
+async def test_search_prints_passages_and_their_origin(realm: Shell) -> None:
+    done = await realm("search", QUESTION, "--limit", "2")
+    assert done.code == 0
+    assert "1. p(z|x) 0." in done.out
+    assert "(g1-" in done.out
+    assert "generation 1, snapshot 1 (step 10), corpus version 1" in done.out
+    found = json.loads((await realm("search", QUESTION, "--limit", "2", "--json")).out)
+    assert len(found["passages"]) == 2
+    assert found["index_version"]["lag_steps"] == 0
+    assert found["passages"][0]["passage"]["metadata"] == {"prefix": "g1"}
+
+
+async def test_ask_prints_answer_and_sources(realm: Shell) -> None:
+    done = await realm("ask", *QUESTION.split(), "--answers", "2")
+    assert done.code == 0
+    assert done.out.count("p(y|x)") == 2
+    assert "p(y|z,x)" in done.out
+    found = json.loads((await realm("ask", QUESTION, "--json")).out)
+    assert found["question"] == QUESTION
+    assert found["answers"][0]["text"]
+
+
+async def test_several_questions_are_answered_in_order(realm: Shell) -> None:
+    done = await realm("ask", QUESTION, "is paris in a river", "  ", "--json")
+    assert done.code == 1
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [line["question"] for line in lines] == [QUESTION, "is paris in a river", "  "]
+    assert lines[0]["answers"]
+    assert "empty" in lines[2]["error"]
+
+
+def test_words_are_one_question_and_quotes_make_several() -> None:
+    assert as_questions(["who", "built", "it"]) == ["who built it"]
+    assert as_questions(["who built it", "why?"]) == ["who built it", "why?"]
+
+
+async def test_bad_input_is_one_sentence_and_code_1(realm: Shell) -> None:
+    done = await realm("search", QUESTION, "--limit", "101")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "realm: limit is 101: give 1 to 100\n"
+
+
+def test_nobody_there_is_one_sentence(capsys: Any) -> None:
+    assert run(["status", "--address", NOWHERE, "--timeout", "5"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"realm: the gateway at {NOWHERE} cannot be reached")
+    assert len(err.splitlines()) == 1
+
+
+def test_wrong_usage_is_code_2(capsys: Any) -> None:
+    assert run(["search"]) == 2
+    assert "Missing argument" in capsys.readouterr().err
+
+
+async def test_documents_go_in_and_come_out(realm: Shell, tmp_path: Path) -> None:
+    done = await realm("corpus", "add", "--id", "a", "--text", "[bold]x", "--title", "T")
+    assert (done.code, done.out) == (0, "written, corpus version 1\n")
+    done = await realm("corpus", "get", "a")
+    assert "[bold]x" in done.out
+    file = tmp_path / "text.txt"
+    file.write_text("of a file")
+    done = await realm(
+        "corpus", "add", "--id", "b", "--file", str(file), "--metadata", "k=v=w", "--json"
+    )
+    assert json.loads(done.out) == {"corpus_version": 2}
+    found = json.loads((await realm("corpus", "get", "b", "--json")).out)
+    assert found["document"]["text"] == "of a file"
+    assert found["document"]["metadata"] == {"k": "v=w"}
+    assert (await realm("corpus", "delete", "a", "b")).out == "deleted, corpus version 3\n"
+    done = await realm("corpus", "get", "a")
+    assert (done.code, done.err) == (1, "realm: there is no document a\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--text", "x", "--file", "y"),
+        (),
+        ("--file", "/does/not/exist"),
+        ("--text", "x", "--metadata", "novalue"),
+    ],
+)
+async def test_unusable_document_is_refused(realm: Shell, arguments: tuple[str, ...]) -> None:
+    done = await realm("corpus", "add", "--id", "a", *arguments)
+    assert done.code == 1
+    assert done.err.startswith("realm: ")
+    assert realm.indexer.documents == {}
+
+
+async def test_import_names_problems_with_their_line(realm: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    good = [{"id": str(n), "title": "t", "text": f"text {n}"} for n in range(450)]
+    lines = [json.dumps(each) for each in good]
+    lines.insert(3, "{not json")
+    file.write_text("\n".join(lines) + "\n")
+    done = await realm("corpus", "import", str(file))
+    assert done.code == 1
+    assert f"{file}:4: " in done.err
+    assert done.out == "450 documents written, corpus version 3; 1 left out\n"
+    assert len(realm.indexer.documents) == 450
+    done = await realm("corpus", "import", str(file), "--skip-bad", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["documents_written"] == 450
+    assert found["problems"][0]["line"] == 4
+
+
+async def test_import_of_a_folder_takes_its_files(realm: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "one.md").write_text("# One\n\nThe first text.\n")
+    (folder / "two.txt").write_text("The second text.\n")
+    done = await realm("corpus", "import", str(folder))
+    assert done.code == 0
+    assert sorted(realm.indexer.documents) == ["one.md", "two.txt"]
+    done = await realm("corpus", "import", str(tmp_path / "none"))
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+
+
+async def test_status_and_watch(realm: Shell) -> None:
+    done = await realm("status")
+    assert "generation 2, snapshot 2 (step 20)" in done.out
+    assert "one: generation 2, ready" in done.out
+    assert json.loads((await realm("status", "--json")).out)["live"]["generation"] == 2
+    watching = asyncio.create_task(realm("watch", "--json", "--updates", "2"))
+    async with asyncio.timeout(PATIENCE):
+        while not watching.done():
+            realm.indexer.paused = True
+            async with realm.indexer.changed:
+                realm.indexer.changed.notify_all()
+            await asyncio.sleep(0.05)
+    lines = [json.loads(line) for line in (await watching).out.splitlines()]
+    assert len(lines) == 2
+    assert lines[1]["paused"]
+
+
+async def test_pause_and_resume(realm: Shell) -> None:
+    assert (await realm("pause")).out == "automatic refresh is paused\n"
+    assert realm.indexer.paused
+    assert json.loads((await realm("resume", "--json")).out) == {"paused": False}
+    assert not realm.indexer.paused
+
+
+async def test_generations(realm: Shell) -> None:
+    done = await realm("generations", "list")
+    assert "rejected" in done.out
+    assert "probes fell" in done.out
+    found = json.loads((await realm("generations", "list", "--json", "--limit", "1")).out)
+    assert [each["generation"] for each in found] == [2]
+    assert found[0]["state"] == "GENERATION_STATE_LIVE"
+    assert "gate: recall" in (await realm("generations", "show", "2")).out
+    done = await realm("generations", "show", "9")
+    assert done.code == 1
+    assert "no generation 9" in done.err
+
+
+async def test_rollback_without_a_retained_generation(realm: Shell) -> None:
+    done = await realm("rollback")
+    assert (done.code, done.err) == (
+        1,
+        "realm: there is no retained generation to roll back to\n",
+    )
+
+
+async def test_refresh_is_asked_for(realm: Shell) -> None:
+    done = await realm("refresh", "--reason", "new base")
+    assert done.out == "asked for a generation from snapshot 2\n"
+    assert realm.indexer.refreshes == ["new base"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_refresh_waits_until_it_answers_or_is_refused(realm: Shell, refused: bool) -> None:
+    indexer = realm.indexer
+
+    def after() -> index_pb2.IndexStatus:
+        status = type(indexer).status(indexer)
+        if refused:
+            status.last_refresh.generation = 3
+            status.last_refresh.state = index_pb2.GENERATION_STATE_REJECTED
+            status.last_refresh.reason = "probes fell"
+        else:
+            status.live.generation = 3
+            status.gateways[0].generation = 3
+        return status
+
+    waiting = asyncio.create_task(realm("refresh", "--wait", "--patience", "20", "--json"))
+    async with asyncio.timeout(PATIENCE):
+        while not indexer.refreshes:
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+        indexer.status = after  # type: ignore[method-assign]
+        while not waiting.done():
+            async with indexer.changed:
+                indexer.changed.notify_all()
+            await asyncio.sleep(0.05)
+    done = await waiting
+    if refused:
+        assert done.code == 1
+        assert "generation 3 was refused: probes fell" in done.err
+    else:
+        assert json.loads(done.out)["live"]["generation"] == 3
+
+
+async def test_refresh_that_does_not_come_ends_the_wait(realm: Shell) -> None:
+    done = await realm("refresh", "--wait", "--patience", "0.3")
+    assert done.code == 1
+    assert "no new generation is live after 0.3 s" in done.err
+
+
+def test_interrupt_is_code_130() -> None:
+    """Against a port that accepts and never answers."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        command = [sys.executable, "-m", "realm.cli.main", "status", "--address"]
+        process = subprocess.Popen(
+            [*command, f"127.0.0.1:{silent.getsockname()[1]}"],
+            stderr=subprocess.PIPE,
+            env={key: value for key, value in os.environ.items() if "REALM_" not in key},
+        )
+        silent.settimeout(PATIENCE)
+        connection, _ = silent.accept()  # the call is under way
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        connection.close()
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+def test_the_command_line_is_light() -> None:
+    script = (
+        "import sys, realm.cli.main;"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'tokenizers', 'transformers', 'qdrant_client',"
+        " 'redis', 'structlog', 'obstore', 'deltalake', 'celery', 'prometheus_client'};"
+        "print(heavy & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "set()"
