@@ -13,7 +13,7 @@ PORT_OFFSET ?= 0
 CORPUS ?=
 REPORT ?=
 
-.PHONY: help run test test-all lint protos constraints clean
+.PHONY: help run test test-all lint protos constraints clean images preflight test-deploy
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -57,3 +57,23 @@ $(VENV)/%.done: $(VENV)/venv.done pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable ".[$*]"
 	@touch $@
+
+# Options of the targets below
+REGISTRY ?=
+TAG ?= 0.1.0
+BASE_IMAGE ?=
+PIP_INDEX ?=
+TORCH_CPU_INDEX ?=
+WHEELHOUSE ?=
+OVERLAY ?= cluster
+
+images: $(VENV)/dev.done ## build and push the images: REGISTRY=registry/path TAG=0.1.0
+	@test -n "$(REGISTRY)" || { echo "name where the images go: make images REGISTRY=registry/path"; exit 1; }
+	$(BIN)/python -m tools.images --registry "$(REGISTRY)" --tag "$(TAG)" --base "$(BASE_IMAGE)" \
+	  --index "$(PIP_INDEX)" --cpu-index "$(TORCH_CPU_INDEX)" --wheelhouse "$(WHEELHOUSE)"
+
+preflight: $(VENV)/dev.done ## what does the cluster lack that kubectl talks to? OVERLAY=cluster
+	@$(BIN)/python -m tools.preflight --overlay "$(OVERLAY)"
+
+test-deploy: $(VENV)/dev.done ## manifests, rules, images as far as this machine can
+	sh tools/test_deploy.sh $(BIN)/python

@@ -11,6 +11,7 @@ from realm.nudge import NUDGE_CHANNEL, Nudge
 from realm.settings import Settings
 
 __all__ = [
+    "ASKED_AT",
     "DELTA_QUEUE",
     "EMBED_CHANGES",
     "EMBED_QUEUE",
@@ -26,6 +27,8 @@ DELTA_QUEUE = "realm.delta"
 EMBED_SHARD = "realm.embed_shard"
 EMBED_CHANGES = "realm.embed_changes"
 ENCODE_QUERIES = "realm.encode_queries"
+#: A message header: the Unix time at which the task was sent.
+ASKED_AT = "asked_at"
 
 
 def make_celery(settings: Settings) -> Celery:

@@ -7,7 +7,13 @@ import os
 import sys
 
 import structlog
-from prometheus_client import Info, disable_created_metrics, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Info,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from realm import __version__
 from realm.errors import BadSettings
@@ -44,7 +50,7 @@ def set_up(settings: Settings, service: str) -> None:
     structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    Info("realm_build", "Version and service").info({"version": __version__, "service": service})
+    show_build(service)
     if settings.metrics_port:
         try:
             start_http_server(settings.metrics_port, settings.metrics_listen)
@@ -53,3 +59,9 @@ def set_up(settings: Settings, service: str) -> None:
                 f"/metrics cannot listen on {settings.metrics_listen}:{settings.metrics_port}"
                 f" ({error}); free the port or set REALM_METRICS_PORT"
             ) from error
+
+
+def show_build(service: str, registry: CollectorRegistry = REGISTRY) -> None:
+    """`realm_build_info`: which version of which service gives these metrics."""
+    build = Info("realm_build", "Version and service of this process", registry=registry)
+    build.info({"version": __version__, "service": service})

@@ -25,6 +25,9 @@ if [ "$variant" = cpu ] && [ -n "$found" ]; then
     "or a wheelhouse with one; found:" $found >&2
   exit 1
 fi
-"$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json
-"$python" -m pip uninstall --yes --quiet setuptools wheel 2>/dev/null || true
+# PyTorch names setuptools among its needs; where nothing does, it goes with the installer.
+if [ -z "$("$python" -m pip show setuptools | sed -n 's/^Required-by: *//p')" ]; then
+  "$python" -m pip uninstall --yes --quiet setuptools
+fi
 "$python" -m pip uninstall --yes --quiet pip
+"$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json

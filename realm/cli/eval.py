@@ -37,7 +37,11 @@ def register(app: typer.Typer) -> None:
 
 def eval_(
     documents: Annotated[
-        list[Path], typer.Option(help=".jsonl file, or file or folder of text; repeatable")
+        list[Path],
+        typer.Option(
+            metavar="FILE...",
+            help=".jsonl file, or file or folder of .md, .txt, .rst, .html; several may follow",
+        ),
     ],
     questions: Annotated[
         Path,
@@ -45,6 +49,9 @@ def eval_(
             help=".jsonl of question with answers (or answer_pattern) and, if known, document_id"
         ),
     ],
+    more_documents: Annotated[
+        list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
+    ] = None,
     system: Annotated[str, typer.Option(help="base: the model at step 0")] = "base",
     snapshot: Annotated[
         str, typer.Option(help="a snapshot's number, or latest, instead of a system")
@@ -67,7 +74,7 @@ def eval_(
     settings = load_settings(**({"store_url": store} if store else {}))
     asked = read_questions(questions, limit)
     _check_writable(json_file)
-    given = _read_documents(documents, settings)
+    given = _read_documents([*documents, *(more_documents or [])], settings)
     model = _load_system(settings, system, snapshot)
     with _progress() as listener:
         report = evaluate(model, given, asked, passages=passages, progress=listener)

@@ -21,11 +21,11 @@ from realm.evaluation.metrics import (
     mean,
     percentile,
 )
+from realm.evaluation.parallel import OnProgress, unheard
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact, latencies, make_reading, read_answers
-from realm.evaluation.report import Report
+from realm.evaluation.report import Report, Shares
 from realm.evaluation.retrieval import (
-    OnProgress,
     PassageVectors,
     cut,
     encode_passages,
@@ -33,6 +33,7 @@ from realm.evaluation.retrieval import (
 )
 from realm.evaluation.systems import System
 from realm.scoring import normalise_answer
+from realm.vectors import Vectors
 
 LATENCY_SAMPLE = 50
 WARM_UP = 3
@@ -42,7 +43,16 @@ Progress = Callable[[str], OnProgress]
 
 
 def no_progress(_name: str) -> OnProgress:
-    return lambda _done, _total: None
+    return unheard
+
+
+def document_recall(
+    index: PassageVectors, queries: Vectors, questions: Sequence[Question]
+) -> Shares:
+    """R@1, R@5, R@20 by document; `queries` [questions, size]."""
+    ids = [passage.document_id for passage in index.passages]
+    found = Found(*index.search(queries, depth_for_documents(ids, max(RECALL_AT))))
+    return report.recalls(_document_ranks(questions, found, ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realm import scoring
+from realm.evaluation.parallel import OnProgress, one_thread_each, spread, unheard
 from realm.evaluation.questions import Question
-from realm.evaluation.retrieval import OnProgress, PassageVectors, encode_questions
+from realm.evaluation.retrieval import PassageVectors, encode_questions
 from realm.evaluation.systems import System
 from realm.model.answering import Reading, answer_questions
 
@@ -32,17 +33,20 @@ def make_reading(
 
 
 def read_answers(
-    system: System, readings: Sequence[Reading], on_progress: OnProgress | None = None
+    system: System, readings: Sequence[Reading], on_progress: OnProgress = unheard
 ) -> list[str]:
     """The best answer's text to each question; empty where nothing is readable."""
-    texts: list[str] = []
-    for start in range(0, len(readings), QUESTIONS_AT_ONCE):
-        some = readings[start : start + QUESTIONS_AT_ONCE]
-        found = answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
-        texts += [answers[0].text if answers else "" for answers in found]
-        if on_progress is not None:
-            on_progress(len(texts), len(readings))
-    return texts
+
+    def work(share: Sequence[Reading], told: Callable[[int], None]) -> list[str]:
+        texts: list[str] = []
+        for start in range(0, len(share), QUESTIONS_AT_ONCE):
+            some = share[start : start + QUESTIONS_AT_ONCE]
+            found = answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
+            texts += [answers[0].text if answers else "" for answers in found]
+            told(len(texts))
+        return texts
+
+    return spread(work, readings, system.reader.device, on_progress)
 
 
 def is_exact(question: Question, answer: str) -> bool:
@@ -55,11 +59,15 @@ def is_exact(question: Question, answer: str) -> bool:
 def latencies(
     system: System, index: PassageVectors, questions: Sequence[str], passages: int
 ) -> list[float]:
-    """Milliseconds from a question to its answer, one question at a time: encode, search, read."""
+    """Milliseconds from a question to its answer, one question at a time: encode, search, read.
+
+    With one compute thread, as a gateway has by default.
+    """
     times = []
-    for question in questions:
-        began = time.perf_counter()
-        rows, products = index.search(encode_questions(system, [question]), passages)
-        read_answers(system, [make_reading(system, index, question, rows[0], products[0])])
-        times.append((time.perf_counter() - began) * 1000)
+    with one_thread_each():
+        for question in questions:
+            began = time.perf_counter()
+            rows, products = index.search(encode_questions(system, [question]), passages)
+            read_answers(system, [make_reading(system, index, question, rows[0], products[0])])
+            times.append((time.perf_counter() - began) * 1000)
     return times

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
+from realm.evaluation.parallel import OnProgress, spread, unheard
 from realm.evaluation.systems import System
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
 from realm.search.exact import top_k
 from realm.vectors import Vectors
-
-#: Hears how much of a piece of work is done, and of how much.
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,14 @@ def cut(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:
 
 
 def encode_passages(
-    system: System, passages: list[Passage], on_progress: OnProgress | None = None
+    system: System, passages: list[Passage], on_progress: OnProgress = unheard
 ) -> PassageVectors:
     inputs = [system.inputs.passage(one.title_ids, one.body_ids) for one in passages]
     return PassageVectors(passages, _encode(system, system.passage, inputs, on_progress))
 
 
 def encode_questions(
-    system: System, questions: Sequence[str], on_progress: OnProgress | None = None
+    system: System, questions: Sequence[str], on_progress: OnProgress = unheard
 ) -> Vectors:
     """Vectors [questions, size].
 
@@ -59,12 +57,17 @@ def encode_questions(
 
 
 def _encode(
-    system: System, encoder: Encoder, inputs: Sequence[Encoded], on_progress: OnProgress | None
+    system: System, encoder: Encoder, inputs: Sequence[Encoded], on_progress: OnProgress
 ) -> Vectors:
-    return encode(
-        encoder,
-        inputs,
-        system.inputs.pad,
-        dtype=system.dtype,
-        on_batch=on_progress and (lambda progress: on_progress(progress.done, progress.total)),
-    )
+    def work(share: Sequence[Encoded], told: Callable[[int], None]) -> list[Vectors]:
+        vectors = encode(
+            encoder,
+            share,
+            system.inputs.pad,
+            dtype=system.dtype,
+            on_batch=lambda progress: told(progress.done),
+        )
+        return list(vectors)
+
+    rows = spread(work, inputs, encoder.device, on_progress)
+    return np.array(rows, np.float32).reshape(-1, encoder.embedding_size)

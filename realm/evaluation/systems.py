@@ -55,7 +55,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
         passage=model.retriever.passage.to(device).eval(),
         query=model.retriever.query.to(device).eval(),
         reader=model.reader.to(device).eval(),
-        scale=float(model.retriever.scale),
+        scale=float(model.retriever.scale.detach()),
         dtype=dtype,
     )
 
@@ -73,7 +73,7 @@ def snapshot_system(
         passage=model.retriever.passage.to(device).eval(),
         query=model.retriever.query.to(device).eval(),
         reader=model.reader.to(device).eval(),
-        scale=float(model.retriever.scale),
+        scale=float(model.retriever.scale.detach()),
         dtype=dtype,
     )
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+OUTCOMES = (
+    *("done", "exists", "unwanted", "corrupt"),
+    *("quarantined", "interrupted", "unavailable", "failed"),
+)
+PHASES = ("load", "read", "encode", "write")
+WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 #: Seconds; a shard is meant to take 5 to 20.
 SHARD_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -36,8 +42,20 @@ class EmbedderMetrics:
             buckets=SHARD_BUCKETS,
             registry=registry,
         )
+        self.queue_wait = Histogram(
+            "realm_embedder_queue_wait_seconds",
+            "From the indexer's asking to the beginning of the task, by task",
+            ["task"],
+            buckets=WAIT_BUCKETS,
+            registry=registry,
+        )
         self.loaded_step = Gauge(
             "realm_embedder_loaded_step",
             "Training step of the newest encoder in memory",
             registry=registry,
         )
+        # A counter that appears with its first event shows Prometheus no increase at that event.
+        for outcome in OUTCOMES:
+            self.shards.labels(outcome)
+        for phase in PHASES:
+            self.shard_duration.labels(phase)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,9 +21,10 @@ from celery.worker import WorkController
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 from kombu.utils.scheduling import priority_cycle
+from prometheus_client import Histogram
 
 from realm.errors import DependencyUnavailable
-from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
+from realm.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.settings import Settings
 from services.embedder.tasks import Embedder, Job, Outcome
 
@@ -70,7 +72,8 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
         (EMBED_CHANGES, embedder.embed_changes),
         (ENCODE_QUERIES, embedder.encode_queries),
     ):
-        app.task(_task(work), name=name, bind=True, max_retries=RETRIES, Request=Delivery)
+        wait = embedder.metrics.queue_wait.labels(name)
+        app.task(_task(work, wait), name=name, bind=True, max_retries=RETRIES, Request=Delivery)
     return app
 
 
@@ -106,11 +109,13 @@ def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
     return int(worker.exitcode or 0)
 
 
-def _task(work: Callable[[Job], Outcome]) -> Callable[..., None]:
+def _task(work: Callable[[Job], Outcome], wait: Histogram) -> Callable[..., None]:
     def task(
         self: Any, *, snapshot: int, input_file: str, output_file: str, generation: int
     ) -> None:
         job = Job(snapshot, input_file, output_file, generation)
+        if (asked_at := self.request.get(ASKED_AT)) and not self.request.retries:
+            wait.observe(max(0.0, time.time() - asked_at))
         try:
             outcome = work(job)
         except DependencyUnavailable as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -54,6 +54,16 @@ class GatewayMetrics:
             "Generation that new questions are answered with",
             registry=registry,
         )
+        self.lag_steps = Gauge(
+            "realm_gateway_lag_steps",
+            "Steps that the snapshot served is behind the newest in the store",
+            registry=registry,
+        )
+        self.lagging_since = Gauge(
+            "realm_gateway_lagging_since_timestamp_seconds",
+            "When the oldest snapshot newer than the one served was published; 0: none is newer",
+            registry=registry,
+        )
         self.flips = Counter(
             "realm_gateway_generation_flips",
             "Times that another generation took over new questions",
@@ -70,6 +80,16 @@ class GatewayMetrics:
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
             registry=registry,
         )
+
+        for name in get_args(Stage):
+            self._stages.labels(name)
+        for name in ("encode", "read"):
+            self.batch.labels(name)
+
+    def lag(self, steps: int, since: float | None) -> None:
+        """:param since: Unix time; None if nothing newer is in the store."""
+        self.lag_steps.set(steps)
+        self.lagging_since.set(since or 0.0)
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:

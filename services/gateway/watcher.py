@@ -152,6 +152,8 @@ class LiveWatcher:
             return
         self._newest = view.entry
         current = self._slot.current
+        if current is not None and (standing := view.standings.get(current.number)):
+            self._metrics.lag(standing.lag_steps, standing.lagging_since)
         if current is not None and current.entry == view.entry:
             self._confirmed = time.monotonic()
         elif self._loading is None and self._may_load(view.entry):

@@ -51,6 +51,7 @@ class NudgeListener(threading.Thread):
         self._bell = bell
         self._on_return = on_return
         self._stopping = threading.Event()
+        self.connected = False
 
     def run(self) -> None:
         lost = False
@@ -62,6 +63,7 @@ class NudgeListener(threading.Thread):
                 if not lost:
                     log.warning("redis_lost", why=str(error))
                 lost = True
+                self.connected = False
                 self._stopping.wait(RETRY_SECONDS)
             finally:
                 nudge.close()
@@ -72,6 +74,7 @@ class NudgeListener(threading.Thread):
     def _listen(self, nudge: Nudge, lost: bool) -> None:
         while not self._stopping.is_set():
             heard = nudge.wait(LISTEN_SECONDS)
+            self.connected = True
             if lost:
                 log.info("redis_back")
                 self._on_return()

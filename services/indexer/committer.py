@@ -10,7 +10,6 @@ import structlog
 
 from realm.errors import (
     Conflict,
-    DependencyUnavailable,
     FailedPrecondition,
     NotReady,
     RealmError,
@@ -18,7 +17,6 @@ from realm.errors import (
 from realm.generations import Generation, Generations, LiveEntry, State
 from realm.queue import Nudge
 from realm.search.qdrant import PassageIndex
-from realm.snapshots import Snapshots
 from services.indexer.controls import Controls
 from services.indexer.following import Following
 from services.indexer.metrics import IndexerMetrics
@@ -31,7 +29,6 @@ class Committer:
 
     def __init__(
         self,
-        snapshots: Snapshots,
         generations: Generations,
         index: PassageIndex,
         following: Following,
@@ -39,7 +36,6 @@ class Committer:
         nudge: Nudge,
         metrics: IndexerMetrics,
     ) -> None:
-        self._snapshots = snapshots
         self._generations = generations
         self._index = index
         self._following = following
@@ -145,5 +141,5 @@ class Committer:
                 elif state in (State.LIVE, State.RETAINED):
                     self._generations.record(number, State.RETIRED, why)
             self._index.point_alias(generation.collection)
-        except (Conflict, DependencyUnavailable, RealmError) as error:
+        except RealmError as error:
             log.warning("follow_up_left_to_next_look", why=str(error))

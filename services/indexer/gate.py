@@ -110,6 +110,8 @@ class Gate:
         report = self._against_files(content, looked, faults)
         if self._settings.gate_probes:
             report |= self._probes(generation, live, faults)
+        for figure, value in report.items():
+            self._metrics.gate_result.labels(figure).set(value)
         for check, fault in faults.items():
             self._metrics.validation_failures.labels(check).inc()
             log.error("gate_refuses", generation=generation.number, check=check, why=fault)

@@ -64,11 +64,11 @@ class Indexer:
         self._tasks = Tasks(make_sender(settings), settings.request_again_seconds, metrics)
         self._inputs = SnapshotInputs(self.snapshots)
         self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
+        metrics.dependency_up.labels("redis").set_function(lambda: self._listener.connected)
         self.corpus = self._reader()
         self.writer = Writer(self._open_table, settings.write_group_seconds, self._written)
         self.committer = Committer(
-            self.snapshots, self.generations, self.index, self.following, self.controls,
-            self._nudge, metrics,
+            self.generations, self.index, self.following, self.controls, self._nudge, metrics
         )  # fmt: skip
         self.status = Status(
             snapshots=self.snapshots,

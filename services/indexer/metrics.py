@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from realm.telemetry import REFRESH_BUCKETS
+from services.indexer import lifecycle
+
+OUTCOMES = ("live", "rejected", "abandoned", "rolled_back")
+PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
+CHECKS = ("count", "sample", "norms", "recall", "probes")
+CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate")
+ACTIONS = ("look", "follow", *(each.__name__ for each in get_args(lifecycle.Action)))
 
 
 class IndexerMetrics:
@@ -25,6 +34,15 @@ class IndexerMetrics:
             buckets=REFRESH_BUCKETS,
             registry=registry,
         )
+        self.last_refresh = gauge(
+            "last_refresh_duration_seconds", "The newest ended refresh by phase", "phase"
+        )
+        self.active_generation = gauge("active_generation", "Number of the live generation")
+        self.lag_steps = gauge("lag_steps", "Steps that the live snapshot is behind the newest")
+        self.lagging_since = gauge(
+            "lagging_since_timestamp_seconds",
+            "When the oldest snapshot newer than the live one was published; 0: none is newer",
+        )
         self.active_step = gauge("active_step", "Training step of the live snapshot")
         self.active_snapshot_timestamp = gauge(
             "active_snapshot_timestamp_seconds", "When the live snapshot was published"
@@ -39,13 +57,33 @@ class IndexerMetrics:
         self.validation_failures = counter(
             "validation_failures", "Checks of the gate that refused a generation", "check"
         )
+        self.gate_result = gauge(
+            "gate_result", "Figures of the gate's newest report: recall, probes, counts", "figure"
+        )
         self.shards_requeued = counter("shards_requeued", "Results asked for a second time or more")
         self.corrupt_files = counter("corrupt_files", "Files refused and made again", "kind")
         self.action_failures = counter(
             "action_failures", "Actions that will be tried again", "action"
+        )
+        self.dependency_up = gauge(
+            "dependency_up", "1 if the last use of redis, qdrant, store succeeded", "dependency"
         )
         self.corpus_version = gauge("corpus_version", "Corpus versions", "state")
         self.oldest_unindexed_write = gauge(
             "oldest_unindexed_write_timestamp_seconds",
             "When the oldest write that live has not applied was acknowledged; 0: none",
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A counter that appears with its first event shows no increase at that event."""
+        for counter, values in (
+            (self.refreshes, OUTCOMES),
+            (self.validation_failures, CHECKS),
+            (self.corrupt_files, CORRUPT_KINDS),
+            (self.action_failures, ACTIONS),
+        ):
+            for value in values:
+                counter.labels(value)
+        for phase in PHASES:
+            self.refresh_duration.labels(phase)

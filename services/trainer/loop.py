@@ -158,6 +158,7 @@ class Trainer:
         max_steps = self._settings.max_steps
         if max_steps and self._curriculum.learner.step >= max_steps:
             self._offer(last=True)
+            self._metrics.finished.set(1)
             return "the end: REALM_MAX_STEPS is reached"
         if self._sampler is None:
             return "a generation with passages: import documents"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+PHASES = ("batch", "loss", "learn")
+#: Reasons of the errors that make a masked-LM step an inverse cloze step, in lower case.
+FALLBACKS = ("dependency_unavailable", "not_found", "not_ready")
 STEP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
 PUBLISH_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -74,3 +77,11 @@ class TrainerMetrics:
         self.passages = Gauge(
             "realm_trainer_passages", "Passages that training draws from", registry=registry
         )
+        self.finished = Gauge(
+            "realm_trainer_finished", "1 once REALM_MAX_STEPS is reached", registry=registry
+        )
+        # A counter that appears with its first event shows Prometheus no increase at that event.
+        for reason in FALLBACKS:
+            self.fallbacks.labels(reason)
+        for phase in PHASES:
+            self.step_seconds.labels(phase)

@@ -108,7 +108,7 @@ def test_the_bucket_replaces_the_volume(tmp_path: Path) -> None:
             seen = environment(objects, main_container(each))
             assert seen["REALM_STORE_URL"].startswith("s3://")
             assert "store" not in {volume["name"] for volume in pod(each)["volumes"]}
-            assert {"name": "s3"} in [
+            assert {"name": "s3", "optional": True} in [
                 source.get("secretRef") for source in main_container(each)["envFrom"]
             ]
 

@@ -76,13 +76,16 @@ def say(words):
 def main(names):
     """Exit code 1 if the store cannot be used."""
     deadline = time.monotonic() + WAIT_SECONDS
+    said = []
     while True:
         faults = {name: fault for name in names if (fault := CHECKS[name]())}
         if not faults:
             say("all there")
             return 0
-        for fault in faults.values():
-            say(f"missing: {fault}")
+        if list(faults.values()) != said:
+            said = list(faults.values())
+            for fault in said:
+                say(f"missing: {fault}")
         if time.monotonic() >= deadline:
             break
         time.sleep(PAUSE_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import weakref
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 
 from realm.errors import NotReady
 from realm.generations import Generation
+from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.v1 import answer_pb2, retrieval_pb2
 from realm.wire import from_rpc_error
-from tests.unit.gateway.site import PATIENCE, Site, World, running, until
+from services.gateway import watcher
+from tests.unit.gateway.site import PATIENCE, Site, World, passages_of, running, until
 
 QUESTION = "who built the tower"
 REQUEST = retrieval_pb2.RetrievePassagesRequest(question=QUESTION)
@@ -63,17 +66,35 @@ async def test_every_response_is_of_one_generation_while_the_slot_flips(
             response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
             seen.append(check_binding(response, scores))
 
-    clients = [asyncio.create_task(client()) for _ in range(8)]
-    for flip in range(6):
-        generation = second if flip % 2 == 0 else first
-        world.commit(generation, why="rollback")
-        await site.serves(generation)
-        answered = len(seen)
-        await until(lambda before=answered: len(seen) > before + 20)  # type: ignore[misc]
-    stop.set()
-    await asyncio.gather(*clients)
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(8):
+            clients.create_task(client())
+        for flip in range(6):
+            generation = second if flip % 2 == 0 else first
+            world.commit(generation, why="rollback")
+            await site.serves(generation)
+            answered = len(seen)
+            await until(lambda before=answered: len(seen) > before + 20)  # type: ignore[misc]
+        stop.set()
     assert set(seen) == {1, 2}
     assert site.value("realm_gateway_generation_flips_total") == 7
+
+
+def own_answers(world: World, generation: Generation, dtype: Any) -> list[FoundAnswer]:
+    """What the generation's own reader makes of its own best passages."""
+    scores = expected_scores(world, generation)
+    texts = {each.passage_id: each.text for each in passages_of(f"g{generation.number}")}
+    best = sorted(scores, key=lambda each: -scores[each])
+    total = math.log(sum(math.exp(score) for score in scores.values()))
+    reading = Reading(
+        QUESTION,
+        tuple(texts[each] for each in best),
+        tuple(scores[each] - total for each in best),
+        answers=3,
+    )
+    model = world.models[generation.snapshot]
+    (answers,) = answer_questions(model.reader.eval(), model.inputs, [reading], dtype=dtype)
+    return answers
 
 
 async def test_request_keeps_what_it_began_with_and_then_lets_go(
@@ -83,15 +104,20 @@ async def test_request_keeps_what_it_began_with_and_then_lets_go(
     old = weakref.ref(site.gateway.slot.current)  # type: ignore[arg-type]
     world.search.gate = asyncio.Event()
     call = site.answers.AnswerQuestion(
-        answer_pb2.AnswerQuestionRequest(question=QUESTION), timeout=PATIENCE
+        answer_pb2.AnswerQuestionRequest(question=QUESTION, answers=3), timeout=PATIENCE
     )
     await until(lambda: world.search.waiting == 1)
+    dtype = site.gateway.slot.current.dtype  # type: ignore[union-attr]
     second = world.go_live(seed=2, step=20)
     await site.serves(second)
     assert site.gateway.slot.draining == 1
     world.search.gate.set()
     response = await call
     assert response.index_version.generation == first.number
+    expected = own_answers(world, first, dtype)
+    assert [each.text for each in response.answers] == [each.text for each in expected]
+    for left, right in zip(response.answers, expected, strict=True):
+        assert left.probability == pytest.approx(right.probability, abs=1e-3)
     assert {
         source.passage.metadata["prefix"]
         for answer in response.answers
@@ -155,8 +181,10 @@ async def test_generation_that_cannot_be_loaded_leaves_the_old_one_answering(
 
 
 async def test_broken_generation_does_not_hold_up_its_successor(
-    site: Site, first: Generation
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watcher, "FIRST_BACKOFF_SECONDS", 600)
+    monkeypatch.setattr(watcher, "LONGEST_BACKOFF_SECONDS", 600)
     world = site.world
     snapshot = world.publish(seed=2, step=20)
     (world.store.root / snapshot.folder / "reader.safetensors").unlink()  # type: ignore[operator]

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES
+from realm.settings import load_settings
+from services.embedder.worker import InGivenOrder, make_app, queue_names
+from tests.unit.embedder.conftest import World
+
+
+@pytest.mark.parametrize("order", [["b", "a", "c"], ["c", "b", "a"]])
+def test_queues_are_consumed_in_the_order_given(order: list[str]) -> None:
+    cycle = InGivenOrder(order)
+    cycle.update({"a", "b", "c"})  # kombu hands over a set
+    assert cycle.consume(3) == order
+    cycle.rotate(order[0])
+    assert cycle.consume(3) == order
+
+
+def test_queue_names_may_have_spaces() -> None:
+    assert queue_names(load_settings(embedder_queues=" x , y,")) == ["x", "y"]
+
+
+def test_the_agreed_tasks_are_registered(world: World) -> None:
+    app = make_app(load_settings(), world.embedder)
+    assert {EMBED_SHARD, EMBED_CHANGES, ENCODE_QUERIES} <= set(app.tasks)
+    app.close()
+
+
+def test_embedder_imports_neither_qdrant_nor_delta() -> None:
+    code = (
+        "import sys, services.embedder.main;"
+        "sys.exit(', '.join({'qdrant_client', 'deltalake'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,25 @@
+"""A system of the tiny random model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from realm.evaluation.systems import System
+from tests.unit.embedder.tiny import tiny_model
+
+
+@pytest.fixture
+def system() -> System:
+    model = tiny_model()
+    return System(
+        name="tiny",
+        base="tiny",
+        step=0,
+        inputs=model.inputs,
+        passage=model.retriever.passage.eval(),
+        query=model.retriever.query.eval(),
+        reader=model.reader.eval(),
+        scale=20.0,
+        dtype=torch.float32,
+    )

@@ -1,0 +1,161 @@
+"""`realm eval` on a tiny snapshot, and its refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from realm.cli import eval as eval_command
+from realm.errors import FailedPrecondition, InvalidInput, NotFound
+from realm.store import Store
+from tests.unit.embedder.tiny import publish, tiny_model
+
+DOCUMENTS = [{"id": f"d{n}", "title": "t", "text": f"pig {n} ran."} for n in range(5)]
+QUESTIONS = [
+    {"question": f"who ran on {n}?", "answers": [f"pig {n}"], "document_id": f"d{n}"}
+    for n in range(3)
+]
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "documents.jsonl", DOCUMENTS)
+    write(tmp_path / "questions.jsonl", QUESTIONS)
+    publish(Store.open(str(tmp_path / "store")), tiny_model(), step=40)
+    return tmp_path
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def run(*arguments: object) -> Result:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    eval_command.register(app)
+    return CliRunner().invoke(app, ["eval", *map(str, arguments)])
+
+
+def on(folder: Path, *more: object, documents: str = "documents.jsonl") -> Result:
+    return run(
+        *("--documents", folder / documents, "--questions", folder / "questions.jsonl"),
+        *("--store", folder / "store", *more),
+    )
+
+
+def test_snapshot_is_measured_into_a_file_and_a_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REALM_THREADS", "1")
+    result = on(folder, "--snapshot", "latest", "--json", folder / "e.json", "--passages", 2)
+    assert result.exit_code == 0, result.output
+    report = json.loads((folder / "e.json").read_text())
+    assert report["system"] == "snapshot-1"
+    assert report["model"]["step"] == 40
+    assert report["documents"]["r@5"] == 1.0
+    assert report["machine"]["threads"] == 1
+    assert report["passages_read"] == 2
+    assert "R@5 by document" in result.stdout
+    assert "passages" in result.stderr
+
+
+def test_limit_and_several_files_after_one_option(folder: Path) -> None:
+    write(folder / "more.jsonl", [{"id": "d9", "title": "t", "text": "pig 9 ran."}])
+    files = [folder / "documents.jsonl", folder / "more.jsonl"]
+    result = run(
+        *("--documents", *files, "--questions", folder / "questions.jsonl"),
+        *("--store", folder / "store", "--snapshot", 1),
+        *("--limit", 2, "--json", folder / "e.json"),
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads((folder / "e.json").read_text())
+    assert (report["questions"], report["documents_given"]) == (2, 6)
+
+
+def test_unusable_documents_are_told_by_line_and_the_rest_goes_on(folder: Path) -> None:
+    with (folder / "documents.jsonl").open("a") as file:
+        file.write("no json\n")
+    result = on(folder, "--snapshot", 1)
+    assert result.exit_code == 0, result.output
+    assert f"left out: {folder / 'documents.jsonl'}:6: not JSON" in result.stderr
+
+
+def test_base_other_than_the_default_is_measured_at_step_0(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REALM_BASE_MODEL", str(folder / "nowhere"))
+    assert isinstance(on(folder).exception, NotFound)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "says"),
+    [
+        (("--system", "bm25"), InvalidInput, "no system 'bm25'"),
+        (("--snapshot", "new"), InvalidInput, "neither a number nor latest"),
+        (("--snapshot", "7"), NotFound, "snapshot 7"),
+        (("--snapshot", "1", "--json", "/nowhere/e.json"), InvalidInput, "cannot be written"),
+    ],
+)
+def test_refusals_are_sentences(
+    folder: Path, more: tuple[str, ...], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        raise_error(on(folder, *more))
+
+
+def test_empty_store_has_no_latest_snapshot(folder: Path) -> None:
+    with pytest.raises(NotFound, match="no snapshot yet"):
+        raise_error(on(folder, "--store", folder / "empty", "--snapshot", "latest"))
+
+
+def test_missing_and_empty_document_files_are_sentences(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="does not exist"):
+        raise_error(on(folder, documents="absent.jsonl"))
+    (folder / "empty.jsonl").touch()
+    with pytest.raises(InvalidInput, match="no document in"):
+        raise_error(on(folder, documents="empty.jsonl"))
+
+
+def test_missing_package_names_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+
+    def without_torch(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name == "torch" else find_spec(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without_torch)
+    with pytest.raises(FailedPrecondition, match=r"needs torch: pip install 'realm\[model\]'"):
+        raise_error(on(folder))
+
+
+def test_command_costs_no_heavy_import_until_it_runs() -> None:
+    code = (
+        "import sys, realm.cli.eval;"
+        "sys.exit(', '.join({'torch', 'numpy', 'pyarrow', 'tokenizers'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def raise_error(result: Result) -> None:
+    assert result.exception is not None, result.output
+    raise result.exception

@@ -1,0 +1,112 @@
+"""A whole evaluation of a tiny model: figures against those worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from realm.corpus.documents import Document
+from realm.errors import InvalidInput
+from realm.evaluation.evaluate import document_recall, evaluate
+from realm.evaluation.questions import Question
+from realm.evaluation.reading import is_exact, make_reading
+from realm.evaluation.retrieval import PassageVectors, cut, encode_passages, encode_questions
+from realm.evaluation.systems import System
+from realm.model.encoders import encode
+
+DOCUMENTS = [Document(f"d{number}", "t", f"pig {number} ran.") for number in range(30)]
+QUESTIONS = [Question(f"what ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(6)]
+
+
+def test_report_has_the_agreed_keys_and_shares(system: System) -> None:
+    report = evaluate(system, DOCUMENTS, QUESTIONS, passages=3).to_json()
+    assert list(report)[:6] == ["system", "documents", "answers", "em", "f1", "latency_ms"]
+    assert list(report["documents"]) == list(report["answers"]) == ["r@1", "r@5", "r@20"]
+    shares = [*report["documents"].values(), *report["answers"].values(), report["em"]]
+    assert all(0 <= share <= 1 for share in [*shares, report["f1"]])
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert report["questions"] == 6
+    assert report["passages"] == 30
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_what_questions_do_not_let_measure_is_absent(system: System) -> None:
+    by_document = [Question("what ran?", document_id="d3")]
+    report = evaluate(system, DOCUMENTS, by_document, passages=2)
+    assert report.documents["r@20"] is not None
+    assert report.answers == {"r@1": None, "r@5": None, "r@20": None}
+    assert report.em is None
+    assert report.f1 is None
+    by_pattern = [Question("what ran?", answer_pattern=re.compile("pig"))]
+    report = evaluate(system, DOCUMENTS, by_pattern, passages=2)
+    assert report.documents["r@1"] is None
+    assert report.answers["r@1"] == 1.0
+    assert report.em is not None
+    assert report.f1 is None
+
+
+def test_fewer_passages_than_asked_for_are_no_fault(system: System) -> None:
+    report = evaluate(system, DOCUMENTS[:1], QUESTIONS[:1], passages=5)
+    assert report.documents["r@1"] == 1.0
+
+
+def test_question_about_a_document_not_given_is_a_miss(system: System) -> None:
+    report = evaluate(system, DOCUMENTS, [Question("q", document_id="elsewhere")], passages=1)
+    assert report.documents["r@20"] == 0.0
+    assert report.extras["unknown_documents"] == 1
+
+
+def test_question_without_words_is_refused(system: System) -> None:
+    with pytest.raises(InvalidInput, match="question is empty"):
+        evaluate(system, DOCUMENTS, [Question("\u200b", ("x",))], passages=1)
+
+
+def test_recall_is_by_document_not_by_passage(system: System) -> None:
+    # Long document "a" fills the first ranks with its passages, "b" comes next.
+    long = " ".join(f"line {number} of it." for number in range(60))
+    passages = cut([Document("a", "t", long), Document("b", "t", "short.")], system.inputs)
+    assert len(passages) > 20
+    of_a = np.array([passage.document_id == "a" for passage in passages])
+    vectors = np.where(of_a[:, None], [[1.0, 0.0]], [[0.0, 1.0]]).astype(np.float32)
+    index = PassageVectors(passages, vectors)
+    query = np.array([[1.0, 0.5]], np.float32)
+    found = document_recall(index, query, [Question("?", document_id="b")])
+    assert found == {"r@1": 0.0, "r@5": 1.0, "r@20": 1.0}
+
+
+def test_vectors_are_the_encoder_s_in_the_order_given(system: System) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        passages = cut(DOCUMENTS, system.inputs)
+        index = encode_passages(system, passages)
+        queries = encode_questions(system, [question.question for question in QUESTIONS])
+    finally:
+        torch.set_num_threads(threads)
+    inputs = [system.inputs.passage(one.title_ids, one.body_ids) for one in passages]
+    expected = encode(system.passage, inputs, system.inputs.pad)
+    np.testing.assert_allclose(index.vectors, expected, atol=1e-5)
+    asked = [system.inputs.query(question.question) for question in QUESTIONS]
+    np.testing.assert_allclose(queries, encode(system.query, asked, system.inputs.pad), atol=1e-5)
+
+
+def test_priors_are_the_softmax_of_scaled_products(system: System) -> None:
+    passages = cut(DOCUMENTS[:3], system.inputs)
+    index = PassageVectors(passages, np.zeros((3, 2), np.float32))
+    products = np.array([0.3, 0.2, 0.1], np.float32)
+    reading = make_reading(system, index, "q", np.array([2, 0, 1]), products)
+    assert reading.passages == (passages[2].text, passages[0].text, passages[1].text)
+    weights = np.exp(20.0 * products.astype(np.float64))
+    np.testing.assert_allclose(np.exp(reading.log_priors), weights / weights.sum(), rtol=1e-9)
+
+
+def test_exact_match_by_text_or_by_expression() -> None:
+    assert is_exact(Question("q", ("The Fox",)), "fox")
+    assert not is_exact(Question("q", ("The Fox",)), "fox ran")
+    by_expression = Question("q", answer_pattern=re.compile("fox", re.IGNORECASE))
+    assert is_exact(by_expression, "Fox ran")
+    assert not is_exact(by_expression, "a fox")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from realm.errors import InvalidInput
+from realm.evaluation.questions import read_questions
+
+GOOD = {"id": "1", "question": "who ran?", "answers": ["a fox"], "document_id": "d1"}
+
+
+def written(tmp_path: Path, *lines: object) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_answers_patterns_and_documents_are_read(tmp_path: Path) -> None:
+    pattern = {"question": "how hot?", "answer_pattern": "^5,?778\\s*k"}
+    only_document = {"question": "where?", "document_id": "d2", "note": "ignored"}
+    first, second, third = read_questions(written(tmp_path, GOOD, pattern, only_document))
+    assert (first.question, first.answers, first.document_id) == ("who ran?", ("a fox",), "d1")
+    assert second.answer_pattern is not None
+    assert second.answer_pattern.search("about\n5778 K")
+    assert third.document_id == "d2"
+    assert not third.has_answer
+
+
+def test_limit_takes_the_first_and_reads_no_further(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, GOOD)
+    path.write_text(path.read_text() + "no json\n")
+    assert len(read_questions(path, limit=2)) == 2
+
+
+def test_blank_lines_and_a_byte_order_mark_are_no_questions(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\n\n  \n")
+    assert len(read_questions(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "not JSON"),
+        ('"text"', "not a JSON object"),
+        ('{"answers": ["x"]}', "question is missing"),
+        ('{"question": " ", "answers": ["x"]}', "question must be text"),
+        ('{"question": "q"}', "no answers"),
+        ('{"question": "q", "answers": []}', "at least one"),
+        ('{"question": "q", "answers": "x"}', "must be a list"),
+        ('{"question": "q", "answers": [1]}', "must be a list"),
+        ('{"question": "q", "answer_pattern": "("}', "regular expression"),
+        ('{"question": "q", "answers": ["x"], "document_id": 5}', "document_id must be text"),
+    ],
+)
+def test_unusable_line_is_named_by_file_and_number(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(f"{json.dumps(GOOD)}\n{line}\n")
+    with pytest.raises(InvalidInput, match=says) as raised:
+        read_questions(path)
+    assert f"{path}:2" in raised.value.message
+
+
+def test_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(b'{"question": "\xff"}\n')
+    with pytest.raises(InvalidInput, match="UTF-8"):
+        read_questions(path)
+
+
+def test_missing_and_empty_files_are_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_questions(tmp_path / "absent.jsonl")
+    with pytest.raises(InvalidInput, match="has no questions"):
+        read_questions(written(tmp_path))
