@@ -30,6 +30,7 @@ from services.embedder.tasks import Embedder, Job, Outcome
 
 RETRIES = 6
 FIRST_RETRY_SECONDS = 2
+FAILURE = 1
 # The event loop sleeps until its next timer: this bounds how late it sees the wish to stop.
 WAKE_SECONDS = 0.5
 
@@ -123,6 +124,13 @@ def _task(work: Callable[[Job], Outcome], wait: Histogram) -> Callable[..., None
             raise self.retry(
                 exc=error, countdown=FIRST_RETRY_SECONDS * 2**self.request.retries
             ) from error
+        except Exception:
+            # Perhaps not the shard is at fault but this process or its device, which would fail
+            # every shard in the queue in no time: a new process is tried, with the pause that
+            # whoever supervises it makes.
+            log.exception("embedder gives up", output=output_file)
+            worker_state.should_stop = FAILURE
+            raise
         if outcome is Outcome.INTERRUPTED:
             raise Reject(f"interrupted: {output_file}", requeue=True)
 

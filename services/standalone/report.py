@@ -21,6 +21,8 @@ LAG_POINTS = 200
 FAILURES_SHOWN = 20
 #: The indexer writes durations by phase under this prefix.
 PHASE = "phase_"
+#: And what it measured with probe questions under this one.
+PROBE = "probe_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def build_report(run: Run, generations: Generations) -> dict[str, Any]:
         "queries_by_generation": _by_generation(run.visits),
         "refreshes": refreshes,
         "refresh_latency_seconds": _latencies(refreshes),
+        "held_out_recall": _held_out_recall(refreshes),
         "trainer": _trainer(run.samples),
         "lag": _lag(run),
         "restarts": run.restarts,
@@ -125,6 +128,20 @@ def _latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float
             if name.startswith(PHASE) and refresh["went_live"]:
                 phases.setdefault(name.removeprefix(PHASE), []).append(value)
     return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
+
+
+def _held_out_recall(refreshes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """What the gate measured with questions from documents that nothing trains on."""
+    return [
+        {"generation": refresh["generation"], "step": refresh["step"]}
+        | {
+            name.removeprefix(PROBE): value
+            for name, value in refresh["figures"].items()
+            if name.startswith(PROBE)
+        }
+        for refresh in refreshes
+        if any(name.startswith(PROBE) for name in refresh["figures"])
+    ]
 
 
 def _trainer(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -224,6 +224,36 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
     until(lambda: '"outcome": "unwanted"' in bench.log, START_SECONDS, lambda: bench.log)
 
 
+def test_idle_worker_stops_while_redis_is_away(bench: Bench) -> None:
+    bench.start()
+    bench.wait_until_ready()
+    bench.redis.kill(wipe=True)
+    until(lambda: "Connection refused" in bench.log, WORK_SECONDS, lambda: bench.log)
+    assert bench.stop(signal.SIGTERM, within=10) == 0
+
+
+def test_busy_worker_stops_while_redis_is_away(bench: Bench) -> None:
+    bench.start(**ONE_BY_ONE, REALM_DRAIN_SECONDS="0.5")
+    bench.wait_until_ready()
+    bench.send(LONG)
+    until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
+    bench.redis.kill(wipe=True)
+    bench.stop(signal.SIGTERM, within=10)
+
+
+def test_worker_that_fails_for_an_unknown_reason_ends_itself(bench: Bench) -> None:
+    bench.start()
+    bench.wait_until_ready()
+    file = bench.passages(["one fox ran."])
+    (bench.folder / "store" / bench.snapshot.folder / "manifest.json").write_text("{}")
+    bench.ask(file)
+    assert bench.process is not None
+    assert bench.process.wait(timeout=WORK_SECONDS) == 1
+    assert "embedder gives up" in bench.log
+    with bench.redis.client() as client:
+        assert client.llen(EMBED_QUEUE) == client.hlen("unacked") == 0
+
+
 def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
     file = bench.passages(LONG)
     for start in range(3):

@@ -39,10 +39,6 @@ class World:
     registry: CollectorRegistry
     job: Job
 
-    def registry_of_its_own(self) -> CollectorRegistry:
-        """For a second embedder: a registry takes each metric once."""
-        return CollectorRegistry()
-
     def outcomes(self, outcome: str) -> float:
         name = "realm_embedder_shards_total"
         return self.registry.get_sample_value(name, {"outcome": outcome}) or 0.0

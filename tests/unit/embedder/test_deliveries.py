@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from realm.store import Store
 from services.embedder.deliveries import (
@@ -71,7 +72,7 @@ def test_quarantine_says_what_was_quarantined(tmp_path: Path) -> None:
 def test_shard_that_never_ended_is_quarantined_and_then_refused(
     world: World, redis: RedisProcess
 ) -> None:
-    embedder = make_embedder(world.store, world.registry_of_its_own(), redis.url)
+    embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
     output = world.job.output_file
     for _ in range(embedder.max_deliveries):
         embedder.deliveries.started(output)  # as by workers that died
@@ -85,7 +86,7 @@ def test_shard_that_never_ended_is_quarantined_and_then_refused(
 
 
 def test_exception_that_nobody_foresaw_stays_counted(world: World, redis: RedisProcess) -> None:
-    embedder = make_embedder(world.store, world.registry_of_its_own(), redis.url)
+    embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
     file = world.store.root / world.snapshot.folder / "manifest.json"  # type: ignore[operator]
     file.write_text("{}")  # a manifest without its fields: nothing of ours raises this
     with pytest.raises(KeyError):
@@ -95,7 +96,7 @@ def test_exception_that_nobody_foresaw_stays_counted(world: World, redis: RedisP
 
 
 def test_task_that_ended_is_not_counted(world: World, redis: RedisProcess) -> None:
-    embedder = make_embedder(world.store, world.registry_of_its_own(), redis.url)
+    embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
     assert embedder.embed_shard(world.job) is Outcome.DONE
     with redis.client() as client:
         assert client.keys(f"{KEY}*") == []

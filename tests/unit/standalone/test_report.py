@@ -14,6 +14,7 @@ from services.standalone.report import Run, build_report, quantiles
 from services.standalone.visitor.visits import Visit, read_visits, write_visit
 
 BEGAN = 1_000.0
+FIGURES = {"phase_embed": 4.0, "phase_total": 6.0, "recall@10": 1.0, "probe_recall@5": 0.8}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def generations(tmp_path: Path) -> Generations:
         found.create(
             Generation(number, number, 10, 1, "f", 2, ("p",), f"c{number}", created_at, "test")
         )
-    found.record(2, State.LIVE, report={"phase_embed": 4.0, "phase_total": 6.0, "recall@10": 1.0})
+    found.record(2, State.LIVE, report=FIGURES)
     return found
 
 
@@ -58,6 +59,7 @@ def test_only_this_runs_refreshes_count(generations: Generations) -> None:
     report = report_of(generations, [], [])
     assert [refresh["generation"] for refresh in report["refreshes"]] == [2]
     assert report["refresh_latency_seconds"]["total"]["p50"] == 6.0
+    assert report["held_out_recall"] == [{"generation": 2, "step": 10, "recall@5": 0.8}]
 
 
 def test_the_trainers_rate_and_the_lag_come_from_samples(generations: Generations) -> None:
