@@ -33,10 +33,10 @@ def tiny_model(seed: int = 0) -> Model:
     words = tokenizer()
     shape = BertShape(
         vocab_size=words.get_vocab_size(),
-        hidden_size=128,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
-        intermediate_size=256,
+        intermediate_size=128,
         max_position_embeddings=LENGTHS.reader,
     )
     with torch.random.fork_rng(devices=[]):

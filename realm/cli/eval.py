@@ -119,7 +119,7 @@ def _load_system(settings: Settings, system: str, snapshot: str) -> System:
     # A program of its own, not one of many services: every core, unless told otherwise.
     given = "threads" in settings.model_fields_set
     runtime.set_threads(settings.threads if given else os.cpu_count() or 1)
-    device = runtime.pick_device(settings.device)  # type: ignore[arg-type]
+    device = runtime.pick_device(settings.device)
     dtype = runtime.best_dtype(device)
     if snapshot:
         if snapshot != systems.NEWEST and not snapshot.isdecimal():

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
 
 import torch
 
 from realm.errors import BadSettings
-
-DeviceSetting = Literal["auto", "cpu", "cuda"]
 
 
 def set_threads(count: int) -> None:
@@ -25,17 +22,24 @@ def set_threads(count: int) -> None:
     os.environ["RAYON_NUM_THREADS"] = str(count)
 
 
-def pick_device(setting: DeviceSetting = "auto") -> torch.device:
-    """`auto` takes CUDA where there is one.
+def pick_device(setting: str = "auto") -> torch.device:
+    """`auto` takes CUDA where there is one; `cuda:1` names one of several.
 
     :raises BadSettings: if CUDA is asked for and absent, or the setting is unknown.
     """
-    if setting not in ("auto", "cpu", "cuda"):
-        raise BadSettings(f"device {setting!r} is not one of auto, cpu, cuda")
-    available = torch.cuda.is_available()
-    if setting == "cuda" and not available:
-        raise BadSettings("device cuda is set, but torch finds no CUDA device: set cpu or auto")
-    return torch.device("cuda" if available and setting != "cpu" else "cpu")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if setting == "auto":
+        return torch.device("cuda" if found else "cpu")
+    if setting == "cpu":
+        return torch.device("cpu")
+    kind, _, number = setting.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise BadSettings(f"device {setting!r} is not one of auto, cpu, cuda, cuda:N")
+    if int(number or 0) >= found:
+        raise BadSettings(
+            f"device {setting} is set, but torch finds {found} CUDA devices: set cpu or auto"
+        )
+    return torch.device(setting)
 
 
 def best_dtype(device: torch.device) -> torch.dtype:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
 
 import structlog
 
@@ -43,7 +42,7 @@ def main() -> None:
 
 def make_embedder(settings: Settings) -> Embedder:
     """:raises BadSettings: if store or device cannot be used."""
-    device = runtime.pick_device(cast(runtime.DeviceSetting, settings.device))
+    device = runtime.pick_device(settings.device)
     dtype = runtime.best_dtype(device)
     store = Store.open(settings.store_url, settings.store_cache)
     snapshots = Snapshots(store)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import structlog
@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from realm.errors import BadSettings
-from realm.model.runtime import DeviceSetting, best_dtype, pick_device
+from realm.model.runtime import best_dtype, pick_device
 from realm.rpc import ErrorInterceptor, MetricsInterceptor, channel_options, server_options
 from realm.settings import Settings
 from realm.store import Store
@@ -58,7 +58,7 @@ class Gateway:
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         """:raises BadSettings: if the address cannot be listened on."""
-        device = pick_device(cast(DeviceSetting, settings.device))
+        device = pick_device(settings.device)
         self._settings = settings
         self._closing = Closing()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]

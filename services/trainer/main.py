@@ -7,14 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import structlog
 import torch
 
 from realm.errors import BadSettings, DependencyUnavailable, RealmError
 from realm.generations import Generations
-from realm.model.runtime import DeviceSetting, pick_device, set_threads
+from realm.model.runtime import pick_device, set_threads
 from realm.nudge import Nudge
 from realm.objectives.candidates import CandidateSearch
 from realm.objectives.inverse_cloze import InverseCloze
@@ -67,7 +67,7 @@ def start_compute(settings: Settings) -> torch.device:
     """:raises BadSettings: if the device is absent."""
     set_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    return pick_device(cast("DeviceSetting", settings.device))
+    return pick_device(settings.device)
 
 
 def run(

@@ -37,14 +37,16 @@ def test_auto_takes_what_there_is() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_is_refused_where_there_is_none() -> None:
-    with pytest.raises(BadSettings, match="no CUDA device"):
-        pick_device("cuda")
+@pytest.mark.parametrize("setting", ["cuda", "cuda:0", "cuda:7"])
+def test_cuda_is_refused_where_there_is_none(setting: str) -> None:
+    with pytest.raises(BadSettings, match="0 CUDA devices"):
+        pick_device(setting)
 
 
-def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(BadSettings, match="tpu"):
-        pick_device("tpu")  # type: ignore[arg-type]
+@pytest.mark.parametrize("setting", ["tpu", "cuda:x", "cpu:1", ""])
+def test_an_unknown_device_is_refused(setting: str) -> None:
+    with pytest.raises(BadSettings, match="not one of"):
+        pick_device(setting)
 
 
 def test_best_dtype_is_one_that_the_processor_computes_in() -> None:

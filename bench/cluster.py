@@ -1,0 +1,128 @@
+"""A cluster of real processes for a bench: everything but the trainer, on ports that are free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from realm.client import Client
+from realm.errors import BadSettings, DependencyUnavailable, RealmError
+from realm.settings import Settings
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.standalone.cluster import Cluster
+from services.standalone.supervisor import LOOK_SECONDS, Supervisor
+
+#: Above those that tests take, so that both may run at once.
+OFFSETS = range(12000, 15000, 41)
+FIRST_ANSWER_SECONDS = 120.0
+
+
+class BenchCluster:
+    """`with BenchCluster(folder, settings) as cluster:`; writes are taken before workers start."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], gateways: int = 1) -> None:
+        self.cluster = _on_free_ports(folder, settings, gateways)
+        self.store = Store.open(str(self.cluster.store))
+        self.snapshots = Snapshots(self.store)
+        self.supervisor = Supervisor(self.cluster, _sleep)
+
+    def __enter__(self) -> BenchCluster:
+        try:
+            self.supervisor.start(self.cluster.infrastructure())
+            self.supervisor.await_ports(["redis", "qdrant"])
+            self.supervisor.start(self.cluster.front())
+            self.supervisor.await_ports(["indexer", *self.cluster.gateway_names])
+        except BaseException:
+            self.supervisor.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.supervisor.stop()
+
+    @property
+    def gateways(self) -> list[str]:
+        """Addresses."""
+        return [self.cluster.address(name) for name in self.cluster.gateway_names]
+
+    @property
+    def redis_url(self) -> str:
+        return self.cluster.environment()["REALM_REDIS_URL"]
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each process died; empty if none did."""
+        return {
+            each.spec.name: each.restarts for each in self.supervisor.processes if each.restarts
+        }
+
+    def settings(self) -> Settings:
+        """Those of the processes, as far as a bench's own readers need them."""
+        environment = self.cluster.environment()
+        return Settings(
+            store_url=environment["REALM_STORE_URL"],
+            redis_url=environment["REALM_REDIS_URL"],
+            qdrant_url=environment["REALM_QDRANT_URL"],
+        )
+
+    def start_embedders(self) -> None:
+        """The bench itself publishes snapshots: nobody trains."""
+        workers = self.cluster.workers()
+        self.supervisor.start([each for each in workers if each.name != "trainer"])
+
+    def await_answers(self) -> None:
+        """Until every gateway answers.
+
+        :raises DependencyUnavailable: if one does not in time.
+        """
+        for address in self.gateways:
+            with Client(address, timeout=5) as client:
+                self.until(lambda: _answers(client), f"a first answer of {address}")
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits, and starts again what dies meanwhile.
+
+        :raises DependencyUnavailable: saying what did not come.
+        """
+        deadline = time.monotonic() + FIRST_ANSWER_SECONDS
+        while not condition():
+            self.supervisor.look()
+            if time.monotonic() > deadline:
+                raise DependencyUnavailable(
+                    f"waited {FIRST_ANSWER_SECONDS:.0f} s for {what}; logs: {self.cluster.logs}"
+                )
+            time.sleep(LOOK_SECONDS)
+
+
+def _on_free_ports(folder: Path, settings: Mapping[str, str], gateways: int) -> Cluster:
+    """:raises BadSettings: if there are none, or the folder cannot be used."""
+    refusal = BadSettings("no port offset to try")
+    for offset in OFFSETS:
+        cluster = Cluster(folder, offset, train=False, gateways=gateways, settings=settings)
+        try:
+            cluster.check()
+        except BadSettings as error:
+            refusal = error
+        else:
+            return cluster
+    raise refusal
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.search("anything", limit=1).passages)
+    except RealmError:
+        return False
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False

@@ -1,0 +1,65 @@
+"""Everything that a collection holds, read out of Qdrant itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import numpy as np
+from qdrant_client import QdrantClient
+
+from realm.search.qdrant import DENSE
+from realm.vectors import Vectors
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """A collection: ids and payloads (canonical JSON) row by row, vectors [points, size]."""
+
+    ids: list[str]
+    payloads: list[str]
+    vectors: Vectors
+
+    def versions(self) -> dict[str, set[int]]:
+        """Versions by document id."""
+        found: dict[str, set[int]] = {}
+        for text in self.payloads:
+            payload = json.loads(text)
+            found.setdefault(payload["document_id"], set()).add(int(payload["document_version"]))
+        return found
+
+
+def read_points(qdrant_url: str, collection: str) -> Points:
+    """Sorted by id."""
+    rows = sorted(_scroll(qdrant_url, collection), key=lambda row: row[0])
+    return Points(
+        ids=[row[0] for row in rows],
+        payloads=[row[1] for row in rows],
+        vectors=np.array([row[2] for row in rows], dtype=np.float32),
+    )
+
+
+def _scroll(qdrant_url: str, collection: str) -> Iterator[tuple[str, str, list[float]]]:
+    parts = urlsplit(qdrant_url)
+    client = QdrantClient(
+        host=parts.hostname, grpc_port=parts.port or 6334, prefer_grpc=True,
+        https=False, check_compatibility=False,
+    )  # fmt: skip
+    try:
+        offset = None
+        while True:
+            records, offset = client.scroll(
+                collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=[DENSE]
+            )
+            for record in records:
+                assert isinstance(record.vector, dict)
+                payload = json.dumps(record.payload, sort_keys=True)
+                yield str(record.id), payload, record.vector[DENSE]  # type: ignore[misc]
+            if offset is None:
+                return
+    finally:
+        client.close()
