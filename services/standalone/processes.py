@@ -78,7 +78,8 @@ class Supervised:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # A Ctrl-C at the terminal is for the supervisor, which then stops us in order.
-                start_new_session=True,
+                # Not a session of its own: niceness counts only within one (autogroups).
+                process_group=0,
             )
         self._started_at = self.clock()
 
