@@ -13,7 +13,7 @@ PORT_OFFSET ?= 0
 CORPUS ?=
 REPORT ?=
 
-.PHONY: help run test test-all lint protos constraints clean images preflight test-deploy
+.PHONY: help run test test-all lint protos constraints clean images preflight test-deploy test-observe
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,8 @@ lint: $(VENV)/dev.done
 	$(BIN)/mypy
 	$(BIN)/buf lint protos
 	$(BIN)/python -m tools.protos --check
+	$(BIN)/python -m tools.metrics_docs --check
+	$(BIN)/python -m tools.dashboards --check
 
 protos: $(VENV)/dev.done ## make the gRPC stubs again after a change of the API
 	$(BIN)/buf lint protos
@@ -77,3 +79,7 @@ preflight: $(VENV)/dev.done ## what does the cluster lack that kubectl talks to?
 
 test-deploy: $(VENV)/dev.done ## manifests, rules, images as far as this machine can
 	sh tools/test_deploy.sh $(BIN)/python
+
+test-observe: $(VENV)/dev.done ## rules and dashboards against a real Prometheus, installed from Debian
+	sh tools/install_prometheus.sh
+	$(BIN)/python -m pytest tests/observe

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Protocol, cast
 
+import structlog
 from rich.console import Console
 
 from bench.claims import Result, show, write
@@ -36,6 +37,8 @@ def main(arguments: list[str]) -> int:
         return 2
     program = cast(Program, importlib.import_module(PROGRAMS[name]))
     options = _options(name, program, arguments[1:])
+    # The table goes to standard output, what the supervisor says does not.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     console = Console()
     try:
         if options.keep:

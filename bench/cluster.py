@@ -9,7 +9,6 @@ from types import TracebackType
 
 from realm.client import Client
 from realm.errors import BadSettings, DependencyUnavailable, RealmError
-from realm.settings import Settings
 from realm.snapshots import Snapshots
 from realm.store import Store
 from services.standalone.cluster import Cluster
@@ -58,20 +57,15 @@ class BenchCluster:
         return self.cluster.environment()["REALM_REDIS_URL"]
 
     @property
+    def qdrant_url(self) -> str:
+        return self.cluster.environment()["REALM_QDRANT_URL"]
+
+    @property
     def restarts(self) -> dict[str, int]:
         """How often each process died; empty if none did."""
         return {
             each.spec.name: each.restarts for each in self.supervisor.processes if each.restarts
         }
-
-    def settings(self) -> Settings:
-        """Those of the processes, as far as a bench's own readers need them."""
-        environment = self.cluster.environment()
-        return Settings(
-            store_url=environment["REALM_STORE_URL"],
-            redis_url=environment["REALM_REDIS_URL"],
-            qdrant_url=environment["REALM_QDRANT_URL"],
-        )
 
     def start_embedders(self) -> None:
         """The bench itself publishes snapshots: nobody trains."""

@@ -45,9 +45,7 @@ def _arrays(windows: Sequence[Window]) -> list[NDArray[np.float64]]:
     return [np.asarray(window, np.float64) for window in windows if len(window)]
 
 
-def _resampled(
-    windows: list[NDArray[np.float64]], share: float, rng: np.random.Generator
-) -> float:
+def _resampled(windows: list[NDArray[np.float64]], share: float, rng: np.random.Generator) -> float:
     drawn = rng.integers(0, len(windows), len(windows))
     values = np.concatenate([windows[index] for index in drawn])
     return float(np.quantile(values, share, method="inverted_cdf"))

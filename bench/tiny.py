@@ -57,6 +57,12 @@ def tiny_model(seed: int = 0) -> Model:
     return new_model(Base(config, backbone, {}, words), seed=seed)
 
 
+def vocabulary(model: Model) -> list[str]:
+    """The word pieces in their order."""
+    numbers: dict[str, int] = model.inputs.tokenizer.get_vocab()
+    return sorted(numbers, key=numbers.__getitem__)
+
+
 def changed(model: Model, seed: int) -> Model:
     """As after some training: every weight a little different."""
     found = _copy(model)

@@ -14,6 +14,7 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from realm import __version__
 from realm.errors import BadSettings
@@ -28,27 +29,7 @@ def set_up(settings: Settings, service: str) -> None:
 
     :raises BadSettings: if the port is taken.
     """
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            getattr(logging, settings.log_level.upper())
-        ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(service=service, pid=os.getpid())
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    _configure_logs(settings, service)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     show_build(service)
     if settings.metrics_port:
@@ -59,6 +40,44 @@ def set_up(settings: Settings, service: str) -> None:
                 f"/metrics cannot listen on {settings.metrics_listen}:{settings.metrics_port}"
                 f" ({error}); free the port or set REALM_METRICS_PORT"
             ) from error
+
+
+def _configure_logs(settings: Settings, service: str) -> None:
+    """One form for our lines and for those of libraries, which log through the standard way."""
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    origin = {"service": service, "pid": os.getpid()}
+
+    def add_origin(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        # No context variable: threads do not inherit those.
+        return {**event, **origin}
+
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_origin,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*common, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            getattr(logging, settings.log_level.upper())
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[remove_meta, renderer], foreign_pre_chain=common
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
 def show_build(service: str, registry: CollectorRegistry = REGISTRY) -> None:

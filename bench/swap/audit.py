@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 from collections import Counter
-from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.queues import Queue
 from types import TracebackType
+from typing import TypeAlias
 
+from realm.errors import DependencyUnavailable
 from realm.model.runtime import set_threads
 from realm.store import Store
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
@@ -18,22 +21,25 @@ NICENESS = 10
 MOST_WAITING = 40
 DRAIN_SECONDS = 60.0
 
-_auditor: Auditor | None = None
+#: A question and its response's bytes; None ends the work.
+Questions: TypeAlias = "Queue[tuple[str, bytes] | None]"
 
 
 class Audit:
     """`with Audit(url, every) as audit:`; every so-many-th response offered is audited."""
 
     def __init__(self, store_url: str, every: int) -> None:
-        self.verdicts: Counter[str] = Counter()
+        context = multiprocessing.get_context("spawn")
         self._every = every
         self._offered = 0
-        self._waiting: set[Future[str]] = set()
-        self._pool = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), _open, (store_url,)
+        self._questions: Questions = context.Queue()
+        self._verdicts: Queue[dict[str, int]] = context.Queue()
+        self._process = context.Process(
+            target=_serve, args=(store_url, self._questions, self._verdicts), daemon=True
         )
 
     def __enter__(self) -> Audit:
+        self._process.start()
         return self
 
     def __exit__(
@@ -42,33 +48,35 @@ class Audit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(wait=error is None, cancel_futures=True)
+        self._process.terminate()
+        self._process.join(DRAIN_SECONDS)
+        self._questions.cancel_join_thread()
 
     def offer(self, question: str, response: RetrievePassagesResponse) -> None:
         self._offered += 1
-        if self._offered % self._every == 0 and len(self._waiting) < MOST_WAITING:
-            self._waiting.add(self._pool.submit(_check, question, response.SerializeToString()))
-        self._collect({future for future in self._waiting if future.done()})
+        if self._offered % self._every == 0 and self._questions.qsize() < MOST_WAITING:
+            self._questions.put((question, response.SerializeToString()))
 
-    def drain(self) -> None:
-        """Waits for those under way."""
-        for future in self._waiting:
-            future.exception(DRAIN_SECONDS)
-        self._collect(set(self._waiting))
+    def verdicts(self) -> dict[str, int]:
+        """How many responses got which verdict; ends the work.
 
-    def _collect(self, done: set[Future[str]]) -> None:
-        self._waiting -= done
-        self.verdicts.update(future.result() for future in done)
+        :raises DependencyUnavailable: if the auditing process died.
+        """
+        self._questions.put(None)
+        try:
+            return self._verdicts.get(timeout=DRAIN_SECONDS)
+        except queue.Empty as error:
+            raise DependencyUnavailable("the audit of the responses did not end") from error
 
 
-def _open(store_url: str) -> None:
-    """In the child: a module's variable is all that a pool keeps between two calls."""
-    global _auditor
+def _serve(store_url: str, questions: Questions, verdicts: Queue[dict[str, int]]) -> None:
+    """In the child."""
     os.nice(NICENESS)
     set_threads(1)
-    _auditor = Auditor(Store.open(store_url))
-
-
-def _check(question: str, response: bytes) -> str:
-    assert _auditor
-    return str(_auditor.check(question, RetrievePassagesResponse.FromString(response)))
+    auditor = Auditor(Store.open(store_url))
+    found: Counter[str] = Counter()
+    while (item := questions.get()) is not None:
+        question, response = item
+        verdict = auditor.check(question, RetrievePassagesResponse.FromString(response))
+        found[str(verdict)] += 1
+    verdicts.put(dict(found))

@@ -126,7 +126,9 @@ class Load:
     async def _look_for(self, document_id: str, write: Write, gateway: int) -> None:
         """Reads one's own write, through another gateway."""
         # A deleted document is looked for by the words that it had.
-        revision = self._ledger.last_revision(document_id) if write.revision is None else write.revision
+        revision = (
+            self._ledger.last_revision(document_id) if write.revision is None else write.revision
+        )
         question = self._author.question(document_id, revision)
         sent = time.time()
         try:
@@ -173,10 +175,12 @@ class Load:
         version: IndexVersion | None = None,
         passages: Iterable[Passage] = (),
     ) -> None:
-        origin = version and Origin(
-            version.generation, version.snapshot, version.step, version.corpus_version
-        )
+        origin = _origin(version) if version is not None else None
         seen = tuple((each.document_id, each.document_version) for each in passages)
         self.visits.append(
             Visit(kind, gateway, due, sent, time.time(), failed, fault, origin, seen)
         )
+
+
+def _origin(version: IndexVersion) -> Origin:
+    return Origin(version.generation, version.snapshot, version.step, version.corpus_version)

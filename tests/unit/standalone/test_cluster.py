@@ -31,6 +31,23 @@ def test_ports_do_not_collide() -> None:
     assert len(set(PORTS.values())) == len(PORTS)
 
 
+def test_every_gateway_has_ports_and_an_address_of_its_own(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, OFFSET, train=True, gateways=3)
+    assert len(set(cluster.ports.values())) == len(cluster.ports)
+    front = {spec.name: spec.environment for spec in cluster.front()}
+    assert set(front) == {"indexer", "gateway", "gateway-2", "gateway-3"}
+    listens = {front[name]["REALM_GATEWAY_LISTEN"] for name in cluster.gateway_names}
+    assert listens == {cluster.address(name) for name in cluster.gateway_names}
+    metrics = {environment["REALM_METRICS_PORT"] for environment in front.values()}
+    assert len(metrics) == len(front)
+
+
+def test_given_settings_reach_every_process(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, OFFSET, train=True, settings={"REALM_GATE_PROBES": "7"})
+    specs = [*cluster.infrastructure(), *cluster.front(), *cluster.workers()]
+    assert {spec.environment["REALM_GATE_PROBES"] for spec in specs} == {"7"}
+
+
 def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))

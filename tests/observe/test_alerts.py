@@ -1,0 +1,110 @@
+"""Alerts: runbooks, tests that fire and that stay silent; promtool where it is installed."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+
+from realm.rpc import MetricsInterceptor
+from realm.telemetry import show_build
+from services.embedder.metrics import EmbedderMetrics
+from services.gateway.metrics import GatewayMetrics
+from services.indexer.metrics import IndexerMetrics
+from services.trainer.metrics import TrainerMetrics
+from tests.observe.promql import PROMETHEUS, ROOT, queries, rules, with_all_chosen
+from tools.metrics_docs import TARGET, page
+
+ALERTS = [each for each in rules() if "alert" in each]
+NAMES = [each["alert"] for each in ALERTS]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
+)
+
+
+def cases(alert: str) -> list[dict[str, Any]]:
+    return [
+        case
+        for file in TESTS
+        for test in yaml.safe_load(file.read_text())["tests"]
+        for case in test.get("alert_rule_test", [])
+        if case["alertname"] == alert
+    ]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=NAMES)
+def test_every_alert_is_described(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in ("warning", "critical")
+    assert alert["annotations"]["summary"]
+    assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{alert['alert']}.md"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_runbook_says_what_to_type(name: str) -> None:
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert parts[0].strip() == f"# {name}"
+    assert parts[1::2] == ["Symptom", "Likely causes", "What to type"]
+    assert all(part.strip() for part in parts[2::2])
+    assert parts[6].strip().startswith("```sh\n")
+
+
+def test_no_runbook_is_left_without_its_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_alert_is_tested_to_fire_and_to_stay_silent(name: str) -> None:
+    fires = [bool(case.get("exp_alerts")) for case in cases(name)]
+    assert set(fires) == {True, False}
+
+
+def test_the_page_of_metrics_is_up_to_date() -> None:
+    assert TARGET.read_text() == page()
+
+
+@needs_promtool
+def test_promtool_accepts_the_rules() -> None:
+    promtool("check", "rules", "--lint-fatal", *map(str, sorted(PROMETHEUS.glob("*.yaml"))))
+
+
+@needs_promtool
+@pytest.mark.parametrize("file", TESTS, ids=lambda path: str(path.stem))
+def test_alerts_fire_and_stay_silent(file: Path) -> None:
+    promtool("test", "rules", str(file))
+
+
+@needs_promtool
+def test_promtool_accepts_what_the_services_expose() -> None:
+    registry = CollectorRegistry()
+    for made in (GatewayMetrics, IndexerMetrics, TrainerMetrics, EmbedderMetrics):
+        made(registry)
+    MetricsInterceptor(registry)
+    show_build("gateway", registry)
+    promtool("check", "metrics", given=generate_latest(registry))
+
+
+@needs_promtool
+def test_promtool_understands_every_panel(tmp_path: Path) -> None:
+    """As rules, which is what promtool can read."""
+    made = [
+        {"record": f"panel:{number}", "expr": with_all_chosen(expr, 60)}
+        for number, (_, _, expr) in enumerate(queries())
+    ]
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": made}]}))
+    promtool("check", "rules", "--lint=none", str(file))
+
+
+def promtool(*arguments: str, given: bytes = b"") -> None:
+    done = subprocess.run(
+        ["promtool", *arguments], input=given, capture_output=True, timeout=60, check=False
+    )
+    assert not done.returncode, (done.stdout + done.stderr).decode()

@@ -1,0 +1,137 @@
+"""Figures that alerts rest on are set when and as they should be."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from prometheus_client import CollectorRegistry
+
+from realm.corpus.table import CorpusTable
+from realm.generations import Generations, State
+from realm.queue import ASKED_AT, EMBED_SHARD, Nudge
+from realm.search.qdrant import PassageIndex
+from realm.settings import Settings
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.indexer.bell import Bell, NudgeListener
+from services.indexer.build import Memory
+from services.indexer.corpus_reader import CorpusReader
+from services.indexer.following import Following
+from services.indexer.gateways import Gateways
+from services.indexer.lifecycle import Live, Observation
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.refreshes import Refreshes
+from services.indexer.tasks import Tasks, wanted
+from tests.integration.redis_process import RedisProcess
+from tests.unit.indexer.examples import create, generation, publish
+
+PREFIX = "realm_indexer_"
+WAIT_SECONDS = 10.0
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def seen(live: Live) -> Observation:
+    """What the reconciler sees while Qdrant is away."""
+    return Observation(
+        now=time.time(),
+        retirement_seconds=900,
+        newest_snapshot=None,
+        has_documents=True,
+        paused=False,
+        refresh_asked_at=None,
+        live=live,
+        generations=(),
+        candidate=None,
+        qdrant_reachable=False,
+        alias=None,
+    )
+
+
+def look(store: Store, registry: CollectorRegistry, live: Live) -> None:
+    generations = Generations(store)
+    refreshes = Refreshes(
+        snapshots=Snapshots(store),
+        generations=generations,
+        index=PassageIndex(Settings()),
+        corpus=CorpusReader(lambda: CorpusTable(store)),
+        following=Following(generations),
+        gateways=Gateways(15.0),
+        memory=Memory(),
+        metrics=IndexerMetrics(registry),
+    )
+    refreshes.after_look(seen(live))
+
+
+def test_the_indexers_lag_counts_from_the_oldest_newer_snapshot(
+    store: Store, tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    publish(store, tmp_path / "a", 1)
+    older = publish(store, tmp_path / "b", 2)
+    publish(store, tmp_path / "c", 4)
+    create(store, 7, State.LIVE, snapshot=1)
+    look(store, registry, Live(7, 1, 1.0, None))
+    value = registry.get_sample_value
+    assert value(f"{PREFIX}lagging_since_timestamp_seconds") == older.created_at
+    assert value(f"{PREFIX}lag_steps") == 30
+    assert value(f"{PREFIX}active_generation") == 7
+    assert value(f"{PREFIX}dependency_up", {"dependency": "store"}) == 1
+    assert value(f"{PREFIX}dependency_up", {"dependency": "qdrant"}) == 0
+
+
+def test_an_idle_index_has_no_lag(
+    store: Store, tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    publish(store, tmp_path / "a", 1)
+    create(store, 7, State.LIVE, snapshot=1)
+    look(store, registry, Live(7, 1, 1.0, None))
+    assert registry.get_sample_value(f"{PREFIX}lagging_since_timestamp_seconds") == 0
+    assert registry.get_sample_value(f"{PREFIX}lag_steps") == 0
+
+
+def test_a_task_says_when_it_was_asked_for(registry: CollectorRegistry) -> None:
+    app = Celery("tests", broker="memory://")
+    tasks = Tasks(app, 100.0, IndexerMetrics(registry))
+    before = time.time()
+    assert tasks.ask(wanted(EMBED_SHARD, generation(1), "in", "observed"))
+    with app.connection() as connection, connection.SimpleQueue("realm.embed") as messages:
+        message = messages.get(block=False)
+        message.ack()
+    assert before <= message.headers[ASKED_AT] <= time.time()
+
+
+def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    redis = RedisProcess(tmp_path / "redis")
+    listener = NudgeListener(redis.url, Bell(), lambda: None)
+    listener.start()
+    try:
+        wait_until(lambda: listener.connected)
+        redis.kill(wipe=True)
+        wait_until(lambda: not listener.connected)
+        redis.start()
+        wait_until(lambda: listener.connected)
+    finally:
+        listener.stop()
+        nudge = Nudge(redis.url)
+        nudge.send("writes")
+        nudge.close()
+        listener.join(WAIT_SECONDS)
+        redis.kill(wipe=True)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

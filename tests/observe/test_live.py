@@ -1,0 +1,225 @@
+"""A real Prometheus scrapes a live cluster on one machine through several swaps.
+
+Every panel's query returns data, every recording rule yields series, no alert fires.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from realm.client import document
+from services.standalone.cluster import HOST, PORTS
+from tests.acceptance.running import RunningCluster, until
+from tests.acceptance.test_standalone import FACTS, QUICK
+from tests.observe.promql import PROMETHEUS, queries, recorded, rules, with_all_chosen
+
+#: Seconds; the service's port by its metrics job.
+SCRAPE_SECONDS = 2
+JOBS = {
+    "gateway": "gateway metrics",
+    "indexer": "indexer metrics",
+    "trainer": "trainer metrics",
+    "embedder": "embedder metrics",
+    "embedder-delta": "delta embedder metrics",
+}
+SWAPS = 2
+
+needs_prometheus = pytest.mark.skipif(
+    not (shutil.which("prometheus") and shutil.which("promtool")),
+    reason="prometheus is not installed: make test-observe installs it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """A running one; `began` is the Unix time of its start."""
+
+    url: str
+    began: float
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def numbers(self, expr: str) -> list[float]:
+        """All numbers that an expression gave since the start; NaN is none."""
+        found = self.get(
+            "query_range", query=expr, start=self.began, end=time.time(), step=SCRAPE_SECONDS
+        )
+        values = [float(value) for series in found["result"] for _, value in series["values"]]
+        return [value for value in values if not math.isnan(value)]
+
+
+@contextmanager
+def prometheus(folder: Path, ports: dict[str, int]) -> Iterator[Prometheus]:
+    """Scrapes the ports by job and evaluates the rules of deploy/prometheus."""
+    folder.mkdir()
+    config = {
+        "global": {
+            "scrape_interval": f"{SCRAPE_SECONDS}s",
+            "evaluation_interval": f"{SCRAPE_SECONDS}s",
+        },
+        "rule_files": [str(path) for path in PROMETHEUS.glob("*.yaml")],
+        "scrape_configs": [
+            {
+                "job_name": job,
+                "static_configs": [
+                    {"targets": [f"{HOST}:{port}"], "labels": {"namespace": "realm"}}
+                ],
+            }
+            for job, port in ports.items()
+        ],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    address = f"{HOST}:{free_port()}"
+    with (folder / "output.log").open("wb") as output:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yaml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        made = Prometheus(f"http://{address}", time.time())
+        until(lambda: answers(made), 30, f"Prometheus: {(folder / 'output.log').read_text()}")
+        yield made
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(server: Prometheus) -> bool:
+    try:
+        return bool(server.get("status/buildinfo"))
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    file = tmp_path / "facts.jsonl"
+    lines = [
+        {"id": f"{title}-{copy}", "title": title, "text": f"{text} Note {copy} of {title}."}
+        for title, text in FACTS
+        for copy in range(8)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+def use(cluster: RunningCluster) -> None:
+    """What users do, so that every metric has something to show."""
+    written = cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
+    cluster.client.search("giant bird", limit=3, at_least_version=written.corpus_version)
+    cluster.client.ask("Who wrote Redis?", passages=3)
+
+
+@pytest.mark.slow
+@needs_prometheus
+@pytest.mark.timeout(420)
+def test_a_live_cluster_shows_everything_and_raises_no_alert(tmp_path: Path, corpus: Path) -> None:
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        ports = {job: PORTS[name] + cluster.offset for job, name in JOBS.items()}
+        with prometheus(tmp_path / "prometheus", ports) as server:
+            begun = cluster.client.status().live.generation
+            until(
+                lambda: swapped(cluster, begun + SWAPS),
+                180,
+                f"{SWAPS} swaps; {cluster.output()}",
+            )
+            until(
+                lambda: bool(server.numbers('realm_indexer_refreshes_total{outcome="live"} > 1')),
+                60,
+                "a scrape of the swaps",
+            )
+            # The rules that rest on others follow an evaluation later.
+            time.sleep(4 * SCRAPE_SECONDS)
+            check_targets(server)
+            check_rules(server)
+            check_panels(server)
+            check_figures(server)
+        for port in ports.values():
+            check_exposition(port)
+
+
+def swapped(cluster: RunningCluster, generation: int) -> bool:
+    use(cluster)
+    return bool(cluster.client.status().live.generation >= generation)
+
+
+def check_targets(server: Prometheus) -> None:
+    for target in server.get("targets")["activeTargets"]:
+        assert target["health"] == "up", target
+
+
+def check_rules(server: Prometheus) -> None:
+    loaded = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+    assert len(loaded) == len(list(rules()))
+    assert not [rule for rule in loaded if rule["health"] != "ok"]
+    without = [name for name in recorded() if not server.numbers(name)]
+    assert not without
+    fired = server.get(
+        "query_range",
+        query='ALERTS{alertstate="firing"}',
+        start=server.began,
+        end=time.time(),
+        step=SCRAPE_SECONDS,
+    )
+    assert not fired["result"]
+
+
+def check_panels(server: Prometheus) -> None:
+    without = [
+        (board, panel, expr)
+        for board, panel, expr in queries()
+        if not server.numbers(with_all_chosen(expr, 10 * SCRAPE_SECONDS))
+    ]
+    assert not without
+    for label in ("namespace", "instance"):
+        assert server.get(f"label/{label}/values")
+
+
+def check_figures(server: Prometheus) -> None:
+    """Each snapshot makes both views of the lag rise, until its generation is live."""
+    for view in ("indexer", "gateway"):
+        lagging = server.numbers(f"realm_{view}_lagging_since_timestamp_seconds")
+        assert max(lagging) > server.began - 600, view
+    for task in ("realm.embed_shard", "realm.embed_changes"):
+        waited = server.numbers(f'realm_embedder_queue_wait_seconds_count{{task="{task}"}}')
+        assert max(waited) >= 1, task
+    assert min(server.numbers("realm:dependency_up:min")) == 1
+
+
+def check_exposition(port: int) -> None:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=30) as answer:
+        text = answer.read()
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False
+    )
+    assert not done.returncode, (done.stdout + done.stderr).decode()

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Prometheus and promtool from Debian, for the tests in tests/observe. Starts no service.
+set -eu
+if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
+    exit 0
+fi
+if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+    echo "prometheus and promtool are needed; as root on Debian: apt-get install prometheus" >&2
+    exit 1
+fi
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+apt-get update
+apt-get install -y --no-install-recommends prometheus
