@@ -55,6 +55,9 @@ class Settings(BaseSettings):
 
     # Model
     base_model: str = Field("", description="folder or hub name; empty: the packaged MiniLM")
+    starter: bool = Field(
+        True, description="begin with the shipped reader, where it belongs to the base"
+    )
     passage_tokens: int = Field(288, ge=96, description="longest passage input, in word pieces")
     query_tokens: int = Field(96, ge=8, description="longest query input, in word pieces")
     reader_tokens: int = Field(384, ge=32, description="longest reader input, in word pieces")

@@ -18,6 +18,8 @@ from rich.table import Table
 from realm.errors import FailedPrecondition, InvalidInput
 
 if TYPE_CHECKING:
+    import torch
+
     from realm.corpus.documents import Document
     from realm.evaluation.report import Report
     from realm.evaluation.systems import System
@@ -61,6 +63,9 @@ def eval_(
         int | None, typer.Option(min=1, help="only so many questions, from the file's start")
     ] = None,
     passages: Annotated[int, typer.Option(min=1, help="passages read for each question")] = 5,
+    no_starter: Annotated[
+        bool, typer.Option("--no-starter", help="base with a fresh reader, not the shipped one")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write all figures into this file")
     ] = None,
@@ -71,12 +76,13 @@ def eval_(
     from realm.evaluation.questions import read_questions
     from realm.settings import load_settings
 
-    settings = load_settings(**({"store_url": store} if store else {}))
+    chosen: dict[str, object] = {"store_url": store} if store else {}
+    settings = load_settings(**chosen, **({"starter": False} if no_starter else {}))
     asked = read_questions(questions, limit)
-    _check_writable(json_file)
-    given = _read_documents([*documents, *(more_documents or [])], settings)
+    check_writable(json_file)
+    given = read_given([*documents, *(more_documents or [])], settings)
     model = _load_system(settings, system, snapshot)
-    with _progress() as listener:
+    with progress_bars() as listener:
         report = evaluate(model, given, asked, passages=passages, progress=listener)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -92,12 +98,12 @@ def _check_packages() -> None:
         )
 
 
-def _check_writable(file: Path | None) -> None:
+def check_writable(file: Path | None) -> None:
     if file is not None and not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
         raise InvalidInput(f"{file} cannot be written: name a file in a folder that can be")
 
 
-def _read_documents(paths: list[Path], settings: Settings) -> list[Document]:
+def read_given(paths: list[Path], settings: Settings) -> list[Document]:
     from realm.corpus.importers import Problem, read_documents
 
     found: list[Document] = []
@@ -111,16 +117,22 @@ def _read_documents(paths: list[Path], settings: Settings) -> list[Document]:
     return found
 
 
-def _load_system(settings: Settings, system: str, snapshot: str) -> System:
-    from realm.evaluation import systems
+def compute(settings: Settings) -> tuple[torch.device, torch.dtype]:
+    """Takes the threads and says on what to compute, in which number format."""
     from realm.model import runtime
-    from realm.store import Store
 
     # A program of its own, not one of many services: every core, unless told otherwise.
     given = "threads" in settings.model_fields_set
     runtime.set_threads(settings.threads if given else os.cpu_count() or 1)
     device = runtime.pick_device(settings.device)
-    dtype = runtime.best_dtype(device)
+    return device, runtime.best_dtype(device)
+
+
+def _load_system(settings: Settings, system: str, snapshot: str) -> System:
+    from realm.evaluation import systems
+    from realm.store import Store
+
+    device, dtype = compute(settings)
     if snapshot:
         if snapshot != systems.NEWEST and not snapshot.isdecimal():
             raise InvalidInput(f"snapshot {snapshot!r} is neither a number nor latest")
@@ -134,7 +146,7 @@ def _load_system(settings: Settings, system: str, snapshot: str) -> System:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """One bar a piece of work, on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:

@@ -1,4 +1,4 @@
-"""`realm model import` and `realm model export`: transformers' REALM checkpoints in and out."""
+"""`realm model import` and `export`: transformers' REALM checkpoints in and out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from realm.cli.train_reader import train_reader_
 from realm.errors import FailedPrecondition, InvalidInput
 
 NEEDS = ("torch", "transformers")
@@ -17,9 +18,10 @@ Kind = Literal["embedder", "scorer", "encoder", "reader"]
 
 
 def register(app: typer.Typer) -> None:
-    model = typer.Typer(help="Take REALM checkpoints of transformers in, and give them out.")
+    model = typer.Typer(help="Train a reader; take REALM checkpoints of transformers in, and out.")
     model.command("import")(import_)
     model.command("export")(export)
+    model.command("train-reader")(train_reader_)
     app.add_typer(model, name="model")
 
 

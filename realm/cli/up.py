@@ -33,7 +33,7 @@ def up(
         Path | None, typer.Option(help="write what happened into a JSON file")
     ] = None,
     port_offset: Annotated[int, typer.Option(help="added to every port")] = 0,
-    rate: Annotated[float, typer.Option(help="questions asked a second; 0: none")] = 2.0,
+    rate: Annotated[float, typer.Option(help="questions asked a second; 0: none")] = 2.5,
     train: Annotated[bool, typer.Option(help="learn; else serve the base model")] = True,
 ) -> None:
     """Run the whole cluster on this machine: learn, refresh, answer. Ctrl-C ends it."""

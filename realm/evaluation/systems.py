@@ -46,7 +46,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
         query=settings.query_tokens,
         reader=settings.reader_tokens,
     )
-    model = new_model(base, seed=settings.seed, lengths=lengths)
+    model = new_model(base, seed=settings.seed, starter=settings.starter, lengths=lengths)
     return System(
         name="base",
         base=model.config.base_name,

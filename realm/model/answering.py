@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from realm.errors import InvalidInput
@@ -75,7 +76,7 @@ def answer_questions(
 
     `dtype` is the backbone's number format (see `runtime.best_dtype`).
     """
-    bodies = [_Body.of(inputs, one.question, text) for one in readings for text in one.passages]
+    bodies = [Body.of(inputs, one.question, text) for one in readings for text in one.passages]
     scores = _read(reader, bodies, inputs.pad, token_budget, dtype)
     answers: list[list[FoundAnswer]] = []
     at = 0
@@ -87,8 +88,10 @@ def answer_questions(
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
+class Body:
     """A reader input, and of its body's word pieces where they stand and which end words.
+
+    Training and answering both take their spans from here.
 
     `first` is the body's first token in the input; `offsets` [pieces, 2] are characters of the
     passage; `begins` and `ends` [pieces] mark the first and the last piece of each word.
@@ -101,7 +104,7 @@ class _Body:
     ends: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, inputs: InputBuilder, question: str, text: str) -> _Body:
+    def of(cls, inputs: InputBuilder, question: str, text: str) -> Body:
         ids, offsets = inputs.tokenize(text)
         encoded = inputs.reader(inputs.tokenize(question)[0], ids)
         kept = max(0, sum(encoded.segments) - 1)
@@ -116,10 +119,16 @@ class _Body:
             ends=~continues[1 : kept + 1],
         )
 
+    def whole_words(self, widths: int) -> NDArray[np.bool_]:
+        """Spans that start and end with a word [pieces, widths]; [i, w] is pieces i … i + w."""
+        ends = np.concatenate([self.ends, np.zeros(widths, np.bool_)])
+        whole: NDArray[np.bool_] = self.begins[:, None] & sliding_window_view(ends, widths)[:-1]
+        return whole
+
 
 def _read(
     reader: Reader,
-    bodies: Sequence[_Body],
+    bodies: Sequence[Body],
     pad_id: int,
     token_budget: int | None,
     dtype: torch.dtype | None,
@@ -156,7 +165,7 @@ class _Spans:
 
 
 def _answers(
-    reading: Reading, bodies: Sequence[_Body], scores: Sequence[NDArray[np.float32]]
+    reading: Reading, bodies: Sequence[Body], scores: Sequence[NDArray[np.float32]]
 ) -> list[FoundAnswer]:
     spans = _joint_softmax(reading, bodies, scores)
     rows_by_text: dict[str, list[int]] = {}
@@ -193,12 +202,13 @@ def _answer(reading: Reading, spans: _Spans, rows: list[int]) -> FoundAnswer:
 
 
 def _joint_softmax(
-    reading: Reading, bodies: Sequence[_Body], scores: Sequence[NDArray[np.float32]]
+    reading: Reading, bodies: Sequence[Body], scores: Sequence[NDArray[np.float32]]
 ) -> _Spans:
     parts = []
     for number, (body, logits) in enumerate(zip(bodies, scores, strict=True)):
-        starts, ends = _whole_words(body, logits)
-        chosen = logits[starts, ends - starts].astype(np.float64)  # [spans]
+        starts, widths = np.nonzero(body.whole_words(logits.shape[1]) & np.isfinite(logits))
+        ends = starts + widths
+        chosen = logits[starts, widths].astype(np.float64)  # [spans]
         share = chosen - _log_sum(chosen)
         where = np.full(len(starts), number)
         begin, stop = body.offsets[starts, 0], body.offsets[ends, 1]
@@ -207,16 +217,6 @@ def _joint_softmax(
         return _Spans(*(np.zeros(0, np.int64),) * 3, *(np.zeros(0),) * 2)
     passage, start, end, logit, share = (np.concatenate(each) for each in zip(*parts, strict=True))
     return _Spans(passage, start, end, logit - _log_sum(logit), share)
-
-
-def _whole_words(
-    body: _Body, logits: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last piece of every readable span that starts and ends with a word."""
-    starts, widths = np.nonzero(np.isfinite(logits))
-    ends = starts + widths
-    whole = body.begins[starts] & body.ends[ends]
-    return starts[whole], ends[whole]
 
 
 def _weighty(log_mass: NDArray[np.float64]) -> Iterator[int]:

@@ -21,6 +21,7 @@ from realm.model.config import ModelConfig
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
 from realm.model.inputs import InputBuilder
 from realm.model.reader import MaskedLMHead, Reader, SpanHead
+from realm.model.starter import find_starter
 from realm.model.weights import Weights, build, read_weights, write_weights
 
 CONFIG_FILE = "config.json"
@@ -51,23 +52,34 @@ class ServingEncoder:
     scale: float
 
 
-def new_model(base: str | Path | Base | None = None, *, seed: int = 0, **overrides: Any) -> Model:
+def new_model(
+    base: str | Path | Base | None = None, *, seed: int = 0, starter: bool = True, **overrides: Any
+) -> Model:
     """A model at step 0: the base's weights, and fresh ones (by `seed`) for what it lacks.
 
-    `overrides` are fields of `ModelConfig`.
+    `overrides` are fields of `ModelConfig`. With `starter` the reader is the shipped one, if it
+    was trained on this very base and its span head has the size asked for.
 
     :raises BadSettings: if an override is unknown or does not fit the base.
+    :raises Corrupt: if the shipped reader is damaged.
     """
     source = base if isinstance(base, Base) else load_base(base)
     known = {f.name for f in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(overrides) - known):
         raise BadSettings(f"a model's config has no {', '.join(unknown)}")
     config = dataclasses.replace(source.config, **overrides)
+    shipped = find_starter(config.base_sha256) if starter else None
+    if shipped is not None and shipped.span_hidden_size == config.span_hidden_size:
+        learnt = shipped.weights()
+        width = overrides.get("max_span_width", shipped.max_span_width)
+        config = dataclasses.replace(config, max_span_width=width)
+    else:
+        learnt = {}
     heads = _fresh_heads(config, seed)
     backbone = _prefixed("backbone", source.backbone)
     predictions = _prefixed("predictions", source.predictions)
     tower = {**_for_pooling(config, backbone), **heads["tower"]}
-    reader = {**_without_pooler(backbone), **heads["reader"], **predictions}
+    reader = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
     inputs = InputBuilder(source.tokenizer, config.lengths)
     return Model(
         config, inputs, build_retriever(config, tower, tower), build_reader(config, reader)

@@ -182,7 +182,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, help="write what happened into this JSON file")
     parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
     parser.add_argument("--gateways", type=int, default=1, help="how many; the first is asked")
-    parser.add_argument("--rate", type=float, default=2.0, help="questions asked a second; 0: none")
+    parser.add_argument("--rate", type=float, default=2.5, help="questions asked a second; 0: none")
     parser.add_argument("--no-train", action="store_true", help="serve the base model as it is")
     return parser.parse_args()
 

@@ -37,6 +37,7 @@ def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapsho
         model = new_model(
             base,
             seed=settings.seed,
+            starter=settings.starter,
             lengths=_lengths(settings, base.config.lengths),
             candidates=settings.candidates,
         )

@@ -12,7 +12,7 @@ from realm.corpus.table import CorpusTable
 from realm.generations import Generations, State
 from realm.queue import ASKED_AT, EMBED_SHARD, Nudge
 from realm.search.qdrant import PassageIndex
-from realm.settings import Settings
+from realm.settings import load_settings
 from realm.snapshots import Snapshots
 from realm.store import Store
 from services.indexer.bell import Bell, NudgeListener
@@ -63,7 +63,7 @@ def look(store: Store, registry: CollectorRegistry, live: Live) -> None:
     refreshes = Refreshes(
         snapshots=Snapshots(store),
         generations=generations,
-        index=PassageIndex(Settings()),
+        index=PassageIndex(load_settings()),
         corpus=CorpusReader(lambda: CorpusTable(store)),
         following=Following(generations),
         gateways=Gateways(15.0),

@@ -1,0 +1,210 @@
+"""Reading with known answers: the reader's term of REALM's open-QA fine-tuning.
+
+Per question the joint softmax over all (passage, span) of [span score + f(x, z)], its numerator
+the sum over every span that reads an answer (REALM, section 3.2; Lee et al. 2019, eq. 7). Spans
+are those of `realm.model.answering`: what is trained is what is served.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from realm.errors import InvalidInput
+from realm.model.answering import Body
+from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
+from realm.model.inputs import LEAST_BODY, InputBuilder
+from realm.model.likelihood import span_marginal
+from realm.model.reader import Reader
+from realm.objectives.objective import Loss, tensors
+from realm.scoring import normalise_answer
+
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A question, its answers, and passages to read with f(x, z) of each, not normalised."""
+
+    question: str
+    answers: tuple[str, ...]
+    passages: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.passages or len(self.passages) != len(self.scores):
+            raise InvalidInput(
+                f"{len(self.scores)} scores do not fit {len(self.passages)} passages of the"
+                f" question {self.question!r}: give one or more passages and a score for each"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A lesson as model input; `matches` [pieces, widths] marks each body's spans that answer."""
+
+    bodies: tuple[Body, ...]
+    matches: tuple[NDArray[np.bool_], ...]
+    scores: tuple[float, ...]
+
+
+class OpenQA:
+    """Supervised reading. `skipped` counts, by reason, lessons that teach nothing.
+
+    :param max_span_width: the reader's longest span, in word pieces.
+    :param reader_tokens: longest reader input in training; a longer passage is cut to a window,
+        around an answer if it holds one.
+    :param token_budget: padded tokens that go through the reader at once.
+    """
+
+    name = "open_qa"
+
+    def __init__(
+        self,
+        inputs: InputBuilder,
+        *,
+        max_span_width: int,
+        reader_tokens: int,
+        token_budget: int | None = None,
+    ) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._inputs = inputs
+        self._widths = max_span_width
+        self._reader_tokens = min(reader_tokens, inputs.limits.reader)
+        self._token_budget = token_budget
+
+    def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
+        """Those of the lessons with at least one answer to point at."""
+        tasks = [self._task(lesson, rng) for lesson in lessons]
+        return [task for task in tasks if task is not None]
+
+    def loss(self, batch: Sequence[Task], reader: Reader) -> Loss:
+        """−log p(y|x), a mean over the tasks.
+
+        :raises InvalidInput: if the batch is empty.
+        """
+        if not batch:
+            raise InvalidInput("a batch without a task has no loss")
+        logits, matches = self._joint(batch, reader)  # [b, k, starts, widths]
+        term = span_marginal(logits, matches)
+        loss = -term.log_likelihood.sum() / term.matched.sum().clamp(min=1)
+        return Loss(loss, {"loss": loss.item(), "matched": term.matched.float().mean().item()})
+
+    def _task(self, lesson: Lesson, rng: random.Random) -> Task | None:
+        answers = {normalise_answer(answer) for answer in lesson.answers} - {""}
+        if not answers:
+            self.skipped["empty_answer"] += 1
+            return None
+        texts = [self._window(lesson.question, text, answers, rng) for text in lesson.passages]
+        bodies = tuple(Body.of(self._inputs, lesson.question, text) for text in texts)
+        matches = tuple(
+            answer_spans(text, body, answers, self._widths)
+            for text, body in zip(texts, bodies, strict=True)
+        )
+        if not any(marked.any() for marked in matches):
+            self.skipped["no_answer_span"] += 1
+            return None
+        return Task(bodies, matches, lesson.scores)
+
+    def _window(self, question: str, text: str, answers: set[str], rng: random.Random) -> str:
+        """The text, or as much of it in one run of words as the reader's length leaves room for."""
+        body = Body.of(self._inputs, question, text)
+        room = max(LEAST_BODY, self._reader_tokens - body.first - 1)
+        pieces = len(body.offsets)
+        if pieces <= room:
+            return text
+        starts, widths = np.nonzero(answer_spans(text, body, answers, self._widths))
+        least, most = 0, pieces - room
+        if len(starts):
+            kept = rng.randrange(len(starts))
+            # Wherever the window begins between these, the span lies in it.
+            least = max(least, int(starts[kept] + widths[kept]) + 1 - room)
+            most = min(most, int(starts[kept]))
+        begins = np.flatnonzero(body.begins[least : most + 1]) + least
+        first = int(rng.choice(begins)) if len(begins) else most
+        last = min(pieces, first + room) - 1
+        while last > first and not body.ends[last]:
+            last -= 1
+        return text[body.offsets[first, 0] : body.offsets[last, 1]]
+
+    def _joint(self, batch: Sequence[Task], reader: Reader) -> tuple[Tensor, Tensor]:
+        """Logits of whole-word spans plus f(x, z), −inf elsewhere, and the matches: both
+        [b, k, starts, widths].
+        """
+        bodies = [body for task in batch for body in task.bodies]
+        places = [(row, k) for row, task in enumerate(batch) for k in range(len(task.bodies))]
+        marks = [marked for task in batch for marked in task.matches]
+        longest = max(len(body.encoded) for body in bodies)
+        shape = (len(batch), max(len(task.bodies) for task in batch), longest, self._widths)
+        device = reader.device
+        joint = torch.full(shape, -torch.inf, device=device)
+        matches = torch.zeros(shape, dtype=torch.bool)
+        on_cuda = device.type == "cuda"
+        budget = self._token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET)
+        for chosen in plan_batches([len(body.encoded) for body in bodies], budget):
+            inputs = [bodies[i].encoded for i in chosen]
+            spans = reader(*tensors(inputs, self._inputs.pad, device))  # [n, starts, widths]
+            readable = torch.zeros(spans.valid.shape, dtype=torch.bool)
+            for row, i in enumerate(chosen):
+                run = slice(bodies[i].first, bodies[i].first + len(bodies[i].offsets))
+                readable[row, run] = torch.from_numpy(bodies[i].whole_words(self._widths))
+                matches[places[i]][run] = torch.from_numpy(marks[i])
+            scores = torch.tensor([batch[places[i][0]].scores[places[i][1]] for i in chosen])
+            logits = spans.logits + scores.to(device)[:, None, None]
+            logits = logits.masked_fill(~readable.to(device), -torch.inf)
+            beyond = longest - logits.shape[1]
+            rows, columns = zip(*(places[i] for i in chosen), strict=True)
+            joint[list(rows), list(columns)] = F.pad(logits, (0, 0, 0, beyond), value=-torch.inf)
+        return joint, matches.to(device)
+
+
+def answer_spans(
+    text: str, body: Body, answers: set[str], max_span_width: int
+) -> NDArray[np.bool_]:
+    """Which whole-word spans of a body read one of the `answers`: [pieces, widths].
+
+    A span reads an answer if both are the same text after `normalise_answer`; the answers come
+    normalised.
+    """
+    found = body.whole_words(max_span_width)
+    starts, widths = np.nonzero(found)
+    wanted = {len(answer.replace(" ", "")) for answer in answers}
+    # How many letters a span keeps, with and without its articles: few spans pass for an answer.
+    most, fewest = _letters(text, body)  # [pieces + 1], cumulative
+    longest = most[starts + widths + 1] - most[starts]
+    shortest = fewest[starts + widths + 1] - fewest[starts]
+    possible = np.zeros(len(starts), np.bool_)
+    for size in wanted:
+        possible |= (shortest <= size) & (size <= longest)
+    found[:] = False
+    for start, width in zip(starts[possible], widths[possible], strict=True):
+        read = text[body.offsets[start, 0] : body.offsets[start + width, 1]]
+        found[start, width] = normalise_answer(read) in answers
+    return found
+
+
+def _letters(text: str, body: Body) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bounds of what a span's text keeps in letters, each [pieces + 1], cumulative."""
+    most, fewest = [0], [0]
+    begins = body.offsets[:, 0].tolist()
+    for start, end, following in zip(
+        begins, body.offsets[:, 1].tolist(), [*begins[1:], len(text)], strict=True
+    ):
+        # Up to the next piece: what the tokenizer leaves out still stands in the text.
+        most.append(most[-1] + _kept(text[start:following]))
+        article = text[start:end].lower() in _ARTICLES
+        fewest.append(fewest[-1] + (0 if article else _kept(text[start:end])))
+    return np.array(most, np.int64), np.array(fewest, np.int64)
+
+
+def _kept(piece: str) -> int:
+    # The x keeps an article from being one.
+    return len(normalise_answer(f"x{piece}").replace(" ", "")) - 1

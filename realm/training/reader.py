@@ -1,0 +1,156 @@
+"""Supervised training of a reader: AdamW, warm-up and decay, clipping, bf16 where it is native.
+
+Dropout is off, as everywhere in realm. Word and position embeddings rest: what learns is small
+enough to ship beside the base.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from realm.errors import Diverged
+from realm.model.reader import Reader
+from realm.objectives.open_qa import OpenQA
+from realm.training.lessons import Material
+
+WEIGHT_DECAY = 0.01
+MAX_GRADIENT_NORM = 1.0
+RESTING = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
+HEAD = "qa_outputs."
+LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed."""
+
+    epochs: int = 2
+    batch: int = 16
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 3e-4
+    warm_up: float = 0.1
+    negatives: int = 1
+    seconds: float = math.inf
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where training is: steps done of all planned, loss of this step, seconds since the start."""
+
+    number: int
+    planned: int
+    loss: float
+    seconds: float
+
+
+def train_reader(
+    reader: Reader,
+    objective: OpenQA,
+    material: Sequence[Material],
+    plan: Plan,
+    *,
+    dtype: torch.dtype = torch.float32,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Step:
+    """Trains in place, and says how far it came. With a limit of time the rate follows the clock.
+
+    :raises Diverged: if loss or gradient is not finite; the weights are those of the step before.
+    """
+    reader.eval()
+    parameters = learning(reader)
+    optimizer = torch.optim.AdamW(_groups(parameters, plan))
+    planned = plan.epochs * math.ceil(len(material) / plan.batch)
+    began = time.monotonic()
+    last = Step(0, planned, math.nan, 0.0)
+    for chosen, rng in _batches(material, plan):
+        spent = (time.monotonic() - began) / plan.seconds
+        if spent >= 1:
+            break
+        factor = rate_factor(max(last.number / planned, spent), plan.warm_up, 1 / planned)
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        tasks = objective.batch([one.lesson(plan.negatives, rng) for one in chosen], rng)
+        loss = math.nan
+        if tasks:
+            half = dtype != torch.float32
+            with torch.autocast(reader.device.type, dtype=dtype, enabled=half):
+                value = objective.loss(tasks, reader).value
+            loss = value.item()
+            _descend(value, list(parameters.values()), optimizer, last.number + 1)
+        last = Step(last.number + 1, planned, loss, time.monotonic() - began)
+        on_step(last)
+    return last
+
+
+def learning(reader: Reader) -> dict[str, nn.Parameter]:
+    """Marks the parameters that learn, and returns them by name."""
+    chosen = {}
+    for name, parameter in reader.named_parameters():
+        learns = name.startswith(LEARNING) and not name.startswith(RESTING)
+        parameter.requires_grad_(learns)
+        if learns:
+            chosen[name] = parameter
+    return chosen
+
+
+def rate_factor(done: float, warm_up: float, least: float) -> float:
+    """The factor on the learning rate when `done` of 1 is done: linear up, then linear to 0.
+
+    `least` is the factor's floor, so that the first step moves too.
+    """
+    rising = done / warm_up if warm_up > 0 else 1.0
+    falling = (1 - done) / (1 - warm_up) if warm_up < 1 else 1.0
+    return max(least, min(rising, falling, 1.0))
+
+
+def _batches(
+    material: Sequence[Material], plan: Plan
+) -> Iterator[tuple[list[Material], random.Random]]:
+    """Every question once an epoch, in an order that follows from the seed."""
+    for epoch in range(plan.epochs):
+        rng = random.Random(f"{plan.seed}:{epoch}")
+        order = list(material)
+        rng.shuffle(order)
+        for start in range(0, len(order), plan.batch):
+            yield order[start : start + plan.batch], rng
+
+
+def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, object]]:
+    """Matrices decay; biases and norms do not. The fresh head learns at a rate of its own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        rate = plan.head_learning_rate if name.startswith(HEAD) else plan.learning_rate
+        decay = WEIGHT_DECAY if parameter.dim() > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": chosen, "lr": rate, "rate": rate, "weight_decay": decay}
+        for (rate, decay), chosen in groups.items()
+    ]
+
+
+def _descend(
+    loss: Tensor, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    if not torch.isfinite(loss):
+        raise Diverged(_sentence("loss", step), objective=OpenQA.name, step=step)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
+    if not math.isfinite(norm):
+        raise Diverged(_sentence("gradient", step), objective=OpenQA.name, step=step)
+    optimizer.step()
+
+
+def _sentence(what: str, step: int) -> str:
+    return (
+        f"the {what} of {OpenQA.name} at step {step} is not a finite number, so training has"
+        " stopped: give a lower --lr"
+    )
