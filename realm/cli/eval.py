@@ -71,7 +71,7 @@ def eval_(
     ] = None,
 ) -> None:
     """Measure recall, exact match, F1 and latency of a model on questions with known answers."""
-    _check_packages()
+    check_packages("realm eval")
     from realm.evaluation.evaluate import evaluate
     from realm.evaluation.questions import read_questions
     from realm.settings import load_settings
@@ -89,12 +89,12 @@ def eval_(
     _show(report)
 
 
-def _check_packages() -> None:
+def check_packages(command: str) -> None:
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({NEEDS[name] for name in missing}))
         raise FailedPrecondition(
-            f"`realm eval` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
+            f"`{command}` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
         )
 
 

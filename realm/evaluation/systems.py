@@ -8,7 +8,7 @@ import torch
 
 from realm.errors import NotFound
 from realm.model.base import load_base
-from realm.model.checkpoint import load_model, new_model
+from realm.model.checkpoint import Model, load_model, new_model
 from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.model.reader import Reader
@@ -47,17 +47,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
         reader=settings.reader_tokens,
     )
     model = new_model(base, seed=settings.seed, starter=settings.starter, lengths=lengths)
-    return System(
-        name="base",
-        base=model.config.base_name,
-        step=0,
-        inputs=model.inputs,
-        passage=model.retriever.passage.to(device).eval(),
-        query=model.retriever.query.to(device).eval(),
-        reader=model.reader.to(device).eval(),
-        scale=float(model.retriever.scale.detach()),
-        dtype=dtype,
-    )
+    return system_of(model, "base", 0, device, dtype)
 
 
 def snapshot_system(
@@ -65,10 +55,16 @@ def snapshot_system(
 ) -> System:
     """:raises Corrupt: if a file of the snapshot is missing or altered."""
     model = load_model(snapshots.materialise(snapshot))
+    return system_of(model, f"snapshot-{snapshot.number}", snapshot.step, device, dtype)
+
+
+def system_of(
+    model: Model, name: str, step: int, device: torch.device, dtype: torch.dtype
+) -> System:
     return System(
-        name=f"snapshot-{snapshot.number}",
+        name=name,
         base=model.config.base_name,
-        step=snapshot.step,
+        step=step,
         inputs=model.inputs,
         passage=model.retriever.passage.to(device).eval(),
         query=model.retriever.query.to(device).eval(),

@@ -27,7 +27,7 @@ from realm.model.reader import Reader
 from realm.objectives.objective import Loss, tensors
 from realm.scoring import normalise_answer
 
-_ARTICLES = frozenset({"a", "an", "the"})
+_OF_ARTICLES = frozenset("anthe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,9 @@ class OpenQA:
             raise InvalidInput("a batch without a task has no loss")
         logits, matches = self._joint(batch, reader)  # [b, k, starts, widths]
         term = span_marginal(logits, matches)
-        loss = -term.log_likelihood.sum() / term.matched.sum().clamp(min=1)
-        return Loss(loss, {"loss": loss.item(), "matched": term.matched.float().mean().item()})
+        # Every task has a match: one that is lost among the logits was not finite.
+        loss = -term.log_likelihood.masked_fill(~term.matched, torch.nan).mean()
+        return Loss(loss, {"loss": loss.item()})
 
     def _task(self, lesson: Lesson, rng: random.Random) -> Task | None:
         answers = {normalise_answer(answer) for answer in lesson.answers} - {""}
@@ -177,7 +178,7 @@ def answer_spans(
     found = body.whole_words(max_span_width)
     starts, widths = np.nonzero(found)
     wanted = {len(answer.replace(" ", "")) for answer in answers}
-    # How many letters a span keeps, with and without its articles: few spans pass for an answer.
+    # A span reads an answer of as many letters only: most are told apart without their text.
     most, fewest = _letters(text, body)  # [pieces + 1], cumulative
     longest = most[starts + widths + 1] - most[starts]
     shortest = fewest[starts + widths + 1] - fewest[starts]
@@ -194,17 +195,16 @@ def answer_spans(
 def _letters(text: str, body: Body) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bounds of what a span's text keeps in letters, each [pieces + 1], cumulative."""
     most, fewest = [0], [0]
-    begins = body.offsets[:, 0].tolist()
-    for start, end, following in zip(
-        begins, body.offsets[:, 1].tolist(), [*begins[1:], len(text)], strict=True
-    ):
+    begins, ends = body.offsets.T.tolist()
+    for start, end, following in zip(begins, ends, [*begins[1:], len(text)], strict=True):
         # Up to the next piece: what the tokenizer leaves out still stands in the text.
-        most.append(most[-1] + _kept(text[start:following]))
-        article = text[start:end].lower() in _ARTICLES
-        fewest.append(fewest[-1] + (0 if article else _kept(text[start:end])))
+        most.append(most[-1] + len(_kept(text[start:following])))
+        # An article takes only its own letters away, but may be made of several pieces.
+        sure = sum(letter not in _OF_ARTICLES for letter in _kept(text[start:end]))
+        fewest.append(fewest[-1] + sure)
     return np.array(most, np.int64), np.array(fewest, np.int64)
 
 
-def _kept(piece: str) -> int:
+def _kept(piece: str) -> str:
     # The x keeps an article from being one.
-    return len(normalise_answer(f"x{piece}").replace(" ", "")) - 1
+    return normalise_answer(f"x{piece}")[1:].replace(" ", "")

@@ -37,6 +37,8 @@ class Plan:
     head_learning_rate: float = 3e-4
     warm_up: float = 0.1
     negatives: int = 1
+    reader_tokens: int = 288
+    max_span_width: int = 16
     seconds: float = math.inf
     seed: int = 0
 

@@ -1,6 +1,8 @@
 """The whole loop on one machine, as a newcomer runs it."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import psutil
@@ -127,7 +129,30 @@ def test_every_process_may_be_killed(tmp_path: Path, corpus: Path) -> None:
                 f"note written after {key}", limit=20, at_least_version=version
             )
             assert key in {hit.passage.document_id for hit in found.passages}
-    assert cluster.report()["queries"]["mixed_version"] == 0
+    queries = cluster.report()["queries"]
+    assert queries["mixed_version"] == 0
+    assert queries["failed"] == 0, queries["failures"]
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_leaves_nothing_behind_and_loses_nothing(
+    tmp_path: Path, corpus: Path
+) -> None:
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        children = psutil.Process(cluster.pid).children(recursive=True)
+        cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
+        os.kill(cluster.pid, signal.SIGKILL)
+        until(lambda: not any(map(lives, children)), 10, "the children's end")
+    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+        assert cluster.client.get("moa").document.text == "The moa was a giant bird."
+
+
+def lives(process: psutil.Process) -> bool:
+    """A zombie is dead: nobody is left here to bury it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_back(cluster: RunningCluster, name: str, killed: int) -> bool:

@@ -1,0 +1,113 @@
+"""`realm model train-reader`: questions with known answers in, a starter out."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from realm.cli.eval import check_packages, compute, progress_bars, read_given
+from realm.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from realm.training.reader import Plan
+
+
+def train_reader_(
+    documents: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE...",
+            help=".jsonl file, or file or folder of .md, .txt, .rst, .html; several may follow."
+            " Only documents that a question names take part",
+        ),
+    ],
+    questions: Annotated[
+        Path, typer.Option(help=".jsonl of question, answers and document_id to learn from")
+    ],
+    to: Annotated[Path, typer.Option(help="folder for the starter; written every few minutes")],
+    more_documents: Annotated[
+        list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="how often each question is read")] = 2,
+    batch: Annotated[int, typer.Option(min=1, help="questions in a step")] = 16,
+    lr: Annotated[float, typer.Option(help="AdamW's highest rate for the layers")] = 1e-4,
+    head_lr: Annotated[
+        float, typer.Option(help="AdamW's highest rate for the span head, which begins fresh")
+    ] = 3e-4,
+    negatives: Annotated[
+        int, typer.Option(min=0, max=4, help="other passages beside a question's own")
+    ] = 1,
+    tokens: Annotated[int, typer.Option(min=32, help="longest reader input in training")] = 288,
+    span_width: Annotated[int, typer.Option(min=1, help="longest answer, in word pieces")] = 16,
+    minutes_limit: Annotated[
+        float, typer.Option(min=0, help="training ends by then, its rate decayed; 0: no limit")
+    ] = 0,
+    licence: Annotated[
+        str, typer.Option(help="where the data is from and its licence, for the card")
+    ] = "",
+) -> None:
+    """Train a reader on questions with known answers, beginning with the base's weights."""
+    check_packages("realm model train-reader")
+    from realm.evaluation.questions import read_questions
+    from realm.model.checkpoint import new_model
+    from realm.settings import load_settings
+    from realm.training.reader import Plan
+    from realm.training.starter import describe_files, make_starter
+
+    if min(lr, head_lr) <= 0:
+        raise InvalidInput("a learning rate of 0 learns nothing: give --lr and --head-lr above 0")
+    settings = load_settings()
+    plan = Plan(
+        epochs=epochs,
+        batch=batch,
+        learning_rate=lr,
+        head_learning_rate=head_lr,
+        negatives=negatives,
+        reader_tokens=tokens,
+        max_span_width=span_width,
+        seconds=minutes_limit * 60 or math.inf,
+        seed=settings.seed,
+    )
+    files = [*documents, *(more_documents or [])]
+    asked = read_questions(questions)
+    given = read_given(files, settings)
+    device, dtype = compute(settings)
+    model = new_model(
+        settings.base_model or None,
+        seed=settings.seed,
+        starter=False,
+        max_span_width=span_width,
+    )
+    about = {
+        "command": _command(files, questions, plan),
+        "data": describe_files([*files, questions]),
+        "licence_of_data": licence,
+    }
+    with progress_bars() as listener:
+        card = make_starter(
+            model, given, asked, plan, to, about, device=device, dtype=dtype, progress=listener
+        )
+    typer.echo(f"{to}: a starter of {card['training']['steps']} steps; {card['held_out']}")
+
+
+def _command(documents: list[Path], questions: Path, plan: Plan) -> str:
+    """The call again, of every file its name alone: a card tells no one's paths."""
+    options = {
+        "epochs": plan.epochs,
+        "batch": plan.batch,
+        "lr": plan.learning_rate,
+        "head-lr": plan.head_learning_rate,
+        "negatives": plan.negatives,
+        "tokens": plan.reader_tokens,
+        "span-width": plan.max_span_width,
+        "minutes-limit": 0 if math.isinf(plan.seconds) else plan.seconds / 60,
+    }
+    words = ["realm", "model", "train-reader", "--documents", *(file.name for file in documents)]
+    words += ["--questions", questions.name, "--to", "starter"]
+    for name, value in options.items():
+        words += [f"--{name}", f"{value:g}"]
+    return shlex.join(words)

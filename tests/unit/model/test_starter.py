@@ -1,0 +1,107 @@
+"""The shipped reader: applied where it belongs, refused when altered."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from realm.errors import Corrupt
+from realm.model import starter
+from realm.model.base import DEFAULT_SHA256, Base
+from realm.model.checkpoint import new_model
+from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, find_starter, write_starter
+from tests.unit.gateway.tiny import tiny_model
+
+CARD = {"base_sha256": "b" * 64, "span_hidden_size": 8, "max_span_width": 7}
+HEAD = "qa_outputs.dense_output.weight"
+
+
+def tiny_base(sha256: str = "b" * 64) -> Base:
+    model = tiny_model()
+    weights = model.retriever.passage.backbone.state_dict()
+    config = dataclasses.replace(model.config, base_sha256=sha256)
+    return Base(config, dict(weights), {}, model.inputs.tokenizer)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a starter for `tiny_base`, in place of the package's own."""
+    write_starter(tmp_path, {HEAD: torch.full((1, 8), 0.25)}, CARD)
+    monkeypatch.setattr(starter.find_starter, "__defaults__", (tmp_path,))
+    return tmp_path
+
+
+def test_a_new_model_of_its_base_begins_with_the_starter(shipped: Path) -> None:
+    model, fresh = new_model(tiny_base()), new_model(tiny_base(), starter=False)
+    assert model.config.max_span_width == model.reader.qa_outputs.max_span_width == 7
+    assert fresh.config.max_span_width == 5
+    assert torch.equal(model.reader.state_dict()[HEAD], torch.full((1, 8), 0.25))
+    others = fresh.reader.state_dict()
+    assert not torch.equal(others[HEAD], torch.full((1, 8), 0.25))
+    for name, tensor in model.reader.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert name == HEAD or torch.equal(tensor, others[name])
+
+
+def test_overrides_win(shipped: Path) -> None:
+    assert new_model(tiny_base(), max_span_width=3).config.max_span_width == 3
+    wider = new_model(tiny_base(), span_hidden_size=12)
+    assert wider.reader.qa_outputs.dense_output.weight.shape == (1, 12)
+    assert wider.config.max_span_width == 5
+
+
+def test_another_base_begins_without(shipped: Path) -> None:
+    assert find_starter("c" * 64, shipped) is None
+    assert new_model(tiny_base("c" * 64)).config.max_span_width == 5
+
+
+def test_a_folder_without_card_has_no_starter(tmp_path: Path) -> None:
+    assert find_starter("b" * 64, tmp_path) is None
+
+
+def test_an_altered_or_missing_file_is_refused(shipped: Path) -> None:
+    file = shipped / WEIGHTS_FILE
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(Corrupt, match="its card says"):
+        new_model(tiny_base())
+    file.unlink()
+    with pytest.raises(Corrupt, match="is missing"):
+        new_model(tiny_base())
+    assert new_model(tiny_base(), starter=False).config.max_span_width == 5
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"base_sha256": "b"}'])
+def test_an_unreadable_card_is_refused(shipped: Path, text: str) -> None:
+    (shipped / CARD_FILE).write_text(text)
+    with pytest.raises(Corrupt, match="not a starter's card"):
+        new_model(tiny_base())
+
+
+def test_weights_that_are_not_the_readers_are_refused(shipped: Path) -> None:
+    write_starter(shipped, {"qa_outputs.other": torch.zeros(2)}, CARD)
+    with pytest.raises(Corrupt, match=r"qa_outputs\.other is not part of the model"):
+        new_model(tiny_base())
+
+
+def test_the_shipped_starter_fits_the_default_base_and_is_small(minilm: Base) -> None:
+    found = find_starter(DEFAULT_SHA256)
+    assert found is not None
+    assert (SHIPPED / WEIGHTS_FILE).stat().st_size <= 25_000_000
+    weights = found.weights()
+    model, fresh = new_model(minilm), new_model(minilm, starter=False)
+    reader, untouched = model.reader.state_dict(), fresh.reader.state_dict()
+    assert model.config.max_span_width == found.max_span_width
+    for name, tensor in reader.items():
+        expected = weights[name].float() if name in weights else untouched[name]
+        assert torch.equal(tensor, expected), name
+    for name, tensor in model.retriever.state_dict().items():
+        assert torch.equal(tensor, fresh.retriever.state_dict()[name]), name
+    card = json.loads((SHIPPED / CARD_FILE).read_text())
+    assert card["base_sha256"] == DEFAULT_SHA256
+    assert {"command", "data", "licence_of_data", "held_out", "commit"} <= set(card)
+    assert (SHIPPED / "README.md").is_file()

@@ -1,0 +1,149 @@
+"""Supervised reading: the loss against what serving answers, spans against brute force."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realm.errors import InvalidInput
+from realm.model.answering import Body, Reading, answer_questions
+from realm.model.checkpoint import Model
+from realm.objectives.open_qa import Lesson, OpenQA, answer_spans
+from realm.scoring import normalise_answer
+from tests.unit.gateway.tiny import tiny_model
+
+QUESTION = "who built the tower"
+PASSAGES = (
+    "The Eiffel Tower is in Paris.",
+    "A river, the Seine, is in Paris; the tower is not in it.",
+    "paris!",
+)
+SCORES = (2.0, 1.25, -0.5)
+MODEL = tiny_model()
+MODEL.reader.eval()
+WIDTHS = MODEL.config.max_span_width
+
+
+def open_qa(reader_tokens: int = 96, token_budget: int | None = None) -> OpenQA:
+    return OpenQA(
+        MODEL.inputs,
+        max_span_width=WIDTHS,
+        reader_tokens=reader_tokens,
+        token_budget=token_budget,
+    )
+
+
+def lesson(*answers: str, passages: tuple[str, ...] = PASSAGES) -> Lesson:
+    return Lesson(QUESTION, answers, passages, SCORES[: len(passages)])
+
+
+def loss_of(objective: OpenQA, *lessons: Lesson, model: Model = MODEL) -> torch.Tensor:
+    return objective.loss(objective.batch(lessons, random.Random(0)), model.reader).value
+
+
+@pytest.mark.parametrize("answer", ["Paris", "the Eiffel Tower", "seine", "is"])
+def test_loss_is_minus_the_log_of_the_probability_that_serving_gives(answer: str) -> None:
+    priors = torch.log_softmax(torch.tensor(SCORES), 0).tolist()
+    reading = Reading(QUESTION, PASSAGES, tuple(priors), answers=10_000)
+    (served,) = answer_questions(MODEL.reader, MODEL.inputs, [reading])
+    found = {normalise_answer(one.text): one.probability for one in served}
+    expected = -math.log(found[normalise_answer(answer)])
+    assert loss_of(open_qa(), lesson(answer)).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_several_answers_share_the_numerator() -> None:
+    alone = [math.exp(-loss_of(open_qa(), lesson(one)).item()) for one in ("Paris", "river")]
+    both = loss_of(open_qa(), lesson("Paris", "river", "The river")).item()
+    assert math.exp(-both) == pytest.approx(sum(alone), rel=1e-4)
+
+
+def test_loss_is_a_mean_that_no_batching_changes() -> None:
+    lessons = [lesson("Paris"), lesson("river"), lesson("tower", passages=PASSAGES[:2])]
+    each = [loss_of(open_qa(), one).item() for one in lessons]
+    for budget in (1, 60, 10_000):
+        together = loss_of(open_qa(token_budget=budget), *lessons).item()
+        assert together == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
+def test_a_higher_score_of_the_passage_with_the_answer_lowers_the_loss() -> None:
+    low = Lesson(QUESTION, ("Seine",), PASSAGES, (0.0, 0.0, 0.0))
+    high = Lesson(QUESTION, ("Seine",), PASSAGES, (0.0, 3.0, 0.0))
+    assert loss_of(open_qa(), high) < loss_of(open_qa(), low)
+
+
+def test_what_teaches_nothing_is_left_out_and_counted() -> None:
+    objective = open_qa()
+    long = lesson("Eiffel Tower is in Paris the tower")  # wider than the reader's spans
+    lessons = [lesson("Rome"), lesson("the", "!"), lesson("ari"), long, lesson("Paris")]
+    assert len(objective.batch(lessons, random.Random(0))) == 1
+    assert objective.skipped == {"no_answer_span": 3, "empty_answer": 1}
+    with pytest.raises(InvalidInput, match="without a task"):
+        objective.loss([], MODEL.reader)
+    with pytest.raises(InvalidInput, match="1 scores do not fit 2 passages"):
+        Lesson(QUESTION, ("x",), ("a", "b"), (1.0,))
+
+
+def test_learning_makes_the_answer_likely() -> None:
+    model = tiny_model(3)
+    optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
+    lessons = [lesson("Paris"), lesson("river")]
+    before = loss_of(open_qa(), *lessons, model=model).item()
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss_of(open_qa(), *lessons, model=model).backward()
+        optimizer.step()
+    assert loss_of(open_qa(), *lessons, model=model).item() < before - 0.5
+
+
+words = st.sampled_from(
+    [
+        "the",
+        "The",
+        "a",
+        "an",
+        "tower",
+        "Paris",
+        "in",
+        "U.S.",
+        "A-1",
+        "it's",
+        "—",
+        "(",
+        ")",
+        "no\u200b",
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(words, min_size=1, max_size=14), st.lists(words, min_size=1, max_size=4))
+def test_answer_spans_are_all_that_read_the_answer_and_no_others(
+    told: list[str], wanted: list[str]
+) -> None:
+    text, answers = " ".join(told), {normalise_answer(" ".join(wanted))} - {""}
+    body = Body.of(MODEL.inputs, QUESTION, text)
+    expected = np.zeros_like(body.whole_words(WIDTHS))
+    for start, width in np.argwhere(body.whole_words(WIDTHS)):
+        read = text[body.offsets[start, 0] : body.offsets[start + width, 1]]
+        expected[start, width] = normalise_answer(read) in answers
+    assert (answer_spans(text, body, answers, WIDTHS) == expected).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 70), st.integers(0, 70), st.integers(20, 60), st.integers(0, 9))
+def test_a_window_keeps_an_answer_and_the_length(
+    before: int, after: int, reader_tokens: int, seed: int
+) -> None:
+    text = " ".join([*["in"] * before, "Paris", *["tower"] * after])
+    task = lesson("paris", passages=(text,))
+    (made,) = open_qa(reader_tokens).batch([task], random.Random(seed))
+    assert made.matches[0].sum() == 1
+    assert len(made.bodies[0].encoded) <= reader_tokens
+    if before + after + 6 <= reader_tokens:
+        assert len(made.bodies[0].offsets) == before + after + 1

@@ -1,0 +1,89 @@
+"""The loop around the reader's objective: what learns, at what rate, and when it ends."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from realm.errors import Diverged
+from realm.evaluation.questions import Question
+from realm.model.checkpoint import Model
+from realm.objectives.open_qa import OpenQA
+from realm.training.lessons import Material, Scored
+from realm.training.reader import Plan, Step, learning, rate_factor, train_reader
+from tests.unit.gateway.tiny import tiny_model
+
+NAMES = ("river", "tower", "paris", "eiffel")
+MATERIAL = [
+    Material(
+        Question(f"who built {i}", (name,)),
+        own=(Scored(f"the {name} built {i}.", 2.0),),
+        negatives=(Scored(f"in {i} is a {NAMES[i - 1]}.", 1.0), Scored("is a who.", 0.5)),
+    )
+    for i, name in enumerate(NAMES)
+]
+PLAN = Plan(epochs=30, batch=2, learning_rate=3e-3, head_learning_rate=1e-2, max_span_width=5)
+
+
+def train(model: Model, plan: Plan = PLAN) -> list[Step]:
+    objective = OpenQA(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
+    steps: list[Step] = []
+    last = train_reader(model.reader, objective, MATERIAL, plan, on_step=steps.append)
+    assert not steps or last == steps[-1]
+    return steps
+
+
+def test_loss_falls_over_the_planned_steps() -> None:
+    steps = train(tiny_model())
+    assert [step.number for step in steps] == list(range(1, 61))
+    assert {step.planned for step in steps} == {60}
+    first, last = ([step.loss for step in part] for part in (steps[:6], steps[-6:]))
+    assert sum(last) < sum(first) / 2
+
+
+def test_word_embeddings_and_masked_lm_head_rest() -> None:
+    model, untouched = tiny_model(), tiny_model().reader.state_dict()
+    train(model)
+    names = set(learning(model.reader))
+    for name, tensor in model.reader.state_dict().items():
+        assert torch.equal(tensor, untouched[name]) == (name not in names), name
+    assert not any(n.startswith(("predictions.", "backbone.embeddings.word_")) for n in names)
+    assert "qa_outputs.dense_output.weight" in names
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
+    plan = Plan(epochs=2, batch=2, max_span_width=5)
+    one, same, other = tiny_model(), tiny_model(), tiny_model()
+    losses = [step.loss for step in train(one, plan)]
+    assert losses == [step.loss for step in train(same, plan)]
+    assert losses != [
+        step.loss for step in train(other, Plan(epochs=2, batch=2, max_span_width=5, seed=1))
+    ]
+    again = same.reader.state_dict()
+    assert all(torch.equal(t, again[name]) for name, t in one.reader.state_dict().items())
+
+
+def test_no_step_begins_after_the_limit() -> None:
+    assert train(tiny_model(), Plan(seconds=1e-9)) == []
+
+
+def test_what_is_not_finite_stops_training() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.reader.qa_outputs.dense_output.bias.fill_(math.nan)
+    with pytest.raises(Diverged, match="loss of open_qa at step 1"):
+        train(model)
+
+
+def test_rate_rises_then_falls_to_its_floor() -> None:
+    factors = [rate_factor(done / 100, 0.1, 0.01) for done in range(101)]
+    assert factors[0] == factors[100] == 0.01
+    assert factors[5] == pytest.approx(0.5)
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert all(a < b for a, b in pairwise(factors[1:11]))
+    assert all(a > b for a, b in pairwise(factors[10:99]))
+    assert rate_factor(0.0, 0.0, 0.01) == 1.0
