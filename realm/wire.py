@@ -127,7 +127,12 @@ _BY_CODE: dict[str, type[RealmError]] = {
 
 
 def _by_reason() -> dict[str, type[RealmError]]:
-    return {kind.reason: kind for kind in RealmError.__subclasses__()}
+    # A part of the program may have errors of its own; they do not travel under their names.
+    return {
+        kind.reason: kind
+        for kind in RealmError.__subclasses__()
+        if kind.__module__ == RealmError.__module__
+    }
 
 
 def _packed(message: Any) -> any_pb2.Any:

@@ -29,7 +29,6 @@ NEEDS = {
     "torch": "model",
     "transformers": "model",
     "pyarrow": "service",
-    "docutils": "indexer",
 }
 
 

@@ -8,9 +8,10 @@ are those of `realm.model.answering`: what is trained is what is served.
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,6 +78,8 @@ class OpenQA:
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._inputs = inputs
+        # Whole passages, in which a window is looked for.
+        self._uncut = InputBuilder(inputs.tokenizer, replace(inputs.limits, reader=sys.maxsize))
         self._widths = max_span_width
         self._reader_tokens = min(reader_tokens, inputs.limits.reader)
         self._token_budget = token_budget
@@ -117,7 +120,7 @@ class OpenQA:
 
     def _window(self, question: str, text: str, answers: set[str], rng: random.Random) -> str:
         """The text, or as much of it in one run of words as the reader's length leaves room for."""
-        body = Body.of(self._inputs, question, text)
+        body = Body.of(self._uncut, question, text)
         room = max(LEAST_BODY, self._reader_tokens - body.first - 1)
         pieces = len(body.offsets)
         if pieces <= room:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from realm.errors import Diverged
+from realm.evaluation.parallel import spread, unheard
 from realm.model.reader import Reader
-from realm.objectives.open_qa import OpenQA
+from realm.objectives.open_qa import OpenQA, Task
 from realm.training.lessons import Material
 
 WEIGHT_DECAY = 0.01
@@ -82,11 +83,8 @@ def train_reader(
         tasks = objective.batch([one.lesson(plan.negatives, rng) for one in chosen], rng)
         loss = math.nan
         if tasks:
-            half = dtype != torch.float32
-            with torch.autocast(reader.device.type, dtype=dtype, enabled=half):
-                value = objective.loss(tasks, reader).value
-            loss = value.item()
-            _descend(value, list(parameters.values()), optimizer, last.number + 1)
+            loss = _gradients(objective, tasks, reader, parameters, dtype)
+            _descend(loss, list(parameters.values()), optimizer, last.number + 1)
         last = Step(last.number + 1, planned, loss, time.monotonic() - began)
         on_step(last)
     return last
@@ -138,17 +136,50 @@ def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, o
     ]
 
 
+def _gradients(
+    objective: OpenQA,
+    tasks: Sequence[Task],
+    reader: Reader,
+    parameters: dict[str, nn.Parameter],
+    dtype: torch.dtype,
+) -> float:
+    """Sets the gradients of the mean loss over the tasks, and returns it.
+
+    Each compute thread takes a share of the tasks: threads that share one matrix wait for the
+    slowest, and on a busy machine that is most of the time.
+    """
+    weights = list(parameters.values())
+
+    def work(
+        shares: Sequence[Sequence[Task]], _told: Callable[[int], None]
+    ) -> list[tuple[float, tuple[Tensor, ...]]]:
+        half = dtype != torch.float32
+        results = []
+        for share in shares:
+            # No cache: threads would share its tensors, and with them a graph.
+            with torch.autocast(reader.device.type, dtype=dtype, enabled=half, cache_enabled=False):
+                loss = objective.loss(share, reader).value * (len(share) / len(tasks))
+            results.append((loss.item(), torch.autograd.grad(loss, weights)))
+        return results
+
+    count = min(torch.get_num_threads(), len(tasks)) if reader.device.type == "cpu" else 1
+    shares = [tasks[number::count] for number in range(count)]
+    results = spread(work, shares, reader.device, unheard)
+    for weight, *gradients in zip(weights, *(each for _, each in results), strict=True):
+        weight.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
+    return math.fsum(loss for loss, _ in results)
+
+
 def _descend(
-    loss: Tensor, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, step: int
+    loss: float, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, step: int
 ) -> None:
-    if not torch.isfinite(loss):
+    if not math.isfinite(loss):
         raise Diverged(_sentence("loss", step), objective=OpenQA.name, step=step)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
     if not math.isfinite(norm):
         raise Diverged(_sentence("gradient", step), objective=OpenQA.name, step=step)
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _sentence(what: str, step: int) -> str:

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_nobody_notices_that_generations_are_swapped(tmp_path: Path) -> None:
     report = tmp_path / "swap.json"

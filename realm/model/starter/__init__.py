@@ -49,11 +49,12 @@ class Starter:
         return read_weights(path)
 
 
-def find_starter(base_sha256: str, folder: Path = SHIPPED) -> Starter | None:
-    """The starter in a folder, if there is one and it belongs to the base.
+def find_starter(base_sha256: str, folder: Path | None = None) -> Starter | None:
+    """The starter in a folder (the shipped one), if there is one and it belongs to the base.
 
     :raises Corrupt: if its card is not readable.
     """
+    folder = SHIPPED if folder is None else folder
     path = folder / CARD_FILE
     if not path.is_file():
         return None

@@ -16,8 +16,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from realm.cli import eval as eval_command
-from realm.errors import FailedPrecondition, InvalidInput, NotFound
+from realm.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound
+from realm.model import starter
+from realm.model.base import load_base
+from realm.model.starter import write_starter
 from realm.store import Store
+from tests.tiny import write_base
 from tests.unit.embedder.tiny import publish, tiny_model
 
 DOCUMENTS = [{"id": f"d{n}", "title": "t", "text": f"pig {n} ran."} for n in range(5)]
@@ -103,6 +107,23 @@ def test_base_other_than_the_default_is_measured_at_step_0(
 ) -> None:
     monkeypatch.setenv("REALM_BASE_MODEL", str(folder / "nowhere"))
     assert isinstance(on(folder).exception, NotFound)
+
+
+def test_no_starter_leaves_the_shipped_reader_aside(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = write_base(folder / "base")
+    sha256 = load_base(base).config.base_sha256
+    card = {"base_sha256": sha256, "span_hidden_size": 256, "max_span_width": 12}
+    write_starter(folder / "starter", {"qa_outputs.layer_normalization.bias": torch.ones(1)}, card)
+    monkeypatch.setattr(starter, "SHIPPED", folder / "starter")
+    monkeypatch.setenv("REALM_BASE_MODEL", str(base))
+    monkeypatch.setenv("REALM_PASSAGE_TOKENS", "96")
+    monkeypatch.setenv("REALM_READER_TOKENS", "160")
+    assert isinstance(on(folder).exception, Corrupt)
+    result = on(folder, "--no-starter", "--json", folder / "e.json")
+    assert result.exit_code == 0, result.output
+    assert json.loads((folder / "e.json").read_text())["system"] == "base"
 
 
 @pytest.mark.parametrize(

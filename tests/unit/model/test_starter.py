@@ -31,7 +31,7 @@ def tiny_base(sha256: str = "b" * 64) -> Base:
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a starter for `tiny_base`, in place of the package's own."""
     write_starter(tmp_path, {HEAD: torch.full((1, 8), 0.25)}, CARD)
-    monkeypatch.setattr(starter.find_starter, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(starter, "SHIPPED", tmp_path)
     return tmp_path
 
 

@@ -91,6 +91,7 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
 
 def test_learning_makes_the_answer_likely() -> None:
     model = tiny_model(3)
+    model.reader.eval()
     optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
     lessons = [lesson("Paris"), lesson("river")]
     before = loss_of(open_qa(), *lessons, model=model).item()
@@ -98,7 +99,7 @@ def test_learning_makes_the_answer_likely() -> None:
         optimizer.zero_grad()
         loss_of(open_qa(), *lessons, model=model).backward()
         optimizer.step()
-    assert loss_of(open_qa(), *lessons, model=model).item() < before - 0.5
+    assert loss_of(open_qa(), *lessons, model=model).item() < before / 2
 
 
 words = st.sampled_from(
@@ -145,5 +146,5 @@ def test_a_window_keeps_an_answer_and_the_length(
     (made,) = open_qa(reader_tokens).batch([task], random.Random(seed))
     assert made.matches[0].sum() == 1
     assert len(made.bodies[0].encoded) <= reader_tokens
-    if before + after + 6 <= reader_tokens:
+    if before + 1 + after + 7 <= reader_tokens:  # [CLS], four words, [SEP], [SEP]
         assert len(made.bodies[0].offsets) == before + after + 1

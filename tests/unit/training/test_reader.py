@@ -66,6 +66,21 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     assert all(torch.equal(t, again[name]) for name, t in one.reader.state_dict().items())
 
 
+def test_threads_change_nothing_but_rounding() -> None:
+    plan = Plan(epochs=3, batch=4, max_span_width=5)
+    threads = torch.get_num_threads()
+    losses = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            losses.append([step.loss for step in train(tiny_model(), plan)])
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-4)
+
+
 def test_no_step_begins_after_the_limit() -> None:
     assert train(tiny_model(), Plan(seconds=1e-9)) == []
 

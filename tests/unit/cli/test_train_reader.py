@@ -1,0 +1,83 @@
+"""`realm model train-reader` on a tiny base, and what the two commands that use it then do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from realm.cli import model as commands
+from realm.errors import InvalidInput
+from realm.model.base import load_base
+from realm.model.checkpoint import new_model
+from realm.model.starter import find_starter
+from tests.tiny import write_base
+
+TOLD = [{"id": f"d{n}", "title": "t", "text": f"the town {n} was in the river."} for n in range(20)]
+ASKED = [
+    {"question": f"what was {n}?", "answers": [f"town {n}"], "document_id": f"d{n}"}
+    for n in range(20)
+]
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, rows in (("documents", TOLD), ("more", TOLD[:3]), ("questions", ASKED)):
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    monkeypatch.setenv("REALM_BASE_MODEL", str(write_base(tmp_path / "base")))
+    monkeypatch.setenv("REALM_THREADS", "1")
+    monkeypatch.setenv("REALM_DEVICE", "cpu")
+    return tmp_path
+
+
+def train(folder: Path, *more: object) -> Result:
+    app = typer.Typer()
+    commands.register(app)
+    arguments = [
+        *("--documents", folder / "documents.jsonl", folder / "more.jsonl"),
+        *("--questions", folder / "questions.jsonl", "--to", folder / "starter", *more),
+    ]
+    result = CliRunner().invoke(app, ["model", "train-reader", *map(str, arguments)])
+    if isinstance(result.exception, InvalidInput):
+        raise result.exception
+    return result
+
+
+def test_a_reader_is_trained_and_fits_its_base(folder: Path) -> None:
+    result = train(folder, "--epochs", 1, "--batch", 4, "--span-width", 7, "--licence", "ours")
+    assert result.exit_code == 0, result.output
+    assert "a starter of" in result.output
+    base = load_base(folder / "base")
+    starter = find_starter(base.config.base_sha256, folder / "starter")
+    assert starter is not None
+    assert starter.max_span_width == 7
+    expected = new_model(base).reader.state_dict()
+    for name, tensor in starter.weights().items():
+        assert tensor.shape == expected[name].shape
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["licence_of_data"] == "ours"
+    names = [one["name"] for one in card["data"]]
+    assert names == ["documents.jsonl", "more.jsonl", "questions.jsonl"]
+    assert card["command"].startswith(
+        "realm model train-reader --documents documents.jsonl more.jsonl --questions"
+    )
+    assert str(folder) not in json.dumps(card)
+
+
+def test_a_rate_of_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="give --lr and --head-lr above 0"):
+        train(folder, "--lr", 0)
