@@ -36,6 +36,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/python -m tools.protos --check
 	$(BIN)/python -m tools.metrics_docs --check
 	$(BIN)/python -m tools.dashboards --check
+	$(BIN)/python -m tools.prometheus_rule --check
 
 protos: $(VENV)/dev.done ## make the gRPC stubs again after a change of the API
 	$(BIN)/buf lint protos

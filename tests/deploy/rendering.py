@@ -50,6 +50,11 @@ def _rendered(folder: str) -> list[Object]:
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
 
+def compose() -> Object:
+    found: Object = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    return found
+
+
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
     return [each for each in objects if each["kind"] in kinds]
 
@@ -83,6 +88,13 @@ def containers(workload: Object, *, init: bool = True) -> list[Object]:
 
 def main_container(workload: Object) -> Object:
     return pod(workload)["containers"][0]
+
+
+def target(container: Object, port: str | int) -> int:
+    """The number of a container's port."""
+    if isinstance(port, int):
+        return port
+    return int(next(p["containerPort"] for p in container["ports"] if p["name"] == port))
 
 
 def selects(selector: Object, labels: dict[str, str]) -> bool:

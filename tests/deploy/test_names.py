@@ -8,19 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
-from prometheus_client import CollectorRegistry
 
 from realm.queue import DELTA_QUEUE, EMBED_QUEUE
-from realm.rpc import MetricsInterceptor
 from realm.settings import Settings, load_settings
-from services.embedder.metrics import EmbedderMetrics
 from services.gateway.gateway import LIVE_NAME, READY_NAMES
-from services.gateway.metrics import GatewayMetrics
-from services.indexer.metrics import IndexerMetrics
-from services.trainer.metrics import TrainerMetrics
 from tests.deploy.rendering import (
-    K8S,
     OVERLAYS,
     PROCESSES,
     Object,
@@ -35,6 +27,7 @@ from tests.deploy.rendering import (
     render,
     secret_keys,
     selects,
+    target,
     workloads,
 )
 
@@ -59,13 +52,6 @@ def settings_of(
         for name, value in environment(objects, main_container(workload)).items():
             patch.setenv(name, value)
         return load_settings()
-
-
-def target(container: Object, port: str | int) -> int:
-    """The number of a container's port."""
-    if isinstance(port, int):
-        return port
-    return next(p["containerPort"] for p in container["ports"] if p["name"] == port)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -160,8 +146,9 @@ def test_names_that_manifests_refer_to_exist(overlay: str) -> None:
             if "persistentVolumeClaim" in volume:
                 claim = volume["persistentVolumeClaim"]["claimName"]
                 assert ("PersistentVolumeClaim", claim) in there
-            if "configMap" in volume and not volume["configMap"].get("optional"):
-                assert ("ConfigMap", volume["configMap"]["name"]) in there
+            for source in (volume, *volume.get("projected", {}).get("sources", [])):
+                if "configMap" in source:
+                    assert ("ConfigMap", source["configMap"]["name"]) in there
         if each["kind"] == "StatefulSet":
             assert ("Service", each["spec"]["serviceName"]) in there
     for scaler in of_kind(objects, "ScaledObject"):
@@ -219,74 +206,3 @@ def test_gateway_probes_ask_for_names_that_it_answers_for() -> None:
 def test_documents_come_in_before_a_gateway_is_ready() -> None:
     service = find(render("cluster"), "Service", "gateway-import")
     assert service["spec"]["publishNotReadyAddresses"] is True
-
-
-def exposed_metrics() -> set[str]:
-    """Every name that a process of realm gives to Prometheus."""
-    registry = CollectorRegistry()
-    for make in (TrainerMetrics, EmbedderMetrics, IndexerMetrics, GatewayMetrics):
-        make(registry)
-    MetricsInterceptor(registry)
-    suffixes = {
-        "counter": ("_total",),
-        "histogram": ("_bucket", "_sum", "_count"),
-        "gauge": ("",),
-    }
-    return {
-        f"{family.name}{suffix}"
-        for family in registry.collect()
-        for suffix in suffixes[family.type]
-    }
-
-
-def queries(objects: list[Object]) -> Iterator[str]:
-    for rules in of_kind(objects, "PrometheusRule"):
-        for group in rules["spec"]["groups"]:
-            yield from (each["expr"] for each in group["rules"])
-    for scaler in of_kind(objects, "ScaledObject"):
-        yield from (each["metadata"]["query"] for each in scaler["spec"]["triggers"])
-
-
-def test_rules_and_scalers_ask_for_metrics_that_exist() -> None:
-    asked = {
-        name
-        for query in queries(render("cluster-operators"))
-        for name in re.findall(r"\b(?:realm|grpc_server)_[a-z_]+", query)
-    }
-    assert len(asked) > 10
-    assert asked <= exposed_metrics()
-
-
-def test_both_kinds_of_monitoring_have_the_same_rules() -> None:
-    bundled = yaml.safe_load((K8S / "components/monitoring-bundled/rules.yaml").read_text())
-    operator = yaml.safe_load((K8S / "components/monitoring-operator/rules.yaml").read_text())
-    assert operator["spec"] == bundled
-
-
-def test_bundled_prometheus_finds_every_process() -> None:
-    objects = render("cluster")
-    maps = {name_of(m).rsplit("-", 1)[0]: m["data"] for m in of_kind(objects, "ConfigMap")}
-    config = yaml.safe_load(maps["prometheus-config"]["prometheus.yaml"])
-    for job in config["scrape_configs"]:
-        (source,) = job["dns_sd_configs"]
-        service = find(objects, "Service", source["names"][0])
-        workload = next(
-            each
-            for each in workloads(objects)
-            if selects({"matchLabels": service["spec"]["selector"]}, pod_labels(each))
-        )
-        assert name_of(workload) == job["job_name"]
-        assert source["port"] in [p["containerPort"] for p in main_container(workload)["ports"]]
-    assert {job["job_name"] for job in config["scrape_configs"]} == {*PROCESSES, "qdrant"}
-
-
-def test_monitors_name_ports_that_pods_have() -> None:
-    objects = render("cluster-operators")
-    seen = set()
-    for monitor in of_kind(objects, "PodMonitor"):
-        for each in workloads(objects):
-            if selects(monitor["spec"]["selector"], pod_labels(each)):
-                seen.add(name_of(each))
-                for endpoint in monitor["spec"]["podMetricsEndpoints"]:
-                    target(main_container(each), endpoint["port"])
-    assert seen == {*PROCESSES, "qdrant"}

@@ -18,6 +18,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.indexer.metrics import IndexerMetrics
 from services.trainer.metrics import TrainerMetrics
 from tools.metrics_docs import known_series
+from tools.prometheus_rule import RULES
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -72,7 +73,7 @@ def grouping(expr: str) -> set[str]:
 
 def rules() -> Iterator[dict[str, Any]]:
     """Recording rules and alerts."""
-    for file in sorted(PROMETHEUS.glob("*.yaml")):
+    for file in RULES:
         for group in yaml.safe_load(file.read_text())["groups"]:
             yield from group["rules"]
 

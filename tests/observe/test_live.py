@@ -26,7 +26,8 @@ from realm.client import document
 from services.standalone.cluster import HOST, PORTS
 from tests.acceptance.running import RunningCluster, until
 from tests.acceptance.test_standalone import FACTS, QUICK
-from tests.observe.promql import PROMETHEUS, queries, recorded, rules, with_all_chosen
+from tests.observe.promql import queries, recorded, rules, with_all_chosen
+from tools.prometheus_rule import RULES
 
 #: Seconds; the service's port by its metrics job.
 SCRAPE_SECONDS = 2
@@ -75,7 +76,7 @@ def prometheus(folder: Path, ports: dict[str, int]) -> Iterator[Prometheus]:
             "scrape_interval": f"{SCRAPE_SECONDS}s",
             "evaluation_interval": f"{SCRAPE_SECONDS}s",
         },
-        "rule_files": [str(path) for path in PROMETHEUS.glob("*.yaml")],
+        "rule_files": [str(path) for path in RULES],
         "scrape_configs": [
             {
                 "job_name": job,
