@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TextIO
 
 import structlog
 from prometheus_client import (
@@ -24,12 +25,12 @@ from realm.settings import Settings
 REFRESH_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
 
-def set_up(settings: Settings, service: str) -> None:
-    """Configures structured logs to stderr and serves `/metrics` if a port is set.
+def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> None:
+    """Configures structured logs to `stream` (stderr) and serves `/metrics` if a port is set.
 
     :raises BadSettings: if the port is taken.
     """
-    _configure_logs(settings, service)
+    _configure_logs(settings, service, stream or sys.stderr)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     show_build(service)
     if settings.metrics_port:
@@ -42,12 +43,12 @@ def set_up(settings: Settings, service: str) -> None:
             ) from error
 
 
-def _configure_logs(settings: Settings, service: str) -> None:
+def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
     """One form for our lines and for those of libraries, which log through the standard way."""
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     origin = {"service": service, "pid": os.getpid()}
 
@@ -67,10 +68,10 @@ def _configure_logs(settings: Settings, service: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             getattr(logging, settings.log_level.upper())
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

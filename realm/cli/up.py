@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from realm.cli.options import AsJson
 from realm.errors import FailedPrecondition
 
 MODULE = "services.standalone"
@@ -35,6 +36,8 @@ def up(
     port_offset: Annotated[int, typer.Option(help="added to every port")] = 0,
     rate: Annotated[float, typer.Option(help="questions asked a second; 0: none")] = 2.5,
     train: Annotated[bool, typer.Option(help="learn; else serve the base model")] = True,
+    gateways: Annotated[int, typer.Option(help="how many gateways", min=1, max=8)] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole cluster on this machine: learn, refresh, answer. Ctrl-C ends it."""
     if importlib.util.find_spec(NEEDS) is None:
@@ -47,6 +50,9 @@ def up(
         command += ["--corpus", str(path)]
     if report is not None:
         command += ["--report", str(report)]
+    command += ["--gateways", str(gateways)]
     if not train:
         command.append("--no-train")
+    if as_json:
+        command.append("--json")
     os.execv(sys.executable, command)

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
 import structlog
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from realm import telemetry
 from realm.corpus.documents import Document
@@ -38,15 +40,16 @@ log = structlog.get_logger(__name__)
 def main() -> None:
     """Exit code 0 after a clean end, 1 after a fault, 2 if it could not start."""
     arguments = _arguments()
-    console = Console(stderr=True)
+    # JSON is for programs: no live view then, terminal or not.
+    console = Console(stderr=True, force_terminal=False if arguments.json else None)
     try:
-        settings = load_settings(log_format="text")
+        settings = load_settings(log_format="json" if arguments.json else "text")
         _run(arguments, settings, console)
     except BadSettings as error:
-        console.print(f"[bold red]realm cannot start:[/] {error}", soft_wrap=True)
+        console.print(f"[bold red]realm cannot start:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     except RealmError as error:
-        console.print(f"[bold red]realm:[/] {error}", soft_wrap=True)
+        console.print(f"[bold red]realm:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
 
 
@@ -61,10 +64,14 @@ def _run(arguments: argparse.Namespace, settings: Settings, console: Console) ->
     )
     cluster.check()
     with _sole_owner(cluster.folder):
-        telemetry.set_up(settings.model_copy(update={"metrics_port": 0}), "standalone")
+        telemetry.set_up(
+            settings.model_copy(update={"metrics_port": 0}),
+            "standalone",
+            _log_stream(cluster, console),
+        )
         documents, problems = corpus.gather(arguments.corpus, settings.max_document_bytes)
         for problem in problems:
-            console.print(f"[yellow]left out:[/] {problem}", soft_wrap=True)
+            console.print(f"[yellow]left out:[/] {escape(str(problem))}", soft_wrap=True)
         supervisor = Supervisor(cluster, stop.wait)
         visits = cluster.logs / "visits.jsonl"
         observer = Observer(cluster.address("gateway"), cluster.address("trainer metrics"), visits)
@@ -80,7 +87,8 @@ def _run(arguments: argparse.Namespace, settings: Settings, console: Console) ->
                 soft_wrap=True,
             )
             supervisor.stop()
-        _report(arguments.report, supervisor, observer, (began, ended), console)
+        report = _report(supervisor, observer, (began, ended))
+        _tell(report, arguments, console)
 
 
 def _bring_up(
@@ -145,13 +153,17 @@ def _log_line(observer: Observer) -> None:
     )
 
 
+def _log_stream(cluster: Cluster, console: Console) -> TextIO | None:
+    """On a terminal the screen is the live view's; our own lines go beside the others' logs."""
+    if not console.is_terminal:
+        return None
+    cluster.logs.mkdir(parents=True, exist_ok=True)
+    return (cluster.logs / "standalone.log").open("a")
+
+
 def _report(
-    file: Path | None,
-    supervisor: Supervisor,
-    observer: Observer,
-    lasted: tuple[float, float],
-    console: Console,
-) -> None:
+    supervisor: Supervisor, observer: Observer, lasted: tuple[float, float]
+) -> dict[str, Any]:
     run = Run(
         began=lasted[0],
         ended=lasted[1],
@@ -159,17 +171,23 @@ def _report(
         visits=observer.visits,
         restarts={child.spec.name: child.restarts for child in supervisor.processes},
     )
-    report = build_report(run, Generations(Store.open(str(supervisor.cluster.store))))
+    return build_report(run, Generations(Store.open(str(supervisor.cluster.store))))
+
+
+def _tell(report: dict[str, Any], arguments: argparse.Namespace, console: Console) -> None:
+    text = json.dumps(report, indent=2) + "\n"
     queries = report["queries"]
     console.print(
         f"{report['generations_live']} generations went live; {queries['total']} questions asked,"
         f" {queries['failed']} failed, {queries['mixed_version']} of mixed versions",
         soft_wrap=True,
     )
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(report, indent=2) + "\n")
-        console.print(f"report: {file}", soft_wrap=True)
+    if arguments.json:
+        sys.stdout.write(text)
+    if arguments.report:
+        arguments.report.parent.mkdir(parents=True, exist_ok=True)
+        arguments.report.write_text(text)
+        console.print(f"report: {escape(str(arguments.report))}", soft_wrap=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -184,6 +202,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gateways", type=int, default=1, help="how many; the first is asked")
     parser.add_argument("--rate", type=float, default=2.5, help="questions asked a second; 0: none")
     parser.add_argument("--no-train", action="store_true", help="serve the base model as it is")
+    parser.add_argument(
+        "--json", action="store_true", help="JSON: log lines, the report at the end"
+    )
     return parser.parse_args()
 
 
