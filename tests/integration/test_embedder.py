@@ -196,6 +196,7 @@ def test_worker_goes_on_after_redis_was_away(bench: Bench, wipe: bool) -> None:
     assert bench.stop(signal.SIGTERM, within=10) == 0
 
 
+@pytest.mark.slow
 def test_redis_away_during_a_task_costs_neither_the_task_nor_the_worker(bench: Bench) -> None:
     bench.start(**ONE_BY_ONE)
     bench.wait_until_ready()
@@ -224,6 +225,7 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
     until(lambda: '"outcome": "unwanted"' in bench.log, START_SECONDS, lambda: bench.log)
 
 
+@pytest.mark.slow
 def test_idle_worker_stops_while_redis_is_away(bench: Bench) -> None:
     bench.start()
     bench.wait_until_ready()
@@ -232,6 +234,7 @@ def test_idle_worker_stops_while_redis_is_away(bench: Bench) -> None:
     assert bench.stop(signal.SIGTERM, within=10) == 0
 
 
+@pytest.mark.slow
 def test_busy_worker_stops_while_redis_is_away(bench: Bench) -> None:
     bench.start(**ONE_BY_ONE, REALM_DRAIN_SECONDS="0.5")
     bench.wait_until_ready()
@@ -241,6 +244,7 @@ def test_busy_worker_stops_while_redis_is_away(bench: Bench) -> None:
     bench.stop(signal.SIGTERM, within=10)
 
 
+@pytest.mark.slow
 def test_worker_that_fails_for_an_unknown_reason_ends_itself(bench: Bench) -> None:
     bench.start()
     bench.wait_until_ready()
@@ -290,6 +294,7 @@ def test_task_of_a_killed_worker_comes_back(bench: Bench) -> None:
     bench.wait_for(output)
 
 
+@pytest.mark.slow
 def test_store_that_is_away_for_a_moment_is_waited_for(bench: Bench) -> None:
     bench.start()
     bench.wait_until_ready()
