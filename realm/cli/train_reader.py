@@ -32,6 +32,9 @@ def train_reader_(
     more_documents: Annotated[
         list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
     ] = None,
+    since: Annotated[
+        Path | None, typer.Option("--from", help="folder of a starter to go on from")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="how often each question is read")] = 2,
     batch: Annotated[int, typer.Option(min=1, help="questions in a step")] = 16,
     lr: Annotated[float, typer.Option(help="AdamW's highest rate for the layers")] = 1e-4,
@@ -56,7 +59,7 @@ def train_reader_(
     from realm.model.checkpoint import new_model
     from realm.settings import load_settings
     from realm.training.reader import Plan
-    from realm.training.starter import describe_files, make_starter
+    from realm.training.starter import continue_from, describe_files, make_starter
 
     if min(lr, head_lr) <= 0:
         raise InvalidInput("a learning rate of 0 learns nothing: give --lr and --head-lr above 0")
@@ -82,10 +85,12 @@ def train_reader_(
         starter=False,
         max_span_width=span_width,
     )
+    before = continue_from(model, since) if since else None
     about = {
-        "command": _command(files, questions, plan),
+        "command": _command(files, questions, plan, since),
         "data": describe_files([*files, questions]),
         "licence_of_data": licence,
+        "continues": before,
     }
     with progress_bars() as listener:
         card = make_starter(
@@ -94,7 +99,7 @@ def train_reader_(
     typer.echo(f"{to}: a starter of {card['training']['steps']} steps; {card['held_out']}")
 
 
-def _command(documents: list[Path], questions: Path, plan: Plan) -> str:
+def _command(documents: list[Path], questions: Path, plan: Plan, since: Path | None) -> str:
     """The call again, of every file its name alone: a card tells no one's paths."""
     options = {
         "epochs": plan.epochs,
@@ -108,6 +113,7 @@ def _command(documents: list[Path], questions: Path, plan: Plan) -> str:
     }
     words = ["realm", "model", "train-reader", "--documents", *(file.name for file in documents)]
     words += ["--questions", questions.name, "--to", "starter"]
+    words += ["--from", since.name] if since else []
     for name, value in options.items():
         words += [f"--{name}", f"{value:g}"]
     return shlex.join(words)

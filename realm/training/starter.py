@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,14 +15,15 @@ import torch
 
 from realm import scoring
 from realm.corpus.documents import Document
+from realm.errors import NotFound
 from realm.evaluation import report
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import mean
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact, read_answers
 from realm.evaluation.systems import System, system_of
-from realm.model.checkpoint import Model
-from realm.model.starter import write_starter
+from realm.model.checkpoint import Model, build_reader
+from realm.model.starter import CARD_FILE, find_starter, write_starter
 from realm.objectives.open_qa import OpenQA
 from realm.training.lessons import Course, prepare
 from realm.training.reader import Plan, Step, learning, train_reader
@@ -79,6 +81,22 @@ def make_starter(
     figures = _held_out(system, course, progress("held-out answers"))
     _log.info("starter_trained", steps=last.number, seconds=last.seconds, **figures)
     return writer.write(last, held_out=figures, skipped=skipped)
+
+
+def continue_from(model: Model, folder: Path) -> dict[str, Any]:
+    """Puts a starter's weights into the model's reader; what its card says of its own training.
+
+    :raises NotFound: if the folder has no starter of the model's base.
+    :raises Corrupt: if the starter is damaged.
+    """
+    found = find_starter(model.config.base_sha256, folder)
+    if found is None:
+        raise NotFound(f"{folder} has no starter for the base {model.config.base_name}")
+    weights = {**model.reader.state_dict(), **found.weights()}
+    model.reader.load_state_dict(build_reader(model.config, weights).state_dict())
+    card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    told = ("command", "plan", "training", "held_out", "sha256", "continues")
+    return {name: card.get(name) for name in told}
 
 
 class _Writer:

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from realm.cli import model as commands
-from realm.errors import InvalidInput
+from realm.errors import InvalidInput, NotFound, RealmError
 from realm.model.base import load_base
 from realm.model.checkpoint import new_model
 from realm.model.starter import find_starter
@@ -52,7 +52,7 @@ def train(folder: Path, *more: object) -> Result:
         *("--questions", folder / "questions.jsonl", "--to", folder / "starter", *more),
     ]
     result = CliRunner().invoke(app, ["model", "train-reader", *map(str, arguments)])
-    if isinstance(result.exception, InvalidInput):
+    if isinstance(result.exception, RealmError):
         raise result.exception
     return result
 
@@ -76,6 +76,27 @@ def test_a_reader_is_trained_and_fits_its_base(folder: Path) -> None:
         "realm model train-reader --documents documents.jsonl more.jsonl --questions"
     )
     assert str(folder) not in json.dumps(card)
+
+
+def test_training_goes_on_from_a_starter_and_its_card_says_so(folder: Path) -> None:
+    options = ("--epochs", 1, "--batch", 4, "--span-width", 7)
+    assert train(folder, *options).exit_code == 0
+    (folder / "starter").rename(folder / "first")
+    # At such a rate no weight moves by as much as float16 can tell.
+    slow = ("--lr", 1e-12, "--head-lr", 1e-12)
+    assert train(folder, *options, *slow, "--from", folder / "first").exit_code == 0
+    base = load_base(folder / "base").config.base_sha256
+    first, second = find_starter(base, folder / "first"), find_starter(base, folder / "starter")
+    assert first is not None
+    assert second is not None
+    again = second.weights()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.weights().items())
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["continues"]["sha256"] == first.sha256
+    assert card["continues"]["training"]["steps"] > 0
+    assert "--from first" in card["command"]
+    with pytest.raises(NotFound, match="has no starter for the base"):
+        train(folder, *options, "--from", folder)
 
 
 def test_a_rate_of_nothing_is_refused(folder: Path) -> None:
