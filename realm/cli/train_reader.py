@@ -35,9 +35,9 @@ def train_reader_(
     since: Annotated[
         Path | None, typer.Option("--from", help="folder of a starter to go on from")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="how often each question is read")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="how often each question is read")] = 3,
     batch: Annotated[int, typer.Option(min=1, help="questions in a step")] = 16,
-    lr: Annotated[float, typer.Option(help="AdamW's highest rate for the layers")] = 1e-4,
+    lr: Annotated[float, typer.Option(help="AdamW's highest rate for the layers")] = 1.5e-4,
     head_lr: Annotated[
         float, typer.Option(help="AdamW's highest rate for the span head, which begins fresh")
     ] = 3e-4,

@@ -32,9 +32,9 @@ LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
 class Plan:
     """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed."""
 
-    epochs: int = 2
+    epochs: int = 3
     batch: int = 16
-    learning_rate: float = 1e-4
+    learning_rate: float = 1.5e-4
     head_learning_rate: float = 3e-4
     warm_up: float = 0.1
     negatives: int = 1
