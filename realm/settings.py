@@ -79,7 +79,12 @@ class Settings(BaseSettings):
         0.25, ge=0, le=1, description="share of steps that are masked LM"
     )
     retriever_learning_rate: float = Field(2e-5, gt=0, description="AdamW's rate for the retriever")
-    reader_learning_rate: float = Field(1e-4, gt=0, description="AdamW's rate for the reader")
+    reader_learning_rate: float = Field(
+        1e-5, gt=0, description="AdamW's rate for the reader: low, lest it forget how to answer"
+    )
+    masked_lm_head_learning_rate: float = Field(
+        1e-4, gt=0, description="AdamW's rate for the reader's masked-LM head"
+    )
     warmup_steps: int = Field(50, ge=0, description="steps until the full learning rate")
     trainable_layers: int = Field(2, ge=0, description="top layers that learn; those below rest")
     train_passage_tokens: int = Field(

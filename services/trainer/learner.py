@@ -21,6 +21,7 @@ from services.trainer.schedule import warm_up
 
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
+MASKED_LM_HEAD = "reader.predictions."
 
 Named = dict[str, nn.Parameter]
 
@@ -28,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Learner:
-    """AdamW over the learning parameters, with a rate each for retriever and reader."""
+    """AdamW over the learning parameters, with a rate each for retriever, reader and LM head."""
 
     def __init__(self, model: Model, settings: Settings, step: int = 0) -> None:
         self.step = step
@@ -36,11 +37,12 @@ class Learner:
         freeze_lower_layers(model, settings.trainable_layers)
         self._parts = {
             "retriever": _learning("retriever", model.retriever),
-            "reader": _learning("reader", model.reader),
+            **_reader_parts(model.reader),
         }
         rates = {
             "retriever": settings.retriever_learning_rate,
             "reader": settings.reader_learning_rate,
+            "masked_lm_head": settings.masked_lm_head_learning_rate,
         }
         groups = [
             {"params": chosen, "lr": rates[part], "rate": rates[part], "weight_decay": decay}
@@ -121,6 +123,16 @@ def freeze_lower_layers(model: Model, layers: int) -> None:
 
 def _learning(part: str, module: nn.Module) -> Named:
     return {f"{part}.{n}": p for n, p in module.named_parameters() if p.requires_grad}
+
+
+def _reader_parts(reader: nn.Module) -> dict[str, Named]:
+    """The head of the masked LM is fresh where the rest was trained: it has a rate of its own."""
+    named = _learning("reader", reader)
+    head = {name: p for name, p in named.items() if name.startswith(MASKED_LM_HEAD)}
+    return {
+        "reader": {name: p for name, p in named.items() if name not in head},
+        "masked_lm_head": head,
+    }
 
 
 def _by_decay(named: Named) -> list[tuple[list[nn.Parameter], float]]:
