@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from realm.errors import Conflict, NotFound
+from realm.errors import Conflict
 from realm.store import Store
 
 
@@ -185,11 +185,3 @@ class Generations:
             raw = self._store.read_json(path)
             self._events[path] = Event(**{**raw, "state": State(raw["state"])})
         return self._events[path]
-
-
-def find_generation(generations: Generations, number: int) -> Generation:
-    """:raises NotFound: in words a user understands."""
-    try:
-        return generations.get(number)
-    except NotFound as error:
-        raise NotFound(f"there is no generation {number}", generation=number) from error

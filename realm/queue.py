@@ -7,20 +7,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from realm.nudge import NUDGE_CHANNEL, Nudge
 from realm.settings import Settings
-
-__all__ = [
-    "ASKED_AT",
-    "DELTA_QUEUE",
-    "EMBED_CHANGES",
-    "EMBED_QUEUE",
-    "EMBED_SHARD",
-    "ENCODE_QUERIES",
-    "NUDGE_CHANNEL",
-    "Nudge",
-    "make_celery",
-]
 
 EMBED_QUEUE = "realm.embed"
 DELTA_QUEUE = "realm.delta"

@@ -10,7 +10,7 @@ from realm import telemetry
 from realm.errors import BadSettings
 from realm.generations import Generations
 from realm.model import runtime
-from realm.queue import Nudge
+from realm.nudge import Nudge
 from realm.settings import Settings, load_settings
 from realm.snapshots import Snapshots
 from realm.store import Store

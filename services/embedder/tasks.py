@@ -17,7 +17,7 @@ import structlog
 from realm import arrow, vectors
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.generations import ACTIVE, Generations
-from realm.queue import Nudge
+from realm.nudge import Nudge
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
 from services.embedder.deliveries import Deliveries, is_quarantined, quarantine

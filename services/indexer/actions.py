@@ -10,7 +10,8 @@ import structlog
 from realm import arrow
 from realm.errors import Corrupt, NotFound
 from realm.generations import Generation, Generations, State
-from realm.queue import EMBED_SHARD, ENCODE_QUERIES, Nudge
+from realm.nudge import Nudge
+from realm.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from realm.store import Store

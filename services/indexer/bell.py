@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import RedisError
 
-from realm.queue import Nudge
+from realm.nudge import Nudge
 
 RETRY_SECONDS = 1.0
 LISTEN_SECONDS = 1.0

@@ -15,7 +15,7 @@ from realm.errors import (
     RealmError,
 )
 from realm.generations import Generation, Generations, LiveEntry, State
-from realm.queue import Nudge
+from realm.nudge import Nudge
 from realm.search.qdrant import PassageIndex
 from services.indexer.controls import Controls
 from services.indexer.following import Following

@@ -9,7 +9,7 @@ import structlog
 
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations
-from realm.queue import Nudge
+from realm.nudge import Nudge
 from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
 from realm.snapshots import Snapshots

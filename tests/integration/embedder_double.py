@@ -18,7 +18,8 @@ from realm import arrow, vectors
 from realm.generations import ACTIVE, Generations
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
-from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, Nudge, make_celery
+from realm.nudge import Nudge
+from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.settings import load_settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store

@@ -17,7 +17,8 @@ from celery import Celery
 from realm import vectors
 from realm.generations import Generations, State
 from realm.model.checkpoint import Model
-from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, Nudge, make_celery
+from realm.nudge import Nudge
+from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, make_celery
 from realm.settings import load_settings
 from realm.snapshots import Snapshot
 from realm.store import Store

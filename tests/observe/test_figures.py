@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations, State
-from realm.queue import ASKED_AT, EMBED_SHARD, Nudge
+from realm.nudge import Nudge
+from realm.queue import ASKED_AT, EMBED_SHARD
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
 from realm.snapshots import Snapshots

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from realm.generations import Generations
 from realm.model.checkpoint import Model
-from realm.queue import Nudge
+from realm.nudge import Nudge
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
 from realm.vectors import vector_file
