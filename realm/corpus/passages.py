@@ -17,6 +17,7 @@ from realm.corpus.documents import Document, passage_id
 from realm.corpus.sentences import sentence_spans
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import LEAST_BODY, InputBuilder
+from realm.terms import count_terms
 
 # A word beyond the vocabulary is one word piece however long it is (a line of Thai, a megabyte
 # of base64), so characters are bounded as well: a passage must fit into a payload and a screen.
@@ -37,6 +38,8 @@ PASSAGE_SCHEMA: pa.Schema = pa.schema(
         pa.field("content_hash", pa.string(), nullable=False),
         # JSON, so that the schema knows no user's keys.
         pa.field("metadata", pa.string(), nullable=False),
+        pa.field("terms", pa.list_(pa.uint32()), nullable=False),
+        pa.field("term_counts", pa.list_(pa.uint32()), nullable=False),
     ]
 )
 
@@ -46,7 +49,8 @@ class Passage:
     """What is indexed: characters [start, end) of one version of a document.
 
     `title_ids` and `body_ids` are word pieces without special tokens; `content_hash` is the
-    sha256, in hexadecimal, of title and text; `metadata` is the document's.
+    sha256, in hexadecimal, of title and text; `metadata` is the document's. `terms` are those of
+    title and text by their hashes, each once, `term_counts` how often each occurs.
     """
 
     passage_id: str
@@ -61,6 +65,8 @@ class Passage:
     body_ids: list[int]
     content_hash: str
     metadata: dict[str, str] = field(default_factory=dict)
+    terms: list[int] = field(default_factory=list)
+    term_counts: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +94,30 @@ def split_document(document: Document, version: int, inputs: InputBuilder) -> li
             f"a title of {len(title_ids)}: give longer passages or a shorter title length"
         )
     cutter = _Cutter(document.text, inputs, budget)
-    return [
-        Passage(
-            passage_id=passage_id(document.id, ordinal),
-            document_id=document.id,
-            document_version=version,
-            ordinal=ordinal,
-            start=start,
-            end=end,
-            title=document.title,
-            text=document.text[start:end],
-            title_ids=title_ids,
-            body_ids=body_ids,
-            content_hash=content_hash(document.title, document.text[start:end]),
-            metadata=document.metadata,
+    title_terms = count_terms(document.title)
+    passages = []
+    for ordinal, (start, end, body_ids) in enumerate(cutter.bodies()):
+        text = document.text[start:end]
+        counted = title_terms + count_terms(text)
+        passages.append(
+            Passage(
+                passage_id=passage_id(document.id, ordinal),
+                document_id=document.id,
+                document_version=version,
+                ordinal=ordinal,
+                start=start,
+                end=end,
+                title=document.title,
+                text=text,
+                title_ids=title_ids,
+                body_ids=body_ids,
+                content_hash=content_hash(document.title, text),
+                metadata=document.metadata,
+                terms=list(counted),
+                term_counts=list(counted.values()),
+            )
         )
-        for ordinal, (start, end, body_ids) in enumerate(cutter.bodies())
-    ]
+    return passages
 
 
 def content_hash(title: str, text: str) -> str:

@@ -2,13 +2,16 @@
 
 Each commit creates one Delta version and stamps its rows with that number: the corpus version.
 A document's state is its newest row; the changes from v to w are the rows with v < version ≤ w.
+Maintenance makes versions too, without rows of their own. A row that counts no more is `erased`:
+it keeps its request id, so that a write sent again is known, and nothing of its document.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +23,14 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from realm.corpus.documents import Document, stable_bucket
 from realm.errors import Conflict
 from realm.store import Store
+
+FOLDER = "corpus"
+ERASED = "erased"
+#: No names and no texts of documents get into the table's log.
+CONFIGURATION = {
+    "delta.dataSkippingStatsColumns": "version,bucket,written_at",
+    "delta.logRetentionDuration": "interval 1 days",
+}
 
 #: Buckets of the `bucket` column; a shard is a residue class of them.
 BUCKETS = 4096
@@ -62,11 +73,21 @@ class DocumentState:
     bucket: int
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many rows were erased or dropped, and the newest version of a deletion among them."""
+
+    rows: int
+    deleted_upto: int
+
+
 class CorpusTable:
     """Appends changes and reads states. Not thread-safe: one thread owns it."""
 
     def __init__(self, store: Store) -> None:
-        self._uri = str(store.root / "corpus") if store.root else f"{store.url}/corpus"
+        self._store = store
+        self._uri = str(store.root / FOLDER) if store.root else f"{store.url}/{FOLDER}"
+        self._options = _storage_options(self._uri)
         self._table = self._open_or_create()
 
     @property
@@ -130,15 +151,82 @@ class CorpusTable:
         rows = self._read([("version", "=", version)], ["written_at"])
         return pc.min(rows["written_at"]).as_py() if rows.num_rows else None
 
+    def deleted_before(self, moment: float) -> int:
+        """The newest version in which a document was deleted before a Unix time; 0 if none was."""
+        rows = self._read([("op", "=", "delete"), ("written_at", "<", moment)], ["version"])
+        return pc.max(rows["version"]).as_py() or 0
+
+    def forget(self, upto: int, requests_since: float, deletions_before: float) -> Forgotten:
+        """Erases, of the rows up to a version, those that count no more at it: older states of
+        documents, and the last trace of those deleted before a Unix time.
+
+        Request ids of writes since a Unix time stay. What is erased is still in the old files
+        until they are vacuumed.
+
+        :raises Conflict: if another writer wrote meanwhile: do you still lead?
+        """
+        rows = self._read([("version", "<=", upto)])
+        kept, erased = _forgotten(rows, requests_since, deletions_before)
+        if not erased.rows:
+            return erased
+        # A predicate that named documents would be written into the table's log.
+        self._commit(
+            lambda properties: write_deltalake(
+                self._table,
+                kept,
+                mode="overwrite",
+                predicate=f"version <= {upto}",
+                commit_properties=properties,
+            )
+        )
+        return erased
+
+    def compact(self) -> None:
+        """Joins small files. :raises Conflict: as `forget` does."""
+        self._commit(lambda properties: self._table.optimize.compact(commit_properties=properties))
+
+    def vacuum(self, hours: int) -> int:
+        """Deletes files that no version since so many hours ago has; returns how many."""
+        # The log names files for long after they went; and each vacuum is a version.
+        there = {path.rpartition("/")[2] for path in self._store.files(FOLDER)}
+        old = {path.rpartition("/")[2] for path in self._vacuum(hours, dry_run=True)} & there
+        if old:
+            self._vacuum(hours, dry_run=False)
+            self._table.update_incremental()
+        return len(old)
+
+    def _vacuum(self, hours: int, *, dry_run: bool) -> list[str]:
+        return self._table.vacuum(
+            hours, dry_run=dry_run, enforce_retention_duration=False, full=True
+        )
+
+    def trim_log(self) -> None:
+        """A checkpoint, and the log's entries before it go when they are a day old."""
+        self._table.create_checkpoint()
+        self._table.cleanup_metadata()
+
+    def _commit(self, write: Callable[[CommitProperties], object]) -> None:
+        try:
+            write(CommitProperties(max_commit_retries=0))
+        except CommitFailedError as error:
+            raise Conflict("the corpus was written by somebody else meanwhile") from error
+        self._table.update_incremental()
+
     def _open_or_create(self) -> DeltaTable:
         try:
-            return DeltaTable(self._uri)
+            return DeltaTable(self._uri, storage_options=self._options)
         except TableNotFoundError:
             try:
-                return DeltaTable.create(self._uri, SCHEMA, mode="error")
+                return DeltaTable.create(
+                    self._uri,
+                    SCHEMA,
+                    mode="error",
+                    configuration=CONFIGURATION,
+                    storage_options=self._options,
+                )
             except Exception as error:  # deltalake raises DeltaError for a table just made
                 try:
-                    return DeltaTable(self._uri)
+                    return DeltaTable(self._uri, storage_options=self._options)
                 except TableNotFoundError:
                     raise error from None
 
@@ -146,6 +234,14 @@ class CorpusTable:
         self, filters: list[tuple[str, str, object]], columns: list[str] | None = None
     ) -> pa.Table:
         return self._table.to_pyarrow_table(filters=filters, columns=columns)
+
+
+def _storage_options(uri: str) -> dict[str, str] | None:
+    """For a bucket: a commit is a conditional put there, and needs no lock table beside it."""
+    if not uri.startswith("s3://"):
+        return None
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {"aws_conditional_put": "etag", **({"aws_allow_http": "true"} if plain else {})}
 
 
 def _rows(changes: Iterable[Change], version: int) -> pa.Table:
@@ -169,8 +265,41 @@ def _rows(changes: Iterable[Change], version: int) -> pa.Table:
     )
 
 
+def _forgotten(
+    rows: pa.Table, requests_since: float, deletions_before: float
+) -> tuple[pa.Table, Forgotten]:
+    """The rows as they are to be, and what was erased or dropped."""
+    ops, documents = rows["op"].to_pylist(), rows["document_id"].to_pylist()
+    versions = rows["version"].to_pylist()
+    newest: dict[str, int] = {}
+    for row, (op, document_id) in enumerate(zip(ops, documents, strict=True)):
+        before = newest.get(document_id)
+        if op != ERASED and (before is None or versions[row] >= versions[before]):
+            newest[document_id] = row
+    written = rows["written_at"].to_pylist()
+    gone = [r for r in newest.values() if ops[r] == "delete" and written[r] < deletions_before]
+    states = set(newest.values()) - set(gone)
+    recent = [at >= requests_since for at in written]
+    old = [row for row, op in enumerate(ops) if op == ERASED and not recent[row]]
+    fresh = [row for row, op in enumerate(ops) if op != ERASED and row not in states]
+    kept = [row for row in range(rows.num_rows) if row in states or recent[row]]
+    table = [
+        row if place in states else _erased(row)
+        for place, row in zip(kept, rows.take(pa.array(kept, pa.int64())).to_pylist(), strict=True)
+    ]
+    deleted_upto = max((versions[row] for row in gone), default=0)
+    erased = Forgotten(len(old) + len(fresh), deleted_upto)
+    return pa.Table.from_pylist(table, schema=SCHEMA), erased
+
+
+def _erased(row: dict[str, object]) -> dict[str, object]:
+    nothing = {"document_id": "", "title": None, "text": None, "metadata": None, "bucket": 0}
+    return {**row, **nothing, "op": ERASED}
+
+
 def _newest(rows: pa.Table) -> Iterator[DocumentState]:
     """The last row of each document; within one version the later row wins."""
+    rows = rows.filter(pc.not_equal(rows["op"], ERASED))
     numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
     ordered = numbered.sort_by([("version", "ascending"), ("row", "ascending")])
     newest: dict[str, int] = {}

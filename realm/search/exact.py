@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from realm.retrieval import Retrieval
+from realm.search.bm25 import Bm25Index, SparseVector
+from realm.search.fusion import FUSED, reciprocal_rank_fusion
 from realm.vectors import Vectors
 
 BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ExactIndex:
+    """Vectors [passages, size] and words of the same passages: what a collection approximates."""
+
+    vectors: Vectors
+    words: Bm25Index
+
+    def search(
+        self, vector: Vectors, terms: SparseVector, way: Retrieval, k: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Rows of the k passages that `way` puts first, best first, and their inner products with
+        the question's `vector` [size]. Fewer where words alone choose and fewer share one.
+        """
+        rows = self._chosen(vector, terms, way, k)
+        return rows, self.vectors[rows] @ vector
+
+    def _chosen(
+        self, vector: Vectors, terms: SparseVector, way: Retrieval, k: int
+    ) -> npt.NDArray[np.int64]:
+        match way:
+            case Retrieval.DENSE:
+                return self._by_vector(vector, k)
+            case Retrieval.BM25:
+                return self.words.search(terms, k)[0]
+            case Retrieval.HYBRID:
+                rankings = self._by_vector(vector, FUSED), self.words.search(terms, FUSED)[0]
+                fused = reciprocal_rank_fusion([ranking.tolist() for ranking in rankings])
+                return np.array(fused[:k], np.int64)
+
+    def _by_vector(self, vector: Vectors, k: int) -> npt.NDArray[np.int64]:
+        rows: npt.NDArray[np.int64] = top_k(vector[None], self.vectors, k)[0][0]
+        return rows
 
 
 def top_k(

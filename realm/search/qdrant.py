@@ -6,7 +6,7 @@ Both speak gRPC only, so that they run unchanged against Qdrant Edge behind its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +19,15 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from realm.corpus.passages import Passage
 from realm.errors import BadSettings, DependencyUnavailable, NotFound
+from realm.retrieval import Retrieval
+from realm.search.bm25 import SparseVector, passage_weights
+from realm.search.fusion import FUSED, RRF_K
 from realm.settings import Settings
 from realm.vectors import Vectors
 
 ALIAS = "live"
 DENSE = "dense"
+BM25 = "bm25"
 TIMEOUT_SECONDS = 30
 
 
@@ -43,8 +47,17 @@ class IndexedPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A question as a collection is asked it: vector [size], terms, and which of them choose."""
+
+    vector: Vectors
+    terms: SparseVector
+    retrieval: Retrieval = Retrieval.DENSE
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found; `score` is the inner product, not yet scaled by s."""
+    """A passage found; `score` is the inner product, not yet scaled by s, whatever chose it."""
 
     passage: IndexedPassage
     score: float
@@ -53,7 +66,11 @@ class Hit:
 class PassageIndex:
     """Creates, fills, searches and drops collections, and points the alias."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, before_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """:param before_change: called before whatever changes Qdrant; may refuse."""
+        self._before_change = before_change
         self._client = QdrantClient(
             **_endpoint(settings), prefer_grpc=True, check_compatibility=False
         )
@@ -61,6 +78,7 @@ class PassageIndex:
 
     def create(self, collection: str, vector_size: int) -> None:
         """Makes an empty collection, replacing a half-built one of the same name."""
+        self._before_change()
         with _reachable():
             if self._client.collection_exists(collection):
                 self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
@@ -68,6 +86,9 @@ class PassageIndex:
                 collection,
                 vectors_config={
                     DENSE: models.VectorParams(size=vector_size, distance=models.Distance.DOT)
+                },
+                sparse_vectors_config={
+                    BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)
                 },
                 timeout=TIMEOUT_SECONDS,
             )
@@ -88,21 +109,31 @@ class PassageIndex:
 
     def drop(self, collection: str) -> None:
         """One that is not there is no error."""
+        self._before_change()
         with _reachable():
             self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
 
-    def upsert(self, collection: str, passages: Sequence[Passage], vectors: Vectors) -> None:
-        """Writes passages with their vectors [passages, size]; searchable on return."""
+    def upsert(
+        self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
+    ) -> None:
+        """Writes passages with their vectors [passages, size]; searchable on return.
+
+        :param average_terms: the passage length that the generation's BM25 weights refer to.
+        """
         for start in range(0, len(passages), self._batch):
             rows = range(start, min(start + self._batch, len(passages)))
             points = [
                 models.PointStruct(
                     id=passages[row].passage_id,
-                    vector={DENSE: vectors[row].tolist()},
+                    vector={
+                        DENSE: vectors[row].tolist(),
+                        BM25: _sparse(_weights(passages[row], average_terms)),
+                    },
                     payload=_payload(passages[row]),
                 )
                 for row in rows
             ]
+            self._before_change()
             with _reachable():
                 self._client.upsert(collection, points, wait=True)
 
@@ -116,6 +147,7 @@ class PassageIndex:
                 models.FieldCondition(key="document_version", range=models.Range(lt=version)),
             ]
         )
+        self._before_change()
         with _reachable():
             self._client.delete(collection, models.FilterSelector(filter=older), wait=True)
 
@@ -123,17 +155,28 @@ class PassageIndex:
         with _reachable():
             return int(self._client.count(collection, exact=True).count)
 
+    def count_of(self, collection: str, document_id: str) -> int:
+        """How many passages of a document a collection has."""
+        mine = models.FieldCondition(key="document_id", match=models.MatchValue(value=document_id))
+        with _reachable():
+            found = self._client.count(
+                collection, count_filter=models.Filter(must=[mine]), exact=True
+            )
+        return int(found.count)
+
     def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]:
         """The stored vectors [size] of those passages that are there."""
-        with _reachable():
-            records = self._client.retrieve(
-                collection, ids=list(passage_ids), with_payload=False, with_vectors=[DENSE]
-            )
-        found: dict[str, Vectors] = {}
-        for record in records:
-            assert isinstance(record.vector, dict)
-            found[str(record.id)] = np.asarray(record.vector[DENSE], dtype=np.float32)
-        return found
+        return {
+            passage_id: np.asarray(vector, dtype=np.float32)
+            for passage_id, vector in self._stored(collection, passage_ids, DENSE).items()
+        }
+
+    def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
+        """The stored BM25 weights of those passages that are there."""
+        return {
+            passage_id: SparseVector(vector.indices, vector.values)
+            for passage_id, vector in self._stored(collection, passage_ids, BM25).items()
+        }
 
     def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
         """The best passages for each of queries [n, size], best first."""
@@ -142,6 +185,38 @@ class PassageIndex:
                 collection, [_request(query, limit) for query in queries], timeout=TIMEOUT_SECONDS
             )
         return [[_hit(point) for point in answer.points] for answer in answers]
+
+    def search_words(
+        self, collection: str, questions: Sequence[SparseVector], limit: int
+    ) -> list[list[IndexedPassage]]:
+        """The passages that BM25 puts first for each question; none for one without a word."""
+        asked = [number for number, one in enumerate(questions) if one.indices]
+        requests = [
+            models.QueryRequest(
+                query=_sparse(questions[number]), using=BM25, limit=limit, with_payload=True
+            )
+            for number in asked
+        ]
+        found: list[list[IndexedPassage]] = [[] for _ in questions]
+        if requests:
+            with _reachable():
+                answers = self._client.query_batch_points(
+                    collection, requests, timeout=TIMEOUT_SECONDS
+                )
+            for number, answer in zip(asked, answers, strict=True):
+                found[number] = [_hit(point).passage for point in answer.points]
+        return found
+
+    def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
+        with _reachable():
+            records = self._client.retrieve(
+                collection, ids=list(passage_ids), with_payload=False, with_vectors=[name]
+            )
+        found: dict[str, Any] = {}
+        for record in records:
+            assert isinstance(record.vector, dict)
+            found[str(record.id)] = record.vector[name]
+        return found
 
     def alias(self) -> str | None:
         """The collection that the alias `live` points to."""
@@ -154,6 +229,7 @@ class PassageIndex:
         operation = models.CreateAliasOperation(
             create_alias=models.CreateAlias(collection_name=collection, alias_name=ALIAS)
         )
+        self._before_change()
         with _reachable():
             self._client.update_collection_aliases([operation], timeout=TIMEOUT_SECONDS)
 
@@ -169,17 +245,18 @@ class AsyncPassageSearch:
             **_endpoint(settings), prefer_grpc=True, check_compatibility=False
         )
 
-    async def search(
-        self, collection: str, queries: Vectors, limit: int, timeout: float
-    ) -> list[list[Hit]]:
-        """The best passages for each of queries [n, size], best first; `timeout` in seconds."""
+    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
+        """The passages that `query.retrieval` puts first, best first; `timeout` in seconds."""
+        request = _choice(query, limit)
+        if request is None:
+            return []
         with _reachable():
-            answers = await self._client.query_batch_points(
-                collection,
-                [_request(query, limit) for query in queries],
-                timeout=max(1, round(timeout)),
+            (answer,) = await self._client.query_batch_points(
+                collection, [request], timeout=max(1, round(timeout))
             )
-        return [[_hit(point) for point in answer.points] for answer in answers]
+        if not request.with_vector:
+            return [_hit(point) for point in answer.points]
+        return [_hit(point, _product(point, query.vector)) for point in answer.points]
 
     async def close(self) -> None:
         await self._client.close()
@@ -206,6 +283,42 @@ def _request(query: Vectors, limit: int) -> models.QueryRequest:
     )
 
 
+def _choice(query: Query, limit: int) -> models.QueryRequest | None:
+    """What to ask; None where there is nothing to ask: words alone, and no word is there."""
+    if query.retrieval is Retrieval.DENSE or not query.terms.indices:
+        return _request(query.vector, limit) if query.retrieval is not Retrieval.BM25 else None
+    words = _sparse(query.terms)
+    if query.retrieval is Retrieval.BM25:
+        return models.QueryRequest(
+            query=words, using=BM25, limit=limit, with_payload=True, with_vector=[DENSE]
+        )
+    return models.QueryRequest(
+        prefetch=[
+            models.Prefetch(query=query.vector.tolist(), using=DENSE, limit=FUSED),
+            models.Prefetch(query=words, using=BM25, limit=FUSED),
+        ],
+        # Qdrant counts ranks from 0, the paper from 1.
+        query=models.RrfQuery(rrf=models.Rrf(k=RRF_K + 1)),
+        limit=limit,
+        with_payload=True,
+        with_vector=[DENSE],
+    )
+
+
+def _sparse(vector: SparseVector) -> models.SparseVector:
+    return models.SparseVector(indices=vector.indices, values=vector.values)
+
+
+def _weights(passage: Passage, average_terms: float) -> SparseVector:
+    return passage_weights(passage.terms, passage.term_counts, average_terms)
+
+
+def _product(point: models.ScoredPoint, query: Vectors) -> float:
+    """⟨x, z⟩ of a passage that was not, or not only, found by it."""
+    assert isinstance(point.vector, dict)
+    return float(np.asarray(point.vector[DENSE], np.float32) @ query)
+
+
 def _payload(passage: Passage) -> dict[str, object]:
     return {
         "document_id": passage.document_id,
@@ -219,7 +332,7 @@ def _payload(passage: Passage) -> dict[str, object]:
     }
 
 
-def _hit(point: models.ScoredPoint) -> Hit:
+def _hit(point: models.ScoredPoint, product: float | None = None) -> Hit:
     payload = point.payload or {}
     passage = IndexedPassage(
         passage_id=str(point.id),
@@ -232,7 +345,7 @@ def _hit(point: models.ScoredPoint) -> Hit:
         end=int(payload["end"]),
         metadata=payload.get("metadata") or {},
     )
-    return Hit(passage, point.score)
+    return Hit(passage, point.score if product is None else product)
 
 
 @contextmanager

@@ -8,24 +8,30 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AnswerQuestionRequest(_message.Message):
-    __slots__ = ("question", "passages", "answers", "at_least_version")
+    __slots__ = ("question", "passages", "answers", "at_least_version", "retrieval")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     question: str
     passages: int
     answers: int
     at_least_version: int
-    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ...) -> None: ...
+    retrieval: _types_pb2.Retrieval
+    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ...) -> None: ...
 
 class AnswerQuestionResponse(_message.Message):
-    __slots__ = ("answers", "index_version")
+    __slots__ = ("answers", "index_version", "retrieval", "no_answer_probability")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
+    NO_ANSWER_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[Answer]
     index_version: _types_pb2.IndexVersion
-    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ...) -> None: ...
+    retrieval: _types_pb2.Retrieval
+    no_answer_probability: float
+    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., no_answer_probability: _Optional[float] = ...) -> None: ...
 
 class AnswerQuestionsRequest(_message.Message):
     __slots__ = ("question_id", "question")

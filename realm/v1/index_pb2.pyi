@@ -123,7 +123,7 @@ class ListGenerationsResponse(_message.Message):
     def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
 
 class Generation(_message.Message):
-    __slots__ = ("generation", "snapshot", "state", "corpus_version", "created_at", "gate", "reason")
+    __slots__ = ("generation", "snapshot", "state", "corpus_version", "created_at", "gate", "reason", "forced")
     class GateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +138,7 @@ class Generation(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     GATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    FORCED_FIELD_NUMBER: _ClassVar[int]
     generation: int
     snapshot: Snapshot
     state: GenerationState
@@ -145,7 +146,8 @@ class Generation(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     gate: _containers.ScalarMap[str, float]
     reason: str
-    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., state: _Optional[_Union[GenerationState, str]] = ..., corpus_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gate: _Optional[_Mapping[str, float]] = ..., reason: _Optional[str] = ...) -> None: ...
+    forced: str
+    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., state: _Optional[_Union[GenerationState, str]] = ..., corpus_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gate: _Optional[_Mapping[str, float]] = ..., reason: _Optional[str] = ..., forced: _Optional[str] = ...) -> None: ...
 
 class WatchIndexRequest(_message.Message):
     __slots__ = ()
@@ -158,10 +160,16 @@ class WatchIndexResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[IndexStatus, _Mapping]] = ...) -> None: ...
 
 class RefreshIndexRequest(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "generation", "force", "by")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    generation: int
+    force: bool
+    by: str
+    def __init__(self, reason: _Optional[str] = ..., generation: _Optional[int] = ..., force: bool = ..., by: _Optional[str] = ...) -> None: ...
 
 class RefreshIndexResponse(_message.Message):
     __slots__ = ("snapshot",)

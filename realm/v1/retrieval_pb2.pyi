@@ -8,22 +8,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RetrievePassagesRequest(_message.Message):
-    __slots__ = ("question", "limit", "at_least_version")
+    __slots__ = ("question", "limit", "at_least_version", "retrieval")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     question: str
     limit: int
     at_least_version: int
-    def __init__(self, question: _Optional[str] = ..., limit: _Optional[int] = ..., at_least_version: _Optional[int] = ...) -> None: ...
+    retrieval: _types_pb2.Retrieval
+    def __init__(self, question: _Optional[str] = ..., limit: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ...) -> None: ...
 
 class RetrievePassagesResponse(_message.Message):
-    __slots__ = ("passages", "index_version")
+    __slots__ = ("passages", "index_version", "retrieval")
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     passages: _containers.RepeatedCompositeFieldContainer[RetrievedPassage]
     index_version: _types_pb2.IndexVersion
-    def __init__(self, passages: _Optional[_Iterable[_Union[RetrievedPassage, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ...) -> None: ...
+    retrieval: _types_pb2.Retrieval
+    def __init__(self, passages: _Optional[_Iterable[_Union[RetrievedPassage, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ...) -> None: ...
 
 class RetrievedPassage(_message.Message):
     __slots__ = ("passage", "score", "probability")

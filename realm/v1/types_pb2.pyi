@@ -3,12 +3,24 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Retrieval(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RETRIEVAL_UNSPECIFIED: _ClassVar[Retrieval]
+    RETRIEVAL_DENSE: _ClassVar[Retrieval]
+    RETRIEVAL_BM25: _ClassVar[Retrieval]
+    RETRIEVAL_HYBRID: _ClassVar[Retrieval]
+RETRIEVAL_UNSPECIFIED: Retrieval
+RETRIEVAL_DENSE: Retrieval
+RETRIEVAL_BM25: Retrieval
+RETRIEVAL_HYBRID: Retrieval
 
 class IndexVersion(_message.Message):
     __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since")

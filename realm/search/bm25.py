@@ -1,0 +1,105 @@
+"""BM25 as inner products of sparse vectors, so that a vector database can search by words.
+
+score(x, z) = Σ over terms t of x:  n(t, x) · IDF(t) · tf / (tf + k₁·(1 − b + b·|z| / average |z|))
+(Robertson and Zaragoza 2009, eq. 3.15, without its constant factor k₁ + 1). A passage carries the
+last factor, a question n(t, x); IDF is the database's, for it alone knows the collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realm.terms import count_terms
+
+#: The usual values (Lucene's); no corpus was tuned for.
+K1 = 1.2
+B = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Term hashes, each once, and their weights."""
+
+    indices: list[int]
+    values: list[float]
+
+    def close_to(self, other: SparseVector, tolerance: float) -> bool:
+        """Whether both weigh the same terms, in whatever order, by so little a difference."""
+        mine = dict(zip(self.indices, self.values, strict=True))
+        theirs = dict(zip(other.indices, other.values, strict=True))
+        return mine.keys() == theirs.keys() and all(
+            abs(weight - theirs[term]) <= tolerance for term, weight in mine.items()
+        )
+
+
+def question_weights(question: str) -> SparseVector:
+    """How often each term occurs in a question; empty where nothing in it is a word."""
+    counted = count_terms(question)
+    return SparseVector(list(counted), [float(count) for count in counted.values()])
+
+
+def passage_weights(
+    terms: Sequence[int], counts: Sequence[int], average_length: float
+) -> SparseVector:
+    """The weights in [0, 1) of a passage's terms.
+
+    :param average_length: terms of a passage on average, repetitions included.
+    """
+    tf = np.asarray(counts, np.float64)  # [terms]
+    length = tf.sum() / average_length if average_length else 1.0
+    weights = tf / (tf + K1 * (1 - B + B * length))
+    return SparseVector(list(terms), weights.astype(np.float32).tolist())
+
+
+def idf(passages: int, holders: NDArray[np.int64]) -> NDArray[np.float32]:
+    """ln(1 + (N − n + ½) / (n + ½)), Lucene's and Qdrant's: never below zero.
+
+    :param holders: in how many of the passages each term occurs.
+    """
+    weights: NDArray[np.float64] = np.log1p((passages - holders + 0.5) / (holders + 0.5))
+    return weights.astype(np.float32)
+
+
+class Bm25Index:
+    """All passages' weights in memory, by term: exact search, as a collection does it."""
+
+    def __init__(self, passages: Sequence[SparseVector]) -> None:
+        sizes = [len(each.indices) for each in passages]
+        terms = np.fromiter((t for each in passages for t in each.indices), np.int64, sum(sizes))
+        values = np.fromiter((v for each in passages for v in each.values), np.float32, sum(sizes))
+        order = np.argsort(terms, kind="stable")
+        self.passages = len(passages)
+        self._rows = np.repeat(np.arange(len(passages)), sizes)[order]  # [postings]
+        self._values = values[order]  # [postings]
+        self._terms, self._starts, holders = np.unique(
+            terms[order], return_index=True, return_counts=True
+        )
+        self._ends = self._starts + holders
+        # An empty sparse vector is none: such a passage does not count.
+        self._idf = idf(sum(size > 0 for size in sizes), holders)
+
+    def scores(self, question: SparseVector) -> NDArray[np.float32]:
+        """The BM25 score of every passage: [passages]."""
+        scores = np.zeros(self.passages, np.float32)
+        places = np.searchsorted(self._terms, question.indices)
+        for term, weight, place in zip(question.indices, question.values, places, strict=True):
+            if place < len(self._terms) and self._terms[place] == term:
+                of_term = slice(self._starts[place], self._ends[place])
+                scores[self._rows[of_term]] += weight * self._idf[place] * self._values[of_term]
+        return scores
+
+    def search(
+        self, question: SparseVector, k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores of the k best passages that share a term, best first.
+
+        Fewer where fewer share one; ties go to the lower row.
+        """
+        scores = self.scores(question)
+        found = np.flatnonzero(scores)
+        best = found[np.argsort(-scores[found], kind="stable")[:k]]
+        return best, scores[best]
