@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from realm.corpus.documents import is_held_out
-from realm.model.inputs import Encoded
+from realm.corpus.passages import Passage
+from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.cloze import normalise_sentence
+from realm.vectors import Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,50 @@ class CandidateSearch(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """Many passages of one question, best first, with the index's own vectors [n, size]."""
+
+    passage_ids: list[str]
+    document_ids: list[str]
+    texts: list[str]
+    vectors: Vectors
+
+    def keep(self, rows: Sequence[int]) -> Beam:
+        return Beam(
+            [self.passage_ids[row] for row in rows],
+            [self.document_ids[row] for row in rows],
+            [self.texts[row] for row in rows],
+            self.vectors[list(rows)],
+        )
+
+
+class TrainingSearch(CandidateSearch, Protocol):
+    """All that objectives ask of an index and of the corpus beneath it."""
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        """The `limit` best passages of each query, or as many as there are.
+
+        :raises DependencyUnavailable, NotFound, NotReady: as `search` does.
+        """
+        ...
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        """A document's passages, in their order; none of an unknown document."""
+        ...
+
+
+class WordSearch(Protocol):
+    """Whatever finds passages by the words of a question: BM25."""
+
+    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
+        """The `limit` best passages of each question, best first.
+
+        :raises DependencyUnavailable, NotFound, NotReady: if the index does not answer.
+        """
+        ...
+
+
 def usable(
     found: Sequence[Candidate],
     sentence: str,
@@ -52,14 +98,29 @@ def usable(
     for candidate in found:
         if len(kept) == most:
             break
-        trivial = candidate.passage_id == origin or needle in normalise_sentence(candidate.text)
-        if trivial:
+        if candidate.passage_id == origin or needle in normalise_sentence(candidate.text):
             skipped["trivial_candidate"] += 1
         elif is_held_out(candidate.document_id):
             skipped["held_out_candidate"] += 1
         else:
             kept.append(candidate)
     return kept
+
+
+def as_candidate(passage: Passage) -> Candidate:
+    return Candidate(
+        passage.passage_id,
+        passage.document_id,
+        passage.text,
+        passage.title_ids,
+        passage.body_ids,
+    )
+
+
+def training_input(candidate: Candidate, inputs: InputBuilder, tokens: int) -> Encoded:
+    """A passage as the retriever's input, cut to the length in training, in word pieces."""
+    room = max(1, tokens - 3 - len(candidate.title_ids))
+    return inputs.passage(candidate.title_ids, candidate.body_ids[:room])
 
 
 def whole_word_matches(

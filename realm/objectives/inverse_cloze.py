@@ -50,6 +50,7 @@ class InverseCloze:
     """
 
     name = "inverse_cloze"
+    needs_index = False
 
     def __init__(
         self, inputs: InputBuilder, *, batch_size: int, removal_share: float, passage_tokens: int

@@ -1,4 +1,4 @@
-"""Salient-span masked LM: predict a name, date or number from retrieved passages (REALM, 3.4).
+"""Masked LM over retrieved passages: predict what a sentence hides (REALM, sections 3.1, 3.4).
 
 One pass teaches three things: the masked-LM head, the span head on passages that hold the masked
 answer, and, as soon as those two give a signal, the retriever.
@@ -28,23 +28,22 @@ from realm.model.likelihood import (
     span_marginal,
 )
 from realm.model.reader import SpanLogits, body_mask
-from realm.objectives.candidates import Candidate, CandidateSearch, usable, whole_word_matches
+from realm.objectives.candidates import (
+    Candidate,
+    CandidateSearch,
+    training_input,
+    usable,
+    whole_word_matches,
+)
+from realm.objectives.masking import (
+    MaskChooser,
+    MaskedSentence,
+    Masker,
+    continuations,
+)
 from realm.objectives.objective import Draw, Loss, SignalGate, tensors
-from realm.objectives.salient_spans import SpanTagger
 
-MIN_CONTEXT = 4  # word pieces that must be left to guess from
 SEARCHED_PER_PLACE = 2  # passages asked for, a place: some are trivial or held out
-
-
-@dataclass(frozen=True, slots=True)
-class MaskedSentence:
-    """A sentence as word pieces with one salient span masked: `targets` stood at `positions`."""
-
-    passage_id: str
-    text: str
-    ids: list[int]
-    positions: list[int]
-    targets: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +67,19 @@ class _Read:
 class MaskedLM:
     """Masked LM over the live index.
 
+    :param masks: what is hidden; salient spans, in the paper's own setting.
     :param candidates: k, the null document included.
     :param passage_tokens: longest passage input in training, in word pieces; the reader's bodies
         are cut to it too.
     """
 
     name = "masked_lm"
+    needs_index = True
 
     def __init__(
         self,
         inputs: InputBuilder,
-        tagger: SpanTagger,
+        masks: MaskChooser,
         search: CandidateSearch,
         *,
         batch_size: int,
@@ -89,15 +90,12 @@ class MaskedLM:
         self.utility_gate = SignalGate()
         self.span_gate = SignalGate()
         self._inputs = inputs
-        self._tagger = tagger
+        self._masker = Masker(inputs, masks, self.skipped)
         self._search = search
         self._batch_size = batch_size
         self._places = candidates
         self._passage_tokens = passage_tokens
-        vocabulary = inputs.tokenizer.get_vocab()
-        self._continuations = frozenset(
-            piece for word, piece in vocabulary.items() if word.startswith("##")
-        )
+        self._continuations = continuations(inputs)
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> MaskedBatch:
         """Masks sentences and searches for each.
@@ -161,30 +159,14 @@ class MaskedLM:
         self.span_gate.restore(state["span"])
 
     def _mask(self, passage: Passage, rng: random.Random) -> MaskedSentence | None:
-        """One salient span of one sentence of the passage, all of its word pieces masked."""
+        """The first sentence, in an order of chance, that has something to hide."""
         spans = sentence_spans(passage.text)
         rng.shuffle(spans)
-        for start, end in spans:
-            text = passage.text[start:end]
-            salient = self._tagger.tag(text)
-            if salient:
-                chosen = rng.choice(salient)
-                return self._masked(passage.passage_id, text, chosen.start, chosen.end)
-        self.skipped["no_salient_span"] += 1
-        return None
-
-    def _masked(self, origin: str, text: str, start: int, end: int) -> MaskedSentence | None:
-        ids, offsets = self._inputs.tokenize(text)
-        positions = [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
-        if not positions or positions[-1] >= self._inputs.limits.query - 2:
-            self.skipped["span_beyond_query"] += 1
-            return None
-        if len(ids) - len(positions) < MIN_CONTEXT:
-            self.skipped["too_little_context"] += 1
-            return None
-        hidden = set(positions)
-        masked = [self._inputs.mask if i in hidden else piece for i, piece in enumerate(ids)]
-        return MaskedSentence(origin, text, masked, positions, [ids[i] for i in positions])
+        masked = (
+            self._masker.mask(passage.passage_id, passage.text[start:end], rng)
+            for start, end in spans
+        )
+        return next((one for one in masked if one is not None), None)
 
     def _scores(self, batch: MaskedBatch, model: Model) -> tuple[Tensor, Tensor]:
         """f(x, z) with the parameters being trained, and which places are taken: both [b, k].
@@ -202,7 +184,7 @@ class MaskedLM:
             for place, candidate in enumerate(candidates, start=1):
                 if candidate.passage_id not in rows:
                     rows[candidate.passage_id] = len(passages)
-                    passages.append(self._passage_input(candidate))
+                    passages.append(training_input(candidate, self._inputs, self._passage_tokens))
                 table[i, place] = rows[candidate.passage_id]
                 valid[i, place] = True
         queries = [self._inputs.query_from_ids(sentence.ids) for sentence in batch.sentences]
@@ -213,10 +195,6 @@ class MaskedLM:
             vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
             scores = retriever.score(query_vectors, vectors[table.to(device)])  # [b, k]
         return scores, valid.to(device)
-
-    def _passage_input(self, candidate: Candidate) -> Encoded:
-        room = max(1, self._passage_tokens - 3 - len(candidate.title_ids))
-        return self._inputs.passage(candidate.title_ids, candidate.body_ids[:room])
 
     def _read(self, batch: MaskedBatch, model: Model) -> _Read:
         """Reads every sentence with every place; a place not taken reads like the null document."""
@@ -236,7 +214,9 @@ class MaskedLM:
         spans = model.reader.span_logits(hidden, body_mask(segments, mask))
         matches = torch.zeros_like(spans.valid)
         for row, (read, body) in enumerate(zip(inputs, bodies, strict=True)):
-            self._mark(matches[row], read, body, batch.sentences[row // places].targets)
+            sentence = batch.sentences[row // places]
+            if sentence.is_span:
+                self._mark(matches[row], read, body, sentence.targets)
         by_place = log_probs.view(len(batch.sentences), places, -1)  # [b, k, J]
         return _Read(by_place, target_mask, spans, matches & spans.valid)
 

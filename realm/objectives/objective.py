@@ -34,9 +34,13 @@ class Loss:
 
 
 class Objective(Protocol[BatchT]):
-    """One way to learn. `skipped` counts, by reason, what was drawn and not used."""
+    """One way to learn. `skipped` counts, by reason, what was drawn and not used.
+
+    `needs_index`: `batch` searches, and fails where nothing can be searched.
+    """
 
     name: str
+    needs_index: bool
     skipped: Counter[str]
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> BatchT:

@@ -3,6 +3,9 @@
 Per question the joint softmax over all (passage, span) of [span score + f(x, z)], its numerator
 the sum over every span that reads an answer (REALM, section 3.2; Lee et al. 2019, eq. 7). Spans
 are those of `realm.model.answering`: what is trained is what is served.
+
+With `null` the null document ∅ takes part with its one span, the empty answer: a lesson without
+any answer teaches that span, every other lesson teaches against it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from realm.errors import InvalidInput
-from realm.model.answering import Body
+from realm.model.answering import Body, with_null
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
 from realm.model.inputs import LEAST_BODY, InputBuilder
 from realm.model.likelihood import span_marginal
@@ -28,12 +31,15 @@ from realm.model.reader import Reader
 from realm.objectives.objective import Loss, tensors
 from realm.scoring import normalise_answer
 
-_OF_ARTICLES = frozenset("anthe")
+_OF_ARTICLES = frozenset("antheال")
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A question, its answers, and passages to read with f(x, z) of each, not normalised."""
+    """A question, its answers, and passages to read with f(x, z) of each, not normalised.
+
+    Without answers it says that none of the passages holds one.
+    """
 
     question: str
     answers: tuple[str, ...]
@@ -50,11 +56,17 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A lesson as model input; `matches` [pieces, widths] marks each body's spans that answer."""
+    """A lesson as model input; `matches` [pieces, widths] marks each body's spans that answer.
+
+    With `null` the last body is the null document's: no pieces, one empty span, which answers if
+    `unanswerable`.
+    """
 
     bodies: tuple[Body, ...]
     matches: tuple[NDArray[np.bool_], ...]
     scores: tuple[float, ...]
+    null: bool = False
+    unanswerable: bool = False
 
 
 class OpenQA:
@@ -64,6 +76,7 @@ class OpenQA:
     :param reader_tokens: longest reader input in training; a longer passage is cut to a window,
         around an answer if it holds one.
     :param token_budget: padded tokens that go through the reader at once.
+    :param null: whether the null document takes part; without it, a lesson needs an answer.
     """
 
     name = "open_qa"
@@ -75,6 +88,7 @@ class OpenQA:
         max_span_width: int,
         reader_tokens: int,
         token_budget: int | None = None,
+        null: bool = False,
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._inputs = inputs
@@ -83,10 +97,11 @@ class OpenQA:
         self._widths = max_span_width
         self._reader_tokens = min(reader_tokens, inputs.limits.reader)
         self._token_budget = token_budget
+        self._null = null
 
     def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
         """Those of the lessons with at least one answer to point at."""
-        tasks = [self._task(lesson, rng) for lesson in lessons]
+        tasks = [self.task(lesson, rng) for lesson in lessons]
         return [task for task in tasks if task is not None]
 
     def loss(self, batch: Sequence[Task], reader: Reader) -> Loss:
@@ -96,15 +111,27 @@ class OpenQA:
         """
         if not batch:
             raise InvalidInput("a batch without a task has no loss")
-        logits, matches = self._joint(batch, reader)  # [b, k, starts, widths]
-        term = span_marginal(logits, matches)
-        # Every task has a match: one that is lost among the logits was not finite.
-        loss = -term.log_likelihood.masked_fill(~term.matched, torch.nan).mean()
+        loss = -self.log_likelihoods(batch, reader).mean()
         return Loss(loss, {"loss": loss.item()})
 
-    def _task(self, lesson: Lesson, rng: random.Random) -> Task | None:
+    def log_likelihoods(
+        self, batch: Sequence[Task], reader: Reader, scores: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """log p(y|x) of each task [b], of which there must be some.
+
+        :param scores: f(x, z) of each task's passages, in place of the tasks' own: a gradient
+            through them reaches the retriever.
+        """
+        logits, matches = self._joint(batch, reader, scores)  # [b, k, starts, widths]
+        term = span_marginal(logits, matches)
+        # Every task has a match: one that is lost among the logits was not finite.
+        return term.log_likelihood.masked_fill(~term.matched, torch.nan)
+
+    def task(self, lesson: Lesson, rng: random.Random) -> Task | None:
+        """None, and the reason counted, if there is no answer to point at."""
         answers = {normalise_answer(answer) for answer in lesson.answers} - {""}
-        if not answers:
+        unanswerable = self._null and not lesson.answers
+        if not answers and not unanswerable:
             self.skipped["empty_answer"] += 1
             return None
         texts = [self._window(lesson.question, text, answers, rng) for text in lesson.passages]
@@ -113,10 +140,15 @@ class OpenQA:
             answer_spans(text, body, answers, self._widths)
             for text, body in zip(texts, bodies, strict=True)
         )
-        if not any(marked.any() for marked in matches):
+        if not unanswerable and not any(marked.any() for marked in matches):
             self.skipped["no_answer_span"] += 1
             return None
-        return Task(bodies, matches, lesson.scores)
+        if not self._null:
+            return Task(bodies, matches, lesson.scores)
+        priors, of_null = with_null(lesson.scores)
+        empty = Body.of(self._inputs, lesson.question, "")
+        unmarked = np.zeros((0, self._widths), np.bool_)
+        return Task((*bodies, empty), (*matches, unmarked), (*priors, of_null), True, unanswerable)
 
     def _window(self, question: str, text: str, answers: set[str], rng: random.Random) -> str:
         """The text, or as much of it in one run of words as the reader's length leaves room for."""
@@ -139,7 +171,9 @@ class OpenQA:
             last -= 1
         return text[body.offsets[first, 0] : body.offsets[last, 1]]
 
-    def _joint(self, batch: Sequence[Task], reader: Reader) -> tuple[Tensor, Tensor]:
+    def _joint(
+        self, batch: Sequence[Task], reader: Reader, scores: Sequence[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Logits of whole-word spans plus f(x, z), −inf elsewhere, and the matches: both
         [b, k, starts, widths].
         """
@@ -149,7 +183,10 @@ class OpenQA:
         longest = max(len(body.encoded) for body in bodies)
         shape = (len(batch), max(len(task.bodies) for task in batch), longest, self._widths)
         device = reader.device
-        joint = torch.full(shape, -torch.inf, device=device)
+        dtype = torch.promote_types(next(reader.parameters()).dtype, torch.float32)
+        joint = torch.full(shape, -torch.inf, dtype=dtype, device=device)
+        own = [torch.tensor(task.scores, dtype=dtype) for task in batch]
+        priors = torch.cat(list(own if scores is None else scores)).to(device, dtype)  # [passages]
         matches = torch.zeros(shape, dtype=torch.bool)
         on_cuda = device.type == "cuda"
         budget = self._token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET)
@@ -161,13 +198,25 @@ class OpenQA:
                 run = slice(bodies[i].first, bodies[i].first + len(bodies[i].offsets))
                 readable[row, run] = torch.from_numpy(bodies[i].whole_words(self._widths))
                 matches[places[i]][run] = torch.from_numpy(marks[i])
-            scores = torch.tensor([batch[places[i][0]].scores[places[i][1]] for i in chosen])
-            logits = spans.logits + scores.to(device)[:, None, None]
+            empty = torch.tensor([self._is_null(batch, *places[i]) for i in chosen])
+            # The empty span has the place of [CLS], where no span of a body is.
+            readable[:, 0, 0] = empty
+            at_cls = readable.new_zeros(readable.shape)
+            at_cls[:, 0, 0] = empty
+            logits = torch.where(at_cls.to(device), spans.null[:, None, None], spans.logits)
+            logits = logits + priors[chosen, None, None]
             logits = logits.masked_fill(~readable.to(device), -torch.inf)
             beyond = longest - logits.shape[1]
             rows, columns = zip(*(places[i] for i in chosen), strict=True)
             joint[list(rows), list(columns)] = F.pad(logits, (0, 0, 0, beyond), value=-torch.inf)
+        for row, task in enumerate(batch):
+            if task.unanswerable:
+                matches[row, len(task.bodies) - 1, 0, 0] = True
         return joint, matches.to(device)
+
+    @staticmethod
+    def _is_null(batch: Sequence[Task], row: int, k: int) -> bool:
+        return batch[row].null and k == len(batch[row].bodies) - 1
 
 
 def answer_spans(

@@ -18,12 +18,13 @@ from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Candidate, usable, whole_word_matches
-from realm.objectives.masked_lm import MaskedBatch, MaskedLM, MaskedSentence
+from realm.objectives.candidates import Candidate, as_candidate, usable, whole_word_matches
+from realm.objectives.masked_lm import MaskedBatch, MaskedLM
+from realm.objectives.masking import MaskedSentence, SalientSpans
 from realm.objectives.objective import SignalGate, tensors
 from realm.objectives.salient_spans import RuleTagger
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch, candidate
+from tests.unit.objectives.towns import ExactSearch
 
 PLACES = 4
 
@@ -45,7 +46,7 @@ def corpus(model: Model) -> list[Passage]:
 def objective(model: Model, corpus: list[Passage]) -> MaskedLM:
     return MaskedLM(
         model.inputs,
-        RuleTagger(),
+        SalientSpans(RuleTagger()),
         ExactSearch(model, corpus),
         batch_size=3,
         candidates=PLACES,
@@ -130,7 +131,12 @@ def test_without_any_usable_candidate_there_is_no_batch(
             return [[] for _ in queries]
 
     lonely = MaskedLM(
-        model.inputs, RuleTagger(), Nothing(), batch_size=2, candidates=PLACES, passage_tokens=96
+        model.inputs,
+        SalientSpans(RuleTagger()),
+        Nothing(),
+        batch_size=2,
+        candidates=PLACES,
+        passage_tokens=96,
     )
     with pytest.raises(NotReady, match="no passage"):
         lonely.batch(cycle(corpus), random.Random(0))
@@ -229,7 +235,7 @@ def test_state_survives_a_restart(model: Model, corpus: list[Passage], objective
     _open(objective.utility_gate)
     again = MaskedLM(
         model.inputs,
-        RuleTagger(),
+        SalientSpans(RuleTagger()),
         ExactSearch(model, corpus[:2]),
         batch_size=1,
         candidates=PLACES,
@@ -350,7 +356,7 @@ def _with_matches(objective: MaskedLM, corpus: list[Passage]) -> MaskedBatch:
     sentence = MaskedSentence("origin", text, masked, positions, name)
     holding = [p for p in town if "Belmor" in p.text][:2]
     lacking = [p for p in town if "Belmor" not in p.text][:1]
-    return MaskedBatch([sentence], [[candidate(p) for p in holding + lacking]])
+    return MaskedBatch([sentence], [[as_candidate(p) for p in holding + lacking]])
 
 
 def _open(gate: SignalGate) -> None:

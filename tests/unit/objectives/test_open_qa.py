@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from realm.errors import InvalidInput
 from realm.model.answering import Body, Reading, answer_questions
 from realm.model.checkpoint import Model
+from realm.model.config import AnswerRules
 from realm.objectives.open_qa import Lesson, OpenQA, answer_spans
 from realm.scoring import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
@@ -30,12 +31,13 @@ MODEL.reader.eval()
 WIDTHS = MODEL.config.max_span_width
 
 
-def open_qa(reader_tokens: int = 96, token_budget: int | None = None) -> OpenQA:
+def open_qa(reader_tokens: int = 96, token_budget: int | None = None, null: bool = False) -> OpenQA:
     return OpenQA(
         MODEL.inputs,
         max_span_width=WIDTHS,
         reader_tokens=reader_tokens,
         token_budget=token_budget,
+        null=null,
     )
 
 
@@ -52,9 +54,40 @@ def test_loss_is_minus_the_log_of_the_probability_that_serving_gives(answer: str
     priors = torch.log_softmax(torch.tensor(SCORES), 0).tolist()
     reading = Reading(QUESTION, PASSAGES, tuple(priors), answers=10_000)
     (served,) = answer_questions(MODEL.reader, MODEL.inputs, [reading])
-    found = {normalise_answer(one.text): one.probability for one in served}
+    found = {normalise_answer(one.text): one.probability for one in served.found}
     expected = -math.log(found[normalise_answer(answer)])
     assert loss_of(open_qa(), lesson(answer)).item() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("answers", [("Paris",), ("river", "seine"), ()])
+@pytest.mark.parametrize("budget", [None, 1])
+def test_loss_with_the_null_document_is_that_of_serving(
+    answers: tuple[str, ...], budget: int | None
+) -> None:
+    model = tiny_model()
+    model.reader.answers = AnswerRules(null=True)
+    priors = torch.log_softmax(torch.tensor(SCORES), 0).tolist()
+    reading = Reading(QUESTION, PASSAGES, tuple(priors), answers=10_000)
+    (served,) = answer_questions(model.reader.eval(), MODEL.inputs, [reading])
+    found = {normalise_answer(one.text): one.probability for one in served.found}
+    expected = sum(found[answer] for answer in map(normalise_answer, answers))
+    objective = open_qa(token_budget=budget, null=True)
+    # Beside one of fewer passages: each has its own null document.
+    other = lesson("tower", passages=PASSAGES[:1])
+    alone = loss_of(objective, other).item()
+    both = 2 * loss_of(objective, other, lesson(*answers)).item()
+    assert both - alone == pytest.approx(-math.log(expected or served.no_answer), abs=2e-3)
+
+
+def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
+    plain, null = open_qa(), open_qa(null=True)
+    assert plain.batch([lesson()], random.Random(0)) == []
+    assert plain.skipped == {"empty_answer": 1}
+    (task,) = null.batch([lesson()], random.Random(0))
+    assert task.unanswerable
+    # An answer that no passage holds is no lesson in saying so: the answers may be incomplete.
+    assert null.batch([lesson("Rome")], random.Random(0)) == []
+    assert null.skipped == {"no_answer_span": 1}
 
 
 def test_several_answers_share_the_numerator() -> None:

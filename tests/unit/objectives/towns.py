@@ -1,4 +1,4 @@
-"""Exact search in memory: the `CandidateSearch` of tests."""
+"""Exact search in memory: the `TrainingSearch` of tests."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Candidate
+from realm.objectives.candidates import Beam, Candidate, as_candidate
 from realm.search.exact import top_k
-
-
-def candidate(passage: Passage) -> Candidate:
-    return Candidate(
-        passage.passage_id,
-        passage.document_id,
-        passage.text,
-        passage.title_ids,
-        passage.body_ids,
-    )
 
 
 class ExactSearch:
@@ -34,4 +24,19 @@ class ExactSearch:
 
     def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
         rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
-        return [[candidate(self._passages[row]) for row in best] for best in rows]
+        return [[as_candidate(self._passages[row]) for row in best] for best in rows]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
+        return [
+            Beam(
+                [self._passages[row].passage_id for row in best],
+                [self._passages[row].document_id for row in best],
+                [self._passages[row].text for row in best],
+                self._vectors[best],
+            )
+            for best in rows
+        ]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        return [as_candidate(p) for p in self._passages if p.document_id == document_id]

@@ -1,0 +1,174 @@
+"""Question answering without questions: what a sentence lacks is found in another passage.
+
+Reader and retriever learn by the two terms of open-domain QA, over the few candidates of a search
+and with fresh vectors of both sides, so that the passage encoder learns too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from realm.corpus.passages import Passage
+from realm.errors import NotReady
+from realm.evaluation.metrics import contains_answer
+from realm.evaluation.questions import Question
+from realm.model.checkpoint import Model
+from realm.model.encoders import Retriever
+from realm.model.inputs import Encoded, InputBuilder
+from realm.objectives.candidates import Candidate, CandidateSearch, training_input, usable
+from realm.objectives.cloze_questions import ClozeQuestion, cloze_question
+from realm.objectives.objective import Draw, Loss, tensors
+from realm.objectives.open_qa import Lesson, OpenQA, Task
+from realm.objectives.question_answering import two_terms
+from realm.objectives.salient_spans import SpanTagger
+from realm.scoring import normalise_answer
+
+SEARCHED_PER_PLACE = 8  # passages asked for, a place: most hold no answer
+ROUNDS = 4  # searches, until a batch is whole
+
+
+@dataclass(frozen=True, slots=True)
+class ClozeExample:
+    """A question with its candidates: which hold the answer [k], and as a reading task."""
+
+    question: ClozeQuestion
+    origin: str
+    query: Encoded
+    candidates: list[Candidate]
+    contains: list[bool]
+    task: Task
+
+
+class ClozeQA:
+    """Self-supervised question answering over the live index.
+
+    :param read: passages of a question, one of which holds the answer.
+    :param passage_tokens: longest passage input of the retriever in training, in word pieces.
+    """
+
+    name = "cloze_qa"
+    needs_index = True
+
+    def __init__(
+        self,
+        inputs: InputBuilder,
+        tagger: SpanTagger,
+        search: CandidateSearch,
+        reading: OpenQA,
+        *,
+        batch_size: int,
+        read: int,
+        passage_tokens: int,
+    ) -> None:
+        self.skipped: Counter[str] = reading.skipped
+        self._inputs = inputs
+        self._tagger = tagger
+        self._search = search
+        self._reading = reading
+        self._batch_size = batch_size
+        self._read = read
+        self._passage_tokens = passage_tokens
+
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[ClozeExample]:
+        """:raises NotReady: if the passages hold too little of use, or no answer is found twice.
+        :raises DependencyUnavailable: if the index does not answer.
+        """
+        batch: list[ClozeExample] = []
+        draw = Draw(passages, self.skipped, self.name, ROUNDS * self._batch_size)
+        for _ in range(ROUNDS):
+            asked = self._questions(draw, self._batch_size - len(batch), rng)
+            queries = [query for _, _, query in asked]
+            found = self._search.search(queries, SEARCHED_PER_PLACE * self._read)
+            for (origin, question, query), candidates in zip(asked, found, strict=True):
+                made = self._example(origin, question, query, candidates, rng)
+                if made is not None:
+                    batch.append(made)
+            if len(batch) == self._batch_size:
+                break
+        if not batch:
+            raise NotReady("the live index holds no second passage with an answer to these clozes")
+        return batch
+
+    def loss(self, batch: Sequence[ClozeExample], model: Model) -> Loss:
+        """−log p(y|x) of the reader, and −log of the prior of passages that hold the answer."""
+        scores = self._scores(batch, model.retriever)
+        contains = [torch.tensor(one.contains, device=scores[0].device) for one in batch]
+        tasks = [one.task for one in batch]
+        return two_terms(scores, contains, tasks, self._reading, model.reader)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing: each batch stands alone."""
+
+    def _questions(
+        self, draw: Draw, count: int, rng: random.Random
+    ) -> list[tuple[str, ClozeQuestion, Encoded]]:
+        made: list[tuple[str, ClozeQuestion, Encoded]] = []
+        for passage in draw:
+            question = cloze_question(passage.text, self._tagger, rng, self.skipped)
+            if question is None:
+                continue
+            ids, _ = self._inputs.tokenize(question.question)
+            if len(ids) > self._inputs.limits.query - 2:
+                self.skipped["sentence_beyond_query"] += 1
+                continue
+            made.append((passage.passage_id, question, self._inputs.query_from_ids(ids)))
+            if len(made) == count:
+                break
+        return made
+
+    def _example(
+        self,
+        origin: str,
+        question: ClozeQuestion,
+        query: Encoded,
+        found: Sequence[Candidate],
+        rng: random.Random,
+    ) -> ClozeExample | None:
+        kept = usable(found, question.sentence, origin, len(found), self.skipped)
+        wanted = Question(question.question, (question.answer,))
+        holding = {
+            place
+            for place, one in enumerate(kept)
+            if contains_answer(one.text, normalise_answer(one.text), wanted)
+        }
+        if not holding:
+            self.skipped["answer_not_found"] += 1
+            return None
+        # Without the answer there is nothing to read: the best that holds it takes the last place.
+        places = list(range(min(self._read, len(kept))))
+        if holding.isdisjoint(places):
+            places[-1] = min(holding)
+        candidates = [kept[place] for place in places]
+        texts = tuple(one.text for one in candidates)
+        lesson = Lesson(question.question, (question.answer,), texts, (0.0,) * len(texts))
+        task = self._reading.task(lesson, rng)
+        if task is None:
+            return None
+        contains = [place in holding for place in places]
+        return ClozeExample(question, origin, query, candidates, contains, task)
+
+    def _scores(self, batch: Sequence[ClozeExample], retriever: Retriever) -> list[Tensor]:
+        """f(x, z) of each question's candidates, each [k], by the parameters that learn."""
+        pad, device = self._inputs.pad, retriever.passage.device
+        rows: dict[str, int] = {}
+        passages: list[Encoded] = []
+        for candidate in (one for example in batch for one in example.candidates):
+            if candidate.passage_id not in rows:
+                rows[candidate.passage_id] = len(passages)
+                passages.append(training_input(candidate, self._inputs, self._passage_tokens))
+        queries = retriever.query(*tensors([one.query for one in batch], pad, device))
+        vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
+        return [
+            retriever.score(query[None], vectors[[rows[c.passage_id] for c in one.candidates]])[0]
+            for query, one in zip(queries, batch, strict=True)
+        ]

@@ -1,0 +1,107 @@
+"""Cloze questions: a sentence with a name, date or number taken out, which is the answer.
+
+Pure and torch-free: whoever has text and a way to search it can make lessons of it. The answer
+counts only in another passage, one that does not hold the sentence (REALM, section 3.4; Dhingra,
+Danish and Rajagopal 2018; Lewis, Denoyer and Riedel 2019).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from realm.corpus.sentences import sentence_spans
+from realm.objectives.cloze import count_words, normalise_sentence
+from realm.objectives.salient_spans import Kind, Span, SpanTagger
+from realm.scoring import normalise_answer
+
+MIN_WORDS = 6
+MAX_WORDS = 32
+MIN_LEFT = 4  # words of the question
+
+#: What a question opens with where letters are Latin; elsewhere a mark stands where the span was.
+_ASKS: dict[Kind, str] = {"name": "what", "date": "when", "number": "how many"}
+_GAP = "?"
+#: Of markup and of tokenised corpora: no question is made of such a sentence.
+_MARKS = frozenset("<>@|{}=\\")
+
+
+@dataclass(frozen=True, slots=True)
+class ClozeQuestion:
+    """`question` asks for `answer`, which was taken out of `sentence`."""
+
+    sentence: str
+    question: str
+    answer: str
+    kind: Kind
+
+    def is_trivial(self, text: str) -> bool:
+        """Whether a passage gives the answer away by holding the very sentence."""
+        return normalise_sentence(self.sentence) in normalise_sentence(text)
+
+
+def cloze_question(
+    text: str, tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
+) -> ClozeQuestion | None:
+    """One question of a passage's text, sentence and span by chance; None if none serves.
+
+    `skipped` counts, by reason, the sentences tried in vain.
+    """
+    spans = sentence_spans(text)
+    rng.shuffle(spans)
+    return next(_questions(text, spans, tagger, rng, skipped), None)
+
+
+def cloze_questions(
+    text: str, tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
+) -> Iterator[ClozeQuestion]:
+    """One question of each sentence that serves, in order; as `cloze_question`."""
+    yield from _questions(text, sentence_spans(text), tagger, rng, skipped)
+
+
+def ask(sentence: str, span: Span) -> str:
+    """The sentence without the span, as a question for it."""
+    before, after = sentence[: span.start].strip(), sentence[span.end :].strip()
+    if not any("a" <= letter <= "z" for letter in sentence.lower()):
+        return f"{before} {_GAP} {after}".strip()
+    rest = f"{before} {after}".strip().rstrip(" .!?;:")
+    return f"{_ASKS[span.kind]} {rest}?"
+
+
+def _questions(
+    text: str,
+    spans: list[tuple[int, int]],
+    tagger: SpanTagger,
+    rng: random.Random,
+    skipped: Counter[str],
+) -> Iterator[ClozeQuestion]:
+    for start, end in spans:
+        made = _question(text[start:end], tagger, rng)
+        if isinstance(made, ClozeQuestion):
+            yield made
+        else:
+            skipped[made] += 1
+
+
+def _question(sentence: str, tagger: SpanTagger, rng: random.Random) -> ClozeQuestion | str:
+    """A question, or why there is none."""
+    if not MIN_WORDS <= count_words(sentence) <= MAX_WORDS:
+        return "sentence_length"
+    if not _MARKS.isdisjoint(sentence):
+        return "markup"
+    # One letter or digit alone is found anywhere.
+    salient = [span for span in tagger.tag(sentence) if span.end - span.start > 1]
+    if not salient:
+        return "no_salient_span"
+    span = rng.choice(salient)
+    answer = sentence[span.start : span.end]
+    left = f"{sentence[: span.start]} {sentence[span.end :]}"
+    if not normalise_answer(answer):
+        return "empty_answer"
+    if f" {normalise_answer(answer)} " in f" {normalise_answer(left)} ":
+        return "answer_in_question"
+    if count_words(left) < MIN_LEFT:
+        return "too_little_context"
+    return ClozeQuestion(sentence, ask(sentence, span), answer, span.kind)

@@ -1,0 +1,219 @@
+"""Supervised retrieval: questions against passages that answer, hard and in-batch negatives.
+
+Karpukhin et al. 2020 (DPR), eq. 2: the passages of the batch's other questions are negatives, and
+so are passages that rank high without holding an answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from realm.corpus.documents import is_held_out
+from realm.corpus.passages import Passage
+from realm.errors import InvalidInput, NotReady
+from realm.evaluation.metrics import contains_answer
+from realm.evaluation.questions import Question
+from realm.model.checkpoint import Model
+from realm.model.inputs import Encoded, InputBuilder
+from realm.model.likelihood import inverse_cloze_loss
+from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch, training_input
+from realm.objectives.cloze import normalise_sentence
+from realm.objectives.objective import Loss, tensors
+from realm.objectives.questions import QuestionPool
+from realm.scoring import normalise_answer
+
+DRAWS = 8  # of questions, until a batch is whole
+SEARCHED = 20  # passages among which positive and negatives are looked for
+LEAST = 2  # questions: one alone, without hard negatives, has nothing to be told from
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question with a passage that answers it and some that only look so."""
+
+    question: Question
+    query: Encoded
+    positive: Candidate
+    negatives: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastBatch:
+    """Row i's positive is column i; then the hard negatives. `exclude` [b, n] are no negatives."""
+
+    queries: list[Encoded]
+    passages: list[Encoded]
+    exclude: Tensor
+
+
+class DPR:
+    """Contrastive learning from questions.
+
+    :param hard_negatives: a question; 0 needs no index for questions that name their document.
+    :param words: BM25, whose best passages without an answer alternate with the dense index's.
+    """
+
+    name = "dpr"
+
+    def __init__(
+        self,
+        inputs: InputBuilder,
+        questions: Sequence[Question],
+        search: TrainingSearch,
+        *,
+        batch_size: int,
+        hard_negatives: int,
+        passage_tokens: int,
+        words: WordSearch | None = None,
+    ) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._inputs = inputs
+        self._pool = QuestionPool(questions, self.skipped)
+        self._search = search
+        self._words = words
+        self._batch_size = batch_size
+        self._hard = hard_negatives
+        self._passage_tokens = passage_tokens
+        named = all(question.document_id is not None for question in questions)
+        self.needs_index = hard_negatives > 0 or not named
+
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> ContrastBatch:
+        """Questions by chance; `passages` are not drawn from.
+
+        :raises NotReady: if too few of many questions have a passage that answers.
+        :raises DependencyUnavailable: if the index does not answer.
+        """
+        pairs: list[Pair] = []
+        for _ in range(DRAWS):
+            drawn = self._pool.draw(self._batch_size - len(pairs), rng)
+            taken = {pair.question.question for pair in pairs}
+            pairs += self._pairs([one for one in drawn if one.question not in taken], rng)
+            if len(pairs) >= min(self._batch_size, len(self._pool)):
+                break
+        if len(pairs) < LEAST:
+            raise NotReady(
+                f"the corpus holds an answer to {len(pairs)} of the questions drawn; do"
+                " REALM_TRAIN_QUESTIONS ask about its documents?"
+            )
+        columns = [pair.positive for pair in pairs]
+        columns += [negative for pair in pairs for negative in pair.negatives]
+        return ContrastBatch(
+            [pair.query for pair in pairs],
+            [training_input(one, self._inputs, self._passage_tokens) for one in columns],
+            no_negatives([pair.question for pair in pairs], columns),
+        )
+
+    def loss(self, batch: ContrastBatch, model: Model) -> Loss:
+        """−log of the positive's share of its row's softmax, a mean over the questions."""
+        retriever = model.retriever
+        pad, device = self._inputs.pad, retriever.passage.device
+        queries = retriever.query(*tensors(batch.queries, pad, device))  # [b, size]
+        vectors = retriever.passage(*tensors(batch.passages, pad, device))  # [n, size]
+        scores = retriever.score(queries, vectors)  # [b, n]
+        exclude = batch.exclude.to(device)
+        loss = inverse_cloze_loss(scores, exclude)
+        with torch.no_grad():
+            rows = torch.arange(len(scores), device=device)
+            best = scores.masked_fill(exclude, -torch.inf).argmax(dim=-1)
+            first = (best == rows).float().mean().item()
+        figures = {"loss": loss.item(), "batch_recall_at_1": first}
+        return Loss(loss, {**figures, "scale": retriever.scale.item()})
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing: each batch stands alone."""
+
+    def _pairs(self, questions: Sequence[Question], rng: random.Random) -> list[Pair]:
+        asked = [(one, query) for one in questions if (query := self._query(one))]
+        found = self._found([one for one, _ in asked], [query for _, query in asked], rng)
+        pairs = []
+        for (question, query), ranked in zip(asked, found, strict=True):
+            held = [_holds(one, question) for one in ranked]
+            positive = self._positive(question, ranked, held, rng)
+            if positive is None:
+                self.skipped["no_positive"] += 1
+                continue
+            wrong = [one for one, holds in zip(ranked, held, strict=True) if not holds]
+            if len(wrong) < self._hard:
+                self.skipped["too_few_hard_negatives"] += 1
+            pairs.append(Pair(question, query, positive, wrong[: self._hard]))
+        return pairs
+
+    def _query(self, question: Question) -> Encoded | None:
+        try:
+            return self._inputs.query(question.question)
+        except InvalidInput:
+            self.skipped["no_word_pieces"] += 1
+            return None
+
+    def _found(
+        self, questions: Sequence[Question], queries: Sequence[Encoded], rng: random.Random
+    ) -> list[list[Candidate]]:
+        """Passages of each question, best first; those of both ways to search in turn."""
+        if not self.needs_index or not questions:
+            return [[] for _ in questions]
+        ways = [self._search.search(queries, SEARCHED)]
+        if self._words is not None:
+            ways.append(self._words.search_words([one.question for one in questions], SEARCHED))
+        ranked = []
+        for of_question in zip(*ways, strict=True):
+            order = list(of_question)
+            rng.shuffle(order)
+            ranked.append(self._merged(order))
+        return ranked
+
+    def _merged(self, ways: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+        merged: dict[str, Candidate] = {}
+        for one in chain.from_iterable(zip_longest(*ways)):
+            if one is None:
+                continue
+            if is_held_out(one.document_id):
+                self.skipped["held_out_candidate"] += 1
+            else:
+                merged.setdefault(one.passage_id, one)
+        return list(merged.values())
+
+    def _positive(
+        self,
+        question: Question,
+        ranked: Sequence[Candidate],
+        held: Sequence[bool],
+        rng: random.Random,
+    ) -> Candidate | None:
+        """A passage of the question's document that answers; without a document, the best found."""
+        if question.document_id is None:
+            return next((one for one, holds in zip(ranked, held, strict=True) if holds), None)
+        own = self._search.of_document(question.document_id)
+        answering = [one for one in own if _holds(one, question)]
+        return rng.choice(answering) if answering else None
+
+
+def no_negatives(questions: Sequence[Question], columns: Sequence[Candidate]) -> Tensor:
+    """Pairs [b, n] of question i with passage j that is no true negative of it, and not i's own.
+
+    That is where it is the positive once more, word for word, or holds an answer itself.
+    """
+    texts = [normalise_sentence(one.text) for one in columns]
+    exclude = torch.zeros(len(questions), len(columns), dtype=torch.bool)
+    for i, question in enumerate(questions):
+        for j, other in enumerate(columns):
+            exclude[i, j] = i != j and (
+                other.passage_id == columns[i].passage_id
+                or texts[i] == texts[j]
+                or _holds(other, question)
+            )
+    return exclude
+
+
+def _holds(candidate: Candidate, question: Question) -> bool:
+    return contains_answer(candidate.text, normalise_answer(candidate.text), question)

@@ -1,0 +1,177 @@
+"""Which words of a sentence a masked LM hides: salient spans, and the paper's two ablations.
+
+Whole words only, so that no piece of the answer stays behind. Pure: text and chance in, places
+out; REALM, section 3.4 and table 2 ("random uniform masks", "random span masks").
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, Protocol
+
+from realm.model.inputs import InputBuilder
+from realm.objectives.salient_spans import SpanTagger
+
+MaskKind = Literal["salient_spans", "random_spans", "random_words"]
+
+MIN_CONTEXT = 4  # word pieces that must be left to guess from
+WORD_SHARE = 0.15  # of words, as BERT has it
+#: SpanBERT (Joshi et al. 2020), section 3.1: lengths Geo(0.2), at most 10 words.
+SPAN_STOP, LONGEST_SPAN = 0.2, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a tokenized text: pieces [first, last) and characters [start, end)."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedSentence:
+    """A sentence as word pieces, some of them masked: `targets` stood at `positions`."""
+
+    passage_id: str
+    text: str
+    ids: list[int]
+    positions: list[int]
+    targets: list[int]
+
+    @property
+    def is_span(self) -> bool:
+        """The targets stood side by side: an answer that a passage may hold."""
+        return self.positions[-1] - self.positions[0] + 1 == len(self.positions)
+
+
+class MaskChooser(Protocol):
+    """Chooses what to hide. `nothing` is counted where nothing can be."""
+
+    nothing: str
+
+    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
+        """Some of `words`, in their order; none if this text has nothing to hide.
+
+        :param room: word pieces that the query holds.
+        """
+        ...
+
+
+class SalientSpans:
+    """One name, date or number of the sentence (REALM); discarded if the query cuts it off."""
+
+    nothing = "no_salient_span"
+
+    def __init__(self, tagger: SpanTagger) -> None:
+        self._tagger = tagger
+
+    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
+        salient = self._tagger.tag(text)
+        if not salient:
+            return []
+        span = rng.choice(salient)
+        return [word for word in words if word.start < span.end and word.end > span.start]
+
+
+class RandomSpans:
+    """One run of words, of SpanBERT's lengths."""
+
+    nothing = "no_word"
+
+    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
+        seen = _within(words, room)
+        starts = [place for place, word in enumerate(seen) if _is_word(text, word)]
+        if not starts:
+            return []
+        length = 1
+        while length < LONGEST_SPAN and rng.random() >= SPAN_STOP:
+            length += 1
+        start = rng.choice(starts)
+        return list(seen[start : start + length])
+
+
+class RandomWords:
+    """Each word with a chance of 15%, one at the least (BERT)."""
+
+    nothing = "no_word"
+
+    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
+        seen = [word for word in _within(words, room) if _is_word(text, word)]
+        if not seen:
+            return []
+        chosen = [word for word in seen if rng.random() < WORD_SHARE]
+        return chosen or [rng.choice(seen)]
+
+
+def mask_chooser(kind: MaskKind, tagger: SpanTagger) -> MaskChooser:
+    """The chooser of a setting's name."""
+    if kind == "salient_spans":
+        return SalientSpans(tagger)
+    return RandomSpans() if kind == "random_spans" else RandomWords()
+
+
+class Masker:
+    """Hides chosen words of a text behind [MASK]; `skipped` counts texts that it cannot use."""
+
+    def __init__(self, inputs: InputBuilder, chooser: MaskChooser, skipped: Counter[str]) -> None:
+        self.skipped = skipped
+        self._chooser = chooser
+        self._inputs = inputs
+        self._continuations = continuations(inputs)
+
+    def mask(self, origin: str, text: str, rng: random.Random) -> MaskedSentence | None:
+        """None, and the reason counted, if nothing of this text can be hidden."""
+        ids, offsets = self._inputs.tokenize(text)
+        room = self._inputs.limits.query - 2
+        words = whole_words(ids, offsets, self._continuations)
+        hidden = [
+            place
+            for word in self._chooser.choose(text, words, room, rng)
+            for place in range(word.first, word.last)
+        ]
+        if why := self._fault(hidden, len(ids), room):
+            self.skipped[why] += 1
+            return None
+        masked = list(ids)
+        for place in hidden:
+            masked[place] = self._inputs.mask
+        return MaskedSentence(origin, text, masked, hidden, [ids[place] for place in hidden])
+
+    def _fault(self, hidden: Sequence[int], pieces: int, room: int) -> str | None:
+        if not hidden:
+            return self._chooser.nothing
+        if hidden[-1] >= room:
+            # A target that the query does not hold could not be asked for (REALM's code, too).
+            return "span_beyond_query"
+        return "too_little_context" if pieces - len(hidden) < MIN_CONTEXT else None
+
+
+def continuations(inputs: InputBuilder) -> frozenset[int]:
+    """Ids of the word pieces that go on with a word (`##…`)."""
+    vocabulary = inputs.tokenizer.get_vocab()
+    return frozenset(piece for word, piece in vocabulary.items() if word.startswith("##"))
+
+
+def whole_words(
+    ids: Sequence[int], offsets: Sequence[tuple[int, int]], continuations: Collection[int]
+) -> list[Word]:
+    """The words of a tokenized text: together they are all of its pieces, in order."""
+    firsts = [i for i, piece in enumerate(ids) if i == 0 or piece not in continuations]
+    return [
+        Word(first, last, offsets[first][0], offsets[last - 1][1])
+        for first, last in pairwise([*firsts, len(ids)])
+    ]
+
+
+def _within(words: Sequence[Word], room: int) -> list[Word]:
+    return [word for word in words if word.last <= room]
+
+
+def _is_word(text: str, word: Word) -> bool:
+    return any(character.isalnum() for character in text[word.start : word.end])

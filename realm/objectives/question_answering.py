@@ -1,0 +1,184 @@
+"""Open-domain question answering, fine-tuned by the paper's two terms (REALM, 3.2 and 3.4).
+
+−log Σ_{z holds the answer} p(z|x) over a large beam, which finds the retriever its way, plus the
+reader's −log p(y|x) over the best few passages (`realm.objectives.open_qa`). The passages'
+vectors are the index's and constant: the query encoder learns, the passage encoder rests.
+Lee, Chang and Toutanova 2019 (ORQA), section 5, eq. 6 to 8.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from realm.corpus.documents import is_held_out
+from realm.corpus.passages import Passage
+from realm.errors import InvalidInput, NotReady
+from realm.evaluation.metrics import contains_answer
+from realm.evaluation.questions import Question
+from realm.model.checkpoint import Model
+from realm.model.inputs import Encoded, InputBuilder
+from realm.model.likelihood import retriever_answer_marginal
+from realm.model.reader import Reader
+from realm.objectives.candidates import Beam, TrainingSearch
+from realm.objectives.objective import Loss, tensors
+from realm.objectives.open_qa import Lesson, OpenQA, Task
+from realm.objectives.questions import QuestionPool
+from realm.scoring import normalise_answer
+
+DRAWS = 100  # of questions, until a batch is whole; a step that failed would draw the same again
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with its beam: `vectors` [n, size], and which passages hold an answer [n].
+
+    `task` reads the first of them; None where none of their spans answers.
+    """
+
+    query: Encoded
+    vectors: Tensor
+    contains: Tensor
+    task: Task | None
+
+
+class QuestionAnswering:
+    """Fine-tuning on questions over the live index.
+
+    :param beam: passages in the retriever's term (ORQA: 5000), or as many as the index holds.
+    :param read: passages that the reader reads (REALM: 5).
+    """
+
+    name = "open_qa"
+    needs_index = True
+
+    def __init__(
+        self,
+        inputs: InputBuilder,
+        questions: Sequence[Question],
+        search: TrainingSearch,
+        reading: OpenQA,
+        *,
+        batch_size: int,
+        beam: int,
+        read: int,
+    ) -> None:
+        self.skipped: Counter[str] = reading.skipped
+        self._inputs = inputs
+        self._pool = QuestionPool(questions, self.skipped)
+        self._search = search
+        self._reading = reading
+        self._batch_size = batch_size
+        self._beam = beam
+        self._read = read
+
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[Asked]:
+        """Questions by chance, their beams searched; `passages` are not drawn from.
+
+        :raises NotReady: if none of many questions has an answer in its beam.
+        :raises DependencyUnavailable: if the index does not answer.
+        """
+        batch: list[Asked] = []
+        for _ in range(DRAWS):
+            drawn = self._pool.draw(self._batch_size - len(batch), rng)
+            asked = [(one, encoded) for one in drawn if (encoded := self._query(one))]
+            beams = self._search.beams([encoded for _, encoded in asked], self._beam)
+            for (question, query), beam in zip(asked, beams, strict=True):
+                made = self._asked(question, query, beam, rng)
+                if made is None:
+                    self.skipped["answer_not_found"] += 1
+                else:
+                    batch.append(made)
+            if len(batch) >= min(self._batch_size, len(self._pool)):
+                break
+        if not batch:
+            raise NotReady(
+                "the live index holds an answer to none of the questions drawn; do"
+                " REALM_TRAIN_QUESTIONS ask about its documents?"
+            )
+        return batch
+
+    def loss(self, batch: Sequence[Asked], model: Model) -> Loss:
+        """Both terms, summed, a mean over the questions; a term is 0 where nothing matches."""
+        retriever, device = model.retriever, model.retriever.query.device
+        inputs = tensors([one.query for one in batch], self._inputs.pad, device)
+        queries = retriever.query(*inputs)  # [b, size]
+        scores = [
+            retriever.score(query[None], one.vectors.to(device, query.dtype))[0]  # [n]
+            for query, one in zip(queries, batch, strict=True)
+        ]
+        contains = [one.contains.to(device) for one in batch]
+        return two_terms(scores, contains, [one.task for one in batch], self._reading, model.reader)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing: each batch stands alone."""
+
+    def _query(self, question: Question) -> Encoded | None:
+        try:
+            return self._inputs.query(question.question)
+        except InvalidInput:
+            self.skipped["no_word_pieces"] += 1
+            return None
+
+    def _asked(
+        self, question: Question, query: Encoded, found: Beam, rng: random.Random
+    ) -> Asked | None:
+        """None if no passage holds an answer: both terms would be 0."""
+        free = [row for row, name in enumerate(found.document_ids) if not is_held_out(name)]
+        self.skipped["held_out_candidate"] += len(found.document_ids) - len(free)
+        beam = found.keep(free)
+        contains = [contains_answer(text, normalise_answer(text), question) for text in beam.texts]
+        if not any(contains):
+            return None
+        read = tuple(beam.texts[: self._read])
+        # The scores are those of the parameters that learn: `loss` fills them in.
+        lesson = Lesson(question.question, question.answers, read, (0.0,) * len(read))
+        task = self._reading.task(lesson, rng) if any(contains[: self._read]) else None
+        return Asked(query, torch.from_numpy(beam.vectors), torch.tensor(contains), task)
+
+
+def two_terms(
+    scores: Sequence[Tensor],
+    contains: Sequence[Tensor],
+    tasks: Sequence[Task | None],
+    reading: OpenQA,
+    reader: Reader,
+) -> Loss:
+    """The retriever's and the reader's term of each question, summed; a mean over the questions.
+
+    :param scores: f(x, z) of the passages of each question, each [n]; a task's are the first.
+    :param contains: whether a passage holds an answer, each [n].
+    """
+    found = [
+        retriever_answer_marginal(own[None], held[None])
+        for own, held in zip(scores, contains, strict=True)
+    ]
+    retrieval = -torch.cat([term.log_likelihood for term in found])  # [b]
+    value, figures = retrieval.mean(), {}
+    shares = [float(term.matched.any()) for term in found]
+    read = [(task, own) for task, own in zip(tasks, scores, strict=True) if task is not None]
+    if read:
+        chosen = [task for task, _ in read]
+        priors = [own[: len(task.bodies)] for task, own in read]
+        reading_loss = -reading.log_likelihoods(chosen, reader, priors).sum() / len(tasks)
+        value = value + reading_loss
+        figures["reader_loss"] = reading_loss.item()
+    return Loss(
+        value,
+        {
+            "loss": value.item(),
+            "retriever_loss": retrieval.mean().item(),
+            "retriever_matched": sum(shares) / len(shares),
+            "reader_matched": len(read) / len(tasks),
+            **figures,
+        },
+    )

@@ -1,0 +1,143 @@
+"""Taggers by name: the rules, or any Hugging Face token-classification model.
+
+REALM (section 3.4) tags with a BERT that was trained on CoNLL-2003, and dates by expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from realm.errors import BadSettings
+from realm.objectives.salient_spans import Kind, RuleTagger, Span, SpanTagger
+
+RULES = ("", "rules")
+#: Entity types that are no names, by the words that data sets use (OntoNotes, TIMEX, …).
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("DATE", "TIME", "TIMEX", "DURATION", "SET"), "date"),
+    **dict.fromkeys(
+        ("NUMBER", "NUM", "CARDINAL", "ORDINAL", "QUANTITY", "PERCENT", "MONEY"), "number"
+    ),
+}
+_OUTSIDE = "O"
+_LEAST_WINDOW, _LONGEST_WINDOW = 8, 512
+
+
+def make_tagger(name: str) -> SpanTagger:
+    """The tagger of `REALM_SALIENT_TAGGER`: empty or `rules`, a folder, or a hub name.
+
+    :raises BadSettings: if there is no such model, or its labels are no entities.
+    """
+    return RuleTagger() if name in RULES else TokenClassificationTagger(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tagged:
+    """Characters [start, end) of one word, and its label: entity type, and whether it begins."""
+
+    start: int
+    end: int
+    entity: str
+    begins: bool
+
+
+class TokenClassificationTagger:
+    """Whole words of one entity, as a trained model labels them.
+
+    A word has the label of its first piece; words side by side of one entity type are one span,
+    unless a label says that another begins (B-).
+
+    :raises BadSettings: if there is no such model, or its labels are no entities.
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+            self._model = AutoModelForTokenClassification.from_pretrained(name).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise BadSettings(
+                f"REALM_SALIENT_TAGGER names {name}, of which no token-classification model can be"
+                f" read: {error}"
+            ) from error
+        self._labels: dict[int, str] = dict(self._model.config.id2label)
+        if _OUTSIDE not in self._labels.values() or len(self._labels) < 2:
+            raise BadSettings(
+                f"REALM_SALIENT_TAGGER names {name}, whose labels are"
+                f" {', '.join(self._labels.values())}: one of them must be O, for words outside of"
+                " entities"
+            )
+        if not self._tokenizer.is_fast:
+            raise BadSettings(
+                f"REALM_SALIENT_TAGGER names {name}, whose tokenizer gives no character offsets"
+            )
+
+    def tag(self, text: str) -> list[Span]:
+        """Disjoint, non-empty spans within `text`, in order; whatever is no name keeps its kind."""
+        spans: list[Span] = []
+        previous: _Tagged | None = None
+        for word in self._words(text):
+            if word.entity != _OUTSIDE:
+                goes_on = (
+                    previous is not None
+                    and previous.entity == word.entity
+                    and not word.begins
+                    and not text[previous.end : word.start].strip()
+                )
+                begin = spans.pop().start if goes_on else word.start
+                spans.append(Span(begin, word.end, _KINDS.get(word.entity, "name")))
+            previous = word
+        return [trimmed for span in spans if (trimmed := _trimmed(text, span))]
+
+    @torch.inference_mode()
+    def _words(self, text: str) -> Iterator[_Tagged]:
+        """Every word of the text, read in windows of the model's length."""
+        encoded = self._tokenizer(
+            text,
+            truncation=True,
+            max_length=self._length(),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_tensors="pt",
+            padding=True,
+        )
+        logits = self._model(
+            input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]
+        ).logits  # [windows, tokens, labels]
+        best = logits.argmax(dim=-1).tolist()
+        pieces = (
+            (word, *offsets, label)
+            for window, labels in enumerate(best)
+            for word, offsets, label in zip(
+                encoded.word_ids(window),
+                encoded["offset_mapping"][window].tolist(),
+                labels,
+                strict=True,
+            )
+            if word is not None  # a special token, or padding
+        )
+        for _, of_word in groupby(pieces, key=itemgetter(0)):
+            found = list(of_word)
+            start, end, label = found[0][1], found[-1][2], found[0][3]
+            if start < end:
+                prefix, _, rest = self._labels[label].partition("-")
+                yield _Tagged(start, end, (rest or prefix).upper(), prefix in ("B", "S"))
+
+    def _length(self) -> int:
+        positions = int(getattr(self._model.config, "max_position_embeddings", _LONGEST_WINDOW))
+        longest = int(min(self._tokenizer.model_max_length, _LONGEST_WINDOW))
+        return max(_LEAST_WINDOW, min(positions, longest))
+
+
+def _trimmed(text: str, span: Span) -> Span | None:
+    """Without what surrounds the words: white space and marks that some tokenizers leave on."""
+    start, end = span.start, span.end
+    while start < end and not text[start].isalnum():
+        start += 1
+    while end > start and not text[end - 1].isalnum():
+        end -= 1
+    return Span(start, end, span.kind) if start < end else None

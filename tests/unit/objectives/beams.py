@@ -1,0 +1,73 @@
+"""A model in float64 and an index of a few passages, for sums that are checked to 1e-9."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from hypothesis import strategies as st
+
+from realm.model.checkpoint import Model
+from realm.model.encoders import collate
+from realm.model.inputs import Encoded
+from realm.objectives.candidates import Beam, Candidate
+from tests.unit.model.conftest import WORDS
+from tests.unit.model.test_brute_force import shares
+
+PLAIN_WORDS = ("who", "wrote", "it", "she", "did", "in")
+words = st.sampled_from(PLAIN_WORDS)
+texts = st.lists(words, min_size=1, max_size=9).map(" ".join)
+few_texts = st.lists(texts, min_size=1, max_size=5)
+FREE = "document-2"  # of the 90% that objectives may learn from
+
+
+def ids_of(text: str) -> list[int]:
+    return [WORDS.index(word) for word in text.split()]
+
+
+class Listed:
+    """An index that finds all of its passages, in their order, for whatever is asked."""
+
+    def __init__(self, model: Model, passages: Sequence[str], document: str = FREE) -> None:
+        self.passages = [
+            Candidate(f"p{number}", document, text, [], ids_of(text))
+            for number, text in enumerate(passages)
+        ]
+        inputs = [model.inputs.passage([], one.body_ids) for one in self.passages]
+        with torch.no_grad():
+            self._vectors = model.retriever.passage(*collate(inputs, 0)).numpy()
+
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        return [self.passages[:limit] for _ in queries]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        found = self.passages[:limit]
+        return [
+            Beam(
+                [one.passage_id for one in found],
+                [one.document_id for one in found],
+                [one.text for one in found],
+                self._vectors[:limit],
+            )
+            for _ in queries
+        ]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        return [one for one in self.passages if one.document_id == document_id]
+
+
+def holds(text: str, answer: str) -> bool:
+    """Whether the answer stands in the text as whole words, found word by word."""
+    told, wanted = text.split(), answer.split()
+    return any(
+        told[start : start + len(wanted)] == wanted for start in range(len(told) - len(wanted) + 1)
+    )
+
+
+def minus_log_share(logits: list[float], chosen: list[bool]) -> float:
+    """−log of the softmax mass of the chosen; 0 where none is."""
+    if not any(chosen):
+        return 0.0
+    mass = math.fsum(p for p, one in zip(shares(logits), chosen, strict=True) if one)
+    return -math.log(mass)

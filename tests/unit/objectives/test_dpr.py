@@ -1,0 +1,256 @@
+"""Supervised contrast against an enumeration; positives, hard negatives, and false ones."""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realm.corpus.documents import is_held_out
+from realm.errors import DependencyUnavailable, NotReady
+from realm.evaluation.questions import Question
+from realm.model.inputs import Encoded
+from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.dpr import DPR, ContrastBatch, no_negatives
+from tests.unit.model.test_brute_force import exact_model, score_alone
+from tests.unit.objectives.beams import FREE, Listed, holds, ids_of, texts, words
+
+EXACT = functools.partial(pytest.approx, abs=1e-9)
+HELD_OUT = next(name for name in map("document-{}".format, range(99)) if is_held_out(name))
+OTHERS = [name for name in map("other-{}".format, range(99)) if not is_held_out(name)]
+
+
+def found(number: int, text: str, document: str = FREE) -> Candidate:
+    return Candidate(f"p{number}", document, text, [], ids_of(text))
+
+
+class Ranked:
+    """Passages in an order of their own, and by document."""
+
+    def __init__(self, *ranked: Candidate) -> None:
+        self.ranked = list(ranked)
+
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        return [self.ranked[:limit] for _ in queries]
+
+    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
+        return [self.ranked[:limit] for _ in questions]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        raise AssertionError("contrast wants no beams")
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        return [one for one in self.ranked if one.document_id == document_id]
+
+
+class Away(Ranked):
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        raise DependencyUnavailable("Qdrant does not serve")
+
+
+def make(
+    search: Ranked | Listed,
+    questions: Sequence[Question],
+    *,
+    batch_size: int = 2,
+    hard: int = 1,
+    by_words: Ranked | None = None,
+) -> DPR:
+    return DPR(
+        exact_model().inputs,
+        questions,
+        search,
+        batch_size=batch_size,
+        hard_negatives=hard,
+        passage_tokens=32,
+        words=by_words,
+    )
+
+
+def batch_of(objective: DPR, seed: int = 0) -> ContrastBatch:
+    return objective.batch(iter(()), random.Random(seed))
+
+
+examples = st.lists(st.tuples(texts, words, texts), min_size=2, max_size=4)
+
+
+@torch.no_grad()
+@settings(max_examples=25, deadline=None)
+@given(examples, st.lists(texts, max_size=4))
+def test_loss_equals_the_enumeration_over_true_negatives(
+    told: list[tuple[str, str, str]], hard: list[str]
+) -> None:
+    model = exact_model()
+    asked = [Question(question, (answer,)) for question, answer, _ in told]
+    columns = [
+        found(number, text)
+        for number, text in enumerate([*(f"{text} {answer}" for _, answer, text in told), *hard])
+    ]
+    objective = make(Ranked(), asked)
+    batch = ContrastBatch(
+        [model.inputs.query(question) for question, _, _ in told],
+        [model.inputs.passage([], one.body_ids) for one in columns],
+        no_negatives(asked, columns),
+    )
+    losses = []
+    for row, (question, answer, _) in enumerate(told):
+        scores = {
+            column: score_alone(model, ids_of(question), model.inputs.passage([], ids_of(one.text)))
+            for column, one in enumerate(columns)
+            if column == row or not holds(one.text, answer)
+        }
+        most = max(scores.values())
+        whole = math.fsum(math.exp(score - most) for score in scores.values())
+        losses.append(math.log(whole) + most - scores[row])
+    loss = objective.loss(batch, model)
+    assert loss.value.item() == EXACT(math.fsum(losses) / len(losses))
+    assert loss.figures["loss"] == EXACT(loss.value.item())
+
+
+def test_false_negatives_are_duplicates_of_the_positive_and_what_answers() -> None:
+    asked = [Question("who wrote it", ("she",)), Question("did it", ("who",))]
+    columns = [
+        found(0, "she wrote it"),
+        found(1, "who did it"),
+        found(0, "in it"),  # the first passage, by its id
+        Candidate("p3", FREE, "She wrote it!", [], []),  # the first passage, but for case and marks
+        found(4, "did she"),  # holds an answer to the first
+        found(5, "it did"),
+    ]
+    exclude = no_negatives(asked, columns)
+    assert exclude.tolist() == [
+        [False, False, True, True, True, False],
+        [False, False, False, False, False, False],
+    ]
+
+
+def test_a_duplicate_of_the_positive_does_not_change_the_loss() -> None:
+    model = exact_model()
+    asked = [Question("who wrote it", ("she",)), Question("did it", ("who",))]
+    columns = [found(0, "she wrote it"), found(1, "who did it")]
+    copies = [*columns, found(7, "she wrote it")]
+    objective = make(Ranked(), asked)
+    losses = []
+    for chosen in (columns, copies):
+        batch = ContrastBatch(
+            [model.inputs.query(one.question) for one in asked],
+            [model.inputs.passage([], one.body_ids) for one in chosen],
+            no_negatives(asked, chosen)[:1],
+        )
+        batch = ContrastBatch(batch.queries[:1], batch.passages, batch.exclude)
+        losses.append(objective.loss(batch, model).value.item())
+    assert losses[0] == EXACT(losses[1])
+
+
+def test_hard_negatives_are_the_best_ranked_that_hold_no_answer() -> None:
+    model = exact_model()
+    ranked = Ranked(
+        found(1, "she did it"),
+        found(2, "it did", HELD_OUT),
+        found(3, "in it"),
+        found(4, "who"),
+        found(5, "wrote she", OTHERS[0]),
+    )
+    asked = [
+        Question("who wrote it", ("she",), None, OTHERS[0]),
+        Question("who did", ("she",), None, FREE),
+    ]
+    objective = make(ranked, asked, hard=2)
+    batch = batch_of(objective)
+    order = [one.ids for one in batch.queries].index(model.inputs.query("who wrote it").ids)
+    positives = [model.inputs.passage([], ids_of(text)) for text in ("wrote she", "she did it")]
+    negatives = [model.inputs.passage([], ids_of(text)) for text in ("in it", "who")]
+    assert batch.passages[:2] == (positives if order == 0 else positives[::-1])
+    assert batch.passages[2:] == [*negatives, *negatives]
+    assert objective.skipped["held_out_candidate"] == 2
+    # Neither is the other's negative: both hold "she".
+    assert batch.exclude[0, 1]
+    assert batch.exclude[1, 0]
+
+
+def test_both_ways_to_search_give_hard_negatives_in_turn() -> None:
+    by_vectors = Ranked(found(1, "she did"), found(2, "it"), found(3, "in it"))
+    by_words = Ranked(found(4, "who"), found(2, "it"), found(5, "did"))
+    asked = [Question(text, ("she",), None, FREE) for text in ("who wrote it", "who did")]
+    drawn = set()
+    for seed in range(10):
+        batch = batch_of(make(by_vectors, asked, hard=2, by_words=by_words), seed)
+        drawn |= {tuple(one.ids) for one in batch.passages[2:]}
+        assert len(batch.passages) == 6
+    inputs = exact_model().inputs
+    # Of each way the best without an answer; the one met in both counts once.
+    wanted = {tuple(inputs.passage([], ids_of(text)).ids) for text in ("it", "who")}
+    assert wanted <= drawn
+
+
+def test_without_a_document_the_positive_is_the_best_ranked_that_answers() -> None:
+    ranked = Ranked(found(1, "it did"), found(2, "she wrote"), found(3, "she"))
+    asked = [Question(text, ("she",)) for text in ("who wrote it", "who did")]
+    objective = make(ranked, asked)
+    assert objective.needs_index
+    batch = batch_of(objective)
+    inputs = exact_model().inputs
+    assert batch.passages[:2] == [inputs.passage([], ids_of("she wrote"))] * 2
+    assert batch.passages[2:] == [inputs.passage([], ids_of("it did"))] * 2
+
+
+def test_without_hard_negatives_no_index_is_needed() -> None:
+    asked = [Question(text, ("she",), None, FREE) for text in ("who wrote it", "who did")]
+    search = Away(found(1, "she did"), found(2, "she"))
+    objective = make(search, asked, hard=0)
+    assert not objective.needs_index
+    assert len(batch_of(objective).passages) == 2
+    with pytest.raises(DependencyUnavailable):
+        batch_of(make(search, asked, hard=1))
+
+
+def test_questions_are_skipped_for_reasons() -> None:
+    search = Ranked(found(1, "it did"), found(2, "she"))
+    asked = [
+        Question("who wrote it", ("she",), None, HELD_OUT),
+        Question("in it", ("wrote",), None, FREE),
+        Question("\u200b", ("she",), None, FREE),
+        Question("who", ("she",), None, FREE),
+    ]
+    objective = make(search, asked, hard=5, batch_size=3)
+    with pytest.raises(NotReady, match="an answer to 1 of the questions"):
+        batch_of(objective)
+    assert set(objective.skipped) == {
+        "held_out",
+        "no_positive",
+        "no_word_pieces",
+        "too_few_hard_negatives",
+    }
+
+
+def test_learning_lowers_the_loss() -> None:
+    from tests.unit.gateway.tiny import tiny_model
+
+    model = tiny_model(1)
+    model.retriever.eval()
+    passages = ["the tower is in paris", "a river built the a", "who is built in the tower"]
+    asked = [
+        Question("is the tower", ("paris",), None, FREE),
+        Question("who built", ("river",), None, FREE),
+    ]
+    ids = [model.inputs.tokenize(text)[0] for text in passages]
+    ranked = Ranked(
+        *(Candidate(f"p{i}", FREE, passages[i], [], ids[i]) for i in range(len(passages)))
+    )
+    objective = DPR(model.inputs, asked, ranked, batch_size=2, hard_negatives=1, passage_tokens=64)
+    batch = batch_of(objective)
+    optimizer = torch.optim.AdamW(model.retriever.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(20):
+        loss = objective.loss(batch, model)
+        optimizer.zero_grad()
+        loss.value.backward()
+        optimizer.step()
+        losses.append(loss.figures["loss"])
+    assert losses[-1] < 0.7 * losses[0]

@@ -1,0 +1,190 @@
+"""The two terms of open-domain QA against an enumeration, and which questions are learnt from."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realm.corpus.documents import is_held_out
+from realm.errors import NotReady
+from realm.evaluation.questions import Question
+from realm.model.checkpoint import Model
+from realm.objectives.open_qa import OpenQA
+from realm.objectives.question_answering import Asked, QuestionAnswering
+from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
+from tests.unit.objectives.beams import (
+    Listed,
+    few_texts,
+    holds,
+    ids_of,
+    minus_log_share,
+    texts,
+    words,
+)
+
+EXACT = functools.partial(pytest.approx, abs=1e-9)
+HELD_OUT = next(name for name in map("document-{}".format, range(99)) if is_held_out(name))
+answers = st.lists(words, min_size=1, max_size=2).map(" ".join)
+
+
+def make(
+    search: Listed,
+    questions: Sequence[Question],
+    *,
+    batch_size: int = 1,
+    beam: int = 5000,
+    read: int = 5,
+) -> QuestionAnswering:
+    model = exact_model()
+    reading = OpenQA(model.inputs, max_span_width=model.config.max_span_width, reader_tokens=48)
+    return QuestionAnswering(
+        model.inputs, questions, search, reading, batch_size=batch_size, beam=beam, read=read
+    )
+
+
+def batch_of(objective: QuestionAnswering, seed: int = 0) -> list[Asked]:
+    return objective.batch(iter(()), random.Random(seed))
+
+
+def by_enumeration(
+    model: Model, question: str, passages: Sequence[str], answer: str, read: int
+) -> float:
+    """Both terms, passage by passage and span by span, each alone and without padding."""
+    asked = ids_of(question)
+    scores = [score_alone(model, asked, model.inputs.passage([], ids_of(z))) for z in passages]
+    loss = minus_log_share(scores, [holds(z, answer) for z in passages])
+    logits, matching = [], []
+    for score, text in zip(scores[:read], passages[:read], strict=True):
+        body = ids_of(text)
+        spans = spans_alone(model, model.inputs.reader(asked, body), body)
+        for (first, last), logit in spans.items():
+            logits.append(score + logit)
+            matching.append(text.split()[first : last + 1] == answer.split())
+    return loss + minus_log_share(logits, matching)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts, few_texts, answers, st.integers(1, 5), st.integers(1, 6))
+def test_loss_equals_the_enumeration_of_both_terms(
+    question: str, passages: list[str], answer: str, read: int, beam: int
+) -> None:
+    model = exact_model()
+    objective = make(Listed(model, passages), [Question(question, (answer,))], beam=beam, read=read)
+    if not any(holds(text, answer) for text in passages[:beam]):
+        with pytest.raises(NotReady, match="an answer to none of the questions"):
+            batch_of(objective)
+        return
+    with torch.no_grad():
+        loss = objective.loss(batch_of(objective), model)
+        expected = by_enumeration(model, question, passages[:beam], answer, read)
+    assert loss.value.item() == EXACT(expected)
+    assert loss.figures["loss"] == EXACT(expected)
+
+
+@torch.no_grad()
+def test_loss_is_a_mean_over_the_questions() -> None:
+    model = exact_model()
+    passages = ["she wrote it", "who did it", "in it she did", "it"]
+    asked = [Question("who wrote it", ("she",)), Question("she did", ("who did", "in it"))]
+    together = make(Listed(model, passages), asked, batch_size=2)
+    alone = [
+        make(Listed(model, passages), [one]).loss(
+            batch_of(make(Listed(model, passages), [one])), model
+        )
+        for one in asked
+    ]
+    loss = together.loss(batch_of(together), model).value.item()
+    assert loss == EXACT(sum(one.value.item() for one in alone) / 2)
+
+
+@torch.no_grad()
+def test_the_readers_term_is_zero_where_only_deeper_passages_answer() -> None:
+    model = exact_model()
+    passages = ["who did it", "it did", "she wrote"]
+    objective = make(Listed(model, passages), [Question("who wrote it", ("she",))], read=2)
+    loss = objective.loss(batch_of(objective), model)
+    assert loss.value.item() == EXACT(loss.figures["retriever_loss"])
+    assert loss.figures["reader_matched"] == 0
+    assert "reader_loss" not in loss.figures
+
+
+@torch.no_grad()
+def test_the_readers_term_is_zero_where_the_answer_is_wider_than_its_spans() -> None:
+    model = exact_model()
+    wide = "who wrote it she did"  # five words, the reader reads four
+    objective = make(Listed(model, [wide, "it"]), [Question("in it", (wide,))])
+    loss = objective.loss(batch_of(objective), model)
+    assert loss.figures["reader_matched"] == 0
+    assert loss.value.item() == EXACT(loss.figures["retriever_loss"])
+    assert objective.skipped["no_answer_span"] == 1
+
+
+def test_an_expression_teaches_the_retriever_alone() -> None:
+    import re
+
+    model = exact_model()
+    pattern = re.compile("sh. wr", re.IGNORECASE)
+    objective = make(Listed(model, ["she wrote", "it"]), [Question("who", (), pattern)])
+    loss = objective.loss(batch_of(objective), model)
+    assert loss.figures["retriever_matched"] == 1
+    assert loss.figures["reader_matched"] == 0
+
+
+def test_queries_learn_and_the_indexed_passages_rest() -> None:
+    """With towers of their own nothing flows into the passage encoder; both terms reach x."""
+    model = exact_model()
+    asked = [Question("who wrote it", ("she",))]
+    for read, passages in ((2, ["it", "did it", "she did"]), (3, ["she did", "she", "she in"])):
+        objective = make(Listed(model, passages), asked, read=read)
+        batch = batch_of(objective)
+        assert not batch[0].vectors.requires_grad
+        model.retriever.zero_grad()
+        objective.loss(batch, model).value.backward()
+        gradients = [p.grad for p in model.retriever.query.parameters() if p.grad is not None]
+        assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+    # In the second index every passage holds the answer: its gradient came by the reader alone.
+
+
+def test_held_out_documents_are_neither_asked_about_nor_found() -> None:
+    model = exact_model()
+    asked = [
+        Question("who wrote it", ("she",), None, HELD_OUT),
+        Question("who did it", ("she",), None, "document-2"),
+        Question("who knows", (), None, "document-2"),
+    ]
+    objective = make(Listed(model, ["she"]), asked)
+    assert objective.skipped == {"held_out": 1, "no_answer_text": 1}
+    for seed in range(5):
+        (one,) = batch_of(objective, seed)
+        assert one.query == model.inputs.query("who did it")
+    hidden = make(Listed(model, ["she"], HELD_OUT), asked)
+    with pytest.raises(NotReady):
+        batch_of(hidden)
+    assert hidden.skipped["held_out_candidate"] > 0
+
+
+def test_questions_without_an_answer_are_drawn_over() -> None:
+    model = exact_model()
+    good = Question("who wrote it", ("she",))
+    asked = [good, *(Question(f"who {word}", ("in did",)) for word in ("wrote", "it", "she"))]
+    objective = make(Listed(model, ["she", "it"]), asked)
+    found = [batch_of(objective, seed)[0] for seed in range(6)]
+    assert {tuple(one.query.ids) for one in found} == {
+        tuple(model.inputs.query("who wrote it").ids)
+    }
+    assert objective.skipped["answer_not_found"] > 0
+
+
+def test_the_same_chance_gives_the_same_batch() -> None:
+    model = exact_model()
+    asked = [Question(f"who {word}", ("she",)) for word in ("wrote", "did", "in", "it")]
+    objective = make(Listed(model, ["she", "it"]), asked, batch_size=2)
+    first, second = ([one.query.ids for one in batch_of(objective, seed=3)] for _ in range(2))
+    assert first == second
+    assert len(first) == 2
