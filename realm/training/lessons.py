@@ -34,22 +34,33 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What one question can be taught with: passages that hold an answer, and hard negatives."""
+    """What one question can be taught with: passages that hold an answer, and hard negatives.
+
+    `empty` are the negatives in which no answer stands by chance.
+    """
 
     question: Question
     own: tuple[Scored, ...]
     negatives: tuple[Scored, ...]
+    empty: tuple[Scored, ...] = ()
 
-    def lesson(self, negatives: int, rng: random.Random) -> Lesson:
-        """One passage of its own and so many negatives, drawn by chance."""
-        drawn = rng.sample(self.negatives, min(negatives, len(self.negatives)))
+    def lesson(self, negatives: float, rng: random.Random, no_answer: float = 0.0) -> Lesson:
+        """One passage of its own and so many negatives (in the mean), drawn by chance.
+
+        With probability `no_answer` as many passages without an answer instead, if there are any.
+        """
+        count = int(negatives + rng.random())
+        if no_answer and self.empty and rng.random() < no_answer:
+            empty = rng.sample(self.empty, min(count + 1, len(self.empty)))
+            return _lesson(self.question.question, (), empty)
+        drawn = rng.sample(self.negatives, min(count, len(self.negatives)))
         passages = [rng.choice(self.own), *drawn]
-        return Lesson(
-            self.question.question,
-            self.question.answers,
-            tuple(passage.text for passage in passages),
-            tuple(passage.score for passage in passages),
-        )
+        return _lesson(self.question.question, self.question.answers, passages)
+
+
+def _lesson(question: str, answers: tuple[str, ...], passages: Sequence[Scored]) -> Lesson:
+    texts = tuple(passage.text for passage in passages)
+    return Lesson(question, answers, texts, tuple(passage.score for passage in passages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +149,17 @@ def _material(
             skipped["answer_not_in_document"] += 1
             continue
         others = [
-            Scored(index.passages[row].text, float(score))
+            (Scored(index.passages[row].text, float(score)), row)
             for row, score in zip(found[number], scores[number], strict=True)
             if row not in rows
-        ]
-        material.append(Material(question, own, tuple(others[:hard])))
+        ][:hard]
+        negatives = tuple(scored for scored, _ in others)
+        empty = tuple(
+            scored
+            for scored, row in others
+            if not contains_answer(scored.text, normalised[row], question)
+        )
+        material.append(Material(question, own, negatives, empty))
     return material
 
 

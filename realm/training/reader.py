@@ -1,7 +1,6 @@
 """Supervised training of a reader: AdamW, warm-up and decay, clipping, bf16 where it is native.
 
-Dropout is off, as everywhere in realm. Word and position embeddings rest: what learns is small
-enough to ship beside the base.
+Word and position embeddings rest: what learns is small enough to ship beside the base.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from realm.errors import Diverged
 from realm.evaluation.parallel import spread, unheard
 from realm.model.reader import Reader
-from realm.objectives.open_qa import OpenQA, Task
+from realm.objectives.open_qa import Lesson, OpenQA, Task
 from realm.training.lessons import Material
 
 WEIGHT_DECAY = 0.01
@@ -30,16 +30,23 @@ LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed."""
+    """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed.
+
+    `cloze` is how many cloze lessons come on top of each question at first; they get fewer, to
+    none at the end. `no_answer` is the share of questions taught without an answer.
+    """
 
     epochs: int = 3
     batch: int = 16
     learning_rate: float = 1.5e-4
     head_learning_rate: float = 3e-4
     warm_up: float = 0.1
-    negatives: int = 1
+    negatives: float = 1.0
     reader_tokens: int = 288
     max_span_width: int = 16
+    dropout: float = 0.1
+    cloze: float = 0.0
+    no_answer: float = 0.0
     seconds: float = math.inf
     seed: int = 0
 
@@ -60,6 +67,7 @@ def train_reader(
     material: Sequence[Material],
     plan: Plan,
     *,
+    cloze: Sequence[Material] = (),
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Step:
@@ -70,24 +78,72 @@ def train_reader(
     reader.eval()
     parameters = learning(reader)
     optimizer = torch.optim.AdamW(_groups(parameters, plan))
+    extra = _Extra(cloze, plan)
     planned = plan.epochs * math.ceil(len(material) / plan.batch)
     began = time.monotonic()
     last = Step(0, planned, math.nan, 0.0)
-    for chosen, rng in _batches(material, plan):
-        spent = (time.monotonic() - began) / plan.seconds
-        if spent >= 1:
-            break
-        factor = rate_factor(max(last.number / planned, spent), plan.warm_up, 1 / planned)
-        for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
-        tasks = objective.batch([one.lesson(plan.negatives, rng) for one in chosen], rng)
-        loss = math.nan
-        if tasks:
-            loss = _gradients(objective, tasks, reader, parameters, dtype)
-            _descend(loss, list(parameters.values()), optimizer, last.number + 1)
-        last = Step(last.number + 1, planned, loss, time.monotonic() - began)
-        on_step(last)
+    with _dropping(reader, plan):
+        for chosen, rng in _batches(material, plan):
+            spent = (time.monotonic() - began) / plan.seconds
+            if spent >= 1:
+                break
+            done = max(last.number / planned, spent)
+            for group in optimizer.param_groups:
+                group["lr"] = group["rate"] * rate_factor(done, plan.warm_up, 1 / planned)
+            lessons = [one.lesson(plan.negatives, rng, plan.no_answer) for one in chosen]
+            tasks = objective.batch([*lessons, *extra.lessons(done, rng)], rng)
+            loss = math.nan
+            if tasks:
+                loss = _gradients(objective, tasks, reader, parameters, dtype)
+                _descend(loss, list(parameters.values()), optimizer, last.number + 1)
+            last = Step(last.number + 1, planned, loss, time.monotonic() - began)
+            on_step(last)
     return last
+
+
+@contextmanager
+def _dropping(reader: Reader, plan: Plan) -> Iterator[None]:
+    """Dropout after each sublayer while the reader learns; never on attention, which is slow.
+
+    With several compute threads the masks depend on who comes first.
+    """
+    dropped = [
+        module
+        for name, module in reader.backbone.named_modules()
+        if isinstance(module, nn.Dropout) and not name.endswith("attention.self.dropout")
+    ]
+    before = [module.p for module in dropped]
+    # Fused attention has a slow gradient on a processor, for inputs as short as these.
+    reader.backbone.set_attn_implementation("eager")  # type: ignore[operator]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        for module in dropped:
+            module.p = plan.dropout
+            module.train(plan.dropout > 0)
+        try:
+            yield
+        finally:
+            reader.backbone.set_attn_implementation("sdpa")  # type: ignore[operator]
+            for module, p in zip(dropped, before, strict=True):
+                module.p = p
+                module.eval()
+
+
+class _Extra:
+    """Cloze lessons in turn: many at first, none at the end."""
+
+    def __init__(self, material: Sequence[Material], plan: Plan) -> None:
+        self._material = material
+        self._plan = plan
+        self._next = 0
+
+    def lessons(self, done: float, rng: random.Random) -> list[Lesson]:
+        if not self._material:
+            return []
+        count = round(self._plan.cloze * self._plan.batch * (1 - done))
+        first, self._next = self._next, self._next + count
+        chosen = (self._material[n % len(self._material)] for n in range(first, self._next))
+        return [one.lesson(self._plan.negatives, rng) for one in chosen]
 
 
 def learning(reader: Reader) -> dict[str, nn.Parameter]:

@@ -6,7 +6,9 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,29 @@ import structlog
 import torch
 
 from realm import scoring
-from realm.corpus.documents import Document
+from realm.corpus.documents import Document, stable_bucket
 from realm.errors import NotFound
 from realm.evaluation import report
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import mean
+from realm.evaluation.parallel import OnProgress, unheard
 from realm.evaluation.questions import Question
-from realm.evaluation.reading import is_exact, read_answers
+from realm.evaluation.reading import is_exact, read
+from realm.evaluation.retrieval import cut
 from realm.evaluation.systems import System, system_of
+from realm.model.answering import Reading
+from realm.model.calibration import calibrate, expected_calibration_error, fit
 from realm.model.checkpoint import Model, build_reader
+from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, find_starter, write_starter
 from realm.objectives.open_qa import OpenQA
-from realm.training.lessons import Course, prepare
+from realm.training.cloze_lessons import cloze_material
+from realm.training.lessons import Course, Material, prepare
 from realm.training.reader import Plan, Step, learning, train_reader
 
 HARD_NEGATIVES = 4  # the best passages but its own, from which a question's negatives are drawn
 PASSAGES_READ = 5
+MOST_CLOZE = 8_000
 SAVE_SECONDS = 150.0
 
 _log = structlog.get_logger(__name__)
@@ -45,10 +54,12 @@ def make_starter(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    more: Sequence[Document] = (),
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Trains the model's reader and writes it, every few minutes and at the end; its card.
 
+    :param more: documents to make cloze lessons from, beside those of the questions.
     :param about: fields of the card that the caller knows: command, data, licence.
 
     :raises InvalidInput: if no question can be taught.
@@ -64,9 +75,13 @@ def make_starter(
         progress=progress,
     )
     objective = OpenQA(
-        model.inputs, max_span_width=plan.max_span_width, reader_tokens=plan.reader_tokens
+        model.inputs,
+        max_span_width=plan.max_span_width,
+        reader_tokens=plan.reader_tokens,
+        null=plan.no_answer > 0,
     )
-    writer = _Writer(model, to, {**about, **_facts(model, course, plan, system)})
+    cloze = _cloze(system, documents, questions, more, plan, course.skipped, progress)
+    writer = _Writer(model, to, {**about, **_facts(model, course, len(cloze), plan, system)})
     bar = progress("training")
 
     def on_step(step: Step) -> None:
@@ -74,13 +89,16 @@ def make_starter(
         writer.observe(step)
 
     last = train_reader(
-        model.reader, objective, course.material, plan, dtype=dtype, on_step=on_step
+        model.reader, objective, course.material, plan, cloze=cloze, dtype=dtype, on_step=on_step
     )
     skipped = dict(course.skipped + objective.skipped)
     writer.write(last)
-    figures = _held_out(system, course, progress("held-out answers"))
+    # Measured as it is before it is calibrated: what is fitted here has to start from there.
+    model.reader.answers = AnswerRules(null=plan.no_answer > 0)
+    figures, rules = measure(system, course.held_out, progress("held-out answers"))
     _log.info("starter_trained", steps=last.number, seconds=last.seconds, **figures)
-    return writer.write(last, held_out=figures, skipped=skipped)
+    answers = dataclasses.asdict(rules)
+    return writer.write(last, held_out=figures, answers=answers, skipped=skipped)
 
 
 def continue_from(model: Model, folder: Path) -> dict[str, Any]:
@@ -143,7 +161,31 @@ def describe_files(files: Sequence[Path]) -> list[dict[str, str]]:
     ]
 
 
-def _facts(model: Model, course: Course, plan: Plan, system: System) -> dict[str, Any]:
+def _cloze(
+    system: System,
+    documents: Sequence[Document],
+    questions: Sequence[Question],
+    more: Sequence[Document],
+    plan: Plan,
+    skipped: Counter[str],
+    progress: Progress,
+) -> list[Material]:
+    """Lessons from documents that a question names, and from `more`; none if none are planned."""
+    if plan.cloze <= 0:
+        return []
+    named = {question.document_id for question in questions}
+    read = {one.id: one for one in documents if one.id in named} | {one.id: one for one in more}
+    return cloze_material(
+        system,
+        cut(read.values(), system.inputs),
+        MOST_CLOZE,
+        random.Random(plan.seed),
+        skipped=skipped,
+        progress=progress,
+    )
+
+
+def _facts(model: Model, course: Course, cloze: int, plan: Plan, system: System) -> dict[str, Any]:
     settings = dataclasses.asdict(plan)
     if math.isinf(plan.seconds):
         settings["seconds"] = None
@@ -154,6 +196,7 @@ def _facts(model: Model, course: Course, plan: Plan, system: System) -> dict[str
         "max_span_width": model.config.max_span_width,
         "plan": settings,
         "questions_taught": len(course.material),
+        "cloze_lessons": cloze,
         "machine": report.machine(
             torch.get_num_threads(), str(system.reader.device), str(system.dtype)
         ),
@@ -162,15 +205,42 @@ def _facts(model: Model, course: Course, plan: Plan, system: System) -> dict[str
     }
 
 
-def _held_out(
-    system: System, course: Course, on_progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """EM and F1 on questions of held-out documents, read in the best passages of all."""
-    texts = read_answers(system, [reading for _, reading in course.held_out], on_progress)
-    asked = [question for question, _ in course.held_out]
-    pairs = list(zip(asked, texts, strict=True))
-    return {
-        "questions": len(pairs),
-        "em": mean([float(is_exact(question, text)) for question, text in pairs]),
-        "f1": mean([scoring.f1(text, question.answers) for question, text in pairs]),
+def measure(
+    system: System,
+    held_out: Sequence[tuple[Question, Reading]],
+    on_progress: OnProgress = unheard,
+) -> tuple[dict[str, Any], AnswerRules]:
+    """EM, F1 and calibration on questions of held-out documents, and the rules fitted to them.
+
+    The calibration error `after` is that of questions the fit did not see: one half of the
+    documents is judged by what the other half gives.
+    """
+    answers = read(system, [reading for _, reading in held_out], on_progress)
+    asked = [question for question, _ in held_out]
+    texts = [one.found[0].text if one.found else "" for one in answers]
+    right = [is_exact(question, text) for question, text in zip(asked, texts, strict=True)]
+    shares = [one.found[0].probability if one.found else 0.0 for one in answers]
+    nulls = [one.no_answer for one in answers]
+    half = [stable_bucket(one.document_id or "", 2) for one in asked]
+    after = list(shares)
+    for side in (0, 1):
+        seen = [n for n, of in enumerate(half) if of != side]
+        rules = fit([shares[n] for n in seen], [nulls[n] for n in seen], [right[n] for n in seen])
+        for n in range(len(half)):
+            if half[n] == side and answers[n].found:
+                after[n] = calibrate([shares[n]], nulls[n], rules)[0]
+    figures = {
+        "questions": len(asked),
+        "em": mean([float(one) for one in right]),
+        "f1": mean([scoring.f1(t, q.answers) for q, t in zip(asked, texts, strict=True)]),
+        "abstained": mean([float(one.abstains) for one in answers]),
+        "abstained_when_right": mean(
+            [float(one.abstains) for one, hit in zip(answers, right, strict=True) if hit]
+        ),
+        "calibration_error": {
+            "before": expected_calibration_error(shares, right),
+            "after": expected_calibration_error(after, right),
+        },
     }
+    fitted = fit(shares, nulls, right)
+    return figures, dataclasses.replace(fitted, null=system.reader.answers.null)

@@ -1,7 +1,8 @@
 """Checkpoints: all that an exact resume needs, for the trainer alone. No pickle.
 
-`checkpoints/<step>/` holds the model as a snapshot does, `optimizer.safetensors`, `state.json`
-(step, sampler, gates; chance follows from seed and step) and, put last, `manifest.json`.
+`checkpoints/<step>/` holds the model as a snapshot does, `optimizer.safetensors`, with early
+stopping the best weights so far in `best.safetensors`, `state.json` (step, sampler, gates; chance
+follows from seed and step) and, put last, `manifest.json`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
+BEST_FILE = "best.safetensors"
 KEPT = 2
 
 _log = structlog.get_logger(__name__)
@@ -32,12 +34,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model between two steps: `optimizer` as `Learner.state`, `state` as JSON values."""
+    """A model between two steps: `optimizer` as `Learner.state`, `state` as JSON values, `best` as
+    `Learner.weights`."""
 
     step: int
     model: Model
     optimizer: dict[str, torch.Tensor]
     state: dict[str, Any]
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -56,6 +60,8 @@ class Checkpoints:
             written = Path(temporary)
             write_model(written, checkpoint.model)
             write_weights(written / OPTIMIZER_FILE, checkpoint.optimizer)
+            if checkpoint.best:
+                write_weights(written / BEST_FILE, checkpoint.best)
             for path in sorted(written.iterdir()):
                 data = path.read_bytes()
                 checksums[path.name] = hashlib.sha256(data).hexdigest()
@@ -79,6 +85,12 @@ class Checkpoints:
                 _log.warning("checkpoint_unreadable", checkpoint=name, why=error.message)
         return None
 
+    def forget(self, step: int) -> None:
+        """Training cannot go on from this one: it comes to nothing again and again."""
+        folder = f"{FOLDER}/{step:010d}"
+        self._store.delete(f"{folder}/{MANIFEST}")
+        self._store.delete_folder(folder)
+
     def _load(self, folder: str) -> Checkpoint:
         manifest = self._store.read_json(f"{folder}/{MANIFEST}")
         self._verified(f"{folder}/{STATE_FILE}", manifest["state"])
@@ -91,6 +103,7 @@ class Checkpoints:
                 model=load_model(local),
                 optimizer=read_weights(local / OPTIMIZER_FILE),
                 state=self._store.read_json(f"{folder}/{STATE_FILE}"),
+                best=read_weights(local / BEST_FILE) if BEST_FILE in manifest["files"] else {},
             )
 
     def _verified(self, path: str, sha256: str) -> bytes:

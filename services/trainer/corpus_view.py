@@ -6,6 +6,7 @@ becomes an object when it is drawn.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from realm import arrow
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, from_table
 from realm.generations import Generation, Generations, State
+from realm.objectives.candidates import Candidate, as_candidate
 from realm.store import Store
 
 _UNUSABLE = frozenset({State.REJECTED, State.ABANDONED, State.RETIRED, State.DELETED})
@@ -31,8 +33,9 @@ class CorpusView:
         ids = self._table.column("passage_id").to_pylist() if self._table else []
         self._rows = {passage_id: row for row, passage_id in enumerate(ids)}
         documents = self._table.column("document_id").to_pylist() if self._table else []
-        kept = [row for row, name in enumerate(documents) if not is_held_out(name)]
-        self.trainable = np.asarray(kept, dtype=np.int64)
+        kept_back = np.asarray([is_held_out(name) for name in documents], dtype=np.bool_)
+        self.trainable = np.flatnonzero(~kept_back)
+        self.held_out = np.flatnonzero(kept_back)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -40,6 +43,20 @@ class CorpusView:
     def passage(self, row: int) -> Passage:
         assert self._table is not None
         return from_table(self._table.slice(row, 1))[0]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        """A document's passages, in their order; none of an unknown document."""
+        rows = self._by_document.get(document_id, ())
+        return [as_candidate(self.passage(row)) for row in rows]
+
+    @cached_property
+    def _by_document(self) -> dict[str, list[int]]:
+        """Built when it is asked for: most objectives never look for a document."""
+        rows: dict[str, list[int]] = {}
+        names = self._table.column("document_id").to_pylist() if self._table else []
+        for row, name in enumerate(names):
+            rows.setdefault(name, []).append(row)
+        return rows
 
     def find(self, passage_id: str) -> Passage | None:
         row = self._rows.get(passage_id)
@@ -93,13 +110,15 @@ def newest_generation(generations: Generations, fingerprint: str) -> Generation 
 
 
 def load_view(store: Store, generation: Generation, known: CorpusView | None) -> CorpusView:
+    """As `read_view`, of a generation's files."""
+    return read_view(store, generation.passage_files, known)
+
+
+def read_view(store: Store, files: tuple[str, ...], known: CorpusView | None) -> CorpusView:
     """Reads the files that `known` does not hold yet.
 
     :raises NotFound, Corrupt, DependencyUnavailable:
     """
     held = known.tables if known else {}
-    tables = {
-        file: held[file] if file in held else arrow.read_table(store, file)
-        for file in generation.passage_files
-    }
-    return CorpusView(generation.passage_files, tables)
+    tables = {file: held[file] if file in held else arrow.read_table(store, file) for file in files}
+    return CorpusView(files, tables)

@@ -6,22 +6,23 @@ Knows no store and no clock of publications, so a restart is exact by what it ho
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound, NotReady
+from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.objectives.objective import Objective
 from realm.settings import Settings
-from services.trainer.learner import Learner
-from services.trainer.schedule import chance, is_masked_lm
+from realm.training.learner import Learner
+from services.trainer.schedule import chance
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What a step did: `seconds` by phase; `fallback` says why it was no masked-LM step."""
+    """What a step did: `seconds` by phase; `fallback` says why not the objective drawn."""
 
     step: int
     objective: str
@@ -31,45 +32,66 @@ class StepReport:
 
 
 class Curriculum:
-    """Mixes the objectives by a seeded schedule."""
+    """Mixes the objectives by a seeded schedule.
+
+    :param objectives: those that the settings give a weight.
+    """
 
     def __init__(
         self,
         model: Model,
         learner: Learner,
-        inverse_cloze: Objective[Any],
-        masked_lm: Objective[Any],
+        objectives: Sequence[Objective[Any]],
         settings: Settings,
     ) -> None:
         self.model = model
         self.learner = learner
-        self.objectives: tuple[Objective[Any], Objective[Any]] = (inverse_cloze, masked_lm)
+        self.objectives = tuple(objectives)
+        self._by_name = {objective.name: objective for objective in objectives}
         self._seed = settings.seed
-        self._masked_lm_share = settings.masked_lm_share
+        self._mixture = Mixture.parse(settings.objectives)
+        free = frozenset(one.name for one in objectives if not one.needs_index)
+        self._without_index = self._mixture.only(free)
 
     def step(self, passages: Iterator[Passage], *, has_index: bool) -> StepReport:
         """One step over passages drawn from an endless stream.
 
-        Without an index every step is inverse cloze; with one that fails, this step is.
+        Where the index is missing or fails, another objective of the mix, one that needs none,
+        has this step; nothing is learnt by an objective without weight.
 
-        :raises NotReady: if the corpus holds nothing to learn from.
+        :raises NotReady: if there is nothing to learn from, or no objective that can go on.
         :raises Diverged: if loss or gradient is not finite.
         """
         step = self.learner.step + 1
-        fallback = None
-        if has_index and is_masked_lm(self._seed, step, self._masked_lm_share):
-            try:
-                return self._learn(self.objectives[1], passages, step, None)
-            except (DependencyUnavailable, NotFound, NotReady) as error:
-                fallback = error.reason.lower()
-        return self._learn(self.objectives[0], passages, step, fallback)
+        objective = self._by_name[self._mixture.at(self._seed, step)]
+        if not objective.needs_index:
+            return self._learn(objective, passages, step, None)
+        if not has_index:
+            return self._fall_back(passages, step, "no_index", "no generation is live yet")
+        try:
+            return self._learn(objective, passages, step, None)
+        except (DependencyUnavailable, NotFound, NotReady) as error:
+            return self._fall_back(passages, step, error.reason.lower(), error.message)
 
     def state(self) -> dict[str, Any]:
         return {objective.name: objective.state() for objective in self.objectives}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """An objective that has a weight only now begins anew."""
         for objective in self.objectives:
-            objective.restore(state[objective.name])
+            if objective.name in state:
+                objective.restore(state[objective.name])
+
+    def _fall_back(
+        self, passages: Iterator[Passage], step: int, reason: str, why: str
+    ) -> StepReport:
+        if self._without_index is None:
+            raise NotReady(
+                f"every objective of REALM_OBJECTIVES needs the index, and {why}; with"
+                " inverse_cloze among them training would go on meanwhile"
+            )
+        objective = self._by_name[self._without_index.at(self._seed, step, "fallback")]
+        return self._learn(objective, passages, step, reason)
 
     def _learn(
         self,
@@ -81,7 +103,7 @@ class Curriculum:
         marks = [time.perf_counter()]
         batch = objective.batch(passages, chance(self._seed, step, objective.name))
         marks.append(time.perf_counter())
-        loss = objective.loss(batch, self.model)
+        loss = self.learner.loss(objective, batch)
         marks.append(time.perf_counter())
         norm = self.learner.learn(loss.value, objective.name)
         marks.append(time.perf_counter())

@@ -1,6 +1,7 @@
 """The trainer's day: between two steps look at store and index, then learn, publish, save.
 
-Everything slow runs in the background and is taken between two steps.
+Everything slow runs in the background and is taken between two steps. Of several processes this
+one leads: what the others have to do at the same time, it tells them (`services.trainer.fellows`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from typing import Any
 
 import structlog
 
-from realm.errors import NotFound, NotReady, RealmError
+from realm.errors import Diverged, NotFound, NotReady, RealmError
 from realm.generations import Generations
 from realm.settings import Settings
 from realm.store import Store
+from realm.training.distributed import ALONE, World
 from services.trainer.background import Background
+from services.trainer.board import Board
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 from services.trainer.corpus_view import CorpusView, Sampler, load_view, newest_generation
 from services.trainer.curriculum import Curriculum, StepReport
+from services.trainer.early_stop import EarlyStop
+from services.trainer.fellows import tell
+from services.trainer.heartbeat import Heartbeat
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher, copy_model
 from services.trainer.retrieval import LiveRetrieval
@@ -49,6 +55,10 @@ class Trainer:
         retrieval: LiveRetrieval,
         metrics: TrainerMetrics,
         checkpoint: Checkpoint | None = None,
+        *,
+        world: World = ALONE,
+        board: Board | None = None,
+        heartbeat: Heartbeat | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -57,6 +67,10 @@ class Trainer:
         self._publisher = publisher
         self._retrieval = retrieval
         self._metrics = metrics
+        self._world = world
+        self._board = board or Board("")
+        self._heartbeat = heartbeat or Heartbeat("")
+        self._early = EarlyStop(settings, metrics, self._board)
         self._clock = clock
         self._generations = Generations(store)
         self._checkpoints = Checkpoints(store)
@@ -74,8 +88,8 @@ class Trainer:
         self._said = ""
         if checkpoint is not None:
             self._sampled = dict(checkpoint.state["sampler"])
-            curriculum.restore(checkpoint.state["objectives"])
-            curriculum.learner.restore(checkpoint.optimizer, checkpoint.step)
+            if "early_stop" in checkpoint.state:
+                self._early.restore(checkpoint.state["early_stop"], checkpoint.best)
         metrics.current_step.set(step)
 
     def run(self, stop: threading.Event) -> None:
@@ -83,13 +97,19 @@ class Trainer:
 
         :raises Diverged: if training left the finite numbers; snapshots and checkpoints stay.
         """
-        while not stop.is_set():
-            self._keep_up()
-            waiting_for = self._waiting_for()
-            if waiting_for:
-                self._wait(stop, waiting_for)
-            else:
-                self._step(stop)
+        try:
+            while not stop.is_set():
+                self._heartbeat.beat()
+                self._keep_up()
+                waiting_for = self._waiting_for()
+                if waiting_for:
+                    self._wait(stop, waiting_for)
+                else:
+                    self._step(stop)
+        except Diverged:
+            self._finish_saving(self._settings.drain_seconds)
+            raise
+        tell(self._world, "stop")
         self._publisher.collect(self._settings.drain_seconds)
         self._finish_saving(self._settings.drain_seconds)
         if self._curriculum.learner.step > self._save_cadence.last_step:
@@ -99,12 +119,16 @@ class Trainer:
     def _step(self, stop: threading.Event) -> None:
         assert self._sampler is not None
         has_index = self._retrieval.live is not None
+        tell(self._world, "step", has_index=has_index)
         try:
             report = self._curriculum.step(self._sampler, has_index=has_index)
         except NotReady as error:
             self._wait(stop, error.message)
             return
         self._measure(report)
+        if self._early.look(self._curriculum, report.step):
+            tell(self._world, "weights")
+            self._curriculum.learner.follow_leader()
         self._offer()
         if self._save_cadence.due(report.step, self._clock()) and not self._saving.busy:
             checkpoint = self._checkpoint()
@@ -117,7 +141,7 @@ class Trainer:
 
     def _keep_up(self) -> None:
         """Takes what the background has finished; looks for what is new. Never raises for it."""
-        self._publisher.collect()
+        self._collect()
         self._finish_saving()
         if self._retrieval.refresh() and self._retrieval.live:
             self._metrics.retrieving_step.set(self._retrieval.live.generation.step)
@@ -129,6 +153,14 @@ class Trainer:
                 self._look_for_corpus()
         except RealmError as error:
             _log.warning("passages_not_read", why=error.message)
+
+    def _collect(self) -> None:
+        try:
+            self._publisher.collect()
+        except Diverged as error:
+            # Nobody else has seen it: parameters are looked at when they are published.
+            tell(self._world, "diverged", why=error.message)
+            raise
 
     def _look_for_corpus(self) -> None:
         now = self._clock()
@@ -143,6 +175,7 @@ class Trainer:
             self._reading.start(lambda: load_view(self._store, found, known))
 
     def _adopt(self, view: CorpusView) -> None:
+        tell(self._world, "view", files=list(view.files))
         self._sampler = (
             self._sampler.over(view)
             if self._sampler
@@ -150,6 +183,7 @@ class Trainer:
         )
         self._view = view
         self._retrieval.take_ids_from(view)
+        self._early.take(view)
         self._metrics.passages.set(len(view.trainable))
         _log.info("passages_read", passages=len(view), trainable=len(view.trainable))
 
@@ -160,6 +194,11 @@ class Trainer:
             self._offer(last=True)
             self._metrics.finished.set(1)
             return "the end: REALM_MAX_STEPS is reached"
+        if self._early.over:
+            self._offer(last=True)
+            self._metrics.finished.set(1)
+            return self._early.why
+        self._metrics.finished.set(0)
         if self._sampler is None:
             return "a generation with passages: import documents"
         if self._bound.max_lag_steps and self._index_is_too_old():
@@ -199,6 +238,7 @@ class Trainer:
         if why != self._said or self._clock() >= self._say_at:
             self._said, self._say_at = why, self._clock() + SAY_SECONDS
             _log.info("waiting", on=why)
+            tell(self._world, "rest")
         stop.wait(WAIT_SECONDS)
 
     def _checkpoint(self) -> Checkpoint:
@@ -207,9 +247,11 @@ class Trainer:
             "seed": self._settings.seed,
             "sampler": self._sampler.state() if self._sampler else self._sampled,
             "objectives": self._curriculum.state(),
+            "early_stop": self._early.state(),
+            "caution": learner.caution,
         }
         model = copy_model(self._curriculum.model)
-        return Checkpoint(learner.step, model, learner.state(), state)
+        return Checkpoint(learner.step, model, learner.state(), state, dict(self._early.best))
 
     def _finish_saving(self, seconds: float = 0.0) -> None:
         try:
@@ -225,6 +267,8 @@ class Trainer:
         metrics.steps.labels(objective).inc()
         metrics.current_step.set(report.step)
         metrics.loss.labels(objective).set(report.figures["loss"])
+        rate = {"rate_factor": self._curriculum.learner.rate_factor(report.step)}
+        self._board.write(objective, report.figures | rate, report.step)
         for phase, seconds in report.seconds.items():
             metrics.step_seconds.labels(phase).observe(seconds)
         if report.fallback:

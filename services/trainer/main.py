@@ -6,60 +6,56 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import structlog
 import torch
 
-from realm.errors import BadSettings, DependencyUnavailable, RealmError
-from realm.generations import Generations
+from realm.errors import BadSettings, Diverged, RealmError
 from realm.model.runtime import pick_device, set_threads
 from realm.nudge import Nudge
-from realm.objectives.candidates import CandidateSearch
-from realm.objectives.inverse_cloze import InverseCloze
-from realm.objectives.masked_lm import MaskedLM
-from realm.objectives.salient_spans import RuleTagger
-from realm.search.qdrant import PassageIndex
 from realm.settings import Settings, load_settings
 from realm.snapshots import Snapshots
 from realm.store import Store
 from realm.telemetry import set_up
+from realm.training.distributed import ALONE, World, join, leave, local_rank
+from services.trainer.attempts import Training
 from services.trainer.checkpoints import Checkpoints
-from services.trainer.curriculum import Curriculum
-from services.trainer.learner import Learner
-from services.trainer.loop import Trainer
+from services.trainer.heartbeat import Heartbeat
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.origin import Origin, find_origin
+from services.trainer.origin import find_origin
+from services.trainer.patience import patiently
 from services.trainer.publisher import Publisher
-from services.trainer.retrieval import LiveRetrieval
 from services.trainer.schedule import Cadence
 
-FIRST_RETRY_SECONDS = 1.0
-LONGEST_RETRY_SECONDS = 30.0
-
-T = TypeVar("T")
+IDLE_BEAT_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Exit code 0 after SIGTERM, 1 if training cannot go on, 2 for unusable settings."""
+    """Exit code 0 after SIGTERM, 1 if training cannot go on, 2 if it never will by itself.
+
+    That is with unusable settings, and when training diverges however often it is tried.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    world = ALONE
     try:
         settings = load_settings()
-        set_up(settings, "trainer")
         device = start_compute(settings)
-        run(settings, device, stop, TrainerMetrics())
-    except BadSettings as error:
+        world = join(device)
+        set_up(settings if world.leads else _unseen(settings), "trainer")
+        run(settings, device, stop, TrainerMetrics(), world)
+    except (BadSettings, Diverged) as error:
         sys.stderr.write(f"trainer: {error.message}\n")
         return 2
     except RealmError as error:
         _log.error("trainer_failed", why=error.message)
         sys.stderr.write(f"trainer: {error.message}\n")
         return 1
+    finally:
+        leave(world)
     return 0
 
 
@@ -67,17 +63,35 @@ def start_compute(settings: Settings) -> torch.device:
     """:raises BadSettings: if the device is absent."""
     set_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    return pick_device(settings.device)
+    device = pick_device(settings.device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", local_rank())
+    return device
 
 
 def run(
-    settings: Settings, device: torch.device, stop: threading.Event, metrics: TrainerMetrics
+    settings: Settings,
+    device: torch.device,
+    stop: threading.Event,
+    metrics: TrainerMetrics,
+    world: World = ALONE,
 ) -> None:
-    """Publishes the base if the store lacks it, then trains (or idles) until `stop` is set."""
-    store = Store.open(settings.store_url, settings.store_cache)
+    """Publishes the base if the store lacks it, then trains (or idles) until `stop` is set.
+
+    :raises Diverged: if training left the finite numbers and lower rates did not help.
+    """
+    heartbeat = Heartbeat(settings.heartbeat_file if world.leads else "")
+    store = Store.await_open(settings.store_url, settings.store_cache)
+    if not world.leads:
+        # The leader publishes the base first: else there is nothing to begin with.
+        if world.share(False):
+            Training(settings, store, None, device, metrics, world, heartbeat).run(None, stop)
+        return
     snapshots = Snapshots(store)
-    origin = _patiently(stop, lambda: find_origin(settings, Checkpoints(store), snapshots))
+    checkpoints = Checkpoints(store)
+    origin = patiently(stop, heartbeat, lambda: find_origin(settings, checkpoints, snapshots))
     if origin is None:
+        world.share(False)
         return
     nudge = Nudge(settings.redis_url)
     cadence = Cadence(
@@ -86,74 +100,20 @@ def run(
     publisher = Publisher(snapshots, cadence, metrics, nudge.send)
     try:
         if origin.unpublished:
-            _patiently(stop, lambda: publisher.publish_now(origin.model, origin.step))
-        if settings.train:
-            _train(settings, store, origin, publisher, device, stop, metrics)
-        else:
+            patiently(stop, heartbeat, lambda: publisher.publish_now(origin.model, origin.step))
+        trains = settings.train and not stop.is_set()
+        world.share(trains)
+        if trains:
+            training = Training(settings, store, publisher, device, metrics, world, heartbeat)
+            training.run(origin, stop)
+        elif not stop.is_set():
             _log.info("idles", why="REALM_TRAIN is false")
-            stop.wait()
+            while not stop.wait(IDLE_BEAT_SECONDS):
+                heartbeat.beat()
     finally:
         nudge.close()
 
 
-def _train(
-    settings: Settings,
-    store: Store,
-    origin: Origin,
-    publisher: Publisher,
-    device: torch.device,
-    stop: threading.Event,
-    metrics: TrainerMetrics,
-) -> None:
-    model = origin.model
-    model.retriever.to(device)
-    model.reader.to(device)
-    index = PassageIndex(settings)
-    retrieval = LiveRetrieval(
-        Generations(store),
-        Snapshots(store),
-        index,
-        model.inputs,
-        device,
-        poll_seconds=settings.live_poll_seconds,
-    )
-    curriculum = make_curriculum(settings, origin, retrieval)
-    trainer = Trainer(settings, store, curriculum, publisher, retrieval, metrics, origin.checkpoint)
-    try:
-        trainer.run(stop)
-    finally:
-        index.close()
-
-
-def make_curriculum(settings: Settings, origin: Origin, search: CandidateSearch) -> Curriculum:
-    """Model, learner and both objectives, by the settings."""
-    inputs = origin.model.inputs
-    inverse_cloze = InverseCloze(
-        inputs,
-        batch_size=settings.inverse_cloze_batch,
-        removal_share=settings.trivial_removal_share,
-        passage_tokens=settings.train_passage_tokens,
-    )
-    masked_lm = MaskedLM(
-        inputs,
-        RuleTagger(),
-        search,
-        batch_size=settings.masked_lm_batch,
-        candidates=settings.candidates,
-        passage_tokens=settings.train_passage_tokens,
-    )
-    learner = Learner(origin.model, settings, origin.step)
-    return Curriculum(origin.model, learner, inverse_cloze, masked_lm, settings)
-
-
-def _patiently(stop: threading.Event, work: Callable[[], T]) -> T | None:
-    """Tries again, ever more slowly, while a dependency is missing; None if stopped meanwhile."""
-    pause = FIRST_RETRY_SECONDS
-    while not stop.is_set():
-        try:
-            return work()
-        except DependencyUnavailable as error:
-            _log.warning("dependency_missing", why=error.message, retry_seconds=pause)
-            stop.wait(pause)
-            pause = min(2 * pause, LONGEST_RETRY_SECONDS)
-    return None
+def _unseen(settings: Settings) -> Settings:
+    """One process alone shows figures."""
+    return settings.model_copy(update={"metrics_port": 0})

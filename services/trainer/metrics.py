@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 PHASES = ("batch", "loss", "learn")
-#: Reasons of the errors that make a masked-LM step an inverse cloze step, in lower case.
-FALLBACKS = ("dependency_unavailable", "not_found", "not_ready")
+#: Why a step went to another objective than the one drawn: errors' reasons, in lower case.
+FALLBACKS = ("no_index", "dependency_unavailable", "not_found", "not_ready")
 STEP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
 PUBLISH_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -59,13 +59,13 @@ class TrainerMetrics:
         )
         self.skipped = Counter(
             "realm_trainer_skipped_examples_total",
-            "Passages and candidates drawn and not used",
+            "Sentences, passages, questions and candidates drawn and not used",
             ["objective", "reason"],
             registry=registry,
         )
         self.fallbacks = Counter(
             "realm_trainer_retrieval_fallbacks_total",
-            "Masked-LM steps that became inverse cloze steps",
+            "Steps that went to an objective without search, the index being away",
             ["reason"],
             registry=registry,
         )
@@ -78,8 +78,31 @@ class TrainerMetrics:
             "realm_trainer_passages", "Passages that training draws from", registry=registry
         )
         self.finished = Gauge(
-            "realm_trainer_finished", "1 once REALM_MAX_STEPS is reached", registry=registry
+            "realm_trainer_finished",
+            "1 once REALM_MAX_STEPS is reached, or held-out retrieval improves no more",
+            registry=registry,
         )
+        self.held_out = Gauge(
+            "realm_trainer_held_out_reciprocal_rank",
+            "Mean reciprocal rank of held-out passages for their sentences, at the newest look",
+            registry=registry,
+        )
+        self.best_step = Gauge(
+            "realm_trainer_held_out_best_step",
+            "Step of the best held-out reciprocal rank so far",
+            registry=registry,
+        )
+        self.divergences = Counter(
+            "realm_trainer_divergences_total",
+            "Times that training left the finite numbers and went back to a checkpoint",
+            registry=registry,
+        )
+        self.caution = Gauge(
+            "realm_trainer_rate_caution",
+            "Factor on every learning rate: 1, halved at each divergence",
+            registry=registry,
+        )
+        self.caution.set(1)
         # A counter that appears with its first event shows Prometheus no increase at that event.
         for reason in FALLBACKS:
             self.fallbacks.labels(reason)

@@ -38,6 +38,7 @@ def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapsho
             base,
             seed=settings.seed,
             starter=settings.starter,
+            reader=settings.reader_model or None,
             lengths=_lengths(settings, base.config.lengths),
             candidates=settings.candidates,
         )

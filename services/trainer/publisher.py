@@ -14,6 +14,7 @@ import torch
 
 from realm.errors import Diverged, RealmError
 from realm.model.checkpoint import Model, write_model
+from realm.refresh_trace import RefreshTrace
 from realm.snapshots import Snapshot, Snapshots
 from services.trainer.background import Background
 from services.trainer.metrics import TrainerMetrics
@@ -113,7 +114,9 @@ class Publisher:
                 metrics=figures,
             )
         self._nudge("snapshot")
-        return _Published(snapshot, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        RefreshTrace(snapshot).published(seconds, until=time.time())
+        return _Published(snapshot, seconds)
 
     def _note(self, published: _Published) -> None:
         self.newest = published.snapshot
@@ -124,6 +127,7 @@ class Publisher:
             snapshot=published.snapshot.number,
             step=published.snapshot.step,
             seconds=round(published.seconds, 3),
+            trace_id=RefreshTrace(published.snapshot).trace_id,
         )
 
     def _measure(self, snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""Candidates from the live generation: its own query encoder, its own collection.
+"""Candidates from the live generation: its collection, and its own query encoder or the fresh one.
 
 When another generation goes live its encoder is loaded in the background and taken between two
 steps, so that a refresh costs training nothing.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
+import numpy as np
 import structlog
 import torch
 
@@ -24,17 +26,21 @@ from realm.model.checkpoint import (
     ServingEncoder,
     load_query_encoder,
 )
-from realm.model.encoders import encode
+from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.candidates import Candidate
-from realm.search.qdrant import Hit
+from realm.objectives.candidates import Beam, Candidate
+from realm.search.bm25 import SparseVector, question_weights
+from realm.search.qdrant import Hit, IndexedPassage
 from realm.snapshots import Snapshots
 from realm.vectors import Vectors
 from services.trainer.background import Background
 from services.trainer.corpus_view import CorpusView
 
 RETRY_SECONDS = 5.0  # an index that failed is left alone so long
+VECTORS_AT_ONCE = 1024
 ENCODER_FILES = (CONFIG_FILE, TOKENIZER_FILE, PASSAGE_ENCODER_FILE, QUERY_ENCODER_FILE)
+
+Found = TypeVar("Found")
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +49,12 @@ class Collections(Protocol):
     """What training needs of `realm.search.qdrant.PassageIndex`."""
 
     def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]: ...
+
+    def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]: ...
+
+    def search_words(
+        self, collection: str, questions: Sequence[SparseVector], limit: int
+    ) -> list[list[IndexedPassage]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,11 @@ class LiveIndex:
 
 
 class LiveRetrieval:
-    """A `CandidateSearch` over what is live. Call `refresh` between steps."""
+    """A `TrainingSearch` and `WordSearch` over what is live. Call `refresh` between steps.
+
+    :param fresh: a query encoder in training, to search with in place of the live snapshot's own
+        (Atlas, EMDR2: queries move ahead of the index; REALM's code: both are of one snapshot).
+    """
 
     def __init__(
         self,
@@ -65,6 +81,7 @@ class LiveRetrieval:
         device: torch.device,
         *,
         poll_seconds: float,
+        fresh: Encoder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.live: LiveIndex | None = None
@@ -74,6 +91,7 @@ class LiveRetrieval:
         self._inputs = inputs
         self._device = device
         self._poll_seconds = poll_seconds
+        self._fresh = fresh
         self._clock = clock
         self._view: CorpusView | None = None
         self._loading: Background[LiveIndex] = Background("load-live")
@@ -109,17 +127,64 @@ class LiveRetrieval:
         """:raises DependencyUnavailable, NotFound: if the index does not answer.
         :raises NotReady: if nothing is live.
         """
+        vectors = self._vectors_of(queries)  # [n, size]
+        found = self._asked(lambda name: self._index.search(name, vectors, limit))
+        return [[self._candidate(hit.passage) for hit in hits] for hits in found]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        """:raises DependencyUnavailable, NotFound, NotReady: as `search` does."""
+        vectors = self._vectors_of(queries)  # [n, size]
+        # One query at a time: thousands of passages and vectors are many megabytes.
+        return [
+            self._asked(partial(self._beam, query=query, limit=limit)) for query in vectors[:, None]
+        ]
+
+    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
+        """:raises DependencyUnavailable, NotFound, NotReady: as `search` does."""
+        asked = [question_weights(question) for question in questions]
+        found = self._asked(lambda name: self._index.search_words(name, asked, limit))
+        return [[self._candidate(passage) for passage in passages] for passages in found]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        """Passages as training knows them, whatever is live; none before there is a view."""
+        return [] if self._view is None else self._view.of_document(document_id)
+
+    def _vectors_of(self, queries: Sequence[Encoded]) -> Vectors:
+        live = self._ready()
+        return encode(self._fresh or live.encoder.encoder, queries, self._inputs.pad)
+
+    def _ready(self) -> LiveIndex:
         if self.live is None:
             raise NotReady("no generation is live yet")
         if self._clock() < self._retry_at:
             raise DependencyUnavailable("the index failed a moment ago and is left alone")
-        vectors = encode(self.live.encoder.encoder, queries, self._inputs.pad)  # [n, size]
+        return self.live
+
+    def _asked(self, ask: Callable[[str], Found]) -> Found:
+        """What the live collection answers; one that failed is left alone for a while."""
+        live = self._ready()
         try:
-            found = self._index.search(self.live.generation.collection, vectors, limit)
+            return ask(live.generation.collection)
         except RealmError:
             self._retry_at = self._clock() + RETRY_SECONDS
             raise
-        return [[self._candidate(hit) for hit in hits] for hits in found]
+
+    def _beam(self, collection: str, query: Vectors, limit: int) -> Beam:
+        (hits,) = self._index.search(collection, query, limit)
+        found = {hit.passage.passage_id: hit.passage for hit in hits}
+        ids = list(found)
+        vectors: dict[str, Vectors] = {}
+        for start in range(0, len(ids), VECTORS_AT_ONCE):
+            vectors |= self._index.vectors(collection, ids[start : start + VECTORS_AT_ONCE])
+        # A passage that was deleted between the two questions is none.
+        kept = [one for name, one in found.items() if name in vectors]
+        rows = [vectors[one.passage_id] for one in kept]
+        return Beam(
+            [one.passage_id for one in kept],
+            [one.document_id for one in kept],
+            [one.text for one in kept],
+            np.array(rows, np.float32).reshape(len(rows), query.shape[-1]),
+        )
 
     def _look(self) -> None:
         now = self._clock()
@@ -140,8 +205,7 @@ class LiveRetrieval:
         encoder.encoder.to(self._device)
         return LiveIndex(generation, encoder)
 
-    def _candidate(self, hit: Hit) -> Candidate:
-        found = hit.passage
+    def _candidate(self, found: IndexedPassage) -> Candidate:
         known = self._view.find(found.passage_id) if self._view else None
         if known is not None and known.text == found.text and known.title == found.title:
             title_ids, body_ids = known.title_ids, known.body_ids

@@ -6,19 +6,9 @@ import random
 from dataclasses import dataclass
 
 
-def warm_up(step: int, warmup_steps: int) -> float:
-    """The factor on the learning rate at a step (from 1): linear, then 1."""
-    return min(1.0, step / (warmup_steps + 1))
-
-
 def chance(seed: int, step: int, about: str) -> random.Random:
     """The randomness of one step: no generator lives on, so none has to be saved."""
     return random.Random(f"{seed}:{step}:{about}")
-
-
-def is_masked_lm(seed: int, step: int, share: float) -> bool:
-    """Whether a step is a masked-LM step; `share` of all steps are."""
-    return chance(seed, step, "objective").random() < share
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ from realm.generations import Generations, State
 from realm.model.checkpoint import Model
 from realm.snapshots import Snapshots
 from realm.store import Store
+from services.trainer.attempts import make_curriculum
 from services.trainer.loop import Trainer
-from services.trainer.main import make_curriculum
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import Origin
 from services.trainer.publisher import Publisher

@@ -13,7 +13,7 @@ from realm.errors import DependencyUnavailable, Diverged
 from realm.model.checkpoint import Model, load_model
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
-from services.trainer.learner import Learner
+from realm.training.learner import Learner
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher, copy_model
 from services.trainer.schedule import Cadence

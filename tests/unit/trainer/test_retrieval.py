@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,8 @@ from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, NotReady
 from realm.generations import Generation, Generations, State
 from realm.model.checkpoint import Model, write_model
-from realm.model.encoders import encode
+from realm.model.encoders import Encoder, encode
+from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
 from realm.search.exact import top_k
 from realm.search.qdrant import Hit, IndexedPassage
 from realm.snapshots import Snapshots
@@ -31,10 +34,13 @@ class MemoryIndex:
     def __init__(self) -> None:
         self.collections: dict[str, tuple[list[Passage], Vectors]] = {}
         self.away = False
+        self.deleted: set[str] = set()
+        self.queries: list[Vectors] = []
 
     def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
         if self.away:
             raise DependencyUnavailable("Qdrant does not serve")
+        self.queries.append(queries)
         passages, vectors = self.collections[collection]
         rows, scores = top_k(queries, vectors, limit)
         return [
@@ -43,6 +49,23 @@ class MemoryIndex:
                 for row, score in zip(best, values, strict=True)
             ]
             for best, values in zip(rows, scores, strict=True)
+        ]
+
+    def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]:
+        passages, vectors = self.collections[collection]
+        rows = {passage.passage_id: row for row, passage in enumerate(passages)}
+        asked = [name for name in passage_ids if name not in self.deleted]
+        return {name: vectors[rows[name]] for name in asked}
+
+    def search_words(
+        self, collection: str, questions: Sequence[SparseVector], limit: int
+    ) -> list[list[IndexedPassage]]:
+        passages, _ = self.collections[collection]
+        average = sum(sum(p.term_counts) for p in passages) / len(passages)
+        words = Bm25Index([passage_weights(p.terms, p.term_counts, average) for p in passages])
+        return [
+            [indexed(passages[row]) for row in words.search(question, limit)[0]]
+            for question in questions
         ]
 
 
@@ -69,13 +92,17 @@ class Bench:
         self.index = MemoryIndex()
         self.corpus = tiny.passages(model.inputs)
         self.now = 0.0
-        self.retrieval = LiveRetrieval(
+        self.retrieval = self.make()
+
+    def make(self, fresh: Encoder | None = None) -> LiveRetrieval:
+        return LiveRetrieval(
             self.generations,
             self.snapshots,
             self.index,
-            model.inputs,
+            self.model.inputs,
             torch.device("cpu"),
             poll_seconds=0.5,
+            fresh=fresh,
             clock=lambda: self.now,
         )
 
@@ -155,6 +182,73 @@ def test_queries_are_encoded_by_the_live_snapshot_and_not_by_the_model_in_traini
         for parameter in bench.model.retriever.parameters():
             parameter.add_(torch.randn_like(parameter))
     assert bench.retrieval.search([query], 5) == before
+
+
+def test_the_fresh_encoder_moves_ahead_of_the_index(bench: Bench, base: Path) -> None:
+    """Which encoder searched shows in the vectors that the index was asked with."""
+    bench.go_live(tiny.make_model(base), 0)
+    inputs, query = bench.model.inputs, bench.model.inputs.query("the river of the town")
+    for fresh in (None, bench.model.retriever.query):
+        bench.retrieval = bench.make(fresh)
+        assert bench.settle()
+        live = bench.retrieval.live
+        assert live is not None
+        with torch.no_grad():
+            for parameter in bench.model.retriever.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        bench.index.queries.clear()
+        bench.retrieval.search([query], 5)
+        bench.retrieval.beams([query], 5)
+        of_index = encode(live.encoder.encoder, [query], inputs.pad)
+        of_model = encode(bench.model.retriever.query, [query], inputs.pad)
+        assert not np.allclose(of_index, of_model)
+        expected = of_index if fresh is None else of_model
+        assert len(bench.index.queries) == 2
+        for asked in bench.index.queries:
+            np.testing.assert_array_equal(asked, expected)
+
+
+def test_beams_carry_the_vectors_of_the_index(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    bench.settle()
+    queries = [bench.model.inputs.query(text) for text in ("the river", "people live there")]
+    beams = bench.retrieval.beams(queries, 5000)
+    _, vectors = bench.index.collections[bench.retrieval.live.generation.collection]  # type: ignore[union-attr]
+    rows = {passage.passage_id: row for row, passage in enumerate(bench.corpus)}
+    found = bench.retrieval.search(queries, len(bench.corpus))
+    for beam, ranked in zip(beams, found, strict=True):
+        assert beam.passage_ids == [one.passage_id for one in ranked]
+        assert len(beam.texts) == len(bench.corpus), "capped by the corpus"
+        assert (beam.vectors == vectors[[rows[name] for name in beam.passage_ids]]).all()
+
+
+def test_a_passage_deleted_while_a_beam_is_read_is_left_out(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    bench.settle()
+    query = [bench.model.inputs.query("the river")]
+    gone = bench.retrieval.search(query, 1)[0][0].passage_id
+    bench.index.deleted.add(gone)
+    (beam,) = bench.retrieval.beams(query, 10)
+    assert gone not in beam.passage_ids
+    assert len(beam.passage_ids) == len(beam.document_ids) == len(beam.vectors) == 9
+
+
+def test_words_find_what_holds_them(bench: Bench) -> None:
+    bench.go_live(bench.model, 0)
+    bench.settle()
+    found, nothing = bench.retrieval.search_words(["who was Esker of town 12?", "…"], 3)
+    assert "12" in found[0].text
+    assert "Esker" in found[0].text
+    assert nothing == []
+
+
+def test_a_documents_passages_are_those_of_the_view(bench: Bench) -> None:
+    wanted = bench.corpus[7]
+    assert bench.retrieval.of_document(wanted.document_id) == []
+    bench.retrieval.take_ids_from(CorpusView(("a",), {"a": to_table(bench.corpus)}))
+    (found,) = bench.retrieval.of_document(wanted.document_id)
+    assert (found.text, found.body_ids) == (wanted.text, wanted.body_ids)
+    assert bench.retrieval.of_document("nobody") == []
 
 
 def test_another_live_generation_is_taken_between_steps(bench: Bench, base: Path) -> None:

@@ -60,6 +60,32 @@ def test_a_lesson_draws_one_own_passage_and_negatives(system: System) -> None:
     assert len(material.lesson(9, random.Random(0)).passages) == 4
 
 
+def test_negatives_come_in_the_mean_and_no_answer_without_any(system: System) -> None:
+    material = course(system).material[0]
+    assert material.empty == material.negatives
+    rng = random.Random(3)
+    drawn = [material.lesson(0.25, rng) for _ in range(400)]
+    assert {len(lesson.passages) for lesson in drawn} == {1, 2}
+    assert 0.15 < sum(len(lesson.passages) - 1 for lesson in drawn) / 400 < 0.35
+    empty = [material.lesson(1, rng, no_answer=1.0) for _ in range(20)]
+    assert all(lesson.answers == () and len(lesson.passages) == 2 for lesson in empty)
+    assert not {material.own[0].text} & {text for lesson in empty for text in lesson.passages}
+
+
+def test_what_holds_the_answer_by_chance_never_teaches_that_there_is_none(
+    system: System,
+) -> None:
+    same = [Document(f"e{n}", "t", f"pig {n % 2} ran home {n}.") for n in range(8)]
+    asked = [Question("which pig ran?", ("pig 1",), None, f"e{n}") for n in (1, 3, 5, 7)]
+    made = prepare(system, same, asked, hard=3, read=2).material
+    for one in made:
+        assert not any("pig 1" in passage.text for passage in one.empty)
+        assert one.lesson(1, random.Random(0), no_answer=1.0).answers == (
+            () if one.empty else ("pig 1",)
+        )
+    assert any(one.negatives and not one.empty for one in made)
+
+
 def test_what_cannot_be_taught_is_counted(system: System) -> None:
     name = next(one.document_id for one in ASKED if not is_held_out(one.document_id or ""))
     odd = [

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,8 +13,10 @@ import torch
 
 from realm.errors import Diverged
 from realm.evaluation.questions import Question
+from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
-from realm.objectives.open_qa import OpenQA
+from realm.model.config import AnswerRules
+from realm.objectives.open_qa import Lesson, OpenQA, Task
 from realm.training.lessons import Material, Scored
 from realm.training.reader import Plan, Step, learning, rate_factor, train_reader
 from tests.unit.gateway.tiny import tiny_model
@@ -25,7 +30,14 @@ MATERIAL = [
     )
     for i, name in enumerate(NAMES)
 ]
-PLAN = Plan(epochs=30, batch=2, learning_rate=3e-3, head_learning_rate=1e-2, max_span_width=5)
+PLAN = Plan(
+    epochs=30,
+    batch=2,
+    learning_rate=3e-3,
+    head_learning_rate=1e-2,
+    max_span_width=5,
+    dropout=0,
+)
 
 
 def train(model: Model, plan: Plan = PLAN) -> list[Step]:
@@ -55,7 +67,7 @@ def test_word_embeddings_and_masked_lm_head_rest() -> None:
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
-    plan = Plan(epochs=2, batch=2, max_span_width=5)
+    plan = Plan(epochs=2, batch=2, max_span_width=5, dropout=0)
     one, same, other = tiny_model(), tiny_model(), tiny_model()
     losses = [step.loss for step in train(one, plan)]
     assert losses == [step.loss for step in train(same, plan)]
@@ -66,8 +78,60 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     assert all(torch.equal(t, again[name]) for name, t in one.reader.state_dict().items())
 
 
+def test_cloze_lessons_fade() -> None:
+    seen: list[int] = []
+
+    class Counting(OpenQA):
+        def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
+            seen.append(sum(lesson.question.startswith("what") for lesson in lessons))
+            return super().batch(lessons, rng)
+
+    cloze = [Material(Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ())]
+    plan = Plan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
+    model = tiny_model()
+    objective = Counting(model.inputs, max_span_width=5, reader_tokens=96)
+    train_reader(model.reader, objective, MATERIAL, plan, cloze=cloze)
+    assert seen[0] == 6
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] <= 1
+    without = Counting(model.inputs, max_span_width=5, reader_tokens=96)
+    seen.clear()
+    train_reader(model.reader, without, MATERIAL, plan)
+    assert set(seen) == {0}
+
+
+def test_dropout_is_on_while_it_learns_and_off_afterwards() -> None:
+    model = tiny_model()
+    before = torch.random.get_rng_state()
+    losses = [step.loss for step in train(model, Plan(epochs=2, batch=4, max_span_width=5))]
+    other = Plan(epochs=2, batch=4, max_span_width=5, dropout=0)
+    assert losses != [step.loss for step in train(tiny_model(), other)]
+    assert not any(module.training for module in model.reader.modules())
+    assert model.reader.backbone.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_share_without_answers_teaches_to_say_so() -> None:
+    model = tiny_model()
+    rules = AnswerRules(null=True)
+    material = [replace(one, empty=one.negatives[1:]) for one in MATERIAL]
+    plan = replace(PLAN, no_answer=0.5, epochs=60)
+    objective = OpenQA(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    train_reader(model.reader, objective, material, plan)
+    model.reader.answers = rules
+    readings = [
+        Reading(one.question.question, (passage.text,), (0.0,))
+        for one in material
+        for passage in (*one.own, *one.empty)
+    ]
+    answers = answer_questions(model.reader, model.inputs, readings)
+    own, empty = answers[::2], answers[1::2]
+    assert max(one.no_answer for one in own) < 0.5 < min(one.no_answer for one in empty)
+    assert all(one.abstains and one.given == () for one in empty)
+
+
 def test_threads_change_nothing_but_rounding() -> None:
-    plan = Plan(epochs=3, batch=4, max_span_width=5)
+    plan = Plan(epochs=3, batch=4, max_span_width=5, dropout=0)
     threads = torch.get_num_threads()
     losses = []
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,19 @@ DOCUMENTS = [Document(f"d{n}", "t", f"tower {n} is in paris.") for n in range(30
 QUESTIONS = [Question(f"who built {n}", (f"tower {n}",), None, f"d{n}") for n in range(30)]
 
 
-def make(model: Model, to: Path) -> dict[str, Any]:
-    plan = Plan(epochs=1, batch=8, learning_rate=1e-3, max_span_width=5)
+def make(
+    model: Model,
+    to: Path,
+    *,
+    documents: Sequence[Document] = DOCUMENTS,
+    more: Sequence[Document] = (),
+    **planned: Any,
+) -> dict[str, Any]:
+    plan = Plan(**({"epochs": 1, "batch": 8, "learning_rate": 1e-3, "max_span_width": 5} | planned))
     about = {"command": "realm model train-reader"}
     device = torch.device("cpu")
     return make_starter(
-        model, DOCUMENTS, QUESTIONS, plan, to, about, device=device, dtype=torch.float32
+        model, documents, QUESTIONS, plan, to, about, device=device, dtype=torch.float32, more=more
     )
 
 
@@ -47,6 +56,40 @@ def test_files_hold_the_trained_weights_and_the_card_their_origin(tmp_path: Path
     assert set(weights) == set(learning(model.reader))
     for name, tensor in weights.items():
         assert torch.equal(tensor, trained[name].half()), name
+
+
+def test_calibration_is_fitted_on_held_out_questions_and_applied(tmp_path: Path) -> None:
+    model = tiny_model()
+    card = make(model, tmp_path, no_answer=0.2)
+    said = card["held_out"]["calibration_error"]
+    assert 0 <= said["after"] <= 1
+    assert 0 <= said["before"] <= 1
+    found = find_starter(model.config.base_sha256, tmp_path)
+    assert found is not None
+    assert asdict(found.answers) == card["answers"]
+    assert found.answers.null
+
+
+def test_without_epochs_a_reader_is_measured_and_calibrated_alone(tmp_path: Path) -> None:
+    model = tiny_model()
+    before = {name: tensor.clone() for name, tensor in model.reader.state_dict().items()}
+    card = make(model, tmp_path, epochs=0)
+    assert card["training"]["steps"] == 0
+    assert card["held_out"]["questions"] > 0
+    assert not card["answers"]["null"]
+    after = model.reader.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_cloze_lessons_come_from_documents_with_questions_and_from_more(tmp_path: Path) -> None:
+    def story(n: int) -> str:
+        return f"In the long war number {n} the town was held by {('Arden', 'Belmor')[n % 2]}."
+
+    stories = [Document(f"s{n}", "t", story(n)) for n in range(12)]
+    told = make(tiny_model(), tmp_path, cloze=0.5, documents=[*DOCUMENTS, *stories])
+    assert told["cloze_lessons"] == 0
+    told = make(tiny_model(), tmp_path, cloze=0.5, more=stories)
+    assert told["cloze_lessons"] > 0
 
 
 def test_files_are_described_by_name_and_checksum_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from realm.errors import Diverged
 from realm.model.checkpoint import Model
-from services.trainer.learner import Learner
+from realm.training.learner import Learner
 from tests import tiny
 
 

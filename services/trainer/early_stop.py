@@ -1,0 +1,93 @@
+"""Looks at held-out retrieval now and then, keeps the best weights, says when to stop."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import structlog
+from torch import Tensor
+
+from realm.settings import Settings
+from realm.training.held_out import MOST_PASSAGES, HeldOutRetrieval, Patience
+from realm.training.learner import train_dtype
+from services.trainer.board import Board
+from services.trainer.corpus_view import CorpusView
+from services.trainer.curriculum import Curriculum
+from services.trainer.metrics import TrainerMetrics
+
+_log = structlog.get_logger(__name__)
+
+
+class EarlyStop:
+    """Off unless `evaluate_every_steps`; without `patience` it looks and never stops.
+
+    A new corpus begins the count anew, so that a trainer that had stopped goes on to learn it.
+    """
+
+    def __init__(self, settings: Settings, metrics: TrainerMetrics, board: Board) -> None:
+        self.best: dict[str, Tensor] = {}
+        self._every = settings.evaluate_every_steps
+        self._settings = settings
+        self._metrics = metrics
+        self._board = board
+        self._patience = Patience(settings.patience)
+        self._retrieval: HeldOutRetrieval | None = None
+        self._seen = ""
+
+    @property
+    def over(self) -> bool:
+        return self._patience.over
+
+    @property
+    def why(self) -> str:
+        return (
+            "the end: held-out retrieval has not improved for REALM_PATIENCE looks; what was best,"
+            f" at step {self._patience.best_step}, is what is published"
+        )
+
+    def take(self, view: CorpusView) -> None:
+        """What is held out of this corpus is looked at from now on."""
+        if not self._every:
+            return
+        seen = hashlib.sha256("\n".join(view.files).encode()).hexdigest()
+        if self._seen not in ("", seen):
+            self._patience.renew()
+            self.best = {}
+        self._seen = seen
+        held_out = [view.passage(int(row)) for row in view.held_out[:MOST_PASSAGES]]
+        others = [view.passage(int(row)) for row in view.trainable[:MOST_PASSAGES]]
+        self._retrieval = HeldOutRetrieval(held_out, others, self._settings.seed)
+        if not len(self._retrieval):
+            _log.warning("nothing_held_out", why="no document of the held-out tenth has sentences")
+
+    def look(self, curriculum: Curriculum, step: int) -> bool:
+        """Looks if it is time; true if training has to stop: the best weights are back then."""
+        due = self._every and step % self._every == 0 and not self.over
+        if not due or not self._retrieval:
+            return False
+        dtype = train_dtype(self._settings, curriculum.model.retriever.passage.device)
+        found = self._retrieval.look(curriculum.model, dtype)
+        if self._patience.note(found.reciprocal_rank, step):
+            self.best = curriculum.learner.weights() if self._settings.patience else {}
+        figures = {
+            "reciprocal_rank": found.reciprocal_rank,
+            "recall_at_1": found.recall_at_1,
+            "recall_at_5": found.recall_at_5,
+        }
+        self._metrics.held_out.set(found.reciprocal_rank)
+        self._metrics.best_step.set(self._patience.best_step)
+        self._board.write("held_out", figures, step)
+        rounded = {name: round(figure, 4) for name, figure in figures.items()}
+        _log.info("held_out_looked_at", step=step, best_step=self._patience.best_step, **rounded)
+        if self.over:
+            curriculum.learner.put_back(self.best)
+            _log.info("stops_early", step=step, best_step=self._patience.best_step)
+        return self.over
+
+    def state(self) -> dict[str, Any]:
+        return {**self._patience.state(), "seen": self._seen}
+
+    def restore(self, state: dict[str, Any], best: dict[str, Tensor]) -> None:
+        self._patience.restore(state)
+        self._seen, self.best = state["seen"], best

@@ -1,0 +1,108 @@
+"""Early stopping in the trainer's day: it stops, puts the best back, and a restart agrees."""
+
+from __future__ import annotations
+
+import torch
+from prometheus_client import CollectorRegistry
+
+from realm.corpus.passages import to_table
+from realm.model.checkpoint import Model
+from realm.settings import Settings
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.trainer.attempts import make_curriculum
+from services.trainer.board import Board
+from services.trainer.corpus_view import CorpusView
+from services.trainer.curriculum import Curriculum
+from services.trainer.early_stop import EarlyStop
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.origin import Origin
+from tests import tiny
+from tests.unit.objectives.towns import ExactSearch
+from tests.unit.trainer.test_corpus_view import put
+from tests.unit.trainer.test_loop import Bench, until
+
+
+def view(model: Model, name: str = "all") -> CorpusView:
+    return CorpusView((name,), {name: to_table(tiny.passages(model.inputs))})
+
+
+def make(model: Model, settings: Settings) -> tuple[EarlyStop, Curriculum]:
+    early = EarlyStop(settings, TrainerMetrics(CollectorRegistry()), Board(""))
+    early.take(view(model))
+    passages = tiny.passages(model.inputs)
+    origin = Origin(model, 0, None, unpublished=False)
+    return early, make_curriculum(settings, origin, ExactSearch(model, passages))
+
+
+def spoil(model: Model) -> None:
+    """A model whose projection knows nothing: it ranks at random."""
+    with torch.no_grad():
+        for parameter in model.retriever.query.backbone.encoder.layer[-1].parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn(parameter.shape) * 3)
+
+
+def test_it_stops_when_nothing_gets_better_and_the_best_is_back(model: Model) -> None:
+    settings = tiny.settings(evaluate_every_steps=5, patience=2)
+    early, curriculum = make(model, settings)
+    assert not early.look(curriculum, 4)
+    assert not early.best
+    assert not early.look(curriculum, 5)
+    best = curriculum.learner.weights()
+    torch.manual_seed(0)
+    spoil(model)
+    assert not early.look(curriculum, 10)
+    assert early.look(curriculum, 15)
+    assert early.over
+    assert "at step 5" in early.why
+    now = curriculum.learner.weights()
+    assert all(torch.equal(now[name], best[name]) for name in best)
+
+
+def test_a_restart_goes_on_counting(model: Model) -> None:
+    settings = tiny.settings(evaluate_every_steps=1, patience=2)
+    first, curriculum = make(model, settings)
+    first.look(curriculum, 1)
+    first.look(curriculum, 2)
+    second = EarlyStop(settings, TrainerMetrics(CollectorRegistry()), Board(""))
+    second.restore(first.state(), first.best)
+    second.take(view(model))
+    assert not second.over
+    assert second.look(curriculum, 3)
+
+
+def test_a_new_corpus_begins_the_count_anew(model: Model) -> None:
+    settings = tiny.settings(evaluate_every_steps=1, patience=1)
+    early, curriculum = make(model, settings)
+    early.look(curriculum, 1)
+    assert early.look(curriculum, 2)
+    early.take(view(model, "more"))
+    assert not early.over
+
+
+def test_without_evaluation_nothing_is_looked_at(model: Model) -> None:
+    early, curriculum = make(model, tiny.settings())
+    assert not early.look(curriculum, 10)
+    assert early.best == {}
+
+
+def test_the_trainer_stops_says_so_and_publishes_the_best(store: Store, model: Model) -> None:
+    bench = Bench(
+        store,
+        model,
+        retriever_learning_rate=1e-12,
+        reader_learning_rate=1e-12,
+        evaluate_every_steps=2,
+        patience=2,
+        snapshot_every_steps=1000,
+    )
+    with bench.running():
+        put(store, 1, [tiny.passages(model.inputs)], model.inputs.fingerprint)
+        newest = until(lambda: Snapshots(store).newest(), "the best is published")
+        until(lambda: bench.trainer._said.startswith("the end: held-out"), "says so")
+    assert newest.step == 6
+    assert bench.metric("finished") == 1
+    assert bench.metric("held_out_best_step") == 2
+    assert bench.metric("held_out_reciprocal_rank") > 0
+    assert bench.metric("current_step") == 6
