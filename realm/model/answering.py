@@ -2,10 +2,13 @@
 
 p(y|x) = Σ over (z, span of z that reads y) of the joint softmax over all passages and spans of
 [span score + log p(z|x)] (REALM, section 3.2, Open-QA; its reader logit is span MLP + f(x, z)).
+Where the reader has learnt it, the null document takes part with the empty answer: its share is
+P(no answer).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,10 +18,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from realm.errors import InvalidInput
+from realm.model.calibration import calibrate
+from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.reader import Reader
-from realm.scoring import normalise_answer
+from realm.scoring import is_spaceless, normalise_answer
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
 NEGLIGIBLE_MASS = 1e-5
@@ -64,6 +69,24 @@ class FoundAnswer:
     supports: tuple[Support, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The best answers to a question, most probable first, and P(no answer).
+
+    `abstains` where the null document outweighs each of them; a reader that never learnt to read
+    it has no say in this: 0 and False.
+    """
+
+    found: tuple[FoundAnswer, ...]
+    no_answer: float = 0.0
+    abstains: bool = False
+
+    @property
+    def given(self) -> tuple[FoundAnswer, ...]:
+        """What a user is told: nothing where the null document wins."""
+        return () if self.abstains else self.found
+
+
 def answer_questions(
     reader: Reader,
     inputs: InputBuilder,
@@ -71,18 +94,25 @@ def answer_questions(
     *,
     token_budget: int | None = None,
     dtype: torch.dtype | None = None,
-) -> list[list[FoundAnswer]]:
-    """The best answers to each question, most probable first; none where nothing is readable.
+) -> list[Answers]:
+    """The best answers to each question; none where nothing is readable.
 
     `dtype` is the backbone's number format (see `runtime.best_dtype`).
     """
-    bodies = [Body.of(inputs, one.question, text) for one in readings for text in one.passages]
+    rules = reader.answers
+    # ∅ is read as an empty passage, after the others.
+    texts = [(*one.passages, "") if rules.null else one.passages for one in readings]
+    bodies = [
+        Body.of(inputs, one.question, text)
+        for one, read in zip(readings, texts, strict=True)
+        for text in read
+    ]
     scores = _read(reader, bodies, inputs.pad, token_budget, dtype)
-    answers: list[list[FoundAnswer]] = []
+    answers: list[Answers] = []
     at = 0
-    for one in readings:
-        upto = at + len(one.passages)
-        answers.append(_answers(one, bodies[at:upto], scores[at:upto]))
+    for one, read in zip(readings, texts, strict=True):
+        upto = at + len(read)
+        answers.append(_answers(one, bodies[at:upto], scores[at:upto], rules))
         at = upto
     return answers
 
@@ -108,8 +138,7 @@ class Body:
         ids, offsets = inputs.tokenize(text)
         encoded = inputs.reader(inputs.tokenize(question)[0], ids)
         kept = max(0, sum(encoded.segments) - 1)
-        piece = inputs.tokenizer.id_to_token
-        continues = np.array([str(piece(i)).startswith("##") for i in ids] + [False], np.bool_)
+        continues = np.array([*_continues(inputs, text, ids, offsets), False], np.bool_)
         return cls(
             encoded=encoded,
             first=len(encoded) - 1 - kept,
@@ -126,27 +155,56 @@ class Body:
         return whole
 
 
+def with_null(log_priors: Sequence[float]) -> tuple[list[float], float]:
+    """log p(z|x) of k passages and of the null document ∅, which takes one of k + 1 places.
+
+    ∅ is in no index and says nothing about x, so that its share is 1 / (k + 1) whatever was found.
+    """
+    places = len(log_priors) + 1
+    rest = math.log1p(-1 / places) - _log_sum(np.array(log_priors)) if log_priors else 0.0
+    return [prior + rest for prior in log_priors], -math.log(places)
+
+
+def _continues(
+    inputs: InputBuilder, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
+) -> Iterator[bool]:
+    """Of each piece whether it goes on with a word; without spaces words begin anywhere."""
+    piece = inputs.tokenizer.id_to_token
+    for number, (start, _) in zip(ids, offsets, strict=True):
+        inside = str(piece(number)).startswith("##")
+        yield inside and not any(map(is_spaceless, text[max(start - 1, 0) : start + 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Of one body: its spans [pieces, widths], and the empty span."""
+
+    spans: NDArray[np.float32]
+    null: float
+
+
 def _read(
     reader: Reader,
     bodies: Sequence[Body],
     pad_id: int,
     token_budget: int | None,
     dtype: torch.dtype | None,
-) -> list[NDArray[np.float32]]:
-    """Span scores [pieces, widths] of each body."""
+) -> list[_Scores]:
+    """The scores of each body."""
     device = reader.device
     budget = token_budget or (CUDA_TOKEN_BUDGET if device.type == "cuda" else CPU_TOKEN_BUDGET)
-    scores: dict[int, NDArray[np.float32]] = {}
+    scores: dict[int, _Scores] = {}
     half = dtype not in (None, torch.float32)
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=half):
         for batch in plan_batches([len(body.encoded) for body in bodies], budget):
             tensors = collate([bodies[i].encoded for i in batch], pad_id)
             ids, segments, mask = (tensor.to(device) for tensor in tensors)
-            logits = reader(ids, segments, mask).logits  # [batch, starts, widths]
-            found = logits.float().cpu().numpy()
+            spans = reader(ids, segments, mask)
+            found = spans.logits.float().cpu().numpy()  # [batch, starts, widths]
+            nulls = spans.null.float().cpu().tolist()
             for row, i in enumerate(batch):
                 first, pieces = bodies[i].first, len(bodies[i].offsets)
-                scores[i] = found[row, first : first + pieces]
+                scores[i] = _Scores(found[row, first : first + pieces], nulls[row])
     return [scores[i] for i in range(len(bodies))]
 
 
@@ -154,7 +212,8 @@ def _read(
 class _Spans:
     """All whole-word spans of a question's passages, flat, each array [spans].
 
-    `log_mass` is the span's share in the joint softmax, `log_share` that in its own passage.
+    `log_mass` is the span's share in the joint softmax, `log_share` that in its own passage;
+    `no_answer` is the null document's share in the former.
     """
 
     passage: NDArray[np.int64]
@@ -162,12 +221,13 @@ class _Spans:
     end: NDArray[np.int64]
     log_mass: NDArray[np.float64]
     log_share: NDArray[np.float64]
+    no_answer: float
 
 
 def _answers(
-    reading: Reading, bodies: Sequence[Body], scores: Sequence[NDArray[np.float32]]
-) -> list[FoundAnswer]:
-    spans = _joint_softmax(reading, bodies, scores)
+    reading: Reading, bodies: Sequence[Body], scores: Sequence[_Scores], rules: AnswerRules
+) -> Answers:
+    spans = _joint_softmax(reading, bodies, scores, rules.null)
     rows_by_text: dict[str, list[int]] = {}
     for row in _weighty(spans.log_mass):
         text = reading.passages[spans.passage[row]][spans.start[row] : spans.end[row]]
@@ -175,11 +235,19 @@ def _answers(
         if normalised := normalise_answer(text):
             rows_by_text.setdefault(normalised, []).append(row)
     masses = np.exp(spans.log_mass)
-    ranked = sorted(rows_by_text.values(), key=lambda rows: -masses[rows].sum())
-    return [_answer(reading, spans, rows) for rows in ranked[: reading.answers]]
+    weighed = [(float(masses[rows].sum()), rows) for rows in rows_by_text.values()]
+    ranked = sorted(weighed, key=lambda one: -one[0])
+    shares = [min(share, 1.0 - spans.no_answer) for share, _ in ranked[: reading.answers]]
+    probabilities = calibrate(shares, spans.no_answer, rules)
+    found = tuple(
+        _answer(reading, spans, rows, probability)
+        for probability, (_, rows) in zip(probabilities, ranked, strict=False)
+    )
+    abstains = spans.no_answer > max(shares, default=0.0)
+    return Answers(found, spans.no_answer, abstains)
 
 
-def _answer(reading: Reading, spans: _Spans, rows: list[int]) -> FoundAnswer:
+def _answer(reading: Reading, spans: _Spans, rows: list[int], probability: float) -> FoundAnswer:
     """`rows` are the spans of one text, the weightiest first."""
     by_passage: dict[int, list[int]] = {}
     for row in rows:
@@ -198,30 +266,35 @@ def _answer(reading: Reading, spans: _Spans, rows: list[int]) -> FoundAnswer:
     )
     best = supports[0]
     text = reading.passages[best.passage][best.start : best.end]
-    return FoundAnswer(text, min(1.0, float(masses[rows].sum())), supports)
+    return FoundAnswer(text, probability, supports)
 
 
 def _joint_softmax(
-    reading: Reading, bodies: Sequence[Body], scores: Sequence[NDArray[np.float32]]
+    reading: Reading, bodies: Sequence[Body], scores: Sequence[_Scores], null: bool
 ) -> _Spans:
+    """With `null` the last body is the null document's."""
+    priors, of_null = with_null(reading.log_priors) if null else (reading.log_priors, -math.inf)
     parts = []
-    for number, (body, logits) in enumerate(zip(bodies, scores, strict=True)):
+    for number, prior in enumerate(priors):
+        body, logits = bodies[number], scores[number].spans
         starts, widths = np.nonzero(body.whole_words(logits.shape[1]) & np.isfinite(logits))
         ends = starts + widths
         chosen = logits[starts, widths].astype(np.float64)  # [spans]
         share = chosen - _log_sum(chosen)
         where = np.full(len(starts), number)
         begin, stop = body.offsets[starts, 0], body.offsets[ends, 1]
-        parts.append((where, begin, stop, chosen + reading.log_priors[number], share))
+        parts.append((where, begin, stop, chosen + prior, share))
+    empty = of_null + scores[-1].null if null else -math.inf
     if not parts:
-        return _Spans(*(np.zeros(0, np.int64),) * 3, *(np.zeros(0),) * 2)
+        return _Spans(*(np.zeros(0, np.int64),) * 3, *(np.zeros(0),) * 2, float(null))
     passage, start, end, logit, share = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return _Spans(passage, start, end, logit - _log_sum(logit), share)
+    total = _log_sum(np.append(logit, empty))
+    return _Spans(passage, start, end, logit - total, share, math.exp(empty - total))
 
 
 def _weighty(log_mass: NDArray[np.float64]) -> Iterator[int]:
     """Spans, the weightiest first, until the rest together is negligible."""
-    left = 1.0
+    left = float(np.exp(log_mass).sum())
     for row in np.argsort(-log_mass, kind="stable"):
         if left <= NEGLIGIBLE_MASS:
             return

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from realm.errors import BadSettings, Corrupt
 from realm.model.base import Base, load_base
-from realm.model.config import ModelConfig
+from realm.model.config import AnswerRules, ModelConfig
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
+from realm.model.extractive import USUAL_WIDTH, Extractive, check_words, read_extractive
 from realm.model.inputs import InputBuilder
-from realm.model.reader import MaskedLMHead, Reader, SpanHead
+from realm.model.reader import MaskedLMHead, Reader, span_head
 from realm.model.starter import find_starter
 from realm.model.weights import Weights, build, read_weights, write_weights
 
@@ -53,12 +54,18 @@ class ServingEncoder:
 
 
 def new_model(
-    base: str | Path | Base | None = None, *, seed: int = 0, starter: bool = True, **overrides: Any
+    base: str | Path | Base | None = None,
+    *,
+    seed: int = 0,
+    starter: bool = True,
+    reader: str | Path | None = None,
+    **overrides: Any,
 ) -> Model:
     """A model at step 0: the base's weights, and fresh ones (by `seed`) for what it lacks.
 
     `overrides` are fields of `ModelConfig`. With `starter` the reader is the shipped one, if it
-    was trained on this very base and its span head has the size asked for.
+    was trained on this very base and its span head has the size asked for. `reader` names an
+    extractive QA checkpoint of transformers that reads instead (`with_reader`).
 
     :raises BadSettings: if an override is unknown or does not fit the base.
     :raises Corrupt: if the shipped reader is damaged.
@@ -68,21 +75,58 @@ def new_model(
     if unknown := sorted(set(overrides) - known):
         raise BadSettings(f"a model's config has no {', '.join(unknown)}")
     config = dataclasses.replace(source.config, **overrides)
-    shipped = find_starter(config.base_sha256) if starter else None
+    shipped = find_starter(config.base_sha256) if starter and not reader else None
     if shipped is not None and shipped.span_hidden_size == config.span_hidden_size:
         learnt = shipped.weights()
         width = overrides.get("max_span_width", shipped.max_span_width)
-        config = dataclasses.replace(config, max_span_width=width)
+        config = dataclasses.replace(config, max_span_width=width, answers=shipped.answers)
     else:
         learnt = {}
     heads = _fresh_heads(config, seed)
     backbone = _prefixed("backbone", source.backbone)
     predictions = _prefixed("predictions", source.predictions)
     tower = {**_for_pooling(config, backbone), **heads["tower"]}
-    reader = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
+    reading = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
     inputs = InputBuilder(source.tokenizer, config.lengths)
+    model = Model(
+        config, inputs, build_retriever(config, tower, tower), build_reader(config, reading)
+    )
+    if not reader:
+        return model
+    width = overrides.get("max_span_width", USUAL_WIDTH)
+    return with_reader(model, read_extractive(reader), max_span_width=width, seed=seed)
+
+
+def with_reader(
+    model: Model,
+    found: Extractive,
+    *,
+    max_span_width: int = USUAL_WIDTH,
+    no_answer: bool = False,
+    seed: int = 0,
+) -> Model:
+    """The model with another's reader, whose shape may be its own; the masked-LM head is fresh.
+
+    :param no_answer: whether it was trained on questions without an answer, as SQuAD 2.0 has them.
+    :raises Corrupt: if its word pieces are others, or a weight does not fit.
+    """
+    check_words(found, model.inputs.tokenizer)
+    reader = min(model.config.lengths.reader, found.shape.max_position_embeddings)
+    config = dataclasses.replace(
+        model.config,
+        reader_base=None if found.shape == model.config.base else found.shape,
+        span_scores="start_end",
+        max_span_width=max_span_width,
+        answers=AnswerRules(null=no_answer),
+        lengths=dataclasses.replace(model.config.lengths, reader=reader),
+    )
+    fresh = _fresh_heads(config, seed)["reader"]
+    words = {name: tensor for name, tensor in fresh.items() if name.startswith("predictions.")}
     return Model(
-        config, inputs, build_retriever(config, tower, tower), build_reader(config, reader)
+        config,
+        InputBuilder(model.inputs.tokenizer, config.lengths),
+        model.retriever,
+        build_reader(config, {**words, **found.weights}),
     )
 
 
@@ -148,13 +192,15 @@ def load_passage_encoder(folder: Path) -> ServingEncoder:
     return _load_encoder(folder, PASSAGE_ENCODER_FILE)
 
 
-def load_query_encoder(folder: Path) -> ServingEncoder:
+def load_query_encoder(folder: Path, inputs: InputBuilder | None = None) -> ServingEncoder:
     """Reads the passage encoder where the towers share their weights.
 
+    :param inputs: those of another snapshot of the same fingerprint: the tokenizer, which keeps
+        every thread waiting while it is read, need not be read again.
     :raises Corrupt: if a file is missing, damaged, or does not fit the config.
     """
     shared = load_config(folder).shared_towers
-    return _load_encoder(folder, PASSAGE_ENCODER_FILE if shared else QUERY_ENCODER_FILE)
+    return _load_encoder(folder, PASSAGE_ENCODER_FILE if shared else QUERY_ENCODER_FILE, inputs)
 
 
 def load_reader(folder: Path) -> Reader:
@@ -177,12 +223,14 @@ def load_model(folder: Path) -> Model:
     )
 
 
-def _load_encoder(folder: Path, file: str) -> ServingEncoder:
+def _load_encoder(folder: Path, file: str, inputs: InputBuilder | None = None) -> ServingEncoder:
     config = load_config(folder)
     weights, log_scale = _read_encoder(folder / file)
+    if inputs is None or inputs.limits != config.lengths:
+        inputs = InputBuilder.from_folder(folder, config.lengths)
     return ServingEncoder(
         config=config,
-        inputs=InputBuilder.from_folder(folder, config.lengths),
+        inputs=inputs,
         encoder=_build_encoder(config, weights, str(folder / file)).eval(),
         scale=float(log_scale.exp()),
     )
@@ -202,14 +250,13 @@ def _read_encoder(path: Path) -> tuple[Weights, Tensor]:
 
 def _fresh_heads(config: ModelConfig, seed: int) -> dict[str, Weights]:
     """New weights for what no base has: the projection, the span head, perhaps the MLM head."""
-    hidden = config.base.hidden_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        spans = SpanHead(hidden, config.span_hidden_size, config.max_span_width)
-        words = MaskedLMHead(config.base)
+        spans = span_head(config)
+        words = MaskedLMHead(config.reader_shape)
         tower: Weights = {}
         if config.projection is not None:
-            projection = EmbeddingProjection(hidden, config.projection)
+            projection = EmbeddingProjection(config.base.hidden_size, config.projection)
             tower = _prefixed("projection", projection.state_dict())
     reader = {
         **_prefixed("qa_outputs", spans.state_dict()),

@@ -16,6 +16,7 @@ from realm.model.inputs import InputLimits
 
 Pooling = Literal["mean", "cls", "pooler"]
 Marginal = Literal["sequence", "token"]
+SpanScores = Literal["mlp", "start_end"]
 Record = TypeVar("Record")
 
 UNNORMALISED_SCALE = 1.0
@@ -61,11 +62,30 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRules:
+    """How a reader's scores become probabilities; learnt with the reader, so kept beside it.
+
+    `null`: the null document takes part with the empty answer, "no answer". `slope` and `offset`
+    calibrate: p → σ(slope · logit p + offset) for the best answer (`realm.model.calibration`).
+    """
+
+    null: bool = False
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.slope) and self.slope > 0, "answers.slope", self.slope)
+        _require(math.isfinite(self.offset), "answers.offset", self.offset)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Everything needed to rebuild retriever and reader around stored weights.
 
     `candidates` is k, the places of the marginal sum; the null document takes one of them.
     `scale_init` is s at step 0 in f(x, z) = s·⟨Embed(x), Embed(z)⟩.
+    `reader_base` is the reader's shape where it is another than the retriever's; `span_scores`
+    says how a span is scored: REALM's MLP, or start + end logit as in extractive QA.
     """
 
     base: BertShape
@@ -81,10 +101,14 @@ class ModelConfig:
     max_span_width: int = 10
     base_name: str = ""
     base_sha256: str = ""
+    reader_base: BertShape | None = None
+    span_scores: SpanScores = "mlp"
+    answers: AnswerRules = field(default_factory=AnswerRules)
 
     def __post_init__(self) -> None:
         _require(self.pooling in get_args(Pooling), "pooling", self.pooling)
         _require(self.marginal in get_args(Marginal), "marginal", self.marginal)
+        _require(self.span_scores in get_args(SpanScores), "span_scores", self.span_scores)
         _require(self.candidates >= 2, "candidates", self.candidates)
         _require(math.isfinite(self.scale_init) and self.scale_init > 0, "scale", self.scale_init)
         _require(self.max_span_width >= 1, "max_span_width", self.max_span_width)
@@ -95,6 +119,10 @@ class ModelConfig:
     @property
     def embedding_size(self) -> int:
         return self.base.hidden_size if self.projection is None else self.projection.size
+
+    @property
+    def reader_shape(self) -> BertShape:
+        return self.base if self.reader_base is None else self.reader_base
 
     def to_json(self) -> str:
         """Canonical: equal configs give equal text."""
@@ -129,8 +157,9 @@ class ModelConfig:
             )
 
     def _check_lengths(self) -> None:
-        positions = self.base.max_position_embeddings
         for name, length in asdict(self.lengths).items():
+            shape = self.reader_shape if name == "reader" else self.base
+            positions = shape.max_position_embeddings
             if not 1 <= length <= positions:
                 raise BadSettings(
                     f"length {name}={length} does not fit the base's {positions} positions"
@@ -143,20 +172,28 @@ def _require(condition: bool, name: str, value: object) -> None:
 
 
 def _record(kind: type[Record], values: object, where: str) -> Record:
-    """Builds dataclass `kind` from JSON values; every field must be there and nothing else."""
+    """Builds dataclass `kind` from JSON values; every field must be there and nothing else.
+
+    But for `LATER`: configs written before those fields are read with their defaults.
+    """
     if not isinstance(values, Mapping):
         raise Corrupt(f"{where} of the model must be a JSON object, not {values!r}")
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - names):
         raise Corrupt(f"{where} of the model has unknown keys: {', '.join(map(str, unknown))}")
-    if missing := sorted(names - set(values)):
+    if missing := sorted(names - set(values) - LATER):
         raise Corrupt(f"{where} of the model lacks keys: {', '.join(missing)}")
     hints = get_type_hints(kind)
     return kind(**{k: _value(hints[k], v, f"{where}.{k}") for k, v in values.items()})
 
 
+#: Fields that the first stores' configs do not have.
+LATER = frozenset({"reader_base", "span_scores", "answers"})
+
 _RECORDS: dict[object, type[Any]] = {
+    AnswerRules: AnswerRules,
     BertShape: BertShape,
+    BertShape | None: BertShape,
     InputLimits: InputLimits,
     Projection | None: Projection,
 }
@@ -164,7 +201,7 @@ _RECORDS: dict[object, type[Any]] = {
 
 def _value(hint: object, value: object, where: str) -> object:
     if hint in _RECORDS:
-        if value is None and hint not in (BertShape, InputLimits):
+        if value is None and not isinstance(hint, type):
             return None
         return _record(_RECORDS[hint], value, where)
     kind = hint if isinstance(hint, type) else str  # the Literals are strings

@@ -21,6 +21,7 @@ from transformers import BertConfig, BertModel
 from realm.errors import InvalidInput
 from realm.model.config import BertShape, ModelConfig, Pooling, Projection
 from realm.model.inputs import Encoded
+from realm.model.rows import Rows, at_once
 
 PROJECTION_NORM_EPS = 1e-12
 PROJECTION_DROPOUT = 0.1
@@ -71,6 +72,7 @@ class Encoder(nn.Module):
         self.pooling: Pooling = config.pooling
         self.normalize = config.normalize
         self.embedding_size = config.embedding_size
+        self.rows: Rows = at_once
         self.backbone = build_backbone(config.base, pooler=config.pooling == "pooler")
         self.projection: EmbeddingProjection | None = None
         if config.projection is not None:
@@ -78,6 +80,9 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → vectors [batch, embedding_size]."""
+        return self.rows(self._vectors, self.backbone, ids, segments, mask)
+
+    def _vectors(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)
         # Under autocast only the backbone runs in half precision: scores are differences of
         # sums over all dimensions, and rounding here would reorder near neighbours.

@@ -12,9 +12,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from realm.errors import Corrupt, InvalidInput, Unsupported
-from realm.model.base import WEIGHT_FILES, Base
-from realm.model.checkpoint import Model, build_reader, build_retriever, new_model
+from realm.model.base import WEIGHT_FILES, Base, find_folder, read_json
+from realm.model.checkpoint import Model, build_reader, build_retriever, new_model, with_reader
 from realm.model.config import ModelConfig
+from realm.model.extractive import read_extractive
 from realm.model.hugging_face_checkpoint import CONFIG_FILE, Checkpoint, read_checkpoint
 from realm.model.hugging_face_format import (
     PREFIXES,
@@ -36,6 +37,7 @@ def import_model(
     reader: str | Path | None = None,
     mlm: str | Path | None = None,
     tokenizer: Tokenizer | None = None,
+    no_answer: bool = False,
     seed: int = 0,
 ) -> Model:
     """A model from REALM checkpoints of transformers: `source` is an embedder, scorer or openqa.
@@ -44,6 +46,9 @@ def import_model(
     span head, `mlm` (encoder) the masked-LM head. The model has one backbone for both heads: the
     reader's, or the encoder's if no reader gives one. Missing heads begin fresh, by `seed`.
 
+    A `reader` may also be an extractive QA checkpoint of BERT's type, and `source` a base of that
+    type then; `no_answer` says that such a reader was trained on questions without an answer.
+
     The embedder of a released openqa was trained as a query encoder, against vectors of the
     pre-trained embedder: name that one as `source` and the openqa as `query` to have both.
 
@@ -51,6 +56,14 @@ def import_model(
     :raises Unsupported: if the checkpoints' shapes differ; else as `read_checkpoint`.
     :raises Corrupt: if there is no tokenizer, or it has more words than the model.
     """
+    if reader and _is_bert(reader):
+        if not _is_bert(source):
+            model = import_model(source, query=query, mlm=mlm, tokenizer=tokenizer, seed=seed)
+        elif query or mlm:
+            raise InvalidInput(f"{source} is a BERT-type base: it takes no query tower and no mlm")
+        else:
+            model = new_model(source, starter=False, seed=seed)
+        return with_reader(model, read_extractive(reader), no_answer=no_answer, seed=seed)
     main = _read(source, "passage", "an embedder, scorer or openqa")
     other_query = (
         _read(query, "passage", "the query tower as embedder or openqa") if query else None
@@ -103,6 +116,11 @@ def export_model(folder: Path, model: Model, kind: Kind) -> None:
     # transformers refuses safetensors that do not say which library wrote them.
     write_weights(folder / WEIGHT_FILES[0], weights, {"format": "pt"})
     _write_tokenizer(folder, model.inputs.tokenizer)
+
+
+def _is_bert(source: str | Path) -> bool:
+    values = read_json(find_folder(source) / CONFIG_FILE)
+    return isinstance(values, dict) and values.get("model_type") == "bert"
 
 
 def _read(source: str | Path, part: Part, wanted: str, but: Kind | None = None) -> Checkpoint:

@@ -144,6 +144,10 @@ def check_exportable(config: ModelConfig, kind: Kind) -> None:
     if kind not in get_args(Kind) or kind == "openqa":
         raise Unsupported(f"realm exports an embedder, scorer, encoder or reader, not {kind!r}")
     if kind in ("encoder", "reader"):
+        if config.span_scores != "mlp" or config.reader_base is not None:
+            raise Unsupported(
+                f"transformers' REALM has no {kind} like this model: its reader is another's"
+            )
         return
     faults = []
     if config.pooling != "pooler":

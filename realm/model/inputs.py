@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from realm import terms
 from realm.errors import Corrupt, InvalidInput
 
 #: Raised whenever sentences or passages are cut in another way: old passages do not fit then.
@@ -75,9 +76,15 @@ class InputBuilder:
 
     @property
     def fingerprint(self) -> str:
-        """Names tokenizer and lengths: passages cut with another fingerprint do not fit."""
+        """Names tokenizer, lengths and terms: passages cut with another one do not fit."""
         described = json.dumps(
-            [self.tokenizer.to_str(), self.limits.passage, self.limits.title, SPLITTER]
+            [
+                self.tokenizer.to_str(),
+                self.limits.passage,
+                self.limits.title,
+                SPLITTER,
+                terms.VERSION,
+            ]
         )
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 

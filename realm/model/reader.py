@@ -15,6 +15,7 @@ from transformers.activations import ACT2FN
 
 from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import at_least_float32, build_backbone
+from realm.model.rows import Rows, at_once
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
 
@@ -53,11 +54,12 @@ class SpanLogits:
     """Scores of all spans: `logits[b, i, w]` is the span of tokens i … i + w, both included.
 
     `valid` [b, starts, widths] is True where the whole span lies in the body; elsewhere the logit
-    is −inf.
+    is −inf. `null` [b] is the score of the empty span, which stands at [CLS].
     """
 
     logits: Tensor
     valid: Tensor
+    null: Tensor
 
 
 class SpanHead(nn.Module):
@@ -73,30 +75,62 @@ class SpanHead(nn.Module):
         self.layer_normalization = nn.LayerNorm(span_hidden_size, eps=SPAN_NORM_EPS)
         self.dense_output = nn.Linear(span_hidden_size, 1)
 
-    def forward(self, hidden: Tensor, body: Tensor) -> SpanLogits:
+    def spans(self, hidden: Tensor, body: Tensor) -> SpanLogits:
         """`hidden` [batch, tokens, hidden], `body` [batch, tokens] bool → spans of every start."""
         beyond = self.max_span_width - 1
         start, end = self.dense_intermediate(hidden).chunk(2, dim=-1)  # [batch, tokens, span]
         ends = F.pad(end, (0, 0, 0, beyond)).unfold(1, self.max_span_width, 1)
-        # [batch, starts, widths, span]
-        joined = start.unsqueeze(2) + ends.transpose(2, 3)
-        joined = self.layer_normalization(torch.relu(joined))
-        logits = self.dense_output(joined).squeeze(-1)  # [batch, starts, widths]
-        # The body is one run of tokens: a span lies in it if both its ends do.
-        valid = body.unsqueeze(2) & F.pad(body, (0, beyond)).unfold(1, self.max_span_width, 1)
-        return SpanLogits(at_least_float32(logits).masked_fill(~valid, -torch.inf), valid)
+        # [batch, starts, widths, span] → [batch, starts, widths]
+        logits = self._score(start.unsqueeze(2) + ends.transpose(2, 3))
+        return _within(body, logits, self._score(start[:, 0] + end[:, 0]))
+
+    def _score(self, joined: Tensor) -> Tensor:
+        """[..., span] → [...]"""
+        score: Tensor = self.dense_output(self.layer_normalization(torch.relu(joined)))
+        return at_least_float32(score.squeeze(-1))
+
+
+class StartEndHead(nn.Linear):
+    """Start plus end logit: the head of extractive QA (Devlin et al. 2019), one Linear(hidden → 2).
+
+    Parameters have transformers' names (`qa_outputs.weight`, `qa_outputs.bias`).
+    """
+
+    def __init__(self, hidden_size: int, max_span_width: int) -> None:
+        super().__init__(hidden_size, 2)
+        self.max_span_width = max_span_width
+
+    def spans(self, hidden: Tensor, body: Tensor) -> SpanLogits:
+        """As `SpanHead.spans`."""
+        start, end = at_least_float32(self(hidden)).unbind(-1)  # [batch, tokens]
+        ends = _windows(end, self.max_span_width)  # [batch, starts, widths]
+        return _within(body, start.unsqueeze(2) + ends, start[:, 0] + end[:, 0])
+
+
+def _windows(values: Tensor, width: int) -> Tensor:
+    """What follows each token: [batch, tokens] → [batch, tokens, width], zeros beyond the end."""
+    return F.pad(values, (0, width - 1)).unfold(1, width, 1)
+
+
+def _within(body: Tensor, logits: Tensor, null: Tensor) -> SpanLogits:
+    """Only spans of the `body` [batch, tokens]; it is one run: both ends decide."""
+    valid = body.unsqueeze(2) & _windows(body, logits.shape[2])
+    return SpanLogits(logits.masked_fill(~valid, -torch.inf), valid, null)
 
 
 class Reader(nn.Module):
-    """Backbone of its own, initialised from the base as the retriever's is."""
+    """Backbone of its own, initialised from the base as the retriever's is.
+
+    `answers` says how its scores become probabilities.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.backbone = build_backbone(config.base, pooler=False)
-        self.predictions = MaskedLMHead(config.base)
-        self.qa_outputs = SpanHead(
-            config.base.hidden_size, config.span_hidden_size, config.max_span_width
-        )
+        self.rows: Rows = at_once
+        self.answers = config.answers
+        self.backbone = build_backbone(config.reader_shape, pooler=False)
+        self.predictions = MaskedLMHead(config.reader_shape)
+        self.qa_outputs = span_head(config)
 
     @property
     def device(self) -> torch.device:
@@ -104,6 +138,9 @@ class Reader(nn.Module):
 
     def hidden(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → hidden states [batch, tokens, hidden]."""
+        return self.rows(self._states, self.backbone, ids, segments, mask)
+
+    def _states(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)
         states: Tensor = output.last_hidden_state
         return states
@@ -126,12 +163,19 @@ class Reader(nn.Module):
 
     def span_logits(self, hidden: Tensor, body: Tensor) -> SpanLogits:
         """Span scores over the body tokens of each row; see `body_mask`."""
-        spans: SpanLogits = self.qa_outputs(hidden, body)
-        return spans
+        return self.qa_outputs.spans(hidden, body)
 
     def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> SpanLogits:
         """The spans of question-and-passage inputs, each [batch, tokens]."""
         return self.span_logits(self.hidden(ids, segments, mask), body_mask(segments, mask))
+
+
+def span_head(config: ModelConfig) -> SpanHead | StartEndHead:
+    """A fresh head of the kind that the config names."""
+    hidden, widest = config.reader_shape.hidden_size, config.max_span_width
+    if config.span_scores == "start_end":
+        return StartEndHead(hidden, widest)
+    return SpanHead(hidden, config.span_hidden_size, widest)
 
 
 def body_mask(segments: Tensor, mask: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from realm.errors import Corrupt
+from realm.errors import BadSettings, Corrupt
+from realm.model.config import AnswerRules
 from realm.model.weights import Weights, read_weights, write_weights
 
 CARD_FILE = "starter.json"
@@ -33,6 +34,7 @@ class Starter:
     sha256: str
     span_hidden_size: int
     max_span_width: int
+    answers: AnswerRules
 
     def weights(self) -> Weights:
         """:raises Corrupt: if the file is missing, altered or not readable."""
@@ -66,8 +68,9 @@ def find_starter(base_sha256: str, folder: Path | None = None) -> Starter | None
             sha256=str(card["sha256"]),
             span_hidden_size=int(card["span_hidden_size"]),
             max_span_width=int(card["max_span_width"]),
+            answers=AnswerRules(**card.get("answers", {})),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadSettings) as error:
         raise Corrupt(f"{path} is not a starter's card: {error!r}", file=path) from error
     return found if found.base_sha256 == base_sha256 else None
 

@@ -7,10 +7,13 @@ from collections import defaultdict
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
-from realm.model.answering import FoundAnswer, Reading, answer_questions
+from realm.model.answering import Body, FoundAnswer, Reading, answer_questions, with_null
 from realm.model.checkpoint import Model
+from realm.model.config import AnswerRules
 from realm.model.encoders import collate
 from realm.scoring import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
@@ -29,8 +32,10 @@ def model() -> Model:
     return tiny_model()
 
 
-def find(model: Model, *readings: Reading) -> list[list[FoundAnswer]]:
-    return answer_questions(model.reader.eval(), model.inputs, readings)
+def find(model: Model, *readings: Reading) -> list[tuple[FoundAnswer, ...]]:
+    found = answer_questions(model.reader.eval(), model.inputs, readings)
+    assert not any(one.no_answer or one.abstains for one in found)
+    return [one.found for one in found]
 
 
 def brute_force(model: Model, reading: Reading) -> dict[str, float]:
@@ -108,7 +113,9 @@ def test_batching_changes_no_answer(model: Model) -> None:
     one = Reading(QUESTION, PASSAGES, PRIORS, answers=3)
     two = Reading("who is in the river", PASSAGES[1:], (math.log(0.9), math.log(0.1)), answers=2)
     together = answer_questions(model.reader.eval(), model.inputs, [one, two], token_budget=40)
-    for found, alone in zip(together, [*find(model, one), *find(model, two)], strict=True):
+    for found, alone in zip(
+        (one.found for one in together), [*find(model, one), *find(model, two)], strict=True
+    ):
         assert [each.text for each in found] == [each.text for each in alone]
         for left, right in zip(found, alone, strict=True):
             assert left.probability == pytest.approx(right.probability, abs=1e-5)
@@ -124,7 +131,7 @@ def test_prior_decides_between_equal_passages(model: Model) -> None:
 
 @pytest.mark.parametrize("passages", [(), ("",), ("the", "!")])
 def test_nothing_readable_gives_no_answer(model: Model, passages: tuple[str, ...]) -> None:
-    assert find(model, Reading(QUESTION, passages, (0.0,) * len(passages))) == [[]]
+    assert find(model, Reading(QUESTION, passages, (0.0,) * len(passages))) == [()]
 
 
 def test_no_questions_give_no_answers(model: Model) -> None:
@@ -134,3 +141,106 @@ def test_no_questions_give_no_answers(model: Model) -> None:
 def test_probabilities_must_fit_the_passages() -> None:
     with pytest.raises(InvalidInput, match="2 passages"):
         Reading("x", ("a", "b"), (0.0,))
+
+
+def reads_null(seed: int = 0) -> Model:
+    model = tiny_model(seed)
+    model.reader.answers = AnswerRules(null=True)
+    return model
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_null_document_is_one_more_passage_with_one_empty_span(seed: int) -> None:
+    model = reads_null(seed)
+    plain = brute_force(model, Reading(QUESTION, PASSAGES, PRIORS))
+    (alone,) = answer_questions(
+        tiny_model(seed).reader.eval(),
+        model.inputs,
+        [Reading(QUESTION, PASSAGES, PRIORS, answers=1000)],
+    )
+    (found,) = answer_questions(
+        model.reader.eval(), model.inputs, [Reading(QUESTION, PASSAGES, PRIORS, answers=1000)]
+    )
+    # Its weight against all spans, by hand: p(∅|x) is one of four places.
+    question, _ = model.inputs.tokenize(QUESTION)
+    spans, total = 0.0, 0.0
+    with torch.inference_mode():
+        for text, prior in zip(PASSAGES, PRIORS, strict=True):
+            encoded = model.inputs.reader(question, model.inputs.tokenize(text)[0])
+            body = Body.of(model.inputs, QUESTION, text)
+            logits = model.reader(*collate([encoded], model.inputs.pad)).logits[0]
+            logits = logits[body.first : body.first + len(body.offsets)]
+            whole = torch.from_numpy(body.whole_words(logits.shape[1])) & logits.isfinite()
+            spans += float(logits[whole].exp().sum()) * math.exp(prior) * 3 / 4
+        empty = model.inputs.reader(question, [])
+        null = float(model.reader(*collate([empty], model.inputs.pad)).null[0])
+    total = spans + math.exp(null) / 4
+    assert found.no_answer == pytest.approx(math.exp(null) / 4 / total, rel=1e-3)
+    by_text = {normalise_answer(one.text): one.probability for one in found.found}
+    for text, probability in by_text.items():
+        assert probability == pytest.approx(plain[text] * spans / total, rel=1e-3, abs=1e-5)
+    # Neither order nor sources change.
+    count = min(len(found.found), len(alone.found))
+    assert [one.text for one in found.found[:count]] == [one.text for one in alone.found[:count]]
+    assert found.abstains == (found.no_answer > found.found[0].probability)
+    assert found.given == (() if found.abstains else found.found)
+
+
+def test_nothing_read_means_no_answer() -> None:
+    model = reads_null()
+    (found,) = answer_questions(model.reader.eval(), model.inputs, [Reading(QUESTION, (), ())])
+    assert (found.found, found.no_answer, found.abstains) == ((), 1.0, True)
+
+
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=8), st.floats(-5, 5))
+def test_places_with_the_null_document_are_a_distribution(
+    priors: list[float], shift: float
+) -> None:
+    placed, null = with_null(priors)
+    assert math.fsum(map(math.exp, [*placed, null])) == pytest.approx(1)
+    assert math.exp(null) == pytest.approx(1 / (len(priors) + 1))
+    assert all(
+        placed[i] - placed[0] == pytest.approx(priors[i] - priors[0], abs=1e-9)
+        for i in range(len(priors))
+    )
+    moved, _ = with_null([prior + shift for prior in priors])
+    assert moved == pytest.approx(placed, abs=1e-9)
+
+
+def test_calibration_keeps_answers_and_their_order() -> None:
+    reading = Reading(QUESTION, PASSAGES, PRIORS, answers=50)
+    model = tiny_model()
+    (plain,) = answer_questions(model.reader.eval(), model.inputs, [reading])
+    model.reader.answers = AnswerRules(slope=0.4, offset=0.8)
+    (found,) = answer_questions(model.reader.eval(), model.inputs, [reading])
+    assert [one.text for one in found.found] == [one.text for one in plain.found]
+    assert [one.supports for one in found.found] == [one.supports for one in plain.found]
+    assert found.found[0].probability != pytest.approx(plain.found[0].probability, rel=1e-2)
+    assert sum(one.probability for one in found.found) <= 1 + 1e-6
+
+
+words = st.sampled_from(["the", "Eiffel", "tower", "paris", "Paris!", "is", "a river", "who", "x1"])
+texts = st.lists(words, max_size=5).map(" ".join)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(texts, min_size=1, max_size=3), st.data())
+def test_sums_over_any_passages_equal_the_plain_ones(
+    passages: list[str], data: st.DataObject
+) -> None:
+    weights = data.draw(
+        st.lists(st.floats(0.05, 1), min_size=len(passages), max_size=len(passages))
+    )
+    priors = tuple(math.log(weight / sum(weights)) for weight in weights)
+    reading = Reading(QUESTION, tuple(passages), priors, answers=10_000)
+    model = tiny_model()
+    (found,) = find(model, reading)
+    said = {normalise_answer(one.text): one.probability for one in found}
+    expected = brute_force(model, reading) if any(passages) else {}
+    assert len(said) == len(found)
+    for text, probability in expected.items():
+        assert said.get(text, 0.0) == pytest.approx(probability, rel=1e-3, abs=2e-5)
+    for one in found:
+        for support in one.supports:
+            read = passages[support.passage][support.start : support.end]
+            assert normalise_answer(read) == normalise_answer(one.text)

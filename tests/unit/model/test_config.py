@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.errors import BadSettings, Corrupt
-from realm.model.config import BertShape, ModelConfig, Projection
+from realm.model.config import AnswerRules, BertShape, ModelConfig, Projection
 from realm.model.inputs import InputLimits
 
 shapes = st.builds(
@@ -29,6 +29,9 @@ configs = st.builds(
     candidates=st.integers(2, 100),
     marginal=st.sampled_from(["sequence", "token"]),
     base_name=st.text(),
+    reader_base=st.none() | shapes,
+    span_scores=st.sampled_from(["mlp", "start_end"]),
+    answers=st.builds(AnswerRules, st.booleans(), st.floats(1e-3, 1e3), st.floats(-1e3, 1e3)),
 )
 
 
@@ -52,6 +55,13 @@ def test_unknown_keys_inside_the_base_are_refused_by_name() -> None:
     base = json.loads(ModelConfig(BertShape()).to_json())["base"]
     with pytest.raises(Corrupt, match=r"base.*rotary"):
         ModelConfig.from_json(edited(base=base | {"rotary": True}))
+
+
+def test_configs_from_before_a_field_have_its_default() -> None:
+    values = json.loads(ModelConfig(BertShape()).to_json())
+    for name in ("reader_base", "span_scores", "answers"):
+        del values[name]
+    assert ModelConfig.from_json(json.dumps(values)) == ModelConfig(BertShape())
 
 
 def test_missing_keys_are_refused_by_name() -> None:

@@ -26,7 +26,7 @@ def span_inputs(batch: int = 2) -> tuple[SpanHead, Tensor, Tensor]:
 
 def test_span_logits_equal_the_formula_span_by_span() -> None:
     head, hidden, body = span_inputs()
-    result = head(hidden, body)
+    result = head.spans(hidden, body)
     weight, bias = head.dense_intermediate.weight, head.dense_intermediate.bias
     for b in range(2):
         for first in range(TOKENS):
@@ -47,7 +47,7 @@ def test_span_logits_equal_the_formula_span_by_span() -> None:
 
 def test_the_number_of_valid_spans_follows_from_body_and_width() -> None:
     head, hidden, body = span_inputs()
-    assert head(hidden, body).valid.flatten(1).sum(1).tolist() == [4 + 3 + 2, 2 + 1]
+    assert head.spans(hidden, body).valid.flatten(1).sum(1).tolist() == [4 + 3 + 2, 2 + 1]
 
 
 def test_body_is_the_passage_without_its_closing_separator(tiny_model: Model) -> None:

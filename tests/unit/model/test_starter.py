@@ -13,6 +13,7 @@ from realm.errors import Corrupt
 from realm.model import starter
 from realm.model.base import DEFAULT_SHA256, Base
 from realm.model.checkpoint import new_model
+from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, find_starter, write_starter
 from tests.unit.gateway.tiny import tiny_model
 
@@ -45,6 +46,17 @@ def test_a_new_model_of_its_base_begins_with_the_starter(shipped: Path) -> None:
     for name, tensor in model.reader.state_dict().items():
         assert tensor.dtype == torch.float32
         assert name == HEAD or torch.equal(tensor, others[name])
+
+
+def test_how_its_scores_become_probabilities_comes_with_it(tmp_path: Path) -> None:
+    rules = AnswerRules(null=True, slope=0.7, offset=-0.25)
+    write_starter(tmp_path, {}, CARD | {"answers": dataclasses.asdict(rules)})
+    found = find_starter("b" * 64, tmp_path)
+    assert found is not None
+    assert found.answers == rules
+    write_starter(tmp_path, {}, CARD | {"answers": {"null": True, "slope": -1.0}})
+    with pytest.raises(Corrupt, match="is not a starter's card"):
+        find_starter("b" * 64, tmp_path)
 
 
 def test_overrides_win(shipped: Path) -> None:
