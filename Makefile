@@ -81,6 +81,6 @@ preflight: $(VENV)/dev.done ## what does the cluster lack that kubectl talks to?
 test-deploy: $(VENV)/dev.done ## manifests, rules, images as far as this machine can
 	sh tools/test_deploy.sh $(BIN)/python
 
-test-observe: $(VENV)/dev.done ## rules and dashboards against a real Prometheus, installed from Debian
+test-observe: $(VENV)/dev.done ## metrics, alerts, traces, report against a real Prometheus and browser, from Debian
 	sh tools/install_prometheus.sh
 	$(BIN)/python -m pytest tests/observe

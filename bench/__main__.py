@@ -16,7 +16,15 @@ from bench.claims import Result, show, write
 from realm.errors import RealmError
 
 #: A bench's name and the module that holds it.
-PROGRAMS = {"swap": "bench.swap.program", "changes": "bench.changes.program"}
+PROGRAMS = {
+    "swap": "bench.swap.program",
+    "changes": "bench.changes.program",
+    "chaos": "bench.chaos.program",
+    "switch": "bench.switch.program",
+    "gate": "bench.gate.program",
+    "growth": "bench.growth.program",
+    "overhead": "bench.overhead.program",
+}
 
 
 class Program(Protocol):

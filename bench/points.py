@@ -8,21 +8,29 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import numpy as np
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
-from realm.search.qdrant import DENSE
+from realm.search.qdrant import BM25, DENSE
 from realm.vectors import Vectors
 
 PAGE = 500
 
+#: Id, payload, vector, terms.
+Row = tuple[str, str, list[float], list[int]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """A collection: ids and payloads (canonical JSON) row by row, vectors [points, size]."""
+    """A collection: ids and payloads (canonical JSON) row by row, vectors [points, size].
+
+    `terms` are the BM25 indices of each row, sorted. Their weights are of the generation: they
+    depend on how long its passages were on average when it began.
+    """
 
     ids: list[str]
     payloads: list[str]
     vectors: Vectors
+    terms: list[list[int]]
 
     def versions(self) -> dict[str, set[int]]:
         """Versions by document id."""
@@ -40,10 +48,11 @@ def read_points(qdrant_url: str, collection: str) -> Points:
         ids=[row[0] for row in rows],
         payloads=[row[1] for row in rows],
         vectors=np.array([row[2] for row in rows], dtype=np.float32),
+        terms=[row[3] for row in rows],
     )
 
 
-def _scroll(qdrant_url: str, collection: str) -> Iterator[tuple[str, str, list[float]]]:
+def _scroll(qdrant_url: str, collection: str) -> Iterator[Row]:
     parts = urlsplit(qdrant_url)
     client = QdrantClient(
         host=parts.hostname, grpc_port=parts.port or 6334, prefer_grpc=True,
@@ -53,12 +62,14 @@ def _scroll(qdrant_url: str, collection: str) -> Iterator[tuple[str, str, list[f
         offset = None
         while True:
             records, offset = client.scroll(
-                collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=[DENSE]
+                collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=True
             )
             for record in records:
                 assert isinstance(record.vector, dict)
                 payload = json.dumps(record.payload, sort_keys=True)
-                yield str(record.id), payload, record.vector[DENSE]  # type: ignore[misc]
+                dense, words = record.vector[DENSE], record.vector[BM25]
+                assert isinstance(words, models.SparseVector)
+                yield str(record.id), payload, dense, sorted(words.indices)  # type: ignore[misc]
             if offset is None:
                 return
     finally:

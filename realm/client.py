@@ -38,6 +38,7 @@ from realm.client_requests import (
     upsert_request,
 )
 from realm.errors import DependencyUnavailable, NotReady
+from realm.tracing_grpc import traced
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from realm.wire import channel_options, from_rpc_error
 
@@ -53,7 +54,7 @@ class Client:
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_SECONDS) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = grpc.insecure_channel(address, options=channel_options())
+        self._channel = traced(grpc.insecure_channel(address, options=channel_options()))
         self._stubs = Stubs(self._channel)
 
     def __enter__(self) -> Client:
@@ -66,17 +67,26 @@ class Client:
         self._channel.close()
 
     def search(
-        self, question: str, *, limit: int = 5, at_least_version: int = 0
+        self, question: str, *, limit: int = 5, at_least_version: int = 0, retrieval: str = ""
     ) -> retrieval_pb2.RetrievePassagesResponse:
-        """The passages that most likely help to answer a question, best first."""
-        request = search_request(question, limit, at_least_version)
+        """The passages that most likely help to answer a question, best first.
+
+        `retrieval` is dense, bm25 or hybrid; empty: what the gateway is set to.
+        """
+        request = search_request(question, limit, at_least_version, retrieval)
         return self._call(self._stubs.retrieval.RetrievePassages, request)
 
     def ask(
-        self, question: str, *, passages: int = 5, answers: int = 1, at_least_version: int = 0
+        self,
+        question: str,
+        *,
+        passages: int = 5,
+        answers: int = 1,
+        at_least_version: int = 0,
+        retrieval: str = "",
     ) -> answer_pb2.AnswerQuestionResponse:
         """The most probable answers with their sources."""
-        request = ask_request(question, passages, answers, at_least_version)
+        request = ask_request(question, passages, answers, at_least_version, retrieval)
         return self._call(self._stubs.answers.AnswerQuestion, request)
 
     def ask_many(
@@ -85,10 +95,11 @@ class Client:
         *,
         passages: int = 5,
         answers: int = 1,
+        retrieval: str = "",
         timeout: float = STREAM_SECONDS,
     ) -> Iterator[Reply]:
         """Answers over one call, as they are ready; each says which question it belongs to."""
-        asked = Questions(questions, passages, answers)
+        asked = Questions(questions, passages, answers, retrieval)
         responses = self._stubs.answers.AnswerQuestions(iter(asked), timeout=timeout)
         for response in self._stream(responses):
             yield answer_of(asked, response)
@@ -153,9 +164,21 @@ class Client:
         )
         return list(response.generations)
 
-    def refresh(self, *, reason: str = "") -> index_pb2.RefreshIndexResponse:
-        """Asks for a new generation from the newest snapshot."""
-        request = index_pb2.RefreshIndexRequest(reason=reason)
+    def refresh(
+        self,
+        *,
+        reason: str = "",
+        generation: int | None = None,
+        force: bool = False,
+        by: str = "",
+    ) -> index_pb2.RefreshIndexResponse:
+        """Asks for a new generation from the newest snapshot, or from another generation's.
+
+        With `force` it goes live though the gate finds it worse; `by` says who wants that.
+        """
+        request = index_pb2.RefreshIndexRequest(
+            reason=reason, generation=generation, force=force, by=by
+        )
         return self._call(self._stubs.index.RefreshIndex, request)
 
     def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:

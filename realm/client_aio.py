@@ -26,6 +26,7 @@ from realm.client_requests import (
     upsert_request,
 )
 from realm.errors import DependencyUnavailable, NotReady
+from realm.tracing_grpc import aio_interceptors
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from realm.wire import channel_options, from_rpc_error
 
@@ -42,7 +43,9 @@ class AsyncClient:
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_SECONDS) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = grpc.aio.insecure_channel(address, options=channel_options())
+        self._channel = grpc.aio.insecure_channel(
+            address, options=channel_options(), interceptors=aio_interceptors()
+        )
         self._stubs = Stubs(self._channel)
 
     async def __aenter__(self) -> AsyncClient:
@@ -55,15 +58,21 @@ class AsyncClient:
         await self._channel.close(None)
 
     async def search(
-        self, question: str, *, limit: int = 5, at_least_version: int = 0
+        self, question: str, *, limit: int = 5, at_least_version: int = 0, retrieval: str = ""
     ) -> retrieval_pb2.RetrievePassagesResponse:
-        request = search_request(question, limit, at_least_version)
+        request = search_request(question, limit, at_least_version, retrieval)
         return await self._call(self._stubs.retrieval.RetrievePassages, request)
 
     async def ask(
-        self, question: str, *, passages: int = 5, answers: int = 1, at_least_version: int = 0
+        self,
+        question: str,
+        *,
+        passages: int = 5,
+        answers: int = 1,
+        at_least_version: int = 0,
+        retrieval: str = "",
     ) -> answer_pb2.AnswerQuestionResponse:
-        request = ask_request(question, passages, answers, at_least_version)
+        request = ask_request(question, passages, answers, at_least_version, retrieval)
         return await self._call(self._stubs.answers.AnswerQuestion, request)
 
     async def ask_many(
@@ -72,9 +81,10 @@ class AsyncClient:
         *,
         passages: int = 5,
         answers: int = 1,
+        retrieval: str = "",
         timeout: float = STREAM_SECONDS,
     ) -> AsyncIterator[Reply]:
-        asked = Questions(questions, passages, answers)
+        asked = Questions(questions, passages, answers, retrieval)
         responses = self._stubs.answers.AnswerQuestions(iter(asked), timeout=timeout)
         async for response in self._stream(responses):
             yield answer_of(asked, response)
@@ -130,8 +140,17 @@ class AsyncClient:
         )
         return list(response.generations)
 
-    async def refresh(self, *, reason: str = "") -> index_pb2.RefreshIndexResponse:
-        request = index_pb2.RefreshIndexRequest(reason=reason)
+    async def refresh(
+        self,
+        *,
+        reason: str = "",
+        generation: int | None = None,
+        force: bool = False,
+        by: str = "",
+    ) -> index_pb2.RefreshIndexResponse:
+        request = index_pb2.RefreshIndexRequest(
+            reason=reason, generation=generation, force=force, by=by
+        )
         return await self._call(self._stubs.index.RefreshIndex, request)
 
     async def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:

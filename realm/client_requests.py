@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from realm.errors import InvalidInput
+from realm.retrieval import Retrieval
 from realm.v1 import (
     answer_pb2,
     answer_pb2_grpc,
@@ -58,22 +60,37 @@ def document(
 
 
 def search_request(
-    question: str, limit: int, at_least_version: int
+    question: str, limit: int, at_least_version: int, retrieval: str = ""
 ) -> retrieval_pb2.RetrievePassagesRequest:
     return retrieval_pb2.RetrievePassagesRequest(
-        question=question, limit=limit, at_least_version=at_least_version
+        question=question,
+        limit=limit,
+        at_least_version=at_least_version,
+        retrieval=_retrieval(retrieval),
     )
 
 
 def ask_request(
-    question: str, passages: int, answers: int, at_least_version: int = 0
+    question: str, passages: int, answers: int, at_least_version: int = 0, retrieval: str = ""
 ) -> answer_pb2.AnswerQuestionRequest:
     return answer_pb2.AnswerQuestionRequest(
         question=question,
         passages=passages,
         answers=answers,
         at_least_version=at_least_version,
+        retrieval=_retrieval(retrieval),
     )
+
+
+def _retrieval(name: str) -> str:
+    """The name in the API.
+
+    :raises InvalidInput: if the name is neither empty nor a way of retrieval."""
+    if name and name not in set(Retrieval):
+        raise InvalidInput(
+            f"there is no retrieval {name!r}: give {', '.join(Retrieval)}", field="retrieval"
+        )
+    return f"RETRIEVAL_{name.upper() or 'UNSPECIFIED'}"
 
 
 def upsert_request(
@@ -114,16 +131,21 @@ def batches(documents: Iterable[types_pb2.Document]) -> Iterator[corpus_pb2.Upse
 class Questions:
     """Questions as requests, numbered; remembers which number is which until it is answered."""
 
-    def __init__(self, questions: Iterable[str], passages: int, answers: int) -> None:
+    def __init__(
+        self, questions: Iterable[str], passages: int, answers: int, retrieval: str = ""
+    ) -> None:
         self._questions = questions
         self._passages = passages
         self._answers = answers
+        self._retrieval = retrieval
         self._open: dict[int, str] = {}
 
     def __iter__(self) -> Iterator[answer_pb2.AnswerQuestionsRequest]:
         for number, question in enumerate(self._questions):
             self._open[number] = question
-            request = ask_request(question, self._passages, self._answers)
+            request = ask_request(
+                question, self._passages, self._answers, retrieval=self._retrieval
+            )
             yield answer_pb2.AnswerQuestionsRequest(question_id=str(number), question=request)
 
     def closed(self, number: int) -> str:

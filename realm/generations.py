@@ -31,7 +31,12 @@ ACTIVE = frozenset({State.BUILDING, State.VALIDATING, State.LIVE, State.RETAINED
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time."""
+    """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time.
+
+    `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
+    life so that all its upserts agree; 0 for one made before collections had BM25. `forced` says
+    who wants it live whatever the gate thinks of its quality, and why; empty: nobody.
+    """
 
     number: int
     snapshot: int
@@ -43,6 +48,10 @@ class Generation:
     collection: str
     created_at: float
     why: str
+    #: Of the leader that began it; see `realm.leaders`.
+    term: int = 0
+    average_terms: float = 0.0
+    forced: str = ""
 
     @property
     def folder(self) -> str:
@@ -73,6 +82,8 @@ class LiveEntry:
     at: float
     by: str
     why: str
+    #: Of the leader that put it: an earlier leader puts none after it.
+    term: int = 0
 
 
 def generation_folder(number: int) -> str:
@@ -165,15 +176,35 @@ class Generations:
     def live_history(self) -> list[LiveEntry]:
         return [LiveEntry(**self._store.read_json(path)) for path in self._store.files("live")]
 
-    def commit(self, generation: int, *, after: LiveEntry | None, by: str, why: str) -> LiveEntry:
+    def commit(
+        self, generation: int, *, after: LiveEntry | None, by: str, why: str, term: int = 0
+    ) -> LiveEntry:
         """The commit: one conditional put of the entry that follows `after`.
 
-        :raises Conflict: if that entry exists; re-read, and ask whether you still lead.
+        :raises Conflict: if that entry exists, or `after` is of a later leader; re-read, and ask
+            whether you still lead.
         """
+        if after is not None and after.term > term:
+            raise Conflict(f"the leader of term {after.term} made {after.sequence} live: not ours")
         sequence = after.sequence + 1 if after else 1
-        entry = LiveEntry(sequence, generation, time.time(), by, why)
+        entry = LiveEntry(sequence, generation, time.time(), by, why, term)
         self._store.create_json(f"live/{sequence:08d}.json", asdict(entry))
         return entry
+
+    def fence(self, term: int, floor: int, by: str) -> None:
+        """Puts what is live once more, as this term's: none before `floor` commits after that.
+
+        Whoever sleeps over a commit wants the very entry that is taken here.
+
+        :raises Conflict: if a later leader did so.
+        """
+        while (before := self.live()) is not None and before.term < floor:
+            try:
+                self.commit(before.generation, after=before, by=by, why="took over", term=term)
+            except Conflict:
+                continue
+        if before is not None and before.term > term:
+            raise Conflict(f"an indexer of term {before.term} leads, not of {term}")
 
     def delete_files(self, number: int) -> None:
         """Deletes what a deleted generation no longer needs; manifest and events stay."""

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,8 @@ from pydantic_settings import (
 )
 
 from realm.errors import BadSettings
+from realm.mixture import Mixture
+from realm.retrieval import Retrieval
 
 
 class Settings(BaseSettings):
@@ -38,12 +40,20 @@ class Settings(BaseSettings):
     gateway_address: str = Field("127.0.0.1:50051", description="gRPC target that clients call")
     gateway_listen: str = Field("127.0.0.1:50051", description="address the gateway listens on")
     indexer_listen: str = Field("127.0.0.1:50052", description="address the indexer listens on")
+    indexer_advertise: str = Field(
+        "",
+        description="where gateways reach this indexer when it leads: host or host:port; empty:"
+        " they use REALM_INDEXER_URL",
+    )
     metrics_listen: str = Field("127.0.0.1", description="address that /metrics listens on")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: none")
 
     # Every process
     log_format: Literal["json", "text"] = Field("json", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
+    trace_folder: str = Field(
+        "", description="folder for traces as JSON lines; empty: none but what OTEL_* ask for"
+    )
     threads: int = Field(1, ge=1, description="the process's budget of compute threads")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
@@ -55,6 +65,11 @@ class Settings(BaseSettings):
 
     # Model
     base_model: str = Field("", description="folder or hub name; empty: the packaged MiniLM")
+    reader_model: str = Field(
+        "",
+        description="extractive QA checkpoint (BERT, start and end logits) that reads, by folder or"
+        " hub name; empty: the base's own",
+    )
     starter: bool = Field(
         True, description="begin with the shipped reader, where it belongs to the base"
     )
@@ -75,8 +90,33 @@ class Settings(BaseSettings):
     )
     inverse_cloze_batch: int = Field(16, ge=2, description="passages in an inverse cloze step")
     masked_lm_batch: int = Field(2, ge=1, description="sentences in a masked-LM step")
-    masked_lm_share: float = Field(
-        0.25, ge=0, le=1, description="share of steps that are masked LM"
+    objectives: str = Field(
+        "inverse_cloze=3,masked_lm=1",
+        description="what to learn by, with weights: inverse_cloze, masked_lm, cloze_qa, open_qa,"
+        " dpr",
+    )
+    masked_lm_masks: Literal["salient_spans", "random_spans", "random_words"] = Field(
+        "salient_spans", description="what masked LM hides; random: for ablations"
+    )
+    salient_tagger: str = Field(
+        "", description="token-classification model, folder or hub name; empty: rules"
+    )
+    retrieval_encoder: Literal["index", "fresh"] = Field(
+        "index", description="query encoder of searches in training: the index's own or the newest"
+    )
+    train_questions: str = Field(
+        "",
+        description="JSON lines of questions for open_qa and dpr: a path, or a file in the store",
+    )
+    cloze_qa_batch: int = Field(2, ge=1, description="questions in a cloze QA step")
+    open_qa_batch: int = Field(2, ge=1, description="questions in an open-domain QA step")
+    open_qa_beam: int = Field(
+        5000, ge=1, description="passages in the retriever's term of open-domain QA"
+    )
+    open_qa_read: int = Field(5, ge=1, description="passages that open-domain QA reads a question")
+    dpr_batch: int = Field(16, ge=2, description="questions in a DPR step")
+    hard_negatives: int = Field(
+        1, ge=0, description="DPR: best passages without an answer, a question; 0: in-batch alone"
     )
     retriever_learning_rate: float = Field(2e-5, gt=0, description="AdamW's rate for the retriever")
     reader_learning_rate: float = Field(
@@ -86,7 +126,45 @@ class Settings(BaseSettings):
         1e-4, gt=0, description="AdamW's rate for the reader's masked-LM head"
     )
     warmup_steps: int = Field(50, ge=0, description="steps until the full learning rate")
-    trainable_layers: int = Field(2, ge=0, description="top layers that learn; those below rest")
+    schedule: Literal["constant", "linear", "cosine", "slanted"] = Field(
+        "constant",
+        description="the rates' course after the warm-up, until max_steps; slanted: ULMFiT's, with"
+        " a warm-up of its own",
+    )
+    trainable_layers: int = Field(
+        2, ge=0, description="top layers that learn; those below rest; beyond all: embeddings too"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="a layer's rate over that of the layer above (ULMFiT: 0.385)"
+    )
+    unfreeze_every_steps: int = Field(
+        0, ge=0, description="teach the top layer first, one more every so many steps; 0: all"
+    )
+    auxiliary_lm_weight: float = Field(
+        0.0, ge=0, description="SiATL: weight of a masked LM beside the reader's task; 0: none"
+    )
+    auxiliary_lm_half_life: int = Field(
+        1000, ge=1, description="steps in which the auxiliary LM's weight halves"
+    )
+    accumulate_steps: int = Field(
+        1, ge=1, description="parts in which a batch is computed: less memory, the same gradient"
+    )
+    recompute_activations: bool = Field(
+        False, description="hold layers' inputs alone, compute the rest again: less memory"
+    )
+    train_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="format of the backbones' sums in training; auto: what is native"
+    )
+    evaluate_every_steps: int = Field(
+        0, ge=0, description="steps between two looks at held-out retrieval; 0: never"
+    )
+    patience: int = Field(
+        0, ge=0, description="stop after so many looks without a better one; 0: never"
+    )
+    divergence_retries: int = Field(
+        3, ge=0, description="go back to the last checkpoint so often, each time at half the rate"
+    )
+    tensorboard_dir: str = Field("", description="folder for TensorBoard's figures; empty: none")
     train_passage_tokens: int = Field(
         128, ge=16, description="longest passage input in training steps, in word pieces"
     )
@@ -106,6 +184,9 @@ class Settings(BaseSettings):
     visibility_seconds: int = Field(600, ge=10, description="Redis redelivers a task after this")
 
     # Indexer
+    lease_seconds: float = Field(
+        5.0, gt=0, description="a standby leads after the leader was silent for so long"
+    )
     shard_seconds: float = Field(10, gt=0, description="wished length of a unit of embedding work")
     reconcile_seconds: float = Field(1.0, gt=0, description="longest pause between two looks")
     request_again_seconds: float = Field(120, gt=0, description="ask again for a missing result")
@@ -114,17 +195,52 @@ class Settings(BaseSettings):
     gate_probes: int = Field(400, ge=0, description="probe questions of the gate; 0: none")
     gate_min_recall: float = Field(0.98, ge=0, le=1, description="recall@10 against exact search")
     gate_tolerance: float = Field(0.02, ge=0, description="how far probe recall@5 may fall")
+    gate_significance: float = Field(
+        0.05, gt=0, le=1, description="a fall this likely by chance, or likelier, is no fall"
+    )
+    gate_memory: int = Field(
+        5, ge=0, description="the best of so many generations accepted last is compared with too"
+    )
+    gate_probes_file: str = Field(
+        "", description=".jsonl of question and document_id to probe with; empty: made of documents"
+    )
+    erase_within_seconds: float = Field(
+        86_400, gt=0, description="deleted documents are physically gone after so long"
+    )
     retirement_seconds: float = Field(900, ge=0, description="a retired collection lives so long")
     gateway_ttl_seconds: float = Field(15, gt=0, description="a silent gateway counts so long")
 
     # Gateway
+    retrieval: Retrieval = Field(
+        Retrieval.HYBRID, description="what chooses passages where a request does not say"
+    )
     serve_batch: int = Field(32, ge=1, description="most questions encoded at once")
     read_batch: int = Field(16, ge=1, description="most (question, passage) pairs read at once")
     batch_wait_seconds: float = Field(0.002, ge=0, description="how long a batch waits to fill")
     max_inflight: int = Field(256, ge=1, description="requests taken before RESOURCE_EXHAUSTED")
     live_poll_seconds: float = Field(0.5, gt=0, description="longest pause between looks at live/")
+    leader_wait_seconds: float = Field(
+        20.0, ge=0, description="how long a write waits for an indexer to lead"
+    )
     report_seconds: float = Field(3.0, gt=0, description="pause between reports to the indexer")
     drain_seconds: float = Field(10, ge=0, description="how long requests may end at shutdown")
+
+    @field_validator("objectives")
+    @classmethod
+    def _can_be_mixed(cls, value: str) -> str:
+        try:
+            Mixture.parse(value)
+        except BadSettings as error:
+            raise ValueError(error.message) from error
+        return value
+
+    @model_validator(mode="after")
+    def _know_the_end(self) -> Self:
+        if self.schedule != "constant" and not self.max_steps:
+            raise ValueError(f"REALM_SCHEDULE={self.schedule} needs REALM_MAX_STEPS: where to end")
+        if self.patience and not self.evaluate_every_steps:
+            raise ValueError("REALM_PATIENCE needs REALM_EVALUATE_EVERY_STEPS: when to look")
+        return self
 
     @model_validator(mode="after")
     def _leave_room_for_the_passage(self) -> Self:

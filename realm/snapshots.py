@@ -1,13 +1,14 @@
 """Snapshots: immutable sets of parameters, numbered in the order of publication.
 
 A snapshot is a folder whose `manifest.json` is put last; without it the snapshot does not exist.
+A pin is a file beside them: a pinned snapshot is never tidied away.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from realm.errors import Conflict, Corrupt, NotFound
 from realm.store import Store, file_sha256
 
 MANIFEST = "manifest.json"
+CLAIMS = "snapshots/claims"
+PINS = "snapshots/pins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Snapshots:
         )
         for name in files:
             self._store.write(f"{snapshot.folder}/{name}", (folder / name).read_bytes())
+        # It exists from now on, however long its files took.
+        snapshot = replace(snapshot, created_at=time.time())
         self._store.create_json(f"{snapshot.folder}/{MANIFEST}", asdict(snapshot))
         return snapshot
 
@@ -130,6 +135,27 @@ class Snapshots:
         self._store.delete_folder(snapshot.folder)
         self._known.pop(snapshot.name, None)
 
+    def pin(self, number: int, why: str = "") -> None:
+        """The snapshot stays until it is unpinned, whatever refers to it.
+
+        :raises NotFound: if there is no such snapshot.
+        """
+        self.get(number)
+        self._store.write_json(_pin_file(number), {"why": why, "at": time.time()})
+
+    def unpin(self, number: int) -> None:
+        """One that is not pinned is no error."""
+        self._store.delete(_pin_file(number))
+
+    def pinned(self) -> dict[int, str]:
+        """Why, by number."""
+        return {
+            int(path.rsplit("/", 1)[-1].removesuffix(".json")): str(
+                self._store.read_json(path).get("why", "")
+            )
+            for path in self._store.files(PINS)
+        }
+
     def _gather(self, snapshot: Snapshot, name: str, copy: Path) -> Path:
         """Remote copies are named by checksum; link them under their names into one folder."""
         if copy.name == name:
@@ -144,12 +170,12 @@ class Snapshots:
         """The claim file makes two publishers at once take two numbers."""
         taken = [
             int(path.rsplit("/", 1)[-1].removesuffix(".claim"))
-            for path in self._store.files("snapshots/claims")
+            for path in self._store.files(CLAIMS)
         ]
         number = max(taken, default=0) + 1
         while True:
             try:
-                self._store.create(f"snapshots/claims/{number:08d}.claim", b"")
+                self._store.create(f"{CLAIMS}/{number:08d}.claim", b"")
             except Conflict:
                 number += 1
             else:
@@ -164,3 +190,7 @@ class Snapshots:
             files = {key: SnapshotFile(**value) for key, value in raw.pop("files").items()}
             self._known[name] = Snapshot(files=files, **raw)
         return self._known[name]
+
+
+def _pin_file(number: int) -> str:
+    return f"{PINS}/{number:08d}.json"

@@ -1,7 +1,8 @@
 """The store: everything durable, under one URL, with conditional puts.
 
-A folder on one machine or a shared volume (`file://…` or a plain path) or a bucket (`s3://…`).
-Paths inside it are relative, with forward slashes.
+A folder on one machine or a shared volume (`file://…` or a plain path) or a bucket (`s3://…`, its
+credentials and endpoint from the usual `AWS_*` variables). Paths inside it are relative, with
+forward slashes.
 """
 
 from __future__ import annotations
@@ -10,16 +11,47 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotSupportedError
+import structlog
+from obstore.exceptions import (
+    AlreadyExistsError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.exceptions import NotFoundError as ObjectNotFound
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from realm.errors import BadSettings, Conflict, Corrupt, DependencyUnavailable, NotFound
+
+#: Waiting longer for a remote store would not mend it: whoever asked tries again.
+RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
+TIMEOUTS: Any = {"connect_timeout": "5s", "timeout": "60s"}
+#: What a remote store says to wrong credentials or a wrong name: waiting does not mend it.
+REFUSALS = (PermissionDeniedError, UnauthenticatedError, ObjectNotFound)
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+#: Copies of remote files that nobody asked for this long go.
+COPY_SECONDS = 86_400.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in the store: `size` in bytes, `modified` in Unix time."""
+
+    path: str
+    size: int
+    modified: float
 
 
 class Store:
@@ -35,12 +67,21 @@ class Store:
         self.root = root
         self._objects = objects
         self._cache = cache
+        self._before_change: Callable[[], None] = _nothing
+
+    def guarded(self, before_change: Callable[[], None]) -> Store:
+        """The same store; `before_change` is called before each change, and may refuse."""
+        store = Store(self.url, self._objects, self.root, self._cache)
+        store._before_change = before_change
+        return store
 
     @classmethod
     def open(cls, url: str, cache: str = "") -> Store:
         """Opens a store, making the folder if need be, and proves that conditional puts hold.
 
-        :raises BadSettings: if the URL is unusable or the store has no conditional put.
+        :raises BadSettings: if the URL is unusable, the store refuses us, or it has no
+            conditional put.
+        :raises DependencyUnavailable: if a remote store does not answer; try again.
         """
         root = _local_root(url)
         copies = Path(cache) if cache else Path(tempfile.gettempdir()) / f"realm-{os.getuid()}"
@@ -49,11 +90,27 @@ class Store:
                 root.mkdir(parents=True, exist_ok=True)
                 store = cls(f"file://{root}", LocalStore(prefix=root), root, copies)
             else:
-                store = cls(url, from_url(url), None, copies)
+                url = url.rstrip("/")
+                objects = from_url(url, retry_config=RETRIES, client_options=_client(url))
+                store = cls(url, objects, None, copies)
         except (OSError, ValueError, obstore.exceptions.BaseError) as error:
             raise BadSettings(f"the store {url} cannot be opened: {error}") from error
         store._prove_conditional_put()
         return store
+
+    @classmethod
+    def await_open(cls, url: str, cache: str = "", pause: float = FIRST_PAUSE_SECONDS) -> Store:
+        """As `open`, but waits for a remote store that does not answer, and says so.
+
+        :raises BadSettings: as `open` does.
+        """
+        while True:
+            try:
+                return cls.open(url, cache)
+            except DependencyUnavailable as error:
+                log.warning("store_unavailable", why=error.message, again_in_seconds=pause)
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 
     def read(self, path: str) -> bytes:
         """:raises NotFound: if there is no such file."""
@@ -66,6 +123,7 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Puts a whole file, replacing what was there."""
+        self._before_change()
         try:
             obstore.put(self._objects, path, data)
         except (OSError, obstore.exceptions.BaseError) as error:
@@ -76,6 +134,7 @@ class Store:
 
         :raises Conflict: if the file exists already.
         """
+        self._before_change()
         try:
             obstore.put(self._objects, path, data, mode="create", use_multipart=False)
         except (AlreadyExistsError, FileExistsError) as error:
@@ -117,6 +176,17 @@ class Store:
         except (OSError, obstore.exceptions.BaseError) as error:
             raise self._unavailable("listed", prefix, error) from error
 
+    def entries(self, prefix: str) -> list[Entry]:
+        """All files below a folder with their sizes, sorted by path."""
+        try:
+            found = [item for page in obstore.list(self._objects, prefix=prefix) for item in page]
+        except (OSError, obstore.exceptions.BaseError) as error:
+            raise self._unavailable("listed", prefix, error) from error
+        entries = [
+            Entry(each["path"], each["size"], each["last_modified"].timestamp()) for each in found
+        ]
+        return sorted(entries, key=lambda entry: entry.path)
+
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
         try:
@@ -127,12 +197,25 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Deletes a file; one that is not there is no error."""
+        self._before_change()
         try:
             obstore.delete(self._objects, path)
         except (ObjectNotFound, FileNotFoundError):
             pass
         except obstore.exceptions.BaseError as error:
             raise self._unavailable("deleted", path, error) from error
+
+    def leave_no_empty(self, folder: str) -> None:
+        """Removes a folder, and those above it, as long as they are empty; a bucket has none."""
+        if self.root is None:
+            return
+        below = self.root / folder
+        while below != self.root and below.is_relative_to(self.root):
+            try:
+                below.rmdir()
+            except OSError:
+                return
+            below = below.parent
 
     def delete_folder(self, prefix: str) -> None:
         for path in self.files(prefix):
@@ -152,9 +235,11 @@ class Store:
             target = self._cache / sha256[:2] / sha256
             if not target.exists() or file_sha256(target) != sha256:
                 target.parent.mkdir(parents=True, exist_ok=True)
+                self._forget_copies()
                 partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
                 partial.write_bytes(self.read(path))
                 partial.rename(target)
+            target.touch()
             found = file_sha256(target)
         if found != sha256:
             raise Corrupt(
@@ -164,7 +249,8 @@ class Store:
         return target
 
     def _unavailable(self, action: str, path: str, error: Exception) -> DependencyUnavailable:
-        return DependencyUnavailable(f"{path} in {self.url} cannot be {action}: {error}", file=path)
+        why = str(error).partition("\n\nDebug source")[0]
+        return DependencyUnavailable(f"{path} in {self.url} cannot be {action}: {why}", file=path)
 
     def _prove_conditional_put(self) -> None:
         path = f"probe-{uuid.uuid4().hex}"
@@ -174,14 +260,44 @@ class Store:
                 self.create(path, b"")
             except Conflict:
                 return
-            raise BadSettings(
-                f"the store {self.url} has no conditional put: two leaders could both commit;"
-                " use a folder or an S3 that honours If-None-Match"
+            raise self._without_conditional_put()
+        except (NotSupportedError, NotImplementedError) as error:
+            raise self._without_conditional_put() from error
+        except DependencyUnavailable as error:
+            refused = isinstance(error.__cause__, REFUSALS) or "NoSuchBucket" in str(
+                error.__cause__
             )
-        except (NotSupportedError, DependencyUnavailable) as error:
+            if self.root is None and not refused:
+                raise
             raise BadSettings(f"the store {self.url} cannot be used: {error}") from error
         finally:
+            self._leave_no(path)
+
+    def _without_conditional_put(self) -> BadSettings:
+        return BadSettings(
+            f"the store {self.url} has no conditional put: two leaders could both commit;"
+            " use a folder or an S3 that honours If-None-Match"
+        )
+
+    def _leave_no(self, path: str) -> None:
+        try:
             self.delete(path)
+        except DependencyUnavailable:
+            return  # what is wrong with the store was said already
+
+    def _forget_copies(self) -> None:
+        """Of remote files: those that no process asked for lately."""
+        oldest = time.time() - COPY_SECONDS
+        for copy in self._cache.glob("??/*"):
+            try:
+                if copy.stat().st_mtime < oldest:
+                    copy.unlink()
+            except OSError:
+                continue  # another process was quicker
+
+
+def _nothing() -> None:
+    return
 
 
 def file_sha256(path: Path) -> str:
@@ -195,6 +311,12 @@ def file_sha256(path: Path) -> str:
 
 def _json_bytes(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def _client(url: str) -> Any:
+    """Plain HTTP only to an endpoint that says so, as a test's or a cluster's own."""
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {**TIMEOUTS, "allow_http": True} if plain and url.startswith("s3://") else TIMEOUTS
 
 
 def _local_root(url: str) -> Path | None:

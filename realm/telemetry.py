@@ -1,4 +1,4 @@
-"""Logs and metrics, set up once a process."""
+"""Logs, metrics and traces, set up once a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from realm import __version__
+from realm import __version__, tracing
 from realm.errors import BadSettings
 from realm.settings import Settings
 
@@ -26,10 +26,12 @@ REFRESH_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
 
 def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> None:
-    """Configures structured logs to `stream` (stderr) and serves `/metrics` if a port is set.
+    """Configures structured logs to `stream` (stderr), traces if they are asked for, and serves
+    `/metrics` if a port is set.
 
-    :raises BadSettings: if the port is taken.
+    :raises BadSettings: if the port is taken, or traces cannot be had.
     """
+    tracing.set_up(service, settings.trace_folder)
     _configure_logs(settings, service, stream or sys.stderr)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     show_build(service)
@@ -58,6 +60,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
 
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_origin,
@@ -79,6 +82,13 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A line may name its own trace: that of the refresh it speaks of."""
+    if "trace_id" not in event and (found := tracing.trace_id()):
+        event["trace_id"] = found
+    return event
 
 
 def show_build(service: str, registry: CollectorRegistry = REGISTRY) -> None:

@@ -92,7 +92,7 @@ def settings(**given: object) -> Settings:
         "candidates": 4,
         "inverse_cloze_batch": 4,
         "masked_lm_batch": 2,
-        "masked_lm_share": 0.5,
+        "objectives": "inverse_cloze=1,masked_lm=1",
         "warmup_steps": 2,
         "trainable_layers": 1,
         "retriever_learning_rate": 1e-3,

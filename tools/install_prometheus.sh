@@ -1,11 +1,12 @@
 #!/bin/sh
-# Prometheus and promtool from Debian, for the tests in tests/observe. Starts no service.
+# Prometheus, promtool and Chromium from Debian, for the tests in tests/observe. Starts no service.
 set -eu
-if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
+if command -v prometheus >/dev/null && command -v promtool >/dev/null \
+    && command -v chromium >/dev/null; then
     exit 0
 fi
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
-    echo "prometheus and promtool are needed; as root on Debian: apt-get install prometheus" >&2
+    echo "as root on Debian: apt-get install prometheus chromium" >&2
     exit 1
 fi
 policy=/usr/sbin/policy-rc.d
@@ -15,4 +16,4 @@ if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
 fi
 apt-get update
-apt-get install -y --no-install-recommends prometheus
+apt-get install -y --no-install-recommends prometheus chromium

@@ -167,5 +167,6 @@ def _equal(name: str, found: Difference, tolerance: float) -> list[Claim]:
     return [
         none(f"{name}: points missing or extra, against one built from nothing", there),
         none(f"{name}: payloads that differ", found.payloads),
+        none(f"{name}: BM25 terms that differ", found.terms),
         at_most(f"{name}: largest difference of a vector's coordinate", found.vectors, tolerance),
     ]

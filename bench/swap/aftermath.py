@@ -56,7 +56,12 @@ async def look(
                 (lost if write.revision is not None else resurrected).append(f"{address}: {fault}")
     for name in await _settled(store, ledger.newest_version):
         points = await asyncio.to_thread(read_points, qdrant_url, name)
-        missing, wrong = compare(ledger.present(), points.versions())
+        held = {
+            each: versions
+            for each, versions in points.versions().items()
+            if not ledger.is_doubtful(each)
+        }
+        missing, wrong = compare(ledger.present(), held)
         looked += len(points.ids)
         lost += [f"{name} lacks {each}" for each in missing]
         resurrected += [f"{name} holds {each} at another version" for each in wrong]

@@ -21,8 +21,8 @@ NICENESS = 10
 MOST_WAITING = 40
 DRAIN_SECONDS = 60.0
 
-#: A question and its response's bytes; None ends the work.
-Questions: TypeAlias = "Queue[tuple[str, bytes] | None]"
+#: A question and its response's bytes, or a generation's number and None; None ends the work.
+Questions: TypeAlias = "Queue[tuple[str, bytes | None] | None]"
 
 
 class Audit:
@@ -57,6 +57,10 @@ class Audit:
         if self._offered % self._every == 0 and self._questions.qsize() < MOST_WAITING:
             self._questions.put((question, response.SerializeToString()))
 
+    def prepare(self, generation: int) -> None:
+        """The same work for a generation that is refused as for one that answers."""
+        self._questions.put((str(generation), None))
+
     def verdicts(self) -> dict[str, int]:
         """How many responses got which verdict; ends the work.
 
@@ -77,6 +81,9 @@ def _serve(store_url: str, questions: Questions, verdicts: Queue[dict[str, int]]
     found: Counter[str] = Counter()
     while (item := questions.get()) is not None:
         question, response = item
+        if response is None:
+            auditor.prepare(int(question))
+            continue
         verdict = auditor.check(question, RetrievePassagesResponse.FromString(response))
         found[str(verdict)] += 1
     verdicts.put(dict(found))

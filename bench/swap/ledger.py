@@ -56,6 +56,11 @@ class Ledger:
         """A write failed: whether it took place nobody knows, so nothing is asked of it."""
         self._entries.setdefault(document_id, Entry()).doubtful = True
 
+    def is_doubtful(self, document_id: str) -> bool:
+        """Whether the fate of a write of it is unknown."""
+        entry = self._entries.get(document_id)
+        return entry is not None and entry.doubtful
+
     def state(self, document_id: str) -> Write | None:
         """The newest acknowledged write."""
         entry = self._entries.get(document_id)

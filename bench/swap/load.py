@@ -39,10 +39,11 @@ class Load:
         ledger: Ledger,
         seed: int,
         on_search: Listener,
+        deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self.visits: list[Visit] = []
         self.written: set[str] = set()
-        self._clients = [AsyncClient(each, timeout=DEADLINE_SECONDS) for each in gateways]
+        self._clients = [AsyncClient(each, timeout=deadline) for each in gateways]
         self._author = author
         self._ledger = ledger
         self._rng = random.Random(seed)

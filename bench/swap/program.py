@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     author = Author(words_of(tiny.vocabulary(model)), options.seed)
     with BenchCluster(folder, SETTINGS, GATEWAYS) as cluster:
         ledger = Ledger()
-        _fill(cluster, author, ledger)
+        fill(cluster, author, ledger)
         tiny.publish(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     return judge(observed, plan.bounds, plan.seed)
 
 
-def _fill(cluster: BenchCluster, author: Author, ledger: Ledger) -> None:
+def fill(cluster: BenchCluster, author: Author, ledger: Ledger) -> None:
     documents = [author.write(f"base-{number}", 0) for number in range(DOCUMENTS)]
     messages = [document(each.id, each.text, title=each.title) for each in documents]
     with Client(cluster.gateways[0], timeout=60) as client:
@@ -90,9 +90,11 @@ async def _observe(
     cluster: BenchCluster, plan: Plan, model: Model, author: Author, ledger: Ledger, audit: Audit
 ) -> Run:
     load = Load(cluster.gateways, author, ledger, plan.seed, audit.offer)
-    refreshes = Refreshes(cluster.store, cluster.redis_url, model, plan.seed, REST_SECONDS)
+    refreshes = Refreshes(
+        cluster.store, cluster.redis_url, model, plan.seed, REST_SECONDS, audit.prepare
+    )
     stop = asyncio.Event()
-    keeping = asyncio.create_task(_keep_up(cluster))
+    keeping = asyncio.create_task(keep_up(cluster))
     refreshing = asyncio.create_task(refreshes.run(stop))
     began = time.time()
     try:
@@ -121,7 +123,7 @@ async def _observe(
     )
 
 
-async def _keep_up(cluster: BenchCluster) -> None:
+async def keep_up(cluster: BenchCluster) -> None:
     """The supervisor's round: whatever dies is started again, and counted."""
     while True:
         cluster.supervisor.look()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import tiny
@@ -46,8 +47,15 @@ class Refreshes:
     """One refresh at a time, and a rest after each."""
 
     def __init__(
-        self, store: Store, redis_url: str, model: Model, seed: int, rest_seconds: float
+        self,
+        store: Store,
+        redis_url: str,
+        model: Model,
+        seed: int,
+        rest_seconds: float,
+        on_end: Callable[[int], None] = lambda generation: None,
     ) -> None:
+        """:param on_end: hears the generation of each refresh when it ends."""
         self.ended: list[Refresh] = []
         self._generations = Generations(store)
         self._snapshots = Snapshots(store)
@@ -55,6 +63,7 @@ class Refreshes:
         self._model = model
         self._seed = seed
         self._rest = rest_seconds
+        self._on_end = on_end
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; a refresh that has begun is watched to its end."""
@@ -63,7 +72,9 @@ class Refreshes:
             number += 1
             spoilt = number % SPOILT_EVERY == 0
             snapshot = await asyncio.to_thread(self._publish, number, spoilt)
-            self.ended.append(await self._watch(snapshot, spoilt))
+            ended = await self._watch(snapshot, spoilt)
+            self.ended.append(ended)
+            self._on_end(ended.generation)
             await _rest(stop, self._rest)
         self._nudge.close()
 

@@ -1,9 +1,11 @@
 # From the repository's root, with BuildKit:
 #   docker build -f deploy/docker/indexer.Dockerfile -t realm/indexer .
-# Without an index: --build-context wheelhouse=folder. For CUDA: --build-arg VARIANT=cuda.
+# Without an index: --build-context wheelhouse=folder, or --build-arg WHEELHOUSE=an image of wheels
+# where buildx is missing. For CUDA: --build-arg VARIANT=cuda.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG WHEELHOUSE=scratch
 
-FROM scratch AS wheelhouse
+FROM ${WHEELHOUSE} AS wheelhouse
 
 FROM ${BASE_IMAGE} AS build
 ARG VARIANT=cpu
@@ -12,11 +14,14 @@ ARG TORCH_INDEX_URL
 ARG PIP_INDEX_URL
 COPY deploy/docker/install.sh deploy/docker/sbom.py /build/
 COPY pyproject.toml constraints.txt README.md LICENSE /source/
+COPY realm/__init__.py /source/realm/
+RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse \
+    sh /build/install.sh needs indexer "$VARIANT" "$TORCH"
 COPY realm /source/realm
 COPY services/__init__.py /source/services/
 COPY services/indexer /source/services/indexer
 RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse \
-    sh /build/install.sh indexer "$VARIANT" "$TORCH"
+    sh /build/install.sh code indexer
 
 FROM scratch AS sbom
 COPY --from=build /opt/realm/sbom.json /

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Installs one service into /opt/realm: its extra, pinned, its bill of materials, no installer.
+# Installs one service into /opt/realm, in two steps so that a change of code installs no library:
+#   install.sh needs SERVICE VARIANT TORCH   what its extra names, pinned
+#   install.sh code SERVICE                  realm itself, the bill of materials; no installer stays
 # Wheels come from /wheelhouse if there are any, else from the package index.
 set -eu
-service=$1 variant=$2 torch=$3
+step=$1 service=$2
 python=/opt/realm/bin/python
 
 if [ -n "$(ls /wheelhouse 2>/dev/null)" ]; then
@@ -11,23 +13,33 @@ if [ -n "$(ls /wheelhouse 2>/dev/null)" ]; then
 fi
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/source/constraints.txt
 
-python3 -m venv /opt/realm
-if [ "$service" != indexer ]; then
-  # First and alone, so that one index gives torch and another everything else.
-  "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
-fi
-"$python" -m pip install "/source[$service]"
-"$python" -m pip check
+needs() {
+  variant=$1 torch=$2
+  python3 -m venv /opt/realm
+  if [ "$service" != indexer ]; then
+    # First and alone, so that one index gives torch and another everything else.
+    "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
+  fi
+  "$python" -m pip install "/source[$service]"
+  "$python" -m pip check
 
-found=$("$python" -m pip list --format=freeze | grep -i '^nvidia-' || true)
-if [ "$variant" = cpu ] && [ -n "$found" ]; then
-  echo "this is torch for CUDA, but VARIANT is cpu: give TORCH_INDEX_URL an index of CPU builds," \
-    "or a wheelhouse with one; found:" $found >&2
-  exit 1
-fi
-# PyTorch names setuptools among its needs; where nothing does, it goes with the installer.
-if [ -z "$("$python" -m pip show setuptools | sed -n 's/^Required-by: *//p')" ]; then
-  "$python" -m pip uninstall --yes --quiet setuptools
-fi
-"$python" -m pip uninstall --yes --quiet pip
-"$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json
+  found=$("$python" -m pip list --format=freeze | grep -i '^nvidia-' || true)
+  if [ "$variant" = cpu ] && [ -n "$found" ]; then
+    echo "this is torch for CUDA, but VARIANT is cpu: give TORCH_INDEX_URL an index of CPU builds," \
+      "or a wheelhouse with one; found:" $found >&2
+    exit 1
+  fi
+}
+
+code() {
+  "$python" -m pip install --no-deps --force-reinstall /source
+  # PyTorch names setuptools among its needs; where nothing does, it goes with the installer.
+  if [ -z "$("$python" -m pip show setuptools | sed -n 's/^Required-by: *//p')" ]; then
+    "$python" -m pip uninstall --yes --quiet setuptools
+  fi
+  "$python" -m pip uninstall --yes --quiet pip
+  "$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json
+}
+
+shift 2
+"$step" "$@"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from realm.cli.erasure import verify_erased
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     Address,
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     corpus.command()(add)
     corpus.command()(delete)
     corpus.command()(get)
+    corpus.command("verify-erased")(verify_erased)
     app.add_typer(corpus, name="corpus")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from realm.errors import FailedPrecondition, InvalidInput
+from realm.retrieval import Retrieval
 
 if TYPE_CHECKING:
     import torch
 
     from realm.corpus.documents import Document
+    from realm.evaluation.questions import Question
     from realm.evaluation.report import Report
     from realm.evaluation.systems import System
     from realm.settings import Settings
@@ -37,27 +40,42 @@ def register(app: typer.Typer) -> None:
 
 
 def eval_(
-    documents: Annotated[
-        list[Path],
-        typer.Option(
-            metavar="FILE...",
-            help=".jsonl file, or file or folder of .md, .txt, .rst, .html; several may follow",
-        ),
-    ],
     questions: Annotated[
         Path,
         typer.Option(
             help=".jsonl of question with answers (or answer_pattern) and, if known, document_id"
         ),
     ],
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE...",
+            help=".jsonl file, or file or folder of .md, .txt, .rst, .html; several may follow",
+        ),
+    ] = None,
     more_documents: Annotated[
         list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
     ] = None,
-    system: Annotated[str, typer.Option(help="base: the model at step 0")] = "base",
+    system: Annotated[
+        str,
+        typer.Option(
+            help="base: the model at step 0; bm25, hybrid: words choose passages too; ict, dpr,"
+            " realm: trained, with --model; closed-book: --model answers without documents"
+        ),
+    ] = "base",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="folder of `realm model train-retriever`; of closed-book: folder or hub name"
+        ),
+    ] = "",
     snapshot: Annotated[
         str, typer.Option(help="a snapshot's number, or latest, instead of a system")
     ] = "",
     store: Annotated[str, typer.Option(help="URL of the store that has the snapshot")] = "",
+    retrieval: Annotated[
+        Retrieval | None, typer.Option(help="what chooses passages, instead of the system's way")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="only so many questions, from the file's start")
     ] = None,
@@ -79,10 +97,16 @@ def eval_(
     settings = load_settings(**chosen, **({"starter": False} if no_starter else {}))
     asked = read_questions(questions, limit)
     check_writable(json_file)
-    given = read_given([*documents, *(more_documents or [])], settings)
-    model = _load_system(settings, system, snapshot)
-    with progress_bars() as listener:
-        report = evaluate(model, given, asked, passages=passages, progress=listener)
+    if system == "closed-book" and not snapshot:
+        report = _closed_book(settings, model, asked)
+    else:
+        given = read_given([*(documents or []), *(more_documents or [])], settings)
+        chosen_system = _load_system(settings, system, snapshot, model)
+        if retrieval is not None:
+            name = f"{chosen_system.name} ({retrieval})"
+            chosen_system = replace(chosen_system, name=name, retrieval=retrieval)
+        with progress_bars() as listener:
+            report = evaluate(chosen_system, given, asked, passages=passages, progress=listener)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
     _show(report)
@@ -105,6 +129,8 @@ def check_writable(file: Path | None) -> None:
 def read_given(paths: list[Path], settings: Settings) -> list[Document]:
     from realm.corpus.importers import Problem, read_documents
 
+    if not paths:
+        raise InvalidInput("there is nothing to search: give --documents FILE")
     found: list[Document] = []
     for item in read_documents(paths, max_bytes=settings.max_document_bytes):
         if isinstance(item, Problem):
@@ -127,8 +153,17 @@ def compute(settings: Settings) -> tuple[torch.device, torch.dtype]:
     return device, runtime.best_dtype(device)
 
 
-def _load_system(settings: Settings, system: str, snapshot: str) -> System:
-    from realm.evaluation import systems
+def _closed_book(settings: Settings, name: str, asked: list[Question]) -> Report:
+    from realm.evaluation.closed_book import evaluate_closed_book, load_closed_book
+
+    device, _ = compute(settings)
+    book = load_closed_book(name, device)
+    with progress_bars() as listener:
+        return evaluate_closed_book(book, asked, progress=listener)
+
+
+def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> System:
+    from realm.evaluation import systems, trained
     from realm.store import Store
 
     device, dtype = compute(settings)
@@ -137,11 +172,16 @@ def _load_system(settings: Settings, system: str, snapshot: str) -> System:
             raise InvalidInput(f"snapshot {snapshot!r} is neither a number nor latest")
         store = Store.open(settings.store_url, settings.store_cache)
         return systems.snapshot_system(*systems.find_snapshot(store, snapshot), device, dtype)
-    if system != "base":
+    if system in set(trained.Recipe):
+        folder = Path(model) if model else None
+        return trained.trained_system(trained.Recipe(system), folder, device, dtype)
+    if system not in set(systems.Baseline):
         raise InvalidInput(
-            f"there is no system {system!r}: give base, or --snapshot with a number or latest"
+            f"there is no system {system!r}: give {', '.join(systems.Baseline)},"
+            f" {', '.join(trained.Recipe)}, closed-book, or --snapshot with a number or latest"
         )
-    return systems.base_system(settings, device, dtype)
+    base = systems.base_system(settings, device, dtype)
+    return replace(base, name=system, retrieval=systems.Baseline(system).retrieval)
 
 
 @contextmanager

@@ -1,14 +1,13 @@
-"""`realm status`, `watch`, `refresh`, `generations`, `rollback`, `pause`, `resume`."""
+"""`realm status`, `refresh`, `generations`, `rollback`, `pause`, `resume`."""
 
 from __future__ import annotations
 
-import itertools
+import getpass
+import socket
 import time
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
@@ -21,6 +20,7 @@ from realm.cli.options import (
     output,
 )
 from realm.cli.plain import to_json
+from realm.cli.watch import RECONNECT_SECONDS
 from realm.cli.words import generation_table, generations_table, refresh_line, status_table
 from realm.client import Client
 from realm.errors import (
@@ -33,13 +33,11 @@ from realm.errors import (
 from realm.v1 import index_pb2
 
 ALL_GENERATIONS = 1_000
-RECONNECT_SECONDS = 1.0
 FAILED = (index_pb2.GENERATION_STATE_REJECTED, index_pb2.GENERATION_STATE_ABANDONED)
 
 
 def register(app: typer.Typer) -> None:
     app.command()(status)
-    app.command()(watch)
     app.command()(refresh)
     app.command()(rollback)
     app.command()(pause)
@@ -47,6 +45,7 @@ def register(app: typer.Typer) -> None:
     generations = typer.Typer(help="Generations of the index.", no_args_is_help=True)
     generations.command("list")(list_)
     generations.command()(show)
+    generations.command()(commit)
     app.add_typer(generations, name="generations")
 
 
@@ -60,27 +59,6 @@ def status(
         output().out(to_json(found))
     else:
         output().print(status_table(found))
-
-
-def watch(
-    updates: Annotated[int, typer.Option(help="end after so many; 0: never", min=0)] = 0,
-    as_json: AsJson = False,
-    address: Address = "",
-) -> None:
-    """The status, live, until Ctrl-C; with --json a line at every change."""
-    console = output()
-    with connect(address) as client:
-        found = itertools.islice(_updates(client), updates or None)
-        if as_json:
-            for each in found:
-                console.out(to_json(each))
-        elif console.is_terminal:
-            with Live(console=console, auto_refresh=False) as live:
-                for each in found:
-                    live.update(status_table(each), refresh=True)
-        else:
-            for each in found:
-                console.print(status_table(each))
 
 
 def refresh(
@@ -143,6 +121,30 @@ def show(
         output().print(generation_table(found))
 
 
+def commit(
+    number: Annotated[int, typer.Argument(help="number of a generation, as one that was refused")],
+    force: Annotated[
+        bool, typer.Option("--force", help="live even if the gate finds it worse")
+    ] = False,
+    reason: Reason = "",
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Build a generation's snapshot again, of today's corpus, and make it live.
+
+    Its vectors are taken over. What the gate finds is recorded; with --force a fall in quality is
+    no obstacle, and who forced it is recorded too. Damage is refused all the same.
+    """
+    with connect(address, timeout) as client:
+        asked = client.refresh(reason=reason, generation=number, force=force, by=_who())
+    if as_json:
+        output().out(to_json(asked))
+    else:
+        how = "forced" if force else "asked for"
+        output().print(f"a new generation of snapshot {asked.snapshot} is {how}")
+
+
 def rollback(
     reason: Reason = "",
     as_json: AsJson = False,
@@ -190,19 +192,12 @@ def _pause(paused: bool, reason: str, as_json: bool, address: str, timeout: floa
         output().print(f"automatic refresh is {'paused' if found.paused else 'on'}")
 
 
-def _updates(client: Client) -> Iterator[index_pb2.IndexStatus]:
-    """Goes on when a gateway or an indexer is replaced; fails if there was none to begin with."""
-    begun = False
-    while True:
-        try:
-            for found in client.watch():
-                begun = True
-                yield found
-        except (DependencyUnavailable, NotReady) as error:
-            if not begun:
-                raise
-            messages().print(f"{error.message}; trying again", style="dim", markup=False)
-        time.sleep(RECONNECT_SECONDS)
+def _who() -> str:
+    """User and machine, as far as they can be told."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a container's user may have no name
+        return socket.gethostname()
 
 
 def _wait_for_refresh(

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from realm import __version__
-from realm.cli import corpus, eval, index, model, questions, settings, up
+from realm.cli import (
+    corpus,
+    eval,
+    gc,
+    index,
+    model,
+    questions,
+    report,
+    settings,
+    snapshots,
+    up,
+    watch,
+)
 from realm.errors import RealmError
 
 app = typer.Typer(
@@ -17,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for part in (up, index, questions, corpus, model, eval, settings):
+for part in (up, index, watch, report, questions, corpus, model, eval, snapshots, gc, settings):
     part.register(app)
 
 

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import importlib.util
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from realm.cli.folders import check_new, write_whole
 from realm.cli.train_reader import train_reader_
-from realm.errors import FailedPrecondition, InvalidInput
+from realm.cli.train_retriever import train_retriever_
+from realm.errors import FailedPrecondition
 
 NEEDS = ("torch", "transformers")
 Kind = Literal["embedder", "scorer", "encoder", "reader"]
 
 
 def register(app: typer.Typer) -> None:
-    model = typer.Typer(help="Train a reader; take REALM checkpoints of transformers in, and out.")
+    model = typer.Typer(
+        help="Train a reader or a retriever; take REALM checkpoints of transformers in, and out."
+    )
     model.command("import")(import_)
     model.command("export")(export)
     model.command("train-reader")(train_reader_)
+    model.command("train-retriever")(train_retriever_)
     app.add_typer(model, name="model")
 
 
 def import_(
-    source: Annotated[str, typer.Argument(help="embedder, scorer or openqa: folder or hub name")],
+    source: Annotated[
+        str,
+        typer.Argument(help="embedder, scorer, openqa or BERT-type base: folder or hub name"),
+    ],
     to: Annotated[Path, typer.Option(help="new folder for the model")],
-    reader: Annotated[str, typer.Option(help="reader or openqa that reads the passages")] = "",
+    reader: Annotated[
+        str,
+        typer.Option(
+            help="what reads the passages: reader or openqa, or extractive QA checkpoint (BERT with"
+            " start and end logits)"
+        ),
+    ] = "",
     mlm: Annotated[str, typer.Option(help="encoder whose head predicts masked words")] = "",
     query: Annotated[
         str,
@@ -40,22 +52,27 @@ def import_(
     tokenizer: Annotated[
         str, typer.Option(help="folder or hub name of the tokenizer, if no checkpoint has it")
     ] = "",
+    no_answer: Annotated[
+        bool,
+        typer.Option("--no-answer", help="the extractive QA reader knows questions without answer"),
+    ] = False,
 ) -> None:
-    """Make a model from REALM checkpoints of transformers; what they lack begins fresh."""
+    """Make a model from checkpoints of transformers; what they lack begins fresh."""
     _check_packages()
     from realm.model.base import find_folder, read_tokenizer
     from realm.model.checkpoint import write_model
     from realm.model.hugging_face import import_model
 
-    _check_new(to)
+    check_new(to)
     model = import_model(
         source,
         query=query or None,
         reader=reader or None,
         mlm=mlm or None,
         tokenizer=read_tokenizer(find_folder(tokenizer)) if tokenizer else None,
+        no_answer=no_answer,
     )
-    _write_whole(to, lambda folder: write_model(folder, model))
+    write_whole(to, lambda folder: write_model(folder, model))
     towers = "shared" if model.config.shared_towers else "separate"
     typer.echo(f"{to}: a model of {model.config.embedding_size} dimensions, towers {towers}")
 
@@ -70,9 +87,9 @@ def export(
     from realm.model.checkpoint import load_model
     from realm.model.hugging_face import export_model
 
-    _check_new(to)
+    check_new(to)
     model = load_model(folder)
-    _write_whole(to, lambda new: export_model(new, model, kind))
+    write_whole(to, lambda new: export_model(new, model, kind))
     typer.echo(f"{to}: a REALM {kind} for transformers up to 4.46")
 
 
@@ -81,17 +98,3 @@ def _check_packages() -> None:
         raise FailedPrecondition(
             f"`realm model` needs {' and '.join(missing)}: pip install 'realm[model]'"
         )
-
-
-def _check_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"{folder} is there already: name a new folder, or empty it first")
-
-
-def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """The folder appears with all its files or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".realm-") as beside:
-        made = Path(beside) / "made"
-        write(made)
-        made.replace(folder)

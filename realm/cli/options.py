@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from realm import tracing
 from realm.client import Client
 from realm.settings import load_settings
 
@@ -27,7 +28,9 @@ DEFAULT_TIMEOUT = 30.0
 
 def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Client:
     """A client of the gateway given, or of the settings' one."""
-    return Client(address or load_settings().gateway_address, timeout=timeout)
+    settings = load_settings()
+    tracing.set_up("cli", settings.trace_folder)
+    return Client(address or settings.gateway_address, timeout=timeout)
 
 
 def output() -> Console:

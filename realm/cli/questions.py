@@ -8,9 +8,14 @@ import typer
 
 from realm.cli.options import DEFAULT_TIMEOUT, Address, AsJson, Timeout, connect, output
 from realm.cli.plain import to_json, to_plain
-from realm.cli.words import answer_lines, origin, passage_lines
+from realm.cli.words import answer_lines, no_answer_line, origin, passage_lines
 from realm.client import Reply
+from realm.retrieval import Retrieval
 
+Choice = Annotated[
+    Retrieval | None,
+    typer.Option("--retrieval", help="what chooses passages; else the gateway's setting"),
+]
 AtLeast = Annotated[int, typer.Option(help="wait for this corpus version", min=0)]
 
 
@@ -22,6 +27,7 @@ def register(app: typer.Typer) -> None:
 def search(
     question: Annotated[list[str], typer.Argument(help="what to look for")],
     limit: Annotated[int, typer.Option(help="how many passages, 1 to 100")] = 5,
+    retrieval: Choice = None,
     at_least: AtLeast = 0,
     as_json: AsJson = False,
     address: Address = "",
@@ -29,7 +35,12 @@ def search(
 ) -> None:
     """Find the passages that most likely help to answer a question."""
     with connect(address, timeout) as client:
-        found = client.search(" ".join(question), limit=limit, at_least_version=at_least)
+        found = client.search(
+            " ".join(question),
+            limit=limit,
+            at_least_version=at_least,
+            retrieval=retrieval or "",
+        )
     console = output()
     if as_json:
         console.out(to_json(found))
@@ -46,6 +57,7 @@ def ask(
     questions: Annotated[list[str], typer.Argument(help="a question; more, each in quotes")],
     answers: Annotated[int, typer.Option(help="how many answers, 1 to 10")] = 1,
     passages: Annotated[int, typer.Option(help="how many passages to read, 1 to 20")] = 5,
+    retrieval: Choice = None,
     at_least: AtLeast = 0,
     as_json: AsJson = False,
     address: Address = "",
@@ -53,15 +65,22 @@ def ask(
 ) -> None:
     """Answer questions, with their sources. Words without quotes are one question."""
     asked = as_questions(questions)
+    way = retrieval or ""
     with connect(address, timeout) as client:
         if len(asked) == 1:
             answer = client.ask(
-                asked[0], passages=passages, answers=answers, at_least_version=at_least
+                asked[0],
+                passages=passages,
+                answers=answers,
+                at_least_version=at_least,
+                retrieval=way,
             )
             replies = [Reply(0, asked[0], answer)]
         else:
             replies = list(
-                client.ask_many(asked, passages=passages, answers=answers, timeout=timeout)
+                client.ask_many(
+                    asked, passages=passages, answers=answers, retrieval=way, timeout=timeout
+                )
             )
     for reply in sorted(replies, key=lambda reply: reply.number):
         _print_reply(reply, as_json, headed=len(asked) > 1)
@@ -91,5 +110,5 @@ def _print_reply(reply: Reply, as_json: bool, *, headed: bool) -> None:
         for line in answer_lines(answer):
             console.print(line)
     if not reply.answer.answers:
-        console.print("No passage holds a readable answer.")
+        console.print(no_answer_line(reply.answer))
     console.print(f"[dim]{origin(reply.answer.index_version)}[/]")

@@ -35,17 +35,40 @@ def train_reader_(
     since: Annotated[
         Path | None, typer.Option("--from", help="folder of a starter to go on from")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="how often each question is read")] = 3,
+    epochs: Annotated[
+        int,
+        typer.Option(min=0, help="how often each question is read; 0: measure and calibrate only"),
+    ] = 3,
     batch: Annotated[int, typer.Option(min=1, help="questions in a step")] = 16,
     lr: Annotated[float, typer.Option(help="AdamW's highest rate for the layers")] = 1.5e-4,
     head_lr: Annotated[
         float, typer.Option(help="AdamW's highest rate for the span head, which begins fresh")
     ] = 3e-4,
     negatives: Annotated[
-        int, typer.Option(min=0, max=4, help="other passages beside a question's own")
+        float,
+        typer.Option(min=0, max=4, help="other passages beside a question's own, in the mean"),
     ] = 1,
     tokens: Annotated[int, typer.Option(min=32, help="longest reader input in training")] = 288,
     span_width: Annotated[int, typer.Option(min=1, help="longest answer, in word pieces")] = 16,
+    dropout: Annotated[float, typer.Option(min=0, max=0.5, help="while it learns")] = 0.1,
+    cloze: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="sentences with a span taken out that are read beside each question: so many at"
+            " first, none at the end",
+        ),
+    ] = 0.5,
+    cloze_documents: Annotated[
+        list[Path] | None,
+        typer.Option(help="file or folder for such sentences, beside the questions' documents"),
+    ] = None,
+    no_answer: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.5, help="share of questions read where no answer is, to learn to say so"
+        ),
+    ] = 0.1,
     minutes_limit: Annotated[
         float, typer.Option(min=0, help="training ends by then, its rate decayed; 0: no limit")
     ] = 0,
@@ -72,12 +95,16 @@ def train_reader_(
         negatives=negatives,
         reader_tokens=tokens,
         max_span_width=span_width,
+        dropout=dropout,
+        cloze=cloze,
+        no_answer=no_answer,
         seconds=minutes_limit * 60 or math.inf,
         seed=settings.seed,
     )
     files = [*documents, *(more_documents or [])]
     asked = read_questions(questions)
     given = read_given(files, settings)
+    more = read_given(cloze_documents, settings) if cloze_documents else []
     device, dtype = compute(settings)
     model = new_model(
         settings.base_model or None,
@@ -87,19 +114,34 @@ def train_reader_(
     )
     before = continue_from(model, since) if since else None
     about = {
-        "command": _command(files, questions, plan, since),
-        "data": describe_files([*files, questions]),
+        "command": _command(files, questions, cloze_documents or [], plan, since),
+        "data": describe_files([*files, *(cloze_documents or []), questions]),
         "licence_of_data": licence,
         "continues": before,
     }
     with progress_bars() as listener:
         card = make_starter(
-            model, given, asked, plan, to, about, device=device, dtype=dtype, progress=listener
+            model,
+            given,
+            asked,
+            plan,
+            to,
+            about,
+            device=device,
+            dtype=dtype,
+            more=more,
+            progress=listener,
         )
     typer.echo(f"{to}: a starter of {card['training']['steps']} steps; {card['held_out']}")
 
 
-def _command(documents: list[Path], questions: Path, plan: Plan, since: Path | None) -> str:
+def _command(
+    documents: list[Path],
+    questions: Path,
+    cloze_documents: list[Path],
+    plan: Plan,
+    since: Path | None,
+) -> str:
     """The call again, of every file its name alone: a card tells no one's paths."""
     options = {
         "epochs": plan.epochs,
@@ -109,10 +151,14 @@ def _command(documents: list[Path], questions: Path, plan: Plan, since: Path | N
         "negatives": plan.negatives,
         "tokens": plan.reader_tokens,
         "span-width": plan.max_span_width,
+        "dropout": plan.dropout,
+        "cloze": plan.cloze,
+        "no-answer": plan.no_answer,
         "minutes-limit": 0 if math.isinf(plan.seconds) else plan.seconds / 60,
     }
     words = ["realm", "model", "train-reader", "--documents", *(file.name for file in documents)]
     words += ["--questions", questions.name, "--to", "starter"]
+    words += [word for file in cloze_documents for word in ("--cloze-documents", file.name)]
     words += ["--from", since.name] if since else []
     for name, value in options.items():
         words += [f"--{name}", f"{value:g}"]

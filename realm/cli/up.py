@@ -37,6 +37,7 @@ def up(
     rate: Annotated[float, typer.Option(help="questions asked a second; 0: none")] = 2.5,
     train: Annotated[bool, typer.Option(help="learn; else serve the base model")] = True,
     gateways: Annotated[int, typer.Option(help="how many gateways", min=1, max=8)] = 1,
+    standby: Annotated[bool, typer.Option(help="a second indexer stands by")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole cluster on this machine: learn, refresh, answer. Ctrl-C ends it."""
@@ -51,6 +52,8 @@ def up(
     if report is not None:
         command += ["--report", str(report)]
     command += ["--gateways", str(gateways)]
+    if standby:
+        command.append("--standby")
     if not train:
         command.append("--no-train")
     if as_json:

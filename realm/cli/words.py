@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.markup import escape
 from rich.table import Table
 
+from realm.cli.gate_report import gate_rows
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2, types_pb2
 
 EXCERPT = 240
@@ -107,8 +108,10 @@ def generation_table(generation: index_pb2.Generation) -> Table:
     table.add_row("begun", f"{ago(generation.created_at)} ago")
     if generation.reason:
         table.add_row("why", escape(generation.reason))
-    for name in sorted(generation.gate):
-        table.add_row(f"gate: {name}", f"{generation.gate[name]:.6g}")
+    if generation.forced:
+        table.add_row("forced by", escape(generation.forced))
+    for name, words in gate_rows(dict(generation.gate)):
+        table.add_row(name, words)
     return table
 
 
@@ -116,6 +119,12 @@ def passage_lines(place: int, found: retrieval_pb2.RetrievedPassage) -> list[str
     passage = found.passage
     head = f"[bold]{place}.[/] p(z|x) {found.probability:.3f}  {_title(passage)}"
     return [head, f"   {escape(_excerpt(passage.text))}"]
+
+
+def no_answer_line(response: answer_pb2.AnswerQuestionResponse) -> str:
+    if not response.no_answer_probability:
+        return "No passage holds a readable answer."
+    return f"The passages do not answer this: p {response.no_answer_probability:.3f}"
 
 
 def answer_lines(answer: answer_pb2.Answer) -> list[str]:

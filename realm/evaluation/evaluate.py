@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +25,9 @@ from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact, latencies, make_reading, read_answers
 from realm.evaluation.report import Report, Shares
 from realm.evaluation.retrieval import (
+    Found,
     PassageVectors,
+    Searcher,
     cut,
     encode_passages,
     encode_questions,
@@ -51,16 +52,9 @@ def document_recall(
 ) -> Shares:
     """R@1, R@5, R@20 by document; `queries` [questions, size]."""
     ids = [passage.document_id for passage in index.passages]
-    found = Found(*index.search(queries, depth_for_documents(ids, max(RECALL_AT))))
+    rows, products = index.search(queries, depth_for_documents(ids, max(RECALL_AT)))
+    found = Found(list(rows), list(products))
     return report.recalls(_document_ranks(questions, found, ids))
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Rows of passages and their inner products for each question, best first: [questions, k]."""
-
-    rows: NDArray[np.int64]
-    products: NDArray[np.float32]
 
 
 def evaluate(
@@ -81,9 +75,10 @@ def evaluate(
     queries = encode_questions(system, asked, progress("questions"))
     ids = [passage.document_id for passage in index.passages]
     depth = max(passages, max(RECALL_AT), depth_for_documents(ids, max(RECALL_AT)))
-    found = Found(*index.search(queries, depth))
+    searcher = Searcher(index, system.retrieval)
+    found = searcher.search(asked, queries, depth)
     read = _read(system, index, questions, found, passages, progress("answers"))
-    times = _timed(system, index, asked, passages)
+    times = _timed(system, index, searcher, asked, passages)
     return Report(
         system=system.name,
         documents=report.recalls(_document_ranks(questions, found, ids)),
@@ -97,6 +92,7 @@ def evaluate(
             "passages": len(index.passages),
             "passages_read": passages,
             "unknown_documents": _unknown(questions, documents),
+            "retrieval": system.retrieval,
             "model": {"base": system.base, "step": system.step, "scale": system.scale},
             "machine": report.machine(
                 torch.get_num_threads(), str(system.passage.device), str(system.dtype)
@@ -155,8 +151,8 @@ def _read(
             system,
             index,
             questions[number].question,
-            found.rows[number, :passages],
-            found.products[number, :passages],
+            found.rows[number][:passages],
+            found.products[number][:passages],
         )
         for number in chosen
     ]
@@ -165,13 +161,17 @@ def _read(
 
 
 def _timed(
-    system: System, index: PassageVectors, asked: Sequence[str], passages: int
+    system: System,
+    index: PassageVectors,
+    searcher: Searcher,
+    asked: Sequence[str],
+    passages: int,
 ) -> list[float]:
     """Milliseconds of questions taken evenly from all; the first few only warm up."""
     step = max(1, len(asked) // LATENCY_SAMPLE)
     sample = list(asked[::step][:LATENCY_SAMPLE])
-    latencies(system, index, sample[:WARM_UP], passages)
-    return latencies(system, index, sample, passages)
+    latencies(system, index, searcher, sample[:WARM_UP], passages)
+    return latencies(system, index, searcher, sample, passages)
 
 
 def _unknown(questions: Sequence[Question], documents: Sequence[Document]) -> int:

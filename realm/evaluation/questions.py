@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +31,23 @@ def read_questions(path: Path, limit: int | None = None) -> list[Question]:
 
     :raises InvalidInput: naming file and line, if a line cannot be used; if there is none at all.
     """
-    questions: list[Question] = []
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if limit is not None and len(questions) >= limit:
-                    break
-                if line.strip():
-                    questions.append(_question(line, f"{path}:{number}"))
+            return parse_questions(file, str(path), limit)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}", path=path) from error
+
+
+def parse_questions(lines: Iterable[bytes], name: str, limit: int | None = None) -> list[Question]:
+    """As `read_questions`, from lines of something that is called `name`."""
+    questions: list[Question] = []
+    for number, line in enumerate(lines, 1):
+        if limit is not None and len(questions) >= limit:
+            break
+        if line.strip():
+            questions.append(_question(line, f"{name}:{number}"))
     if not questions:
-        raise InvalidInput(f"{path} has no questions: give one JSON object a line", path=path)
+        raise InvalidInput(f"{name} has no questions: give one JSON object a line", path=name)
     return questions
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from realm import scoring
 from realm.evaluation.parallel import OnProgress, one_thread_each, spread, unheard
 from realm.evaluation.questions import Question
-from realm.evaluation.retrieval import PassageVectors, encode_questions
+from realm.evaluation.retrieval import PassageVectors, Searcher, encode_questions
 from realm.evaluation.systems import System
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import Answers, Reading, answer_questions
 
 QUESTIONS_AT_ONCE = 8
 
@@ -27,7 +27,7 @@ def make_reading(
 ) -> Reading:
     """The question with its passages; log p(z|x) is the log-softmax of s·product over them."""
     scores = system.scale * products.astype(np.float64)  # [k]
-    priors = scores - np.logaddexp.reduce(scores)
+    priors = scores - np.logaddexp.reduce(scores) if len(scores) else scores
     texts = tuple(index.passages[row].text for row in rows)
     return Reading(question, texts, tuple(float(prior) for prior in priors))
 
@@ -35,16 +35,27 @@ def make_reading(
 def read_answers(
     system: System, readings: Sequence[Reading], on_progress: OnProgress = unheard
 ) -> list[str]:
-    """The best answer's text to each question; empty where nothing is readable."""
+    """The best answer's text to each question; empty where nothing is readable.
 
-    def work(share: Sequence[Reading], told: Callable[[int], None]) -> list[str]:
-        texts: list[str] = []
+    The best one even where the null document wins: exact match and F1 ask what a reader would say.
+    """
+
+    answers = read(system, readings, on_progress)
+    return [one.found[0].text if one.found else "" for one in answers]
+
+
+def read(
+    system: System, readings: Sequence[Reading], on_progress: OnProgress = unheard
+) -> list[Answers]:
+    """Answers with their probabilities, and P(no answer)."""
+
+    def work(share: Sequence[Reading], told: Callable[[int], None]) -> list[Answers]:
+        answers: list[Answers] = []
         for start in range(0, len(share), QUESTIONS_AT_ONCE):
             some = share[start : start + QUESTIONS_AT_ONCE]
-            found = answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
-            texts += [answers[0].text if answers else "" for answers in found]
-            told(len(texts))
-        return texts
+            answers += answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
+            told(len(answers))
+        return answers
 
     return spread(work, readings, system.reader.device, on_progress)
 
@@ -57,7 +68,11 @@ def is_exact(question: Question, answer: str) -> bool:
 
 
 def latencies(
-    system: System, index: PassageVectors, questions: Sequence[str], passages: int
+    system: System,
+    index: PassageVectors,
+    searcher: Searcher,
+    questions: Sequence[str],
+    passages: int,
 ) -> list[float]:
     """Milliseconds from a question to its answer, one question at a time: encode, search, read.
 
@@ -67,7 +82,9 @@ def latencies(
     with one_thread_each():
         for question in questions:
             began = time.perf_counter()
-            rows, products = index.search(encode_questions(system, [question]), passages)
-            read_answers(system, [make_reading(system, index, question, rows[0], products[0])])
+            query = encode_questions(system, [question])
+            found = searcher.search([question], query, passages)
+            reading = make_reading(system, index, question, found.rows[0], found.products[0])
+            read_answers(system, [reading])
             times.append((time.perf_counter() - began) * 1000)
     return times

@@ -1,4 +1,4 @@
-"""Documents in memory: cut, encoded, and searched exactly."""
+"""Documents in memory: cut, encoded, and searched exactly, by vectors, by words or by both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from realm.evaluation.parallel import OnProgress, spread, unheard
 from realm.evaluation.systems import System
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
-from realm.search.exact import top_k
+from realm.retrieval import Retrieval
+from realm.search.bm25 import Bm25Index, SparseVector, passage_weights, question_weights
+from realm.search.exact import ExactIndex, top_k
 from realm.vectors import Vectors
 
 
@@ -28,6 +30,43 @@ class PassageVectors:
     def search(self, queries: Vectors, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows and inner products of the k best passages: two arrays [queries, k]."""
         return top_k(queries, self.vectors, k)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of passages and their inner products for each question, best first.
+
+    Fewer than asked for where words choose and fewer passages share one with the question.
+    """
+
+    rows: list[NDArray[np.int64]]
+    products: list[NDArray[np.float32]]
+
+
+class Searcher:
+    """All passages, searched as a collection is, but exactly."""
+
+    def __init__(self, passages: PassageVectors, way: Retrieval) -> None:
+        # Terms cost memory: only where words have a say.
+        weighed = [] if way is Retrieval.DENSE else weights(passages.passages)
+        self._way = way
+        self._index = ExactIndex(passages.vectors, Bm25Index(weighed))
+
+    def search(self, questions: Sequence[str], queries: Vectors, k: int) -> Found:
+        """:param queries: the questions' vectors [questions, size]."""
+        found = Found([], [])
+        for question, query in zip(questions, queries, strict=True):
+            rows, products = self._index.search(query, question_weights(question), self._way, k)
+            found.rows.append(rows)
+            found.products.append(products)
+        return found
+
+
+def weights(passages: Sequence[Passage]) -> list[SparseVector]:
+    """BM25 weights, the passages themselves being the whole corpus."""
+    lengths = [sum(passage.term_counts) for passage in passages]
+    average = sum(lengths) / len(lengths) if lengths else 0.0
+    return [passage_weights(each.terms, each.term_counts, average) for each in passages]
 
 
 def cut(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:

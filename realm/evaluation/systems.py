@@ -1,8 +1,9 @@
-"""The model under evaluation: the base at step 0, or a snapshot out of a store."""
+"""What is under evaluation: a model, the base or a snapshot, and what chooses its passages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 
@@ -12,6 +13,7 @@ from realm.model.checkpoint import Model, load_model, new_model
 from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.model.reader import Reader
+from realm.retrieval import Retrieval
 from realm.settings import Settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -19,9 +21,24 @@ from realm.store import Store
 NEWEST = "latest"
 
 
+class Baseline(StrEnum):
+    """The base's model, by what chooses its passages: names of `realm eval --system`."""
+
+    BASE = "base"
+    BM25 = "bm25"
+    HYBRID = "hybrid"
+
+    @property
+    def retrieval(self) -> Retrieval:
+        return Retrieval.DENSE if self is Baseline.BASE else Retrieval(self)
+
+
 @dataclass(frozen=True, slots=True)
 class System:
-    """Both towers, reader and scale s of one set of parameters, in eval mode on one device."""
+    """Both towers, reader and scale s of one set of parameters, in eval mode on one device.
+
+    `retrieval` chooses the passages; p(z|x) and the answers are the model's in any case.
+    """
 
     name: str
     base: str
@@ -32,6 +49,7 @@ class System:
     reader: Reader
     scale: float
     dtype: torch.dtype
+    retrieval: Retrieval = Retrieval.DENSE
 
 
 def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) -> System:
@@ -46,7 +64,13 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
         query=settings.query_tokens,
         reader=settings.reader_tokens,
     )
-    model = new_model(base, seed=settings.seed, starter=settings.starter, lengths=lengths)
+    model = new_model(
+        base,
+        seed=settings.seed,
+        starter=settings.starter,
+        reader=settings.reader_model or None,
+        lengths=lengths,
+    )
     return system_of(model, "base", 0, device, dtype)
 
 

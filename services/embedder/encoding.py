@@ -5,6 +5,7 @@ A content hash stands for title and text: equal hashes need one vector.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from realm.model.inputs import Encoded
 from realm.store import Store
 from realm.vectors import Vectors
 
+SHARD = re.compile(r"(\d+)-(\d+)")
 PASSAGE_COLUMNS = ("passage_id", "content_hash", "title_ids", "body_ids")
 
 log = structlog.get_logger(__name__)
@@ -105,14 +107,37 @@ def check_passages(table: pa.Table, path: str) -> pa.Table:
     return table.select(PASSAGE_COLUMNS)
 
 
-def take_over(store: Store, folder: str, hashes: Sequence[str], size: int) -> dict[str, Vectors]:
-    """Vectors by content hash that other vector files of a folder hold already.
+def related_folders(store: Store, output_file: str) -> list[str]:
+    """Where the same snapshot's vectors of a shard's documents lie: the shard's own folder, then
+    those of other numbers of shards. All are powers of two, and a document's shard is a hash
+    modulo their number, so that the shards of one layout lie whole in those of another.
+    """
+    parent, _, own = output_file.rpartition("/")[0].rpartition("/")
+    mine = _layout(own)
+    folders = [f"{parent}/{own}"]
+    for name in store.folders(parent) if mine else ():
+        other = _layout(name)
+        if mine and other and name != own and (other[1] - mine[1]) % min(mine[0], other[0]) == 0:
+            folders.append(f"{parent}/{name}")
+    return folders
+
+
+def _layout(shard: str) -> tuple[int, int] | None:
+    """How many shards there are, and which one it is: of `008-003`."""
+    found = SHARD.fullmatch(shard)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def take_over(
+    store: Store, folders: Sequence[str], hashes: Sequence[str], size: int
+) -> dict[str, Vectors]:
+    """Vectors by content hash that other vector files of some folders hold already.
 
     A file that cannot be used costs computing, nothing else.
     """
     missing = set(hashes)
     found: dict[str, Vectors] = {}
-    for path in store.files(folder):
+    for path in (path for folder in folders for path in store.files(folder)):
         if not missing:
             break
         try:

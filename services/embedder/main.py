@@ -44,7 +44,7 @@ def make_embedder(settings: Settings) -> Embedder:
     """:raises BadSettings: if store or device cannot be used."""
     device = runtime.pick_device(settings.device)
     dtype = runtime.best_dtype(device)
-    store = Store.open(settings.store_url, settings.store_cache)
+    store = Store.await_open(settings.store_url, settings.store_cache)
     snapshots = Snapshots(store)
     log.info("embedder starts", device=str(device), dtype=str(dtype), store=store.url)
     return Embedder(

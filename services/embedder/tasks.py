@@ -10,19 +10,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import pyarrow as pa
 import structlog
 
-from realm import arrow, vectors
+from realm import arrow, tracing, vectors
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.generations import ACTIVE, Generations
 from realm.nudge import Nudge
+from realm.queue import EMBED_SHARD, ENCODE_QUERIES
+from realm.refresh_trace import RefreshTrace
+from realm.refusals import forgive, refuse
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
 from services.embedder.deliveries import Deliveries, is_quarantined, quarantine
 from services.embedder.encoders import Encoders
-from services.embedder.encoding import Compute, Encoding, check_passages, take_over
+from services.embedder.encoding import Compute, Encoding, check_passages, related_folders, take_over
 from services.embedder.liveness import (
     LOOK_SECONDS,
     Drain,
@@ -78,7 +82,8 @@ class Embedder:
 
     def embed_shard(self, job: Job) -> Outcome:
         """Vectors of a passage file; what the shard's older files hold is taken over."""
-        return self._run(job, lambda: self._embed(job, reuse=True))
+        work = partial(self._embed, job, reuse=True)
+        return self._run(job, lambda: self._traced(job, EMBED_SHARD, work))
 
     def embed_changes(self, job: Job) -> Outcome:
         """Vectors of the passages of changed documents, perhaps none."""
@@ -86,7 +91,8 @@ class Embedder:
 
     def encode_queries(self, job: Job) -> Outcome:
         """The probe questions' own rows with a column `vector`."""
-        return self._run(job, lambda: self._encode_questions(job))
+        work = partial(self._encode_questions, job)
+        return self._run(job, lambda: self._traced(job, ENCODE_QUERIES, work))
 
     def _run(self, job: Job, work: Callable[[], None]) -> Outcome:
         """:raises DependencyUnavailable: if the store does not answer; try again later."""
@@ -139,10 +145,27 @@ class Embedder:
             return Outcome.INTERRUPTED
         except (Corrupt, NotFound) as error:
             # Not tried again here: the same bytes would fail again. The indexer decides.
+            refuse(
+                self.store,
+                snapshot=job.snapshot,
+                input_file=job.input_file,
+                output_file=job.output_file,
+                error=error,
+            )
+            self.nudge.send("vectors")
             log.error("unusable input", input=job.input_file, snapshot=job.snapshot, why=str(error))
             return Outcome.CORRUPT
+        forgive(self.store, job.output_file)
         self.nudge.send("vectors")
         return Outcome.DONE
+
+    def _traced(self, job: Job, task: str, work: Callable[[], None]) -> None:
+        """As a part of the refresh that the generation belongs to."""
+        if not RefreshTrace.on():
+            return work()
+        snapshot = self.snapshots.get(self.generations.get(job.generation).snapshot)
+        with RefreshTrace(snapshot).task(task, "embed", job.generation, output=job.output_file):
+            return work()
 
     def _wanted(self, job: Job) -> bool:
         return self.generations.state(job.generation) in ACTIVE
@@ -158,9 +181,9 @@ class Embedder:
             table = check_passages(arrow.read_table(self.store, job.input_file), job.input_file)
             ids = table.column("passage_id").to_pylist()
             hashes = table.column("content_hash").to_pylist()
-            folder = job.output_file.rpartition("/")[0]
             size = tower.config.embedding_size
-            known = take_over(self.store, folder, hashes, size) if reuse else {}
+            folders = related_folders(self.store, job.output_file) if reuse else []
+            known = take_over(self.store, folders, hashes, size)
         with self._phase("encode"):
             encoding = Encoding(tower, self.compute, self._watch(job))
             made = encoding.passages(table, known)
@@ -213,7 +236,7 @@ class Embedder:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        with self.metrics.shard_duration.labels(name).time():
+        with self.metrics.shard_duration.labels(name).time(), tracing.span(name):
             yield
         self.heartbeat.beat()
 

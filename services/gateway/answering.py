@@ -13,29 +13,36 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from realm.errors import DeadlinePassed, NotFound, NotReady, Overloaded
-from realm.model.answering import FoundAnswer, Reading, answer_questions
+from realm.calls import about_call
+from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady, Overloaded
+from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
-from realm.search.qdrant import Hit
+from realm.retrieval import Retrieval
+from realm.search.bm25 import question_weights
+from realm.search.qdrant import Hit, Query
 from realm.settings import Settings
-from realm.vectors import Vectors
 from services.gateway.batcher import Batcher
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import Held, Serving, ServingSlot
 
 log = structlog.get_logger(__name__)
 
+NONE = Answers(())
+
 #: How long a request whose collection has vanished waits for the reference to move on.
 FLIP_PATIENCE_SECONDS = 5.0
+#: How long a search is tried again while Qdrant does not serve, and how often.
+SEARCH_PATIENCE_SECONDS = 45.0
+SEARCH_PAUSE_SECONDS = 0.25
 
 
 class PassageSearch(Protocol):
     """What `realm.search.qdrant.AsyncPassageSearch` does."""
 
     async def search(
-        self, collection: str, queries: Vectors, limit: int, timeout: float
-    ) -> list[list[Hit]]: ...
+        self, collection: str, query: Query, limit: int, timeout: float
+    ) -> list[Hit]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,12 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Passages and, if asked for, answers; all of `held`'s generation."""
+    """Passages, what chose them and, if asked for, answers; all of `held`'s generation."""
 
     held: Held
+    retrieval: Retrieval
     passages: list[Retrieved]
-    answers: list[FoundAnswer]
+    answers: Answers
 
 
 class Answering:
@@ -65,6 +73,7 @@ class Answering:
         self._slot = slot
         self._search = search
         self._metrics = metrics
+        self._retrieval = settings.retrieval
         self._most = settings.max_inflight
         self._inflight = 0
         self._stack = AsyncExitStack()
@@ -78,7 +87,7 @@ class Answering:
             executor=self._executor,
             on_batch=metrics.batch.labels("encode").observe,
         )
-        self._read: Batcher[Serving, Reading, list[FoundAnswer]] = Batcher(
+        self._read: Batcher[Serving, Reading, Answers] = Batcher(
             _read,
             size=settings.read_batch,
             wait=settings.batch_wait_seconds,
@@ -97,26 +106,43 @@ class Answering:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def retrieve(
-        self, question: str, *, limit: int, at_least: int, seconds: float
+        self,
+        question: str,
+        *,
+        limit: int,
+        retrieval: Retrieval | None = None,
+        at_least: int,
+        seconds: float,
     ) -> Response:
         """The passages that most likely help, best first, within `seconds`.
 
+        :param retrieval: what chooses them; None: what the settings say.
         :raises NotReady: if nothing is live, or `at_least` is not applied in time.
         :raises Overloaded: if too many requests are in flight.
+        :raises FailedPrecondition: if the live generation was built without BM25.
         """
 
         async def attempt(held: Held, left: float) -> Response:
-            return Response(held, await self._retrieve(held, question, limit, left), [])
+            way = held.serving.retrieval(retrieval, self._retrieval)
+            return Response(held, way, await self._retrieve(held, question, way, limit, left), NONE)
 
         return await self._answer(attempt, at_least, seconds)
 
     async def answer(
-        self, question: str, *, passages: int, answers: int, at_least: int, seconds: float
+        self,
+        question: str,
+        *,
+        passages: int,
+        answers: int,
+        retrieval: Retrieval | None = None,
+        at_least: int,
+        seconds: float,
     ) -> Response:
         """The best answers with their passages; errors as for `retrieve`."""
 
         async def attempt(held: Held, left: float) -> Response:
-            found = await self._retrieve(held, question, passages, left)
+            way = held.serving.retrieval(retrieval, self._retrieval)
+            found = await self._retrieve(held, question, way, passages, left)
             reading = Reading(
                 question,
                 tuple(each.hit.passage.text for each in found),
@@ -125,7 +151,7 @@ class Answering:
             )
             with self._metrics.stage("read"):
                 read = await self._read.submit(held.serving, reading, weight=max(1, len(found)))
-            return Response(held, found, read)
+            return Response(held, way, found, read)
 
         return await self._answer(attempt, at_least, seconds)
 
@@ -156,6 +182,7 @@ class Answering:
         if at_least:
             await self._slot.wait_applied(at_least, _patience(deadline - loop.time()))
         with self._slot.hold() as held:
+            about_call(generation=held.serving.number)
             try:
                 return await attempt(held, deadline - loop.time())
             except NotFound as error:
@@ -169,6 +196,7 @@ class Answering:
                 waited=f"{patience:.2f}",
             )
         with self._slot.hold() as held:
+            about_call(generation=held.serving.number)
             try:
                 return await attempt(held, deadline - loop.time())
             except NotFound as error:
@@ -178,17 +206,31 @@ class Answering:
                 ) from error
 
     async def _retrieve(
-        self, held: Held, question: str, limit: int, seconds: float
+        self, held: Held, question: str, way: Retrieval, limit: int, seconds: float
     ) -> list[Retrieved]:
         serving = held.serving
         with self._metrics.stage("encode"):
             vector = await self._encode.submit(serving, serving.inputs.query(question))
         with self._metrics.stage("search"):
-            (hits,) = await self._search.search(
-                serving.generation.collection, vector[None, :], limit, seconds
-            )
+            query = Query(vector, question_weights(question), way)
+            hits = await self._searched(serving.generation.collection, query, limit, seconds)
         self._metrics.retrieved.observe(len(hits))
         return weigh(hits, serving.scale)
+
+    async def _searched(
+        self, collection: str, query: Query, limit: int, seconds: float
+    ) -> list[Hit]:
+        """Outlasts a restart of Qdrant, if the caller has the time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        patient_until = loop.time() + min(SEARCH_PATIENCE_SECONDS, _patience(seconds))
+        while True:
+            try:
+                return await self._search.search(collection, query, limit, deadline - loop.time())
+            except DependencyUnavailable:
+                if loop.time() + SEARCH_PAUSE_SECONDS >= patient_until:
+                    raise
+            await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -228,5 +270,5 @@ def _encode(serving: Serving, inputs: list[Encoded]) -> list[NDArray[np.float32]
     return list(encode(serving.encoder, inputs, serving.inputs.pad))
 
 
-def _read(serving: Serving, readings: list[Reading]) -> list[list[FoundAnswer]]:
+def _read(serving: Serving, readings: list[Reading]) -> list[Answers]:
     return answer_questions(serving.reader, serving.inputs, readings, dtype=serving.dtype)

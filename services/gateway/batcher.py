@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from realm import tracing
 from realm.errors import NotReady, Overloaded
 from services.gateway.events import happens
 
@@ -20,15 +22,16 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Item(Generic[Key, Work, Result]):
-    """Work of some `weight`; `added` is in seconds of the loop's clock."""
+    """Work of some `weight`; `added` and `started` are in seconds of the loop's clock."""
 
     key: Key
     work: Work
     weight: int
     added: float
     outcome: asyncio.Future[Result]
+    started: float = 0.0
 
 
 class Gathering(Generic[Key, Work, Result]):
@@ -136,9 +139,13 @@ class Batcher(Generic[Key, Work, Result]):
             raise NotReady("the gateway is stopping; ask again")
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Result] = loop.create_future()
-        self._gathering.add(Item(key, work, weight, loop.time(), outcome))
+        item = Item(key, work, weight, loop.time(), outcome)
+        self._gathering.add(item)
         self._arrived.set()
-        return await outcome
+        result = await outcome
+        computed = loop.time() - item.started
+        tracing.past_span("wait", item.started - item.added, time.time_ns() - int(computed * 1e9))
+        return result
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -154,6 +161,9 @@ class Batcher(Generic[Key, Work, Result]):
         if not batch:
             return
         self._on_batch(sum(item.weight for item in batch))
+        started = asyncio.get_running_loop().time()
+        for item in batch:
+            item.started = started
         try:
             results = await self._computed(batch)
         except asyncio.CancelledError:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from realm.corpus.documents import Document, check_document
 from realm.errors import InvalidInput
+from realm.retrieval import Retrieval
 from realm.v1 import types_pb2
 
 MAX_QUESTION_CHARACTERS = 10_000
@@ -15,6 +16,13 @@ MAX_PASSAGES_FOUND = 100
 MAX_PASSAGES_READ = 20
 MAX_ANSWERS = 10
 MAX_GENERATIONS = 1_000
+
+_RETRIEVALS = {
+    types_pb2.RETRIEVAL_UNSPECIFIED: None,
+    types_pb2.RETRIEVAL_DENSE: Retrieval.DENSE,
+    types_pb2.RETRIEVAL_BM25: Retrieval.BM25,
+    types_pb2.RETRIEVAL_HYBRID: Retrieval.HYBRID,
+}
 
 
 def check_question(question: str) -> str:
@@ -35,6 +43,18 @@ def check_count(field: str, value: int, most: int) -> int:
     if not 1 <= value <= most:
         raise InvalidInput(f"{field} is {value}: give 1 to {most}", field=field)
     return value
+
+
+def check_retrieval(way: types_pb2.Retrieval) -> Retrieval | None:
+    """None where the request leaves it to the gateway.
+
+    :raises InvalidInput: for a number that this gateway does not know.
+    """
+    if way not in _RETRIEVALS:
+        raise InvalidInput(
+            f"retrieval is {way}: give {', '.join(types_pb2.Retrieval.keys())}", field="retrieval"
+        )
+    return _RETRIEVALS[way]
 
 
 def check_documents(documents: Sequence[types_pb2.Document], max_bytes: int) -> None:

@@ -5,14 +5,21 @@ Deadline, metadata, results and errors pass through in both directions.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
 import structlog
 
-from realm.errors import DeadlinePassed, DependencyUnavailable, InvalidInput, RealmError
+from realm.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    InvalidInput,
+    NotReady,
+    RealmError,
+)
 from realm.rpc import from_rpc_error, remaining
 from realm.settings import Settings
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
@@ -24,6 +31,8 @@ from services.gateway.checks import (
     check_documents,
 )
 from services.gateway.closing import Closing
+from services.gateway.events import happens
+from services.gateway.leader import Leader
 from services.gateway.status import LocalStatus
 
 log = structlog.get_logger(__name__)
@@ -32,53 +41,97 @@ log = structlog.get_logger(__name__)
 WRITE_SECONDS = 60.0
 #: How long the indexer is asked for its status before the gateway says what it knows itself.
 STATUS_SECONDS = 3.0
+#: Between two calls while nobody leads.
+PAUSE_SECONDS = 0.2
 MAX_REQUEST_ID = 128
+
+#: A method of the leader's stubs.
+Pick = Callable[[Leader], Any]
 
 #: Headers of the connection, not of the call.
 _HOP_BY_HOP = ("grpc-", ":", "user-agent", "content-type", "te", "accept-encoding")
 
 
 class Forwarder:
-    """Calls the leader's methods on behalf of a caller."""
+    """Calls the leader's methods on behalf of a caller, and again when another one leads."""
 
-    def __init__(self, settings: Settings, channel: grpc.aio.Channel) -> None:
-        self.peer = f"the indexer at {settings.indexer_url}"
-        self.corpus = corpus_pb2_grpc.CorpusServiceStub(channel)
-        self.index = index_pb2_grpc.IndexServiceStub(channel)
+    def __init__(self, settings: Settings, leader: Leader) -> None:
+        self.leader = leader
+        self._patience = settings.leader_wait_seconds
 
-    async def call(self, method: Any, request: Any, context: Any, most: float) -> Any:
-        """:raises RealmError: as the indexer raised it."""
+    @property
+    def peer(self) -> str:
+        return f"the indexer at {self.leader.address}"
+
+    async def call(
+        self, pick: Pick, request: Any, context: Any, most: float, *, again: bool = True
+    ) -> Any:
+        """What the leader answers; waits for one while there is none.
+
+        :param again: whether it may be asked twice: it may if it changes nothing, or nothing
+            more under its request id.
+        :raises RealmError: as the indexer raised it.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + remaining(context, most)
+        patient_until = min(ends - PAUSE_SECONDS, loop.time() + self._patience)
+        while True:
+            try:
+                attempt = self._attempt(pick, request, context, ends - loop.time())
+                return await (self._unless_moved(attempt) if again else attempt)
+            except (NotReady, DependencyUnavailable) as error:
+                # A standby that refused has done nothing.
+                harmless = again or "leader" in error.details
+                if not harmless or "waited" in error.details or loop.time() >= patient_until:
+                    raise
+            await happens(self.leader.changed, PAUSE_SECONDS)
+
+    async def _attempt(self, pick: Pick, request: Any, context: Any, seconds: float) -> Any:
         try:
-            return await method(
-                request, timeout=remaining(context, most), metadata=_metadata(context)
+            return await pick(self.leader)(
+                request, timeout=max(0.0, seconds), metadata=_metadata(context)
             )
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.peer) from error
+
+    async def _unless_moved(self, attempt: Coroutine[Any, Any, Any]) -> Any:
+        """A leader that is stopped never answers: whoever leads in its place does."""
+        moved = asyncio.ensure_future(self.leader.changed.wait())
+        answer = asyncio.ensure_future(attempt)
+        try:
+            await asyncio.wait({answer, moved}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise NotReady("another indexer leads now", leader=self.leader.address)
+        finally:
+            moved.cancel()
+            answer.cancel()
 
 
 class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
         self._max_bytes = settings.max_document_bytes
         self._forwarder = forwarder
-        self._stub = forwarder.corpus
 
     async def UpsertDocuments(  # noqa: N802
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Any
     ) -> Any:
         check_documents(request.documents, self._max_bytes)
-        return await self._write(self._stub.UpsertDocuments, request, context)
+        return await self._write(lambda leader: leader.corpus.UpsertDocuments, request, context)
 
     async def DeleteDocuments(  # noqa: N802
         self, request: corpus_pb2.DeleteDocumentsRequest, context: Any
     ) -> Any:
         check_document_ids(request.document_ids)
-        return await self._write(self._stub.DeleteDocuments, request, context)
+        return await self._write(lambda leader: leader.corpus.DeleteDocuments, request, context)
 
     async def GetDocument(  # noqa: N802
         self, request: corpus_pb2.GetDocumentRequest, context: Any
     ) -> Any:
         check_document_id(request.document_id)
-        return await self._forwarder.call(self._stub.GetDocument, request, context, WRITE_SECONDS)
+        return await self._forwarder.call(
+            lambda leader: leader.corpus.GetDocument, request, context, WRITE_SECONDS
+        )
 
     async def ImportDocuments(  # noqa: N802
         self, requests: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Any
@@ -96,7 +149,9 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
                 write = corpus_pb2.UpsertDocumentsRequest(
                     request_id=request.request_id, documents=request.documents
                 )
-                written = await self._write(self._stub.UpsertDocuments, write, context)
+                written = await self._write(
+                    lambda leader: leader.corpus.UpsertDocuments, write, context
+                )
             except RealmError as error:
                 error.details["batch"] = str(batch)
                 raise
@@ -113,7 +168,6 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
 class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     def __init__(self, forwarder: Forwarder, local: LocalStatus, closing: Closing) -> None:
         self._forwarder = forwarder
-        self._stub = forwarder.index
         self._local = local
         self._closing = closing
 
@@ -124,7 +178,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         most = min(STATUS_SECONDS, remaining(context) / 2)
         try:
             found: index_pb2.GetIndexStatusResponse = await self._forwarder.call(
-                self._stub.GetIndexStatus, request, context, most
+                lambda leader: leader.index.GetIndexStatus, request, context, most
             )
         except (DependencyUnavailable, DeadlinePassed) as error:
             log.warning("status_without_indexer", error=error.message)
@@ -137,13 +191,13 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         if request.HasField("limit"):
             check_count("limit", request.limit, MAX_GENERATIONS)
         return await self._forwarder.call(
-            self._stub.ListGenerations, request, context, WRITE_SECONDS
+            lambda leader: leader.index.ListGenerations, request, context, WRITE_SECONDS
         )
 
     async def WatchIndex(  # noqa: N802
         self, request: index_pb2.WatchIndexRequest, context: Any
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
-        responses = self._stub.WatchIndex(
+        responses = self._forwarder.leader.index.WatchIndex(
             request, timeout=context.time_remaining(), metadata=_metadata(context)
         )
         try:
@@ -157,17 +211,23 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def RefreshIndex(  # noqa: N802
         self, request: index_pb2.RefreshIndexRequest, context: Any
     ) -> Any:
-        return await self._forwarder.call(self._stub.RefreshIndex, request, context, WRITE_SECONDS)
+        return await self._forwarder.call(
+            lambda leader: leader.index.RefreshIndex, request, context, WRITE_SECONDS
+        )
 
     async def RollBackIndex(  # noqa: N802
         self, request: index_pb2.RollBackIndexRequest, context: Any
     ) -> Any:
-        return await self._forwarder.call(self._stub.RollBackIndex, request, context, WRITE_SECONDS)
+        return await self._forwarder.call(
+            lambda leader: leader.index.RollBackIndex, request, context, WRITE_SECONDS, again=False
+        )
 
     async def PauseRefresh(  # noqa: N802
         self, request: index_pb2.PauseRefreshRequest, context: Any
     ) -> Any:
-        return await self._forwarder.call(self._stub.PauseRefresh, request, context, WRITE_SECONDS)
+        return await self._forwarder.call(
+            lambda leader: leader.index.PauseRefresh, request, context, WRITE_SECONDS
+        )
 
 
 def _with_request_id(request: Any) -> Any:

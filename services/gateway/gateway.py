@@ -15,9 +15,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from realm.calls import CallInterceptor
 from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
-from realm.rpc import ErrorInterceptor, MetricsInterceptor, channel_options, server_options
+from realm.rpc import ErrorInterceptor, MetricsInterceptor, server_options
 from realm.settings import Settings
 from realm.store import Store
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
@@ -25,6 +26,7 @@ from services.gateway.answering import Answering, PassageSearch
 from services.gateway.closing import Closing
 from services.gateway.events import happens
 from services.gateway.forwarding import CorpusServicer, Forwarder, IndexServicer
+from services.gateway.leader import Leader
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.reporting import Reporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
@@ -65,9 +67,9 @@ class Gateway:
         self._noticed: tuple[int, bool] | None = None
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._channel = grpc.aio.insecure_channel(settings.indexer_url, options=channel_options())
+        self._leader = Leader(settings.indexer_url)
         self._server = grpc.aio.server(
-            interceptors=[MetricsInterceptor(registry), ErrorInterceptor()],
+            interceptors=[CallInterceptor(), MetricsInterceptor(registry), ErrorInterceptor()],
             options=server_options(),
         )
         self.port = _listen(self._server, settings.gateway_listen)
@@ -82,9 +84,10 @@ class Gateway:
             device=device,
             dtype=best_dtype(device),
             on_change=self._notice,
+            on_leader=self._follow_leader,
         )
         self._answering = Answering(settings, self.slot, search, self.metrics)
-        self._reporter = Reporter(settings, self._channel, self.slot, self.watcher, self.gateway_id)
+        self._reporter = Reporter(settings, self._leader, self.slot, self.watcher, self.gateway_id)
         self._register(LocalStatus(store, self.slot, self.gateway_id))
 
     async def start(self) -> None:
@@ -121,11 +124,11 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._answering.__aexit__()
         await self._reporter.say_goodbye()
-        await self._channel.close(None)
+        await self._leader.close()
         log.info("gateway_stopped")
 
     def _register(self, local: LocalStatus) -> None:
-        forwarder = Forwarder(self._settings, self._channel)
+        forwarder = Forwarder(self._settings, self._leader)
         retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
             RetrievalServicer(self._answering), self._server
         )
@@ -140,6 +143,13 @@ class Gateway:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(SERVICES, self._server)
+
+    def _follow_leader(self, address: str) -> None:
+        """A new leader has not heard of this gateway yet."""
+        before = self._leader.address
+        self._leader.follow(address)
+        if self._leader.address != before:
+            self._reporter.wake()
 
     def _notice(self) -> None:
         """After each look and each flip: tells health and indexer what has changed."""

@@ -21,7 +21,7 @@ def main() -> None:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.threads)
-        asyncio.run(serve(settings, Store.open(settings.store_url, settings.store_cache)))
+        asyncio.run(serve(settings, Store.await_open(settings.store_url, settings.store_cache)))
     except BadSettings as error:
         sys.stderr.write(f"gateway: {error.message}\n")
         sys.exit(2)

@@ -7,10 +7,11 @@ import asyncio
 import grpc
 import structlog
 
-from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.internal.v1 import serving_pb2
 from realm.rpc import from_rpc_error
 from realm.settings import Settings
 from services.gateway.events import happens
+from services.gateway.leader import Leader
 from services.gateway.serving import ServingSlot
 from services.gateway.watcher import LiveWatcher
 
@@ -25,13 +26,13 @@ class Reporter:
     def __init__(
         self,
         settings: Settings,
-        channel: grpc.aio.Channel,
+        leader: Leader,
         slot: ServingSlot,
         watcher: LiveWatcher,
         gateway_id: str,
     ) -> None:
         self._pause = settings.report_seconds
-        self._stub = serving_pb2_grpc.ServingReportServiceStub(channel)
+        self._leader = leader
         self._slot = slot
         self._watcher = watcher
         self._gateway_id = gateway_id
@@ -63,7 +64,7 @@ class Reporter:
             draining_requests=self._slot.draining,
         )
         try:
-            await self._stub.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)
+            await self._leader.serving.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)
         except grpc.RpcError as error:
             if self._heard:
                 reason = from_rpc_error(error, "the indexer").message

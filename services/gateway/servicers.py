@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.errors import NotReady, RealmError
 from realm.model.answering import FoundAnswer
+from realm.retrieval import Retrieval
 from realm.rpc import remaining
 from realm.search.qdrant import IndexedPassage
 from realm.v1 import (
@@ -28,6 +29,7 @@ from services.gateway.checks import (
     MAX_PASSAGES_READ,
     check_count,
     check_question,
+    check_retrieval,
 )
 from services.gateway.closing import Closing
 from services.gateway.serving import Held
@@ -49,12 +51,14 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         response = await self._answering.retrieve(
             check_question(request.question),
             limit=check_count("limit", limit, MAX_PASSAGES_FOUND),
+            retrieval=check_retrieval(request.retrieval),
             at_least=request.at_least_version,
             seconds=remaining(context),
         )
         return retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each) for each in response.passages],
             index_version=index_version(response.held),
+            retrieval=_retrieval(response.retrieval),
         )
 
 
@@ -115,12 +119,15 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
             check_question(request.question),
             passages=check_count("passages", passages, MAX_PASSAGES_READ),
             answers=check_count("answers", answers, MAX_ANSWERS),
+            retrieval=check_retrieval(request.retrieval),
             at_least=request.at_least_version,
             seconds=seconds,
         )
         return answer_pb2.AnswerQuestionResponse(
-            answers=[_answer(each, response) for each in response.answers],
+            answers=[_answer(each, response) for each in response.answers.given],
+            no_answer_probability=response.answers.no_answer,
             index_version=index_version(response.held),
+            retrieval=_retrieval(response.retrieval),
         )
 
 
@@ -170,6 +177,10 @@ def _retrieved(found: Retrieved) -> retrieval_pb2.RetrievedPassage:
         score=found.score,
         probability=math.exp(found.log_probability),
     )
+
+
+def _retrieval(way: Retrieval) -> str:
+    return f"RETRIEVAL_{way.name}"
 
 
 def _answer(answer: FoundAnswer, response: Response) -> answer_pb2.Answer:

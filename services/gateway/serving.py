@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from realm.errors import NotReady
+from realm.errors import FailedPrecondition, NotReady
 from realm.generations import Generation, LiveEntry
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import (
@@ -29,6 +29,7 @@ from realm.model.checkpoint import (
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
+from realm.retrieval import Retrieval
 from realm.snapshots import Snapshot, Snapshots
 
 
@@ -47,6 +48,25 @@ class Serving:
     @property
     def number(self) -> int:
         return self.generation.number
+
+    @property
+    def has_bm25(self) -> bool:
+        """Collections made before there was BM25 know vectors alone."""
+        return self.generation.average_terms > 0
+
+    def retrieval(self, asked: Retrieval | None, usual: Retrieval) -> Retrieval:
+        """What chooses the passages: as `asked`, else the `usual` where the collection can.
+
+        :raises FailedPrecondition: if the collection cannot do what is asked for.
+        """
+        if self.has_bm25 or asked is Retrieval.DENSE:
+            return asked or usual
+        if asked is None:
+            return Retrieval.DENSE
+        raise FailedPrecondition(
+            f"generation {self.number} was built without BM25: ask with dense retrieval, or"
+            " refresh the index"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +205,17 @@ def load_serving(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    before: Serving | None = None,
 ) -> Serving:
     """Loads a generation's models onto the device and warms them: one encode, one read.
 
+    :param before: what is served now; its tokenizer is shared where it is the same.
     :raises Corrupt, NotFound: if the snapshot's files are damaged or gone.
     """
     tower = QUERY_ENCODER_FILE if QUERY_ENCODER_FILE in snapshot.files else PASSAGE_ENCODER_FILE
     folder = snapshots.materialise(snapshot, (CONFIG_FILE, TOKENIZER_FILE, tower, READER_FILE))
-    loaded = load_query_encoder(folder)
+    same = before is not None and before.generation.fingerprint == snapshot.fingerprint
+    loaded = load_query_encoder(folder, before.inputs if before and same else None)
     serving = Serving(
         entry=entry,
         generation=generation,

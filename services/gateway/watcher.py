@@ -6,8 +6,11 @@ Woken by nudges, and by itself when Redis is gone. Whatever fails, the old gener
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import structlog
@@ -17,7 +20,9 @@ from redis.exceptions import RedisError
 
 from realm.errors import RealmError
 from realm.generations import Generations, LiveEntry
+from realm.leaders import Leaders
 from realm.nudge import NUDGE_CHANNEL
+from realm.refresh_trace import RefreshTrace
 from realm.settings import Settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -32,6 +37,10 @@ TOPICS = frozenset({"live", "snapshot"})
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 NUDGE_RETRY_SECONDS = 2.0
+LOADER_NICENESS = 10
+#: How long a flip waits for a generation that is behind the one in use, and how often it looks.
+CATCH_UP_SECONDS = 10.0
+CATCH_UP_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +49,18 @@ class View:
 
     entry: LiveEntry | None
     standings: dict[int, Standing]
+    #: Where the leading indexer says that it is; empty if it does not.
+    leader: str
 
 
-def look(generations: Generations, snapshots: Snapshots, held: set[int]) -> View:
+def look(generations: Generations, snapshots: Snapshots, leaders: Leaders, held: set[int]) -> View:
     """Reads the store; `held` are generations whose standing is wanted beside the live one's."""
     entry = generations.live()
     published = snapshots.all()
     wanted = held | ({entry.generation} if entry else set())
-    return View(entry, {each: _standing(generations, published, each) for each in wanted})
+    newest = leaders.newest()
+    standings = {each: _standing(generations, published, each) for each in wanted}
+    return View(entry, standings, newest.address if newest else "")
 
 
 def _standing(generations: Generations, published: list[Snapshot], number: int) -> Standing:
@@ -74,15 +87,19 @@ class LiveWatcher:
         device: torch.device,
         dtype: torch.dtype,
         on_change: Callable[[], None] = lambda: None,
+        on_leader: Callable[[str], None] = lambda address: None,
     ) -> None:
         self._settings = settings
         self._generations = Generations(store)
         self._snapshots = Snapshots(store)
+        self._leaders = Leaders(store)
         self._slot = slot
         self._metrics = metrics
         self._device = device
         self._dtype = dtype
         self._on_change = on_change
+        self._on_leader = on_leader
+        self._loader = ThreadPoolExecutor(1, "load", initializer=_step_back)
         self._wake = asyncio.Event()
         self._newest: LiveEntry | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -90,6 +107,7 @@ class LiveWatcher:
         self._failed: LiveEntry | None = None
         self._retry_at = 0.0
         self._confirmed = 0.0
+        self._began = time.time()
         self._nudged = True  # so that the first failure is logged, and of an outage only that
 
     @property
@@ -112,6 +130,7 @@ class LiveWatcher:
         finally:
             if self._loading is not None:
                 self._loading.cancel()
+            self._loader.shutdown(wait=False, cancel_futures=True)
 
     async def listen(self) -> None:
         """Takes nudges as long as Redis gives any; losing one costs a poll interval."""
@@ -139,7 +158,7 @@ class LiveWatcher:
     async def _look(self) -> None:
         held = self._slot.held_generations
         try:
-            view = await asyncio.to_thread(look, self._generations, self._snapshots, held)
+            view = await self._view(held)
         except RealmError as error:
             log.warning("store_unreadable", error=error.message, **error.details)
             return
@@ -148,6 +167,7 @@ class LiveWatcher:
             log.exception("store_not_understood", exc_info=error)
             return
         self._slot.update(view.standings)
+        self._on_leader(view.leader)
         if view.entry is None:
             return
         self._newest = view.entry
@@ -159,11 +179,16 @@ class LiveWatcher:
         elif self._loading is None and self._may_load(view.entry):
             self._loading = asyncio.create_task(self._load(view.entry), name="load generation")
 
+    async def _view(self, held: set[int]) -> View:
+        return await asyncio.to_thread(
+            look, self._generations, self._snapshots, self._leaders, held
+        )
+
     def _may_load(self, entry: LiveEntry) -> bool:
         return entry != self._failed or time.monotonic() >= self._retry_at
 
     async def _load(self, entry: LiveEntry) -> None:
-        begun = time.monotonic()
+        begun, begun_at = time.monotonic(), time.time()
         try:
             serving, standing = await self._made(entry)
         except Exception as error:
@@ -174,15 +199,31 @@ class LiveWatcher:
             self._metrics.load_seconds.observe(time.monotonic() - begun)
             if self._newest is None or self._newest.sequence <= entry.sequence:
                 self._flip(serving, standing)
+                self._trace(serving, begun_at)
         finally:
             self._loading = None
             self.wake()
 
     async def _made(self, entry: LiveEntry) -> tuple[Serving, Standing]:
-        serving = await asyncio.to_thread(self._serving, entry, self._slot.current)
-        view = await asyncio.to_thread(look, self._generations, self._snapshots, {entry.generation})
+        serving = await asyncio.get_running_loop().run_in_executor(
+            self._loader, self._serving, entry, self._slot.current
+        )
+        view = await self._view({entry.generation})
+        # The old one may have taken a write more since the commit: nobody is to see it vanish.
+        patient_until = time.monotonic() + CATCH_UP_SECONDS
+        while self._is_behind(view.standings[entry.generation]):
+            if time.monotonic() > patient_until:
+                log.warning("flipped_behind", generation=entry.generation)
+                break
+            await asyncio.sleep(CATCH_UP_POLL_SECONDS)
+            view = await self._view({entry.generation})
         self._newest = view.entry or self._newest
         return serving, view.standings[entry.generation]
+
+    def _is_behind(self, standing: Standing) -> bool:
+        current = self._slot.current
+        held = self._slot.standing(current.number) if current else None
+        return held is not None and standing.corpus_version < held.corpus_version
 
     def _serving(self, entry: LiveEntry, current: Serving | None) -> Serving:
         """Models are loaded only for another snapshot than the one in memory."""
@@ -191,7 +232,13 @@ class LiveWatcher:
             return replace(current, entry=entry, generation=generation)
         snapshot = self._snapshots.get(generation.snapshot)
         return load_serving(
-            self._snapshots, snapshot, generation, entry, device=self._device, dtype=self._dtype
+            self._snapshots,
+            snapshot,
+            generation,
+            entry,
+            device=self._device,
+            dtype=self._dtype,
+            before=current,
         )
 
     def _flip(self, serving: Serving, standing: Standing) -> None:
@@ -211,6 +258,12 @@ class LiveWatcher:
         )
         self._on_change()
 
+    def _trace(self, serving: Serving, begun_at: float) -> None:
+        """A gateway that starts later takes no part in the refresh."""
+        if RefreshTrace.on() and serving.entry.at >= self._began:
+            snapshot = self._snapshots.get(serving.generation.snapshot)
+            RefreshTrace(snapshot).flipped(serving.number, begun_at, time.time())
+
     def _back_off(self, entry: LiveEntry, error: Exception) -> None:
         if entry != self._failed:
             self._failures = 0
@@ -225,3 +278,11 @@ class LiveWatcher:
             again_in_seconds=pause,
             exc_info=None if isinstance(error, RealmError) else error,
         )
+
+
+def _step_back() -> None:
+    """Whoever loads leaves the processor to those who answer, here and in other processes."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)
+    except (OSError, AttributeError):
+        return

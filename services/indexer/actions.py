@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
@@ -12,6 +13,9 @@ from realm.errors import Corrupt, NotFound
 from realm.generations import Generation, Generations, State
 from realm.nudge import Nudge
 from realm.queue import EMBED_SHARD, ENCODE_QUERIES
+from realm.references import References
+from realm.refresh_trace import RefreshTrace
+from realm.refusals import forgive, refusals
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from realm.store import Store
@@ -25,7 +29,7 @@ from services.indexer.lifecycle import Action, Observation
 from services.indexer.loader import load_shard
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.observer import restoring_marker
-from services.indexer.probes import make_questions, probes_file, questions_file
+from services.indexer.probes import choose_questions, probes_file, questions_file, read_given
 from services.indexer.tasks import Tasks, Wanted, wanted
 
 #: A look is due after loading for so long, whatever is left.
@@ -52,7 +56,9 @@ class Actions:
         nudge: Nudge,
         metrics: IndexerMetrics,
         corpus_version: Callable[[], int],
+        references: References,
         gate_probes: int,
+        gate_probes_file: str,
         stopped: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -67,7 +73,9 @@ class Actions:
         self._nudge = nudge
         self._metrics = metrics
         self._corpus_version = corpus_version
+        self._references = references
         self._gate_probes = gate_probes
+        self._gate_probes_file = gate_probes_file
         self._stopped = stopped
 
     def perform(self, action: Action, seen: Observation, memory: Memory) -> bool:
@@ -77,8 +85,8 @@ class Actions:
         """
         build = memory.build
         match action:
-            case lifecycle.BeginBuild(snapshot, why):
-                return self._begin(snapshot, why, memory)
+            case lifecycle.BeginBuild(snapshot, why, forced):
+                return self._begin(snapshot, why, forced, memory)
             case lifecycle.Record(number, state, why):
                 self._generations.record(number, state, why)
             case lifecycle.RestoreCollection(number):
@@ -117,10 +125,10 @@ class Actions:
                 return self._commit(build, live, why, memory)
         return True
 
-    def _begin(self, snapshot: int, why: str, memory: Memory) -> bool:
+    def _begin(self, snapshot: int, why: str, forced: str, memory: Memory) -> bool:
         version = self._corpus_version()
         try:
-            begun = self._builder.begin(snapshot, version, why)
+            begun = self._builder.begin(snapshot, version, why, forced)
         except (Corrupt, NotFound) as error:
             memory.damaged.add(snapshot)
             self._metrics.corrupt_files.labels("snapshot").inc()
@@ -136,12 +144,14 @@ class Actions:
             self._tasks.ask(wanted(EMBED_SHARD, build.generation, path, output))
 
     def _request_probes(self, generation: Generation, live: Generation | None) -> None:
-        """The candidate's questions, encoded by its own snapshot and by live's."""
+        """The candidate's questions, encoded by its own snapshot and by those compared with."""
         source = questions_file(generation)
         if not self._store.exists(source):
+            given = read_given(Path(self._gate_probes_file)) if self._gate_probes_file else []
             tables = (arrow.read_table(self._store, path) for path in generation.passage_files)
-            arrow.write_table(self._store, source, make_questions(tables, self._gate_probes))
-        for by in [generation] + ([live] if live else []):
+            chosen = choose_questions(tables, self._gate_probes, given)
+            arrow.write_table(self._store, source, chosen)
+        for by in self._references.of(generation, live):
             output = probes_file(generation, by)
             if self._store.exists(output) or self._reuse(generation, by, source, output):
                 continue
@@ -164,20 +174,23 @@ class Actions:
 
     def _load(self, build: Build, files: frozenset[str]) -> None:
         deadline = time.monotonic() + LOAD_SECONDS
-        collection = build.generation.collection
         for path in sorted(files):
             if self._stopped() or time.monotonic() > deadline:
                 return
             output = build.vectors_of(path)
             try:
-                loaded = load_shard(self._store, self._index, collection, path, output)
-            except Corrupt as error:
+                loaded = load_shard(self._store, self._index, build.generation, path, output)
+            except (Corrupt, NotFound) as error:
+                if "file" not in error.details:
+                    # Not a file but the collection is gone: Qdrant lost it.
+                    build.start_over()
+                    raise
                 self._corrupt(build, path, output, error)
                 return
             build.loaded[path] = loaded
             build.progress_at = time.time()
 
-    def _corrupt(self, build: Build, path: str, output: str, error: Corrupt) -> None:
+    def _corrupt(self, build: Build, path: str, output: str, error: Corrupt | NotFound) -> None:
         if error.details.get("file") == path:
             self._metrics.corrupt_files.labels("passages").inc()
             self._store.delete(path)
@@ -222,13 +235,36 @@ class Actions:
         return True
 
     def _give_up(self, number: int, state: State, why: str, memory: Memory) -> None:
-        report = memory.build.report if memory.build and memory.build.number == number else {}
+        build = memory.build if memory.build and memory.build.number == number else None
+        report = build.report if build else {}
         self._generations.record(number, state, why, report)
         self._following.drop(number)
+        if build:
+            self._forget_refusals(build, memory)
         memory.build = None
+        if build:
+            now = time.time()
+            phases = build.phase_seconds(now)
+            RefreshTrace(build.snapshot).ended(number, phases, str(state), now)
         self._metrics.refreshes.labels(str(state)).inc()
         self._nudge.send("live")
         log.error("build_ends", generation=number, state=str(state), why=why)
+
+    def _forget_refusals(self, build: Build, memory: Memory) -> None:
+        """What an embedder found damaged is made again by the next build, or not tried again."""
+        folder = f"{build.generation.folder}/"
+        outputs = {build.vectors_of(path) for path in build.generation.passage_files}
+        for refusal in refusals(self._store):
+            if refusal.output_file not in outputs and not refusal.output_file.startswith(folder):
+                continue
+            if refusal.blames_input:
+                self._metrics.corrupt_files.labels("passages").inc()
+                self._store.delete(refusal.input_file)
+            elif refusal.snapshot == build.snapshot.number:
+                self._metrics.corrupt_files.labels("snapshot").inc()
+                memory.damaged.add(refusal.snapshot)
+            forgive(self._store, refusal.output_file)
+            self._tasks.forget(refusal.output_file)
 
     def _restore(self, generation: Generation, memory: Memory) -> bool:
         """Fills a lost collection from its files; the follower then repeats the deltas."""
@@ -248,7 +284,7 @@ class Actions:
         for path in generation.passage_files:
             output = build.vectors_of(path)
             try:
-                load_shard(self._store, self._index, generation.collection, path, output)
+                load_shard(self._store, self._index, generation, path, output)
             except Corrupt as error:
                 self._corrupt(build, path, output, error)
                 return True

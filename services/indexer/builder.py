@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 import structlog
 
-from realm.corpus.passage_files import build_passage_files, shard_count
+from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
 from realm.errors import Corrupt, NotFound
 from realm.generations import Generation, Generations, State, collection_name
 from realm.snapshots import Snapshots
 from realm.store import Store
 from services.indexer.corpus_reader import CorpusReader
+from services.indexer.housekeeping import corpus_floor
 from services.indexer.inputs import SnapshotInputs
 
 #: Passages a second of one embedder, until one was seen at work.
@@ -33,6 +35,7 @@ class Builder:
         corpus: CorpusReader,
         inputs: SnapshotInputs,
         shard_seconds: float,
+        term: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -40,9 +43,14 @@ class Builder:
         self._corpus = corpus
         self._inputs = inputs
         self._shard_seconds = shard_seconds
+        self._term = term
 
-    def begin(self, snapshot_number: int, version: int, why: str) -> Generation | None:
+    def begin(
+        self, snapshot_number: int, version: int, why: str, forced: str = ""
+    ) -> Generation | None:
         """A new generation of the snapshot and the corpus at `version`; None without documents.
+
+        :param forced: who wants it live whatever the gate thinks of its quality.
 
         :raises Corrupt, NotFound: if the snapshot cannot be used.
         """
@@ -60,9 +68,12 @@ class Builder:
             fingerprint=snapshot.fingerprint,
             vector_size=snapshot.vector_size,
             passage_files=files,
+            average_terms=average_terms(self._store, files),
             collection=collection_name(number),
             created_at=time.time(),
             why=why,
+            forced=forced,
+            term=self._term(),
         )
         self._generations.create(generation)
         self._generations.record(number, State.BUILDING, why)
@@ -90,9 +101,10 @@ class Builder:
         return build_passage_files(self._store, inputs, (), states, version, count)
 
     def _newest_with(self, fingerprint: str) -> Generation | None:
+        floor = corpus_floor(self._store)
         for number in reversed(self._generations.numbers()):
             generation = self._generations.get(number)
-            if generation.fingerprint == fingerprint:
+            if generation.fingerprint == fingerprint and generation.corpus_version >= floor:
                 return generation
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -35,6 +36,7 @@ class Committer:
         controls: Controls,
         nudge: Nudge,
         metrics: IndexerMetrics,
+        term: Callable[[], int] = lambda: 0,
     ) -> None:
         self._generations = generations
         self._index = index
@@ -42,6 +44,7 @@ class Committer:
         self._controls = controls
         self._nudge = nudge
         self._metrics = metrics
+        self._term = term
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def commit(
@@ -64,7 +67,7 @@ class Committer:
             if not self._following.may_go_live(generation.number):
                 return None
             entry = self._generations.commit(
-                generation.number, after=before, by=self._name, why=why
+                generation.number, after=before, by=self._name, why=why, term=self._term()
             )
             serving = {generation.number: generation}
             if before:
@@ -73,6 +76,13 @@ class Committer:
         log.info("live", generation=generation.number, instead_of=instead_of, why=why)
         self._follow_up(generation, before, why, report)
         return entry
+
+    def fence(self, floor: int) -> None:
+        """After this no leader before `floor` commits any more.
+
+        :raises Conflict: if a later leader did so.
+        """
+        self._generations.fence(self._term(), floor, self._name)
 
     def roll_back(self, why: str, timeout: float) -> int:
         """Makes the retained generation live and pauses refresh; returns its number.

@@ -19,6 +19,7 @@ from realm.corpus.changes import changes_file, read_changes, step_end, write_cha
 from realm.errors import Corrupt, NotFound, RealmError
 from realm.generations import Generation, Generations
 from realm.queue import EMBED_CHANGES
+from realm.refusals import forgive, refusal_of
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import read_vectors, to_table, write_vectors
@@ -160,10 +161,24 @@ class Follower:
             write_changes(self._store, source, states, self._inputs.of(generation.snapshot))
         if self._store.exists(delta):
             return True
-        if not read_changes(self._store, source).passages:
+        try:
+            unchanged = not read_changes(self._store, source).passages
+        except (Corrupt, NotFound) as error:
+            self._metrics.corrupt_files.labels("changes").inc()
+            log.warning("changes_made_again", file=source, why=str(error))
+            self._store.delete(source)
+            return False
+        if unchanged:
             nothing = np.zeros((0, generation.vector_size), dtype=np.float32)
             write_vectors(self._store, delta, to_table([], [], nothing, {}))
             return True
+        if (refusal := refusal_of(self._store, delta)) and refusal.blames_input:
+            self._metrics.corrupt_files.labels("changes").inc()
+            log.warning("changes_made_again", file=source, why=refusal.why)
+            self._store.delete(source)
+            forgive(self._store, delta)
+            self._tasks.forget(delta)
+            return False
         self._tasks.ask(wanted(EMBED_CHANGES, generation, source, delta))
         return False
 
@@ -200,7 +215,7 @@ class Follower:
                 return
             if not self._following.may_apply(number, step.upto):
                 return
-            apply_changes(self._index, generation.collection, changes, vectors)
+            apply_changes(self._index, generation, changes, vectors)
             self._generations.record_applied(number, step.upto)
             self._following.advance(number, step.upto)
         self._on_applied(number)

@@ -24,11 +24,15 @@ class Gateways:
         self._ttl = ttl_seconds
         self._clock = clock
         self._reports: dict[str, tuple[Report, float]] = {}
+        #: When a gateway first reported the generation that it answers with, in Unix time.
+        self._since: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
     def heard(self, report: Report) -> None:
         with self._lock:
             self._reports[report.gateway_id] = (report, self._clock())
+            if self._since.get(report.gateway_id, (0, 0.0))[0] != report.generation:
+                self._since[report.gateway_id] = (report.generation, time.time())
 
     def all(self) -> list[Report]:
         """Those that reported lately, by name."""
@@ -38,6 +42,13 @@ class Gateways:
                 name: (report, at) for name, (report, at) in self._reports.items() if at >= oldest
             }
             return [report for _, (report, _) in sorted(self._reports.items())]
+
+    def reached_at(self, generation: int) -> float | None:
+        """Unix time at which the last of the ready gateways reported this generation first."""
+        ready = {report.gateway_id for report in self.all() if report.ready}
+        with self._lock:
+            known = {name: self._since[name] for name in ready}
+        return max((at for number, at in known.values() if number == generation), default=None)
 
     def all_answer_with(self, generation: int) -> bool:
         """Whether a refresh has reached every ready gateway; with no gateway at all it has."""

@@ -1,121 +1,192 @@
-"""Deletes what nobody needs any more: vectors, passage and changes files, snapshots.
-
-Only what no active generation and no newest thing refers to, and only when nothing was decided
-about it lately: an orphan that stays a while costs disk, a file deleted too soon costs an index.
+"""Deletes what nobody needs any more, keeps the corpus table small, and sees to it that deleted
+documents are physically gone in time. What may go is `realm.retention`'s affair.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
 import structlog
 
+from realm.corpus.table import CorpusTable
+from realm.errors import DependencyUnavailable, NotFound
 from realm.generations import ACTIVE, Generation, Generations, State
+from realm.retention import ASKED, ERASED, Removal, Retention, erased_upto
+from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from realm.store import Store
+from services.indexer.controls import Controls
 
 EVERY_SECONDS = 60.0
-#: Generations that ended lately keep their files: a rejected one is there to be looked at.
-ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
+#: The table is looked after so often, and at the most four times in the time for erasure.
+TABLE_SECONDS = 900.0
+#: Before the time for erasure is half over nothing is built for its sake: the next refresh may do.
+ERASURE_BEGINS = 0.5
+#: Request ids of writes are remembered so long (the writer's promise).
+REMEMBERED_SECONDS = 24 * 3600.0
+#: Rows of the table older than this corpus version may be lost to whoever begins there.
+FLOOR = "control/corpus_floor.json"
+#: What a process that was killed while it wrote leaves in a folder.
+STAGED = re.compile(r".*#\d+")
 
-_NEVER = 1 << 62
+#: Work on the table between two of the writer's commits.
+Chore = Callable[[CorpusTable], None]
 
 log = structlog.get_logger(__name__)
 
 
+def corpus_floor(store: Store) -> int:
+    """Whoever knows the corpus at an older version than this must read it anew."""
+    try:
+        return int(store.read_json(FLOOR)["version"])
+    except NotFound:
+        return 0
+
+
 class Housekeeping:
-    """Called at every look by the reconciler's thread, which is also the one that begins builds."""
+    """Called at every look by the reconciler's thread, which is also the one that begins builds.
+
+    :param submit: takes work on the corpus table to the thread that owns it.
+    """
 
     def __init__(
         self,
+        *,
         store: Store,
         snapshots: Snapshots,
         generations: Generations,
-        retirement_seconds: float,
+        retention: Retention,
+        controls: Controls,
+        index: PassageIndex | None,
+        submit: Callable[[Chore], None],
+        erase_within_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
-        self._retirement = retirement_seconds
+        self._retention = retention
+        self._controls = controls
+        self._index = index
+        self._submit = submit
+        self._erase_within = erase_within_seconds
         self._clock = clock
-        self._last = clock()
+        self._last = self._last_table = clock()
+        self._overdue = 0
 
     def when_due(self) -> None:
-        if self._clock() - self._last >= EVERY_SECONDS:
-            self._last = self._clock()
+        now = self._clock()
+        if now - self._last >= EVERY_SECONDS or self._was_asked():
+            self._last = now
             self.tidy()
+            self._erase()
+        if now - self._last_table >= min(TABLE_SECONDS, self._erase_within / 4):
+            self._last_table = now
+            self.look_after_table()
 
     def tidy(self) -> int:
-        """Deletes; returns how many files went."""
-        needed = self._needed()
-        if not needed:
+        """Deletes; returns how many things went."""
+        plan = self._retention.plan(self._clock(), self._overdue, self._collections())
+        for removal in plan:
+            self._remove(removal)
+        staged = self._staged_files()
+        if plan or staged:
+            size = sum(removal.size for removal in plan)
+            log.info("tidied", things=len(plan) + staged, bytes=size)
+        return len(plan) + staged
+
+    def look_after_table(self) -> None:
+        """Has rows that count no more erased, never past what an active generation needs."""
+        active = self._active()
+        if not active:
+            return
+        floor = min(each.corpus_version for each in active)
+        if floor > corpus_floor(self._store):
+            self._store.write_json(FLOOR, {"version": floor, "at": self._clock()})
+        since = self._clock() - REMEMBERED_SECONDS
+        before = self._clock() - ERASURE_BEGINS * self._erase_within
+        hours = int(min(24 * 3600.0, self._erase_within / 4) // 3600)
+
+        def chore(table: CorpusTable) -> None:
+            forgotten = table.forget(floor, since, before)
+            if forgotten.deleted_upto > erased_upto(self._store):
+                self._store.write_json(ERASED, {"version": forgotten.deleted_upto})
+            table.compact()
+            if table.vacuum(hours) or forgotten.rows:
+                table.trim_log()
+            self._overdue = table.deleted_before(before)
+            if forgotten.rows:
+                log.info("rows_erased", rows=forgotten.rows, upto=floor)
+
+        self._submit(chore)
+
+    def _erase(self) -> None:
+        """Files that hold documents deleted long ago go with the indexes that are made of them:
+        a refresh by the same snapshot takes the place of each."""
+        active, entry = self._active(), self._generations.live()
+        stale = [each.number for each in active if each.corpus_version < self._overdue]
+        if not stale or entry is None:
+            return
+        asked = self._controls.refresh_asked()
+        if asked is not None and asked.at > max(each.created_at for each in active):
+            return  # it has not begun yet
+        states = {each.number: self._generations.state(each.number) for each in active}
+        if {None, State.BUILDING, State.VALIDATING} & set(states.values()):
+            return  # one is being built: the next look after it will tell
+        live = self._generations.get(entry.generation)
+        why = f"documents deleted up to version {self._overdue} must be gone"
+        log.info("erasure_asks_for_refresh", generations=stale)
+        self._controls.ask_refresh(why, live.snapshot)
+
+    def _active(self) -> list[Generation]:
+        return [
+            self._generations.get(number)
+            for number in self._generations.numbers()
+            if (state := self._generations.state(number)) is None or state in ACTIVE
+        ]
+
+    def _remove(self, removal: Removal) -> None:
+        match removal.kind:
+            case "snapshot":
+                self._snapshots.delete(self._snapshots.get(int(removal.name)))
+            case "half a snapshot" | "history":
+                self._store.delete_folder(removal.name)
+            case "collection" if self._index is not None:
+                self._index.drop(removal.name)
+            case _:
+                self._store.delete(removal.name)
+                self._store.leave_no_empty(removal.name.rpartition("/")[0])
+        log.debug("removed", kind=removal.kind, name=removal.name, why=removal.why)
+
+    def _collections(self) -> list[str]:
+        if self._index is None:
+            return []
+        try:
+            return self._index.collections()
+        except DependencyUnavailable:
+            return []
+
+    def _staged_files(self) -> int:
+        """What a killed process had half written into a folder; a bucket has no such thing."""
+        if self._store.root is None:
             return 0
-        snapshots = {self._snapshots.get(each.snapshot).name for each in needed}
-        deleted = self._vectors(needed, snapshots) + self._passages(needed)
-        self._old_snapshots({each.snapshot for each in needed})
-        if deleted:
-            log.info("tidied", files=deleted)
-        return deleted
+        oldest = self._clock() - 3600.0
+        found = [
+            path
+            for path in self._store.root.rglob("*#*")
+            if STAGED.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < oldest
+        ]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return len(found)
 
-    def _needed(self) -> list[Generation]:
-        """Active ones, those that ended lately, and the newest, from which the next is made."""
-        numbers = self._generations.numbers()
-        kept = {number for number in numbers if self._is_needed(number)} | set(numbers[-1:])
-        found = [self._generations.get(number) for number in sorted(kept)]
-        there = {snapshot.number for snapshot in self._snapshots.all()}
-        return [generation for generation in found if generation.snapshot in there]
-
-    def _is_needed(self, number: int) -> bool:
-        events = self._generations.events(number)
-        if not events or events[-1].state in ACTIVE:
-            return True
-        lately = self._clock() - events[-1].at <= self._retirement
-        return events[-1].state in ENDED and lately
-
-    def _vectors(self, needed: list[Generation], snapshots: set[str]) -> int:
-        """Those of snapshots that no needed generation has.
-
-        A needed snapshot keeps even its older files: an unchanged passage takes its vector over.
-        """
-        deleted = 0
-        for name in self._store.folders("vectors"):
-            if name not in snapshots and not self._is_newer(name, needed):
-                files = self._store.files(f"vectors/{name}")
-                self._store.delete_folder(f"vectors/{name}")
-                deleted += len(files)
-        return deleted
-
-    def _is_newer(self, folder: str, needed: list[Generation]) -> bool:
-        number = folder.split("-")[0]
-        return not number.isdecimal() or int(number) > max(each.snapshot for each in needed)
-
-    def _passages(self, needed: list[Generation]) -> int:
-        referenced = {path for each in needed for path in each.passage_files}
-        first: dict[str, int] = {}
-        for each in needed:
-            first[each.fingerprint] = min(
-                each.corpus_version, first.get(each.fingerprint, each.corpus_version)
-            )
-        deleted = 0
-        for path in self._store.files("passages"):
-            _, fingerprint, shard, name = path.split("/", 3)
-            if path in referenced:
-                continue
-            # The follower's next step may be in the store before it is anybody's delta.
-            oldest = first.get(fingerprint, _NEVER)
-            if shard == "changes" and int(name.split("-")[0]) >= oldest:
-                continue
-            self._store.delete(path)
-            deleted += 1
-        return deleted
-
-    def _old_snapshots(self, needed: set[int]) -> None:
-        """Those older than the newest that nobody refers to."""
-        snapshots = self._snapshots.all()
-        for snapshot in snapshots[:-1]:
-            newer_than_needed = snapshot.number > max(needed)
-            if snapshot.number not in needed and not newer_than_needed:
-                self._snapshots.delete(snapshot)
-                log.info("snapshot_deleted", snapshot=snapshot.number)
+    def _was_asked(self) -> bool:
+        try:
+            self._store.read_json(ASKED)
+        except NotFound:
+            return False
+        self._store.delete(ASKED)
+        self._last_table = 0.0
+        return True

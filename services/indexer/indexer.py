@@ -10,6 +10,8 @@ import structlog
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations
 from realm.nudge import Nudge
+from realm.references import References
+from realm.retention import Retention
 from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
 from realm.snapshots import Snapshots
@@ -21,6 +23,7 @@ from services.indexer.builder import Builder
 from services.indexer.committer import Committer
 from services.indexer.controls import Controls
 from services.indexer.corpus_reader import CorpusReader
+from services.indexer.election import Alone, Leadership
 from services.indexer.follower import Follower
 from services.indexer.following import Following
 from services.indexer.gate import Gate
@@ -44,31 +47,48 @@ log = structlog.get_logger(__name__)
 class Indexer:
     """Three threads that work (writer, follower, reconciler) and one that listens for nudges.
 
-    A standby would start `writer` and the others only when it leads: the seam is `start`.
+    A standby has made this object but not called `start`: it touches nothing. Whatever it
+    changes, in store, corpus or Qdrant, asks `leadership` first.
     """
 
-    def __init__(self, settings: Settings, store: Store, metrics: IndexerMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        metrics: IndexerMetrics,
+        leadership: Leadership | None = None,
+    ) -> None:
         self.settings = settings
+        self.leadership: Leadership = leadership or Alone()
+        store = store.guarded(self.leadership.check)
         self.store = store
         self.snapshots = Snapshots(store)
         self.generations = Generations(store)
-        self.index = PassageIndex(settings)
+        self.index = PassageIndex(settings, self.leadership.check)
         self.controls = Controls(store)
         self.gateways = Gateways(settings.gateway_ttl_seconds)
         self.following = Following(self.generations)
         self.memory = Memory()
         self.bell = Bell()
         self._stopping = threading.Event()
+        self._started = False
         self._metrics = metrics
         self._nudge = Nudge(settings.redis_url)
         self._tasks = Tasks(make_sender(settings), settings.request_again_seconds, metrics)
         self._inputs = SnapshotInputs(self.snapshots)
+        self._references = References(self.generations, self.snapshots, settings.gate_memory)
         self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
-        metrics.dependency_up.labels("redis").set_function(lambda: self._listener.connected)
+        metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
         self.corpus = self._reader()
-        self.writer = Writer(self._open_table, settings.write_group_seconds, self._written)
+        self.writer = Writer(
+            self._open_table,
+            settings.write_group_seconds,
+            self._written,
+            self.leadership.check,
+        )
         self.committer = Committer(
-            self.generations, self.index, self.following, self.controls, self._nudge, metrics
+            self.generations, self.index, self.following, self.controls, self._nudge, metrics,
+            self._term,
         )  # fmt: skip
         self.status = Status(
             snapshots=self.snapshots,
@@ -89,22 +109,43 @@ class Indexer:
         ]
 
     def start(self) -> None:
+        """Begins to lead.
+
+        :raises RealmError: if the store does not let it; ask again.
+        """
+        self.committer.fence(self.leadership.floor)
+        self._started = True
+        self._metrics.leads.set(1)
+        self._metrics.term.set(self.leadership.term)
+        self._nudge.send("live")
         for thread in self._threads:
             thread.start()
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ends the threads after what they are at; writes taken are still committed."""
+    def dead_threads(self) -> list[str]:
+        """Names of threads that ended though nobody had stopped them."""
+        if not self._started or self._stopping.is_set():
+            return []
+        return [thread.name for thread in self._threads if not thread.is_alive()]
+
+    def stop(self, seconds: float = STOP_SECONDS) -> bool:
+        """Ends the threads after what they are at; writes taken are still committed.
+
+        Tells whether all have ended.
+        """
         self._stopping.set()
         self.writer.stop()
         self.follower.stop()
         self._listener.stop()
         self.bell.ring()
-        for thread in self._threads:
+        ended = True
+        for thread in self._threads if self._started else ():
             thread.join(timeout=seconds)
             if thread.is_alive():
+                ended = False
                 log.warning("thread_still_at_work", thread=thread.name)
         self.index.close()
         self._nudge.close()
+        return ended
 
     def _make_follower(self) -> Follower:
         return Follower(
@@ -134,7 +175,9 @@ class Indexer:
             controls=self.controls,
             retirement_seconds=settings.retirement_seconds,
             request_again_seconds=settings.request_again_seconds,
+            references=self._references,
             gate_probes=settings.gate_probes,
+            floor=self._floor,
         )
         return Reconciler(
             observer=observer,
@@ -160,16 +203,19 @@ class Indexer:
             tasks=self._tasks,
             builder=Builder(
                 self.store, self.snapshots, self.generations, corpus, self._inputs,
-                settings.shard_seconds,
+                settings.shard_seconds, self._term,
             ),
             gate=Gate(
-                self.store, self.snapshots, self.index, self.following, settings, self._metrics
+                self.store, self.snapshots, self.index, self.following, settings, self._metrics,
+                self._references,
             ),
             committer=self.committer,
             nudge=self._nudge,
             metrics=self._metrics,
             corpus_version=corpus.version,
+            references=self._references,
             gate_probes=settings.gate_probes,
+            gate_probes_file=settings.gate_probes_file,
             stopped=self._stopping.is_set,
         )  # fmt: skip
 
@@ -184,15 +230,36 @@ class Indexer:
             memory=self.memory,
             metrics=self._metrics,
         )
+        settings = self.settings
         housekeeping = Housekeeping(
-            self.store, self.snapshots, self.generations, self.settings.retirement_seconds
-        )
+            store=self.store,
+            snapshots=self.snapshots,
+            generations=self.generations,
+            retention=Retention(
+                self.store, self.snapshots, self.generations, settings.retirement_seconds,
+                settings.gate_memory,
+            ),
+            controls=self.controls,
+            index=self.index,
+            submit=self.writer.between,
+            erase_within_seconds=settings.erase_within_seconds,
+        )  # fmt: skip
 
         def after_look(seen: Observation) -> None:
             refreshes.after_look(seen)
             housekeeping.when_due()
 
         return after_look
+
+    def _redis_is_up(self) -> bool:
+        """A standby does not ask: it must raise no alarm."""
+        return self._listener.connected or not self._started
+
+    def _term(self) -> int:
+        return self.leadership.term
+
+    def _floor(self) -> int:
+        return self.leadership.floor
 
     def _open_table(self) -> CorpusTable:
         return CorpusTable(self.store)

@@ -27,6 +27,8 @@ class Seen:
     created_at: float
     #: Whether Qdrant has the whole of its collection; of a candidate, whether it has any.
     has_collection: bool
+    #: Of the leader that began it.
+    term: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,22 @@ class Observation:
     candidate: Progress | None
     qdrant_reachable: bool
     alias: int | None
+    #: A leader of an earlier term may be asleep over its build, and wake: builds before this
+    #: are given up, so that no two processes ever fill one collection.
+    floor: int = 0
+    #: What the refresh asked for is to be made of; None: the newest snapshot.
+    refresh_snapshot: int | None = None
+    #: Who asked for it to go live whatever its quality; empty: nobody.
+    refresh_forced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BeginBuild:
+    """`forced` says who wants it live whatever the gate thinks of its quality."""
+
     snapshot: int
     why: str
+    forced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +186,7 @@ class Decision:
 
 def decide(seen: Observation) -> Decision:
     """The one entry."""
-    candidate = candidate_of(seen.generations, seen.live)
+    candidate = candidate_of(seen.generations, seen.live, seen.floor)
     actions: list[Action] = [*_repairs(seen, candidate)]
     if candidate is None:
         actions += _begin(seen)
@@ -185,12 +197,13 @@ def decide(seen: Observation) -> Decision:
     return Decision(candidate.number if candidate else None, actions)
 
 
-def candidate_of(generations: tuple[Seen, ...], live: Live | None) -> Seen | None:
-    """The newest generation that is being built."""
+def candidate_of(generations: tuple[Seen, ...], live: Live | None, floor: int = 0) -> Seen | None:
+    """The newest generation that is being built, and not by a leader that may wake."""
     building = [
         each
         for each in generations
-        if each.state in (None, State.BUILDING, State.VALIDATING)
+        if each.term >= floor
+        and each.state in (None, State.BUILDING, State.VALIDATING)
         and (live is None or each.number not in (live.generation, live.previous))
     ]
     return max(building, key=lambda each: each.number, default=None)
@@ -200,16 +213,17 @@ def _repairs(seen: Observation, candidate: Seen | None) -> list[Action]:
     """State events follow `live/`, which is the truth; a leader killed in between left them."""
     actions: list[Action] = []
     for each in seen.generations:
-        wanted = _wanted_state(each, seen.live, candidate)
+        wanted = _wanted_state(each, seen, candidate)
         if wanted is not None and wanted[0] is not each.state:
             actions.append(Record(each.number, *wanted))
     return actions
 
 
 def _wanted_state(
-    each: Seen, live: Live | None, candidate: Seen | None
+    each: Seen, seen: Observation, candidate: Seen | None
 ) -> tuple[State, str] | None:
     """The state that a generation should be recorded in, and why; None if all is as it is."""
+    live = seen.live
     if live and each.number == live.generation:
         return State.LIVE, "it is the newest entry of live/"
     if each.state is not None and each.state not in ACTIVE:
@@ -220,6 +234,8 @@ def _wanted_state(
         return State.RETIRED, "newer ones are live"
     if candidate and each.number == candidate.number:
         return (State.BUILDING, "a build begins") if each.state is None else None
+    if each.term < seen.floor:
+        return State.ABANDONED, "another indexer leads now"
     return State.ABANDONED, "a newer build began"
 
 
@@ -229,10 +245,18 @@ def _begin(seen: Observation) -> list[Action]:
         return []
     newest_build = max((each.created_at for each in seen.generations), default=0.0)
     if seen.refresh_asked_at is not None and seen.refresh_asked_at > newest_build:
-        return [BeginBuild(seen.newest_snapshot, "refresh asked for")]
+        snapshot = seen.refresh_snapshot or seen.newest_snapshot
+        why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else "refresh asked for"
+        return [BeginBuild(snapshot, why, seen.refresh_forced)]
     if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
         return []
-    builds = [each.state for each in seen.generations if each.snapshot == seen.newest_snapshot]
+    builds = [
+        each.state
+        for each in seen.generations
+        if each.snapshot == seen.newest_snapshot
+        # That its leader was lost says nothing about a snapshot.
+        and not (each.term < seen.floor and each.state is State.ABANDONED)
+    ]
     abandoned = builds.count(State.ABANDONED)
     if abandoned < len(builds) or abandoned >= MAX_ABANDONED:
         return []

@@ -11,6 +11,7 @@ from realm import arrow
 from realm.corpus.changes import Changes
 from realm.corpus.passages import Passage, from_table
 from realm.errors import Corrupt
+from realm.generations import Generation
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import Vectors, matrix, read_vectors
@@ -26,27 +27,30 @@ class Loaded:
 
 
 def load_shard(
-    store: Store, index: PassageIndex, collection: str, passage_file: str, vector_file: str
+    store: Store, index: PassageIndex, generation: Generation, passage_file: str, vector_file: str
 ) -> Loaded:
-    """Puts a shard's passages with their vectors into a collection.
+    """Puts a shard's passages with their vectors into a generation's collection.
 
     :raises Corrupt: naming the file that is damaged or does not fit the other.
     """
     passages = from_table(arrow.read_table(store, passage_file))
     table = read_vectors(store, vector_file)
-    index.upsert(collection, passages, paired(passages, table, vector_file))
+    vectors = paired(passages, table, vector_file)
+    index.upsert(generation.collection, passages, vectors, generation.average_terms)
     about = arrow.metadata(table)
     return Loaded(len(passages), int(about.get("embedded", 0)), float(about.get("seconds", 0.0)))
 
 
-def apply_changes(index: PassageIndex, collection: str, changes: Changes, vectors: Vectors) -> None:
+def apply_changes(
+    index: PassageIndex, generation: Generation, changes: Changes, vectors: Vectors
+) -> None:
     """Applies a step; doing it again changes nothing.
 
     New passages come first, then what is older goes: an edited document never vanishes.
     """
-    index.upsert(collection, changes.passages, vectors)
+    index.upsert(generation.collection, changes.passages, vectors, generation.average_terms)
     for document in changes.documents:
-        index.delete_older(collection, document.document_id, document.version)
+        index.delete_older(generation.collection, document.document_id, document.version)
 
 
 def paired(passages: Sequence[Passage], table: pa.Table, path: str) -> Vectors:

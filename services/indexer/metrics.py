@@ -37,6 +37,8 @@ class IndexerMetrics:
         self.last_refresh = gauge(
             "last_refresh_duration_seconds", "The newest ended refresh by phase", "phase"
         )
+        self.leads = gauge("leads", "1 if this indexer leads, 0 if it stands by")
+        self.term = gauge("term", "The term that this indexer leads; 0: none")
         self.active_generation = gauge("active_generation", "Number of the live generation")
         self.lag_steps = gauge("lag_steps", "Steps that the live snapshot is behind the newest")
         self.lagging_since = gauge(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
 from realm.errors import DependencyUnavailable, NotFound
 from realm.generations import Generation, Generations, LiveEntry, State
+from realm.references import References
+from realm.refusals import refusal_of, refusals
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -41,8 +44,11 @@ class Observer:
         controls: Controls,
         retirement_seconds: float,
         request_again_seconds: float,
+        references: References,
         gate_probes: int,
+        floor: Callable[[], int] = lambda: 0,
     ) -> None:
+        """:param floor: builds of leaders before this term are not gone on with."""
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
@@ -52,7 +58,9 @@ class Observer:
         self._controls = controls
         self._retirement = retirement_seconds
         self._stall = STALLED_REQUESTS * request_again_seconds
+        self._references = references
         self._gate_probes = gate_probes
+        self._floor = floor
         self._entries: dict[str, LiveEntry] = {}
         self._final: dict[int, tuple[State, float]] = {}
 
@@ -63,21 +71,27 @@ class Observer:
         generations = tuple(
             self._seen(number, live, collections, memory) for number in self._generations.numbers()
         )
-        candidate = candidate_of(generations, live)
+        candidate = candidate_of(generations, live, self._floor())
         version = self._corpus.version()
         newest = self.newest_snapshot(memory)
+        asked = self._controls.refresh_asked()
+        if asked is not None and asked.snapshot in memory.damaged:
+            asked = None
         return Observation(
             now=time.time(),
             retirement_seconds=self._retirement,
             newest_snapshot=newest.number if newest else None,
             has_documents=version > 0 and version != memory.empty_at,
             paused=self._controls.paused(),
-            refresh_asked_at=self._controls.refresh_asked_at(),
+            refresh_asked_at=asked.at if asked else None,
+            refresh_snapshot=asked.snapshot if asked else None,
+            refresh_forced=asked.forced if asked else "",
             live=live,
             generations=generations,
             candidate=self._progress(candidate.number, live, memory) if candidate else None,
             qdrant_reachable=collections is not None,
             alias=alias,
+            floor=self._floor(),
         )
 
     def newest_snapshot(self, memory: Memory) -> Snapshot | None:
@@ -125,7 +139,9 @@ class Observer:
         there = collections is not None and generation.collection in collections
         if there and live and number in (live.generation, live.previous):
             there = self._is_whole(generation, memory)
-        return Seen(number, generation.snapshot, state, since, generation.created_at, there)
+        return Seen(
+            number, generation.snapshot, state, since, generation.created_at, there, generation.term
+        )
 
     def _state(self, number: int) -> tuple[State | None, float]:
         if number in self._final:
@@ -177,7 +193,7 @@ class Observer:
             caught_up=caught_up,
             probes_ready=build.probes_ready,
             verdict=build.verdict,
-            hopeless=build.hopeless or self._quarantined(build),
+            hopeless=build.hopeless or self._quarantined(build) or self._refused(build, live),
             stalled=waiting and time.time() - build.progress_at > self._stall,
         )
 
@@ -203,8 +219,14 @@ class Observer:
     def _probes_ready(self, generation: Generation, live: Live | None) -> bool:
         if not self._gate_probes:
             return True
-        by = [generation] + ([self._generations.get(live.generation)] if live else [])
-        return all(self._store.exists(probes_file(generation, each)) for each in by)
+        by = self._references.of(
+            generation, self._generations.get(live.generation) if live else None
+        )
+        return all(
+            self._store.exists(output) or (each not in by[:2] and refusal_of(self._store, output))
+            for each in by
+            if (output := probes_file(generation, each))
+        )
 
     def _quarantined(self, build: Build) -> str:
         """An embedder wrote down that this work kills its workers: asking again is no use."""
@@ -213,6 +235,19 @@ class Observer:
             output = self._store.read_json(path).get("output_file", "")
             if output in outputs or output.startswith(f"{build.generation.folder}/"):
                 return f"{output} is in quarantine: its task killed its workers"
+        return ""
+
+    def _refused(self, build: Build, live: Live | None) -> str:
+        """An embedder wrote down that it cannot use what it was given. That the best accepted
+        lately cannot be compared with is no obstacle; changes are the follower's affair."""
+        generation = build.generation
+        outputs = {build.vectors_of(path) for path in generation.passage_files}
+        outputs.add(probes_file(generation, generation))
+        if live is not None:
+            outputs.add(probes_file(generation, self._generations.get(live.generation)))
+        for refusal in refusals(self._store):
+            if refusal.output_file in outputs:
+                return f"an embedder cannot make {refusal.output_file}: {refusal.why}"
         return ""
 
 

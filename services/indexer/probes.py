@@ -1,27 +1,34 @@
-"""Probe questions: sentences of held-out documents, asked of the candidate and of live alike.
+"""Probe questions, asked of the candidate and of live alike: given in a file, or sentences of
+held-out documents.
 
-The inverse cloze task on the documents that no objective trains on. A question is chosen by its
-passage's id alone, so the set hardly changes when the corpus does.
+The last are the inverse cloze task on the documents that no objective trains on. A question is
+chosen by its passage's id alone, so the set hardly changes when the corpus does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from realm import arrow
 from realm.corpus.documents import is_held_out
+from realm.errors import InvalidInput
 from realm.generations import Generation
 from realm.objectives.cloze import inverse_cloze
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import Vectors, matrix
 
+#: `passage_id` is empty where only the document is known.
 SCHEMA = pa.schema(
     [("question", pa.string()), ("document_id", pa.string()), ("passage_id", pa.string())]
 )
@@ -37,8 +44,32 @@ class Comparison:
     fall: float
     p_value: float
 
-    def refused(self, tolerance: float) -> bool:
-        return self.fall > tolerance and self.p_value < SIGNIFICANCE
+    def refused(self, tolerance: float, significance: float = SIGNIFICANCE) -> bool:
+        return self.fall > tolerance and self.p_value < significance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """Questions, and their vectors [questions, size] by one snapshot."""
+
+    questions: pa.Table
+    vectors: Vectors
+
+    def __len__(self) -> int:
+        return int(self.questions.num_rows)
+
+    def about(self, documents: set[str]) -> Probes:
+        """Those whose document is one of these."""
+        chosen = pc.is_in(self.questions["document_id"], value_set=pa.array(documents, pa.string()))
+        return Probes(
+            self.questions.filter(chosen), self.vectors[np.asarray(chosen.to_pylist(), dtype=bool)]
+        )
+
+    def by(self, one: Generation, other: Generation | None) -> str:
+        """What is looked for: the passage, or the document where only that can be compared."""
+        same_cut = other is None or one.fingerprint == other.fingerprint
+        named = all(self.questions["passage_id"].to_pylist())
+        return "passage_id" if same_cut and named else "document_id"
 
 
 def questions_file(generation: Generation) -> str:
@@ -46,9 +77,56 @@ def questions_file(generation: Generation) -> str:
 
 
 def probes_file(generation: Generation, by: Generation) -> str:
-    """The generation's questions, encoded by a snapshot: its own, or live's to compare with."""
+    """The generation's questions, encoded by a snapshot: its own, or another's to compare with."""
     own = by.number == generation.number
     return f"{generation.folder}/{'probes' if own else f'probes-of-{by.number:08d}'}.arrow"
+
+
+def choose_questions(
+    tables: Iterable[pa.Table], count: int, given: Sequence[dict[str, str]] = ()
+) -> pa.Table:
+    """At most `count` questions: those given, if any is about a document that is there.
+
+    :param tables: passages.
+    :param given: `question` and `document_id` each.
+    """
+    if not given:
+        return make_questions(tables, count)
+    there: set[str] = set()
+    kept: list[pa.Table] = []
+    for table in tables:
+        there |= set(table["document_id"].unique().to_pylist())
+        kept.append(table.select(["passage_id", "document_id", "text"]))
+    rows = [{**row, "passage_id": ""} for row in given if row["document_id"] in there]
+    if not rows:
+        return make_questions(kept, count)
+    rows.sort(key=lambda row: hashlib.sha256(row["question"].encode()).digest())
+    return pa.Table.from_pylist(rows[:count], schema=SCHEMA)
+
+
+def read_given(file: Path) -> list[dict[str, str]]:
+    """The questions of a .jsonl file that name their document.
+
+    :raises InvalidInput: if the file cannot be read, or a line is no question.
+    """
+    rows: list[dict[str, str]] = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the gate's probes {file} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            question, document_id = str(row["question"]).strip(), str(row["document_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(
+                f"{file}:{number} is no probe: give question and document_id as JSON"
+            ) from error
+        if question:
+            rows.append({"question": question, "document_id": document_id})
+    return rows
 
 
 def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
@@ -74,26 +152,21 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def read_probes(store: Store, path: str) -> tuple[pa.Table, Vectors]:
-    """The questions and their vectors [questions, size].
-
-    :raises NotFound, Corrupt:
-    """
+def read_probes(store: Store, path: str) -> Probes:
+    """:raises NotFound, Corrupt:"""
     table = arrow.read_table(store, path)
-    return table, matrix(table)
+    return Probes(table, matrix(table))
 
 
-def ranks(
-    index: PassageIndex, collection: str, questions: pa.Table, vectors: Vectors, by: str
-) -> list[int | None]:
+def ranks(index: PassageIndex, collection: str, probes: Probes, by: str) -> list[int | None]:
     """The place, from 1, at which each question's own passage is found; None beyond DEPTH.
 
     :param by: `passage_id`, or `document_id` where two collections are cut differently.
     """
     found: list[int | None] = []
-    targets = questions[by].to_pylist()
-    for start in range(0, len(vectors), SEARCH_BATCH):
-        answers = index.search(collection, vectors[start : start + SEARCH_BATCH], DEPTH)
+    targets = probes.questions[by].to_pylist()
+    for start in range(0, len(targets), SEARCH_BATCH):
+        answers = index.search(collection, probes.vectors[start : start + SEARCH_BATCH], DEPTH)
         for target, hits in zip(targets[start : start + SEARCH_BATCH], answers, strict=True):
             places = [getattr(hit.passage, by) for hit in hits]
             found.append(places.index(target) + 1 if target in places else None)

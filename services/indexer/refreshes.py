@@ -7,6 +7,7 @@ import time
 import structlog
 
 from realm.generations import ACTIVE, Generations, State
+from realm.refresh_trace import RefreshTrace
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from services.indexer.build import Build, Memory
@@ -67,10 +68,14 @@ class Refreshes:
             self._memory.flipping = None
         elif self._gateways.all_answer_with(build.number):
             self._memory.flipping = None
-            self._ended(build)
+            # Whatever kept this thread from looking is no part of the refresh.
+            flipped_at = self._gateways.reached_at(build.number) or time.time()
+            self._ended(build, max(flipped_at, build.committed_at))
 
-    def _ended(self, build: Build) -> None:
-        phases = build.phase_seconds(time.time(), flipped_at=time.time())
+    def _ended(self, build: Build, flipped_at: float) -> None:
+        phases = build.phase_seconds(time.time(), flipped_at)
+        trace = RefreshTrace(build.snapshot)
+        trace.ended(build.number, phases, str(State.LIVE), flipped_at)
         for phase, seconds in phases.items():
             self._metrics.refresh_duration.labels(phase).observe(seconds)
             self._metrics.last_refresh.labels(phase).set(seconds)
@@ -82,7 +87,10 @@ class Refreshes:
             {f"{PHASE}{name}": seconds for name, seconds in phases.items()},
         )
         log.info(
-            "refresh_ended", generation=build.number, **{k: round(v, 2) for k, v in phases.items()}
+            "refresh_ended",
+            generation=build.number,
+            trace_id=trace.trace_id,
+            **{k: round(v, 2) for k, v in phases.items()},
         )
 
     def _show_live(self, seen: Observation) -> None:

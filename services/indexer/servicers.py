@@ -165,18 +165,24 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def RefreshIndex(
         self, request: index_pb2.RefreshIndexRequest, context: Context
     ) -> index_pb2.RefreshIndexResponse:
-        snapshot = await _in(self._executor, self._refresh, request.reason)
+        snapshot = await _in(self._executor, self._refresh, request)
         return index_pb2.RefreshIndexResponse(snapshot=snapshot)
 
-    def _refresh(self, why: str) -> int:
-        newest = self._snapshots.newest()
-        if newest is None:
-            raise FailedPrecondition(
-                "there is no snapshot to build from: the trainer publishes the first one"
-            )
-        self._controls.ask_refresh(why)
+    def _refresh(self, request: index_pb2.RefreshIndexRequest) -> int:
+        forced = f"{request.by or 'somebody'}: {request.reason}" if request.force else ""
+        if request.HasField("generation"):
+            snapshot = self._status.snapshot_of(request.generation)
+            self._controls.ask_refresh(request.reason, snapshot, forced)
+        else:
+            newest = self._snapshots.newest()
+            if newest is None:
+                raise FailedPrecondition(
+                    "there is no snapshot to build from: the trainer publishes the first one"
+                )
+            snapshot = newest.number
+            self._controls.ask_refresh(request.reason, forced=forced)
         self._bell.ring()
-        return newest.number
+        return snapshot
 
     async def RollBackIndex(
         self, request: index_pb2.RollBackIndexRequest, context: Context

@@ -95,6 +95,13 @@ class Status:
             found.append(self._generation(self._generations.get(number), events))
         return found
 
+    def snapshot_of(self, number: int) -> int:
+        """The number of a generation's snapshot.
+
+        :raises NotFound: if there is no such generation, or its snapshot is gone.
+        """
+        return self._snapshots.get(self._generations.get(number).snapshot).number
+
     def _generation(self, generation: Generation, events: list[Event]) -> index_pb2.Generation:
         ended = _how_it_ended(events)
         return index_pb2.Generation(
@@ -105,6 +112,7 @@ class Status:
             created_at=timestamp(generation.created_at),
             gate=ended.report if ended else {},
             reason=_reason(ended),
+            forced=generation.forced,
         )
 
     def _live(self, snapshots: list[Snapshot]) -> types_pb2.IndexVersion | None:

@@ -86,16 +86,25 @@ class Writer(threading.Thread):
         open_table: Callable[[], CorpusTable],
         group_seconds: float,
         on_commit: Callable[[int], None],
+        before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        """:param on_commit: called with the version after each commit; must not block."""
+        """:param on_commit: called with the version after each commit; must not block.
+        :param before_commit: may refuse it, for want of leadership.
+        """
         super().__init__(name="writer", daemon=True)
         self._open_table = open_table
         self._group_seconds = group_seconds
         self._on_commit = on_commit
+        self._before_commit = before_commit
         self._waiting: queue.Queue[Write] = queue.Queue(WAITING_WRITES)
         self._stopping = threading.Event()
         self._table: CorpusTable | None = None
         self._requests: dict[str, tuple[int, float]] = {}
+        self._chores: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
+
+    def between(self, chore: Callable[[CorpusTable], None]) -> None:
+        """Work on the table, done between two commits; what goes wrong with it is logged."""
+        self._chores.put(chore)
 
     def submit(self, request_id: str, changes: tuple[Change, ...]) -> Future[int]:
         """Promises the corpus version that will hold the changes.
@@ -117,6 +126,8 @@ class Writer(threading.Thread):
             group = self._gather()
             if group:
                 self._commit(group)
+            if not self._stopping.is_set():
+                self._do_chores()
 
     def stop(self) -> None:
         """Takes no more writes; those taken are still committed."""
@@ -148,6 +159,7 @@ class Writer(threading.Thread):
                 if write.request_id not in self._requests:
                     fresh.setdefault(write.request_id, write)
             if fresh:
+                self._before_commit()
                 version = table.append(
                     change for write in fresh.values() for change in write.changes
                 )
@@ -164,6 +176,21 @@ class Writer(threading.Thread):
             write.version.set_result(self._requests[write.request_id][0])
         if fresh:
             self._on_commit(version)
+
+    def _do_chores(self) -> None:
+        while not self._chores.empty():
+            chore = self._chores.get()
+            try:
+                self._before_commit()
+                table = self._ready_table()
+                before = table.version
+                chore(table)
+            except Exception as error:
+                self._table = None
+                log.warning("chore_failed", why=str(error))
+            else:
+                if table.version != before:
+                    self._on_commit(table.version)
 
     def _ready_table(self) -> CorpusTable:
         if self._table is None:

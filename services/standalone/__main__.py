@@ -61,6 +61,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, console: Console) ->
         arguments.port_offset,
         not arguments.no_train,
         arguments.gateways,
+        arguments.standby,
     )
     cluster.check()
     with _sole_owner(cluster.folder):
@@ -200,6 +201,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, help="write what happened into this JSON file")
     parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
     parser.add_argument("--gateways", type=int, default=1, help="how many; the first is asked")
+    parser.add_argument("--standby", action="store_true", help="a second indexer stands by")
     parser.add_argument("--rate", type=float, default=2.5, help="questions asked a second; 0: none")
     parser.add_argument("--no-train", action="store_true", help="serve the base model as it is")
     parser.add_argument(

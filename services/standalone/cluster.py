@@ -33,6 +33,8 @@ PORTS = {
     "embedder metrics": 9103,
     "delta embedder metrics": 9104,
 }
+#: Ports of the indexer that stands by.
+STANDBY = {"indexer-2": 50072, "indexer-2 metrics": 9121}
 #: Ports of gateway n > 1 are these plus n.
 MORE_GATEWAYS = {"gateway": 50060, "metrics": 9110}
 
@@ -45,6 +47,8 @@ class Cluster:
     port_offset: int
     train: bool
     gateways: int = 1
+    #: Whether a second indexer stands by.
+    standby: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -53,9 +57,14 @@ class Cluster:
         return ["gateway", *(f"gateway-{number}" for number in range(2, self.gateways + 1))]
 
     @property
+    def indexer_names(self) -> list[str]:
+        """Those that lead or stand by."""
+        return ["indexer", "indexer-2"] if self.standby else ["indexer"]
+
+    @property
     def ports(self) -> dict[str, int]:
         """Every port by its name."""
-        ports = dict(PORTS)
+        ports = {**PORTS, **(STANDBY if self.standby else {})}
         for number, name in enumerate(self.gateway_names[1:], start=2):
             ports[name] = MORE_GATEWAYS["gateway"] + number
             ports[f"{name} metrics"] = MORE_GATEWAYS["metrics"] + number
@@ -94,7 +103,7 @@ class Cluster:
     def front(self) -> list[ProcessSpec]:
         """Who takes writes and questions."""
         return [
-            self._service("indexer", metrics="indexer metrics"),
+            *(self._indexer(name) for name in self.indexer_names),
             *(
                 self._service(
                     name,
@@ -105,6 +114,12 @@ class Cluster:
                 for name in self.gateway_names
             ),
         ]
+
+    def _indexer(self, name: str) -> ProcessSpec:
+        own = {"REALM_INDEXER_LISTEN": self.address(name)}
+        if self.standby:
+            own["REALM_INDEXER_ADVERTISE"] = self.address(name)
+        return self._service(name, module="indexer", metrics=f"{name} metrics", niceness=0, **own)
 
     def workers(self) -> list[ProcessSpec]:
         """Who embeds and learns. Changes have a worker of their own: no build delays a write."""

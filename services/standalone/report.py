@@ -10,19 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from realm.generations import Generation, Generations, State
+from realm.generations import Generations
+from realm.reporting.history import (
+    held_out_recall,
+    latencies,
+    quantiles,
+    refreshes_since,
+    swaps_since,
+)
 from services.standalone.observer import Sample
 from services.standalone.visitor.audit import Verdict
 from services.standalone.visitor.visits import Visit
 
 LAG_POINTS = 200
 FAILURES_SHOWN = 20
-#: The indexer writes durations by phase under this prefix.
-PHASE = "phase_"
-#: And what it measured with probe questions under this one.
-PROBE = "probe_"
+#: Questions are counted over so many stretches of the run, of this many seconds at least.
+STRETCHES = 60
+LEAST_STRETCH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +42,20 @@ class Run:
 
 def build_report(run: Run, generations: Generations) -> dict[str, Any]:
     """The report of a run as a JSON-able dict."""
-    refreshes = [
-        _refresh(generations, number)
-        for number in generations.numbers()
-        if generations.get(number).created_at >= run.began
-    ]
-    went_live = [entry for entry in generations.live_history() if entry.at >= run.began]
+    refreshes = refreshes_since(generations, run.began)
+    swaps = swaps_since(generations, run.began)
     return {
         "machine": machine(),
         "seconds": round(run.ended - run.began, 1),
         "seconds_to_first_answer": _first_answer(run),
-        "generations_live": len(went_live),
+        "generations_live": len(swaps),
         "queries": _queries(run.visits),
         "queries_by_generation": _by_generation(run.visits),
         "refreshes": refreshes,
-        "refresh_latency_seconds": _latencies(refreshes),
-        "held_out_recall": _held_out_recall(refreshes),
+        "refresh_latency_seconds": latencies(refreshes),
+        "held_out_recall": held_out_recall(refreshes),
+        "swaps": swaps,
+        "questions_over_time": _over_time(run),
         "trainer": _trainer(run.samples),
         "lag": _lag(run),
         "restarts": run.restarts,
@@ -68,13 +70,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
     }
-
-
-def quantiles(values: Sequence[float], *shares: int) -> dict[str, float]:
-    """`{"p50": …}` of values; empty without values."""
-    if not values:
-        return {}
-    return {f"p{share}": round(float(np.percentile(values, share)), 4) for share in shares}
 
 
 def _queries(visits: Sequence[Visit]) -> dict[str, Any]:
@@ -97,51 +92,28 @@ def _queries(visits: Sequence[Visit]) -> dict[str, Any]:
     }
 
 
-def _by_generation(visits: Sequence[Visit]) -> dict[str, int]:
-    counts = Counter(visit.generation for visit in visits if not visit.failed)
-    return {str(number): counts[number] for number in sorted(counts)}
+def _over_time(run: Run) -> list[dict[str, Any]]:
+    """Answered and failed questions and their latency by stretch of time."""
+    width = max(LEAST_STRETCH_SECONDS, (run.ended - run.began) / STRETCHES)
+    stretches: dict[int, list[Visit]] = {}
+    for visit in run.visits:
+        stretches.setdefault(int((visit.at - run.began) // width), []).append(visit)
+    return [_stretch(number * width, stretches[number]) for number in sorted(stretches)]
 
 
-def _refresh(generations: Generations, number: int) -> dict[str, Any]:
-    generation: Generation = generations.get(number)
-    events = generations.events(number)
-    report: dict[str, float] = {}
-    for event in events:
-        report.update(event.report)
-    state = events[-1].state if events else State.BUILDING
+def _stretch(at: float, visits: Sequence[Visit]) -> dict[str, Any]:
+    found = quantiles([each.latency * 1000 for each in visits if not each.failed], 50, 99)
     return {
-        "generation": number,
-        "snapshot": generation.snapshot,
-        "step": generation.step,
-        "state": str(state),
-        "why": events[-1].why if events else "",
-        "went_live": any(event.state == State.LIVE for event in events),
-        "figures": report,
+        "at": round(at, 1),
+        "answered": sum(not each.failed for each in visits),
+        "failed": sum(bool(each.failed) for each in visits),
+        **{f"{name}_ms": value for name, value in found.items()},
     }
 
 
-def _latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Quantiles by phase, over refreshes that went live."""
-    phases: dict[str, list[float]] = {}
-    for refresh in refreshes:
-        for name, value in refresh["figures"].items():
-            if name.startswith(PHASE) and refresh["went_live"]:
-                phases.setdefault(name.removeprefix(PHASE), []).append(value)
-    return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
-
-
-def _held_out_recall(refreshes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """What the gate measured with questions from documents that nothing trains on."""
-    return [
-        {"generation": refresh["generation"], "step": refresh["step"]}
-        | {
-            name.removeprefix(PROBE): value
-            for name, value in refresh["figures"].items()
-            if name.startswith(PROBE)
-        }
-        for refresh in refreshes
-        if any(name.startswith(PROBE) for name in refresh["figures"])
-    ]
+def _by_generation(visits: Sequence[Visit]) -> dict[str, int]:
+    counts = Counter(visit.generation for visit in visits if not visit.failed)
+    return {str(number): counts[number] for number in sorted(counts)}
 
 
 def _trainer(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from realm.errors import DependencyUnavailable
 from services.standalone.cluster import HOST, Cluster
 from services.standalone.processes import ProcessSpec, Supervised, last_lines
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.2
 

@@ -228,14 +228,32 @@ def priorities_are_given(objects: list[Object]) -> Iterator[str]:
 
 @rule
 def single_ones_are_single(objects: list[Object]) -> Iterator[str]:
-    """Trainer and indexer never run twice at once: StatefulSets of one."""
+    """The trainer never runs twice at once: a StatefulSet of one."""
     for each in workloads(objects):
-        if name_of(each) in ("trainer", "indexer") and (
+        if name_of(each) == "trainer" and (
             each["kind"] != "StatefulSet"
             or each["spec"].get("replicas", 1) != 1
             or name_of(each) in scaled(objects)
         ):
             yield f"two of {name_of(each)} may run at once"
+
+
+@rule
+def a_standby_holds_nothing_up(objects: list[Object]) -> Iterator[str]:
+    """Indexers say where they are, and are ready while they could lead: few, and not scaled."""
+    for each in workloads(objects):
+        if name_of(each) != "indexer":
+            continue
+        container = main_container(each)
+        if container["readinessProbe"]["grpc"].get("service") != "able":
+            yield "an indexer that stands by is not ready: a rollout would wait for it"
+        if container["livenessProbe"]["grpc"].get("service") != "live":
+            yield "an indexer that stands by would be killed for it"
+        told = {given["name"] for given in container["env"]}
+        if each["spec"].get("replicas", 1) > 1 and "REALM_INDEXER_ADVERTISE" not in told:
+            yield "gateways cannot tell the indexer that leads from the other"
+        if each["spec"].get("podManagementPolicy") != "Parallel":
+            yield "one indexer waits for the other to be ready"
 
 
 @rule

@@ -107,7 +107,7 @@ def selects(selector: Object, labels: dict[str, str]) -> bool:
 
 
 def environment(objects: list[Object], container: Object) -> dict[str, str]:
-    """What the container's process sees; secrets stand as `<name of the key>`."""
+    """What the container's process sees; secrets stand as `<key>`, the pod's own as `<path>`."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
@@ -115,6 +115,8 @@ def environment(objects: list[Object], container: Object) -> dict[str, str]:
     for entry in container.get("env", []):
         if "value" in entry:
             found[entry["name"]] = _expanded(entry["value"], found)
+        elif "fieldRef" in entry["valueFrom"]:
+            found[entry["name"]] = f"<{entry['valueFrom']['fieldRef']['fieldPath']}>"
         else:
             found[entry["name"]] = f"<{entry['valueFrom']['secretKeyRef']['key']}>"
     return found

@@ -48,7 +48,8 @@ def test_needs_nothing_but_the_base_and_an_index(service: str) -> None:
     text = (DOCKER / f"{service}.Dockerfile").read_text()
     assert not re.search(r"^#\s*syntax=", text, re.MULTILINE)
     origins = {line.split()[1] for line in lines(service) if line.startswith("FROM ")}
-    assert origins == {"${BASE_IMAGE}", "scratch"}
+    assert origins == {"${BASE_IMAGE}", "${WHEELHOUSE}", "scratch"}
+    assert "ARG WHEELHOUSE=scratch" in lines(service)
     assert not BUILDERS.search("\n".join(last_stage(service)))
 
 
@@ -89,7 +90,8 @@ def test_installs_the_extra_of_its_service_alone(service: str) -> None:
         "optional-dependencies"
     ]
     assert service in extras
-    assert any(f"sh /build/install.sh {service} " in line for line in lines(service))
+    assert any(f"install.sh needs {service} " in line for line in lines(service))
+    assert any(line.endswith(f"install.sh code {service}") for line in lines(service))
     copied = {line.split()[1] for line in lines(service) if line.startswith("COPY services")}
     assert copied == {"services/__init__.py", f"services/{service}"}
 

@@ -125,7 +125,19 @@ BROKEN: list[tuple[str, str, Spoiler]] = [
     (
         "single_ones_are_single",
         "cluster",
-        lambda o: find(o, "StatefulSet", "indexer")["spec"].update(replicas=2),
+        lambda o: find(o, "StatefulSet", "trainer")["spec"].update(replicas=2),
+    ),
+    (
+        "a_standby_holds_nothing_up",
+        "cluster",
+        lambda o: main_container(find(o, "StatefulSet", "indexer"))["readinessProbe"]["grpc"].pop(
+            "service"
+        ),
+    ),
+    (
+        "a_standby_holds_nothing_up",
+        "cluster",
+        lambda o: main_container(find(o, "StatefulSet", "indexer")).update(env=[]),
     ),
     (
         "scaled_ones_have_no_number",

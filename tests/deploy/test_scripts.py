@@ -180,12 +180,15 @@ def test_scripts_use_the_standard_library_alone() -> None:
 
 
 @pytest.mark.parametrize("age_seconds", [5, 3600])
-def test_embedder_liveness_is_its_heartbeats_age(age_seconds: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "name"), [("Deployment", "embedder"), ("StatefulSet", "trainer")])
+def test_liveness_is_the_heartbeats_age(
+    kind: str, name: str, age_seconds: int, tmp_path: Path
+) -> None:
     beat = tmp_path / "heartbeat"
     beat.touch()
     then = beat.stat().st_mtime - age_seconds
     os.utime(beat, (then, then))
-    probe = main_container(find(render("cluster"), "Deployment", "embedder"))["livenessProbe"]
+    probe = main_container(find(render("cluster"), kind, name))["livenessProbe"]
     command = [part.replace("/tmp/heartbeat", str(beat)) for part in probe["exec"]["command"]]
     done = subprocess.run(command, timeout=10, check=False)
     assert (done.returncode == 0) == (age_seconds < 60)

@@ -1,25 +1,27 @@
 """A small real embedder: the task contract with bags of words in place of a transformer.
 
 Vectors follow from the snapshot and the words alone; a snapshot whose passage encoder says `bad`
-gives passages vectors that have nothing to do with their words.
+gives passages vectors that have nothing to do with their words, `bad 5` five in a hundred.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 
 from realm import arrow, vectors
+from realm.errors import Corrupt, NotFound
 from realm.generations import ACTIVE, Generations
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
 from realm.nudge import Nudge
 from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
+from realm.refusals import refuse
 from realm.settings import load_settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -28,13 +30,14 @@ SIZE = 64
 
 
 @lru_cache(maxsize=100_000)
-def word_vector(snapshot: int, token: int) -> vectors.Vectors:
-    return np.random.default_rng((snapshot, token)).standard_normal(SIZE).astype(np.float32)
+def word_vector(snapshot: int, token: int, size: int) -> vectors.Vectors:
+    return np.random.default_rng((snapshot, token)).standard_normal(size).astype(np.float32)
 
 
-def bag(snapshot: int, ids: Sequence[int]) -> vectors.Vectors:
-    """The unit vector [SIZE] of a set of words."""
-    total = sum((word_vector(snapshot, each) for each in set(ids)), np.zeros(SIZE, np.float32))
+def bag(snapshot: int, ids: Sequence[int], size: int = SIZE) -> vectors.Vectors:
+    """The unit vector [size] of a set of words."""
+    nothing = np.zeros(size, np.float32)
+    total = sum((word_vector(snapshot, each, size) for each in set(ids)), nothing)
     return (total / (np.linalg.norm(total) or 1.0)).astype(np.float32)
 
 
@@ -65,16 +68,18 @@ class Double:
                 )
             ],
             dtype=np.float32,
-        ).reshape(-1, SIZE)
+        ).reshape(-1, found.vector_size)
         time.sleep(self.delay)
         about = {"embedded": str(len(ids)), "seconds": "0.5"}
         vectors.write_vectors(self.store, output_file, vectors.to_table(ids, hashes, rows, about))
         self.nudge.send("vectors")
 
     def passage(self, snapshot: Snapshot, ids: list[int], content: str) -> vectors.Vectors:
-        if self.store.read(f"{snapshot.folder}/passage_encoder.safetensors") == b"bad":
-            return bag(snapshot.number, [int(content[:8], 16)])
-        return bag(snapshot.number, ids)
+        quality = self.store.read(f"{snapshot.folder}/passage_encoder.safetensors").decode()
+        percent = float(quality.removeprefix("bad") or 100) if quality.startswith("bad") else 0.0
+        if int(content[:8], 16) % 10_000 < 100 * percent:
+            ids = [int(content[:8], 16)]
+        return bag(snapshot.number, ids, snapshot.vector_size)
 
     def questions(self, snapshot: int, input_file: str, output_file: str, generation: int) -> None:
         if self.finished(output_file, generation):
@@ -84,9 +89,11 @@ class Double:
         folder = self.snapshots.materialise(found, ("config.json", "tokenizer.json"))
         config = ModelConfig.from_json((folder / "config.json").read_bytes())
         inputs = InputBuilder.from_folder(folder, config.lengths)
-        rows = [bag(snapshot, inputs.tokenize(each)[0]) for each in table["question"].to_pylist()]
+        size = found.vector_size
+        asked = table["question"].to_pylist()
+        rows = [bag(snapshot, inputs.tokenize(each)[0], size) for each in asked]
         flat = pa.array(np.array(rows, dtype=np.float32).reshape(-1))
-        column = pa.FixedSizeListArray.from_arrays(flat, SIZE)
+        column = pa.FixedSizeListArray.from_arrays(flat, size)
         arrow.write_table(self.store, output_file, table.append_column("vector", column))
         self.nudge.send("vectors")
 
@@ -95,14 +102,30 @@ class Double:
         return self.store.exists(output_file) or unwanted
 
 
+def refusing(double: Double, work: Callable[..., None]) -> Callable[..., None]:
+    """What cannot be used is written down, as the contract wants."""
+
+    def task(snapshot: int, input_file: str, output_file: str, generation: int) -> None:
+        try:
+            work(snapshot, input_file, output_file, generation)
+        except (Corrupt, NotFound) as error:
+            refuse(
+                double.store, snapshot=snapshot, input_file=input_file, output_file=output_file,
+                error=error,
+            )  # fmt: skip
+            double.nudge.send("vectors")
+
+    return task
+
+
 def main() -> None:
     store_url, redis_url, delay = sys.argv[1:4]
     settings = load_settings(store_url=store_url, redis_url=redis_url)
     double = Double(Store.open(store_url), redis_url, float(delay))
     app = make_celery(settings)
-    app.task(double.embed, name=EMBED_SHARD)
-    app.task(double.embed, name=EMBED_CHANGES)
-    app.task(double.questions, name=ENCODE_QUERIES)
+    app.task(refusing(double, double.embed), name=EMBED_SHARD)
+    app.task(refusing(double, double.embed), name=EMBED_CHANGES)
+    app.task(refusing(double, double.questions), name=ENCODE_QUERIES)
     app.worker_main(
         ["worker", "--pool=solo", "-Q", sys.argv[4], "-n", f"{sys.argv[4]}@double",
          "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]

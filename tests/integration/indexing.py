@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -41,16 +42,25 @@ def tokenizer_file() -> Path:
     return Path(spec.origin).parent / "model" / "tokenizer.json"
 
 
-def publish(store: Store, folder: Path, *, step: int, quality: str = "good") -> Snapshot:
+def publish(
+    store: Store,
+    folder: Path,
+    *,
+    step: int,
+    quality: str = "good",
+    size: int = SIZE,
+    tokenizer: Path | None = None,
+    lengths: InputLimits = LENGTHS,
+) -> Snapshot:
     """A snapshot as the trainer publishes it, with a word in place of the encoder's weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = ModelConfig(BertShape(hidden_size=SIZE, num_attention_heads=1), lengths=LENGTHS)
+    config = ModelConfig(BertShape(hidden_size=size, num_attention_heads=1), lengths=lengths)
     (folder / "config.json").write_text(config.to_json())
-    shutil.copy(tokenizer_file(), folder / "tokenizer.json")
+    shutil.copy(tokenizer or tokenizer_file(), folder / "tokenizer.json")
     (folder / "passage_encoder.safetensors").write_text(quality)
     inputs = InputBuilder.from_folder(folder, config.lengths)
     return Snapshots(store).publish(
-        folder, step=step, fingerprint=inputs.fingerprint, vector_size=SIZE
+        folder, step=step, fingerprint=inputs.fingerprint, vector_size=size
     )
 
 
@@ -113,10 +123,10 @@ class Bench:
         self.indexer.stop()
         self.stop_workers()
 
-    def publish(self, step: int, quality: str = "good") -> Snapshot:
+    def publish(self, step: int, quality: str = "good", **more: Any) -> Snapshot:
         self.published += 1
         folder = self.folder / f"snapshot-{self.published}"
-        return publish(self.store, folder, step=step, quality=quality)
+        return publish(self.store, folder, step=step, quality=quality, **more)
 
     def write(self, documents: list[Document], request_id: str = "") -> int:
         return self._submit(request_id, documents, [])
@@ -156,7 +166,7 @@ class Bench:
         snapshot = self.indexer.snapshots.get(found.snapshot)
         folder = self.indexer.snapshots.materialise(snapshot, ("config.json", "tokenizer.json"))
         ids, _ = InputBuilder.from_folder(folder, LENGTHS).tokenize(text)
-        query = bag(snapshot.number, ids).reshape(1, SIZE)
+        query = bag(snapshot.number, ids, snapshot.vector_size).reshape(1, -1)
         return self.indexer.index.search(found.collection, query, 5)[0]
 
     def documents_found(self, text: str, generation: int | None = None) -> list[str]:
@@ -171,7 +181,7 @@ def make_bench(
 ) -> Bench:
     settings = load_settings(
         **{
-            "store_url": str(store.root),
+            "store_url": store.url,
             "redis_url": redis_url,
             "qdrant_url": qdrant_url,
             "reconcile_seconds": 0.3,

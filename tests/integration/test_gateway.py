@@ -28,6 +28,7 @@ from realm.search.qdrant import AsyncPassageSearch, IndexedPassage, PassageIndex
 from realm.settings import Settings
 from realm.snapshots import Snapshots
 from realm.store import Store
+from realm.terms import count_terms
 from realm.vectors import Vectors
 from realm.wire import from_rpc_error
 from tests.integration.redis_process import free_port
@@ -56,11 +57,20 @@ class QdrantWorld(World):
     ) -> None:
         super().fill(generation, passages, vectors)
         self.index.create(generation.collection, vectors.shape[1])
-        self.index.upsert(generation.collection, [as_passage(each) for each in passages], vectors)
+        cut = [as_passage(each) for each in passages]
+        self.index.upsert(generation.collection, cut, vectors, generation.average_terms)
 
 
 def as_passage(indexed: IndexedPassage) -> Passage:
-    return Passage(**asdict(indexed), title_ids=[], body_ids=[], content_hash="")
+    counted = count_terms(indexed.title, indexed.text)
+    return Passage(
+        **asdict(indexed),
+        title_ids=[],
+        body_ids=[],
+        content_hash="",
+        terms=list(counted),
+        term_counts=list(counted.values()),
+    )
 
 
 @asynccontextmanager
@@ -153,10 +163,11 @@ def make_live(store: Store, folder: Path, url: str, model: Model) -> None:
         collection=collection_name(1),
         created_at=time.time(),
         why="test",
+        average_terms=10.0,
     )
     index = PassageIndex(Settings(qdrant_url=url))
     index.create(generation.collection, generation.vector_size)
-    index.upsert(generation.collection, passages, vectors)
+    index.upsert(generation.collection, passages, vectors, generation.average_terms)
     index.close()
     generations = Generations(store)
     generations.create(generation)

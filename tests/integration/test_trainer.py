@@ -21,6 +21,7 @@ from realm import arrow
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.generations import Generation, Generations, State, collection_name
+from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import load_model, load_passage_encoder
 from realm.model.encoders import encode
 from realm.search.qdrant import PassageIndex
@@ -65,7 +66,8 @@ class Bench:
     def log_path(self) -> Path:
         return self.folder / "trainer.log"
 
-    def start(self, **given: object) -> None:
+    def start(self, processes: int = 1, **given: object) -> None:
+        """Several processes are started by torchrun."""
         settings = tiny.settings(
             base_model=str(self.folder / "base"),
             store_url=str(self.folder / "store"),
@@ -82,7 +84,7 @@ class Bench:
             environment[f"REALM_{name.upper()}"] = str(getattr(settings, name))
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.trainer"],
+                [sys.executable, *_torchrun(processes), "-m", "services.trainer"],
                 cwd=ROOT,
                 env={**environment, **self.options, "OMP_NUM_THREADS": "1"},
                 stderr=log,
@@ -134,12 +136,17 @@ class Bench:
         inputs = [serving.inputs.passage(p.title_ids, p.body_ids) for p in passages]
         index = PassageIndex(Settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
         index.create(collection_name(number), snapshot.vector_size)
-        index.upsert(
-            collection_name(number), passages, encode(serving.encoder, inputs, serving.inputs.pad)
-        )
+        vectors = encode(serving.encoder, inputs, serving.inputs.pad)
+        index.upsert(collection_name(number), passages, vectors, average_terms=20.0)
         index.close()
         self.generations.record(number, State.LIVE)
         self.generations.commit(number, after=self.generations.live(), by="test", why="test")
+
+
+def _torchrun(processes: int) -> list[str]:
+    if processes == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
 
 
 @pytest.fixture
@@ -216,6 +223,28 @@ def test_a_killed_trainer_resumes_from_its_last_checkpoint(bench: Bench) -> None
 
 
 @pytest.mark.slow
+def test_two_processes_train_as_one_and_one_alone_publishes(bench: Bench) -> None:
+    server = EdgeServer(bench.folder / "qdrant", port=bench.qdrant_port).start()
+    try:
+        bench.start(processes=2, max_steps=30)
+        base = bench.first_snapshot()
+        bench.go_live(base, bench.build(base))
+        until(lambda: bench.snapshots.newest().step == 30, "the end is published")
+        numbers = [snapshot.number for snapshot in bench.snapshots.all()]
+        assert numbers == list(range(1, len(numbers) + 1))
+        # torchrun hands the signal on; the leader ends in order and the other with it.
+        bench.end()
+        assert len(bench.events("trainer_stopped")) == 1
+        bench.start(processes=2, max_steps=40)
+        until(lambda: bench.snapshots.newest().step == 40, "goes on after a restart")
+        bench.end(signal.SIGTERM)
+    finally:
+        server.kill()
+    learner = bench.store.folders("checkpoints")
+    assert int(learner[-1]) == 40
+
+
+@pytest.mark.slow
 def test_snapshots_without_checkpoint_are_gone_on_from(bench: Bench) -> None:
     bench.start()
     bench.build(bench.first_snapshot())
@@ -242,7 +271,8 @@ def test_learns_from_the_live_index_and_goes_on_when_it_dies(bench: Bench, tmp_p
         until(lambda: _metric(metrics_port, 'steps_total{objective="masked_lm"}') >= 5, "masked LM")
     finally:
         server.kill()
-    until(lambda: _metric(metrics_port, "retrieval_fallbacks_total{reason=") >= 2, "falls back")
+    fallbacks = 'retrieval_fallbacks_total{reason="dependency_unavailable"}'
+    until(lambda: _metric(metrics_port, fallbacks) >= 2, "falls back")
     steps = _metric(metrics_port, "current_step")
     until(lambda: _metric(metrics_port, "current_step") > steps + 20, "goes on")
     newest = bench.snapshots.newest()
@@ -250,6 +280,44 @@ def test_learns_from_the_live_index_and_goes_on_when_it_dies(bench: Bench, tmp_p
     assert "retrieval_utility" in newest.metrics
     assert any(is_held_out(p.document_id) for p in passages)
     assert bench.end() == 0
+
+
+@pytest.mark.slow
+def test_every_objective_learns_over_the_live_index(bench: Bench, tmp_path: Path) -> None:
+    server = EdgeServer(tmp_path / "qdrant", port=bench.qdrant_port).start()
+    try:
+        metrics_port = free_port()
+        town = next(f"town-{n}" for n in range(40) if not is_held_out(f"town-{n}"))
+        questions = [
+            {"question": f"who founded {town}", "answers": [name], "document_id": town}
+            for name in tiny.NAMES
+        ]
+        lines = "\n".join(map(json.dumps, [*questions, {"question": "who?", "answers": ["Esker"]}]))
+        bench.store.write("questions.jsonl", lines.encode())
+        bench.start(
+            metrics_port=metrics_port,
+            objectives=",".join(OBJECTIVES),
+            train_questions="questions.jsonl",
+            retrieval_encoder="fresh",
+        )
+        base = bench.first_snapshot()
+        bench.go_live(base, bench.build(base))
+        for name in OBJECTIVES:
+            label = f'steps_total{{objective="{name}"}}'
+            until(lambda label=label: _metric(metrics_port, label) >= 2, f"{name} learns")
+        away = 'retrieval_fallbacks_total{reason="dependency_unavailable"}'
+        assert _metric(metrics_port, away) == 0
+        assert bench.end() == 0
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_questions_that_are_missing_are_named_at_start(bench: Bench) -> None:
+    bench.start(objectives="open_qa=1", train_questions="gone.jsonl")
+    assert bench.process is not None
+    assert bench.process.wait(LIMIT) == 2
+    assert "REALM_TRAIN_QUESTIONS names gone.jsonl" in bench.log_path.read_text()
 
 
 @pytest.mark.slow
@@ -270,14 +338,16 @@ def test_waits_for_the_index_within_its_bound(bench: Bench) -> None:
 def test_divergence_ends_training_with_a_sentence_and_keeps_the_last_snapshot(
     bench: Bench,
 ) -> None:
-    bench.start(retriever_learning_rate=1e30, warmup_steps=0)
+    bench.start(retriever_learning_rate=1e30, warmup_steps=0, divergence_retries=1)
     bench.build(bench.first_snapshot())
     assert bench.process is not None
-    assert bench.process.wait(LIMIT) == 1
+    assert bench.process.wait(LIMIT) == 2
     bench.process = None
     last = bench.log_path.read_text().splitlines()[-1]
     assert last.startswith("trainer: the ")
     assert "inverse_cloze at step" in last
+    assert "diverged 2 times" in last
+    assert len(bench.events("diverged")) == 1
     for snapshot in bench.snapshots.all():
         model = load_model(bench.snapshots.materialise(snapshot))
         assert all(p.isfinite().all() for p in model.retriever.parameters())

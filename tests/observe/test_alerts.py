@@ -44,7 +44,8 @@ def cases(alert: str) -> list[dict[str, Any]]:
 def test_every_alert_is_described(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in ("warning", "critical")
     assert alert["annotations"]["summary"]
-    assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{alert['alert']}.md"
+    base = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks{{ end }}"
+    assert alert["annotations"]["runbook_url"] == f"{base}/{alert['alert']}.md"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,120 +6,21 @@ Every panel's query returns data, every recording rule yields series, no alert f
 from __future__ import annotations
 
 import json
-import math
-import shutil
-import socket
 import subprocess
 import time
-import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from realm.client import document
 from services.standalone.cluster import HOST, PORTS
 from tests.acceptance.running import RunningCluster, until
 from tests.acceptance.test_standalone import FACTS, QUICK
 from tests.observe.promql import queries, recorded, rules, with_all_chosen
-from tools.prometheus_rule import RULES
+from tests.observe.server import JOBS, SCRAPE_SECONDS, Prometheus, needs_prometheus, prometheus
 
-#: Seconds; the service's port by its metrics job.
-SCRAPE_SECONDS = 2
-JOBS = {
-    "gateway": "gateway metrics",
-    "indexer": "indexer metrics",
-    "trainer": "trainer metrics",
-    "embedder": "embedder metrics",
-    "embedder-delta": "delta embedder metrics",
-}
 SWAPS = 2
-
-needs_prometheus = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
-    reason="prometheus is not installed: make test-observe installs it",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Prometheus:
-    """A running one; `began` is the Unix time of its start."""
-
-    url: str
-    began: float
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def numbers(self, expr: str) -> list[float]:
-        """All numbers that an expression gave since the start; NaN is none."""
-        found = self.get(
-            "query_range", query=expr, start=self.began, end=time.time(), step=SCRAPE_SECONDS
-        )
-        values = [float(value) for series in found["result"] for _, value in series["values"]]
-        return [value for value in values if not math.isnan(value)]
-
-
-@contextmanager
-def prometheus(folder: Path, ports: dict[str, int]) -> Iterator[Prometheus]:
-    """Scrapes the ports by job and evaluates the rules of deploy/prometheus."""
-    folder.mkdir()
-    config = {
-        "global": {
-            "scrape_interval": f"{SCRAPE_SECONDS}s",
-            "evaluation_interval": f"{SCRAPE_SECONDS}s",
-        },
-        "rule_files": [str(path) for path in RULES],
-        "scrape_configs": [
-            {
-                "job_name": job,
-                "static_configs": [
-                    {"targets": [f"{HOST}:{port}"], "labels": {"namespace": "realm"}}
-                ],
-            }
-            for job, port in ports.items()
-        ],
-    }
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    address = f"{HOST}:{free_port()}"
-    with (folder / "output.log").open("wb") as output:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={address}",
-            ],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        made = Prometheus(f"http://{address}", time.time())
-        until(lambda: answers(made), 30, f"Prometheus: {(folder / 'output.log').read_text()}")
-        yield made
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(server: Prometheus) -> bool:
-    try:
-        return bool(server.get("status/buildinfo"))
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -185,14 +86,7 @@ def check_rules(server: Prometheus) -> None:
     assert not [rule for rule in loaded if rule["health"] != "ok"]
     without = [name for name in recorded() if not server.numbers(name)]
     assert not without
-    fired = server.get(
-        "query_range",
-        query='ALERTS{alertstate="firing"}',
-        start=server.began,
-        end=time.time(),
-        step=SCRAPE_SECONDS,
-    )
-    assert not fired["result"]
+    assert not server.fired()
 
 
 def check_panels(server: Prometheus) -> None:

@@ -46,3 +46,15 @@ def test_settings_are_frozen() -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"schedule": "cosine"}, "REALM_MAX_STEPS"),
+        ({"patience": 2}, "REALM_EVALUATE_EVERY_STEPS"),
+    ],
+)
+def test_a_setting_that_needs_another_names_it(given: dict[str, object], missing: str) -> None:
+    with pytest.raises(BadSettings, match=missing):
+        load_settings(**given)

@@ -69,7 +69,7 @@ LEARNING = Row(
         ),
         lines(
             "Skipped",
-            "Passages and candidates drawn and not used, a second, by reason.",
+            "Sentences, passages, questions and candidates drawn and not used, by reason.",
             "cps",
             (
                 "{{objective}} {{reason}}",
@@ -129,7 +129,7 @@ SPEED = Row(
         ),
         lines(
             "Steps without retrieval",
-            "Masked-LM steps that became inverse cloze steps, a second, by reason.",
+            "Steps that went to an objective without search, a second, by reason.",
             "cps",
             (
                 "{{reason}}",

@@ -83,6 +83,13 @@ class Auditor:
             checked += 1
         return Verdict.ONE_VERSION if checked else Verdict.UNKNOWN
 
+    def prepare(self, number: int) -> None:
+        """Reads what it takes to check answers of a generation, as the first of them would."""
+        try:
+            self._reference(number)
+        except (NotFound, Corrupt):
+            return
+
     def _reference(self, number: int) -> _Reference:
         if number not in self._references:
             self._references[number] = self._load(number)

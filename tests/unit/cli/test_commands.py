@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from realm.cli.plain import to_plain
 from realm.cli.questions import as_questions
-from realm.v1 import index_pb2
+from realm.cli.words import no_answer_line
+from realm.v1 import answer_pb2, index_pb2
 from tests.unit.cli.conftest import Shell, run
 from tests.unit.gateway.site import NOWHERE, PATIENCE
 
@@ -264,3 +266,11 @@ def test_the_command_line_is_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_no_answer_is_told_with_its_probability() -> None:
+    silent = answer_pb2.AnswerQuestionResponse()
+    assert no_answer_line(silent) == "No passage holds a readable answer."
+    sure = answer_pb2.AnswerQuestionResponse(no_answer_probability=0.8125)
+    assert no_answer_line(sure) == "The passages do not answer this: p 0.812"
+    assert to_plain(sure)["no_answer_probability"] == 0.8125

@@ -102,3 +102,33 @@ def test_training_goes_on_from_a_starter_and_its_card_says_so(folder: Path) -> N
 def test_a_rate_of_nothing_is_refused(folder: Path) -> None:
     with pytest.raises(InvalidInput, match="give --lr and --head-lr above 0"):
         train(folder, "--lr", 0)
+
+
+def test_cloze_and_no_answer_are_part_of_plan_and_command(folder: Path) -> None:
+    stories = [
+        {"id": f"s{n}", "title": "t", "text": f"In the long war {n} of old Arden held the town."}
+        for n in range(12)
+    ]
+    lines = "".join(f"{json.dumps(row)}\n" for row in stories)
+    (folder / "stories.jsonl").write_text(lines)
+    options = ("--epochs", 1, "--batch", 4, "--span-width", 7, "--negatives", 0.5)
+    more = ("--cloze", 0.5, "--cloze-documents", folder / "stories.jsonl", "--no-answer", 0.25)
+    assert train(folder, *options, *more).exit_code == 0
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["cloze_lessons"] > 0
+    assert card["answers"]["null"]
+    assert "--cloze-documents stories.jsonl" in card["command"]
+    assert "--negatives 0.5" in card["command"]
+    assert "--no-answer 0.25" in card["command"]
+    assert "stories.jsonl" in [one["name"] for one in card["data"]]
+
+
+def test_without_epochs_a_starter_is_only_measured(folder: Path) -> None:
+    assert train(folder, "--epochs", 1, "--batch", 4, "--span-width", 7).exit_code == 0
+    (folder / "starter").rename(folder / "first")
+    again = ("--epochs", 0, "--span-width", 7, "--from", folder / "first")
+    assert train(folder, *again).exit_code == 0
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["training"]["steps"] == 0
+    assert card["continues"]["training"]["steps"] > 0
+    assert set(card["held_out"]["calibration_error"]) == {"before", "after"}

@@ -24,6 +24,7 @@ from realm.corpus.passages import (
 from realm.corpus.sentences import sentence_spans
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import InputBuilder, InputLimits
+from realm.terms import count_terms
 
 TRICKY = (
     "the retrieval unbelievably 3.11 os.path word. End! 「好」 中文。字 한국어 e\u0301t\u0301e "
@@ -90,6 +91,9 @@ def test_a_short_document_is_one_passage_that_knows_where_it_came_from(
     assert (passage.start, passage.end) == (2, 28)
     assert passage.title_ids == inputs.title_ids("A Title")
     assert passage.content_hash == content_hash("A Title", "One sentence. Another one.")
+    assert dict(zip(passage.terms, passage.term_counts, strict=True)) == count_terms(
+        "a title one sentence another one"
+    )
 
 
 def test_the_last_two_passages_share_what_is_left(inputs: InputBuilder) -> None:

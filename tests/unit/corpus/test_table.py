@@ -1,5 +1,7 @@
 """The corpus table: versions, newest states, and the second writer."""
 
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
+from realm.erasure import Wanted, search_store
 from realm.errors import Conflict
 from realm.store import Store
 
@@ -101,3 +104,67 @@ def test_states_equal_a_dictionary_written_in_order(
                 expected[name] = text
     found = {s.document_id: s.document.text for s in table.states(table.version) if s.document}
     assert found == expected
+
+
+def test_forgotten_rows_leave_states_changes_and_request_ids(table: CorpusTable) -> None:
+    table.append([upsert("a", "1", "r1"), upsert("b", "1", "r2")])
+    table.append([upsert("a", "2", "r3"), delete("b", "r4")])
+    table.append([upsert("a", "3", "r5"), upsert("c", "3", "r6")])
+    before, changes = list(table.states(3)), table.changes(2, 3)
+    found = table.forget(2, requests_since=0.0, deletions_before=time.time() + 1)
+    assert (found.rows, found.deleted_upto) == (3, 2)
+    assert list(table.states(table.version)) == before
+    assert table.changes(2, 3) == changes
+    assert {state.document_id for state in table.changes(0, 3)} == {"a", "c"}
+    assert table.requests(0.0) == {"r1": 1, "r2": 1, "r3": 2, "r4": 2, "r5": 3, "r6": 3}
+    assert table.forget(2, 0.0, time.time() + 1).rows == 0
+    later = table.append([upsert("b", "again")])
+    assert later == table.version
+    assert {state.document_id for state in table.states(later)} == {"a", "b", "c"}
+
+
+def test_a_deletion_is_remembered_until_its_time(table: CorpusTable) -> None:
+    table.append([upsert("a")])
+    table.append([delete("a")])
+    assert table.deleted_before(time.time() + 1) == 2
+    assert table.forget(2, 0.0, deletions_before=0.0).deleted_upto == 0
+    assert [state.document_id for state in table.changes(1, 2)] == ["a"]
+    assert table.forget(2, 0.0, time.time() + 1).deleted_upto == 2
+    assert table.deleted_before(time.time() + 1) == 0
+
+
+def test_nothing_of_a_deleted_document_is_left_in_any_file(
+    store: Store, table: CorpusTable
+) -> None:
+    table.append([upsert("the-first", "a secret"), upsert("the-second", "no secret at all")])
+    table.append([delete("the-first")])
+    table.forget(2, requests_since=time.time() + 1, deletions_before=time.time() + 1)
+    table.compact()
+    assert table.vacuum(hours=0) > 0
+    table.trim_log()
+    assert table.vacuum(hours=0) == 0
+    wanted = Wanted(["the-first"], ["a secret"])
+    assert search_store(store, wanted) == []
+    assert search_store(store, Wanted(["the-second"]))
+    assert CorpusTable(store).get("the-second")
+    assert table.append([upsert("the-third")]) == table.version
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    writes=st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), min_size=1, max_size=8),
+    floor=st.integers(1, 8),
+)
+def test_forgetting_changes_no_state_at_or_after_the_floor(
+    writes: list[tuple[str, bool]], floor: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        table = CorpusTable(Store.open(folder))
+        for name, exists in writes:
+            table.append([upsert(name, request=f"{name}{exists}") if exists else delete(name)])
+        newest, floor = table.version, min(floor, table.version)
+        states = {upto: list(table.states(upto)) for upto in range(floor, newest + 1)}
+        changes = {after: table.changes(after, newest) for after in range(floor, newest)}
+        table.forget(floor, 0.0, time.time() + 1)
+        assert {upto: list(table.states(upto)) for upto in states} == states
+        assert {after: table.changes(after, newest) for after in changes} == changes

@@ -15,8 +15,9 @@ from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
 from realm.generations import Generations, State
 from realm.model.encoders import encode
+from realm.refusals import refusal_of
 from realm.store import Store
-from services.embedder.encoding import Compute
+from services.embedder.encoding import Compute, related_folders
 from services.embedder.tasks import Embedder, Job, Outcome
 from tests.unit.embedder.conftest import TEXTS, World
 from tests.unit.embedder.tiny import (
@@ -206,6 +207,54 @@ def test_unusable_input_is_counted_and_leaves_nothing(
     assert world.embedder.embed_shard(job) is Outcome.CORRUPT
     assert world.outcomes("corrupt") == 1
     assert not world.store.exists(job.output_file)
+    refusal = refusal_of(world.store, job.output_file)
+    assert refusal is not None
+    assert (refusal.snapshot, refusal.input_file) == (job.snapshot, job.input_file)
+    assert refusal.why
+
+
+def test_a_refusal_says_whether_the_input_is_damaged_or_the_snapshot(world: World) -> None:
+    snapshot = damaged_snapshot(world)
+    world.embedder.embed_shard(snapshot)
+    found = refusal_of(world.store, snapshot.output_file)
+    assert found is not None
+    assert not found.blames_input
+
+
+def test_a_task_that_is_done_after_all_takes_its_refusal_back(world: World) -> None:
+    assert world.store.root is not None
+    file = world.store.root / world.job.input_file
+    whole = file.read_bytes()
+    file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    assert world.embedder.embed_shard(world.job) is Outcome.CORRUPT
+    found = refusal_of(world.store, world.job.output_file)
+    assert found is not None
+    assert found.blames_input
+    file.write_bytes(whole)
+    assert world.embedder.embed_shard(world.job) is Outcome.DONE
+    assert refusal_of(world.store, world.job.output_file) is None
+
+
+@pytest.mark.parametrize("shard", ["001-000", "002-000", "004-002", "008-006"])
+def test_vectors_are_taken_over_when_the_number_of_shards_changes(world: World, shard: str) -> None:
+    """All of the job's passages lie in one shard of two; those of the other are not looked at."""
+    world.embedder.embed_shard(world.job)
+    prefix, _, name = world.job.output_file.rsplit("/", 2)
+    before = f"{prefix}/{shard}/{name}"
+    made = world.store.read(world.job.output_file)
+    world.store.delete(world.job.output_file)
+    world.store.write(before, made)
+    new = dataclasses.replace(world.job, output_file=f"{prefix}/004-002/again.arrow")
+    assert f"{prefix}/{shard}" in related_folders(world.store, new.output_file)
+    assert world.embedder.embed_shard(new) is Outcome.DONE
+    table = vectors.read_vectors(world.store, new.output_file)
+    assert arrow.metadata(table)["embedded"] == "0"
+
+
+@pytest.mark.parametrize("shard", ["002-001", "004-001", "008-001"])
+def test_shards_of_other_documents_are_left_alone(world: World, shard: str) -> None:
+    world.store.write(f"vectors/s/f/{shard}/x.arrow", b"")
+    assert related_folders(world.store, "vectors/s/f/004-002/y.arrow") == ["vectors/s/f/004-002"]
 
 
 def test_question_without_words_is_unusable(world: World) -> None:

@@ -109,6 +109,32 @@ def test_base_other_than_the_default_is_measured_at_step_0(
     assert isinstance(on(folder).exception, NotFound)
 
 
+@pytest.mark.parametrize(
+    ("more", "name", "retrieval"),
+    [
+        (("--system", "bm25"), "bm25", "bm25"),
+        (("--system", "hybrid"), "hybrid", "hybrid"),
+        (("--snapshot", "1", "--retrieval", "bm25"), "snapshot-1 (bm25)", "bm25"),
+    ],
+)
+def test_words_may_choose_the_passages(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+    name: str,
+    retrieval: str,
+) -> None:
+    monkeypatch.setenv("REALM_BASE_MODEL", str(write_base(folder / "base")))
+    monkeypatch.setenv("REALM_PASSAGE_TOKENS", "96")
+    monkeypatch.setenv("REALM_READER_TOKENS", "160")
+    result = on(folder, *more, "--json", folder / "e.json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((folder / "e.json").read_text())
+    assert (report["system"], report["retrieval"]) == (name, retrieval)
+    if retrieval == "bm25":
+        assert report["documents"]["r@1"] == 1.0
+
+
 def test_no_starter_leaves_the_shipped_reader_aside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +155,7 @@ def test_no_starter_leaves_the_shipped_reader_aside(
 @pytest.mark.parametrize(
     ("more", "kind", "says"),
     [
-        (("--system", "bm25"), InvalidInput, "no system 'bm25'"),
+        (("--system", "nobody"), InvalidInput, "no system 'nobody'"),
         (("--snapshot", "new"), InvalidInput, "neither a number nor latest"),
         (("--snapshot", "7"), NotFound, "snapshot 7"),
         (("--snapshot", "1", "--json", "/nowhere/e.json"), InvalidInput, "cannot be written"),

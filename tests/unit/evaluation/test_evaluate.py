@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from realm.evaluation.reading import is_exact, make_reading
 from realm.evaluation.retrieval import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
+from realm.retrieval import Retrieval
 
 DOCUMENTS = [Document(f"d{number}", "t", f"pig {number} ran.") for number in range(30)]
 QUESTIONS = [Question(f"what ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(6)]
@@ -32,6 +34,23 @@ def test_report_has_the_agreed_keys_and_shares(system: System) -> None:
     assert report["questions"] == 6
     assert report["passages"] == 30
     assert json.loads(json.dumps(report)) == report
+
+
+@pytest.mark.parametrize("way", list(Retrieval))
+def test_the_system_says_what_chooses_its_passages(system: System, way: Retrieval) -> None:
+    documents = [Document(f"d{n}", "t", f"pig number{n} ran.") for n in range(30)]
+    questions = [Question(f"number{n}", (f"number{n}",), None, f"d{n}") for n in range(6)]
+    report = evaluate(replace(system, retrieval=way), documents, questions, passages=3)
+    assert report.extras["retrieval"] == way
+    # A random encoder knows no words. Found by its words a passage is in both rankings.
+    assert (report.documents["r@1"] == 1.0) == (way is not Retrieval.DENSE)
+
+
+def test_what_words_do_not_find_is_a_miss(system: System) -> None:
+    by_words = replace(system, retrieval=Retrieval.BM25)
+    question = Question("elephants", ("pig 1",), None, "d1")
+    report = evaluate(by_words, DOCUMENTS, [question], passages=3)
+    assert report.documents["r@20"] == report.answers["r@20"] == report.em == 0.0
 
 
 def test_what_questions_do_not_let_measure_is_absent(system: System) -> None:

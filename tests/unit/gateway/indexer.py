@@ -34,9 +34,12 @@ class MemoryIndexer(
         self.paused = False
         self.refreshes: list[str] = []
         self.changed = asyncio.Condition()
+        self.awake = asyncio.Event()
+        self.awake.set()
 
     async def UpsertDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note(context)
+        await self.awake.wait()
         return corpus_pb2.UpsertDocumentsResponse(corpus_version=self._write(request))
 
     async def DeleteDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -94,6 +97,7 @@ class MemoryIndexer(
         return index_pb2.RefreshIndexResponse(snapshot=2)
 
     async def RollBackIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._fail()
         raise FailedPrecondition("there is no retained generation to roll back to")
 
     async def PauseRefresh(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -118,12 +122,15 @@ class MemoryIndexer(
         self.metadata = dict(context.invocation_metadata())
         self.seconds = context.time_remaining()
 
-    def _write(self, request: Any) -> int:
-        """As the real one: sent again, a request changes nothing."""
+    def _fail(self) -> None:
         if self.failures:
             self.failures -= 1
             assert self.fault is not None
             raise self.fault
+
+    def _write(self, request: Any) -> int:
+        """As the real one: sent again, a request changes nothing."""
+        self._fail()
         for document in getattr(request, "documents", ()):
             self.documents[document.id] = document
         if request.request_id not in self.requests:

@@ -18,11 +18,13 @@ from realm.errors import NotFound
 from realm.generations import Generation, Generations, LiveEntry, State, collection_name
 from realm.model.checkpoint import Model, write_model
 from realm.model.encoders import encode
-from realm.search.exact import top_k
-from realm.search.qdrant import Hit, IndexedPassage
+from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
+from realm.search.exact import ExactIndex
+from realm.search.qdrant import Hit, IndexedPassage, Query
 from realm.settings import Settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
+from realm.terms import count_terms
 from realm.v1 import (
     answer_pb2_grpc,
     corpus_pb2_grpc,
@@ -36,6 +38,8 @@ from services.gateway.gateway import Gateway
 from tests.unit.gateway.tiny import tiny_model
 
 PATIENCE = 20.0
+#: The passage length that BM25 weights refer to.
+AVERAGE_TERMS = 10.0
 #: Nobody listens here.
 NOWHERE = "127.0.0.1:1"
 
@@ -67,9 +71,7 @@ class MemorySearch:
         self.waiting = 0
         self.calls = 0
 
-    async def search(
-        self, collection: str, queries: Vectors, limit: int, timeout: float
-    ) -> list[list[Hit]]:
+    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
         self.calls += 1
         await asyncio.sleep(0)
         if self.gate is not None:
@@ -79,11 +81,17 @@ class MemorySearch:
         if collection not in self.collections:
             raise NotFound(f"Qdrant: collection {collection} doesn't exist")
         passages, vectors = self.collections[collection]
-        rows, scores = top_k(queries, vectors, limit)
+        words = Bm25Index([weights_of(each) for each in passages])
+        index = ExactIndex(vectors, words)
+        rows, products = index.search(query.vector, query.terms, query.retrieval, limit)
         return [
-            [Hit(passages[i], float(score)) for i, score in zip(row, best, strict=True)]
-            for row, best in zip(rows, scores, strict=True)
+            Hit(passages[row], float(product)) for row, product in zip(rows, products, strict=True)
         ]
+
+
+def weights_of(passage: IndexedPassage) -> SparseVector:
+    counted = count_terms(passage.title, passage.text)
+    return passage_weights(list(counted), list(counted.values()), AVERAGE_TERMS)
 
 
 def passages_of(prefix: str, texts: tuple[str, ...] = TEXTS) -> list[IndexedPassage]:
@@ -144,6 +152,7 @@ class World:
             collection=collection_name(number),
             created_at=time.time(),
             why="test",
+            average_terms=AVERAGE_TERMS,
         )
         self.generations.create(generation)
         self.generations.record(number, State.BUILDING)
@@ -212,6 +221,7 @@ def site_settings(store: Store, **changes: Any) -> Settings:
         "redis_url": f"redis://{NOWHERE}/0",
         "live_poll_seconds": 0.02,
         "report_seconds": 0.05,
+        "leader_wait_seconds": 0.3,
         "drain_seconds": 5,
         "device": "cpu",
     }

@@ -94,7 +94,7 @@ def own_answers(world: World, generation: Generation, dtype: Any) -> list[FoundA
     )
     model = world.models[generation.snapshot]
     (answers,) = answer_questions(model.reader.eval(), model.inputs, [reading], dtype=dtype)
-    return answers
+    return list(answers.found)
 
 
 async def test_request_keeps_what_it_began_with_and_then_lets_go(
@@ -253,3 +253,25 @@ async def test_gateway_too_far_behind_turns_unready_but_answers(
         await until(lambda: not site.gateway.watcher.ready)
         response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
         assert response.index_version.generation == first.number
+
+
+async def test_a_flip_waits_until_the_new_generation_has_what_the_old_one_has(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    world.generations.record_applied(first.number, 7)
+    slot = site.gateway.slot
+    await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+    second = world.build(world.publish(seed=2, step=20), corpus_version=6)
+    world.commit(second)
+    await asyncio.sleep(0.5)
+    assert slot.current is not None
+    assert slot.current.number == first.number
+    world.generations.record_applied(second.number, 7)
+    await site.serves(second)
+    assert at_version(site, second) == 7
+
+
+def at_version(site: Site, generation: Generation) -> int:
+    standing = site.gateway.slot.standing(generation.number)
+    return standing.corpus_version if standing else 0

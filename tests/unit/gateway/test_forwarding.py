@@ -18,6 +18,7 @@ from realm.errors import (
     NotReady,
 )
 from realm.generations import Generation
+from realm.leaders import Leaders, Term
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
 from realm.wire import from_rpc_error
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
@@ -244,3 +245,50 @@ async def test_reports_follow_flips_and_survive_the_indexers_absence(world: Worl
             await asyncio.sleep(0)
             await site.gateway.stop()
             assert not indexer.reports[-1].ready
+
+
+def lead(world: World, number: int, address: str) -> None:
+    Leaders(world.store).claim(Term(number, f"process {number}", address, 0.0, 0))
+
+
+async def test_a_write_that_a_sleeping_leader_keeps_goes_to_the_next_one(
+    world: World, indexer: tuple[MemoryIndexer, str]
+) -> None:
+    asleep, address = indexer
+    asleep.awake.clear()
+    async with running_indexer() as (awake, other), running(world) as site:
+        lead(world, 1, address)
+        write = asyncio.ensure_future(
+            site.corpus.UpsertDocuments(upsert(document(), request_id="mine"), timeout=PATIENCE)
+        )
+        await until(lambda: asleep.metadata != {}, "the write at the sleeping leader")
+        lead(world, 2, other)
+        assert (await write).corpus_version == 1
+        assert list(awake.requests) == ["mine"]
+        asleep.awake.set()
+
+
+async def test_reports_go_to_whoever_leads(
+    world: World, indexer: tuple[MemoryIndexer, str]
+) -> None:
+    async with running(world):
+        lead(world, 1, indexer[1])
+        await until(lambda: bool(indexer[0].reports), "a report")
+
+
+async def test_an_unsafe_call_is_not_made_twice_unless_it_was_refused(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
+    site, indexer = pair
+    indexer.fault, indexer.failures = NotReady("not I", leader="elsewhere"), 1
+    error = await failure(
+        site.index.RollBackIndex(index_pb2.RollBackIndexRequest(), timeout=PATIENCE)
+    )
+    assert isinstance(error, FailedPrecondition)
+    assert indexer.failures == 0
+    indexer.fault, indexer.failures = NotReady("half done"), 2
+    error = await failure(
+        site.index.RollBackIndex(index_pb2.RollBackIndexRequest(), timeout=PATIENCE)
+    )
+    assert isinstance(error, NotReady)
+    assert indexer.failures == 1

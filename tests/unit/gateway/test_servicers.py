@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from typing import Any
 
 import grpc
 import pytest
+import torch
 
 from realm.errors import InvalidInput, NotReady, Overloaded
 from realm.generations import Generation
 from realm.model.answering import Reading, answer_questions
+from realm.model.checkpoint import Model
+from realm.model.config import AnswerRules
 from realm.model.encoders import encode
-from realm.v1 import answer_pb2, retrieval_pb2
+from realm.objectives.open_qa import Lesson, OpenQA
+from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
 from realm.wire import from_rpc_error
 from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, running, until
 
@@ -32,7 +37,8 @@ def ask(question: str = QUESTION, **fields: Any) -> answer_pb2.AnswerQuestionReq
 async def test_passages_come_with_scores_probabilities_and_origin(
     site: Site, first: Generation
 ) -> None:
-    response = await site.retrieval.RetrievePassages(search(limit=3), timeout=PATIENCE)
+    request = search(limit=3, retrieval=types_pb2.RETRIEVAL_DENSE)
+    response = await site.retrieval.RetrievePassages(request, timeout=PATIENCE)
     model = site.world.models[first.snapshot]
     query = encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
     passages, vectors = site.world.search.collections[first.collection]
@@ -86,9 +92,54 @@ async def test_answer_equals_the_models_own(site: Site, first: Generation) -> No
     (expected,) = answer_questions(
         model.reader.eval(), model.inputs, [reading], dtype=serving.dtype
     )
-    assert [each.text for each in response.answers] == [each.text for each in expected]
-    for left, right in zip(response.answers, expected, strict=True):
+    assert [each.text for each in response.answers] == [each.text for each in expected.found]
+    for left, right in zip(response.answers, expected.found, strict=True):
         assert left.probability == pytest.approx(right.probability, abs=1e-3)
+
+
+def learn_when_to_abstain(model: Model) -> None:
+    """The reader learns that one question has an answer in the passages, another none."""
+    objective = OpenQA(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    scores = (0.0,) * len(TEXTS)
+    lessons = [
+        Lesson("who built it", ("Gustave",), TEXTS, scores),
+        Lesson("river", (), TEXTS, scores),
+    ]
+    batch = objective.batch(lessons, random.Random(0))
+    optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
+    for _ in range(30):
+        optimizer.zero_grad()
+        objective.loss(batch, model.reader.eval()).value.backward()
+        optimizer.step()
+    model.reader.answers = AnswerRules(null=True, slope=0.8, offset=-0.1)
+
+
+async def test_no_answer_wins_where_the_null_document_outweighs_all(
+    site: Site, first: Generation
+) -> None:
+    serving = site.gateway.slot.current
+    assert serving is not None
+    model = site.world.models[first.snapshot]
+    learn_when_to_abstain(model)
+    serving.reader.load_state_dict(model.reader.state_dict())
+    serving.reader.answers = model.reader.answers
+    abstained = set()
+    for question in ("who built it", "river", "eiffel"):
+        found = await site.retrieval.RetrievePassages(search(question, limit=5), timeout=PATIENCE)
+        response = await site.answers.AnswerQuestion(ask(question, answers=3), timeout=PATIENCE)
+        reading = Reading(
+            question,
+            tuple(each.passage.text for each in found.passages),
+            tuple(math.log(each.probability) for each in found.passages),
+            answers=3,
+        )
+        (expected,) = answer_questions(
+            model.reader.eval(), model.inputs, [reading], dtype=serving.dtype
+        )
+        assert response.no_answer_probability == pytest.approx(expected.no_answer, abs=1e-3)
+        assert [each.text for each in response.answers] == [each.text for each in expected.given]
+        abstained.add(expected.abstains)
+    assert abstained == {True, False}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.indexer.gate import ExpectedContent, norms_fault, recall_of_scores
+from realm.corpus.passages import Passage
+from realm.search.bm25 import SparseVector, passage_weights
+from services.indexer.content import ExpectedContent
+from services.indexer.gate import norms_fault, recall_of_scores
 
 
 def vector(*values: float) -> np.ndarray:
@@ -25,6 +28,24 @@ def test_content_is_shards_and_deltas_in_order() -> None:
     content.put("b0", "b", 6, vector(1, 1))
     content.delete_older("b", 6)
     assert set(content.vectors) == {"a0", "b0"}
+
+
+def test_content_knows_the_words_of_what_is_there() -> None:
+    passages = [tiny_passage(0, [7, 3], [2, 1]), tiny_passage(1, [], [])]
+    content = ExpectedContent()
+    content._put(passages, np.ones((2, 2), np.float32))
+    expected = passage_weights([3, 7], [1, 2], 4.0)
+    assert content.weights("p0", 4.0).close_to(expected, 1e-6)
+    assert not content.weights("p0", 2.0).close_to(expected, 1e-6)
+    assert content.weights("p1", 4.0) == SparseVector([], [])
+    content.delete_older("a", 2)
+    assert not content.terms
+
+
+def tiny_passage(ordinal: int, terms: list[int], counts: list[int]) -> Passage:
+    return Passage(
+        f"p{ordinal}", "a", 1, ordinal, 0, 1, "", "x", [], [], "", terms=terms, term_counts=counts
+    )
 
 
 @pytest.mark.parametrize(

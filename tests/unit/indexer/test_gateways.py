@@ -37,3 +37,17 @@ def test_a_silent_gateway_does_not_count() -> None:
     clock.now = 11.0
     assert gateways.all_answer_with(2)
     assert [report.gateway_id for report in gateways.all()] == ["b"]
+
+
+def test_the_moment_of_arrival_is_that_of_the_last_gateway() -> None:
+    gateways = Gateways(10.0, Clock())
+    assert gateways.reached_at(2) is None
+    gateways.heard(Report("a", 2, True))
+    first = gateways.reached_at(2)
+    assert first is not None
+    gateways.heard(Report("a", 2, True))
+    assert gateways.reached_at(2) == first, "saying it again is no news"
+    gateways.heard(Report("b", 2, True))
+    last = gateways.reached_at(2)
+    assert last is not None
+    assert last >= first

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from realm.corpus.changes import changes_file
+from realm.corpus.table import CorpusTable
 from realm.generations import Generations, State
+from realm.retention import Retention
 from realm.snapshots import Snapshots
 from realm.store import Store
 from realm.vectors import vector_file
+from services.indexer.controls import Controls
 from services.indexer.housekeeping import Housekeeping
 from tests.unit.indexer.examples import create, publish
 
@@ -34,12 +39,29 @@ def grown(store: Store, tmp_path: Path) -> Store:
     return store
 
 
-def tidy(store: Store, later: float = 0.0) -> None:
-    import time
+def housekeeping(
+    store: Store, clock: Callable[[], float], memory: int = 0, **more: object
+) -> Housekeeping:
+    snapshots, generations = Snapshots(store), Generations(store)
+    given: dict[str, object] = {
+        "submit": lambda chore: chore(CorpusTable(store)),
+        "erase_within_seconds": 86_400.0,
+        **more,
+    }
+    return Housekeeping(
+        store=store,
+        snapshots=snapshots,
+        generations=generations,
+        retention=Retention(store, snapshots, generations, RETIREMENT, memory),
+        controls=Controls(store),
+        index=None,
+        clock=clock,
+        **given,  # type: ignore[arg-type]
+    )
 
-    Housekeeping(
-        store, Snapshots(store), Generations(store), RETIREMENT, lambda: time.time() + later
-    ).tidy()
+
+def tidy(store: Store, later: float = 0.0, memory: int = 0) -> None:
+    housekeeping(store, lambda: time.time() + later, memory).tidy()
 
 
 def snapshots(store: Store) -> list[int]:
@@ -84,11 +106,11 @@ def test_nothing_is_touched_before_the_first_generation(store: Store, tmp_path: 
 
 
 def test_it_runs_once_a_minute(grown: Store) -> None:
-    clock = iter([0.0, 59.0, 61.0, 61.0, *[61.0] * 100])
-    housekeeping = Housekeeping(
-        grown, Snapshots(grown), Generations(grown), RETIREMENT, lambda: next(clock)
-    )
-    housekeeping.when_due()
+    now = [0.0]
+    found = housekeeping(grown, lambda: now[0])
+    now[0] = 59.0
+    found.when_due()
     assert snapshots(grown) == [1, 2, 3, 4, 5]
-    housekeeping.when_due()
+    now[0] = 61.0
+    found.when_due()
     assert snapshots(grown) == [2, 3, 4, 5]

@@ -425,3 +425,14 @@ def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
     assert alone == [lifecycle.RequestShards(1, FILES)]
     newer = decide(observation(candidate, candidate=stalled, newest_snapshot=4)).actions
     assert [type(action) for action in newer] == [lifecycle.GiveUp]
+
+
+def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
+    rejected = gone(1, 2, State.REJECTED)
+    seen = observation(
+        rejected, refresh_asked_at=950.0, refresh_snapshot=2, refresh_forced="root: it must be"
+    )
+    (action,) = [a for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
+    assert action == lifecycle.BeginBuild(2, "forced by root: it must be", "root: it must be")
+    paused = observation(rejected, paused=True, refresh_asked_at=950.0, refresh_snapshot=2)
+    assert begun(paused) == [2]

@@ -1,20 +1,30 @@
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
+from realm.errors import InvalidInput
 from services.indexer.probes import (
+    SCHEMA,
+    Probes,
+    choose_questions,
     compare,
     make_questions,
     mean_reciprocal_rank,
+    read_given,
     recall_at,
     sign_test,
 )
+from tests.unit.indexer.examples import generation
 
 places = st.none() | st.integers(1, 10)
 
@@ -89,3 +99,47 @@ def test_figures_of_ranks() -> None:
     assert recall_at([1, 5, 6, None], 5) == 0.5
     assert mean_reciprocal_rank([1, 4, None]) == pytest.approx(1.25 / 3)
     assert recall_at([], 5) == 0.0
+
+
+def test_given_questions_are_asked_if_their_document_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "probes.jsonl"
+    lines = [{"question": f" who {n}?", "document_id": f"d{n}", "more": 1} for n in range(290, 310)]
+    file.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
+    given = read_given(file)
+    assert given[0] == {"question": "who 290?", "document_id": "d290"}
+    chosen = choose_questions([passages(range(200)), passages(range(200, 300))], 1000, given)
+    assert set(chosen["document_id"].to_pylist()) == {f"d{n}" for n in range(290, 300)}
+    assert choose_questions([passages(range(300))], 4, given).num_rows == 4
+    elsewhere = choose_questions([passages(range(100))], 1000, given)
+    assert elsewhere.equals(make_questions([passages(range(100))], 1000))
+
+
+@pytest.mark.parametrize("line", ["nothing", '{"question": "who?"}', "[]"])
+def test_an_unusable_probe_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "probes.jsonl"
+    file.write_text(f'{{"question": "who?", "document_id": "d"}}\n{line}\n')
+    with pytest.raises(InvalidInput, match=r"probes\.jsonl:2"):
+        read_given(file)
+
+
+def test_missing_probes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_given(tmp_path / "none.jsonl")
+
+
+def test_passages_are_compared_only_where_both_are_cut_alike() -> None:
+    table = pa.Table.from_pylist(
+        [{"question": "q", "document_id": "d", "passage_id": "p"}], schema=SCHEMA
+    )
+    one = Probes(table, np.zeros((1, 2), np.float32))
+    mine, other = generation(1), replace(generation(2), fingerprint="g")
+    assert one.by(mine, None) == one.by(mine, mine) == "passage_id"
+    assert one.by(mine, other) == "document_id"
+    unnamed = Probes(
+        pa.Table.from_pylist(
+            [{"question": "q", "document_id": "d", "passage_id": ""}], schema=SCHEMA
+        ),
+        one.vectors,
+    )
+    assert unnamed.by(mine, mine) == "document_id"
+    assert (len(one.about({"d"})), len(one.about({"e"}))) == (1, 0)

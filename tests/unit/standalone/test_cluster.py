@@ -71,3 +71,15 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(BadSettings, match="store"):
         Cluster(tmp_path / "store", OFFSET, train=True).check()
+
+
+def test_a_standby_listens_and_is_told_of_by_its_own_address(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, OFFSET, train=False, standby=True)
+    found = {spec.name: spec.environment for spec in cluster.front()}
+    addresses = [found[name]["REALM_INDEXER_LISTEN"] for name in ("indexer", "indexer-2")]
+    assert len(set(addresses)) == 2
+    told = [found[name]["REALM_INDEXER_ADVERTISE"] for name in ("indexer", "indexer-2")]
+    assert told == addresses
+    assert len(set(cluster.ports.values())) == len(cluster.ports)
+    alone = Cluster(tmp_path, OFFSET, train=False)
+    assert [spec.name for spec in alone.front()] == ["indexer", "gateway"]

@@ -6,11 +6,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from realm.generations import Generation, Generations, State
+from realm.reporting.history import quantiles
 from realm.store import Store
 from realm.v1.index_pb2 import IndexStatus
 from realm.v1.types_pb2 import IndexVersion
 from services.standalone.observer import Sample
-from services.standalone.report import Run, build_report, quantiles
+from services.standalone.report import Run, build_report
 from services.standalone.visitor.visits import Visit, read_visits, write_visit
 
 BEGAN = 1_000.0

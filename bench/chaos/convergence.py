@@ -1,0 +1,122 @@
+"""After the faults: does everything come to rest, whole, and go on working?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bench import tiny
+from bench.chaos import oracle
+from bench.cluster import BenchCluster
+from bench.points import read_points
+from bench.swap.ledger import Ledger
+from realm.client import Client
+from realm.errors import RealmError
+from realm.generations import ACTIVE, Generations, State
+from realm.model.checkpoint import Model
+from realm.search.qdrant import PassageIndex
+from realm.settings import load_settings
+
+PATIENCE_SECONDS = 180.0
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How long it took until all was quiet, and whatever an observer of its own finds wrong."""
+
+    converged: bool
+    seconds: float
+    waiting_for: str
+    incomplete: list[str] = field(default_factory=list)
+    wrong_answers: list[str] = field(default_factory=list)
+    looked_at: int = 0
+
+
+async def settle(cluster: BenchCluster, model: Model, ledger: Ledger, asked: list[str]) -> Rest:
+    """Publishes once more and waits until that is live and everything agrees; then looks."""
+    began = time.monotonic()
+    generations = Generations(cluster.store)
+    snapshot = await asyncio.to_thread(tiny.publish, cluster.snapshots, model, 1_000_000)
+    conditions = [
+        (f"snapshot {snapshot.number} to be live", lambda: _is_live(generations, snapshot.number)),
+        ("every write in every active generation", lambda: _applied(generations, ledger)),
+        ("the alias", lambda: _alias(cluster, generations)),
+        *(
+            (f"{address} to answer with it", _answers_with(address, generations))
+            for address in cluster.gateways
+        ),
+    ]
+    for what, condition in conditions:
+        while not await asyncio.to_thread(_holds, condition):
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                return Rest(False, time.monotonic() - began, what)
+            await asyncio.sleep(LOOK_SECONDS)
+    seconds = time.monotonic() - began
+    return await asyncio.to_thread(_look, cluster, generations, asked, seconds)
+
+
+def _look(
+    cluster: BenchCluster, generations: Generations, asked: Sequence[str], seconds: float
+) -> Rest:
+    incomplete: list[str] = []
+    wrong: list[str] = []
+    looked = 0
+    live = generations.live()
+    for number in generations.numbers():
+        if generations.state(number) not in ACTIVE:
+            continue
+        generation = generations.get(number)
+        version = generations.applied(number)
+        found = oracle.consult(cluster.store, cluster.snapshots, generation, version, asked)
+        points = read_points(cluster.qdrant_url, generation.collection)
+        looked += len(points.ids)
+        incomplete += [
+            f"{generation.collection} {each}" for each in oracle.faults_of(found, points)
+        ]
+        if live and number == live.generation:
+            for address in cluster.gateways:
+                wrong += oracle.wrong_answers(found, asked, address)
+    return Rest(True, seconds, "", incomplete, wrong, looked)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except RealmError:
+        return False
+
+
+def _is_live(generations: Generations, snapshot: int) -> bool:
+    live = generations.live()
+    return live is not None and generations.get(live.generation).snapshot == snapshot
+
+
+def _applied(generations: Generations, ledger: Ledger) -> bool:
+    """Nothing is being built either."""
+    states = {number: generations.state(number) for number in generations.numbers()}
+    if {State.BUILDING, State.VALIDATING, None} & set(states.values()):
+        return False
+    active = [number for number, state in states.items() if state in ACTIVE]
+    return all(generations.applied(number) >= ledger.newest_version for number in active)
+
+
+def _alias(cluster: BenchCluster, generations: Generations) -> bool:
+    live = generations.live()
+    index = PassageIndex(load_settings(qdrant_url=cluster.qdrant_url))
+    try:
+        return live is not None and index.alias() == generations.get(live.generation).collection
+    finally:
+        index.close()
+
+
+def _answers_with(address: str, generations: Generations) -> Callable[[], bool]:
+    def answers() -> bool:
+        live = generations.live()
+        with Client(address, timeout=5) as client:
+            found = client.search("anything", limit=1).index_version
+        return live is not None and found.generation == live.generation
+
+    return answers

@@ -1,0 +1,148 @@
+"""The real gate at work: a store, Qdrant Edge, generations with their files; nothing is trained
+and no service runs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+from prometheus_client import CollectorRegistry
+
+from bench.cluster import BenchCluster
+from bench.texts import Asked
+from realm import arrow
+from realm.corpus.passages import Passage, to_table
+from realm.generations import Generation, Generations, State, collection_name
+from realm.references import References
+from realm.search.qdrant import PassageIndex
+from realm.settings import load_settings
+from realm.snapshots import Snapshots
+from realm.vectors import Vectors, vector_file, write_vectors
+from realm.vectors import to_table as vectors_table
+from services.indexer.following import Following
+from services.indexer.gate import Gate
+from services.indexer.lifecycle import Verdict
+from services.indexer.loader import load_shard
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.probes import SCHEMA, probes_file
+
+FINGERPRINT = "bench"
+SHARDS = 4
+
+
+class Site:
+    """`with Site(folder, passages, probes) as site:`; one corpus, one set of probe questions."""
+
+    def __init__(self, folder: Path, passages: list[Passage], probes: list[Asked]) -> None:
+        self._cluster = BenchCluster(folder, {})
+        self._store = self._cluster.store
+        self._snapshots = Snapshots(self._store)
+        self._generations = Generations(self._store)
+        self._following = Following(self._generations)
+        settings = load_settings(
+            store_url=self._store.url, qdrant_url=self._cluster.qdrant_url, gate_probes=len(probes)
+        )
+        self._index = PassageIndex(settings)
+        references = References(self._generations, self._snapshots, settings.gate_memory)
+        self._gate = Gate(
+            self._store, self._snapshots, self._index, self._following, settings,
+            IndexerMetrics(CollectorRegistry()), references,
+        )  # fmt: skip
+        self._parts = [passages[shard::SHARDS] for shard in range(SHARDS)]
+        self._questions = pa.Table.from_pylist(
+            [
+                {"question": each.question, "document_id": each.document_id, "passage_id": ""}
+                for each in probes
+            ],
+            schema=SCHEMA,
+        )
+        self._live: Generation | None = None
+
+    def __enter__(self) -> Site:
+        supervisor = self._cluster.supervisor
+        supervisor.start(self._cluster.cluster.infrastructure())
+        supervisor.await_ports(["redis", "qdrant"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._index.close()
+        self._cluster.supervisor.stop()
+
+    def go_live(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
+        """The first generation: what all others are compared with. Vectors [rows, size]."""
+        made, verdict, report = self._look(passages, probes)
+        entry = self._generations.commit(made.number, after=None, by="bench", why="first")
+        self._generations.record(made.number, State.LIVE, "first", report)
+        self._following.keep({made.number: made}, entry.generation)
+        self._live, self._live_probes = made, probes
+        return verdict, report
+
+    def look(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
+        """The gate's verdict on a candidate with these vectors; its collection goes again."""
+        made, verdict, report = self._look(passages, probes)
+        self._following.drop(made.number)
+        self._index.drop(made.collection)
+        state = State.ABANDONED if verdict.passed else State.REJECTED
+        self._generations.record(made.number, state, verdict.why, report)
+        return verdict, report
+
+    def _look(
+        self, passages: Vectors, probes: Vectors
+    ) -> tuple[Generation, Verdict, dict[str, float]]:
+        made = self._generation(passages)
+        self._write_probes(probes_file(made, made), probes)
+        if self._live is not None:
+            self._write_probes(probes_file(made, self._live), self._live_probes)
+        verdict, report = self._gate.look(made, self._live)
+        return made, verdict, report
+
+    def _generation(self, vectors: Vectors) -> Generation:
+        """Built: snapshot, manifest, vector files, a filled collection that follows."""
+        number = self._generations.next_number()
+        with tempfile.TemporaryDirectory() as folder:
+            # The gate reads vectors, never weights.
+            (Path(folder) / "config.json").write_text(json.dumps({"bench": number}))
+            snapshot = self._snapshots.publish(
+                Path(folder), step=number, fingerprint=FINGERPRINT, vector_size=vectors.shape[1]
+            )
+        files = tuple(
+            f"passages/{FINGERPRINT}/{SHARDS:03d}-{s:03d}/bench.arrow" for s in range(SHARDS)
+        )
+        made = Generation(
+            number=number, snapshot=snapshot.number, step=number, corpus_version=1,
+            fingerprint=FINGERPRINT, vector_size=vectors.shape[1], passage_files=files,
+            collection=collection_name(number), created_at=time.time(), why="bench",
+            average_terms=100.0,
+        )  # fmt: skip
+        self._generations.create(made)
+        self._generations.record(number, State.BUILDING)
+        self._index.create(made.collection, made.vector_size)
+        for shard, (path, part) in enumerate(zip(files, self._parts, strict=True)):
+            if not self._store.exists(path):
+                arrow.write_table(self._store, path, to_table(part))
+            rows = sorted(part, key=lambda each: (each.document_id, each.ordinal))
+            places = {each.passage_id: n * SHARDS + shard for n, each in enumerate(part)}
+            output = vector_file(snapshot.name, path)
+            table = vectors_table(
+                [each.passage_id for each in rows],
+                [each.content_hash for each in rows],
+                vectors[[places[each.passage_id] for each in rows]],
+                {},
+            )
+            write_vectors(self._store, output, table)
+            load_shard(self._store, self._index, made, path, output)
+        self._following.put_ahead(made, made.corpus_version)
+        return made
+
+    def _write_probes(self, path: str, vectors: Vectors) -> None:
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        arrow.write_table(self._store, path, self._questions.append_column("vector", column))

@@ -1,0 +1,193 @@
+"""`python -m bench overhead`: what metrics and traces cost the gateway's throughput.
+
+Three gateways over one index take turns under the same load: one that measures nothing
+(`bench.overhead.bare`), one as it is, scraped now and then, and one that also traces one request
+in a hundred. Each turn asks the same questions; every round all three have their turn, in random
+order, so that whatever else the machine does falls on all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from bench import tiny
+from bench.changes.edits import first_corpus, send
+from bench.claims import Claim, Result, at_least
+from bench.cluster import BenchCluster
+from bench.corpus import Author, words_of
+from realm.client import AsyncClient, Client
+from realm.errors import RealmError
+from realm.model.checkpoint import new_model
+from realm.model.runtime import set_threads
+from services.standalone.cluster import HOST
+
+DOCUMENTS = 300
+ROUNDS, QUICK_ROUNDS = 40, 12
+REQUESTS = 120
+AT_ONCE = 16
+LIMIT = 5
+#: Turns last seconds: still more often than every ten seconds, as Prometheus does.
+SCRAPED_EVERY = 4
+LEAST_RATIO = 0.97
+RESAMPLES = 5000
+#: Of the interval around a ratio: nine in ten.
+INTERVAL = (0.05, 0.95)
+PORTS = {"bare": 39, "metrics": 40, "tracing": 41}
+SHARE = "0.01"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Questions a second, and milliseconds of the gateway's processor time a question."""
+
+    rate: float
+    processor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A gateway's process, and where it listens."""
+
+    name: str
+    address: str
+    metrics_port: int
+    process: psutil.Process
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each gateway")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, not the packaged one")
+
+
+def run(options: argparse.Namespace, folder: Path) -> Result:
+    """:raises RealmError: if the cluster does not come up."""
+    set_threads(1)
+    model = tiny.tiny_model(options.seed) if options.tiny or options.quick else new_model()
+    author = Author(words_of(tiny.vocabulary(model)), options.seed)
+    with BenchCluster(folder, {"REALM_GATE_PROBES": "20"}) as cluster, ExitStack() as stack:
+        with Client(cluster.gateways[0]) as client:
+            send(client, first_corpus(author, DOCUMENTS))
+        tiny.publish(cluster.snapshots, model, step=0)
+        cluster.start_embedders()
+        cluster.await_answers()
+        contestants = [_start(name, cluster, folder, stack) for name in PORTS]
+        for each in contestants:
+            cluster.until(lambda: _answers(each.address), f"a first answer of {each.name}")  # noqa: B023
+        questions = [author.question(f"base-{number % DOCUMENTS}", 0)[:64] for number in range(64)]
+        rounds = QUICK_ROUNDS if options.quick else options.rounds
+        turns = asyncio.run(_race(contestants, questions, rounds, random.Random(options.seed)))
+    return _judge(turns, options.seed)
+
+
+def ratio(treated: Sequence[float], control: Sequence[float], seed: int) -> dict[str, float]:
+    """Geometric mean of paired ratios, with a bootstrap interval over the pairs."""
+    logs = np.log(np.asarray(treated) / np.asarray(control))
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(logs, (RESAMPLES, len(logs))).mean(axis=1)
+    low, high = np.exp(np.quantile(drawn, INTERVAL))
+    return {"ratio": float(np.exp(logs.mean())), "low": float(low), "high": float(high)}
+
+
+def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> Contestant:
+    port = cluster.cluster.port("gateway") + PORTS[name]
+    environment = {
+        **os.environ,
+        **cluster.cluster.environment(),
+        "REALM_GATEWAY_LISTEN": f"{HOST}:{port}",
+        "REALM_THREADS": "1",
+    }
+    metrics_port = port + 100 if name != "bare" else 0
+    environment["REALM_METRICS_PORT"] = str(metrics_port)
+    if name == "tracing":
+        environment["REALM_TRACE_FOLDER"] = str(folder / "traces")
+        environment["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"
+        environment["OTEL_TRACES_SAMPLER_ARG"] = SHARE
+    module = "bench.overhead.bare" if name == "bare" else "services.gateway"
+    log = stack.enter_context((folder / f"{name}.log").open("wb"))
+    process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=log)
+    stack.callback(process.wait, 30)
+    stack.callback(process.terminate)
+    return Contestant(name, f"{HOST}:{port}", metrics_port, psutil.Process(process.pid))
+
+
+async def _race(
+    contestants: Sequence[Contestant],
+    questions: Sequence[str],
+    rounds: int,
+    rng: random.Random,
+) -> dict[str, list[Turn]]:
+    turns: dict[str, list[Turn]] = {each.name: [] for each in contestants}
+    for number in range(rounds + 1):
+        for each in rng.sample(contestants, len(contestants)):
+            turn = await _turn(each, questions, scraped=number % SCRAPED_EVERY == 0)
+            if number:  # the first round warms up
+                turns[each.name].append(turn)
+    return turns
+
+
+async def _turn(contestant: Contestant, questions: Sequence[str], *, scraped: bool) -> Turn:
+    places = asyncio.Semaphore(AT_ONCE)
+    async with AsyncClient(contestant.address, timeout=60) as client:
+
+        async def ask(question: str) -> None:
+            async with places:
+                await client.search(question, limit=LIMIT)
+
+        await ask(questions[0])
+        before, began = contestant.process.cpu_times(), time.perf_counter()
+        if scraped and contestant.metrics_port:
+            await asyncio.to_thread(_scrape, contestant.metrics_port)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(REQUESTS):
+                tasks.create_task(ask(questions[number % len(questions)]))
+        seconds, after = time.perf_counter() - began, contestant.process.cpu_times()
+    spent = after.user + after.system - before.user - before.system
+    return Turn(REQUESTS / seconds, spent / REQUESTS * 1000)
+
+
+def _judge(turns: dict[str, list[Turn]], seed: int) -> Result:
+    rates = {name: [turn.rate for turn in each] for name, each in turns.items()}
+    processor = {name: [turn.processor for turn in each] for name, each in turns.items()}
+    figures = {
+        name: {
+            "questions_per_second": float(np.median(rates[name])),
+            "processor_ms_per_question": float(np.median(processor[name])),
+        }
+        for name in turns
+    }
+    claims: list[Claim] = []
+    for name, words in (("metrics", "metrics"), ("tracing", "metrics and traces at 1%")):
+        found = ratio(rates[name], rates["bare"], seed)
+        work = ratio(processor["bare"], processor[name], seed)
+        figures[name] |= found | {f"processor_{key}": value for key, value in work.items()}
+        claims.append(
+            at_least(f"throughput with {words} against without", found["ratio"], LEAST_RATIO)
+        )
+    return Result({"rounds": len(rates["bare"]), "requests_a_turn": REQUESTS, **figures}, claims)
+
+
+def _scrape(port: int) -> None:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=30) as answer:
+        answer.read()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with Client(address, timeout=5) as client:
+            return bool(client.search("anything", limit=1).passages)
+    except RealmError:
+        return False

@@ -1,0 +1,83 @@
+"""`realm report`: what happened in a run as one page, or as JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from realm.cli.options import output
+from realm.errors import FailedPrecondition, InvalidInput, NotFound
+
+NEEDS = ("plotly", "numpy", "obstore")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(report)
+
+
+def report(
+    html: Annotated[Path, typer.Option(help="write the page into this file")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="the run's report: make run REPORT=file.json")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="or the store, for all that it remembers: a folder or s3:// URL")
+    ] = "",
+    title: Annotated[str, typer.Option(help="heading of the page")] = "realm: a run",
+) -> None:
+    """Write a page with charts of lag, refreshes, gate, questions. It opens without a network."""
+    if bool(json_file) == bool(store):
+        raise InvalidInput("name one of --json FILE, a run's report, and --store FOLDER")
+    if any(importlib.util.find_spec(name) is None for name in NEEDS):
+        raise FailedPrecondition("`realm report` needs more packages: pip install 'realm[report]'")
+    from realm.reporting.page import page
+
+    found = _read(json_file) if json_file else _remembered(store)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    html.write_text(page(found, title), encoding="utf-8")
+    output().print(f"{html}: {html.stat().st_size / 1e6:.1f} MB, opens in any browser")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """:raises InvalidInput: if it is not the report of a run."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {file}") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict) or "refreshes" not in found:
+        raise InvalidInput(f"{file} is no run's report: make one by `make run REPORT=file.json`")
+    return found
+
+
+def _remembered(url: str) -> dict[str, Any]:
+    """:raises NotFound: if no generation was ever made there."""
+    from realm.generations import Generations
+    from realm.reporting.history import history, lag_over_time
+    from realm.snapshots import Snapshots
+    from realm.store import Store
+
+    # `make run` keeps its store beside logs and queue, in a folder of that name.
+    inner = Path(url) / "store"
+    opened = Store.open(str(inner) if "://" not in url and inner.is_dir() else url)
+    generations, snapshots = Generations(opened), Snapshots(opened)
+    numbers = generations.numbers()
+    if not numbers:
+        raise NotFound(f"no generation was ever made in {url}: is it the right store?")
+    began = generations.get(numbers[0]).created_at
+    ended = max(
+        *(each.at for each in generations.events(numbers[-1])),
+        *(each.created_at for each in snapshots.all()),
+        began,
+    )
+    found = history(generations, snapshots, began)
+    return {
+        "seconds": ended - began,
+        **found,
+        "lag": lag_over_time(generations, snapshots, began, ended),
+    }

@@ -1,0 +1,89 @@
+"""Who leads the indexers: numbered terms in the store, each claimed by one conditional put.
+
+The newest term leads, whatever Redis says: that is what fences. Beats tell whether its leader
+is at work; who watches compares them for change only, so no two clocks are ever compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from realm.errors import NotFound
+from realm.store import Store
+
+FOLDER = "control/leader"
+#: Records of so many terms stay, to be looked at.
+KEPT_TERMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One leadership. `at` is Unix time, for people; `address` may be empty.
+
+    Below `floor` a leader may be asleep that does not know yet that it lost: what it had begun
+    is not gone on with. A leader that ended for certain hands its floor, and its builds, on.
+    """
+
+    number: int
+    by: str
+    address: str
+    at: float
+    floor: int
+
+
+class Leaders:
+    """Reads and writes terms, their ends and their beats."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def newest_number(self) -> int:
+        """The newest term; 0 if nobody ever led."""
+        return max(self._numbers(), default=0)
+
+    def newest(self) -> Term | None:
+        number = self.newest_number()
+        return Term(**self._store.read_json(_record(number))) if number else None
+
+    def claim(self, term: Term) -> None:
+        """:raises Conflict: if somebody else claimed it first."""
+        self._store.create_json(_record(term.number), asdict(term))
+
+    def beat(self, number: int, beat: int) -> None:
+        self._store.write(_path(number, "beat"), str(beat).encode())
+
+    def heard(self, number: int) -> str:
+        """The newest beat of a term; empty before the first."""
+        try:
+            return self._store.read(_path(number, "beat")).decode(errors="replace")
+        except NotFound:
+            return ""
+
+    def end(self, number: int) -> None:
+        """The leader's last word: it does nothing more, and left nothing undone."""
+        self._store.write(_path(number, "ended"), b"")
+
+    def ended(self, number: int) -> bool:
+        return self._store.exists(_path(number, "ended"))
+
+    def forget_old(self) -> None:
+        """Deletes records of terms long past."""
+        oldest = self.newest_number() - KEPT_TERMS
+        for path in self._store.files(FOLDER):
+            if _number(path) <= oldest:
+                self._store.delete(path)
+
+    def _numbers(self) -> list[int]:
+        return [_number(path) for path in self._store.files(FOLDER) if path.endswith(".json")]
+
+
+def _path(number: int, kind: str) -> str:
+    return f"{FOLDER}/{number:012d}.{kind}"
+
+
+def _record(number: int) -> str:
+    return _path(number, "json")
+
+
+def _number(path: str) -> int:
+    return int(path.rsplit("/", 1)[-1].split(".")[0])

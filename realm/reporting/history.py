@@ -1,0 +1,138 @@
+"""What a store remembers of its index: refreshes, swaps, and the lag at any moment since.
+
+The lag needs no samples: it follows from when snapshots were published and generations committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from realm.generations import Generations, State
+from realm.snapshots import Snapshot, Snapshots
+
+#: The indexer writes durations by phase under this prefix,
+PHASE = "phase_"
+#: what it measured with probe questions under this one,
+PROBE = "probe_"
+#: and the same for the generation that was live at the time.
+LIVE_PROBE = "live_probe_"
+LAG_POINTS = 400
+
+
+def history(generations: Generations, snapshots: Snapshots, began: float) -> dict[str, Any]:
+    """Refreshes, swaps and lag since a Unix time; times are seconds from then."""
+    refreshes = refreshes_since(generations, began)
+    return {
+        "generations_live": sum(entry.at >= began for entry in generations.live_history()),
+        "refreshes": refreshes,
+        "refresh_latency_seconds": latencies(refreshes),
+        "held_out_recall": held_out_recall(refreshes),
+        "swaps": swaps_since(generations, began),
+    }
+
+
+def refreshes_since(generations: Generations, began: float) -> list[dict[str, Any]]:
+    """Every generation begun since then, how it ended and its figures."""
+    return [
+        _refresh(generations, number, began)
+        for number in generations.numbers()
+        if generations.get(number).created_at >= began
+    ]
+
+
+def swaps_since(generations: Generations, began: float) -> list[dict[str, Any]]:
+    """Every commit since then, rollbacks among them."""
+    return [
+        {"at": round(entry.at - began, 3), "generation": entry.generation, "why": entry.why}
+        for entry in generations.live_history()
+        if entry.at >= began
+    ]
+
+
+def quantiles(values: Sequence[float], *shares: int) -> dict[str, float]:
+    """`{"p50": …}` of values; empty without values."""
+    if not values:
+        return {}
+    return {f"p{share}": round(float(np.percentile(values, share)), 4) for share in shares}
+
+
+def latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Quantiles by phase, over refreshes that went live."""
+    phases: dict[str, list[float]] = {}
+    for refresh in refreshes:
+        for name, value in refresh["figures"].items():
+            if name.startswith(PHASE) and refresh["went_live"]:
+                phases.setdefault(name.removeprefix(PHASE), []).append(value)
+    return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
+
+
+def held_out_recall(refreshes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """What the gate measured with questions from documents that nothing trains on."""
+    return [
+        {"generation": refresh["generation"], "step": refresh["step"]}
+        | {
+            name.removeprefix(PROBE): value
+            for name, value in refresh["figures"].items()
+            if name.startswith(PROBE)
+        }
+        for refresh in refreshes
+        if any(name.startswith(PROBE) for name in refresh["figures"])
+    ]
+
+
+def lag_over_time(
+    generations: Generations, snapshots: Snapshots, began: float, ended: float
+) -> list[dict[str, float]]:
+    """Lag in seconds and steps between two Unix times: rising lines that fall at swaps."""
+    published = snapshots.all()
+    commits = generations.live_history()
+    turns = [each.created_at for each in published] + [each.at for each in commits]
+    moments = {began, ended, *np.linspace(began, ended, LAG_POINTS).tolist()}
+    for turn in turns:
+        if began < turn < ended:
+            moments |= {turn - 1e-3, turn}
+    points = []
+    for moment in sorted(moments):
+        live = next((each for each in reversed(commits) if each.at <= moment), None)
+        if live is not None:
+            lag = _lag(generations.get(live.generation), published, moment)
+            points.append({"at": round(moment - began, 3), "generation": live.generation, **lag})
+    return points
+
+
+def _lag(live: Any, published: Sequence[Snapshot], moment: float) -> dict[str, float]:
+    newer = [
+        each for each in published if each.number > live.snapshot and each.created_at <= moment
+    ]
+    if not newer:
+        return {"steps": 0, "seconds": 0.0}
+    return {
+        "steps": max(0, newer[-1].step - live.step),
+        "seconds": round(moment - newer[0].created_at, 3),
+    }
+
+
+def _refresh(generations: Generations, number: int, began: float) -> dict[str, Any]:
+    generation = generations.get(number)
+    events = generations.events(number)
+    figures: dict[str, float] = {}
+    for event in events:
+        figures.update(event.report)
+    ended = next((each for each in events if each.state in ENDS), None)
+    return {
+        "generation": number,
+        "snapshot": generation.snapshot,
+        "step": generation.step,
+        "state": str(events[-1].state if events else State.BUILDING),
+        "outcome": str(ended.state) if ended else "under way",
+        "why": (ended or events[-1]).why if events else "",
+        "began": round(generation.created_at - began, 3),
+        "went_live": any(event.state == State.LIVE for event in events),
+        "figures": figures,
+    }
+
+
+ENDS = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})

@@ -1,0 +1,129 @@
+"""The gate over real builds: what it compares with, what an operator may overrule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realm.generations import State
+from realm.store import Store
+from tests.integration.indexing import Bench, document, make_bench
+
+DOCUMENTS = [document(number) for number in range(150)]
+
+
+@pytest.fixture
+def probes(tmp_path: Path) -> Path:
+    """A question for each document: words of its second sentence."""
+    file = tmp_path / "probes.jsonl"
+    rows = [{"question": each.text.split(". ")[1], "document_id": each.id} for each in DOCUMENTS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str, probes: Path
+) -> Iterator[Bench]:
+    """Generation 1 is live; the gate asks 150 questions from a file."""
+    made = make_bench(
+        tmp_path, store, redis_url, qdrant_url,
+        gate_probes=500, gate_probes_file=str(probes), gate_tolerance=0.1,
+    )  # fmt: skip
+    try:
+        made.indexer.start()
+        made.start_worker()
+        made.write(DOCUMENTS)
+        made.publish(step=0)
+        made.until_live(1)
+        yield made
+    finally:
+        made.close()
+
+
+def refused(bench: Bench, number: int) -> None:
+    generations = bench.indexer.generations
+    bench.until(lambda: number in generations.numbers(), f"build {number} begins")
+    bench.until(lambda: generations.state(number) is State.REJECTED, f"{number} is refused")
+
+
+def report(bench: Bench, number: int) -> dict[str, float]:
+    events = bench.indexer.generations.events(number)
+    return next(event.report for event in events if "probes" in event.report)
+
+
+def test_a_little_worse_each_time_is_refused_in_the_end(bench: Bench) -> None:
+    bench.publish(step=40, quality="bad 7")
+    bench.until_live(2)
+    bench.publish(step=80, quality="bad 14")
+    refused(bench, 3)
+    found = report(bench, 3)
+    assert found["probe_recall_fall"] < 0.1, "against live alone it would have passed"
+    assert found["best_generation"] == 1
+    assert found["best_probe_recall_fall"] > 0.1
+    assert "(best)" in bench.indexer.generations.events(3)[-1].why
+
+
+def test_a_refused_one_is_forced_and_who_did_it_is_recorded(bench: Bench) -> None:
+    assert report(bench, 1)["probes"] == len(DOCUMENTS)
+    bad = bench.publish(step=40, quality="bad")
+    refused(bench, 2)
+    bench.indexer.controls.ask_refresh("it must be", bad.number, "root@here: it must be")
+    bench.until_live(3)
+    made = bench.indexer.generations.get(3)
+    assert (made.snapshot, made.forced) == (bad.number, "root@here: it must be")
+    assert made.why == "forced by root@here: it must be"
+    assert report(bench, 3)["forced"] >= 1
+    assert report(bench, 3)["probe_recall_fall"] > 0.5
+
+    bench.publish(step=80)
+    bench.until_live(4)
+
+
+def test_writes_go_on_and_nothing_is_lost_between_encoders_of_another_kind(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Another tokenizer, other lengths, another width; then back, with what was written since."""
+    tokenizer = tmp_path / "tokenizer.json"
+    other_tokenizer(tokenizer)
+    bench.publish(step=0, size=96, tokenizer=tokenizer)
+    written = [document(1000)]
+    bench.write(written)
+    while bench.live() == 1:
+        assert len(written) < 300, "the candidate is starved"
+        written.append(document(1000 + len(written)))
+        bench.write([written[-1]])
+    first, second = (bench.indexer.generations.get(number) for number in (1, 2))
+    assert first.fingerprint != second.fingerprint
+    assert (first.vector_size, second.vector_size) == (64, 96)
+    bench.delete("document-3")
+    version = bench.write([document(5, edition=1), document(2000)])
+    applied = bench.indexer.generations.applied
+    bench.until(lambda: min(applied(1), applied(2)) >= version, "both follow the writes")
+
+    assert bench.indexer.committer.roll_back("as before", timeout=30) == 1
+    for number in (1, 2):
+        for each in (*written, document(2000), document(5, edition=1)):
+            assert bench.documents_found(each.text, number)[0] == each.id
+        assert "document-3" not in bench.documents_found(DOCUMENTS[3].text, number)
+    late = bench.write([document(2001)])
+    bench.until(lambda: min(applied(1), applied(2)) >= late, "both follow after the rollback")
+    assert bench.documents_found(document(2001).text, 2)[0] == "document-2001"
+
+
+def other_tokenizer(file: Path) -> None:
+    """A WordPiece of the same words in another order, so that no id means what it meant."""
+    from tests.integration.indexing import tokenizer_file
+
+    described = json.loads(tokenizer_file().read_text())
+    words = sorted(described["model"]["vocab"], key=described["model"]["vocab"].__getitem__)
+    special = [word for word in words if word.startswith("[")]
+    others = [word for word in reversed(words) if not word.startswith("[")]
+    described["model"]["vocab"] = {word: at for at, word in enumerate([*special, *others])}
+    for added in described["added_tokens"]:
+        added["id"] = described["model"]["vocab"][added["content"]]
+    described["post_processor"] = None
+    file.write_text(json.dumps(described))

@@ -1,0 +1,138 @@
+"""Two indexers over one store: one leads, one stands by, whatever happens to the first."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from realm.errors import NotReady
+from realm.generations import Generations
+from realm.leaders import Leaders
+from realm.store import Store
+from realm.wire import from_rpc_error
+from tests.integration.indexing import make_bench
+from tests.integration.redis_process import RedisProcess
+from tests.integration.test_indexer_process import DEADLINE, Process
+
+LEASE = 2.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.fixture
+def pair(
+    tmp_path: Path,
+    store: Store,
+    redis_url: str,
+    qdrant_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Process, Process]]:
+    """The leader and its standby."""
+    monkeypatch.setenv("REALM_LEASE_SECONDS", str(LEASE))
+    bench = make_bench(tmp_path, store, redis_url, qdrant_url)
+    leader = Process(bench)
+    until(lambda: serves(leader), "the first leads")
+    standby = Process(bench)
+    try:
+        yield leader, standby
+    finally:
+        for each in (leader, standby):
+            each.process.send_signal(signal.SIGCONT)
+            each.close()
+        bench.stop_workers()
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
+        time.sleep(0.05)
+
+
+def serves(process: Process, name: str = "") -> bool:
+    stub = health_pb2_grpc.HealthStub(process.channel)
+    try:
+        found = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=2)
+    except grpc.RpcError:
+        return False
+    return bool(found.status == SERVING)
+
+
+def test_a_standby_says_who_leads_and_takes_over_from_one_that_stops(
+    pair: tuple[Process, Process], store: Store
+) -> None:
+    leader, standby = pair
+    assert not serves(standby)
+    assert serves(standby, "able")
+    with pytest.raises(grpc.RpcError) as refused:
+        standby.write(1)
+    error = from_rpc_error(refused.value)
+    assert isinstance(error, NotReady)
+    assert "term 1" in error.message
+    version = leader.write(1)
+    leader.process.send_signal(signal.SIGTERM)
+    assert leader.process.wait(timeout=DEADLINE) == 0
+    assert Leaders(store).ended(1)
+    until(lambda: serves(standby), "the standby leads")
+    assert standby.write(2) == version + 1
+
+
+def test_a_standby_takes_over_from_one_that_was_killed(
+    pair: tuple[Process, Process], store: Store
+) -> None:
+    leader, standby = pair
+    version = leader.write(1)
+    leader.kill()
+    until(lambda: serves(standby), "the standby leads")
+    assert standby.write(2) == version + 1
+    newest = Leaders(store).newest()
+    assert newest is not None
+    assert (newest.number, newest.floor) == (2, 0)
+
+
+def test_one_that_wakes_after_its_end_changes_nothing_and_ends(
+    pair: tuple[Process, Process], store: Store
+) -> None:
+    leader, standby = pair
+    bench = leader.bench
+    bench.start_worker()
+    leader.write(*range(20))
+    bench.publish(step=0)
+    leader.until("a generation is live", lambda status: status.live.generation == 1)
+    leader.process.send_signal(signal.SIGSTOP)
+    until(lambda: serves(standby), "the standby leads")
+    version = standby.write(100)
+    bench.publish(step=1)
+    standby.until("the next generation is live", lambda status: status.live.generation == 2)
+    leader.process.send_signal(signal.SIGCONT)
+    assert leader.process.wait(timeout=DEADLINE) == 1
+    assert standby.write(101) == version + 1
+    history = Generations(store).live_history()
+    assert [entry.term for entry in history] == [1, 2, 2]
+    assert [entry.generation for entry in history] == [1, 1, 2]
+    newest = Leaders(store).newest()
+    assert newest is not None
+    assert (newest.number, newest.floor) == (2, 2)
+
+
+def test_redis_wiped_or_away_makes_nobody_lead(
+    pair: tuple[Process, Process], store: Store, redis: RedisProcess
+) -> None:
+    leader, standby = pair
+    redis.client().flushall()
+    version = leader.write(1)
+    redis.kill(wipe=True)
+    beats = Leaders(store)
+    before = int(beats.heard(1))
+    # Twelve beats are three leases: by then a standby that went by Redis would lead.
+    until(lambda: int(beats.heard(1)) >= before + 12, "the leader goes on")
+    assert beats.newest_number() == 1
+    assert leader.write(2) == version + 1
+    assert not serves(standby)
+    redis.start()
+    until(lambda: redis.client().exists("realm:leader") == 1, "the lease is back")

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from bench.chaos.faults import Done, Kind, plan
+from bench.chaos.oracle import Oracle, faults_of
+from bench.chaos.pulse import deaths, was_dead
+from bench.points import Points
+from realm.corpus.passages import Passage
+
+NAMES = ["gateway", "gateway-2"]
+
+
+def test_a_gateway_is_dead_from_the_fault_until_it_is_ready_again() -> None:
+    faults = [
+        Done(Kind.KILL, "gateway-2", 10.0, 10.0, "rest"),
+        Done(Kind.KILL, "indexer", 11.0, 11.0, "rest"),
+        Done(Kind.CORRUPT, "gateway", 12.0, 12.0, "rest"),
+    ]
+    found = deaths(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
+    assert [(each.gateway, each.began, each.ended) for each in found] == [(1, 10.0, 14.0)]
+    assert was_dead(found, 1, 9.0, 10.5)
+    assert was_dead(found, 1, 13.5, 30.0)
+    assert not was_dead(found, 1, 14.5, 15.0)
+    assert not was_dead(found, 1, 8.0, 9.5)
+    assert not was_dead(found, 0, 10.5, 11.0)
+
+
+def test_one_that_never_came_back_stays_dead() -> None:
+    (death,) = deaths([Done(Kind.STOP, "gateway", 1.0, 2.0, "")], NAMES, [[0.5], []])
+    assert death.ended == float("inf")
+
+
+def test_faults_come_as_often_as_planned_and_the_same_again() -> None:
+    plans = list(plan(seed=3, seconds=3000.0, mean=10.0, longest_stop=30.0))
+    assert plans == list(plan(seed=3, seconds=3000.0, mean=10.0, longest_stop=30.0))
+    assert 200 < len(plans) < 400
+    assert {each.kind for each in plans} == set(Kind)
+    assert all(a.at < b.at for a, b in pairwise(plans))
+    assert all(1.0 <= each.seconds <= 30.0 and 0.0 <= each.draw < 1.0 for each in plans)
+
+
+def passage(name: str) -> Passage:
+    return Passage(name, "d", 1, 0, 0, 1, "", "t", [], [], "h")
+
+
+def test_the_oracle_names_what_a_collection_lacks_and_has_too_much() -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    oracle = Oracle([passage("a"), passage("b"), passage("c")], vectors, vectors, 1.0)
+    whole = Points(["a", "b", "c"], ["{}"] * 3, vectors, [[]] * 3)
+    assert faults_of(oracle, whole) == []
+    other = Points(["b", "c", "x"], ["{}"] * 3, vectors, [[]] * 3)
+    assert faults_of(oracle, other) == [
+        "holds another vector of b",
+        "holds another vector of c",
+        "holds x, which is in no document",
+        "lacks a",
+    ]

@@ -1,0 +1,147 @@
+"""`realm model train-retriever` on a tiny base by each recipe, and `realm eval` of the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from realm.cli import eval as eval_command
+from realm.cli import model as commands
+from realm.errors import Corrupt, InvalidInput, RealmError
+from realm.model.checkpoint import load_model, new_model
+from tests import tiny
+from tests.tiny import write_base
+
+ASKED = [
+    {
+        "question": f"How many people live in town {n}?",
+        "answers": [str(100 + n)],
+        "document_id": f"town-{n}",
+    }
+    for n in range(30)
+]
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    told = [{"id": d.id, "title": d.title, "text": d.text} for d in tiny.documents(30)]
+    for name, rows in (("documents", told), ("questions", ASKED), ("kept", ASKED[:3])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for name, value in {
+        "BASE_MODEL": write_base(tmp_path / "base"),
+        "THREADS": 1,
+        "DEVICE": "cpu",
+        "PASSAGE_TOKENS": 96,
+        "QUERY_TOKENS": 64,
+        "READER_TOKENS": 160,
+        "TRAIN_PASSAGE_TOKENS": 96,
+        "CANDIDATES": 3,
+        "INVERSE_CLOZE_BATCH": 4,
+    }.items():
+        monkeypatch.setenv(f"REALM_{name}", str(value))
+    return tmp_path
+
+
+def invoke(*arguments: object) -> Result:
+    app = typer.Typer()
+    commands.register(app)
+    eval_command.register(app)
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    if isinstance(result.exception, RealmError):
+        raise result.exception
+    return result
+
+
+def train(folder: Path, recipe: str, *more: object) -> Result:
+    return invoke(
+        *("model", "train-retriever", "--recipe", recipe, "--to", folder / recipe),
+        *("--documents", folder / "documents.jsonl", "--steps", 2, "--batch", 4, *more),
+    )
+
+
+def measure(folder: Path, system: str, *more: object) -> Result:
+    return invoke(
+        *("eval", "--documents", folder / "documents.jsonl", "--system", system),
+        *("--questions", folder / "questions.jsonl", "--limit", 3, "--passages", 2, *more),
+    )
+
+
+@pytest.mark.parametrize("recipe", ["ict", "dpr", "realm"])
+def test_a_retriever_is_trained_by_each_recipe_and_measured(folder: Path, recipe: str) -> None:
+    more = ("--questions", folder / "questions.jsonl") if recipe == "dpr" else ()
+    result = train(folder, recipe, *more, "--lr", 1e-3, "--warm-start", 1, "--refresh-every", 1)
+    assert result.exit_code == 0, result.output
+    trained, before = load_model(folder / recipe), new_model(folder / "base")
+    old = before.retriever.state_dict()
+    new = trained.retriever.state_dict()
+    assert any(not torch.equal(tensor, old[name]) for name, tensor in new.items())
+    old = before.reader.state_dict()
+    assert all(torch.equal(t, old[name]) for name, t in trained.reader.state_dict().items())
+    card = json.loads((folder / recipe / "training.json").read_text())
+    steps = {one["objective"]: one["steps"] for one in card["phases"]}
+    last = {"ict": "inverse_cloze", "dpr": "dpr", "realm": "masked_lm"}[recipe]
+    assert steps == ({"inverse_cloze": 1} if recipe == "realm" else {}) | {last: 2}
+    assert len(card["data"][0]["sha256"]) == 64
+    assert str(folder) not in json.dumps(card)
+    file = folder / "report.json"
+    result = measure(folder, recipe, "--model", folder / recipe, "--json", file)
+    assert result.exit_code == 0, result.output
+    report = json.loads(file.read_text())
+    assert report["system"] == recipe
+    assert report["model"]["step"] == sum(steps.values())
+
+
+def test_the_reader_that_learnt_along_is_written_if_asked_for(folder: Path) -> None:
+    train(folder, "realm", "--warm-start", 0, "--keep-trained-reader")
+    trained, before = load_model(folder / "realm"), new_model(folder / "base")
+    old = before.reader.state_dict()
+    assert any(not torch.equal(t, old[name]) for name, t in trained.reader.state_dict().items())
+
+
+def test_documents_of_measuring_questions_are_left_out(folder: Path) -> None:
+    train(folder, "ict", "--leave-out", folder / "kept.jsonl")
+    assert json.loads((folder / "ict" / "training.json").read_text())["documents"] == 27
+    (folder / "ict").rename(folder / "first")
+    with pytest.raises(InvalidInput, match="every document is left out"):
+        train(folder, "ict", "--leave-out", folder / "questions.jsonl")
+
+
+def test_training_goes_on_from_a_model(folder: Path) -> None:
+    train(folder, "ict", "--lr", 1e-3)
+    # At such a rate no weight moves.
+    train(folder, "dpr", *("--questions", folder / "questions.jsonl"), "--lr", 1e-30, "--from",
+          folder / "ict")  # fmt: skip
+    first, second = (load_model(folder / name).retriever.state_dict() for name in ("ict", "dpr"))
+    assert all(torch.allclose(tensor, second[name], atol=1e-6) for name, tensor in first.items())
+
+
+def test_refusals_say_what_to_do(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="give --questions"):
+        train(folder, "dpr")
+    with pytest.raises(InvalidInput, match="give --lr above 0"):
+        train(folder, "ict", "--lr", 0)
+    with pytest.raises(InvalidInput, match="no --model is given: make it with `realm model train"):
+        measure(folder, "ict")
+    with pytest.raises(InvalidInput, match="there is no folder"):
+        measure(folder, "ict", "--model", folder / "nowhere")
+    with pytest.raises(Corrupt, match=r"training\.json does not say"):
+        measure(folder, "ict", "--model", folder / "base")
+    train(folder, "ict")
+    with pytest.raises(InvalidInput, match="made by the recipe ict, not dpr"):
+        measure(folder, "dpr", "--model", folder / "ict")
+    with pytest.raises(InvalidInput, match="is there already"):
+        train(folder, "ict")

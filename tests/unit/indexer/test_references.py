@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from realm.generations import Generation, Generations, State
+from realm.references import PROBE_RECALL, References
+from realm.snapshots import Snapshots
+from realm.store import Store
+from tests.unit.indexer.examples import create, generation, publish
+
+
+@pytest.fixture
+def history(store: Store, tmp_path: Path) -> Generations:
+    """Accepted with R@5 .90, .95, .94; then one refused with .99."""
+    generations = Generations(store)
+    for number, figure in enumerate((0.90, 0.95, 0.94, 0.99), 1):
+        publish(store, tmp_path / str(number), number)
+        create(store, number, State.VALIDATING, snapshot=number)
+        state = State.REJECTED if number == 4 else State.LIVE
+        generations.record(number, state, "", {PROBE_RECALL: figure})
+    return generations
+
+
+def best(store: Store, live: Generation, memory: int = 5, snapshot: int = 9) -> int | None:
+    references = References(Generations(store), Snapshots(store), memory)
+    found = references.best(generation(9, snapshot=snapshot), live)
+    return found.number if found else None
+
+
+def test_the_best_accepted_is_compared_with_and_nothing_refused(
+    store: Store, history: Generations
+) -> None:
+    assert best(store, history.get(3)) == 2
+
+
+def test_it_is_forgotten_after_a_while(store: Store, history: Generations) -> None:
+    assert best(store, history.get(3), memory=1) is None
+
+
+def test_nothing_is_compared_with_twice_or_with_itself(store: Store, history: Generations) -> None:
+    assert best(store, history.get(2)) is None
+    assert best(store, history.get(3), snapshot=2) is None
+
+
+def test_a_snapshot_that_is_gone_cannot_be_compared_with(
+    store: Store, history: Generations
+) -> None:
+    snapshots = Snapshots(store)
+    snapshots.delete(snapshots.get(2))
+    assert best(store, history.get(3)) is None
+
+
+def test_the_first_generation_has_nothing_to_be_compared_with(
+    store: Store, history: Generations
+) -> None:
+    candidate = generation(9, snapshot=9)
+    references = References(history, Snapshots(store), 5)
+    assert references.best(candidate, None) is None
+    assert references.of(candidate, None) == [candidate]
+    assert [each.number for each in references.of(candidate, history.get(3))] == [9, 3, 2]

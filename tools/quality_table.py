@@ -1,0 +1,37 @@
+"""The table of docs/quality.md: `python -m tools.quality_table REPORT.json...` prints it.
+
+Each file is what `realm eval --json` wrote; they keep their order.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HEAD = (
+    "| system | EM | F1 | document R@1 | R@5 | R@20 | answer R@1 | R@5 | R@20 | commit |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+DEPTHS = ("r@1", "r@5", "r@20")
+
+
+def row(report: dict[str, Any]) -> str:
+    shares = [report["em"], report["f1"]]
+    shares += [report[by][depth] for by in ("documents", "answers") for depth in DEPTHS]
+    figures = [_percent(share) for share in shares]
+    return f"| {' | '.join([report['system'], *figures, str(report['commit'])])} |"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def main() -> None:
+    reports = [json.loads(Path(name).read_bytes()) for name in sys.argv[1:]]
+    sys.stdout.write("\n".join([HEAD, *map(row, reports)]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
