@@ -22,11 +22,14 @@ run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds CORPUS=
 	@$(BIN)/realm up --store "$(STORE)" --for $(FOR) --port-offset $(PORT_OFFSET) \
 	  $(if $(CORPUS),--corpus "$(CORPUS)") $(if $(REPORT),--report "$(REPORT)")
 
+# Files in parallel, in their order: those that start whole clusters come first and mostly wait.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+
 test: lint ## everything that is quick; under ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: lint ## the slow tests too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

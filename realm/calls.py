@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import random
 import time
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import grpc
 import structlog
 
 from realm import tracing
-from realm.rpc import AroundInterceptor, Context
+from realm.rpc import AroundInterceptor, Context, code_of
 
 REQUEST_ID = "x-request-id"
 #: Probes and reports would bury the questions.
 QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.", "/realm.internal.v1.ServingReport")
 LONGEST_ID = 128
+_UNSEEN = nullcontext()
 
 log = structlog.get_logger(__name__)
 
@@ -30,69 +29,61 @@ class CallInterceptor(AroundInterceptor):
     runs in a task of its own, so what is bound to its context ends with it.
     """
 
-    @asynccontextmanager
-    async def around(self, method: str, kind: str, context: Context) -> AsyncIterator[None]:
-        if method.startswith(QUIET):
-            yield
-            return
-        metadata = dict(context.invocation_metadata() or ())
-        span = _server_span(method, metadata)
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = log.bind()  # bound: the module's own is looked up at each use
+
+    def around(self, method: str, kind: str, context: Context) -> AbstractAsyncContextManager[None]:
+        return _UNSEEN if method.startswith(QUIET) else _Call(method, context, self._log)
+
+
+class _Call:
+    """Around one call. No generator: every request pays for it."""
+
+    __slots__ = ("_began", "_context", "_log", "_method", "_request_id", "_span")
+
+    def __init__(self, method: str, context: Context, log: Any) -> None:
+        self._method = method
+        self._context = context
+        self._log = log
+
+    async def __aenter__(self) -> None:
+        metadata = dict(self._context.invocation_metadata() or ())
+        self._span = _span(self._method, metadata)
         asked = str(metadata.get(REQUEST_ID, ""))[:LONGEST_ID]
-        request_id = asked or tracing.trace_id() or uuid.uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            code = _code_of(context)
-            if span is not None:
-                _end(span, code, request_id)
-            log.debug(
-                "call_ended",
-                method=method,
-                code=code.name,
-                milliseconds=round((time.perf_counter() - began) * 1000, 2),
-            )
+        traced = tracing.trace_id() if self._span is not None else ""
+        self._request_id = asked or traced or f"{random.getrandbits(128):032x}"
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        self._began = time.perf_counter()
+
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        code = code_of(self._context)
+        if error is not None and code is grpc.StatusCode.OK:
+            code = grpc.StatusCode.CANCELLED
+        if self._span is not None:
+            from realm import tracing_server
+
+            tracing_server.ended(self._span, code, self._request_id)
+        self._log.debug(
+            "call_ended",
+            method=self._method,
+            code=code.name,
+            milliseconds=round((time.perf_counter() - self._began) * 1000, 2),
+        )
 
 
 def about_call(**facts: Any) -> None:
     """Says something of the call under way in its further log lines and in its trace."""
     structlog.contextvars.bind_contextvars(**facts)
-    tracing.annotate(**{f"realm.{name}": value for name, value in facts.items()})
+    if tracing.recording():
+        tracing.annotate(**{f"realm.{name}": value for name, value in facts.items()})
 
 
-def _server_span(method: str, metadata: dict[str, Any]) -> Any:
-    """Made current for the rest of the call's task, and ended by hand: a stream's generator may
-    be closed by another task, where a token of this one cannot be given back."""
+def _span(method: str, metadata: dict[str, Any]) -> Any:
     if (tracer := tracing.tracer()) is None:
         return None
-    from opentelemetry import context, propagate, trace
+    from realm import tracing_server
 
-    service, _, name = method.lstrip("/").partition("/")
-    span = tracer.start_span(
-        f"{service}/{name}",
-        propagate.extract(metadata),
-        kind=trace.SpanKind.SERVER,
-        attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
-    )
-    context.attach(trace.set_span_in_context(span))
-    return span
-
-
-def _end(span: Any, code: grpc.StatusCode, request_id: str) -> None:
-    span.set_attribute("realm.request_id", request_id)
-    span.set_attribute("rpc.grpc.status_code", code.value[0])
-    if code is not grpc.StatusCode.OK:
-        from opentelemetry.trace import StatusCode
-
-        span.set_status(StatusCode.ERROR, code.name)
-    span.end()
-
-
-def _code_of(context: Context) -> grpc.StatusCode:
-    found = context.code()
-    if isinstance(found, grpc.StatusCode):
-        return found
-    if isinstance(sys.exc_info()[1], BaseException) and not found:
-        return grpc.StatusCode.CANCELLED
-    return next((code for code in grpc.StatusCode if code.value[0] == found), grpc.StatusCode.OK)
+    return tracing_server.begun(tracer, method, metadata)

@@ -86,15 +86,24 @@ def _in_file(path: str, data: bytes, wanted: Wanted) -> Iterator[str]:
     for document_id in wanted.document_ids:
         if json.dumps(document_id).encode() in data or f'"{document_id}"'.encode() in data:
             yield f"document id {document_id}"
-    yield from (f"text {each[:40]!r}" for each in wanted.texts if each.encode() in data)
+    for text in wanted.texts:
+        # As it is, or as JSON writes it.
+        if text.encode() in data or json.dumps(text)[1:-1].encode() in data:
+            yield f"text {text[:40]!r}"
 
 
 def _in_table(table: pa.Table, wanted: Wanted) -> Iterator[str]:
     documents = pa.array(list(wanted.document_ids), pa.string())
     for column in table.column_names:
-        if not pa.types.is_string(table.schema.field(column).type):
+        kind = table.schema.field(column).type
+        if not (
+            pa.types.is_string(kind)
+            or pa.types.is_large_string(kind)
+            or pa.types.is_string_view(kind)
+            or pa.types.is_dictionary(kind)
+        ):
             continue
-        values = table[column]
+        values = table[column].cast(pa.string())
         if column == "passage_id":
             mine = pa.array(wanted.passages(), pa.string())
             if pc.any(pc.is_in(values, value_set=mine)).as_py():

@@ -7,7 +7,7 @@ entry of `live/`, put conditionally: that put is the commit.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 from realm.errors import Conflict
@@ -75,7 +75,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
-    """One entry of the history of what was live."""
+    """One entry of the history of what was live. `at`, `why`: when and why it went live; a leader
+    that takes over repeats them, with `by` and `term` of its own."""
 
     sequence: int
     generation: int
@@ -187,20 +188,19 @@ class Generations:
         if after is not None and after.term > term:
             raise Conflict(f"the leader of term {after.term} made {after.sequence} live: not ours")
         sequence = after.sequence + 1 if after else 1
-        entry = LiveEntry(sequence, generation, time.time(), by, why, term)
-        self._store.create_json(f"live/{sequence:08d}.json", asdict(entry))
-        return entry
+        return self._put(LiveEntry(sequence, generation, time.time(), by, why, term))
 
     def fence(self, term: int, floor: int, by: str) -> None:
         """Puts what is live once more, as this term's: none before `floor` commits after that.
 
-        Whoever sleeps over a commit wants the very entry that is taken here.
+        Whoever sleeps over a commit wants the very entry that is taken here. When and why it went
+        live stay as they were.
 
         :raises Conflict: if a later leader did so.
         """
         while (before := self.live()) is not None and before.term < floor:
             try:
-                self.commit(before.generation, after=before, by=by, why="took over", term=term)
+                self._put(replace(before, sequence=before.sequence + 1, by=by, term=term))
             except Conflict:
                 continue
         if before is not None and before.term > term:
@@ -210,6 +210,10 @@ class Generations:
         """Deletes what a deleted generation no longer needs; manifest and events stay."""
         for part in ("deltas", "applied"):
             self._store.delete_folder(f"{generation_folder(number)}/{part}")
+
+    def _put(self, entry: LiveEntry) -> LiveEntry:
+        self._store.create_json(f"live/{entry.sequence:08d}.json", asdict(entry))
+        return entry
 
     def _event(self, path: str) -> Event:
         if path not in self._events:

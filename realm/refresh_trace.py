@@ -58,15 +58,14 @@ class RefreshTrace:
         self._record("snapshot", None, until - seconds, until, {}, key=("snapshot",))
 
     def ended(self, generation: int, phases: Mapping[str, float], outcome: str, at: float) -> None:
-        """The indexer's part, once it is over: phases in their order, in seconds, and `total`.
+        """The indexer's part, over at a Unix time: phases in their order, in seconds, and `total`.
 
-        Phases follow one another from the snapshot's publication on.
+        Phases follow one another from the beginning on: `total` before the end.
         """
         root = ("refresh", generation)
         about = {"realm.generation": generation, "realm.outcome": outcome}
-        began = self._snapshot.created_at
-        until = began + phases[TOTAL] if TOTAL in phases else at
-        self._record("refresh", ("snapshot",), began, until, about, key=root)
+        began = at - phases[TOTAL]
+        self._record("refresh", ("snapshot",), began, at, about, key=root)
         for name, seconds in phases.items():
             if name != TOTAL:
                 ended = began + seconds

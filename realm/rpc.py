@@ -13,6 +13,8 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -34,6 +36,7 @@ __all__ = [
     "ErrorInterceptor",
     "MetricsInterceptor",
     "channel_options",
+    "code_of",
     "from_rpc_error",
     "remaining",
     "server_options",
@@ -55,6 +58,8 @@ _KINDS = {
     (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler, "bidi_stream"),
 }
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
 
 def remaining(context: Context, most: float = 60.0) -> float:
     """Seconds until the caller's deadline, never more than `most` and never below 0."""
@@ -64,6 +69,10 @@ def remaining(context: Context, most: float = 60.0) -> float:
 
 class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg]
     """Runs a context manager around each call, whatever its kind."""
+
+    def __init__(self) -> None:
+        # By method: the handler within, which stays the same, and what it was wrapped into.
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
     @abstractmethod
     def around(
@@ -76,10 +85,17 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-a
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
+        method = str(handler_call_details.method)
+        within, wrapped = self._wrapped.get(method, (None, None))
+        if within is not handler:
+            wrapped = self._made(handler, method)
+            self._wrapped[method] = (handler, wrapped)
+        return wrapped
+
+    def _made(self, handler: Handler, method: str) -> Handler:
         name, make, kind = _KINDS[(handler.request_streaming, handler.response_streaming)]
-        wrapped = self._wrap(getattr(handler, name), str(handler_call_details.method), kind)
         return make(
-            wrapped,
+            self._wrap(getattr(handler, name), method, kind),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -127,6 +143,7 @@ class MetricsInterceptor(AroundInterceptor):
     """Counts and times calls under the names of go-grpc-prometheus. The outermost interceptor."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
         labels = ("grpc_type", "grpc_service", "grpc_method")
         self._started = Counter("grpc_server_started", "Calls begun", labels, registry=registry)
         self._handled = Counter(
@@ -142,40 +159,71 @@ class MetricsInterceptor(AroundInterceptor):
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self._methods: dict[tuple[str, str], _Method] = {}
 
-    @asynccontextmanager
-    async def around(self, method: str, kind: str, context: Context) -> AsyncIterator[None]:
+    def around(self, method: str, kind: str, context: Context) -> _Timed:
+        found = self._methods.get((method, kind))
+        if found is None:
+            found = self._methods[method, kind] = self._method(method, kind)
+        return _Timed(found, context)
+
+    def _method(self, method: str, kind: str) -> _Method:
         service, _, name = method.lstrip("/").partition("/")
-        begun = time.perf_counter()
-        self._started.labels(kind, service, name).inc()
-        code = grpc.StatusCode.OK
-        try:
-            yield
-            code = _code(context)
-        except (asyncio.CancelledError, GeneratorExit):
-            late = context.time_remaining() == 0
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
-        except grpc.aio.AbortError:
-            code = _code(context)
-            raise
-        except BaseException:
-            code = grpc.StatusCode.UNKNOWN
-            raise
-        finally:
-            self._handled.labels(kind, service, name, _go_name(code)).inc()
-            self._seconds.labels(kind, service, name).observe(time.perf_counter() - begun)
+        labels = (kind, service, name)
+
+        def handled(code: grpc.StatusCode) -> Counter:
+            return self._handled.labels(*labels, _go_name(code))
+
+        return _Method(
+            self._started.labels(*labels), self._seconds.labels(*labels), lru_cache(handled)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One method's metrics: to find them by their labels costs as much as to use them."""
+
+    started: Counter
+    seconds: Histogram
+    handled: Callable[[grpc.StatusCode], Counter]
+
+
+class _Timed:
+    """Around one call. No generator: every request pays for it."""
+
+    __slots__ = ("_begun", "_context", "_method")
+
+    def __init__(self, method: _Method, context: Context) -> None:
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        self._begun = time.perf_counter()
+        self._method.started.inc()
+
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        self._method.handled(self._outcome(error)).inc()
+        self._method.seconds.observe(time.perf_counter() - self._begun)
+
+    def _outcome(self, error: BaseException | None) -> grpc.StatusCode:
+        if error is None or isinstance(error, grpc.aio.AbortError):
+            return code_of(self._context)
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            late = self._context.time_remaining() == 0
+            return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.UNKNOWN
 
 
 async def _abort(context: Context, error: RealmError) -> None:
     await context.abort(grpc.StatusCode[error.code], error.message, to_trailers(error))
 
 
-def _code(context: Context) -> grpc.StatusCode:
+def code_of(context: Context) -> grpc.StatusCode:
+    """What a call's status is now; gRPC says 0 while nobody has set it."""
     found = context.code()
-    if isinstance(found, grpc.StatusCode):
-        return found
-    return next((code for code in grpc.StatusCode if code.value[0] == found), grpc.StatusCode.OK)
+    return found if isinstance(found, grpc.StatusCode) else _CODES.get(found, grpc.StatusCode.OK)
 
 
 def _go_name(code: grpc.StatusCode) -> str:

@@ -1,4 +1,4 @@
-"""When two answers are the same: normalisation in every script, exact match, F1, expressions.
+"""When two answers are the same: normalisation in every script, exact match, F1.
 
 On ASCII text it is SQuAD's official script to the letter; beyond, MLQA's (Lewis et al. 2020):
 punctuation of every script goes, words of scripts without spaces are single characters.
@@ -12,8 +12,6 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-
-from realm.errors import InvalidInput
 
 # Arabic's article is a prefix: it goes where two letters or more are left of the word.
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b|\bال(?=\w\w)", re.UNICODE)
@@ -65,14 +63,6 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
     return max((_f1(prediction, answer) for answer in answers), default=0.0)
 
 
-def regex_match(prediction: str, patterns: Sequence[str]) -> bool:
-    """Whether an expression matches at the prediction's start (CuratedTrec's answers).
-
-    :raises InvalidInput: if a pattern is no regular expression.
-    """
-    return any(_compiled(pattern).match(prediction) is not None for pattern in patterns)
-
-
 def _f1(prediction: str, answer: str) -> float:
     found, wanted = normalise_answer(prediction).split(), normalise_answer(answer).split()
     common = (Counter(found) & Counter(wanted)).total()
@@ -94,10 +84,3 @@ def _fold(char: str) -> str:
     if category == "Mn" and "\u0610" <= char <= "\u06ed":  # Arabic vowel signs
         return ""
     return _ALEF.get(char, char)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern, re.IGNORECASE | re.UNICODE | re.MULTILINE)
-    except re.error as error:
-        raise InvalidInput(f"{pattern!r} is not a regular expression: {error}") from error

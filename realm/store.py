@@ -255,12 +255,12 @@ class Store:
     def _prove_conditional_put(self) -> None:
         path = f"probe-{uuid.uuid4().hex}"
         try:
+            # Already the first finds the file where its own answer was lost and it was sent again.
             self.create(path, b"")
-            try:
-                self.create(path, b"")
-            except Conflict:
-                return
+            self.create(path, b"")
             raise self._without_conditional_put()
+        except Conflict:
+            return
         except (NotSupportedError, NotImplementedError) as error:
             raise self._without_conditional_put() from error
         except DependencyUnavailable as error:

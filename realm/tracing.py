@@ -11,8 +11,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ NEEDED = "opentelemetry.sdk"
 API = "opentelemetry.trace"
 EXPORT = "realm.tracing_export"
 EXPORTER = "OTEL_TRACES_EXPORTER"
+_NO_SPAN = nullcontext()
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -64,15 +65,14 @@ def tracer() -> Tracer | None:
     return None if isinstance(provider, api.ProxyTracerProvider) else _tracer_of(provider)
 
 
-@contextmanager
-def span(name: str, **attributes: Any) -> Iterator[None]:
-    """A part of the work under way, if that is being traced."""
+def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
+    """A part of the work under way, if that is being traced; begins at once."""
     if (made := _child(name, attributes)) is None:
-        yield
-        return
-    api = sys.modules[API]
-    with api.use_span(made, end_on_exit=True, set_status_on_exception=False):
-        yield
+        return _NO_SPAN
+    found: AbstractContextManager[Any] = sys.modules[API].use_span(
+        made, end_on_exit=True, set_status_on_exception=False
+    )
+    return found
 
 
 def past_span(name: str, seconds: float, until_ns: int) -> None:
@@ -87,12 +87,22 @@ def annotate(**attributes: Any) -> None:
         current.set_attributes(attributes)
 
 
+def recording() -> bool:
+    """Whether the work under way is being traced: one request in many, where they are sampled."""
+    return _recording() is not None
+
+
 def trace_id() -> str:
     """The current trace's id, 32 hexadecimal digits; empty outside any."""
     if (api := sys.modules.get(API)) is None:
         return ""
     found = api.get_current_span().get_span_context()
     return f"{found.trace_id:032x}" if found.is_valid else ""
+
+
+def export() -> Any:
+    """The module `realm.tracing_export`; None while this process exports no traces by itself."""
+    return sys.modules.get(EXPORT)
 
 
 @lru_cache(maxsize=4)
@@ -110,8 +120,8 @@ def _recording() -> Span | None:
 def _child(name: str, attributes: dict[str, Any], start_ns: int | None = None) -> Span | None:
     if _recording() is None:
         return None
-    export = sys.modules.get(EXPORT)
-    found: Tracer | None = (export.unsampled_tracer() if export else None) or tracer()
+    exporting = export()
+    found: Tracer | None = (exporting.unsampled_tracer() if exporting else None) or tracer()
     return found.start_span(name, attributes=attributes, start_time=start_ns) if found else None
 
 

@@ -18,13 +18,15 @@ from opentelemetry.sdk.trace.export import (
     SpanExporter,
 )
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, TraceIdRatioBased
 
 from realm import __version__
 from realm.errors import BadSettings
 from realm.tracing import NAME
 
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+#: Those of a trace's id that a share is drawn by.
+LOW_BITS = TraceIdRatioBased.TRACE_ID_LIMIT
 #: Trace and span id of the next span, where they follow from what it describes.
 GIVEN_IDS: Final[ContextVar[tuple[int, int] | None]] = ContextVar("given_ids", default=None)
 
@@ -64,6 +66,7 @@ def install(service: str, folder: str, exporters: Sequence[str]) -> None:
         requests.add_span_processor(processor)
         unsampled.add_span_processor(processor)
     requests.unsampled_tracer = unsampled.get_tracer(NAME)
+    requests.sampled_below = _limit(requests.sampler)
     trace.set_tracer_provider(requests)
 
 
@@ -71,6 +74,7 @@ class _Requests(TracerProvider):
     """The process's provider; the other hangs on it, so that there is one global."""
 
     unsampled_tracer: trace.Tracer
+    sampled_below: int | None
 
 
 def unsampled_tracer() -> trace.Tracer | None:
@@ -79,6 +83,19 @@ def unsampled_tracer() -> trace.Tracer | None:
     """
     provider = trace.get_tracer_provider()
     return provider.unsampled_tracer if isinstance(provider, _Requests) else None
+
+
+def sampled_below() -> int | None:
+    """A trace that begins here is recorded if the low bits of its id are below this; None: only
+    the sampler knows.
+    """
+    provider = trace.get_tracer_provider()
+    return provider.sampled_below if isinstance(provider, _Requests) else None
+
+
+def _limit(sampler: Sampler) -> int | None:
+    root = getattr(sampler, "_root", sampler)  # one that heeds its parent has another within
+    return root.bound if isinstance(root, TraceIdRatioBased) else None
 
 
 def _processors(service: str, folder: str, exporters: Sequence[str]) -> list[SpanProcessor]:

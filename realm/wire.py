@@ -30,6 +30,8 @@ from realm.errors import (
 DOMAIN = "realm"
 MESSAGE_BYTES = 16 << 20
 KEEPALIVE_MS = 30_000
+#: Between two attempts to reach a server that is gone: calls may fail so long after it is back.
+RECONNECT_MS = 1_000
 CONNECTION_AGE_MS = 600_000
 STATUS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -61,7 +63,7 @@ def channel_options() -> Options:
         ("grpc.enable_retries", 1),
         ("grpc.service_config", json.dumps(_service_config())),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
     ]
 
 

@@ -11,18 +11,25 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.chaos.faults import Done, Kind
+from realm.wire import RECONNECT_MS
 
 PAUSE_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0
+#: Channels to one address share their connection, and its pauses, unless told not to.
+ALONE = [("grpc.use_local_subchannel_pool", 1)]
+#: A client that was refused connects again after so long at the latest, a fifth of it by chance.
+RECONNECT_SECONDS = 1.2 * RECONNECT_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A gateway's, from the fault until it was ready again. Unix times."""
+    """A gateway's, from the fault until it was ready again, and until every client had found it
+    again. Unix times."""
 
     gateway: int
     began: float
     ended: float
+    found: float
 
 
 class Pulse:
@@ -37,18 +44,19 @@ class Pulse:
         await asyncio.gather(*map(self._watch, range(len(self._addresses))))
 
     async def _watch(self, gateway: int) -> None:
-        async with grpc.aio.insecure_channel(self._addresses[gateway]) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            request = health_pb2.HealthCheckRequest(service="ready")
-            while True:
-                asked = time.time()
-                try:
+        request = health_pb2.HealthCheckRequest(service="ready")
+        while True:
+            asked = time.time()
+            try:
+                # A channel of its own each time: none that has been refused waits before it tries.
+                async with grpc.aio.insecure_channel(self._addresses[gateway], ALONE) as channel:
+                    stub = health_pb2_grpc.HealthStub(channel)
                     found = await stub.Check(request, timeout=TIMEOUT_SECONDS)
-                    if found.status == health_pb2.HealthCheckResponse.SERVING:
-                        self.ready[gateway].append(asked)
-                except grpc.RpcError:
-                    pass
-                await asyncio.sleep(PAUSE_SECONDS)
+                if found.status == health_pb2.HealthCheckResponse.SERVING:
+                    self.ready[gateway].append(asked)
+            except grpc.RpcError:
+                pass
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 def deaths(faults: Iterable[Done], names: Sequence[str], ready: list[list[float]]) -> list[Death]:
@@ -58,7 +66,8 @@ def deaths(faults: Iterable[Done], names: Sequence[str], ready: list[list[float]
         if fault.target in names and fault.kind in (Kind.KILL, Kind.STOP):
             gateway = names.index(fault.target)
             back = (at for at in ready[gateway] if at > fault.ended)
-            found.append(Death(gateway, fault.began, min(back, default=float("inf"))))
+            ended = min(back, default=float("inf"))
+            found.append(Death(gateway, fault.began, ended, ended + RECONNECT_SECONDS))
     return found
 
 
@@ -67,3 +76,8 @@ def was_dead(deaths: Iterable[Death], gateway: int, sent: float, done: float) ->
     return any(
         each.gateway == gateway and each.began <= done and sent <= each.ended for each in deaths
     )
+
+
+def was_unfound(deaths: Iterable[Death], gateway: int, sent: float) -> bool:
+    """Whether a call was sent to a gateway that was back, but not yet found again by its client."""
+    return any(each.gateway == gateway and each.ended < sent <= each.found for each in deaths)

@@ -10,7 +10,7 @@ from typing import Any, Self
 from bench.chaos.chaos import PHASES
 from bench.chaos.convergence import Rest
 from bench.chaos.faults import Done, Kind
-from bench.chaos.pulse import Death, was_dead
+from bench.chaos.pulse import Death, was_dead, was_unfound
 from bench.claims import Claim, Result, at_least, none
 from bench.swap.aftermath import Aftermath
 from bench.swap.ledger import Ledger
@@ -56,7 +56,8 @@ class Run:
 def judge(run: Run, bounds: Bounds) -> Result:
     failed = [visit for visit in run.visits if visit.failed]
     excused = [v for v in failed if was_dead(run.deaths, v.gateway, v.sent, v.done)]
-    others = [visit for visit in failed if visit not in excused]
+    unfound = [v for v in failed if v not in excused and was_unfound(run.deaths, v.gateway, v.sent)]
+    others = [visit for visit in failed if visit not in excused and visit not in unfound]
     seen = sightings(run.visits)
     outdated = [str(each) for each in seen if run.ledger.is_outdated(each)]
     unheard = [str(each) for each in seen if run.ledger.is_unheard_of(each)]
@@ -77,7 +78,7 @@ def judge(run: Run, bounds: Bounds) -> Result:
         none("own writes not found, or questions without an answer", len(faults)),
         none("passages by which a committed generation is incomplete", len(run.rest.incomplete)),
         none("two commits of one sequence, or an older leader's after a newer's", _disorder(run)),
-        none("requests that failed while their gateway lived", len(others)),
+        none("requests that failed though their client could reach its gateway", len(others)),
     ]
     figures: dict[str, Any] = {
         "seconds": round(run.ended - run.began, 1),
@@ -86,6 +87,7 @@ def judge(run: Run, bounds: Bounds) -> Result:
         "phases_hit": sorted(hit),
         "requests": dict(Counter(str(visit.kind) for visit in run.visits)),
         "failed_while_gateway_was_dead": len(excused),
+        "failed_before_the_client_found_it_again": len(unfound),
         "commits": commits,
         "refreshes": dict(Counter(str(each.state) for each in run.refreshes)),
         "terms": len({entry.term for entry in run.history}),

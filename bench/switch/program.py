@@ -93,14 +93,17 @@ def make_encoders(folder: Path, seed: int, *, quick: bool) -> Encoders:
     """Quick: from 64 dimensions to 128. Else from the packaged MiniLM (384) to 768, to 384, …"""
     folder.mkdir(parents=True)
     small = folder / "mean-64"
-    write_model(small, tiny.tiny_model(seed))  # a folder of ours
+    model = tiny.tiny_model(seed)
+    write_model(small, model)  # a folder of ours
+    blind = folder / "blind-64"
+    write_model(blind, tiny.spoilt(model, seed))
     words = tiny.tokenizer()
     if quick:
         wide = write_encoder(folder / "cls-128", words, width=128, share=0.6, seed=seed)
-        return Encoders(small, [wide], small)
+        return Encoders(small, [wide], blind)
     wide = write_encoder(folder / "cls-768", words, width=768, share=0.6, seed=seed)
     other = write_encoder(folder / "cls-384", words, width=384, share=0.7, seed=seed + 1)
-    return Encoders(default_folder(), [wide, other], small)
+    return Encoders(default_folder(), [wide, other], blind)
 
 
 def _fill(cluster: BenchCluster, author: Author, ledger: Ledger, count: int) -> None:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one service into /opt/realm, in two steps so that a change of code installs no library:
-#   install.sh needs SERVICE VARIANT TORCH   what its extra names, pinned
+#   install.sh needs SERVICE VARIANT TORCH   what its extra and that of traces name, pinned
 #   install.sh code SERVICE                  realm itself, the bill of materials; no installer stays
 # Wheels come from /wheelhouse if there are any, else from the package index.
 set -eu
@@ -20,7 +20,7 @@ needs() {
     # First and alone, so that one index gives torch and another everything else.
     "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
   fi
-  "$python" -m pip install "/source[$service]"
+  "$python" -m pip install "/source[$service,tracing]"
   "$python" -m pip check
 
   found=$("$python" -m pip list --format=freeze | grep -i '^nvidia-' || true)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from realm.errors import FailedPrecondition, InvalidInput
+from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
+from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
     from realm.evaluation.systems import System
     from realm.settings import Settings
 
-NEEDS = {
-    "torch": "model",
-    "transformers": "model",
-    "pyarrow": "service",
-}
+CLOSED_BOOK = "closed-book"
 
 
 def register(app: typer.Typer) -> None:
@@ -57,12 +53,13 @@ def eval_(
         list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
     ] = None,
     system: Annotated[
-        str,
+        str | None,
         typer.Option(
+            show_default="base",
             help="base: the model at step 0; bm25, hybrid: words choose passages too; ict, dpr,"
-            " realm: trained, with --model; closed-book: --model answers without documents"
+            " realm: trained, with --model; closed-book: --model answers without documents",
         ),
-    ] = "base",
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -88,7 +85,8 @@ def eval_(
     ] = None,
 ) -> None:
     """Measure recall, exact match, F1 and latency of a model on questions with known answers."""
-    check_packages("realm eval")
+    check_packages("realm eval", MODEL_AND_DOCUMENTS)
+    _check_choice(system, snapshot, model, retrieval)
     from realm.evaluation.evaluate import evaluate
     from realm.evaluation.questions import read_questions
     from realm.settings import load_settings
@@ -97,11 +95,11 @@ def eval_(
     settings = load_settings(**chosen, **({"starter": False} if no_starter else {}))
     asked = read_questions(questions, limit)
     check_writable(json_file)
-    if system == "closed-book" and not snapshot:
+    if system == CLOSED_BOOK:
         report = _closed_book(settings, model, asked)
     else:
         given = read_given([*(documents or []), *(more_documents or [])], settings)
-        chosen_system = _load_system(settings, system, snapshot, model)
+        chosen_system = _load_system(settings, system or "base", snapshot, model)
         if retrieval is not None:
             name = f"{chosen_system.name} ({retrieval})"
             chosen_system = replace(chosen_system, name=name, retrieval=retrieval)
@@ -112,13 +110,22 @@ def eval_(
     _show(report)
 
 
-def check_packages(command: str) -> None:
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        extras = ",".join(sorted({NEEDS[name] for name in missing}))
-        raise FailedPrecondition(
-            f"`{command}` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
+def _check_choice(
+    system: str | None, snapshot: str, model: str, retrieval: Retrieval | None
+) -> None:
+    """:raises InvalidInput: if one of the options would be passed over."""
+    if snapshot and system is not None:
+        raise InvalidInput(
+            f"--snapshot {snapshot} and --system {system} are two models: give one of them; what"
+            " chooses a snapshot's passages is --retrieval dense, bm25 or hybrid"
         )
+    if model and (snapshot or system in (None, "base", *Retrieval)):
+        raise InvalidInput(
+            f"--model {model} goes with --system ict, dpr, realm or closed-book, which were not"
+            " asked for"
+        )
+    if retrieval is not None and system == CLOSED_BOOK:
+        raise InvalidInput("closed-book retrieves nothing: leave --retrieval out")
 
 
 def check_writable(file: Path | None) -> None:

@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from realm.cli.options import AsJson, messages, output
+from realm.cli.packages import check_packages
 from realm.cli.plain import to_json
-from realm.cli.snapshots import NEEDS, StoreUrl, check_packages, open_store, settings_with, size
+from realm.cli.snapshots import NEEDS, StoreUrl, open_store, settings_with, size
 from realm.errors import DependencyUnavailable
 
 if TYPE_CHECKING:

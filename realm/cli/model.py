@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from realm.cli.folders import check_new, write_whole
+from realm.cli.packages import MODEL, check_packages
 from realm.cli.train_reader import train_reader_
 from realm.cli.train_retriever import train_retriever_
-from realm.errors import FailedPrecondition
 
-NEEDS = ("torch", "transformers")
 Kind = Literal["embedder", "scorer", "encoder", "reader"]
 
 
@@ -58,7 +56,7 @@ def import_(
     ] = False,
 ) -> None:
     """Make a model from checkpoints of transformers; what they lack begins fresh."""
-    _check_packages()
+    check_packages("realm model import", MODEL)
     from realm.model.base import find_folder, read_tokenizer
     from realm.model.checkpoint import write_model
     from realm.model.hugging_face import import_model
@@ -83,7 +81,7 @@ def export(
     kind: Annotated[Kind, typer.Option(help="which of transformers' REALM classes reads it")],
 ) -> None:
     """Write a part of a model as a REALM checkpoint that transformers up to 4.46 reads."""
-    _check_packages()
+    check_packages("realm model export", MODEL)
     from realm.model.checkpoint import load_model
     from realm.model.hugging_face import export_model
 
@@ -91,10 +89,3 @@ def export(
     model = load_model(folder)
     write_whole(to, lambda new: export_model(new, model, kind))
     typer.echo(f"{to}: a REALM {kind} for transformers up to 4.46")
-
-
-def _check_packages() -> None:
-    if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
-        raise FailedPrecondition(
-            f"`realm model` needs {' and '.join(missing)}: pip install 'realm[model]'"
-        )

@@ -5,7 +5,6 @@ These commands read and write the store itself: a model is too large for a call 
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from realm.cli.options import AsJson, Reason, messages, output
+from realm.cli.packages import MODEL, check_packages
 from realm.cli.plain import to_json
 from realm.cli.words import duration
-from realm.errors import FailedPrecondition
 from realm.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from realm.store import Store
 
 NEEDS = {"obstore": "service", "redis": "service"}
-MODEL_NEEDS = {"torch": "model", "transformers": "model"}
 
 StoreUrl = Annotated[
     str, typer.Option("--store", help="URL of the store", show_default="REALM_STORE_URL")
@@ -59,7 +57,7 @@ def publish(
     Passages are cut for its tokenizer, embedded into a collection of its own and compared by the
     gate; only then is it live. A trainer that runs would publish its own model over it.
     """
-    check_packages("realm snapshots publish", {**NEEDS, **MODEL_NEEDS})
+    check_packages("realm snapshots publish", {**NEEDS, **MODEL})
     from realm.model.publishing import publish_model, read_source
     from realm.nudge import Nudge
     from realm.snapshots import Snapshots
@@ -126,15 +124,6 @@ def open_store(settings: Settings) -> Store:
     from realm.store import Store
 
     return Store.open(settings.store_url, settings.store_cache)
-
-
-def check_packages(command: str, needs: dict[str, str]) -> None:
-    """:raises FailedPrecondition: naming the extras that bring what is missing."""
-    if missing := [name for name in needs if importlib.util.find_spec(name) is None]:
-        extras = ",".join(sorted({needs[name] for name in missing}))
-        raise FailedPrecondition(
-            f"`{command}` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
-        )
 
 
 def size(count: float) -> str:

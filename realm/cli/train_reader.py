@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realm.cli.eval import check_packages, compute, progress_bars, read_given
+from realm.cli.eval import compute, progress_bars, read_given
+from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
 from realm.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def train_reader_(
     ] = "",
 ) -> None:
     """Train a reader on questions with known answers, beginning with the base's weights."""
-    check_packages("realm model train-reader")
+    check_packages("realm model train-reader", MODEL_AND_DOCUMENTS)
     from realm.evaluation.questions import read_questions
     from realm.model.checkpoint import new_model
     from realm.settings import load_settings
@@ -130,6 +131,7 @@ def train_reader_(
             device=device,
             dtype=dtype,
             more=more,
+            retrieval=settings.retrieval,
             progress=listener,
         )
     typer.echo(f"{to}: a starter of {card['training']['steps']} steps; {card['held_out']}")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from realm.cli.eval import check_packages, compute, progress_bars, read_given
+from realm.cli.eval import compute, progress_bars, read_given
 from realm.cli.folders import check_new, write_whole
+from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
 from realm.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def train_retriever_(
     ] = False,
 ) -> None:
     """Train a retriever on documents by the recipe of ORQA, DPR or REALM."""
-    check_packages("realm model train-retriever")
+    check_packages("realm model train-retriever", MODEL_AND_DOCUMENTS)
     from realm.evaluation.questions import read_questions
     from realm.evaluation.trained import CARD_FILE, Recipe
     from realm.model.checkpoint import write_model
@@ -98,7 +99,7 @@ def train_retriever_(
     given = read_given(files, settings)
     asked = read_questions(questions) if questions else []
     if leave_out is not None:
-        given = without(given, {one.document_id for one in read_questions(leave_out)})
+        given = without(given, {one.document_id for one in read_questions(leave_out)}, leave_out)
     device, _ = compute(settings)
     model = _begin(settings, since)
     model.retriever.to(device)
@@ -123,12 +124,19 @@ def train_retriever_(
 _BATCH = {"ict": "inverse_cloze_batch", "dpr": "dpr_batch", "realm": "masked_lm_batch"}
 
 
-def without(documents: list[Document], kept_back: set[str | None]) -> list[Document]:
-    """Documents of other titles than those kept back.
+def without(
+    documents: list[Document], kept_back: set[str | None], named_by: Path
+) -> list[Document]:
+    """Documents of other titles than those kept back; one without a title is like no other.
 
-    :raises InvalidInput: if none is left.
+    :raises InvalidInput: if none is left, or none is kept back: the questions ask about others.
     """
-    titles = {one.title for one in documents if one.id in kept_back}
+    titles = {one.title for one in documents if one.id in kept_back} - {""}
+    if not any(one.id in kept_back for one in documents):
+        raise InvalidInput(
+            f"no question of {named_by} names one of the documents given, so none would be left"
+            " out: give questions with the document_id of these documents, or no --leave-out"
+        )
     left = [one for one in documents if one.id not in kept_back and one.title not in titles]
     if not left:
         raise InvalidInput("every document is left out: give documents of other titles too")
@@ -136,11 +144,10 @@ def without(documents: list[Document], kept_back: set[str | None]) -> list[Docum
 
 
 def _begin(settings: Settings, since: Path | None) -> Model:
-    from realm.model.checkpoint import load_model, new_model
+    from realm.model.checkpoint import load_model
+    from realm.model.publishing import begin_model
 
-    if since is not None:
-        return load_model(since)
-    return new_model(settings.base_model or None, seed=settings.seed, starter=settings.starter)
+    return begin_model(settings.base_model, settings) if since is None else load_model(since)
 
 
 def _command(

@@ -43,6 +43,9 @@ PASSAGE_SCHEMA: pa.Schema = pa.schema(
     ]
 )
 
+#: Files from before there was BM25 have none of these.
+LATER = frozenset({"terms", "term_counts"})
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -142,8 +145,10 @@ def from_table(table: pa.Table) -> list[Passage]:
 
     :raises Corrupt: if a column of `PASSAGE_SCHEMA` is missing or of another type.
     """
+    absent = LATER - set(table.column_names)
+    schema = pa.schema([each for each in PASSAGE_SCHEMA if each.name not in absent])
     try:
-        rows = table.select(PASSAGE_SCHEMA.names).cast(PASSAGE_SCHEMA).to_pylist()
+        rows = table.select(schema.names).cast(schema).to_pylist()
         return [Passage(**{**row, "metadata": json.loads(row["metadata"])}) for row in rows]
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise Corrupt(f"this table does not hold passages: {error}") from error

@@ -187,7 +187,9 @@ class CorpusTable:
 
     def vacuum(self, hours: int) -> int:
         """Deletes files that no version since so many hours ago has; returns how many."""
-        # The log names files for long after they went; and each vacuum is a version.
+        # Files that somebody else added since are no waste. Then: the log names files for long
+        # after they went; and each vacuum is a version.
+        self._table.update_incremental()
         there = {path.rpartition("/")[2] for path in self._store.files(FOLDER)}
         old = {path.rpartition("/")[2] for path in self._vacuum(hours, dry_run=True)} & there
         if old:

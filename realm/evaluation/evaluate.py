@@ -24,7 +24,7 @@ from realm.evaluation.parallel import OnProgress, unheard
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact, latencies, make_reading, read_answers
 from realm.evaluation.report import Report, Shares
-from realm.evaluation.retrieval import (
+from realm.evaluation.searching import (
     Found,
     PassageVectors,
     Searcher,

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
 from realm.evaluation.questions import Question
-from realm.scoring import normalise_answer
+from realm.scoring import is_spaceless, normalise_answer
 
 RECALL_AT = (1, 5, 20)
-
-# Scripts that put no space between words: there a word may begin and end anywhere.
-_SPACELESS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-)
 
 
 def recall(ranks: Sequence[int | None], k: int) -> float | None:
@@ -82,6 +76,4 @@ def _holds_words(text: str, words: str) -> bool:
 
 def _one_word(left: str, right: str) -> bool:
     """Whether two neighbouring characters belong to one word; either may be missing."""
-    if not (left.isalnum() and right.isalnum()):
-        return False
-    return not (_SPACELESS.match(left) or _SPACELESS.match(right))
+    return left.isalnum() and right.isalnum() and not (is_spaceless(left) or is_spaceless(right))

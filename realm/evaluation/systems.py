@@ -8,10 +8,10 @@ from enum import StrEnum
 import torch
 
 from realm.errors import NotFound
-from realm.model.base import load_base
-from realm.model.checkpoint import Model, load_model, new_model
+from realm.model.checkpoint import Model, load_model
 from realm.model.encoders import Encoder
-from realm.model.inputs import InputBuilder, InputLimits
+from realm.model.inputs import InputBuilder
+from realm.model.publishing import begin_model
 from realm.model.reader import Reader
 from realm.retrieval import Retrieval
 from realm.settings import Settings
@@ -57,20 +57,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
 
     :raises RealmError: if the base cannot be had.
     """
-    base = load_base(settings.base_model or None)
-    lengths = InputLimits(
-        passage=settings.passage_tokens,
-        title=base.config.lengths.title,
-        query=settings.query_tokens,
-        reader=settings.reader_tokens,
-    )
-    model = new_model(
-        base,
-        seed=settings.seed,
-        starter=settings.starter,
-        reader=settings.reader_model or None,
-        lengths=lengths,
-    )
+    model = begin_model(settings.base_model, settings)
     return system_of(model, "base", 0, device, dtype)
 
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from realm.errors import InvalidInput
+from realm.model.bodies import Body
 from realm.model.calibration import calibrate
 from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
-from realm.model.inputs import Encoded, InputBuilder
+from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
-from realm.scoring import is_spaceless, normalise_answer
+from realm.scoring import normalise_answer
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
 NEGLIGIBLE_MASS = 1e-5
@@ -117,44 +117,6 @@ def answer_questions(
     return answers
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A reader input, and of its body's word pieces where they stand and which end words.
-
-    Training and answering both take their spans from here.
-
-    `first` is the body's first token in the input; `offsets` [pieces, 2] are characters of the
-    passage; `begins` and `ends` [pieces] mark the first and the last piece of each word.
-    """
-
-    encoded: Encoded
-    first: int
-    offsets: NDArray[np.int64]
-    begins: NDArray[np.bool_]
-    ends: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, inputs: InputBuilder, question: str, text: str) -> Body:
-        ids, offsets = inputs.tokenize(text)
-        encoded = inputs.reader(inputs.tokenize(question)[0], ids)
-        kept = max(0, sum(encoded.segments) - 1)
-        continues = np.array([*_continues(inputs, text, ids, offsets), False], np.bool_)
-        return cls(
-            encoded=encoded,
-            first=len(encoded) - 1 - kept,
-            offsets=np.array(offsets, np.int64).reshape(-1, 2)[:kept],
-            begins=~continues[:kept],
-            # A word that the reader's length cuts in two has no end.
-            ends=~continues[1 : kept + 1],
-        )
-
-    def whole_words(self, widths: int) -> NDArray[np.bool_]:
-        """Spans that start and end with a word [pieces, widths]; [i, w] is pieces i … i + w."""
-        ends = np.concatenate([self.ends, np.zeros(widths, np.bool_)])
-        whole: NDArray[np.bool_] = self.begins[:, None] & sliding_window_view(ends, widths)[:-1]
-        return whole
-
-
 def with_null(log_priors: Sequence[float]) -> tuple[list[float], float]:
     """log p(z|x) of k passages and of the null document ∅, which takes one of k + 1 places.
 
@@ -163,16 +125,6 @@ def with_null(log_priors: Sequence[float]) -> tuple[list[float], float]:
     places = len(log_priors) + 1
     rest = math.log1p(-1 / places) - _log_sum(np.array(log_priors)) if log_priors else 0.0
     return [prior + rest for prior in log_priors], -math.log(places)
-
-
-def _continues(
-    inputs: InputBuilder, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
-) -> Iterator[bool]:
-    """Of each piece whether it goes on with a word; without spaces words begin anywhere."""
-    piece = inputs.tokenizer.id_to_token
-    for number, (start, _) in zip(ids, offsets, strict=True):
-        inside = str(piece(number)).startswith("##")
-        yield inside and not any(map(is_spaceless, text[max(start - 1, 0) : start + 1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,15 @@ def read_source(source: str | Path, settings: Settings) -> Model:
     folder = Path(source)
     if (folder / CONFIG_FILE).is_file() and (folder / PASSAGE_ENCODER_FILE).is_file():
         return load_model(folder)
+    return begin_model(source, settings)
+
+
+def begin_model(source: str | Path, settings: Settings) -> Model:
+    """The model that begins with a base: the packaged one if `source` is empty.
+
+    :raises NotFound, Corrupt, Unsupported, DependencyUnavailable: as `load_base` does.
+    :raises BadSettings: if the base has too few positions for any passage.
+    """
     base = load_base(source or None)
     return new_model(
         base,

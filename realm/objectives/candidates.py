@@ -10,7 +10,7 @@ from typing import Protocol
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.cloze import normalise_sentence
+from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.vectors import Vectors
 
 

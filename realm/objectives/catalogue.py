@@ -15,8 +15,8 @@ from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import mask_chooser
 from realm.objectives.objective import Objective
-from realm.objectives.open_qa import OpenQA
 from realm.objectives.question_answering import QuestionAnswering
+from realm.objectives.reading import ReaderTerm
 from realm.objectives.salient_spans import SpanTagger
 from realm.settings import Settings
 
@@ -100,7 +100,8 @@ class _Maker:
             self._inputs,
             self._questions,
             self._search,
-            self._reading(),
+            # A cloze always has its answer before it; a question need not, as in serving.
+            self._reading(null=self._model.reader.answers.null),
             batch_size=self._settings.open_qa_batch,
             beam=self._settings.open_qa_beam,
             read=self._settings.open_qa_read,
@@ -117,11 +118,15 @@ class _Maker:
             words=self._words,
         )
 
-    def _reading(self) -> OpenQA:
-        """The reader reads as much of a passage as the retriever does, beside the question."""
+    def _reading(self, *, null: bool = False) -> ReaderTerm:
+        """The reader reads as much of a passage as the retriever does, beside the question.
+
+        :param null: whether "no answer" is learnt too; only where the reader has begun to know it.
+        """
         tokens = self._settings.train_passage_tokens + self._settings.query_tokens
-        return OpenQA(
+        return ReaderTerm(
             self._inputs,
             max_span_width=self._model.config.max_span_width,
             reader_tokens=min(tokens, self._settings.reader_tokens),
+            null=null,
         )

@@ -25,8 +25,8 @@ from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate, CandidateSearch, training_input, usable
 from realm.objectives.cloze_questions import ClozeQuestion, cloze_question
 from realm.objectives.objective import Draw, Loss, tensors
-from realm.objectives.open_qa import Lesson, OpenQA, Task
 from realm.objectives.question_answering import two_terms
+from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.objectives.salient_spans import SpanTagger
 from realm.scoring import normalise_answer
 
@@ -61,7 +61,7 @@ class ClozeQA:
         inputs: InputBuilder,
         tagger: SpanTagger,
         search: CandidateSearch,
-        reading: OpenQA,
+        reading: ReaderTerm,
         *,
         batch_size: int,
         read: int,
@@ -166,7 +166,8 @@ class ClozeQA:
             if candidate.passage_id not in rows:
                 rows[candidate.passage_id] = len(passages)
                 passages.append(training_input(candidate, self._inputs, self._passage_tokens))
-        queries = retriever.query(*tensors([one.query for one in batch], pad, device))
+        asked = tensors([one.query for one in batch], pad, device)
+        queries = retriever.query(*asked)  # [b, size]
         vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
         return [
             retriever.score(query[None], vectors[[rows[c.passage_id] for c in one.candidates]])[0]

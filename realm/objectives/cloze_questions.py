@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from realm.corpus.sentences import sentence_spans
-from realm.objectives.cloze import count_words, normalise_sentence
+from realm.objectives.inverse_cloze_text import count_words
 from realm.objectives.salient_spans import Kind, Span, SpanTagger
 from realm.scoring import normalise_answer
 
@@ -36,10 +36,6 @@ class ClozeQuestion:
     question: str
     answer: str
     kind: Kind
-
-    def is_trivial(self, text: str) -> bool:
-        """Whether a passage gives the answer away by holding the very sentence."""
-        return normalise_sentence(self.sentence) in normalise_sentence(text)
 
 
 def cloze_question(

@@ -25,7 +25,7 @@ from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch, training_input
-from realm.objectives.cloze import normalise_sentence
+from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.objectives.objective import Loss, tensors
 from realm.objectives.questions import QuestionPool
 from realm.scoring import normalise_answer

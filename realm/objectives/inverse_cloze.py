@@ -18,7 +18,7 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
-from realm.objectives.cloze import inverse_cloze, normalise_sentence
+from realm.objectives.inverse_cloze_text import inverse_cloze, normalise_sentence
 from realm.objectives.objective import Draw, Loss, tensors
 
 

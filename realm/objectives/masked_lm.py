@@ -43,6 +43,9 @@ from realm.objectives.masking import (
 )
 from realm.objectives.objective import Draw, Loss, SignalGate, tensors
 
+#: Nats by which passages must help before the retriever learns: an untrained head's answers differ
+#: from passage to passage by chance, and their mixture beats ∅ by some hundredths.
+LEAST_GAIN = 0.1
 SEARCHED_PER_PLACE = 2  # passages asked for, a place: some are trivial or held out
 
 
@@ -87,7 +90,7 @@ class MaskedLM:
         passage_tokens: int,
     ) -> None:
         self.skipped: Counter[str] = Counter()
-        self.utility_gate = SignalGate()
+        self.utility_gate = SignalGate(LEAST_GAIN)
         self.span_gate = SignalGate()
         self._inputs = inputs
         self._masker = Masker(inputs, masks, self.skipped)
@@ -128,7 +131,11 @@ class MaskedLM:
         return batch
 
     def loss(self, batch: MaskedBatch, model: Model) -> Loss:
-        """−log p(y|x) plus −log of the answer's share of all spans, each a mean over its rows."""
+        """−log p(y|x) plus −log of the answer's share of all spans, each a mean over its rows.
+
+        The retriever learns by the first once passages help: once log p(y|x) − log p(y|∅, x), a
+        moving average, is above `LEAST_GAIN`.
+        """
         scores, valid = self._scores(batch, model)  # [b, k]
         read = self._read(batch, model)
         trusted = scores if self.utility_gate.open else scores.detach()
@@ -142,10 +149,14 @@ class MaskedLM:
             likelihoods = sequence_log_likelihoods(read.target_log_probs, read.target_mask)
             gains = retrieval_utility(likelihoods, likelihoods[:, 0])  # [b, k]
             utility = gains[:, 1:][valid[:, 1:]].mean().item()
-        self.utility_gate.observe(utility)
+            gain = (marginal - likelihoods[:, 0]).mean().item()
+        # Not the mean utility: while most candidates are wrong ones, which mislead, that stays
+        # below 0 – just when the retriever has the most to learn.
+        self.utility_gate.observe(gain)
         figures |= {
             "loss": masked_loss.item(),
             "retrieval_utility": utility,
+            "retrieval_gain": gain,
             "null_prior": prior[:, 0].exp().mean().item(),
             "signal": float(self.utility_gate.open),
         }

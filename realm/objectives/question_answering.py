@@ -1,7 +1,7 @@
 """Open-domain question answering, fine-tuned by the paper's two terms (REALM, 3.2 and 3.4).
 
 −log Σ_{z holds the answer} p(z|x) over a large beam, which finds the retriever its way, plus the
-reader's −log p(y|x) over the best few passages (`realm.objectives.open_qa`). The passages'
+reader's −log p(y|x) over the best few passages (`realm.objectives.reading`). The passages'
 vectors are the index's and constant: the query encoder learns, the passage encoder rests.
 Lee, Chang and Toutanova 2019 (ORQA), section 5, eq. 6 to 8.
 """
@@ -28,8 +28,8 @@ from realm.model.likelihood import retriever_answer_marginal
 from realm.model.reader import Reader
 from realm.objectives.candidates import Beam, TrainingSearch
 from realm.objectives.objective import Loss, tensors
-from realm.objectives.open_qa import Lesson, OpenQA, Task
 from realm.objectives.questions import QuestionPool
+from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.scoring import normalise_answer
 
 DRAWS = 100  # of questions, until a batch is whole; a step that failed would draw the same again
@@ -39,7 +39,8 @@ DRAWS = 100  # of questions, until a batch is whole; a step that failed would dr
 class Asked:
     """A question with its beam: `vectors` [n, size], and which passages hold an answer [n].
 
-    `task` reads the first of them; None where none of their spans answers.
+    `task` reads the first of them; None where none of their spans answers. A reader that knows
+    "no answer" learns to say so where none of those holds one.
     """
 
     query: Encoded
@@ -63,7 +64,7 @@ class QuestionAnswering:
         inputs: InputBuilder,
         questions: Sequence[Question],
         search: TrainingSearch,
-        reading: OpenQA,
+        reading: ReaderTerm,
         *,
         batch_size: int,
         beam: int,
@@ -141,8 +142,13 @@ class QuestionAnswering:
             return None
         read = tuple(beam.texts[: self._read])
         # The scores are those of the parameters that learn: `loss` fills them in.
-        lesson = Lesson(question.question, question.answers, read, (0.0,) * len(read))
-        task = self._reading.task(lesson, rng) if any(contains[: self._read]) else None
+        is_there = any(contains[: self._read])
+        lesson = Lesson(
+            question.question, question.answers if is_there else (), read, (0.0,) * len(read)
+        )
+        # An expression names no span, and so teaches the retriever alone.
+        teaches = question.answers and (is_there or self._reading.null)
+        task = self._reading.task(lesson, rng) if teaches else None
         return Asked(query, torch.from_numpy(beam.vectors), torch.tensor(contains), task)
 
 
@@ -150,7 +156,7 @@ def two_terms(
     scores: Sequence[Tensor],
     contains: Sequence[Tensor],
     tasks: Sequence[Task | None],
-    reading: OpenQA,
+    reading: ReaderTerm,
     reader: Reader,
 ) -> Loss:
     """The retriever's and the reader's term of each question, summed; a mean over the questions.
@@ -168,7 +174,7 @@ def two_terms(
     read = [(task, own) for task, own in zip(tasks, scores, strict=True) if task is not None]
     if read:
         chosen = [task for task, _ in read]
-        priors = [own[: len(task.bodies)] for task, own in read]
+        priors = [own[: task.passages] for task, own in read]
         reading_loss = -reading.log_likelihoods(chosen, reader, priors).sum() / len(tasks)
         value = value + reading_loss
         figures["reader_loss"] = reading_loss.item()

@@ -44,10 +44,11 @@ def refreshes_since(generations: Generations, began: float) -> list[dict[str, An
 
 
 def swaps_since(generations: Generations, began: float) -> list[dict[str, Any]]:
-    """Every commit since then, rollbacks among them."""
+    """Every commit since then, rollbacks among them; leaders that took over repeat the last."""
+    commits = {(entry.at, entry.generation): entry for entry in generations.live_history()}
     return [
         {"at": round(entry.at - began, 3), "generation": entry.generation, "why": entry.why}
-        for entry in generations.live_history()
+        for entry in commits.values()
         if entry.at >= began
     ]
 

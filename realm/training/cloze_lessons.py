@@ -15,10 +15,10 @@ from realm.corpus.passages import Passage
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import contains_answer
 from realm.evaluation.questions import Question
-from realm.evaluation.retrieval import encode_passages, encode_questions
+from realm.evaluation.searching import encode_passages, encode_questions
 from realm.evaluation.systems import System
-from realm.objectives.cloze import normalise_sentence
 from realm.objectives.cloze_questions import cloze_questions
+from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.objectives.salient_spans import RuleTagger, SpanTagger
 from realm.scoring import normalise_answer
 from realm.training.lessons import Material, Scored

@@ -176,5 +176,6 @@ def _for_adam(group: Group) -> dict[str, object]:
 def _sentence(what: str, objective: str, step: int) -> str:
     return (
         f"the {what} of {objective} at step {step} is not a finite number: no parameter has changed"
-        " at this step; lower REALM_RETRIEVER_LEARNING_RATE or REALM_READER_LEARNING_RATE"
+        " at this step; lower REALM_RETRIEVER_LEARNING_RATE or REALM_READER_LEARNING_RATE (or the"
+        " --lr of a command)"
     )

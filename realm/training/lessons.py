@@ -17,10 +17,16 @@ from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import contains_answer
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import make_reading
-from realm.evaluation.retrieval import PassageVectors, cut, encode_passages, encode_questions
+from realm.evaluation.searching import (
+    PassageVectors,
+    Searcher,
+    cut,
+    encode_passages,
+    encode_questions,
+)
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
-from realm.objectives.open_qa import Lesson
+from realm.objectives.reading import Lesson
 from realm.scoring import normalise_answer
 
 
@@ -84,7 +90,8 @@ def prepare(
     read: int,
     progress: Progress = no_progress,
 ) -> Course:
-    """:param hard: how many of the best other passages serve as negatives.
+    """:param system: its `retrieval` chooses what held-out questions are read in.
+    :param hard: how many of the best other passages serve as negatives.
     :param read: how many passages a held-out question is read in.
 
     :raises InvalidInput: if no question can be taught.
@@ -174,8 +181,8 @@ def _readings(
         return []
     asked = [one.question for one in questions]
     queries = encode_questions(system, asked, progress("held-out questions"))
-    rows, products = index.search(queries, read)
+    found = Searcher(index, system.retrieval).search(asked, queries, read)
     return [
-        (one, make_reading(system, index, one.question, rows[number], products[number]))
+        (one, make_reading(system, index, one.question, found.rows[number], found.products[number]))
         for number, one in enumerate(questions)
     ]

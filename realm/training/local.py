@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.evaluation.parallel import OnProgress, unheard
-from realm.evaluation.retrieval import encode_passages, weights
+from realm.evaluation.searching import encode_passages, weights
 from realm.evaluation.systems import system_of
 from realm.model.checkpoint import Model
 from realm.model.encoders import Encoder, encode
@@ -116,7 +116,8 @@ class LocalIndex:
         """
         if self._vectors is None:
             raise NotReady("the local index has no vectors yet: refresh it first")
-        vectors = encode(self._encoder, queries, self._model.inputs.pad)  # [queries, size]
+        pad = self._model.inputs.pad
+        vectors = encode(self._encoder, queries, pad, dtype=self._dtype)  # [queries, size]
         return top_k(vectors, self._vectors, limit)[0]
 
     def _candidate(self, row: int) -> Candidate:

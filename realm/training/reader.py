@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from realm.errors import Diverged
 from realm.evaluation.parallel import spread, unheard
 from realm.model.reader import Reader
-from realm.objectives.open_qa import Lesson, OpenQA, Task
+from realm.objectives.reading import Lesson, ReaderTerm, Task
+from realm.training.learner import MAX_GRADIENT_NORM
 from realm.training.lessons import Material
+from realm.training.parameters import WEIGHT_DECAY
+from realm.training.schedules import triangular_share
 
-WEIGHT_DECAY = 0.01
-MAX_GRADIENT_NORM = 1.0
 RESTING = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
 HEAD = "qa_outputs."
+NAME = "reading"  # in errors
 LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
 
 
@@ -63,7 +65,7 @@ class Step:
 
 def train_reader(
     reader: Reader,
-    objective: OpenQA,
+    objective: ReaderTerm,
     material: Sequence[Material],
     plan: Plan,
     *,
@@ -89,7 +91,7 @@ def train_reader(
                 break
             done = max(last.number / planned, spent)
             for group in optimizer.param_groups:
-                group["lr"] = group["rate"] * rate_factor(done, plan.warm_up, 1 / planned)
+                group["lr"] = group["rate"] * triangular_share(done, plan.warm_up, 1 / planned)
             lessons = [one.lesson(plan.negatives, rng, plan.no_answer) for one in chosen]
             tasks = objective.batch([*lessons, *extra.lessons(done, rng)], rng)
             loss = math.nan
@@ -157,16 +159,6 @@ def learning(reader: Reader) -> dict[str, nn.Parameter]:
     return chosen
 
 
-def rate_factor(done: float, warm_up: float, least: float) -> float:
-    """The factor on the learning rate when `done` of 1 is done: linear up, then linear to 0.
-
-    `least` is the factor's floor, so that the first step moves too.
-    """
-    rising = done / warm_up if warm_up > 0 else 1.0
-    falling = (1 - done) / (1 - warm_up) if warm_up < 1 else 1.0
-    return max(least, min(rising, falling, 1.0))
-
-
 def _batches(
     material: Sequence[Material], plan: Plan
 ) -> Iterator[tuple[list[Material], random.Random]]:
@@ -193,7 +185,7 @@ def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, o
 
 
 def _gradients(
-    objective: OpenQA,
+    objective: ReaderTerm,
     tasks: Sequence[Task],
     reader: Reader,
     parameters: dict[str, nn.Parameter],
@@ -230,16 +222,16 @@ def _descend(
     loss: float, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, step: int
 ) -> None:
     if not math.isfinite(loss):
-        raise Diverged(_sentence("loss", step), objective=OpenQA.name, step=step)
+        raise Diverged(_sentence("loss", step), objective=NAME, step=step)
     norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
     if not math.isfinite(norm):
-        raise Diverged(_sentence("gradient", step), objective=OpenQA.name, step=step)
+        raise Diverged(_sentence("gradient", step), objective=NAME, step=step)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
 def _sentence(what: str, step: int) -> str:
     return (
-        f"the {what} of {OpenQA.name} at step {step} is not a finite number, so training has"
+        f"the {what} of {NAME} at step {step} is not a finite number, so training has"
         " stopped: give a lower --lr"
     )

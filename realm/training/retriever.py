@@ -21,8 +21,9 @@ from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
 from realm.evaluation import report
 from realm.evaluation.evaluate import Progress, no_progress
+from realm.evaluation.parallel import OnProgress
 from realm.evaluation.questions import Question
-from realm.evaluation.retrieval import cut
+from realm.evaluation.searching import cut
 from realm.evaluation.trained import Recipe
 from realm.model.checkpoint import Model
 from realm.objectives.catalogue import make_objectives
@@ -38,13 +39,29 @@ LOG_STEPS = 20
 
 _log = structlog.get_logger(__name__)
 
-
 #: The objectives of each recipe, in their order; each has a phase of its own.
 OBJECTIVES = {
     Recipe.ICT: ("inverse_cloze",),
     Recipe.DPR: ("dpr",),
     Recipe.REALM: ("inverse_cloze", "masked_lm"),
 }
+
+
+#: Settings beside the plan that a training follows from: its card tells them.
+TOLD = (
+    "seed",
+    "train_passage_tokens",
+    "trainable_layers",
+    "inverse_cloze_batch",
+    "masked_lm_batch",
+    "masked_lm_masks",
+    "candidates",
+    "dpr_batch",
+    "hard_negatives",
+    "retrieval_encoder",
+    "reader_learning_rate",
+    "masked_lm_head_learning_rate",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.refresh_every) < 1 or self.warm_start_steps < 0:
-            raise InvalidInput("a retriever is trained for at least one step")
+            raise InvalidInput(
+                "a retriever is trained for a step at least: give --steps and --refresh-every of 1"
+                " or more, --warm-start of 0 or more"
+            )
         if not self.learning_rate > 0:
             raise InvalidInput("a learning rate of 0 learns nothing: give --lr above 0")
 
@@ -98,6 +118,7 @@ def train_retriever(
     return {
         "recipe": plan.recipe.value,
         "plan": {**asdict(plan), "seconds": None if math.isinf(plan.seconds) else plan.seconds},
+        "settings": {name: getattr(settings, name) for name in TOLD},
         "phases": phases,
         "documents": len(documents),
         "passages": len(passages),
@@ -190,7 +211,7 @@ class _School:
 class _Figures:
     """Moving averages of a phase's figures."""
 
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: OnProgress) -> None:
         self._bar = bar
         self._known: dict[str, float] = {}
 

@@ -45,6 +45,17 @@ def rate_factor(name: ScheduleName, step: int, warmup_steps: int, total: int) ->
     return warm_up(step, warmup_steps) * decay(name, step, warmup_steps, total)
 
 
+def triangular_share(done: float, warm_up: float, least: float) -> float:
+    """The factor when `done` of 1 is done, by whatever clock: linear up, then linear to 0.
+
+    :param warm_up: the share of it that rises.
+    :param least: the factor's floor, so that the first step moves too.
+    """
+    rising = done / warm_up if warm_up > 0 else 1.0
+    falling = (1 - done) / (1 - warm_up) if warm_up < 1 else 1.0
+    return max(least, min(rising, falling, 1.0))
+
+
 def unfrozen_layers(step: int, every_steps: int, most: int) -> int:
     """Gradual unfreezing (Howard and Ruder 2018, section 3.3): top layers that learn at a step.
 

@@ -9,6 +9,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ from realm.evaluation.metrics import mean
 from realm.evaluation.parallel import OnProgress, unheard
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact, read
-from realm.evaluation.retrieval import cut
+from realm.evaluation.searching import cut
 from realm.evaluation.systems import System, system_of
 from realm.model.answering import Reading
 from realm.model.calibration import calibrate, expected_calibration_error, fit
 from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, find_starter, write_starter
-from realm.objectives.open_qa import OpenQA
+from realm.objectives.reading import ReaderTerm
+from realm.retrieval import Retrieval
 from realm.training.cloze_lessons import cloze_material
 from realm.training.lessons import Course, Material, prepare
 from realm.training.reader import Plan, Step, learning, train_reader
@@ -55,17 +57,20 @@ def make_starter(
     device: torch.device,
     dtype: torch.dtype,
     more: Sequence[Document] = (),
+    retrieval: Retrieval = Retrieval.HYBRID,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Trains the model's reader and writes it, every few minutes and at the end; its card.
 
     :param more: documents to make cloze lessons from, beside those of the questions.
+    :param retrieval: what chooses passages for the held-out questions, as it will in serving: the
+        probabilities are fitted to that.
     :param about: fields of the card that the caller knows: command, data, licence.
 
     :raises InvalidInput: if no question can be taught.
     :raises Diverged: if training does; what was written last stays.
     """
-    system = system_of(model, "starter", 0, device, dtype)
+    system = replace(system_of(model, "starter", 0, device, dtype), retrieval=retrieval)
     course = prepare(
         system,
         documents,
@@ -74,7 +79,7 @@ def make_starter(
         read=PASSAGES_READ,
         progress=progress,
     )
-    objective = OpenQA(
+    objective = ReaderTerm(
         model.inputs,
         max_span_width=plan.max_span_width,
         reader_tokens=plan.reader_tokens,
@@ -94,7 +99,8 @@ def make_starter(
     skipped = dict(course.skipped + objective.skipped)
     writer.write(last)
     # Measured as it is before it is calibrated: what is fitted here has to start from there.
-    model.reader.answers = AnswerRules(null=plan.no_answer > 0)
+    knows_none = plan.no_answer > 0 or model.reader.answers.null
+    model.reader.answers = AnswerRules(null=knows_none)
     figures, rules = measure(system, course.held_out, progress("held-out answers"))
     _log.info("starter_trained", steps=last.number, seconds=last.seconds, **figures)
     answers = dataclasses.asdict(rules)
@@ -102,7 +108,7 @@ def make_starter(
 
 
 def continue_from(model: Model, folder: Path) -> dict[str, Any]:
-    """Puts a starter's weights into the model's reader; what its card says of its own training.
+    """Puts a starter's weights and rules into the model's reader; what its card says of itself.
 
     :raises NotFound: if the folder has no starter of the model's base.
     :raises Corrupt: if the starter is damaged.
@@ -112,6 +118,7 @@ def continue_from(model: Model, folder: Path) -> dict[str, Any]:
         raise NotFound(f"{folder} has no starter for the base {model.config.base_name}")
     weights = {**model.reader.state_dict(), **found.weights()}
     model.reader.load_state_dict(build_reader(model.config, weights).state_dict())
+    model.reader.answers = found.answers
     card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
     told = ("command", "plan", "training", "held_out", "sha256", "continues")
     return {name: card.get(name) for name in told}
@@ -197,6 +204,7 @@ def _facts(model: Model, course: Course, cloze: int, plan: Plan, system: System)
         "plan": settings,
         "questions_taught": len(course.material),
         "cloze_lessons": cloze,
+        "held_out_retrieval": system.retrieval.value,
         "machine": report.machine(
             torch.get_num_threads(), str(system.reader.device), str(system.dtype)
         ),
@@ -243,4 +251,4 @@ def measure(
         },
     }
     fitted = fit(shares, nulls, right)
-    return figures, dataclasses.replace(fitted, null=system.reader.answers.null)
+    return figures, replace(fitted, null=system.reader.answers.null)

@@ -44,6 +44,8 @@ def make_embedder(settings: Settings) -> Embedder:
     """:raises BadSettings: if store or device cannot be used."""
     device = runtime.pick_device(settings.device)
     dtype = runtime.best_dtype(device)
+    # First: whoever waits for a store is alive.
+    heartbeat = Heartbeat(settings.heartbeat_file)
     store = Store.await_open(settings.store_url, settings.store_cache)
     snapshots = Snapshots(store)
     log.info("embedder starts", device=str(device), dtype=str(dtype), store=store.url)
@@ -57,7 +59,7 @@ def make_embedder(settings: Settings) -> Embedder:
         max_deliveries=settings.max_deliveries,
         nudge=Nudge(settings.redis_url),
         metrics=EmbedderMetrics(),
-        heartbeat=Heartbeat(settings.heartbeat_file),
+        heartbeat=heartbeat,
         drain=Drain(),
     )
 

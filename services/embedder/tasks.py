@@ -18,6 +18,7 @@ import structlog
 from realm import arrow, tracing, vectors
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.generations import ACTIVE, Generations
+from realm.model.inputs import InputBuilder
 from realm.nudge import Nudge
 from realm.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.refresh_trace import RefreshTrace
@@ -177,7 +178,7 @@ class Embedder:
             tower = self.encoders.passage(snapshot)
             self.metrics.loaded_step.set(self.encoders.newest_step)
         with self._phase("read"):
-            _check_fingerprint(job, snapshot)
+            _check_fingerprint(job, snapshot, tower.inputs)
             table = check_passages(arrow.read_table(self.store, job.input_file), job.input_file)
             ids = table.column("passage_id").to_pylist()
             hashes = table.column("content_hash").to_pylist()
@@ -241,12 +242,13 @@ class Embedder:
         self.heartbeat.beat()
 
 
-def _check_fingerprint(job: Job, snapshot: Snapshot) -> None:
+def _check_fingerprint(job: Job, snapshot: Snapshot, inputs: InputBuilder) -> None:
     """Token ids of another tokenizer would give vectors, and nobody would see that they are wrong.
 
     :raises Corrupt: if the passage file was cut for another.
     """
-    if snapshot.fingerprint not in job.input_file.split("/"):
+    # One of an older release says another fingerprint than its tokenizer gives by now.
+    if not {snapshot.fingerprint, inputs.fingerprint} & set(job.input_file.split("/")):
         raise Corrupt(
             f"{job.input_file} was not cut for snapshot {snapshot.number}, whose fingerprint is"
             f" {snapshot.fingerprint}: cut the passages again",

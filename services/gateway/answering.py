@@ -33,7 +33,7 @@ NONE = Answers(())
 #: How long a request whose collection has vanished waits for the reference to move on.
 FLIP_PATIENCE_SECONDS = 5.0
 #: How long a search is tried again while Qdrant does not serve, and how often.
-SEARCH_PATIENCE_SECONDS = 45.0
+SEARCH_PATIENCE_SECONDS = 30.0
 SEARCH_PAUSE_SECONDS = 0.25
 
 
@@ -222,14 +222,17 @@ class Answering:
     ) -> list[Hit]:
         """Outlasts a restart of Qdrant, if the caller has the time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        patient_until = loop.time() + min(SEARCH_PATIENCE_SECONDS, _patience(seconds))
+        began = loop.time()
+        deadline = began + seconds
+        patient_until = began + min(SEARCH_PATIENCE_SECONDS, _patience(seconds))
         while True:
             try:
                 return await self._search.search(collection, query, limit, deadline - loop.time())
-            except DependencyUnavailable:
+            except DependencyUnavailable as error:
                 if loop.time() + SEARCH_PAUSE_SECONDS >= patient_until:
-                    raise
+                    # That it waited tells the client not to begin again.
+                    waited = f"{loop.time() - began:.2f}"
+                    raise DependencyUnavailable(error.message, waited=waited) from error
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
     @contextmanager

@@ -143,8 +143,9 @@ class Batcher(Generic[Key, Work, Result]):
         self._gathering.add(item)
         self._arrived.set()
         result = await outcome
-        computed = loop.time() - item.started
-        tracing.past_span("wait", item.started - item.added, time.time_ns() - int(computed * 1e9))
+        if tracing.recording():
+            computed = int((loop.time() - item.started) * 1e9)
+            tracing.past_span("wait", item.started - item.added, time.time_ns() - computed)
         return result
 
     async def _run(self) -> None:

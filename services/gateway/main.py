@@ -7,6 +7,7 @@ import signal
 import sys
 
 from realm import telemetry
+from realm.ending import end_soon
 from realm.errors import BadSettings
 from realm.model.runtime import set_threads
 from realm.search.qdrant import AsyncPassageSearch
@@ -21,7 +22,10 @@ def main() -> None:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.threads)
-        asyncio.run(serve(settings, Store.await_open(settings.store_url, settings.store_cache)))
+        store = Store.await_open(settings.store_url, settings.store_cache)
+        with asyncio.Runner() as runner:
+            runner.run(serve(settings, store))
+            end_soon()
     except BadSettings as error:
         sys.stderr.write(f"gateway: {error.message}\n")
         sys.exit(2)

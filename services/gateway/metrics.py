@@ -83,8 +83,9 @@ class GatewayMetrics:
             registry=registry,
         )
 
-        for name in get_args(Stage):
-            self._stages.labels(name)
+        self._timed: dict[str, Histogram] = {
+            name: self._stages.labels(name) for name in get_args(Stage)
+        }
         for name in ("encode", "read"):
             self.batch.labels(name)
 
@@ -99,4 +100,4 @@ class GatewayMetrics:
         begun = time.perf_counter()
         with tracing.span(stage):
             yield
-        self._stages.labels(stage).observe(time.perf_counter() - begun)
+        self._timed[stage].observe(time.perf_counter() - begun)

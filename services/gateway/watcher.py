@@ -198,8 +198,12 @@ class LiveWatcher:
             self._failures, self._failed = 0, None
             self._metrics.load_seconds.observe(time.monotonic() - begun)
             if self._newest is None or self._newest.sequence <= entry.sequence:
+                before = self._slot.current
                 self._flip(serving, standing)
-                self._trace(serving, begun_at)
+                # A leader that took over names the same generation once more: no flip.
+                if before is None or before.number != serving.number:
+                    self._metrics.flips.inc()
+                    self._trace(serving, begun_at)
         finally:
             self._loading = None
             self.wake()
@@ -247,7 +251,6 @@ class LiveWatcher:
         self._confirmed = time.monotonic()
         self._metrics.serving_step.set(serving.generation.step)
         self._metrics.serving_generation.set(serving.number)
-        self._metrics.flips.inc()
         log.info(
             "generation_flipped",
             generation=serving.number,

@@ -30,10 +30,12 @@ from services.indexer.loader import load_shard
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.observer import restoring_marker
 from services.indexer.probes import choose_questions, probes_file, questions_file, read_given
+from services.indexer.status import PHASE
 from services.indexer.tasks import Tasks, Wanted, wanted
 
 #: A look is due after loading for so long, whatever is left.
 LOAD_SECONDS = 1.0
+BUILDING_PHASES = frozenset({"queue", "embed", "load"})
 
 log = structlog.get_logger(__name__)
 
@@ -203,7 +205,10 @@ class Actions:
 
     def _validate(self, build: Build, live: Generation | None) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:
-            self._generations.record(build.number, State.VALIDATING, "loaded and caught up")
+            # Whoever follows the refresh to its end, should this process be lost, learns them here.
+            passed = build.phase_seconds(time.time()).items()
+            report = {f"{PHASE}{name}": value for name, value in passed if name in BUILDING_PHASES}
+            self._generations.record(build.number, State.VALIDATING, "loaded and caught up", report)
         try:
             build.verdict, build.report = self._gate.look(build.generation, live)
         except (Corrupt, NotFound) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from realm.generations import Generation
 from realm.snapshots import Snapshot
 from realm.vectors import vector_file
-from services.indexer.lifecycle import Verdict
+from services.indexer.lifecycle import ASKED, Verdict
 from services.indexer.loader import Loaded
 
 
@@ -36,6 +36,13 @@ class Build:
     def number(self) -> int:
         return self.generation.number
 
+    @property
+    def due_at(self) -> float:
+        """A refresh begins with its snapshot's publication; one that was asked for, with its build:
+        its snapshot may be old, and live already."""
+        made = self.generation
+        return made.created_at if made.forced or made.why == ASKED else self.snapshot.created_at
+
     def vectors_of(self, passage_file: str) -> str:
         return vector_file(self.snapshot.name, passage_file)
 
@@ -61,13 +68,13 @@ class Build:
             ("flip", flipped_at),
         ]
         phases: dict[str, float] = {}
-        begun = self.snapshot.created_at
+        begun = self.due_at
         for name, ended in marks:
             phases[name] = max(0.0, (now if ended is None else ended) - begun)
             if ended is None:
                 break
             begun = ended
-        total = (now if flipped_at is None else flipped_at) - self.snapshot.created_at
+        total = (now if flipped_at is None else flipped_at) - self.due_at
         return phases | {"total": max(0.0, total)}
 
 

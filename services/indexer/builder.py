@@ -55,8 +55,9 @@ class Builder:
         :raises Corrupt, NotFound: if the snapshot cannot be used.
         """
         snapshot = self._snapshots.get(snapshot_number)
-        self._inputs.of(snapshot_number)
-        files = self._passage_files(snapshot_number, snapshot.fingerprint, version)
+        # A snapshot of an older release says another one: its passages are cut anew.
+        fingerprint = self._inputs.of(snapshot_number).fingerprint
+        files = self._passage_files(snapshot_number, fingerprint, version)
         if not files:
             return None
         number = self._generations.next_number()
@@ -65,7 +66,7 @@ class Builder:
             snapshot=snapshot_number,
             step=snapshot.step,
             corpus_version=version,
-            fingerprint=snapshot.fingerprint,
+            fingerprint=fingerprint,
             vector_size=snapshot.vector_size,
             passage_files=files,
             average_terms=average_terms(self._store, files),

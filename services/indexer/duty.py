@@ -119,6 +119,7 @@ class LeaderInterceptor(AroundInterceptor):
     """Only a leader answers: others say who leads. Health is everybody's. Innermost."""
 
     def __init__(self, duty: Duty) -> None:
+        super().__init__()
         self._duty = duty
 
     @asynccontextmanager

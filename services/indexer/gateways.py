@@ -21,7 +21,7 @@ class Gateways:
     """Reports expire: a gateway that is silent for `ttl_seconds` does not count. Thread-safe."""
 
     def __init__(self, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ttl = ttl_seconds
+        self.ttl = ttl_seconds
         self._clock = clock
         self._reports: dict[str, tuple[Report, float]] = {}
         #: When a gateway first reported the generation that it answers with, in Unix time.
@@ -36,7 +36,7 @@ class Gateways:
 
     def all(self) -> list[Report]:
         """Those that reported lately, by name."""
-        oldest = self._clock() - self._ttl
+        oldest = self._clock() - self.ttl
         with self._lock:
             self._reports = {
                 name: (report, at) for name, (report, at) in self._reports.items() if at >= oldest

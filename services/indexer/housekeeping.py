@@ -24,6 +24,8 @@ EVERY_SECONDS = 60.0
 TABLE_SECONDS = 900.0
 #: Before the time for erasure is half over nothing is built for its sake: the next refresh may do.
 ERASURE_BEGINS = 0.5
+#: After a build that was refused or broke off the next one waits for such a part of the time.
+ERASURE_AGAIN = 0.125
 #: Request ids of writes are remembered so long (the writer's promise).
 REMEMBERED_SECONDS = 24 * 3600.0
 #: Rows of the table older than this corpus version may be lost to whoever begins there.
@@ -130,8 +132,12 @@ class Housekeeping:
         if not stale or entry is None:
             return
         asked = self._controls.refresh_asked()
-        if asked is not None and asked.at > max(each.created_at for each in active):
+        newest = self._generations.get(self._generations.numbers()[-1])
+        if asked is not None and asked.at > newest.created_at:
             return  # it has not begun yet
+        failed = self._generations.state(newest.number) in (State.REJECTED, State.ABANDONED)
+        if failed and self._clock() - newest.created_at < ERASURE_AGAIN * self._erase_within:
+            return
         states = {each.number: self._generations.state(each.number) for each in active}
         if {None, State.BUILDING, State.VALIDATING} & set(states.values()):
             return  # one is being built: the next look after it will tell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -130,8 +131,9 @@ class Indexer:
     def stop(self, seconds: float = STOP_SECONDS) -> bool:
         """Ends the threads after what they are at; writes taken are still committed.
 
-        Tells whether all have ended.
+        Tells whether all have ended within so long.
         """
+        deadline = time.monotonic() + seconds
         self._stopping.set()
         self.writer.stop()
         self.follower.stop()
@@ -139,7 +141,7 @@ class Indexer:
         self.bell.ring()
         ended = True
         for thread in self._threads if self._started else ():
-            thread.join(timeout=seconds)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 ended = False
                 log.warning("thread_still_at_work", thread=thread.name)

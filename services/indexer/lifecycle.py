@@ -13,6 +13,9 @@ from realm.generations import ACTIVE, State
 
 #: A snapshot that could not be built this often is left alone until a refresh is asked for.
 MAX_ABANDONED = 3
+#: Why a generation is built, or goes live.
+ASKED = "refresh asked for"
+REFRESH = "refresh"
 ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 
 
@@ -246,7 +249,7 @@ def _begin(seen: Observation) -> list[Action]:
     newest_build = max((each.created_at for each in seen.generations), default=0.0)
     if seen.refresh_asked_at is not None and seen.refresh_asked_at > newest_build:
         snapshot = seen.refresh_snapshot or seen.newest_snapshot
-        why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else "refresh asked for"
+        why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else ASKED
         return [BeginBuild(snapshot, why, seen.refresh_forced)]
     if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
         return []
@@ -296,7 +299,7 @@ def _fill(number: int, progress: Progress) -> list[Action]:
     if not progress.caught_up:
         return []
     if progress.verdict is not None:
-        return [Commit(number, "refresh")]
+        return [Commit(number, REFRESH)]
     return [Validate(number)] if progress.probes_ready else []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from realm import telemetry
 from realm.calls import CallInterceptor
+from realm.ending import end_soon
 from realm.errors import BadSettings
 from realm.internal.v1 import serving_pb2_grpc
 from realm.rpc import ErrorInterceptor, MetricsInterceptor, server_options
@@ -41,13 +41,14 @@ def main() -> None:
         store = Store.await_open(settings.store_url, settings.store_cache)
         election = Election(settings, store)
         indexer = Indexer(settings, store, IndexerMetrics(), election)
-        fit = asyncio.run(serve(settings, indexer, election))
+        with asyncio.Runner() as runner:
+            fit = runner.run(serve(settings, indexer, election))
+            end_soon(0 if fit else 1)
     except BadSettings as error:
         sys.stderr.write(f"{error.message}\n")
         sys.exit(2)
     if not fit:
-        # Not sys.exit: a thread that hangs must not keep a process that is to end.
-        os._exit(1)
+        sys.exit(1)
 
 
 async def serve(settings: Settings, indexer: Indexer, election: Election) -> bool:

@@ -23,7 +23,7 @@ from realm import arrow
 from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
 from realm.generations import Generation
-from realm.objectives.cloze import inverse_cloze
+from realm.objectives.inverse_cloze_text import inverse_cloze
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import Vectors, matrix

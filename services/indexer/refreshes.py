@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
 from realm.generations import ACTIVE, Generations, State
-from realm.refresh_trace import RefreshTrace
+from realm.refresh_trace import TOTAL, RefreshTrace
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from services.indexer.build import Build, Memory
 from services.indexer.corpus_reader import CorpusReader
 from services.indexer.following import Following
 from services.indexer.gateways import Gateways
-from services.indexer.lifecycle import Observation
+from services.indexer.lifecycle import REFRESH, Observation
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.status import PHASE, lag_of
+from services.indexer.status import PHASE, lag_of, phases_of
 
 #: Counting points asks Qdrant; the gauge need not be fresher.
 COUNT_SECONDS = 15.0
@@ -38,6 +39,7 @@ class Refreshes:
         gateways: Gateways,
         memory: Memory,
         metrics: IndexerMetrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._snapshots = snapshots
         self._generations = generations
@@ -47,7 +49,11 @@ class Refreshes:
         self._gateways = gateways
         self._memory = memory
         self._metrics = metrics
+        self._clock = clock
         self._counted_at = 0.0
+        #: The live generation, once its refresh is known to be over.
+        self._over = 0
+        self._first_look: float | None = None
 
     def after_look(self, seen: Observation) -> None:
         self._metrics.dependency_up.labels("store").set(1)
@@ -60,6 +66,8 @@ class Refreshes:
             self._show_points(seen)
 
     def _flip(self, seen: Observation) -> None:
+        if self._memory.flipping is None:
+            self._memory.flipping = self._unended(seen)
         build = self._memory.flipping
         if build is None or build.committed_at is None:
             return
@@ -67,25 +75,54 @@ class Refreshes:
         if live is None or live.generation != build.number:
             self._memory.flipping = None
         elif self._gateways.all_answer_with(build.number):
-            self._memory.flipping = None
             # Whatever kept this thread from looking is no part of the refresh.
             flipped_at = self._gateways.reached_at(build.number) or time.time()
             self._ended(build, max(flipped_at, build.committed_at))
+            self._memory.flipping, self._over = None, build.number
+
+    def _unended(self, seen: Observation) -> Build | None:
+        """A refresh that was committed, by a leader lost since or by a put whose answer was lost,
+        and that nobody has seen at every gateway. Phases as far as the store tells them."""
+        now = self._clock()
+        self._first_look = now if self._first_look is None else self._first_look
+        if seen.live is None or seen.live.generation == self._over:
+            return None
+        if now - self._first_look < self._gateways.ttl:
+            return None  # a new leader has not heard of all gateways yet
+        entry, number = self._generations.live(), seen.live.generation
+        if entry is None or entry.generation != number:
+            return None
+        known = phases_of(self._generations.events(number))
+        if entry.why != REFRESH or TOTAL in known:
+            self._over = number
+            return None
+        build, self._memory.build = self._memory.build, None
+        if build is None or build.number != number:
+            self._memory.build = build
+            generation = self._generations.get(number)
+            build = Build(generation, self._snapshots.get(generation.snapshot))
+            build.embedded_at = generation.created_at + known.get("embed", 0.0)
+            build.caught_up_at = build.embedded_at + known.get("load", 0.0)
+        # When validation ended went with the leader: it counts as lasting until the commit.
+        build.validated_at = build.validated_at or entry.at
+        build.committed_at = entry.at
+        return build
 
     def _ended(self, build: Build, flipped_at: float) -> None:
         phases = build.phase_seconds(time.time(), flipped_at)
-        trace = RefreshTrace(build.snapshot)
-        trace.ended(build.number, phases, str(State.LIVE), flipped_at)
-        for phase, seconds in phases.items():
-            self._metrics.refresh_duration.labels(phase).observe(seconds)
-            self._metrics.last_refresh.labels(phase).set(seconds)
-        self._metrics.refreshes.labels(str(State.LIVE)).inc()
+        # First: where the store does not take it, the next look does all of this again.
         self._generations.record(
             build.number,
             State.LIVE,
             "every ready gateway answers with it",
             {f"{PHASE}{name}": seconds for name, seconds in phases.items()},
         )
+        trace = RefreshTrace(build.snapshot)
+        trace.ended(build.number, phases, str(State.LIVE), flipped_at)
+        for phase, seconds in phases.items():
+            self._metrics.refresh_duration.labels(phase).observe(seconds)
+            self._metrics.last_refresh.labels(phase).set(seconds)
+        self._metrics.refreshes.labels(str(State.LIVE)).inc()
         log.info(
             "refresh_ended",
             generation=build.number,

@@ -81,11 +81,14 @@ def run(
     :raises Diverged: if training left the finite numbers and lower rates did not help.
     """
     heartbeat = Heartbeat(settings.heartbeat_file if world.leads else "")
-    store = Store.await_open(settings.store_url, settings.store_cache)
+    store = patiently(stop, heartbeat, lambda: Store.open(settings.store_url, settings.store_cache))
     if not world.leads:
         # The leader publishes the base first: else there is nothing to begin with.
-        if world.share(False):
+        if world.share(False) and store is not None:
             Training(settings, store, None, device, metrics, world, heartbeat).run(None, stop)
+        return
+    if store is None:
+        world.share(False)
         return
     snapshots = Snapshots(store)
     checkpoints = Checkpoints(store)

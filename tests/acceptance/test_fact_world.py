@@ -37,11 +37,11 @@ from realm.vectors import Vectors
 from tests.acceptance.fact_world import ATTRIBUTES, CANDIDATES, Echo, Values, World, tiny_model
 
 WARM_STEPS, COPY_STEPS = 250, 100
-STEPS, CUT_STEPS, STALE_STEPS, LATER_STEPS = 150, 60, 350, 100
+STEPS, CUT_STEPS, STALE_STEPS, LATER_STEPS = 200, 60, 350, 125
 REFRESH_EVERY, REDRAW_EVERY = 25, 5
 BATCH = 16
 CHANCE = 1 / ATTRIBUTES  # of a retriever that knows the entity and no attribute
-OPEN, SHUT = -math.inf, math.inf
+SHUT = math.inf
 
 
 @dataclass(slots=True)
@@ -98,10 +98,11 @@ class Pupil:
         copying.utility_gate, copying.span_gate = SignalGate(SHUT), SignalGate(SHUT)
         self._train(copying, echo.listening(self.world.asked()), COPY_STEPS)
 
-    def learn(self, steps: int, refresh_every: int = 0, margin: float = OPEN) -> None:
+    def learn(self, steps: int, refresh_every: int = 0, margin: float | None = None) -> None:
         """Masked LM. The span head's signal is cut in any case: it knows answers by their words.
 
-        :param margin: of the gate between the masked LM's likelihood and the retriever.
+        :param margin: of the gate between the masked LM's likelihood and the retriever; its own,
+            if none is given: it opens by itself, for the reader has learnt to copy.
         """
         masked = MaskedLM(
             self.model.inputs,
@@ -111,7 +112,8 @@ class Pupil:
             candidates=CANDIDATES,
             passage_tokens=32,
         )
-        masked.utility_gate = SignalGate(margin, least=0)
+        if margin is not None:
+            masked.utility_gate = SignalGate(margin)
         masked.span_gate = SignalGate(SHUT)
         self._train(masked, self.world.asked(), steps, refresh_every)
 

@@ -25,13 +25,15 @@ from tests.deploy.rendering import (
     name_of,
     of_kind,
     pod,
+    pod_labels,
     render,
     render_folder,
+    selects,
     workloads,
 )
 
 KUBERNETES = ("1.30", "1.34")
-ADDED = ("s3-store", "tls", "ingress")
+ADDED = ("s3-store", "tls", "ingress", "tracing")
 
 
 def with_components(folder: Path, overlay: str, components: tuple[str, ...]) -> list[Object]:
@@ -124,3 +126,18 @@ def test_tls_reaches_servers_and_clients(tmp_path: Path) -> None:
     assert probes["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
     settings = next(m for m in of_kind(objects, "ConfigMap") if "redis.conf" in m["data"])
     assert "port 0" in settings["data"]["redis.conf"].splitlines()
+
+
+def test_traces_reach_the_collector(tmp_path: Path) -> None:
+    objects = with_components(tmp_path, "cluster", ("tracing",))
+    (way,) = [each for each in of_kind(objects, "NetworkPolicy") if name_of(each) == "tracing"]
+    for each in workloads(objects):
+        if name_of(each) in PROCESSES:
+            endpoint = environment(objects, main_container(each))["OTEL_EXPORTER_OTLP_ENDPOINT"]
+            host, port = endpoint.removeprefix("http://").split(":")
+            (rule,) = way["spec"]["egress"]
+            (there,) = rule["to"]
+            namespace = there["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            assert host.split(".")[1] == namespace
+            assert rule["ports"] == [{"protocol": "TCP", "port": int(port)}]
+            assert selects(way["spec"]["podSelector"], pod_labels(each))

@@ -51,6 +51,7 @@ def publish(
     size: int = SIZE,
     tokenizer: Path | None = None,
     lengths: InputLimits = LENGTHS,
+    fingerprint: str = "",
 ) -> Snapshot:
     """A snapshot as the trainer publishes it, with a word in place of the encoder's weights."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def publish(
     (folder / "passage_encoder.safetensors").write_text(quality)
     inputs = InputBuilder.from_folder(folder, config.lengths)
     return Snapshots(store).publish(
-        folder, step=step, fingerprint=inputs.fingerprint, vector_size=size
+        folder, step=step, fingerprint=fingerprint or inputs.fingerprint, vector_size=size
     )
 
 

@@ -136,7 +136,8 @@ async def test_qdrant_gone_is_said_and_does_not_unready(store: Store, tmp_path: 
     async with gateway(world, f"http://{NOWHERE}") as site:
         await site.serves(first)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+            # It waits for Qdrant as long as the caller can, and still says what is wrong.
+            await site.retrieval.RetrievePassages(REQUEST, timeout=5)
         error = from_rpc_error(caught.value)
         assert isinstance(error, DependencyUnavailable)
         assert "Qdrant" in error.message

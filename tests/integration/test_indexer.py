@@ -245,3 +245,15 @@ def test_wiped_redis_costs_time_only(live_bench: Bench, redis: RedisProcess) -> 
     live_bench.until_live(2)
     live_bench.until_applied(version)
     assert live_bench.documents_found(document(970).text)[0] == "document-970"
+
+
+def test_a_snapshot_of_an_older_release_is_cut_anew_and_followed(bench: Bench) -> None:
+    """Its manifest names a fingerprint that its tokenizer does not give any more."""
+    bench.indexer.start()
+    bench.start_worker()
+    bench.write(DOCUMENTS[:20])
+    snapshot = bench.publish(step=0, fingerprint="0123456789abcdef")
+    bench.until_live(1)
+    assert bench.indexer.generations.get(1).fingerprint != snapshot.fingerprint
+    bench.until_applied(bench.write([document(100)]))
+    assert bench.documents_found(document(100).text)[0] == "document-100"

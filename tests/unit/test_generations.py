@@ -1,6 +1,7 @@
 """Generations: events, applied versions, and the commit."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,10 @@ def test_of_many_leaders_exactly_one_commits(store: Store) -> None:
     live = Generations(store).live()
     assert live
     assert committed == [live.generation]
+
+
+def test_who_takes_over_repeats_what_is_live_with_when_and_why(store: Store) -> None:
+    generations = Generations(store)
+    first = generations.commit(1, after=None, by="a", why="refresh", term=1)
+    generations.fence(2, 2, "b")
+    assert generations.live() == replace(first, sequence=2, by="b", term=2)

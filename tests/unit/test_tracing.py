@@ -128,7 +128,8 @@ def test_a_refresh_is_one_trace_over_processes_whatever_is_sampled(tmp_path: Pat
     said = {
         "trainer": "trace.published(2.0, until=1700000001.0)",
         "indexer": (
-            "trace.ended(3, {'queue': 1.0, 'embed': 4.0, 'flip': 0.5, 'total': 5.5}, 'live', 0)"
+            "trace.ended(3, {'queue': 1.0, 'embed': 4.0, 'flip': 0.5, 'total': 5.5}, 'live',"
+            " 1700000005.5)"
         ),
         "embedder": (
             "with trace.task('realm.embed_shard', 'embed', 3):\n"

@@ -29,6 +29,14 @@ NOW = Row(
             bad=0.8,
         ),
         number(
+            "Indexers that lead",
+            "One leads, the others stand by. None: writes are refused.",
+            "short",
+            "sum(realm_indexer_leads{@})",
+            warn=1,
+            bad=0.5,
+        ),
+        number(
             "Restarts in an hour",
             "Processes that began anew.",
             "short",

@@ -54,6 +54,13 @@ LEARNING = Row(
             ("{{objective}}", "realm_trainer_loss{@}"),
         ),
         lines(
+            "Divergences",
+            "Times that training went back to a checkpoint, and the factor on every rate since.",
+            "short",
+            ("divergences", "realm_trainer_divergences_total{@}"),
+            ("factor", "realm_trainer_rate_caution{@}"),
+        ),
+        lines(
             "Retrieval utility",
             "Moving average; above 0 the retrieved passages help to predict.",
             "short",

@@ -7,7 +7,7 @@ import random
 from realm import arrow
 from realm.corpus.passages import Passage, from_table
 from realm.generations import Generation
-from realm.objectives.cloze import inverse_cloze
+from realm.objectives.inverse_cloze_text import inverse_cloze
 from realm.store import Store
 
 PASSAGES_KEPT = 500

@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 
 from realm.cli import eval as eval_command
 from realm.cli import model as commands
+from realm.cli.train_retriever import without
+from realm.corpus.documents import Document
 from realm.errors import Corrupt, InvalidInput, RealmError
 from realm.model.checkpoint import load_model, new_model
 from tests import tiny
@@ -96,6 +98,7 @@ def test_a_retriever_is_trained_by_each_recipe_and_measured(folder: Path, recipe
     last = {"ict": "inverse_cloze", "dpr": "dpr", "realm": "masked_lm"}[recipe]
     assert steps == ({"inverse_cloze": 1} if recipe == "realm" else {}) | {last: 2}
     assert len(card["data"][0]["sha256"]) == 64
+    assert card["settings"]["train_passage_tokens"] == 96
     assert str(folder) not in json.dumps(card)
     file = folder / "report.json"
     result = measure(folder, recipe, "--model", folder / recipe, "--json", file)
@@ -118,6 +121,21 @@ def test_documents_of_measuring_questions_are_left_out(folder: Path) -> None:
     (folder / "ict").rename(folder / "first")
     with pytest.raises(InvalidInput, match="every document is left out"):
         train(folder, "ict", "--leave-out", folder / "questions.jsonl")
+
+
+def test_nothing_is_left_out_in_silence(folder: Path) -> None:
+    nameless = {name: value for name, value in ASKED[0].items() if name != "document_id"}
+    other = {**ASKED[0], "document_id": "of another corpus"}
+    for row in (nameless, other):
+        (folder / "strange.jsonl").write_text(json.dumps(row))
+        with pytest.raises(InvalidInput, match=r"no question of .*strange\.jsonl names one"):
+            train(folder, "ict", "--leave-out", folder / "strange.jsonl")
+
+
+def test_documents_without_a_title_are_not_alike() -> None:
+    told = [Document("a", "", "x"), Document("b", "", "x"), Document("c", "t", "x")]
+    left = without(told, {"a"}, Path("kept.jsonl"))
+    assert [one.id for one in left] == ["b", "c"]
 
 
 def test_training_goes_on_from_a_model(folder: Path) -> None:

@@ -182,3 +182,9 @@ def test_a_table_of_something_else_is_corrupt(inputs: InputBuilder) -> None:
 def test_passages_are_values(inputs: InputBuilder) -> None:
     (passage, *_) = some_passages(inputs, ["a"])
     assert replace(passage, ordinal=9) != passage
+
+
+def test_passages_of_before_there_was_bm25_are_still_read(inputs: InputBuilder) -> None:
+    table = to_table(split_document(Document("a", "Title", "Some text."), 1, inputs))
+    (found,) = from_table(table.drop_columns(["terms", "term_counts"]))
+    assert (found.text, found.terms, found.term_counts) == ("Some text.", [], [])

@@ -159,6 +159,14 @@ def test_no_starter_leaves_the_shipped_reader_aside(
         (("--snapshot", "new"), InvalidInput, "neither a number nor latest"),
         (("--snapshot", "7"), NotFound, "snapshot 7"),
         (("--snapshot", "1", "--json", "/nowhere/e.json"), InvalidInput, "cannot be written"),
+        (("--snapshot", "1", "--system", "hybrid"), InvalidInput, "give one of them.*--retrieval"),
+        (("--system", "bm25", "--model", "dpr"), InvalidInput, "goes with --system ict"),
+        (("--snapshot", "1", "--model", "dpr"), InvalidInput, "goes with --system ict"),
+        (
+            ("--system", "closed-book", "--model", "t5", "--retrieval", "bm25"),
+            InvalidInput,
+            "leave --retrieval out",
+        ),
     ],
 )
 def test_refusals_are_sentences(

@@ -15,7 +15,7 @@ from realm.errors import InvalidInput
 from realm.evaluation.evaluate import document_recall, evaluate
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact, make_reading
-from realm.evaluation.retrieval import PassageVectors, cut, encode_passages, encode_questions
+from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
 from realm.retrieval import Retrieval

@@ -275,3 +275,14 @@ async def test_a_flip_waits_until_the_new_generation_has_what_the_old_one_has(
 def at_version(site: Site, generation: Generation) -> int:
     standing = site.gateway.slot.standing(generation.number)
     return standing.corpus_version if standing else 0
+
+
+async def test_a_leader_that_takes_over_is_no_flip(site: Site, first: Generation) -> None:
+    def term() -> int:
+        current = site.gateway.slot.current
+        return current.entry.term if current else 0
+
+    assert site.value("realm_gateway_generation_flips_total") == 1
+    site.world.generations.fence(2, 2, "the next leader")
+    await until(lambda: term() == 2)
+    assert site.value("realm_gateway_generation_flips_total") == 1

@@ -18,7 +18,7 @@ from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import encode
-from realm.objectives.open_qa import Lesson, OpenQA
+from realm.objectives.reading import Lesson, ReaderTerm
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
 from realm.wire import from_rpc_error
 from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, running, until
@@ -99,7 +99,7 @@ async def test_answer_equals_the_models_own(site: Site, first: Generation) -> No
 
 def learn_when_to_abstain(model: Model) -> None:
     """The reader learns that one question has an answer in the passages, another none."""
-    objective = OpenQA(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=96, null=True)
     scores = (0.0,) * len(TEXTS)
     lessons = [
         Lesson("who built it", ("Gustave",), TEXTS, scores),

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from realm.snapshots import Snapshot
 from services.indexer.build import Build
+from services.indexer.lifecycle import ASKED
 from services.indexer.loader import Loaded
 from tests.unit.indexer.examples import generation
 
@@ -40,3 +43,9 @@ def test_starting_over_forgets_what_is_in_the_collection(build: Build) -> None:
     build.loaded = {"a": Loaded(1, 1, 1.0)}
     build.start_over()
     assert (build.prepared, build.follows, build.loaded) == (False, False, {})
+
+
+def test_a_refresh_that_was_asked_for_begins_with_its_build(build: Build) -> None:
+    """Its snapshot may have been published, and live, long ago."""
+    asked = Build(replace(build.generation, why=ASKED), build.snapshot)
+    assert asked.phase_seconds(3.0) == {"queue": 0.0, "embed": 2.0, "total": 2.0}

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from realm.corpus.changes import changes_file
-from realm.corpus.table import CorpusTable
+from realm.corpus.documents import Document
+from realm.corpus.table import Change, CorpusTable
 from realm.generations import Generations, State
 from realm.retention import Retention
 from realm.snapshots import Snapshots
@@ -15,7 +17,7 @@ from realm.store import Store
 from realm.vectors import vector_file
 from services.indexer.controls import Controls
 from services.indexer.housekeeping import Housekeeping
-from tests.unit.indexer.examples import create, publish
+from tests.unit.indexer.examples import create, generation, publish
 
 RETIREMENT = 900.0
 
@@ -114,3 +116,28 @@ def test_it_runs_once_a_minute(grown: Store) -> None:
     now[0] = 61.0
     found.when_due()
     assert snapshots(grown) == [2, 3, 4, 5]
+
+
+def test_a_build_that_is_refused_does_not_end_erasure(store: Store, tmp_path: Path) -> None:
+    table = CorpusTable(store)
+    table.append([Change("a", Document("a", "Title", "Text."), "first")])
+    table.append([Change("a", None, "second")])
+    publish(store, tmp_path / "1", 1)
+    create(store, 1, State.LIVE, version=1)
+    generations, controls = Generations(store), Controls(store)
+    generations.commit(1, after=None, by="a", why="refresh")
+    now = [time.time() + 60.0]
+    keeper = housekeeping(store, lambda: now[0], erase_within_seconds=100.0)
+    for _ in range(2):
+        now[0] += 60.0
+        keeper.when_due()
+    asked = controls.refresh_asked()
+    assert asked is not None
+    assert asked.snapshot == 1
+    generations.create(replace(generation(2, version=2), created_at=asked.at + 0.001))
+    generations.record(2, State.REJECTED, "by chance")
+    now[0] += 60.0
+    keeper.when_due()
+    again = controls.refresh_asked()
+    assert again is not None
+    assert again.at > asked.at

@@ -19,13 +19,14 @@ from realm.corpus.passages import split_document
 from realm.corpus.sentences import sentence_spans
 from realm.evaluation.metrics import contains_answer
 from realm.evaluation.questions import Question
-from realm.model.answering import Body, Reading, answer_questions
+from realm.model.answering import Reading, answer_questions
+from realm.model.bodies import Body
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import BertShape
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 from realm.objectives.cloze_questions import cloze_questions
-from realm.objectives.open_qa import Lesson, OpenQA, answer_spans
+from realm.objectives.reading import Lesson, ReaderTerm, answer_spans
 from realm.objectives.salient_spans import RuleTagger
 from realm.scoring import exact_match, f1, normalise_answer
 
@@ -170,7 +171,7 @@ def test_a_base_of_characters_learns_to_read_each(tmp_path: Path) -> None:
     texts = [text for one in asked.values() for text in (one.text, *sum(one.asked, ()))]
     model = make_model(tmp_path, texts)
     model.reader.eval()
-    objective = OpenQA(model.inputs, max_span_width=12, reader_tokens=256)
+    objective = ReaderTerm(model.inputs, max_span_width=12, reader_tokens=256)
     lessons = [
         Lesson(question, (answer,), (one.text,), (0.0,))
         for one in asked.values()

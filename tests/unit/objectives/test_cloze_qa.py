@@ -17,10 +17,10 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Candidate, CandidateSearch, as_candidate
-from realm.objectives.cloze import normalise_sentence
 from realm.objectives.cloze_qa import ClozeQA
 from realm.objectives.cloze_questions import ClozeQuestion
-from realm.objectives.open_qa import OpenQA
+from realm.objectives.inverse_cloze_text import normalise_sentence
+from realm.objectives.reading import ReaderTerm
 from realm.objectives.salient_spans import RuleTagger
 from realm.scoring import normalise_answer
 from tests import tiny
@@ -46,7 +46,9 @@ def corpus(model: Model) -> list[Passage]:
 
 
 def make(model: Model, search: CandidateSearch, batch_size: int = 2) -> ClozeQA:
-    reading = OpenQA(model.inputs, max_span_width=model.config.max_span_width, reader_tokens=160)
+    reading = ReaderTerm(
+        model.inputs, max_span_width=model.config.max_span_width, reader_tokens=160
+    )
     return ClozeQA(
         model.inputs,
         RuleTagger(),

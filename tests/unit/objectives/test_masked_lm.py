@@ -221,14 +221,29 @@ def test_span_term_is_zero_where_nothing_matches(
     assert objective.span_gate.seen == 0
 
 
-def test_utility_is_observed_by_the_gate(
+def test_gate_observes_what_retrieval_as_a_whole_is_worth(
     model: Model, corpus: list[Passage], objective: MaskedLM
 ) -> None:
+    """log p(y|x) − log p(y|∅, x): one good passage among bad ones may be worth much."""
     batch = objective.batch(cycle(corpus), random.Random(4))
-    with torch.no_grad():
-        utility = objective.loss(batch, model).figures["retrieval_utility"]
+    first = MaskedBatch(batch.sentences[:1], batch.candidates[:1])
+    figures = objective.loss(first, model).figures
+    with_passages = _marginal_by_hand(model, first.sentences[0], first.candidates[0])
+    gain = with_passages - _marginal_by_hand(model, first.sentences[0], [])
+    assert figures["retrieval_gain"] == pytest.approx(gain, abs=1e-4)
     assert objective.utility_gate.seen == 1
-    assert objective.utility_gate.average == pytest.approx(utility)
+    assert objective.utility_gate.average == pytest.approx(gain, abs=1e-4)
+    assert figures["retrieval_utility"] != pytest.approx(gain, abs=1e-3)
+
+
+def test_gate_of_the_words_stays_shut_for_chance(objective: MaskedLM) -> None:
+    """A head that knows nothing has a gain of some hundredths: a mixture is never its worst."""
+    for _ in range(50):
+        objective.utility_gate.observe(0.05)
+    assert not objective.utility_gate.open
+    for _ in range(50):
+        objective.utility_gate.observe(0.5)
+    assert objective.utility_gate.open
 
 
 def test_state_survives_a_restart(model: Model, corpus: list[Passage], objective: MaskedLM) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import random
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -15,9 +17,11 @@ from realm.corpus.documents import is_held_out
 from realm.errors import NotReady
 from realm.evaluation.questions import Question
 from realm.model.checkpoint import Model
-from realm.objectives.open_qa import OpenQA
+from realm.model.encoders import collate
+from realm.model.reader import SpanHead
 from realm.objectives.question_answering import Asked, QuestionAnswering
-from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
+from realm.objectives.reading import ReaderTerm
+from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
 from tests.unit.objectives.beams import (
     Listed,
     few_texts,
@@ -40,9 +44,11 @@ def make(
     batch_size: int = 1,
     beam: int = 5000,
     read: int = 5,
+    null: bool = False,
 ) -> QuestionAnswering:
     model = exact_model()
-    reading = OpenQA(model.inputs, max_span_width=model.config.max_span_width, reader_tokens=48)
+    width = model.config.max_span_width
+    reading = ReaderTerm(model.inputs, max_span_width=width, reader_tokens=48, null=null)
     return QuestionAnswering(
         model.inputs, questions, search, reading, batch_size=batch_size, beam=beam, read=read
     )
@@ -52,15 +58,35 @@ def batch_of(objective: QuestionAnswering, seed: int = 0) -> list[Asked]:
     return objective.batch(iter(()), random.Random(seed))
 
 
+def null_alone(model: Model, asked: list[int]) -> float:
+    """The score of the empty span: start and end both at [CLS]."""
+    head = model.reader.qa_outputs
+    assert isinstance(head, SpanHead)
+    hidden = model.reader.hidden(*collate([model.inputs.reader(asked, [])], 0))[0, 0]
+    start, end = (head.dense_intermediate(hidden)).chunk(2)
+    return float(head.dense_output(head.layer_normalization(torch.relu(start + end))))
+
+
 def by_enumeration(
-    model: Model, question: str, passages: Sequence[str], answer: str, read: int
+    model: Model,
+    question: str,
+    passages: Sequence[str],
+    answer: str,
+    read: int,
+    *,
+    null: bool = False,
 ) -> float:
     """Both terms, passage by passage and span by span, each alone and without padding."""
     asked = ids_of(question)
     scores = [score_alone(model, asked, model.inputs.passage([], ids_of(z))) for z in passages]
     loss = minus_log_share(scores, [holds(z, answer) for z in passages])
     logits, matching = [], []
-    for score, text in zip(scores[:read], passages[:read], strict=True):
+    priors = scores[:read]
+    if null:
+        priors = [math.log(share * len(priors) / (len(priors) + 1)) for share in shares(priors)]
+        logits.append(null_alone(model, asked) - math.log(len(priors) + 1))
+        matching.append(not any(holds(text, answer) for text in passages[:read]))
+    for score, text in zip(priors, passages[:read], strict=True):
         body = ids_of(text)
         spans = spans_alone(model, model.inputs.reader(asked, body), body)
         for (first, last), logit in spans.items():
@@ -85,6 +111,23 @@ def test_loss_equals_the_enumeration_of_both_terms(
         expected = by_enumeration(model, question, passages[:beam], answer, read)
     assert loss.value.item() == EXACT(expected)
     assert loss.figures["loss"] == EXACT(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(texts, few_texts, words, st.integers(1, 5))
+def test_a_reader_that_knows_no_answer_learns_to_say_so_where_there_is_none(
+    question: str, passages: list[str], answer: str, read: int
+) -> None:
+    model = exact_model()
+    passages = [*passages, answer]  # in the beam, if not among those read
+    objective = make(Listed(model, passages), [Question(question, (answer,))], read=read, null=True)
+    loss = objective.loss(batch_of(objective), model)
+    with torch.no_grad():
+        expected = by_enumeration(model, question, passages, answer, read, null=True)
+    assert loss.value.item() == EXACT(expected)
+    assert loss.figures["reader_matched"] == 1
+    model.retriever.zero_grad()
+    loss.value.backward()  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
@@ -125,12 +168,12 @@ def test_the_readers_term_is_zero_where_the_answer_is_wider_than_its_spans() -> 
     assert objective.skipped["no_answer_span"] == 1
 
 
-def test_an_expression_teaches_the_retriever_alone() -> None:
-    import re
-
+@pytest.mark.parametrize("null", [False, True])
+def test_an_expression_teaches_the_retriever_alone(null: bool) -> None:
     model = exact_model()
     pattern = re.compile("sh. wr", re.IGNORECASE)
-    objective = make(Listed(model, ["she wrote", "it"]), [Question("who", (), pattern)])
+    passages = Listed(model, ["it", "she wrote"])
+    objective = make(passages, [Question("who", (), pattern)], read=1, null=null)
     loss = objective.loss(batch_of(objective), model)
     assert loss.figures["retriever_matched"] == 1
     assert loss.figures["reader_matched"] == 0

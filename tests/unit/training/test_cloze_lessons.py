@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from realm.corpus.documents import Document, is_held_out
-from realm.evaluation.retrieval import cut
+from realm.evaluation.searching import cut
 from realm.evaluation.systems import System
 from realm.training.cloze_lessons import cloze_material
 from realm.training.lessons import Material

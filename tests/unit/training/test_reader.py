@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
@@ -16,9 +15,9 @@ from realm.evaluation.questions import Question
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
-from realm.objectives.open_qa import Lesson, OpenQA, Task
+from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.training.lessons import Material, Scored
-from realm.training.reader import Plan, Step, learning, rate_factor, train_reader
+from realm.training.reader import Plan, Step, learning, train_reader
 from tests.unit.gateway.tiny import tiny_model
 
 NAMES = ("river", "tower", "paris", "eiffel")
@@ -41,7 +40,7 @@ PLAN = Plan(
 
 
 def train(model: Model, plan: Plan = PLAN) -> list[Step]:
-    objective = OpenQA(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
+    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
     steps: list[Step] = []
     last = train_reader(model.reader, objective, MATERIAL, plan, on_step=steps.append)
     assert not steps or last == steps[-1]
@@ -81,7 +80,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
 def test_cloze_lessons_fade() -> None:
     seen: list[int] = []
 
-    class Counting(OpenQA):
+    class Counting(ReaderTerm):
         def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
             seen.append(sum(lesson.question.startswith("what") for lesson in lessons))
             return super().batch(lessons, rng)
@@ -116,7 +115,7 @@ def test_a_share_without_answers_teaches_to_say_so() -> None:
     rules = AnswerRules(null=True)
     material = [replace(one, empty=one.negatives[1:]) for one in MATERIAL]
     plan = replace(PLAN, no_answer=0.5, epochs=60)
-    objective = OpenQA(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=96, null=True)
     train_reader(model.reader, objective, material, plan)
     model.reader.answers = rules
     readings = [
@@ -153,16 +152,5 @@ def test_what_is_not_finite_stops_training() -> None:
     model = tiny_model()
     with torch.no_grad():
         model.reader.qa_outputs.dense_output.bias.fill_(math.nan)
-    with pytest.raises(Diverged, match="loss of open_qa at step 1"):
+    with pytest.raises(Diverged, match="loss of reading at step 1"):
         train(model)
-
-
-def test_rate_rises_then_falls_to_its_floor() -> None:
-    factors = [rate_factor(done / 100, 0.1, 0.01) for done in range(101)]
-    assert factors[0] == factors[100] == 0.01
-    assert factors[5] == pytest.approx(0.5)
-    assert factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5)
-    assert all(a < b for a, b in pairwise(factors[1:11]))
-    assert all(a > b for a, b in pairwise(factors[10:99]))
-    assert rate_factor(0.0, 0.0, 0.01) == 1.0

@@ -13,6 +13,7 @@ from realm.training.schedules import (
     auxiliary_weight,
     rate_factor,
     slanted_triangular,
+    triangular_share,
     unfrozen_layers,
     warm_up,
 )
@@ -70,3 +71,14 @@ def test_layers_thaw_from_the_top_one_at_a_time() -> None:
 def test_the_auxiliary_weight_halves_every_half_life() -> None:
     weights = [auxiliary_weight(step, 0.2, 10) for step in (1, 11, 21)]
     assert weights == pytest.approx([0.2, 0.1, 0.05])
+
+
+def test_triangle_rises_then_falls_to_its_floor() -> None:
+    factors = [triangular_share(done / 100, 0.1, 0.01) for done in range(101)]
+    assert factors[0] == factors[100] == 0.01
+    assert factors[5] == pytest.approx(0.5)
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert all(a < b for a, b in pairwise(factors[1:11]))
+    assert all(a > b for a, b in pairwise(factors[10:99]))
+    assert triangular_share(0.0, 0.0, 0.01) == 1.0

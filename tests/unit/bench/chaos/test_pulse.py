@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
+import grpc
 import numpy as np
+from grpc_health.v1 import _async as health_aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.chaos.faults import Done, Kind, plan
 from bench.chaos.oracle import Oracle, faults_of
-from bench.chaos.pulse import deaths, was_dead
+from bench.chaos.pulse import RECONNECT_SECONDS, Death, Pulse, deaths, was_dead, was_unfound
 from bench.points import Points
 from realm.corpus.passages import Passage
 
@@ -20,10 +24,13 @@ def test_a_gateway_is_dead_from_the_fault_until_it_is_ready_again() -> None:
         Done(Kind.CORRUPT, "gateway", 12.0, 12.0, "rest"),
     ]
     found = deaths(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
-    assert [(each.gateway, each.began, each.ended) for each in found] == [(1, 10.0, 14.0)]
+    assert found == [Death(1, 10.0, 14.0, 14.0 + RECONNECT_SECONDS)]
     assert was_dead(found, 1, 9.0, 10.5)
     assert was_dead(found, 1, 13.5, 30.0)
     assert not was_dead(found, 1, 14.5, 15.0)
+    assert was_unfound(found, 1, 14.5)
+    assert not was_unfound(found, 1, 15.5)
+    assert not was_unfound(found, 0, 14.5)
     assert not was_dead(found, 1, 8.0, 9.5)
     assert not was_dead(found, 0, 10.5, 11.0)
 
@@ -58,3 +65,36 @@ def test_the_oracle_names_what_a_collection_lacks_and_has_too_much() -> None:
         "holds x, which is in no document",
         "lacks a",
     ]
+
+
+async def test_a_pulse_finds_a_gateway_that_came_back() -> None:
+    server, port = await serve(0)
+    pulse = Pulse([f"127.0.0.1:{port}"])
+    asking = asyncio.create_task(pulse.run())
+    try:
+        async with asyncio.timeout(20):
+            await more(pulse)
+            await server.stop(None)
+            server, _ = await serve(port)
+            await more(pulse)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await server.stop(None)
+
+
+async def more(pulse: Pulse) -> None:
+    seen = len(pulse.ready[0])
+    while len(pulse.ready[0]) == seen:
+        await asyncio.sleep(0.01)
+
+
+async def serve(port: int) -> tuple[grpc.aio.Server, int]:
+    """A gateway's health, and nothing else of it."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health = health_aio.HealthServicer()
+    await health.set("ready", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    found = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, found

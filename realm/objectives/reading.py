@@ -2,7 +2,7 @@
 
 Per question the joint softmax over all (passage, span) of [span score + f(x, z)], its numerator
 the sum over every span that reads an answer (REALM, section 3.2; Lee et al. 2019, eq. 7). Spans
-are those of `realm.model.answering`: what is trained is what is served.
+are those of `realm.model.bodies`: what is trained is what is served.
 
 With `null` the null document ∅ takes part with its one span, the empty answer: a lesson without
 any answer teaches that span, every other lesson teaches against it.
@@ -10,6 +10,7 @@ any answer teaches that span, every other lesson teaches against it.
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections import Counter
@@ -23,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from realm.errors import InvalidInput
-from realm.model.answering import Body, with_null
+from realm.model.answering import with_null
+from realm.model.bodies import Body
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
 from realm.model.inputs import LEAST_BODY, InputBuilder
 from realm.model.likelihood import span_marginal
@@ -68,9 +70,16 @@ class Task:
     null: bool = False
     unanswerable: bool = False
 
+    @property
+    def passages(self) -> int:
+        """k, without the null document."""
+        return len(self.bodies) - self.null
 
-class OpenQA:
-    """Supervised reading. `skipped` counts, by reason, lessons that teach nothing.
+
+class ReaderTerm:
+    """Supervised reading: no objective by itself, but what objectives and `train-reader` share.
+
+    `skipped` counts, by reason, lessons that teach nothing.
 
     :param max_span_width: the reader's longest span, in word pieces.
     :param reader_tokens: longest reader input in training; a longer passage is cut to a window,
@@ -78,8 +87,6 @@ class OpenQA:
     :param token_budget: padded tokens that go through the reader at once.
     :param null: whether the null document takes part; without it, a lesson needs an answer.
     """
-
-    name = "open_qa"
 
     def __init__(
         self,
@@ -91,13 +98,13 @@ class OpenQA:
         null: bool = False,
     ) -> None:
         self.skipped: Counter[str] = Counter()
+        self.null = null
         self._inputs = inputs
         # Whole passages, in which a window is looked for.
         self._uncut = InputBuilder(inputs.tokenizer, replace(inputs.limits, reader=sys.maxsize))
         self._widths = max_span_width
         self._reader_tokens = min(reader_tokens, inputs.limits.reader)
         self._token_budget = token_budget
-        self._null = null
 
     def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
         """Those of the lessons with at least one answer to point at."""
@@ -119,8 +126,8 @@ class OpenQA:
     ) -> Tensor:
         """log p(y|x) of each task [b], of which there must be some.
 
-        :param scores: f(x, z) of each task's passages, in place of the tasks' own: a gradient
-            through them reaches the retriever.
+        :param scores: f(x, z) of each task's passages, each [k], in place of the tasks' own: a
+            gradient through them reaches the retriever. The null document's share is added here.
         """
         logits, matches = self._joint(batch, reader, scores)  # [b, k, starts, widths]
         term = span_marginal(logits, matches)
@@ -130,7 +137,7 @@ class OpenQA:
     def task(self, lesson: Lesson, rng: random.Random) -> Task | None:
         """None, and the reason counted, if there is no answer to point at."""
         answers = {normalise_answer(answer) for answer in lesson.answers} - {""}
-        unanswerable = self._null and not lesson.answers
+        unanswerable = self.null and not lesson.answers
         if not answers and not unanswerable:
             self.skipped["empty_answer"] += 1
             return None
@@ -143,7 +150,7 @@ class OpenQA:
         if not unanswerable and not any(marked.any() for marked in matches):
             self.skipped["no_answer_span"] += 1
             return None
-        if not self._null:
+        if not self.null:
             return Task(bodies, matches, lesson.scores)
         priors, of_null = with_null(lesson.scores)
         empty = Body.of(self._inputs, lesson.question, "")
@@ -184,9 +191,13 @@ class OpenQA:
         shape = (len(batch), max(len(task.bodies) for task in batch), longest, self._widths)
         device = reader.device
         dtype = torch.promote_types(next(reader.parameters()).dtype, torch.float32)
+        # [b, k, starts, widths]
         joint = torch.full(shape, -torch.inf, dtype=dtype, device=device)
-        own = [torch.tensor(task.scores, dtype=dtype) for task in batch]
-        priors = torch.cat(list(own if scores is None else scores)).to(device, dtype)  # [passages]
+        if scores is None:
+            own = [torch.tensor(task.scores, dtype=dtype) for task in batch]
+        else:
+            own = [_priors(task, given) for task, given in zip(batch, scores, strict=True)]
+        priors = torch.cat(own).to(device, dtype)  # [passages]
         matches = torch.zeros(shape, dtype=torch.bool)
         on_cuda = device.type == "cuda"
         budget = self._token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET)
@@ -198,13 +209,13 @@ class OpenQA:
                 run = slice(bodies[i].first, bodies[i].first + len(bodies[i].offsets))
                 readable[row, run] = torch.from_numpy(bodies[i].whole_words(self._widths))
                 matches[places[i]][run] = torch.from_numpy(marks[i])
-            empty = torch.tensor([self._is_null(batch, *places[i]) for i in chosen])
+            empty = torch.tensor([self._is_null(batch, *places[i]) for i in chosen])  # [n]
             # The empty span has the place of [CLS], where no span of a body is.
             readable[:, 0, 0] = empty
             at_cls = readable.new_zeros(readable.shape)
             at_cls[:, 0, 0] = empty
             logits = torch.where(at_cls.to(device), spans.null[:, None, None], spans.logits)
-            logits = logits + priors[chosen, None, None]
+            logits = logits + priors[chosen, None, None]  # [n, starts, widths]
             logits = logits.masked_fill(~readable.to(device), -torch.inf)
             beyond = longest - logits.shape[1]
             rows, columns = zip(*(places[i] for i in chosen), strict=True)
@@ -217,6 +228,18 @@ class OpenQA:
     @staticmethod
     def _is_null(batch: Sequence[Task], row: int, k: int) -> bool:
         return batch[row].null and k == len(batch[row].bodies) - 1
+
+
+def _priors(task: Task, scores: Tensor) -> Tensor:
+    """f(x, z) of a task's passages [k], with the null document's place [k + 1] if it takes part.
+
+    As `realm.model.answering.with_null` has it, but with a gradient.
+    """
+    if not task.null:
+        return scores
+    places = len(scores) + 1
+    log_priors = scores.log_softmax(dim=0) + math.log1p(-1 / places)
+    return torch.cat([log_priors, scores.new_tensor([-math.log(places)])])
 
 
 def answer_spans(

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
-from realm.model.answering import Body, Reading, answer_questions
+from realm.model.answering import Reading, answer_questions
+from realm.model.bodies import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
-from realm.objectives.open_qa import Lesson, OpenQA, answer_spans
+from realm.objectives.reading import Lesson, ReaderTerm, answer_spans
 from realm.scoring import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
 
@@ -31,8 +32,10 @@ MODEL.reader.eval()
 WIDTHS = MODEL.config.max_span_width
 
 
-def open_qa(reader_tokens: int = 96, token_budget: int | None = None, null: bool = False) -> OpenQA:
-    return OpenQA(
+def reader_term(
+    reader_tokens: int = 96, token_budget: int | None = None, null: bool = False
+) -> ReaderTerm:
+    return ReaderTerm(
         MODEL.inputs,
         max_span_width=WIDTHS,
         reader_tokens=reader_tokens,
@@ -45,7 +48,7 @@ def lesson(*answers: str, passages: tuple[str, ...] = PASSAGES) -> Lesson:
     return Lesson(QUESTION, answers, passages, SCORES[: len(passages)])
 
 
-def loss_of(objective: OpenQA, *lessons: Lesson, model: Model = MODEL) -> torch.Tensor:
+def loss_of(objective: ReaderTerm, *lessons: Lesson, model: Model = MODEL) -> torch.Tensor:
     return objective.loss(objective.batch(lessons, random.Random(0)), model.reader).value
 
 
@@ -56,7 +59,7 @@ def test_loss_is_minus_the_log_of_the_probability_that_serving_gives(answer: str
     (served,) = answer_questions(MODEL.reader, MODEL.inputs, [reading])
     found = {normalise_answer(one.text): one.probability for one in served.found}
     expected = -math.log(found[normalise_answer(answer)])
-    assert loss_of(open_qa(), lesson(answer)).item() == pytest.approx(expected, abs=1e-3)
+    assert loss_of(reader_term(), lesson(answer)).item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("answers", [("Paris",), ("river", "seine"), ()])
@@ -71,7 +74,7 @@ def test_loss_with_the_null_document_is_that_of_serving(
     (served,) = answer_questions(model.reader.eval(), MODEL.inputs, [reading])
     found = {normalise_answer(one.text): one.probability for one in served.found}
     expected = sum(found[answer] for answer in map(normalise_answer, answers))
-    objective = open_qa(token_budget=budget, null=True)
+    objective = reader_term(token_budget=budget, null=True)
     # Beside one of fewer passages: each has its own null document.
     other = lesson("tower", passages=PASSAGES[:1])
     alone = loss_of(objective, other).item()
@@ -80,7 +83,7 @@ def test_loss_with_the_null_document_is_that_of_serving(
 
 
 def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
-    plain, null = open_qa(), open_qa(null=True)
+    plain, null = reader_term(), reader_term(null=True)
     assert plain.batch([lesson()], random.Random(0)) == []
     assert plain.skipped == {"empty_answer": 1}
     (task,) = null.batch([lesson()], random.Random(0))
@@ -91,27 +94,27 @@ def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
 
 
 def test_several_answers_share_the_numerator() -> None:
-    alone = [math.exp(-loss_of(open_qa(), lesson(one)).item()) for one in ("Paris", "river")]
-    both = loss_of(open_qa(), lesson("Paris", "river", "The river")).item()
+    alone = [math.exp(-loss_of(reader_term(), lesson(one)).item()) for one in ("Paris", "river")]
+    both = loss_of(reader_term(), lesson("Paris", "river", "The river")).item()
     assert math.exp(-both) == pytest.approx(sum(alone), rel=1e-4)
 
 
 def test_loss_is_a_mean_that_no_batching_changes() -> None:
     lessons = [lesson("Paris"), lesson("river"), lesson("tower", passages=PASSAGES[:2])]
-    each = [loss_of(open_qa(), one).item() for one in lessons]
+    each = [loss_of(reader_term(), one).item() for one in lessons]
     for budget in (1, 60, 10_000):
-        together = loss_of(open_qa(token_budget=budget), *lessons).item()
+        together = loss_of(reader_term(token_budget=budget), *lessons).item()
         assert together == pytest.approx(sum(each) / 3, rel=1e-5)
 
 
 def test_a_higher_score_of_the_passage_with_the_answer_lowers_the_loss() -> None:
     low = Lesson(QUESTION, ("Seine",), PASSAGES, (0.0, 0.0, 0.0))
     high = Lesson(QUESTION, ("Seine",), PASSAGES, (0.0, 3.0, 0.0))
-    assert loss_of(open_qa(), high) < loss_of(open_qa(), low)
+    assert loss_of(reader_term(), high) < loss_of(reader_term(), low)
 
 
 def test_what_teaches_nothing_is_left_out_and_counted() -> None:
-    objective = open_qa()
+    objective = reader_term()
     long = lesson("Eiffel Tower is in Paris the tower")  # wider than the reader's spans
     lessons = [lesson("Rome"), lesson("the", "!"), lesson("ari"), long, lesson("Paris")]
     assert len(objective.batch(lessons, random.Random(0))) == 1
@@ -127,12 +130,12 @@ def test_learning_makes_the_answer_likely() -> None:
     model.reader.eval()
     optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
     lessons = [lesson("Paris"), lesson("river")]
-    before = loss_of(open_qa(), *lessons, model=model).item()
+    before = loss_of(reader_term(), *lessons, model=model).item()
     for _ in range(40):
         optimizer.zero_grad()
-        loss_of(open_qa(), *lessons, model=model).backward()
+        loss_of(reader_term(), *lessons, model=model).backward()
         optimizer.step()
-    assert loss_of(open_qa(), *lessons, model=model).item() < before / 2
+    assert loss_of(reader_term(), *lessons, model=model).item() < before / 2
 
 
 words = st.sampled_from(
@@ -176,7 +179,7 @@ def test_a_window_keeps_an_answer_and_the_length(
 ) -> None:
     text = " ".join([*["in"] * before, "Paris", *["tower"] * after])
     task = lesson("paris", passages=(text,))
-    (made,) = open_qa(reader_tokens).batch([task], random.Random(seed))
+    (made,) = reader_term(reader_tokens).batch([task], random.Random(seed))
     assert made.matches[0].sum() == 1
     assert len(made.bodies[0].encoded) <= reader_tokens
     if before + 1 + after + 7 <= reader_tokens:  # [CLS], four words, [SEP], [SEP]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.corpus.sentences import sentence_spans
-from realm.objectives.cloze import count_words, inverse_cloze, normalise_sentence
+from realm.objectives.inverse_cloze_text import count_words, inverse_cloze, normalise_sentence
 
 TEXT = (
     "Short one. The retriever keeps learning while questions are answered. "

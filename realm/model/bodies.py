@@ -1,0 +1,62 @@
+"""Where answers may stand: the body of a reader's input, its word pieces and its whole words.
+
+Training and answering both take their spans from here, so that what is taught is what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from realm.model.inputs import Encoded, InputBuilder
+from realm.scoring import is_spaceless
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A reader input, and of its body's word pieces where they stand and which end words.
+
+    `first` is the body's first token in the input; `offsets` [pieces, 2] are characters of the
+    passage; `begins` and `ends` [pieces] mark the first and the last piece of each word.
+    """
+
+    encoded: Encoded
+    first: int
+    offsets: NDArray[np.int64]
+    begins: NDArray[np.bool_]
+    ends: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, inputs: InputBuilder, question: str, text: str) -> Body:
+        ids, offsets = inputs.tokenize(text)
+        encoded = inputs.reader(inputs.tokenize(question)[0], ids)
+        kept = max(0, sum(encoded.segments) - 1)
+        continues = np.array([*_continues(inputs, text, ids, offsets), False], np.bool_)
+        return cls(
+            encoded=encoded,
+            first=len(encoded) - 1 - kept,
+            offsets=np.array(offsets, np.int64).reshape(-1, 2)[:kept],
+            begins=~continues[:kept],
+            # A word that the reader's length cuts in two has no end.
+            ends=~continues[1 : kept + 1],
+        )
+
+    def whole_words(self, widths: int) -> NDArray[np.bool_]:
+        """Spans that start and end with a word [pieces, widths]; [i, w] is pieces i … i + w."""
+        ends = np.concatenate([self.ends, np.zeros(widths, np.bool_)])
+        whole: NDArray[np.bool_] = self.begins[:, None] & sliding_window_view(ends, widths)[:-1]
+        return whole
+
+
+def _continues(
+    inputs: InputBuilder, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
+) -> Iterator[bool]:
+    """Of each piece whether it goes on with a word; without spaces words begin anywhere."""
+    piece = inputs.tokenizer.id_to_token
+    for number, (start, _) in zip(ids, offsets, strict=True):
+        inside = str(piece(number)).startswith("##")
+        yield inside and not any(map(is_spaceless, text[max(start - 1, 0) : start + 1]))
