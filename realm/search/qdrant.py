@@ -348,14 +348,17 @@ def _hit(point: models.ScoredPoint, product: float | None = None) -> Hit:
     return Hit(passage, point.score if product is None else product)
 
 
+#: What a call that was answered by an error raises, in a blocking and in an asyncio client.
+ANSWERED = (grpc.Call, grpc.aio.AioRpcError)
+
+
 @contextmanager
 def _reachable() -> Iterator[None]:
     """Turns the client's many errors into ours."""
     try:
         yield
     except grpc.RpcError as error:
-        code = error.code() if isinstance(error, grpc.Call) else None
-        if code == grpc.StatusCode.NOT_FOUND:
+        if isinstance(error, ANSWERED) and error.code() == grpc.StatusCode.NOT_FOUND:
             raise NotFound(f"Qdrant: {error.details()}") from error
         raise DependencyUnavailable(f"Qdrant does not serve: {_words(error)}") from error
     except (ApiException, ResponseHandlingException, OSError) as error:
@@ -363,4 +366,5 @@ def _reachable() -> Iterator[None]:
 
 
 def _words(error: grpc.RpcError) -> str:
-    return f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else str(error)
+    answered = isinstance(error, ANSWERED)
+    return f"{error.code().name}: {error.details()}" if answered else str(error)

@@ -84,6 +84,7 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path
     until(lambda: not any(child.is_running() for child in children), 10, "the children's end")
 
 
+@pytest.mark.slow
 def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, corpus: Path) -> None:
     with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
         cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
