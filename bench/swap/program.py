@@ -77,8 +77,9 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     return judge(observed, plan.bounds, plan.seed)
 
 
-def fill(cluster: BenchCluster, author: Author, ledger: Ledger) -> None:
-    documents = [author.write(f"base-{number}", 0) for number in range(DOCUMENTS)]
+def fill(cluster: BenchCluster, author: Author, ledger: Ledger, count: int = DOCUMENTS) -> None:
+    """Writes the documents that a bench begins with, and notes them as acknowledged."""
+    documents = [author.write(f"base-{number}", 0) for number in range(count)]
     messages = [document(each.id, each.text, title=each.title) for each in documents]
     with Client(cluster.gateways[0], timeout=60) as client:
         version = client.upsert(messages).corpus_version

@@ -19,12 +19,12 @@ from bench.swap.aftermath import look
 from bench.swap.audit import Audit
 from bench.swap.ledger import Ledger
 from bench.swap.load import Load
+from bench.swap.program import fill, keep_up
 from bench.swap.schedule import Kind, schedule
 from bench.switch import steps
 from bench.switch.encoders import write_encoder
 from bench.switch.steps import Steps
 from bench.switch.verdict import Run, judge
-from realm.client import Client, document
 from realm.model.base import default_folder
 from realm.model.checkpoint import write_model
 from realm.model.runtime import set_threads
@@ -41,7 +41,6 @@ DOCUMENTS = 300
 QUICK_DOCUMENTS = 120
 REST_SECONDS = 3.0
 AUDIT_EVERY = 3
-LOOK_SECONDS = 0.5
 #: The load ends when the last step has; this is its length if none ever did.
 LONGEST_SECONDS = 3600.0
 SETTINGS = {
@@ -77,7 +76,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     count = QUICK_DOCUMENTS if options.quick else DOCUMENTS
     with BenchCluster(folder, SETTINGS, GATEWAYS) as cluster:
         ledger = Ledger()
-        _fill(cluster, author, ledger, count)
+        fill(cluster, author, ledger, count)
         doing = Steps(cluster, SETTINGS)
         asyncio.run(doing.command(encoders.first))
         cluster.start_embedders()
@@ -106,15 +105,6 @@ def make_encoders(folder: Path, seed: int, *, quick: bool) -> Encoders:
     return Encoders(default_folder(), [wide, other], blind)
 
 
-def _fill(cluster: BenchCluster, author: Author, ledger: Ledger, count: int) -> None:
-    documents = [author.write(f"base-{number}", 0) for number in range(count)]
-    messages = [document(each.id, each.text, title=each.title) for each in documents]
-    with Client(cluster.gateways[0], timeout=60) as client:
-        version = client.upsert(messages).corpus_version
-    for each in documents:
-        ledger.acknowledged(each.id, 0, version)
-
-
 async def _observe(
     cluster: BenchCluster,
     doing: Steps,
@@ -127,7 +117,7 @@ async def _observe(
 ) -> Run:
     load = Load(cluster.gateways, author, ledger, seed, audit.offer)
     over = asyncio.Event()
-    keeping = asyncio.create_task(_keep_up(cluster))
+    keeping = asyncio.create_task(keep_up(cluster))
     stepping = asyncio.create_task(_steps(doing, encoders, seconds, over))
     began = time.time()
     try:
@@ -178,10 +168,3 @@ async def _steps(doing: Steps, encoders: Encoders, seconds: float, over: asyncio
         await asyncio.sleep(REST_SECONDS)
     finally:
         over.set()
-
-
-async def _keep_up(cluster: BenchCluster) -> None:
-    """The supervisor's round: whatever dies is started again, and counted."""
-    while True:
-        cluster.supervisor.look()
-        await asyncio.sleep(LOOK_SECONDS)
