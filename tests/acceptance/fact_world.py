@@ -26,8 +26,10 @@ from realm.model.inputs import Encoded, InputBuilder, InputLimits
 from realm.objectives.candidates import Candidate, as_candidate
 from realm.objectives.salient_spans import Span
 
-ENTITIES, ATTRIBUTES, VALUES = 32, 7, 40
-CANDIDATES = 1 + ATTRIBUTES  # the null document takes a place
+ENTITIES, ATTRIBUTES, VALUES = 44, 5, 40
+#: ∅, the entity's own passages and 2 of other entities: without these, masked LM over an index that
+#: is not refreshed says nothing about entities any more, and the retriever drifts away from them.
+CANDIDATES = 1 + ATTRIBUTES + 2
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".")
 FILLERS = ("the", "of", "is", "in", "they", "say", "all", "folk", "know", "well")
 

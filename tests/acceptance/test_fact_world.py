@@ -36,8 +36,8 @@ from realm.training.local import LocalIndex, Phase, Step, train
 from realm.vectors import Vectors
 from tests.acceptance.fact_world import ATTRIBUTES, CANDIDATES, Echo, Values, World, tiny_model
 
-WARM_STEPS, COPY_STEPS = 250, 100
-STEPS, CUT_STEPS, STALE_STEPS, LATER_STEPS = 200, 60, 350, 125
+WARM_STEPS, COPY_STEPS = 250, 200
+STEPS, CUT_STEPS, STALE_STEPS, LATER_STEPS = 200, 60, 300, 125
 REFRESH_EVERY, REDRAW_EVERY = 25, 5
 BATCH = 16
 CHANCE = 1 / ATTRIBUTES  # of a retriever that knows the entity and no attribute
@@ -185,7 +185,7 @@ def _claim(seed: int) -> None:
     assert found < 0.3
     assert stale.recall_of_newest_questions(old) < 0.3
     stale.index.refresh()
-    assert stale.recall() > found + 0.1  # what it learnt from stale candidates shows only now
+    assert stale.recall() > found + 0.3  # what it learnt from stale candidates shows only now
     stale.learn(LATER_STEPS, REFRESH_EVERY)
     stale.index.refresh()
     assert stale.recall() > 0.9
