@@ -23,6 +23,8 @@ LEAST_VERSION = (1, 30)
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 #: Provisioners whose volumes many nodes can mount at once.
 SHARED_PROVISIONERS = ("nfs", "cephfs", "efs", "filestore", "azurefile", "file.csi", "longhorn")
+#: What the overlays name until `make images` writes a registry.
+PLACEHOLDER = "registry.example/"
 
 Verdict = Literal["ok", "missing", "unknown"]
 
@@ -126,6 +128,24 @@ def check_gpus(objects: list[dict[str, Any]], facts: Facts) -> Finding:
     )
 
 
+def check_images(objects: list[dict[str, Any]], _: Facts) -> Finding:
+    unnamed = {
+        container["image"]
+        for workload in objects
+        if workload["kind"] in ("Deployment", "StatefulSet", "Job")
+        for container in workload["spec"]["template"]["spec"]["containers"]
+        if container["image"].startswith(PLACEHOLDER)
+    }
+    if not unnamed:
+        return Finding("images", "unknown", "only the nodes can tell whether they may pull them")
+    return Finding(
+        "images",
+        "missing",
+        f"{', '.join(sorted(unnamed))} lie in no registry: `make images REGISTRY=… TAG=…` builds,"
+        " pushes and names them",
+    )
+
+
 def check_network(_: list[dict[str, Any]], __: Facts) -> Finding:
     return Finding(
         "network policies",
@@ -140,6 +160,7 @@ CHECKS = (
     check_default_class,
     check_store,
     check_gpus,
+    check_images,
     check_network,
 )
 

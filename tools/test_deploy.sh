@@ -5,9 +5,19 @@ set -eu
 python=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
 cd "$root"
 unchecked=""
+
+# Said where a check fails, too.
+finish() {
+  [ -z "$unchecked" ] || echo "not checked:$unchecked"
+  if [ -f "$scratch/dockerd.pid" ]; then
+    kill "$(cat "$scratch/dockerd.pid")" 2> /dev/null || true
+    wait
+  fi
+  rm -rf "$scratch"
+}
+trap finish EXIT
 
 not_checked() {
   unchecked="$unchecked
@@ -26,22 +36,26 @@ command -v kubectl > /dev/null || not_checked "manifests: kubectl is not install
 
 # Debian's docker, started by hand, when none answers and root asks for it.
 docker=${REALM_TEST_DOCKER:-docker}
-if ! "$docker" info > /dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-  apt-get install --quiet --quiet --yes docker.io debootstrap > /dev/null 2>&1 || true
-  docker=/usr/bin/docker
-  if command -v dockerd > /dev/null; then
-    dockerd --data-root "$scratch/docker" --pidfile "$scratch/dockerd.pid" > "$scratch/dockerd.log" 2>&1 &
-    trap 'kill "$(cat "$scratch/dockerd.pid")" 2> /dev/null; wait; rm -rf "$scratch"' EXIT
+if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+  command -v debootstrap > /dev/null || apt-get install -qq --yes debootstrap > /dev/null 2>&1 || true
+  if ! "$docker" info > /dev/null 2>&1; then
+    apt-get install -qq --yes docker.io > /dev/null 2>&1 || true
+    docker=/usr/bin/docker
+    dockerd --data-root "$scratch/docker" --pidfile "$scratch/dockerd.pid" \
+      > "$scratch/dockerd.log" 2>&1 &
     for _ in $(seq 30); do "$docker" info > /dev/null 2>&1 && break; sleep 1; done
   fi
 fi
-if "$docker" info > /dev/null 2>&1; then
+if ! "$docker" info > /dev/null 2>&1; then
+  not_checked "images: no Docker daemon answers, so none was built or started"
+elif [ "$(id -u)" != 0 ] || ! command -v debootstrap > /dev/null; then
+  not_checked "images: their base is made by debootstrap, as root"
+else
   export REALM_TEST_DOCKER="$docker" REALM_TEST_IMAGES=realm-test/
   sh tools/test_images.sh "$python"
   "$python" -m pytest tests/deploy/test_containers.py
+  not_checked "the images for CUDA: only those for processors were built"
   not_checked "the images redis, qdrant, prometheus and grafana: no registry was asked for them"
-else
-  not_checked "images: no Docker daemon answers, so none was built or started"
 fi
 
 if kubectl get --raw /version --request-timeout=5s > /dev/null 2>&1; then
@@ -49,7 +63,4 @@ if kubectl get --raw /version --request-timeout=5s > /dev/null 2>&1; then
 else
   not_checked "a cluster: none answers kubectl, so no API server has seen the manifests"
 fi
-
-if [ -n "$unchecked" ]; then
-  echo "not checked:$unchecked"
-fi
+not_checked "network policies, scheduling, drains, scaling, Qdrant as three peers: only a cluster can"

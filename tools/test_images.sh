@@ -25,7 +25,7 @@ tar -C "$scratch/redis" -c . | "$docker" import - realm-test/redis > /dev/null
 
 # Everything pinned, so that it suits a base whose Python differs a little from this one.
 mkdir "$scratch/wheels"
-"$python" -m pip download --quiet --no-deps --dest "$scratch/wheels" \
+"$python" -m pip download -qq --no-deps --dest "$scratch/wheels" \
   --requirement constraints.txt "setuptools>=77"
 tar -C "$scratch/wheels" -c . | "$docker" import - realm-test/wheelhouse > /dev/null
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one service into /opt/realm, in two steps so that a change of code installs no library:
-#   install.sh needs SERVICE VARIANT TORCH   what its extra and that of traces name, pinned
+#   install.sh needs SERVICE VARIANT TORCH   what its extra names, pinned, less what nobody imports
 #   install.sh code SERVICE                  realm itself, the bill of materials; no installer stays
 # Wheels come from /wheelhouse if there are any, else from the package index.
 set -eu
@@ -20,7 +20,7 @@ needs() {
     # First and alone, so that one index gives torch and another everything else.
     "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
   fi
-  "$python" -m pip install "/source[$service,tracing]"
+  "$python" -m pip install "/source[$service]"
   "$python" -m pip check
 
   found=$("$python" -m pip list --format=freeze | grep -i '^nvidia-' || true)
@@ -29,15 +29,22 @@ needs() {
       "or a wheelhouse with one; found:" $found >&2
     exit 1
   fi
+  trim
+}
+
+# The base model's package names a library that wraps it, and that one two for statistics: realm
+# reads the model's files itself. PyTorch brings its own tests, headers and a protoc.
+trim() {
+  "$python" -m pip uninstall --yes --quiet sentence-transformers scikit-learn scipy
+  for torch in /opt/realm/lib/python3*/site-packages/torch; do
+    rm -rf "$torch/test" "$torch/include" "$torch"/bin/test_* "$torch"/bin/*Test "$torch"/bin/protoc*
+  done
 }
 
 code() {
   "$python" -m pip install --no-deps --force-reinstall /source
-  # PyTorch names setuptools among its needs; where nothing does, it goes with the installer.
-  if [ -z "$("$python" -m pip show setuptools | sed -n 's/^Required-by: *//p')" ]; then
-    "$python" -m pip uninstall --yes --quiet setuptools
-  fi
-  "$python" -m pip uninstall --yes --quiet pip
+  # PyTorch names setuptools among its needs, but only to build extensions.
+  "$python" -m pip uninstall --yes --quiet setuptools pip
   "$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json
 }
 

@@ -1,24 +1,27 @@
-"""Asks without a pause for so many seconds and prints what came of it, as JSON.
+"""Asks until SIGTERM, then prints what came of it, as JSON.
 
-Runs in a container of the gateway's image. Arguments: address, seconds, questions in flight.
+Runs in a container of the gateway's image. Arguments: address, questions in flight.
 """
 
 import json
+import signal
 import sys
 import threading
-import time
 
 from realm.client import Client
 
+#: Of each who asks, between two questions: a machine that runs every pod has few cores to spare.
+PAUSE_SECONDS = 0.1
 QUESTIONS = ("Who built the tower?", "When did it open?", "What is it made of?")
 
 
-def main(address: str, seconds: float, workers: int) -> None:
-    deadline = time.monotonic() + seconds
+def main(address: str, workers: int) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     asked, failed, generations, lock = [0], [], set(), threading.Lock()
 
     def ask(number: int) -> None:
-        while time.monotonic() < deadline:
+        while not stop.is_set():
             try:
                 with_answer = number % 2 == 0
                 call = client.ask if with_answer else client.search
@@ -30,6 +33,7 @@ def main(address: str, seconds: float, workers: int) -> None:
                     failed.append(f"{type(error).__name__}: {error}")
             with lock:
                 asked[0] += 1
+            stop.wait(PAUSE_SECONDS)
 
     with Client(address, timeout=10) as client:
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(workers)]
@@ -42,4 +46,4 @@ def main(address: str, seconds: float, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]))

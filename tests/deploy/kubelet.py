@@ -5,13 +5,12 @@ What Docker cannot be told is said where it matters; nothing of a manifest is si
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,8 @@ from tests.deploy.rendering import (
 
 DOCKER = os.environ.get("REALM_TEST_DOCKER", "docker")
 COMMAND_SECONDS = 120
+#: The least that a probe may take: here all pods share the cores that each has in a cluster.
+PATIENCE_SECONDS = 300
 PAUSE_SECONDS = 0.5
 
 
@@ -56,11 +57,16 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A pod's main container, by its name, with its address on the pods' network."""
+    """A pod's main container, by its name."""
 
     name: str
-    address: str
     workload: Object
+
+    @property
+    def address(self) -> str:
+        """On the pods' network, its only one; another after each start."""
+        each = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return docker("inspect", "--format", each, self.name)
 
     @property
     def logs(self) -> str:
@@ -94,7 +100,7 @@ class Running:
         """Until it passes, within what the manifest allows a container to take."""
         wanted = main_container(self.workload)[probe]
         seconds = wanted.get("periodSeconds", 10) * wanted.get("failureThreshold", 3)
-        deadline = time.monotonic() + max(seconds, COMMAND_SECONDS)
+        deadline = time.monotonic() + max(seconds, PATIENCE_SECONDS)
         while not self.passes(probe):
             state = docker("inspect", "--format", "{{.State.Status}}", self.name)
             assert state == "running", f"{self.name} ended:\n{self.logs}"
@@ -173,19 +179,27 @@ class Kubelet:
             "run", "--detach", "--name", name, "--hostname", name, "--network", self.network,
             *options, *_run(image, words),
         )  # fmt: skip
-        return Running(name, self._address(name), found)
+        return Running(name, found)
 
     def call(self, image: str, *words: str, mount: Path | None = None, seconds: float = 300) -> str:
         """What a client in a container of its own prints; it sees the pods' names."""
-        mounts = ["--volume", f"{mount}:/given:ro"] if mount else []
-        return docker(
-            "run", "--rm", "--network", self.network, "--read-only", "--tmpfs", "/tmp", *mounts,
-            *_run(image, list(words)), seconds=seconds,
-        )  # fmt: skip
+        return docker("run", "--rm", *self._client(image, words, mount), seconds=seconds)
 
-    def _address(self, name: str) -> str:
-        networks = json.loads(docker("inspect", name))[0]["NetworkSettings"]["Networks"]
-        return str(networks[self.network]["IPAddress"])
+    @contextmanager
+    def calling(self, image: str, *words: str, mount: Path | None = None) -> Iterator[list[str]]:
+        """A client at work meanwhile. It ends by SIGTERM, then the list holds what it printed."""
+        name = f"{self.prefix}-client"
+        self.started.append(name)
+        docker("run", "--detach", "--name", name, *self._client(image, words, mount))
+        said: list[str] = []
+        yield said
+        docker("stop", "--time", str(COMMAND_SECONDS), name, seconds=2 * COMMAND_SECONDS)
+        said.append(docker("logs", name))
+
+    def _client(self, image: str, words: Sequence[str], mount: Path | None) -> list[str]:
+        mounts = ["--volume", f"{mount}:/given:ro"] if mount else []
+        alone = ["--network", self.network, "--read-only", "--tmpfs", "/tmp", *mounts]
+        return [*alone, *_run(image, list(words))]
 
     def _aliases(self, workload: Object) -> list[str]:
         """Every Service that selects the pod gives it a name."""

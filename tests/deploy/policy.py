@@ -161,6 +161,10 @@ def disruptions_are_budgeted(objects: list[Object]) -> Iterator[str]:
     for budget in budgets:
         if budget["spec"].get("maxUnavailable", 0) in (0, "0%"):
             yield f"the budget {name_of(budget)} may forbid every eviction: give maxUnavailable"
+        # Qdrant's peers hold data: one that is not ready may be about to become so.
+        careless = budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow"
+        if careless is (name_of(budget) == "qdrant"):
+            yield f"the budget {name_of(budget)} treats pods that are not ready wrongly"
 
 
 @rule
@@ -282,6 +286,16 @@ def gpus_are_asked_for(objects: list[Object]) -> Iterator[str]:
         if len(set(signs.values())) > 1:
             absent = [sign for sign, there in signs.items() if not there]
             yield f"{name_of(each)} is half on a GPU: no {', '.join(absent)}"
+
+
+@rule
+def rollouts_find_their_gpus(objects: list[Object]) -> Iterator[str]:
+    """What holds a GPU gives it back before its successor asks for one: there may be no other."""
+    for each in of_kind(objects, "Deployment"):
+        if "nvidia.com/gpu" in main_container(each)["resources"]["limits"]:
+            update = each["spec"].get("strategy", {}).get("rollingUpdate", {})
+            if update.get("maxSurge") != 0:
+                yield f"a rollout of {name_of(each)} waits for a GPU beyond those in use"
 
 
 @rule

@@ -1,6 +1,6 @@
 # Stands for Qdrant's own image where no registry can be reached: the same engine, in our server.
 ARG BASE_IMAGE
-ARG WHEELHOUSE=scratch
+ARG WHEELHOUSE
 
 FROM ${WHEELHOUSE} AS wheelhouse
 
@@ -8,11 +8,14 @@ FROM ${BASE_IMAGE}
 COPY deploy/docker/install.sh deploy/docker/sbom.py /build/
 COPY pyproject.toml constraints.txt README.md LICENSE /source/
 COPY realm/__init__.py /source/realm/
+# The server shares the indexer's libraries; the engine comes on top.
 RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse \
-    sh /build/install.sh needs standalone cpu torch==2.13.0
+    sh /build/install.sh needs indexer cpu none && \
+    /opt/realm/bin/python -m pip install --no-index --find-links /wheelhouse \
+      --constraint /source/constraints.txt qdrant-edge-py
 COPY realm /source/realm
 COPY services /source/services
 RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse \
-    sh /build/install.sh code standalone
+    sh /build/install.sh code indexer
 ENV PATH=/opt/realm/bin:/usr/bin:/bin
 ENTRYPOINT ["python", "-m", "services.standalone.qdrant_edge"]

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.kubelet import DOCKER, Kubelet, Running, docker, wait_until
-from tests.deploy.rendering import PROCESSES, name_of, pod, render, workloads
+from tests.deploy.rendering import PROCESSES, ROOT, name_of, pod, render, workloads
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -86,16 +86,22 @@ def realm(cluster: Kubelet, *words: str, mount: Path | None = None, at: str = "g
     return cluster.call(cluster.images["gateway"], *command, mount=mount)
 
 
+def put(
+    cluster: Kubelet, documents: Sequence[tuple[str, str, str]], folder: Path, at: str = "gateway"
+) -> None:
+    """Imports documents given as (id, title, text)."""
+    lines = (json.dumps({"id": i, "title": title, "text": text}) for i, title, text in documents)
+    file = folder / "documents.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    file.chmod(0o644)
+    folder.chmod(0o755)
+    realm(cluster, "corpus", "import", "/given/documents.jsonl", mount=folder, at=at)
+
+
 def test_documents_in_a_refresh_an_answer_out(
     cluster: Kubelet, running: dict[str, Running], tmp_path: Path
 ) -> None:
-    lines = (json.dumps({"id": i, "title": title, "text": text}) for i, title, text in DOCUMENTS)
-    (tmp_path / "documents.jsonl").write_text("\n".join(lines) + "\n")
-    (tmp_path / "documents.jsonl").chmod(0o644)
-    tmp_path.chmod(0o755)
-    realm(
-        cluster, "corpus", "import", "/given/documents.jsonl", mount=tmp_path, at="gateway-import"
-    )
+    put(cluster, DOCUMENTS, tmp_path, at="gateway-import")
     running["gateway"].await_probe("readinessProbe")
     first = json.loads(realm(cluster, "ask", "--json", "In which year did the Eiffel Tower open?"))
     assert first["answers"][0]["text"] in {"1889", "March 1889", "in March 1889"}
@@ -131,30 +137,18 @@ def test_a_rolling_restart_of_gateways_under_load_fails_no_request(
     cluster: Kubelet, running: dict[str, Running]
 ) -> None:
     """As the Deployment says: one more, ready for minReadySeconds, then one fewer."""
-    deployment = running["gateway"].workload
-    rest = deployment["spec"]["minReadySeconds"]
-    serving = [running["gateway"]]
-    serving.append(cluster.start("Deployment", "gateway", 1))
+    rest = running["gateway"].workload["spec"]["minReadySeconds"]
+    serving = [running["gateway"], cluster.start("Deployment", "gateway", 1)]
     serving[1].await_probe("readinessProbe")
-    said: list[str] = []
-    folder = Path(__file__).parent
-    asker = threading.Thread(
-        target=lambda: said.append(
-            cluster.call(
-                cluster.images["gateway"], "python", "/given/asker.py",
-                "dns:///gateway-headless:50051", "120", "4", mount=folder,
-            )
-        )
-    )  # fmt: skip
-    asker.start()
-    for replica in (2, 3):
-        fresh = cluster.start("Deployment", "gateway", replica)
-        fresh.await_probe("readinessProbe")
+    ask = ["python", "/given/asker.py", "dns:///gateway-headless:50051", "4"]
+    with cluster.calling(cluster.images["gateway"], *ask, mount=Path(__file__).parent) as said:
+        for replica in (2, 3):
+            fresh = cluster.start("Deployment", "gateway", replica)
+            fresh.await_probe("readinessProbe")
+            time.sleep(rest)
+            assert serving.pop(0).stop() == 0
+            serving.append(fresh)
         time.sleep(rest)
-        assert serving.pop(0).stop() == 0
-        serving.append(fresh)
-    assert asker.is_alive(), "the load ended before the restart did: ask for longer"
-    asker.join(timeout=300)
     report = json.loads(said[0])
     assert report["failed"] == []
     assert report["asked"] > 100
@@ -162,10 +156,13 @@ def test_a_rolling_restart_of_gateways_under_load_fails_no_request(
 
 
 LOOK = """
-import shutil, importlib.metadata
-tools = [each for each in ("gcc", "cc", "make", "pip") if shutil.which(each)]
+import importlib.metadata, pathlib, re, shutil
+tools = ("gcc", "g++", "cc", "c++", "clang", "ld", "as", "make", "nvcc", "protoc", "pip")
+print([each for each in tools if shutil.which(each)])
 names = [each.metadata["Name"].lower() for each in importlib.metadata.distributions()]
-print(tools, [each for each in names if each.startswith(("nvidia", "triton", "pip"))])
+print([each for each in names if re.match("nvidia|cuda|triton|pip$|setuptools$", each)])
+files = [each.name for each in pathlib.Path("/opt/realm").rglob("*")]
+print([each for each in files if re.match("protoc(-|$)|lib(torch_)?cud|libnv|libnccl", each)])
 """
 
 
@@ -173,11 +170,20 @@ def test_images_hold_no_cuda_no_compiler_and_no_installer(cluster: Kubelet) -> N
     for service in SERVICES:
         image = f"{PREFIX}{service}"
         found = docker("run", "--rm", "--network=none", "--entrypoint=python", image, "-c", LOOK)
-        assert found == "[] []", f"{image}: {found}"
+        assert found.splitlines() == ["[]", "[]", "[]"], f"{image}: {found}"
+
+
+def test_images_are_as_large_as_the_page_says(cluster: Kubelet) -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    for service in SERVICES:
+        said = re.search(rf"(?m)^\| {service} \| ([\d.]+) GB \|", page)
+        assert said, f"docs/install.md does not say how large the image {service} is"
+        size = docker("image", "inspect", "--format={{.Size}}", f"{PREFIX}{service}")
+        assert int(size) / 1e9 == pytest.approx(float(said[1]), rel=0.1), service
 
 
 def test_a_killed_process_comes_back_to_the_same_state(
-    cluster: Kubelet, running: dict[str, Running]
+    cluster: Kubelet, running: dict[str, Running], tmp_path: Path
 ) -> None:
     """Redis loses nothing that matters, the indexer goes on from the store alone."""
     before = json.loads(realm(cluster, "status", "--json"))
@@ -187,3 +193,6 @@ def test_a_killed_process_comes_back_to_the_same_state(
     wait_until(lambda: running["indexer"].passes("readinessProbe"), 120, "the indexer is back")
     after = json.loads(realm(cluster, "status", "--json"))
     assert after["live"]["generation"] >= before["live"]["generation"]
+    put(cluster, [("burj", "Burj Khalifa", "The Burj Khalifa opened in January 2010.")], tmp_path)
+    search = ("search", "When did the Burj Khalifa open?", "--json")
+    wait_until(lambda: "January 2010" in realm(cluster, *search), 120, "a write can be found")

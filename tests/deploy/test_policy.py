@@ -149,6 +149,18 @@ BROKEN: list[tuple[str, str, Spoiler]] = [
         "cluster",
         lambda o: pod(find(o, "Deployment", "embedder")).pop("tolerations"),
     ),
+    (
+        "rollouts_find_their_gpus",
+        "cluster",
+        lambda o: find(o, "Deployment", "embedder")["spec"].pop("strategy"),
+    ),
+    (
+        "disruptions_are_budgeted",
+        "cluster",
+        lambda o: find(o, "PodDisruptionBudget", "embedder")["spec"].pop(
+            "unhealthyPodEvictionPolicy"
+        ),
+    ),
     ("starts_are_checked", "local", lambda o: pod(gateway(o)).pop("initContainers")),
     ("secrets_are_not_written_down", "local", a_password_in_a_url),
     ("redis_keeps_what_it_has", "local", no_append_only_file),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.deploy.rendering import find, render
+from tests.deploy.rendering import Object, find, main_container, render
 from tools.preflight import DEFAULT_CLASS, Facts, Finding, preflight
 
 NFS: dict[str, Any] = {
@@ -30,13 +31,27 @@ def facts_for(overlay: str) -> Facts:
     )
 
 
+def pushed(objects: list[Object]) -> list[Object]:
+    """As `make images` leaves them."""
+    text = json.dumps(objects).replace("registry.example/", "ghcr.io/somebody/")
+    return list(json.loads(text))
+
+
+def test_images_that_nobody_has_made_are_named() -> None:
+    objects = pushed(render("cluster"))
+    main_container(find(objects, "Deployment", "gateway"))["image"] = "registry.example/gateway:1"
+    finding = next(e for e in preflight(objects, facts_for("cluster")) if e.name == "images")
+    assert finding.verdict == "missing"
+    assert finding.words.startswith("registry.example/gateway:1 lie")
+
+
 def found(overlay: str, facts: Facts, name: str) -> Finding:
     return next(each for each in preflight(render(overlay), facts) if each.name == name)
 
 
 @pytest.mark.parametrize("overlay", ["local", "cluster", "cluster-operators"])
 def test_nothing_is_missing_where_all_is_there(overlay: str) -> None:
-    findings = preflight(render(overlay), facts_for(overlay))
+    findings = preflight(pushed(render(overlay)), facts_for(overlay))
     assert [each for each in findings if each.verdict == "missing"] == []
 
 
