@@ -11,7 +11,7 @@ from services.indexer import lifecycle
 
 OUTCOMES = ("live", "rejected", "abandoned", "rolled_back")
 PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
-CHECKS = ("count", "sample", "norms", "recall", "probes")
+CHECKS = ("count", "sample", "norms", "recall", "probes", "best", "latency")
 CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate")
 ACTIONS = ("look", "follow", *(each.__name__ for each in get_args(lifecycle.Action)))
 
@@ -74,6 +74,10 @@ class IndexerMetrics:
         self.oldest_unindexed_write = gauge(
             "oldest_unindexed_write_timestamp_seconds",
             "When the oldest write that live has not applied was acknowledged; 0: none",
+        )
+        self.erasure_due = gauge(
+            "erasure_due_timestamp_seconds",
+            "When the oldest deleted document that is not physically gone must be; 0: none waits",
         )
         self._begin_at_zero()
 

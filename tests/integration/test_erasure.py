@@ -40,6 +40,12 @@ def traces(bench: Bench, wanted: Wanted) -> list[Trace]:
     return in_store + search_collections(index.collections(), index.count_of, wanted)
 
 
+def due(bench: Bench) -> float:
+    value = bench.registry.get_sample_value("realm_indexer_erasure_due_timestamp_seconds")
+    assert value is not None
+    return value
+
+
 def test_deleted_documents_are_gone_within_the_time_and_nothing_else(bench: Bench) -> None:
     bench.write(DOCUMENTS)
     bench.publish(step=0)
@@ -55,7 +61,9 @@ def test_deleted_documents_are_gone_within_the_time_and_nothing_else(bench: Benc
     version = bench.delete("document-3", "document-500")
     bench.until_applied(version)
     assert traces(bench, gone), "not yet"
+    bench.until(lambda: due(bench) > 0, "it is known that it waits")
     bench.until(lambda: not traces(bench, gone), "nothing is left")
+    bench.until(lambda: due(bench) == 0, "it is known that nothing waits")
 
     live = bench.live()
     assert live > 1, "indexes made with them were replaced"
