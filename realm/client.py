@@ -40,7 +40,7 @@ from realm.client_requests import (
 from realm.errors import DependencyUnavailable, NotReady
 from realm.tracing_grpc import traced
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
-from realm.wire import channel_options, from_rpc_error
+from realm.wire import channel_options, dial, from_rpc_error
 
 __all__ = ["AsyncClient", "Client", "Reply", "document"]
 
@@ -49,12 +49,15 @@ Response = TypeVar("Response")
 
 
 class Client:
-    """Blocking; thread-safe. `timeout` is the deadline of each call, in seconds."""
+    """Blocking; thread-safe. `timeout` is the deadline of each call, in seconds.
+
+    :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
+    """
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_SECONDS) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = traced(grpc.insecure_channel(address, options=channel_options()))
+        self._channel = traced(_channel(address))
         self._stubs = Stubs(self._channel)
 
     def __enter__(self) -> Client:
@@ -226,3 +229,10 @@ class Client:
     @property
     def _peer(self) -> str:
         return f"the gateway at {self.address}"
+
+
+def _channel(address: str) -> grpc.Channel:
+    target, credentials = dial(address)
+    if credentials is None:
+        return grpc.insecure_channel(target, options=channel_options())
+    return grpc.secure_channel(target, credentials, options=channel_options())

@@ -28,7 +28,7 @@ from realm.client_requests import (
 from realm.errors import DependencyUnavailable, NotReady
 from realm.tracing_grpc import aio_interceptors
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
-from realm.wire import channel_options, from_rpc_error
+from realm.wire import channel_options, dial, from_rpc_error
 
 Response = TypeVar("Response")
 
@@ -43,9 +43,7 @@ class AsyncClient:
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_SECONDS) -> None:
         self.address = address
         self.timeout = timeout
-        self._channel = grpc.aio.insecure_channel(
-            address, options=channel_options(), interceptors=aio_interceptors()
-        )
+        self._channel = _channel(address)
         self._stubs = Stubs(self._channel)
 
     async def __aenter__(self) -> AsyncClient:
@@ -198,3 +196,11 @@ class AsyncClient:
     @property
     def _peer(self) -> str:
         return f"the gateway at {self.address}"
+
+
+def _channel(address: str) -> grpc.aio.Channel:
+    target, credentials = dial(address)
+    options, interceptors = channel_options(), aio_interceptors()
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)

@@ -33,6 +33,7 @@ KEEPALIVE_MS = 30_000
 #: Between two attempts to reach a server that is gone: calls may fail so long after it is back.
 RECONNECT_MS = 1_000
 CONNECTION_AGE_MS = 600_000
+TLS, PLAINTEXT = "https://", "http://"
 STATUS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
@@ -65,6 +66,17 @@ def channel_options() -> Options:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
     ]
+
+
+def dial(address: str) -> tuple[str, grpc.ChannelCredentials | None]:
+    """gRPC's target of an address, and how to trust it: `https://host[:443]` speaks TLS, whatever
+    has no scheme plaintext. Authorities are the machine's, or GRPC_DEFAULT_SSL_ROOTS_FILE_PATH's.
+    """
+    host = address.removeprefix(TLS)
+    if host == address:
+        return address.removeprefix(PLAINTEXT), None
+    has_port = host.rpartition(":")[2].isdecimal()
+    return host if has_port else f"{host}:443", grpc.ssl_channel_credentials()
 
 
 def to_status(error: RealmError) -> status_pb2.Status:

@@ -163,8 +163,10 @@ def _text(text: str, file: Path | None) -> str:
     try:
         data = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
         return data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} cannot be read as UTF-8 text: {error}", field="file") from error
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}", field="file") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file} is not text in UTF-8: {error}", field="file") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import typer
 from realm.cli.options import AsJson, messages, output
 from realm.cli.packages import check_packages
 from realm.cli.plain import to_json
-from realm.cli.snapshots import StoreUrl, open_store, settings_with
+from realm.cli.stores import StoreUrl, open_store, settings_with
 
 if TYPE_CHECKING:
     from realm.erasure import Trace, Wanted

@@ -12,7 +12,8 @@ from rich.table import Table
 from realm.cli.options import AsJson, messages, output
 from realm.cli.packages import check_packages
 from realm.cli.plain import to_json
-from realm.cli.snapshots import NEEDS, StoreUrl, open_store, settings_with, size
+from realm.cli.snapshots import NEEDS, size
+from realm.cli.stores import StoreUrl, open_store, settings_with
 from realm.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def gc(
     every minute anyway; without --dry-run it is asked for a round now."""
     check_packages("realm gc", NEEDS)
     from realm.generations import Generations
+    from realm.recorded import Bounds
     from realm.retention import ASKED, Retention
     from realm.snapshots import Snapshots
 
@@ -47,6 +49,7 @@ def gc(
         Generations(opened),
         settings.retirement_seconds,
         settings.gate_memory,
+        Bounds.of(settings),
     )
     found = retention.plan(time.time(), collections=_collections(settings))
     if as_json:

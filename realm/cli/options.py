@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +12,14 @@ from rich.console import Console
 
 from realm import tracing
 from realm.client import Client
+from realm.errors import DependencyUnavailable
 from realm.settings import load_settings
 
 Address = Annotated[
-    str, typer.Option(help="the gateway, host:port", show_default="REALM_GATEWAY_ADDRESS")
+    str,
+    typer.Option(
+        help="the gateway: host:port, or https://host", show_default="REALM_GATEWAY_ADDRESS"
+    ),
 ]
 Timeout = Annotated[float, typer.Option(help="seconds until a call is given up", min=0.001)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of words")]
@@ -24,13 +30,28 @@ Paths = Annotated[
 ]
 
 DEFAULT_TIMEOUT = 30.0
+NOBODY = (
+    "`make run` (`realm up`) starts a cluster on this machine; --address or REALM_GATEWAY_ADDRESS"
+    " names another gateway"
+)
 
 
-def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Client:
-    """A client of the gateway given, or of the settings' one."""
+@contextmanager
+def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
+    """A client of the gateway given, or of the settings' one.
+
+    :raises DependencyUnavailable: if no gateway is there; it says how to have one.
+    """
     settings = load_settings()
     tracing.set_up("cli", settings.trace_folder)
-    return Client(address or settings.gateway_address, timeout=timeout)
+    target = address or settings.gateway_address
+    try:
+        with Client(target, timeout=timeout) as client:
+            yield client
+    except DependencyUnavailable as error:
+        if error.message.startswith(f"the gateway at {target} cannot be reached"):
+            raise DependencyUnavailable(f"{error.message}. {NOBODY}") from error
+        raise
 
 
 def output() -> Console:

@@ -16,6 +16,7 @@ from realm.cli.plain import to_json
 from realm.settings import Settings, load_settings
 
 MASK = "***"
+PIPE_WIDTH = 400
 SECRET = re.compile(r"(^|_)(key|secret|password|token)($|_)")
 
 
@@ -31,10 +32,13 @@ def show(as_json: AsJson = False) -> None:
         console.out(to_json(found))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("variable", "value", "from", "default", "meaning"):
-        table.add_column(heading, overflow="fold")
+    # Names are whole, to be copied and searched for; in a pipe, lines are.
+    for heading in ("variable", "value", "from", "meaning"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "variable")
     for row in found:
-        table.add_row(*(Text(str(row[key])) for key in row))
+        table.add_row(*map(Text, (row["variable"], str(row["value"]), _from(row), row["meaning"])))
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
     console.print(table)
 
 
@@ -62,6 +66,13 @@ def masked(name: str, value: Any) -> Any:
         host = parts.netloc.rpartition("@")[2]
         return parts._replace(netloc=f"{MASK}@{host}").geturl()
     return value
+
+
+def _from(row: dict[str, Any]) -> str:
+    """`default`, or `environment, not 1`: the default is told where it is not in force."""
+    origin: str = row["from"]
+    default = "empty" if row["default"] == "" else row["default"]
+    return origin if origin == "default" else f"{origin}, not {default}"
 
 
 def _origin(settings: Settings, name: str) -> str:

@@ -15,18 +15,14 @@ from rich.table import Table
 from realm.cli.options import AsJson, Reason, messages, output
 from realm.cli.packages import MODEL, check_packages
 from realm.cli.plain import to_json
+from realm.cli.stores import StoreUrl, open_store, settings_with
 from realm.cli.words import duration
-from realm.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from realm.snapshots import Snapshot, Snapshots
-    from realm.store import Store
 
 NEEDS = {"obstore": "service", "redis": "service"}
 
-StoreUrl = Annotated[
-    str, typer.Option("--store", help="URL of the store", show_default="REALM_STORE_URL")
-]
 Number = Annotated[int, typer.Argument(help="number of a snapshot")]
 
 
@@ -63,7 +59,7 @@ def publish(
     from realm.snapshots import Snapshots
 
     settings = settings_with(store)
-    snapshots = Snapshots(open_store(settings))
+    snapshots = Snapshots(open_store(settings, may_be_new=True))
     before = snapshots.newest()
     with messages().status(f"reading {escape(source)}"):
         model = read_source(source, settings)
@@ -91,7 +87,7 @@ def list_(store: StoreUrl = "", as_json: AsJson = False) -> None:
     elif found:
         output().print(_list_table(found, pinned))
     else:
-        output().print("There is no snapshot yet.")
+        output().print("There is no snapshot in this store yet.")
 
 
 def show(number: Number, store: StoreUrl = "", as_json: AsJson = False) -> None:
@@ -114,16 +110,6 @@ def unpin(number: Number, store: StoreUrl = "") -> None:
     """Let a snapshot go when nothing needs it."""
     _open(store).unpin(number)
     output().print(f"snapshot {number} is not pinned")
-
-
-def settings_with(store: str) -> Settings:
-    return load_settings(**({"store_url": store} if store else {}))
-
-
-def open_store(settings: Settings) -> Store:
-    from realm.store import Store
-
-    return Store.open(settings.store_url, settings.store_cache)
 
 
 def size(count: float) -> str:

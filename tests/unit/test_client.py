@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ from realm.errors import (
     NotReady,
 )
 from realm.store import Store
+from realm.wire import dial
+from tests.tls import ingress, write_certificate
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import NOWHERE, MemorySearch, Site, World, running
 
@@ -151,6 +155,52 @@ async def test_import_by_the_async_client(place: Place) -> None:
     async with AsyncClient(place.address, timeout=PATIENCE) as client:
         total = await client.import_documents(document(str(n), "text") for n in range(3))
     assert (total.documents_written, total.corpus_version) == (3, 1)
+
+
+ASK_BOTH_WAYS = """
+import asyncio, sys
+from realm.client import AsyncClient, Client
+address = sys.argv[1]
+with Client(address) as client:
+    print(client.search("who built the tower").passages[0].passage.document_id)
+async def main():
+    async with AsyncClient(address) as client:
+        print((await client.search("who built the tower")).passages[0].passage.document_id)
+asyncio.run(main())
+"""
+
+
+async def test_https_address_is_asked_through_tls(place: Place, tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path)
+    async with ingress(certificate, place.address) as port:
+        # gRPC reads the authorities once a process.
+        asker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ASK_BOTH_WAYS, f"https://localhost:{port}"),
+            env={**os.environ, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        said, failed = await asyncio.wait_for(asker.communicate(), 60)
+    assert asker.returncode == 0, failed.decode()
+    async with AsyncClient(place.address, timeout=PATIENCE) as client:
+        found = (await client.search(QUESTION)).passages[0].passage.document_id
+    assert said.decode().split() == [found, found]
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "secure"),
+    [
+        ("127.0.0.1:50051", "127.0.0.1:50051", False),
+        ("dns:///realm:50051", "dns:///realm:50051", False),
+        ("http://realm:80", "realm:80", False),
+        ("https://realm.example", "realm.example:443", True),
+        ("https://realm.example:8443", "realm.example:8443", True),
+        ("https://[::1]", "[::1]:443", True),
+    ],
+)
+def test_scheme_says_whether_a_channel_is_secure(address: str, target: str, secure: bool) -> None:
+    found, credentials = dial(address)
+    assert (found, credentials is not None) == (target, secure)
 
 
 def test_nobody_there_is_said_with_the_address() -> None:

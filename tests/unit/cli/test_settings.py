@@ -43,6 +43,15 @@ def test_origin_is_told(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
     assert (found["REALM_SEED"]["value"], found["REALM_SEED"]["from"]) == (5, "environment")
 
 
+def test_names_are_whole_in_a_narrow_pipe(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("REALM_SEED", "5")
+    assert run(["settings"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert {f"REALM_{name.upper()}" for name in Settings.model_fields} < set(lines)
+    assert "environment, not 0" in lines["REALM_SEED"]
+
+
 def test_secrets_do_not_show(capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("REALM_QDRANT_API_KEY", "hunter2")
     monkeypatch.setenv("REALM_REDIS_URL", "redis://user:hunter2@redis:6379/0")

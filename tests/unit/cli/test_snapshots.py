@@ -79,6 +79,43 @@ def test_what_is_not_there_is_named(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["snapshots", "list"],
+        ["gc"],
+        ["recorded", "list"],
+        ["corpus", "verify-erased", "document-1"],
+        ["report", "--html", "page.html"],
+    ],
+)
+def test_a_wrong_path_is_no_empty_store(
+    store: Store, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--store", str(tmp_path / "typo")]) == 1
+    assert f"there is no store in {tmp_path / 'typo'}" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_the_folder_of_make_run_will_do_for_its_store(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    Snapshots(store).publish(model, step=1, fingerprint="f", vector_size=2)
+    assert run(["snapshots", "list", "--store", str(tmp_path), "--json"]) == 0
+    assert [each["snapshot"] for each in json.loads(capsys.readouterr().out)] == [1]
+
+
+def test_publishing_into_a_new_store_is_told(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = str(tmp_path / "elsewhere")
+    assert run(["snapshots", "publish", str(write_base(tmp_path / "base")), "--store", new]) == 0
+    assert f"{new} is a new store" in capsys.readouterr().err
+
+
 def test_gc_shows_what_would_go_and_asks_the_leader(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,11 +158,14 @@ def test_the_gate_s_report_is_words() -> None:
                 "probe_p_value": 0.2, "best_generation": 3, "best_probes": 90,
                 "best_probe_recall@5": 0.9, "best_probe_recall_fall": 0.1,
                 "best_probe_p_value": 0.01, "passages_per_second": 12.5,
+                "search_seconds": 0.0123, "live_search_seconds": 0.01, "search_slower": 2,
+                "search_pairs": 60,
             }
         )
     )  # fmt: skip
     assert rows["gate: against live"] == "R@5 0.850, a fall of +0.050 (p = 0.2000)"
     assert "generation 3, 90 questions" in rows["gate: against best"]
+    assert rows["gate: latency"] == "a search 12.3 ms, with live 10.0 ms; too slow in 2 of 60 pairs"
     assert rows["gate: passages_per_second"] == "12.5"
     assert gate_rows({}) == []
 
