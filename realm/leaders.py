@@ -12,6 +12,8 @@ from realm.errors import NotFound
 from realm.store import Store
 
 FOLDER = "control/leader"
+#: Collections that leaders changed when they led no more: <term>-<collection>.
+LATE = "control/late"
 #: Records of so many terms stay, to be looked at.
 KEPT_TERMS = 20
 
@@ -66,6 +68,10 @@ class Leaders:
     def ended(self, number: int) -> bool:
         return self._store.exists(_path(number, "ended"))
 
+    def came_late(self, number: int, collection: str) -> None:
+        """The leader of a term says that it changed a collection after its end."""
+        self._store.write(f"{LATE}/{number:012d}-{collection}", b"")
+
     def forget_old(self) -> None:
         """Deletes records of terms long past."""
         oldest = self.newest_number() - KEPT_TERMS
@@ -75,6 +81,11 @@ class Leaders:
 
     def _numbers(self) -> list[int]:
         return [_number(path) for path in self._store.files(FOLDER) if path.endswith(".json")]
+
+
+def changed_late(store: Store) -> dict[str, str]:
+    """The collections that were changed too late, by the file that says so."""
+    return {path: path.rpartition("/")[2].partition("-")[2] for path in store.files(LATE)}
 
 
 def _path(number: int, kind: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from realm.errors import NotFound
 from realm.generations import ACTIVE, Generation, Generations, State, generation_folder
+from realm.recorded import Bounds, Recorded, probe_files
 from realm.references import References
 from realm.refusals import FOLDER as REFUSED
 from realm.snapshots import CLAIMS, MANIFEST, Snapshots
@@ -27,6 +28,7 @@ SETTLED_SECONDS = 3600.0
 #: Ended generations whose manifest and events are kept, for the history.
 HISTORY = 200
 CLAIMS_KEPT = 100
+NO_QUESTIONS = Bounds(0, 0.0)
 QUARANTINE = "quarantine"
 COLLECTION = re.compile(r"passages-(\d{8})")
 #: Documents deleted up to this corpus version are to be nowhere any more.
@@ -72,6 +74,7 @@ class Retention:
 
     :param retirement_seconds: an ended generation's files stay so long.
     :param gate_memory: among so many accepted ones the gate looks for the best.
+    :param recorded: how many of the users' questions stay, and how long.
     """
 
     def __init__(
@@ -81,11 +84,15 @@ class Retention:
         generations: Generations,
         retirement_seconds: float,
         gate_memory: int = 0,
+        recorded: Bounds = NO_QUESTIONS,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
         self._retirement = retirement_seconds
+        self._recorded = recorded
+        #: Generations past their gate that no recorded question was asked of.
+        self._unasked: set[int] = set()
         self._references = References(generations, snapshots, gate_memory)
 
     def plan(self, now: float, erased: int = 0, collections: Iterable[str] = ()) -> list[Removal]:
@@ -105,6 +112,7 @@ class Retention:
             *self._half_made_snapshots(needed, now),
             *self._generation_files(needed),
             *self._history(needed),
+            *self._questions(needed, now),
             *self._notes(needed, now),
             *self._collections(collections),
         ]
@@ -218,6 +226,23 @@ class Retention:
                 size = sum(entry.size for entry in entries)
                 why = f"older than the {HISTORY} generations kept as history"
                 yield Removal("history", generation_folder(number), size, why)
+
+    def _questions(self, needed: Needed, now: float) -> Iterator[Removal]:
+        """Users' questions, and what the gate asked of them; nobody asks it a second time."""
+        recorded = Recorded(self._store)
+        for entry in recorded.outlived(now, self._recorded):
+            why = "recorded questions are not kept longer, or not so many"
+            yield Removal("recorded questions", entry.path, entry.size, why)
+        for number in needed.numbers:
+            state = self._generations.state(number)
+            if number in self._unasked or state in (None, State.BUILDING, State.VALIDATING):
+                continue
+            if not recorded.asked_of(number):
+                self._unasked.add(number)
+                continue
+            for entry in probe_files(self._store, number):
+                why = "recorded questions are among them, and the gate has decided"
+                yield Removal("recorded questions", entry.path, entry.size, why)
 
     def _notes(self, needed: Needed, now: float) -> Iterator[Removal]:
         """Of embedders, on work that nobody waits for any more."""

@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     qdrant_url: str = Field("http://127.0.0.1:6334", description="Qdrant's gRPC endpoint")
     qdrant_api_key: str = Field("", description="Qdrant's API key, if it wants one")
     indexer_url: str = Field("127.0.0.1:50052", description="gRPC target of the leading indexer")
-    gateway_address: str = Field("127.0.0.1:50051", description="gRPC target that clients call")
+    gateway_address: str = Field(
+        "127.0.0.1:50051", description="gateway that clients call: host:port, or https://host"
+    )
     gateway_listen: str = Field("127.0.0.1:50051", description="address the gateway listens on")
     indexer_listen: str = Field("127.0.0.1:50052", description="address the indexer listens on")
     indexer_advertise: str = Field(
@@ -198,11 +200,31 @@ class Settings(BaseSettings):
     gate_significance: float = Field(
         0.05, gt=0, le=1, description="a fall this likely by chance, or likelier, is no fall"
     )
+    gate_latency_factor: float = Field(
+        2.0,
+        ge=0,
+        description="a search may take so many times as long as with live, and 10 ms; 0: not asked",
+    )
+    gate_optimise_seconds: float = Field(
+        3600, ge=0, description="how long a candidate waits for Qdrant to end its optimisation"
+    )
     gate_memory: int = Field(
         5, ge=0, description="the best of so many generations accepted last is compared with too"
     )
     gate_probes_file: str = Field(
         "", description=".jsonl of question and document_id to probe with; empty: made of documents"
+    )
+    record_questions: bool = Field(
+        False, description="keep some of the users' questions in the store, for the gate to ask"
+    )
+    record_most: int = Field(2_000, ge=1, description="so many recorded questions are kept")
+    record_seconds: float = Field(
+        86_400,
+        gt=0,
+        description="a recorded question is kept so long, never over REALM_ERASE_WITHIN_SECONDS",
+    )
+    record_probability: float = Field(
+        0.5, ge=0, le=1, description="only questions whose answer is as likely are recorded"
     )
     erase_within_seconds: float = Field(
         86_400, gt=0, description="deleted documents are physically gone after so long"

@@ -296,6 +296,11 @@ class Store:
                 continue  # another process was quicker
 
 
+def is_folder(url: str) -> bool:
+    """Whether a store's URL names a folder, which either is there or cannot be had."""
+    return _local_root(url) is not None
+
+
 def _nothing() -> None:
     return
 

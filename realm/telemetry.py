@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import (
@@ -71,7 +72,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             getattr(logging, settings.log_level.upper())
         ),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Unfailing(stream))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
@@ -82,6 +83,24 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class Unfailing:
+    """A stream for log lines: one that the system does not take, as on a full disk, is lost. Who
+    wrote it goes on; logs and store often share a disk, and this is when words fail first."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.request import Request, urlopen
@@ -12,6 +14,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 BUCKET = "realm"
+#: As MinIO says it.
+FULL = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its minimum free drive
+threshold. Please delete a few objects to proceed.</Message></Error>"""
 
 
 class Quiet(WSGIRequestHandler):
@@ -22,13 +28,21 @@ class Quiet(WSGIRequestHandler):
 
 
 class S3Server:
-    """`url` is a store's; `stop` and `start` make it vanish and come back, with its contents."""
+    """`url` is a store's; `stop` and `start` make it vanish and come back, with its contents.
+
+    Each request takes `delay` seconds more; while it is `full` it refuses what would be written.
+    """
 
     def __init__(self, conditional: bool = True) -> None:
         """:param conditional: false makes an S3 of old, which has never heard of If-None-Match."""
         backend = DomainDispatcherApplication(create_backend_app)
-        self._application = backend if conditional else _deaf(backend)
+        self._backend = backend if conditional else _deaf(backend)
         self._port = 0
+        # What moto keeps outlives a server of its own process.
+        self._name = uuid.uuid4().hex
+        self.delay = 0.0
+        self.full = False
+        self.refused = 0
         self.start()
         urlopen(Request(f"{self.endpoint}/{BUCKET}", method="PUT"), timeout=10).close()
 
@@ -38,11 +52,11 @@ class S3Server:
 
     @property
     def url(self) -> str:
-        return f"s3://{BUCKET}/some/place"
+        return f"s3://{BUCKET}/some/place-{self._name}"
 
     def start(self) -> None:
         self._server = make_server(
-            "127.0.0.1", self._port, self._application, threaded=True, request_handler=Quiet
+            "127.0.0.1", self._port, self._answer, threaded=True, request_handler=Quiet
         )
         self._port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -52,6 +66,17 @@ class S3Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=10)
+
+    def _answer(self, environment: dict[str, Any], start: Any) -> Iterable[bytes]:
+        time.sleep(self.delay)
+        if self.full and environment["REQUEST_METHOD"] in ("PUT", "POST"):
+            self.refused += 1
+            # The body is taken all the same, as the connection serves the next request.
+            environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+            start("507 Insufficient Storage", [("Content-Type", "application/xml")])
+            return [FULL]
+        answered: Iterable[bytes] = self._backend(environment, start)
+        return answered
 
     def use(self, patch: pytest.MonkeyPatch) -> None:
         """This process and its children find it."""

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
+from realm.cli.stores import open_store
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 
@@ -99,6 +100,7 @@ def eval_(
         report = _closed_book(settings, model, asked)
     else:
         given = read_given([*(documents or []), *(more_documents or [])], settings)
+        _tell_unknown(asked, given)
         chosen_system = _load_system(settings, system or "base", snapshot, model)
         if retrieval is not None:
             name = f"{chosen_system.name} ({retrieval})"
@@ -126,6 +128,18 @@ def _check_choice(
         )
     if retrieval is not None and system == CLOSED_BOOK:
         raise InvalidInput("closed-book retrieves nothing: leave --retrieval out")
+
+
+def _tell_unknown(asked: list[Question], given: list[Document]) -> None:
+    """A document that is not there cannot be found: low figures need not be the model's fault."""
+    known = {one.id for one in given}
+    unknown = [one.document_id for one in asked if one.document_id and one.document_id not in known]
+    if unknown:
+        typer.echo(
+            f"{len(unknown)} of {len(asked)} questions name a document that is not among those"
+            f" given, first {unknown[0]}: they count as not found by document",
+            err=True,
+        )
 
 
 def check_writable(file: Path | None) -> None:
@@ -171,13 +185,12 @@ def _closed_book(settings: Settings, name: str, asked: list[Question]) -> Report
 
 def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> System:
     from realm.evaluation import systems, trained
-    from realm.store import Store
 
     device, dtype = compute(settings)
     if snapshot:
         if snapshot != systems.NEWEST and not snapshot.isdecimal():
             raise InvalidInput(f"snapshot {snapshot!r} is neither a number nor latest")
-        store = Store.open(settings.store_url, settings.store_cache)
+        store = open_store(settings)
         return systems.snapshot_system(*systems.find_snapshot(store, snapshot), device, dtype)
     if system in set(trained.Recipe):
         folder = Path(model) if model else None

@@ -12,6 +12,8 @@ def gate_rows(gate: dict[str, float]) -> list[tuple[str, str]]:
     for name, prefix in (("live", ""), ("best", "best_")):
         if f"{name}_probe_recall@5" in left:
             rows.append((f"gate: against {name}", _against(left, name, prefix)))
+    if "search_seconds" in left:
+        rows.append(("gate: latency", _latency(left)))
     if left.pop("forced", 0.0):
         rows.append(("gate: overruled", "it found the generation worse, and was not heeded"))
     return rows + [(f"gate: {name}", f"{left[name]:.6g}") for name in sorted(left)]
@@ -38,6 +40,8 @@ def _probe_rows(left: dict[str, float]) -> list[tuple[str, str]]:
         f"{left.pop('probes', NOTHING):g} questions, R@1 {left.pop('probe_recall@1', NOTHING):.3f},"
         f" R@5 {left.pop('probe_recall@5'):.3f}, MRR {left.pop('probe_mrr', NOTHING):.3f}"
     )
+    if "probes_recorded" in left:
+        words += f", {left.pop('probes_recorded'):g} of them users'"
     if "probe_search_seconds" in left:
         words += f", searched in {left.pop('probe_search_seconds'):.2f} s"
     return [("gate: probes", words)]
@@ -54,3 +58,12 @@ def _against(left: dict[str, float], name: str, prefix: str) -> str:
             f" {left.pop('best_probes', NOTHING):g} questions on unchanged documents"
         )
     return words
+
+
+def _latency(left: dict[str, float]) -> str:
+    mine, theirs = left.pop("search_seconds"), left.pop("live_search_seconds", NOTHING)
+    slower, pairs = left.pop("search_slower", NOTHING), left.pop("search_pairs", NOTHING)
+    return (
+        f"a search {mine * 1000:.1f} ms, with live {theirs * 1000:.1f} ms;"
+        f" too slow in {slower:g} of {pairs:g} pairs"
+    )

@@ -16,6 +16,7 @@ from realm.cli import (
     index,
     model,
     questions,
+    recorded,
     report,
     settings,
     snapshots,
@@ -29,7 +30,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for part in (up, index, watch, report, questions, corpus, model, eval, snapshots, gc, settings):
+PARTS = (
+    up, index, watch, report, questions, corpus, model, eval, snapshots, gc, recorded, settings,
+)  # fmt: skip
+for part in PARTS:
     part.register(app)
 
 

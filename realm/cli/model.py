@@ -11,13 +11,15 @@ from realm.cli.folders import check_new, write_whole
 from realm.cli.packages import MODEL, check_packages
 from realm.cli.train_reader import train_reader_
 from realm.cli.train_retriever import train_retriever_
+from realm.errors import NotFound
 
 Kind = Literal["embedder", "scorer", "encoder", "reader"]
 
 
 def register(app: typer.Typer) -> None:
     model = typer.Typer(
-        help="Train a reader or a retriever; take REALM checkpoints of transformers in, and out."
+        help="Train a reader or a retriever; take REALM checkpoints of transformers in, and out.",
+        no_args_is_help=True,
     )
     model.command("import")(import_)
     model.command("export")(export)
@@ -86,6 +88,8 @@ def export(
     from realm.model.hugging_face import export_model
 
     check_new(to)
+    if not folder.is_dir():
+        raise NotFound(f"there is no folder {folder}: name a model's or snapshot's folder")
     model = load_model(folder)
     write_whole(to, lambda new: export_model(new, model, kind))
     typer.echo(f"{to}: a REALM {kind} for transformers up to 4.46")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from realm.cli.options import output
+from realm.cli.stores import open_store, settings_with
 from realm.errors import FailedPrecondition, InvalidInput, NotFound
 
 NEEDS = ("plotly", "numpy", "obstore")
@@ -60,11 +61,8 @@ def _remembered(url: str) -> dict[str, Any]:
     from realm.generations import Generations
     from realm.reporting.history import history, lag_over_time
     from realm.snapshots import Snapshots
-    from realm.store import Store
 
-    # `make run` keeps its store beside logs and queue, in a folder of that name.
-    inner = Path(url) / "store"
-    opened = Store.open(str(inner) if "://" not in url and inner.is_dir() else url)
+    opened = open_store(settings_with(url))
     generations, snapshots = Generations(opened), Snapshots(opened)
     numbers = generations.numbers()
     if not numbers:

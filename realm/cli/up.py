@@ -33,7 +33,9 @@ def up(
     report: Annotated[
         Path | None, typer.Option(help="write what happened into a JSON file")
     ] = None,
-    port_offset: Annotated[int, typer.Option(help="added to every port")] = 0,
+    port_offset: Annotated[
+        int, typer.Option(help="added to every port", min=-5_000, max=15_000)
+    ] = 0,
     rate: Annotated[float, typer.Option(help="questions asked a second; 0: none")] = 2.5,
     train: Annotated[bool, typer.Option(help="learn; else serve the base model")] = True,
     gateways: Annotated[int, typer.Option(help="how many gateways", min=1, max=8)] = 1,

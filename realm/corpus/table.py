@@ -32,6 +32,9 @@ CONFIGURATION = {
     "delta.logRetentionDuration": "interval 1 days",
 }
 
+#: As `realm.store`: whoever waits for the commit learns that it failed, and sends it again.
+RETRIES = {"max_retries": "5", "retry_timeout": "20s"}
+
 #: Buckets of the `bucket` column; a shard is a residue class of them.
 BUCKETS = 4096
 
@@ -75,10 +78,12 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How many rows were erased or dropped, and the newest version of a deletion among them."""
+    """How many rows were erased or dropped; of the deletions among them the newest version, and
+    when the oldest was made (Unix time); 0 if there was none."""
 
     rows: int
     deleted_upto: int
+    deleted_at: float
 
 
 class CorpusTable:
@@ -156,6 +161,11 @@ class CorpusTable:
         rows = self._read([("op", "=", "delete"), ("written_at", "<", moment)], ["version"])
         return pc.max(rows["version"]).as_py() or 0
 
+    def oldest_deletion(self) -> float | None:
+        """Unix time of the oldest deletion that the table still tells of; None: of none."""
+        rows = self._read([("op", "=", "delete")], ["written_at"])
+        return pc.min(rows["written_at"]).as_py() if rows.num_rows else None
+
     def forget(self, upto: int, requests_since: float, deletions_before: float) -> Forgotten:
         """Erases, of the rows up to a version, those that count no more at it: older states of
         documents, and the last trace of those deleted before a Unix time.
@@ -225,6 +235,8 @@ class CorpusTable:
                     mode="error",
                     configuration=CONFIGURATION,
                     storage_options=self._options,
+                    # Tried again it would be a version upon the one that another one made.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except Exception as error:  # deltalake raises DeltaError for a table just made
                 try:
@@ -243,7 +255,11 @@ def _storage_options(uri: str) -> dict[str, str] | None:
     if not uri.startswith("s3://"):
         return None
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {"aws_conditional_put": "etag", **({"aws_allow_http": "true"} if plain else {})}
+    return {
+        "aws_conditional_put": "etag",
+        **RETRIES,
+        **({"aws_allow_http": "true"} if plain else {}),
+    }
 
 
 def _rows(changes: Iterable[Change], version: int) -> pa.Table:
@@ -290,7 +306,8 @@ def _forgotten(
         for place, row in zip(kept, rows.take(pa.array(kept, pa.int64())).to_pylist(), strict=True)
     ]
     deleted_upto = max((versions[row] for row in gone), default=0)
-    erased = Forgotten(len(old) + len(fresh), deleted_upto)
+    deleted_at = min((written[row] for row in gone), default=0.0)
+    erased = Forgotten(len(old) + len(fresh), deleted_upto, deleted_at)
     return pa.Table.from_pylist(table, schema=SCHEMA), erased
 
 

@@ -67,10 +67,16 @@ class PassageIndex:
     """Creates, fills, searches and drops collections, and points the alias."""
 
     def __init__(
-        self, settings: Settings, before_change: Callable[[], None] = lambda: None
+        self,
+        settings: Settings,
+        before_change: Callable[[], None] = lambda: None,
+        after_change: Callable[[str], None] = lambda collection: None,
     ) -> None:
-        """:param before_change: called before whatever changes Qdrant; may refuse."""
+        """:param before_change: called before whatever changes Qdrant; may refuse.
+        :param after_change: called after whatever changed a collection, or failed to.
+        """
         self._before_change = before_change
+        self._after_change = after_change
         self._client = QdrantClient(
             **_endpoint(settings), prefer_grpc=True, check_compatibility=False
         )
@@ -78,8 +84,7 @@ class PassageIndex:
 
     def create(self, collection: str, vector_size: int) -> None:
         """Makes an empty collection, replacing a half-built one of the same name."""
-        self._before_change()
-        with _reachable():
+        with self._changing(collection):
             if self._client.collection_exists(collection):
                 self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
             self._client.create_collection(
@@ -107,6 +112,16 @@ class PassageIndex:
             found = self._client.get_collections().collections
         return sorted(each.name for each in found)
 
+    def is_optimising(self, collection: str) -> bool:
+        """Whether Qdrant is at work on a collection's indexes: searches are slower until then.
+        On one that is not there it is not."""
+        try:
+            with _reachable():
+                found = self._client.get_collection(collection)
+        except NotFound:
+            return False
+        return bool(found.status == models.CollectionStatus.YELLOW)
+
     def drop(self, collection: str) -> None:
         """One that is not there is no error."""
         self._before_change()
@@ -133,8 +148,7 @@ class PassageIndex:
                 )
                 for row in rows
             ]
-            self._before_change()
-            with _reachable():
+            with self._changing(collection):
                 self._client.upsert(collection, points, wait=True)
 
     def delete_older(self, collection: str, document_id: str, version: int) -> None:
@@ -147,8 +161,7 @@ class PassageIndex:
                 models.FieldCondition(key="document_version", range=models.Range(lt=version)),
             ]
         )
-        self._before_change()
-        with _reachable():
+        with self._changing(collection):
             self._client.delete(collection, models.FilterSelector(filter=older), wait=True)
 
     def count(self, collection: str) -> int:
@@ -206,6 +219,15 @@ class PassageIndex:
             for number, answer in zip(asked, answers, strict=True):
                 found[number] = [_hit(point).passage for point in answer.points]
         return found
+
+    @contextmanager
+    def _changing(self, collection: str) -> Iterator[None]:
+        self._before_change()
+        try:
+            with _reachable():
+                yield
+        finally:
+            self._after_change(collection)
 
     def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
         with _reachable():

@@ -28,6 +28,7 @@ from services.gateway.events import happens
 from services.gateway.forwarding import CorpusServicer, Forwarder, IndexServicer
 from services.gateway.leader import Leader
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.recording import Recorder
 from services.gateway.reporting import Reporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
 from services.gateway.serving import ServingSlot
@@ -87,7 +88,10 @@ class Gateway:
             on_leader=self._follow_leader,
         )
         self._answering = Answering(settings, self.slot, search, self.metrics)
-        self._reporter = Reporter(settings, self._leader, self.slot, self.watcher, self.gateway_id)
+        self._recorder = Recorder(settings)
+        self._reporter = Reporter(
+            settings, self._leader, self.slot, self.watcher, self._recorder, self.gateway_id
+        )
         self._register(LocalStatus(store, self.slot, self.gateway_id))
 
     async def start(self) -> None:
@@ -133,7 +137,7 @@ class Gateway:
             RetrievalServicer(self._answering), self._server
         )
         answer_pb2_grpc.add_AnswerServiceServicer_to_server(
-            AnswerServicer(self._answering, self._closing), self._server
+            AnswerServicer(self._answering, self._closing, self._recorder), self._server
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
             CorpusServicer(self._settings, forwarder), self._server

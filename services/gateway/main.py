@@ -13,7 +13,8 @@ from realm.model.runtime import set_threads
 from realm.search.qdrant import AsyncPassageSearch
 from realm.settings import Settings, load_settings
 from realm.store import Store
-from services.gateway.gateway import Gateway
+from realm.waiting import await_store
+from services.gateway.gateway import READY_NAMES, Gateway
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.threads)
-        store = Store.await_open(settings.store_url, settings.store_cache)
+        store = await_store(settings, settings.gateway_listen, READY_NAMES)
         with asyncio.Runner() as runner:
             runner.run(serve(settings, store))
             end_soon()

@@ -12,6 +12,7 @@ from realm.rpc import from_rpc_error
 from realm.settings import Settings
 from services.gateway.events import happens
 from services.gateway.leader import Leader
+from services.gateway.recording import Recorder
 from services.gateway.serving import ServingSlot
 from services.gateway.watcher import LiveWatcher
 
@@ -29,12 +30,14 @@ class Reporter:
         leader: Leader,
         slot: ServingSlot,
         watcher: LiveWatcher,
+        recorder: Recorder,
         gateway_id: str,
     ) -> None:
         self._pause = settings.report_seconds
         self._leader = leader
         self._slot = slot
         self._watcher = watcher
+        self._recorder = recorder
         self._gateway_id = gateway_id
         self._wake = asyncio.Event()
         self._heard = True
@@ -62,6 +65,7 @@ class Reporter:
             generation=serving.number if serving else 0,
             ready=self._watcher.ready and not self._stopping,
             draining_requests=self._slot.draining,
+            questions=self._recorder.take(),
         )
         try:
             await self._leader.serving.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)

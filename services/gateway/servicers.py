@@ -32,6 +32,7 @@ from services.gateway.checks import (
     check_retrieval,
 )
 from services.gateway.closing import Closing
+from services.gateway.recording import Recorder
 from services.gateway.serving import Held
 
 DEFAULT_PASSAGES = 5
@@ -63,9 +64,10 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
 
 
 class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
-    def __init__(self, answering: Answering, closing: Closing) -> None:
+    def __init__(self, answering: Answering, closing: Closing, recorder: Recorder) -> None:
         self._answering = answering
         self._closing = closing
+        self._recorder = recorder
 
     async def AnswerQuestion(  # noqa: N802
         self, request: answer_pb2.AnswerQuestionRequest, context: Any
@@ -123,6 +125,7 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
             at_least=request.at_least_version,
             seconds=seconds,
         )
+        self._recorder.note(request.question, response)
         return answer_pb2.AnswerQuestionResponse(
             answers=[_answer(each, response) for each in response.answers.given],
             no_answer_probability=response.answers.no_answer,

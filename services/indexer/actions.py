@@ -30,6 +30,7 @@ from services.indexer.loader import load_shard
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.observer import restoring_marker
 from services.indexer.probes import choose_questions, probes_file, questions_file, read_given
+from services.indexer.recording import Recording
 from services.indexer.status import PHASE
 from services.indexer.tasks import Tasks, Wanted, wanted
 
@@ -61,6 +62,8 @@ class Actions:
         references: References,
         gate_probes: int,
         gate_probes_file: str,
+        gate_optimise_seconds: float,
+        recording: Recording,
         stopped: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -78,6 +81,8 @@ class Actions:
         self._references = references
         self._gate_probes = gate_probes
         self._gate_probes_file = gate_probes_file
+        self._recording = recording
+        self._optimise_seconds = gate_optimise_seconds
         self._stopped = stopped
 
     def perform(self, action: Action, seen: Observation, memory: Memory) -> bool:
@@ -121,6 +126,8 @@ class Actions:
             case lifecycle.CatchUp():
                 self._following.put_ahead(build.generation, build.generation.corpus_version)
                 build.follows = True
+            case lifecycle.Validate() if self._is_being_optimised(build):
+                return False
             case lifecycle.Validate():
                 self._validate(build, live)
             case lifecycle.Commit(_, why):
@@ -148,12 +155,14 @@ class Actions:
     def _request_probes(self, generation: Generation, live: Generation | None) -> None:
         """The candidate's questions, encoded by its own snapshot and by those compared with."""
         source = questions_file(generation)
+        compared = self._references.of(generation, live)
         if not self._store.exists(source):
             given = read_given(Path(self._gate_probes_file)) if self._gate_probes_file else []
             tables = (arrow.read_table(self._store, path) for path in generation.passage_files)
-            chosen = choose_questions(tables, self._gate_probes, given)
+            recorded = self._recording.probes(compared)
+            chosen = choose_questions(tables, self._gate_probes, given, recorded)
             arrow.write_table(self._store, source, chosen)
-        for by in self._references.of(generation, live):
+        for by in compared:
             output = probes_file(generation, by)
             if self._store.exists(output) or self._reuse(generation, by, source, output):
                 continue
@@ -202,6 +211,13 @@ class Actions:
             self._store.delete(output)
             self._tasks.forget(output)
         log.error("file_refused", generation=build.number, why=str(error))
+
+    def _is_being_optimised(self, build: Build) -> bool:
+        """Half an index would be found too slow, and would be slow to whoever searched it."""
+        waited = time.time() - (build.caught_up_at or time.time())
+        if waited > self._optimise_seconds:
+            return False
+        return self._index.is_optimising(build.generation.collection)
 
     def _validate(self, build: Build, live: Generation | None) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from realm.errors import Conflict, NotReady, RealmError
+from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
 from realm.leaders import Leaders, Term
 from realm.settings import Settings
 from realm.store import Store
@@ -53,6 +53,12 @@ class Leadership(Protocol):
     def check(self) -> None:
         """:raises NotReady: if this process does not lead."""
 
+    def changed(self, collection: str) -> None:
+        """After a change in Qdrant.
+
+        :raises NotReady: if this process leads no more.
+        """
+
 
 class Alone:
     """Leads always: for whoever runs an indexer by itself, as tests do."""
@@ -61,6 +67,9 @@ class Alone:
     floor = 0
 
     def check(self) -> None:
+        return
+
+    def changed(self, collection: str) -> None:
         return
 
 
@@ -92,6 +101,8 @@ class Election:
         self._newest: Term | None = None
         self._beats = 0
         self._beaten_at = 0.0
+        #: Collections changed when this process may have led no more, and the store did not tell.
+        self._doubtful: set[str] = set()
         self._lost = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="election", daemon=True)
@@ -145,6 +156,21 @@ class Election:
         if not tenure.is_trusted(self._clock(), self._lease):
             self._confirm(tenure)
 
+    def changed(self, collection: str) -> None:
+        """Who slept between its question and a change may have come too late with it. Nothing
+        could stop that change: the store is told of it, and whoever leads heals it.
+
+        :raises NotReady, DependencyUnavailable: as `check`.
+        """
+        tenure = self._tenure
+        if tenure is None or (self.leads and tenure.is_trusted(self._clock(), self._lease)):
+            return
+        try:
+            self._confirm(tenure, collection)
+        except DependencyUnavailable:
+            self._doubtful.add(collection)
+            raise
+
     def look(self) -> None:
         """A standby's look, or a leader's beat.
 
@@ -153,8 +179,9 @@ class Election:
         if self._tenure is None:
             self._campaign()
         elif not self._lost.is_set():
-            before = self._clock()
+            before, doubtful = self._clock(), set(self._doubtful)
             self._confirm(self._tenure)
+            self._doubtful -= doubtful
             self._beat(before)
 
     def elsewhere(self) -> NotReady:
@@ -207,10 +234,14 @@ class Election:
             redis_beat=self._heard_in_redis(term.number),
         )
 
-    def _confirm(self, tenure: Tenure) -> None:
+    def _confirm(self, tenure: Tenure, *changed: str) -> None:
+        """:param changed: collections changed just now."""
         if self._leaders.newest_number() > tenure.term:
             self._newest = self._leaders.newest()
             self._lost.set()
+            for collection in self._doubtful.union(changed):
+                log.error("changed_too_late", collection=collection, term=tenure.term)
+                self._leaders.came_late(tenure.term, collection)
             raise self.elsewhere()
 
     def _beat(self, confirmed_at: float) -> None:

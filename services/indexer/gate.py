@@ -1,7 +1,7 @@
 """The gate: a generation is compared with its files, with live and with the best accepted lately
 before it may go live.
 
-Checks, by their names in metrics: count, sample, norms, recall, probes, best.
+Checks, by their names in metrics: count, sample, norms, recall, probes, best, latency.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 
 from realm.errors import Corrupt, NotFound
 from realm.generations import Generation
+from realm.recorded import PROBES_RECORDED
 from realm.references import PROBE_RECALL, References
 from realm.search.bm25 import SparseVector
 from realm.search.exact import top_k
@@ -27,6 +28,7 @@ from realm.store import Store
 from realm.vectors import Vectors
 from services.indexer.content import ExpectedContent
 from services.indexer.following import Following
+from services.indexer.latency import measure
 from services.indexer.lifecycle import Verdict
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.probes import (
@@ -50,7 +52,7 @@ NORM_SPREAD = 100.0
 #: Under steady writes candidate and live are seldom at one corpus version: wait so long for it.
 ONE_VERSION_SECONDS = 2.0
 #: What an operator may overrule: a worse index, never one that is not what its files say.
-QUALITY = frozenset({"recall", "probes", "best"})
+QUALITY = frozenset({"recall", "probes", "best", "latency"})
 
 log = structlog.get_logger(__name__)
 
@@ -214,10 +216,38 @@ class Gate:
             "probe_mrr": mean_reciprocal_rank(mine),
             "probe_search_seconds": seconds,
         }
+        if own.recorded:
+            report[PROBES_RECORDED] = float(own.recorded)
         if live is not None:
             report |= self._compared("probes", "live", mine, theirs, faults)
             report |= self._against_best(generation, live, own, content, faults)
+            report |= self._latency((generation, own), (live, probes), faults)
         return report
+
+    def _latency(
+        self,
+        candidate: tuple[Generation, Probes],
+        live: tuple[Generation, Probes],
+        faults: dict[str, str],
+    ) -> dict[str, float]:
+        """A burst of the same questions to both; writes go on meanwhile."""
+        factor = self._settings.gate_latency_factor
+        if not factor:
+            return {}
+        mine, theirs = ((each.collection, probes.vectors) for each, probes in (candidate, live))
+        found = measure(self._index.search, mine, theirs, factor)
+        if found.refused:
+            faults["latency"] = (
+                f"a search takes {found.candidate * 1000:.1f} ms, with live"
+                f" {found.live * 1000:.1f} ms: over {factor:g} times as long in {found.slower} of"
+                f" {found.pairs} pairs (p = {found.p_value:.4f})"
+            )
+        return {
+            "search_seconds": found.candidate,
+            "live_search_seconds": found.live,
+            "search_slower": float(found.slower),
+            "search_pairs": float(found.pairs),
+        }
 
     def _against_best(
         self,

@@ -13,11 +13,13 @@ import structlog
 from realm.corpus.table import CorpusTable
 from realm.errors import DependencyUnavailable, NotFound
 from realm.generations import ACTIVE, Generation, Generations, State
-from realm.retention import ASKED, ERASED, Removal, Retention, erased_upto
+from realm.leaders import changed_late
+from realm.retention import ASKED, Removal, Retention
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from realm.store import Store
 from services.indexer.controls import Controls
+from services.indexer.erasures import Erasures, Waiting
 
 EVERY_SECONDS = 60.0
 #: The table is looked after so often, and at the most four times in the time for erasure.
@@ -51,6 +53,8 @@ class Housekeeping:
     """Called at every look by the reconciler's thread, which is also the one that begins builds.
 
     :param submit: takes work on the corpus table to the thread that owns it.
+    :param on_erasure_due: hears when the oldest deletion that is not done with must be, in Unix
+        time; 0: none is left.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Housekeeping:
         index: PassageIndex | None,
         submit: Callable[[Chore], None],
         erase_within_seconds: float,
+        on_erasure_due: Callable[[float], None] = lambda due: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -74,6 +79,7 @@ class Housekeeping:
         self._index = index
         self._submit = submit
         self._erase_within = erase_within_seconds
+        self._erasures = Erasures(store, erase_within_seconds, on_erasure_due)
         self._clock = clock
         self._last = self._last_table = clock()
         self._overdue = 0
@@ -83,7 +89,7 @@ class Housekeeping:
         if now - self._last >= EVERY_SECONDS or self._was_asked():
             self._last = now
             self.tidy()
-            self._erase()
+            self._replace()
         if now - self._last_table >= min(TABLE_SECONDS, self._erase_within / 4):
             self._last_table = now
             self.look_after_table()
@@ -103,6 +109,7 @@ class Housekeeping:
         """Has rows that count no more erased, never past what an active generation needs."""
         active = self._active()
         if not active:
+            self._submit(lambda table: self._erasures.in_table(table.oldest_deletion()))
             return
         floor = min(each.corpus_version for each in active)
         if floor > corpus_floor(self._store):
@@ -110,25 +117,41 @@ class Housekeeping:
         since = self._clock() - REMEMBERED_SECONDS
         before = self._clock() - ERASURE_BEGINS * self._erase_within
         hours = int(min(24 * 3600.0, self._erase_within / 4) // 3600)
+        # Here, as writes wait while a chore is done. What is built from now on has later versions.
+        with_files = self._with_files()
 
         def chore(table: CorpusTable) -> None:
+            # First, so that work which fails again and again does not hide that it is overdue.
+            self._erasures.in_table(table.oldest_deletion())
             forgotten = table.forget(floor, since, before)
-            if forgotten.deleted_upto > erased_upto(self._store):
-                self._store.write_json(ERASED, {"version": forgotten.deleted_upto})
+            if forgotten.deleted_upto:
+                vacuum_at = self._clock() + hours * 3600.0
+                self._erasures.dropped(
+                    Waiting(forgotten.deleted_at, forgotten.deleted_upto, vacuum_at)
+                )
             table.compact()
+            began = self._clock()
             if table.vacuum(hours) or forgotten.rows:
                 table.trim_log()
+            self._erasures.vacuumed(began, with_files)
+            self._erasures.in_table(table.oldest_deletion())
             self._overdue = table.deleted_before(before)
             if forgotten.rows:
                 log.info("rows_erased", rows=forgotten.rows, upto=floor)
 
         self._submit(chore)
 
-    def _erase(self) -> None:
+    def _replace(self) -> None:
         """Files that hold documents deleted long ago go with the indexes that are made of them:
-        a refresh by the same snapshot takes the place of each."""
+        a refresh by the same snapshot takes the place of each. So it does of an index that a
+        leader changed when it led no more: what is in it is known no longer."""
         active, entry = self._active(), self._generations.live()
-        stale = [each.number for each in active if each.corpus_version < self._overdue]
+        late = self._changed_late({each.collection for each in active})
+        stale = [
+            each.number
+            for each in active
+            if each.corpus_version < self._overdue or each.collection in late
+        ]
         if not stale or entry is None:
             return
         asked = self._controls.refresh_asked()
@@ -143,8 +166,23 @@ class Housekeeping:
             return  # one is being built: the next look after it will tell
         live = self._generations.get(entry.generation)
         why = f"documents deleted up to version {self._overdue} must be gone"
-        log.info("erasure_asks_for_refresh", generations=stale)
+        if late:
+            why = f"a leader changed {', '.join(sorted(late))} after its end"
+        log.info("asks_for_refresh", generations=stale, why=why)
         self._controls.ask_refresh(why, live.snapshot)
+
+    def _changed_late(self, active: set[str]) -> set[str]:
+        """Those of the collections; that others were is of no matter any more."""
+        found = changed_late(self._store)
+        for path, collection in found.items():
+            if collection not in active:
+                self._store.delete(path)
+        return active & set(found.values())
+
+    def _with_files(self) -> list[int]:
+        """The corpus versions that indexes were made of whose files are still there."""
+        needed = self._retention.needed(self._clock(), self._overdue)
+        return [each.corpus_version for each in needed.generations.values()]
 
     def _active(self) -> list[Generation]:
         return [

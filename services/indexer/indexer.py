@@ -11,6 +11,7 @@ import structlog
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations
 from realm.nudge import Nudge
+from realm.recorded import Bounds
 from realm.references import References
 from realm.retention import Retention
 from realm.search.qdrant import PassageIndex
@@ -35,6 +36,7 @@ from services.indexer.lifecycle import Observation
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.observer import Observer
 from services.indexer.reconciler import Reconciler
+from services.indexer.recording import Recording
 from services.indexer.refreshes import Refreshes
 from services.indexer.status import Status
 from services.indexer.tasks import Tasks, make_sender
@@ -65,11 +67,12 @@ class Indexer:
         self.store = store
         self.snapshots = Snapshots(store)
         self.generations = Generations(store)
-        self.index = PassageIndex(settings, self.leadership.check)
+        self.index = PassageIndex(settings, self.leadership.check, self.leadership.changed)
         self.controls = Controls(store)
         self.gateways = Gateways(settings.gateway_ttl_seconds)
         self.following = Following(self.generations)
         self.memory = Memory()
+        self.recording = Recording(store, Bounds.of(settings))
         self.bell = Bell()
         self._stopping = threading.Event()
         self._started = False
@@ -218,6 +221,8 @@ class Indexer:
             references=self._references,
             gate_probes=settings.gate_probes,
             gate_probes_file=settings.gate_probes_file,
+            gate_optimise_seconds=settings.gate_optimise_seconds,
+            recording=self.recording,
             stopped=self._stopping.is_set,
         )  # fmt: skip
 
@@ -239,16 +244,18 @@ class Indexer:
             generations=self.generations,
             retention=Retention(
                 self.store, self.snapshots, self.generations, settings.retirement_seconds,
-                settings.gate_memory,
+                settings.gate_memory, Bounds.of(settings),
             ),
             controls=self.controls,
             index=self.index,
             submit=self.writer.between,
             erase_within_seconds=settings.erase_within_seconds,
+            on_erasure_due=self._metrics.erasure_due.set,
         )  # fmt: skip
 
         def after_look(seen: Observation) -> None:
             refreshes.after_look(seen)
+            self.recording.write_when_due()
             housekeeping.when_due()
 
         return after_look

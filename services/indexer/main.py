@@ -19,9 +19,9 @@ from realm.errors import BadSettings
 from realm.internal.v1 import serving_pb2_grpc
 from realm.rpc import ErrorInterceptor, MetricsInterceptor, server_options
 from realm.settings import Settings, load_settings
-from realm.store import Store
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
-from services.indexer.duty import Duty, LeaderInterceptor
+from realm.waiting import await_store
+from services.indexer.duty import ABLE_NAME, LEADING_NAMES, Duty, LeaderInterceptor
 from services.indexer.election import Election
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
@@ -38,7 +38,7 @@ def main() -> None:
     try:
         settings = load_settings()
         telemetry.set_up(settings, "indexer")
-        store = Store.await_open(settings.store_url, settings.store_cache)
+        store = await_store(settings, settings.indexer_listen, (ABLE_NAME, *LEADING_NAMES))
         election = Election(settings, store)
         indexer = Indexer(settings, store, IndexerMetrics(), election)
         with asyncio.Runner() as runner:
@@ -109,7 +109,7 @@ def make_server(
         server,
     )
     serving_pb2_grpc.add_ServingReportServiceServicer_to_server(
-        ServingReportServicer(indexer.gateways, indexer.bell), server
+        ServingReportServicer(indexer.gateways, indexer.recording, indexer.bell), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(duty.health, server)
     try:

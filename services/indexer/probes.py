@@ -1,5 +1,5 @@
-"""Probe questions, asked of the candidate and of live alike: given in a file, or sentences of
-held-out documents.
+"""Probe questions, asked of the candidate and of live alike: given in a file, recorded from users,
+or sentences of held-out documents.
 
 The last are the inverse cloze task on the documents that no objective trains on. A question is
 chosen by its passage's id alone, so the set hardly changes when the corpus does.
@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +24,21 @@ from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
 from realm.generations import Generation
 from realm.objectives.inverse_cloze_text import inverse_cloze
+from realm.recorded import FOLDER
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import Vectors, matrix
 
-#: `passage_id` is empty where only the document is known.
+#: `passage_id` is empty where only the document is known; `source` is one of the three below.
 SCHEMA = pa.schema(
-    [("question", pa.string()), ("document_id", pa.string()), ("passage_id", pa.string())]
+    [
+        ("question", pa.string()),
+        ("document_id", pa.string()),
+        ("passage_id", pa.string()),
+        ("source", pa.string()),
+    ]
 )
+GIVEN, RECORDED, MADE = "file", FOLDER, "held-out"
 DEPTH = 10
 SEARCH_BATCH = 32
 SIGNIFICANCE = 0.05
@@ -58,6 +65,14 @@ class Probes:
     def __len__(self) -> int:
         return int(self.questions.num_rows)
 
+    @property
+    def recorded(self) -> int:
+        """How many of them users asked."""
+        if "source" not in self.questions.column_names:
+            return 0
+        sources: list[str] = self.questions["source"].to_pylist()
+        return sources.count(RECORDED)
+
     def about(self, documents: set[str]) -> Probes:
         """Those whose document is one of these."""
         chosen = pc.is_in(self.questions["document_id"], value_set=pa.array(documents, pa.string()))
@@ -83,25 +98,42 @@ def probes_file(generation: Generation, by: Generation) -> str:
 
 
 def choose_questions(
-    tables: Iterable[pa.Table], count: int, given: Sequence[dict[str, str]] = ()
+    tables: Iterable[pa.Table],
+    count: int,
+    given: Sequence[dict[str, str]] = (),
+    recorded: Sequence[dict[str, str]] = (),
 ) -> pa.Table:
-    """At most `count` questions: those given, if any is about a document that is there.
+    """At most `count` questions: those given, if any is about a document that is there; else those
+    recorded, and as many made as are missing.
 
     :param tables: passages.
-    :param given: `question` and `document_id` each.
+    :param given: `question` and `document_id` each; so is `recorded`.
     """
-    if not given:
-        return make_questions(tables, count)
     there: set[str] = set()
-    kept: list[pa.Table] = []
-    for table in tables:
-        there |= set(table["document_id"].unique().to_pylist())
-        kept.append(table.select(["passage_id", "document_id", "text"]))
-    rows = [{**row, "passage_id": ""} for row in given if row["document_id"] in there]
-    if not rows:
-        return make_questions(kept, count)
-    rows.sort(key=lambda row: hashlib.sha256(row["question"].encode()).digest())
-    return pa.Table.from_pylist(rows[:count], schema=SCHEMA)
+
+    def one_by_one() -> Iterator[pa.Table]:
+        """A corpus of them is not held at once."""
+        for table in tables:
+            there.update(table["document_id"].unique().to_pylist())
+            yield table
+
+    made = make_questions(one_by_one(), count)
+    if rows := _about(given, there, GIVEN):
+        return pa.Table.from_pylist(rows[:count], schema=SCHEMA)
+    asked = pa.Table.from_pylist(_about(recorded, there, RECORDED)[:count], schema=SCHEMA)
+    return pa.concat_tables([asked, made.slice(0, count - asked.num_rows)])
+
+
+def _about(
+    questions: Sequence[dict[str, str]], there: set[str], source: str
+) -> list[dict[str, str]]:
+    """Those whose document is there, each once, in an order that follows from their words."""
+    rows = {
+        (row["question"], row["document_id"]): {**row, "passage_id": "", "source": source}
+        for row in questions
+        if row["document_id"] in there
+    }
+    return sorted(rows.values(), key=lambda row: hashlib.sha256(row["question"].encode()).digest())
 
 
 def read_given(file: Path) -> list[dict[str, str]]:
@@ -147,6 +179,7 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
                     "question": pair[0],
                     "document_id": row["document_id"],
                     "passage_id": row["passage_id"],
+                    "source": MADE,
                 }
             )
     return pa.Table.from_pylist(rows, schema=SCHEMA)

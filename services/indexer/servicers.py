@@ -7,6 +7,7 @@ Errors become statuses in `realm.rpc.ErrorInterceptor`. Whatever blocks runs in 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from realm.corpus.documents import Document, shown
 from realm.errors import FailedPrecondition, InvalidInput, NotFound
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.recorded import RecordedQuestion
 from realm.rpc import remaining
 from realm.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
@@ -22,6 +24,7 @@ from services.indexer.committer import Committer
 from services.indexer.controls import Controls
 from services.indexer.corpus_reader import CorpusReader
 from services.indexer.gateways import Gateways, Report
+from services.indexer.recording import Recording
 from services.indexer.status import Status
 from services.indexer.writer import Writer, check_changes
 
@@ -203,8 +206,9 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
 class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
     """What the gateways say of themselves."""
 
-    def __init__(self, gateways: Gateways, bell: Bell) -> None:
+    def __init__(self, gateways: Gateways, recording: Recording, bell: Bell) -> None:
         self._gateways = gateways
+        self._recording = recording
         self._bell = bell
         self._known: dict[str, tuple[int, bool]] = {}
 
@@ -212,6 +216,11 @@ class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
         self, request: serving_pb2.ReportServingRequest, context: Context
     ) -> serving_pb2.ReportServingResponse:
         self._gateways.heard(Report(request.gateway_id, request.generation, request.ready))
+        now = time.time()
+        self._recording.heard(
+            RecordedQuestion(each.question, each.document_id, each.snapshot, now)
+            for each in request.questions
+        )
         said = (request.generation, request.ready)
         if self._known.get(request.gateway_id) != said:
             self._known[request.gateway_id] = said

@@ -121,7 +121,7 @@ def refusing(double: Double, work: Callable[..., None]) -> Callable[..., None]:
 def main() -> None:
     store_url, redis_url, delay = sys.argv[1:4]
     settings = load_settings(store_url=store_url, redis_url=redis_url)
-    double = Double(Store.open(store_url), redis_url, float(delay))
+    double = Double(Store.await_open(store_url), redis_url, float(delay))
     app = make_celery(settings)
     app.task(refusing(double, double.embed), name=EMBED_SHARD)
     app.task(refusing(double, double.embed), name=EMBED_CHANGES)

@@ -89,13 +89,15 @@ class Bench:
     store: Store
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     indexer: Indexer = field(init=False)
+    registry: CollectorRegistry = field(init=False)
     published: int = 0
 
     def __post_init__(self) -> None:
         self.indexer = self.make_indexer()
 
     def make_indexer(self) -> Indexer:
-        return Indexer(self.settings, self.store, IndexerMetrics(CollectorRegistry()))
+        self.registry = CollectorRegistry()
+        return Indexer(self.settings, self.store, IndexerMetrics(self.registry))
 
     def restart_indexer(self) -> None:
         self.indexer.stop()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from realm.generations import State
+from realm.recorded import Recorded, RecordedQuestion, probe_files
+from realm.search.qdrant import Hit
 from realm.store import Store
+from realm.vectors import Vectors
 from tests.integration.indexing import Bench, document, make_bench
 
 DOCUMENTS = [document(number) for number in range(150)]
@@ -51,8 +55,14 @@ def refused(bench: Bench, number: int) -> None:
 
 
 def report(bench: Bench, number: int) -> dict[str, float]:
-    events = bench.indexer.generations.events(number)
-    return next(event.report for event in events if "probes" in event.report)
+    """A generation is live by its commit; its events are written a moment later."""
+
+    def found() -> list[dict[str, float]]:
+        events = bench.indexer.generations.events(number)
+        return [event.report for event in events if "probes" in event.report]
+
+    bench.until(lambda: bool(found()), f"generation {number} has its report")
+    return found()[0]
 
 
 def test_a_little_worse_each_time_is_refused_in_the_end(bench: Bench) -> None:
@@ -65,6 +75,80 @@ def test_a_little_worse_each_time_is_refused_in_the_end(bench: Bench) -> None:
     assert found["best_generation"] == 1
     assert found["best_probe_recall_fall"] > 0.1
     assert "(best)" in bench.indexer.generations.events(3)[-1].why
+
+
+def test_a_slow_collection_is_refused_and_an_equal_one_is_not(bench: Bench) -> None:
+    """Slowed down on its way to Qdrant: the gate sees one collection's searches take longer."""
+    search = bench.indexer.index.search
+    assert not bench.indexer.index.is_optimising("passages-00000002"), "it is not there"
+
+    def slowed(collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
+        if collection == "passages-00000003":
+            time.sleep(0.05)
+        return search(collection, queries, limit)
+
+    optimising = True
+    bench.indexer.index.search = slowed  # type: ignore[method-assign]
+    bench.indexer.index.is_optimising = lambda _: optimising  # type: ignore[method-assign]
+    bench.publish(step=40)
+
+    def is_whole() -> bool:
+        build = bench.indexer.memory.build
+        return build is not None and build.caught_up_at is not None
+
+    bench.until(is_whole, "the candidate waits")
+    looked_until = time.monotonic() + 1.0
+    bench.until(lambda: time.monotonic() > looked_until, "some looks")
+    assert bench.indexer.generations.state(2) is State.BUILDING
+    optimising = False
+    bench.until_live(2)
+    assert report(bench, 2)["search_pairs"] > 50
+    assert report(bench, 2)["search_seconds"] > 0
+    bench.publish(step=80)
+    refused(bench, 3)
+    assert "a search takes" in bench.indexer.generations.events(3)[-1].why
+    assert bench.live() == 2
+
+
+def test_users_questions_probe_those_who_did_not_answer_them(
+    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str
+) -> None:
+    made = make_bench(
+        tmp_path, store, redis_url, qdrant_url, gate_probes=500, record_questions=True
+    )
+    try:
+        made.indexer.start()
+        made.start_worker()
+        made.write(DOCUMENTS)
+        made.publish(step=0)
+        made.until_live(1)
+        now = time.time()
+        Recorded(store).write(
+            [
+                RecordedQuestion(each.text.split(". ")[2], each.id, snapshot=1, asked_at=now)
+                for each in DOCUMENTS[:100]
+            ]
+        )
+        made.publish(step=40)
+        made.until_live(2)
+        assert "probes_recorded" not in report(made, 2), "live's snapshot answered them"
+        made.publish(step=80)
+        made.until_live(3)
+        found = report(made, 3)
+        assert found["probes_recorded"] == 100
+        assert found["probes"] > 100, "and held-out documents"
+        assert found["live_probe_recall@5"] > 0.9
+        bad = made.publish(step=120, quality="bad")
+        refused(made, 4)
+        assert report(made, 4)["probes_recorded"] == 100
+        assert made.indexer.generations.get(4).snapshot == bad.number
+
+        words = DOCUMENTS[0].text.split(". ")[2]
+        assert Recorded(store).forget([words], made.indexer.generations) == []
+        assert not Recorded(store).all(), "they were in one file"
+        assert not probe_files(store, 3)
+    finally:
+        made.close()
 
 
 def test_a_refused_one_is_forced_and_who_did_it_is_recorded(bench: Bench) -> None:

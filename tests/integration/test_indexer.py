@@ -162,7 +162,9 @@ def test_damaged_vectors_are_made_again(live_bench: Bench) -> None:
     live_bench.start_worker()
     live_bench.until_live(2)
     assert live_bench.documents_found(DOCUMENTS[1].text)[0] == "document-1"
-    report = live_bench.indexer.generations.events(2)[2].report
+    generations = live_bench.indexer.generations
+    live_bench.until(lambda: generations.state(2) is State.LIVE, "its events say so too")
+    report = generations.events(2)[2].report
     assert report["sample_mismatches"] == 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from realm.errors import DependencyUnavailable
 from realm.store import Store
 from tests.integration.indexing import Bench, document, make_bench
 from tests.s3 import S3Server
@@ -15,21 +16,26 @@ DOCUMENTS = [document(number) for number in range(20)]
 
 
 @pytest.fixture
-def bench(
-    tmp_path: Path, redis_url: str, qdrant_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Bench]:
-    server = S3Server()
-    server.use(monkeypatch)
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    made = S3Server()
+    made.use(monkeypatch)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, redis_url: str, qdrant_url: str, server: S3Server) -> Iterator[Bench]:
     store = Store.open(server.url, str(tmp_path / "copies"))
     made = make_bench(
         tmp_path, store, redis_url, qdrant_url,
-        store_cache=str(tmp_path / "copies"), reconcile_seconds=1.0,
+        store_cache=str(tmp_path / "copies"), reconcile_seconds=1.0, request_again_seconds=2.0,
     )  # fmt: skip
     try:
         yield made
     finally:
         made.close()
-        server.stop()
 
 
 def test_generations_go_live_and_writes_follow_from_a_bucket(bench: Bench) -> None:
@@ -50,3 +56,55 @@ def test_generations_go_live_and_writes_follow_from_a_bucket(bench: Bench) -> No
     assert bench.count(1) == bench.count(2)
     assert bench.indexer.committer.roll_back("", timeout=30) == 1
     assert "document-3" not in bench.documents_found(DOCUMENTS[3].text)
+
+
+@pytest.mark.slow
+def test_a_slow_bucket_takes_longer_and_loses_nothing(bench: Bench, server: S3Server) -> None:
+    bench.indexer.start()
+    bench.start_worker()
+    bench.write(DOCUMENTS)
+    bench.publish(step=0)
+    bench.until_live(1)
+    server.delay = 0.1
+    bench.publish(step=40)
+    bench.until(lambda: 2 in bench.indexer.generations.numbers(), "a build begins")
+    version = bench.write([document(500)])
+    bench.delete("document-3")
+    bench.until_live(2)
+    server.delay = 0.0
+    bench.until_applied(version + 1)
+    assert bench.documents_found(document(500).text)[0] == "document-500"
+    assert "document-3" not in bench.documents_found(DOCUMENTS[3].text)
+    assert bench.count(1) == bench.count(2)
+    assert bench.indexer.generations.numbers() == [1, 2], "slowness alone ends no build"
+
+
+def test_a_full_bucket_refuses_writes_and_the_refresh_goes_on_when_there_is_room(
+    bench: Bench, server: S3Server
+) -> None:
+    bench.indexer.start()
+    bench.start_worker("realm.delta")
+    bench.write(DOCUMENTS)
+    bench.publish(step=0)
+    bench.start_worker("realm.embed")
+    bench.until_live(1)
+    version = bench.write([document(500)])
+    bench.until_applied(version)
+    bench.stop_workers()
+    bench.publish(step=40)
+    bench.until(lambda: 2 in bench.indexer.generations.numbers(), "a build begins")
+    server.full = True
+    bench.start_worker()
+    with pytest.raises(DependencyUnavailable, match="send it again"):
+        bench.write([document(600)], "sent twice")
+    before = server.refused
+    bench.until(lambda: server.refused > before + 10, "indexer or embedder try again")
+    assert bench.live() == 1
+    assert bench.documents_found(document(500).text)[0] == "document-500"
+
+    server.full = False
+    assert bench.write([document(600)], "sent twice") > version
+    bench.until_live(2)
+    bench.until_applied(bench.indexer.corpus.version())
+    for number in (7, 500, 600):
+        assert bench.documents_found(document(number).text)[0] == f"document-{number}"

@@ -47,3 +47,17 @@ def test_every_line_is_json_and_names_service_and_process() -> None:
     assert found[0]["answer"] == 42
     assert found[2]["level"] == "warning"
     assert "ZeroDivisionError" in str(found[3]["exception"])
+
+
+def test_who_writes_on_a_full_disk_goes_on() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{PROGRAM}\nprint('went on')"],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=60,
+            cwd=Path(__file__).parents[2],
+            check=False,
+        )
+    assert done.stdout == "went on\n"

@@ -1,20 +1,34 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReportServingRequest(_message.Message):
-    __slots__ = ("gateway_id", "generation", "ready", "draining_requests")
+    __slots__ = ("gateway_id", "generation", "ready", "draining_requests", "questions")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     DRAINING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     generation: int
     ready: bool
     draining_requests: int
-    def __init__(self, gateway_id: _Optional[str] = ..., generation: _Optional[int] = ..., ready: bool = ..., draining_requests: _Optional[int] = ...) -> None: ...
+    questions: _containers.RepeatedCompositeFieldContainer[RecordedQuestion]
+    def __init__(self, gateway_id: _Optional[str] = ..., generation: _Optional[int] = ..., ready: bool = ..., draining_requests: _Optional[int] = ..., questions: _Optional[_Iterable[_Union[RecordedQuestion, _Mapping]]] = ...) -> None: ...
+
+class RecordedQuestion(_message.Message):
+    __slots__ = ("question", "document_id", "snapshot")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    document_id: str
+    snapshot: int
+    def __init__(self, question: _Optional[str] = ..., document_id: _Optional[str] = ..., snapshot: _Optional[int] = ...) -> None: ...
 
 class ReportServingResponse(_message.Message):
     __slots__ = ()

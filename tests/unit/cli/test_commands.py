@@ -71,6 +71,7 @@ def test_nobody_there_is_one_sentence(capsys: Any) -> None:
     assert run(["status", "--address", NOWHERE, "--timeout", "5"]) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"realm: the gateway at {NOWHERE} cannot be reached")
+    assert "`make run`" in err
     assert len(err.splitlines()) == 1
 
 
@@ -244,6 +245,8 @@ def test_interrupt_is_code_130() -> None:
             [*command, f"127.0.0.1:{silent.getsockname()[1]}"],
             stderr=subprocess.PIPE,
             env={key: value for key, value in os.environ.items() if "REALM_" not in key},
+            # A shell's background job, as this test may be, begins with interrupts ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         silent.settimeout(PATIENCE)
         connection, _ = silent.accept()  # the call is under way

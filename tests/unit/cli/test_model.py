@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from realm.cli import model as commands
-from realm.errors import FailedPrecondition, InvalidInput, RealmError, Unsupported
+from realm.errors import FailedPrecondition, InvalidInput, NotFound, RealmError, Unsupported
 from realm.model.base import Base
 from realm.model.checkpoint import Model, load_model, new_model, write_model
 from realm.model.config import Projection
@@ -68,6 +68,11 @@ def test_a_snapshot_goes_out_and_comes_back(
     for left, right in ((before.retriever, after.retriever), (before.reader, after.reader)):
         given = right.state_dict()
         assert all(torch.equal(tensor, given[name]) for name, tensor in left.state_dict().items())
+
+
+def test_a_folder_that_is_not_there_is_named(app: typer.Typer, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no folder"):
+        run(app, "export", tmp_path / "typo", "--to", tmp_path / "new", "--kind", "reader")
 
 
 def test_query_tower_and_tokenizer_may_come_from_elsewhere(

@@ -1,7 +1,9 @@
 """The corpus table: versions, newest states, and the second writer."""
 
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,18 @@ def test_forgetting_changes_no_state_at_or_after_the_floor(
         table.forget(floor, 0.0, time.time() + 1)
         assert {upto: list(table.states(upto)) for upto in states} == states
         assert {after: table.changes(after, newest) for after in changes} == changes
+
+
+def test_of_many_who_find_no_table_one_makes_it(tmp_path: Path) -> None:
+    """Tried again, the others' would be versions of their own, and the first write be refused."""
+    for attempt in range(8):
+        store = Store.open(str(tmp_path / str(attempt)))
+        together = threading.Barrier(4)
+
+        def open_it(store: Store = store, together: threading.Barrier = together) -> int:
+            together.wait(10)
+            return CorpusTable(store).version
+
+        with ThreadPoolExecutor(4) as threads:
+            opened = [threads.submit(open_it) for _ in range(4)]
+            assert [each.result(20) for each in opened] == [0] * 4

@@ -81,6 +81,19 @@ def test_snapshot_is_measured_into_a_file_and_a_table(
     assert "passages" in result.stderr
 
 
+def test_questions_about_documents_that_are_not_there_are_told(folder: Path) -> None:
+    write(folder / "questions.jsonl", [*QUESTIONS, {"question": "who?", "document_id": "gone"}])
+    result = on(folder, "--snapshot", 1)
+    assert result.exit_code == 0, result.output
+    assert "1 of 4 questions name a document that is not among those given" in result.stderr
+    assert "gone" in result.stderr
+
+
+def test_a_wrong_store_is_told(folder: Path) -> None:
+    with pytest.raises(NotFound, match="there is no store in"):
+        raise_error(on(folder, "--snapshot", 1, "--store", folder / "typo"))
+
+
 def test_limit_and_several_files_after_one_option(folder: Path) -> None:
     write(folder / "more.jsonl", [{"id": "d9", "title": "t", "text": "pig 9 ran."}])
     files = [folder / "documents.jsonl", folder / "more.jsonl"]
@@ -177,6 +190,7 @@ def test_refusals_are_sentences(
 
 
 def test_empty_store_has_no_latest_snapshot(folder: Path) -> None:
+    (folder / "empty").mkdir()
     with pytest.raises(NotFound, match="no snapshot yet"):
         raise_error(on(folder, "--store", folder / "empty", "--snapshot", "latest"))
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from obstore.store import MemoryStore
 
-from realm.errors import Conflict, NotReady, RealmError
+from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
 from realm.generations import Generations, LiveEntry
-from realm.leaders import Leaders
+from realm.leaders import Leaders, changed_late
 from realm.settings import Settings
 from realm.store import Store
 from services.indexer.election import Election
@@ -175,6 +176,62 @@ Leading.TestCase.settings = hypothesis_settings(
     max_examples=25, stateful_step_count=25, deadline=None
 )
 test_any_interleaving = Leading.TestCase
+
+
+class Pair:
+    """Two indexers over a folder that can be made to answer nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 0.0
+        self.folder = folder
+        self.store = Store.open(str(folder))
+        self.leader, self.other = self.elect(), self.elect()
+        self.leader.look()
+        self.other.look()
+
+    def elect(self) -> Election:
+        settings = Settings(redis_url=NOWHERE, lease_seconds=LEASE)
+        return Election(settings, self.store, lambda: self.now, gone=lambda identity: False)
+
+    def changes_while_the_store_is_away(self) -> None:
+        control, aside = self.folder / "control", self.folder / "aside"
+        control.rename(aside)
+        control.symlink_to(control)
+        try:
+            with pytest.raises(DependencyUnavailable):
+                self.leader.changed("passages-00000001")
+        finally:
+            control.unlink()
+            aside.rename(control)
+
+    def other_leads(self) -> None:
+        for _ in range(12):
+            self.now += 1.0
+            self.other.look()
+        assert self.other.leads
+
+
+def test_a_change_that_the_store_could_not_judge_is_told_of_when_it_came_too_late(
+    tmp_path: Path,
+) -> None:
+    pair = Pair(tmp_path / "store")
+    pair.now += LEASE
+    pair.changes_while_the_store_is_away()
+    pair.other_leads()
+    with pytest.raises(NotReady):
+        pair.leader.look()
+    assert list(changed_late(pair.store).values()) == ["passages-00000001"]
+
+
+def test_one_that_was_in_time_is_not_told_of_later(tmp_path: Path) -> None:
+    pair = Pair(tmp_path / "store")
+    pair.now += LEASE
+    pair.changes_while_the_store_is_away()
+    pair.leader.look()
+    pair.other_leads()
+    with pytest.raises(NotReady):
+        pair.leader.look()
+    assert not changed_late(pair.store)
 
 
 def test_silence_counts_only_while_one_is_awake() -> None:

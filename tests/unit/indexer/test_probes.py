@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,22 @@ def test_given_questions_are_asked_if_their_document_is_there(tmp_path: Path) ->
     assert choose_questions([passages(range(300))], 4, given).num_rows == 4
     elsewhere = choose_questions([passages(range(100))], 1000, given)
     assert elsewhere.equals(make_questions([passages(range(100))], 1000))
+
+
+def test_recorded_questions_are_asked_first_and_the_rest_is_made() -> None:
+    tables = [passages(range(300))]
+    made = make_questions(tables, 1000)
+    asked = [{"question": f"who {n}?", "document_id": f"d{n}"} for n in (*range(295, 305), 295)]
+    chosen = choose_questions(tables, 1000, recorded=asked)
+    assert Counter(chosen["source"].to_pylist()) == {"recorded": 5, "held-out": made.num_rows}
+    assert set(chosen["document_id"].to_pylist()[:5]) == {f"d{n}" for n in range(295, 300)}
+    assert chosen.slice(5).equals(made)
+    few = choose_questions(tables, 4, recorded=asked)
+    assert few["source"].to_pylist() == ["recorded"] * 4
+    of_a_file = choose_questions(tables, 9, asked[:2], asked)
+    assert of_a_file["source"].to_pylist() == ["file"] * 2
+    none_there = choose_questions([passages(range(100))], 1000, recorded=asked)
+    assert none_there.equals(make_questions([passages(range(100))], 1000))
 
 
 @pytest.mark.parametrize("line", ["nothing", '{"question": "who?"}', "[]"])

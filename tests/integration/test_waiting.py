@@ -1,0 +1,133 @@
+"""Gateway and indexer whose S3 is not there yet: alive, not ready, and then they serve."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from realm.errors import NotReady
+from realm.v1 import answer_pb2, answer_pb2_grpc, corpus_pb2, corpus_pb2_grpc
+from realm.wire import RECONNECT_MS, from_rpc_error
+from tests.integration.redis_process import free_port
+from tests.s3 import S3Server
+
+DEADLINE = 90.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """It has its bucket, and does not listen."""
+    made = S3Server()
+    made.use(monkeypatch)
+    made.stop()
+    yield made
+    made.stop()
+
+
+class Waiting:
+    """A process of ours, started while its store is away."""
+
+    def __init__(self, service: str, folder: Path, store_url: str) -> None:
+        self.port, self.metrics = free_port(), free_port()
+        self.log = folder / f"{service}.log"
+        environment = {
+            **os.environ,
+            "REALM_STORE_URL": store_url,
+            "REALM_STORE_CACHE": str(folder / "copies"),
+            "REALM_REDIS_URL": f"redis://{NOWHERE}/0",
+            "REALM_QDRANT_URL": f"http://{NOWHERE}",
+            f"REALM_{service.upper()}_LISTEN": f"127.0.0.1:{self.port}",
+            "REALM_METRICS_PORT": str(self.metrics),
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{service}"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.channel = grpc.insecure_channel(
+            f"127.0.0.1:{self.port}", options=[("grpc.max_reconnect_backoff_ms", RECONNECT_MS)]
+        )
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=10)
+        self.channel.close()
+
+    def health(self, name: str) -> int | None:
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        try:
+            return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=2).status)
+        except grpc.RpcError:
+            return None
+
+    def until(self, name: str, status: int) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while self.health(name) != status:
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("service", "ready", "then"), [("gateway", "ready", "live"), ("indexer", "able", "able")]
+)
+def test_it_is_alive_but_not_ready_until_its_store_answers(
+    service: str, ready: str, then: str, tmp_path: Path, s3: S3Server
+) -> None:
+    waiting = Waiting(service, tmp_path, s3.url)
+    try:
+        waiting.until("live", SERVING)
+        assert waiting.health("") == NOT_SERVING
+        assert waiting.health(ready) == NOT_SERVING
+        with pytest.raises(grpc.RpcError) as refused:
+            call(service, waiting.channel)
+        assert isinstance(from_rpc_error(refused.value), NotReady)
+        with urlopen(f"http://127.0.0.1:{waiting.metrics}/metrics", timeout=5) as metrics:
+            assert b"realm_build_info" in metrics.read()
+        s3.start()
+        log_until(waiting, "gateway_listening" if service == "gateway" else "indexer_ready")
+        waiting.until(then, SERVING)
+        assert waiting.process.poll() is None
+    finally:
+        waiting.close()
+
+
+def call(service: str, channel: grpc.Channel) -> None:
+    if service == "gateway":
+        asked = answer_pb2.AnswerQuestionRequest(question="who?")
+        answer_pb2_grpc.AnswerServiceStub(channel).AnswerQuestion(asked, timeout=5)
+    else:
+        batches = iter([corpus_pb2.ImportDocumentsRequest()])
+        corpus_pb2_grpc.CorpusServiceStub(channel).ImportDocuments(batches, timeout=5)
+
+
+def log_until(waiting: Waiting, event: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while event not in (words := waiting.log.read_text()):
+        assert waiting.process.poll() is None, words[-3000:]
+        assert time.monotonic() < deadline, words[-3000:]
+        time.sleep(0.05)
+
+
+def test_it_is_ended_while_it_waits(tmp_path: Path, s3: S3Server) -> None:
+    waiting = Waiting("indexer", tmp_path, s3.url)
+    try:
+        waiting.until("live", SERVING)
+        waiting.process.terminate()
+        assert waiting.process.wait(timeout=30) == 0
+    finally:
+        waiting.close()
