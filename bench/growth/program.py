@@ -82,12 +82,14 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
         "seconds_from_the_first_write_until_all_are_searchable": round(applied, 1),
         "snapshots": snapshots,
     }
+    # In a short run a single question is more than that.
+    tolerance = max(TOLERANCE, 1.5 / len(texts.questions))
     gap = max(abs(after.recall_at_5 - full.recall_at_5), abs(after.exact_match - full.exact_match))
     claims = [
         at_most("R@5 before the documents are there", before.recall_at_5, NEAR_NOTHING),
         at_most("EM before the documents are there", before.exact_match, NEAR_NOTHING),
-        at_least("R@5 after", after.recall_at_5, full.recall_at_5 - TOLERANCE),
-        at_most("R@5 and EM after, from those of a full build", gap, TOLERANCE),
+        at_least("R@5 after", after.recall_at_5, full.recall_at_5 - tolerance),
+        at_most("R@5 and EM after, from those of a full build", gap, tolerance),
         at_least("EM gained", after.exact_match - before.exact_match, 0.2),
         none("generations built between the two", after.generation - before.generation),
         none("snapshots beyond the first: training", snapshots - 1),

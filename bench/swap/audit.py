@@ -20,6 +20,7 @@ NICENESS = 10
 #: More than these wait: the next response is not audited.
 MOST_WAITING = 40
 DRAIN_SECONDS = 60.0
+LOOK_SECONDS = 5.0
 
 #: A question and its response's bytes, or a generation's number and None; None ends the work.
 Questions: TypeAlias = "Queue[tuple[str, bytes | None] | None]"
@@ -79,7 +80,7 @@ def _serve(store_url: str, questions: Questions, verdicts: Queue[dict[str, int]]
     set_threads(1)
     auditor = Auditor(Store.open(store_url))
     found: Counter[str] = Counter()
-    while (item := questions.get()) is not None:
+    while (item := _next(questions)) is not None:
         question, response = item
         if response is None:
             auditor.prepare(int(question))
@@ -87,3 +88,14 @@ def _serve(store_url: str, questions: Questions, verdicts: Queue[dict[str, int]]
         verdict = auditor.check(question, RetrievePassagesResponse.FromString(response))
         found[str(verdict)] += 1
     verdicts.put(dict(found))
+
+
+def _next(questions: Questions) -> tuple[str, bytes | None] | None:
+    """None at the end, and if the bench is gone: killed, it tells nobody."""
+    while True:
+        try:
+            return questions.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            parent = multiprocessing.parent_process()
+            if parent is None or not parent.is_alive():
+                return None
