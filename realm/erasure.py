@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -63,12 +64,13 @@ def search_collections(
     names: Sequence[str], count: Callable[[str, str], int], wanted: Wanted
 ) -> list[Trace]:
     """:param count: how many points of a collection belong to a document."""
-    return [
-        Trace(name, f"{points} points of document {document_id}")
-        for name in names
-        for document_id in wanted.document_ids
-        if (points := count(name, document_id))
-    ]
+    found: list[Trace] = []
+    for name in names:
+        with suppress(NotFound):  # it went while we looked
+            for document_id in wanted.document_ids:
+                if points := count(name, document_id):
+                    found.append(Trace(name, f"{points} points of document {document_id}"))
+    return found
 
 
 def _in_file(path: str, data: bytes, wanted: Wanted) -> Iterator[str]:

@@ -52,6 +52,11 @@ class DependencyUnavailable(RealmError):
     reason = "DEPENDENCY_UNAVAILABLE"
 
 
+class Unreachable(DependencyUnavailable):
+    """Nobody answers where a call went. Of this side alone: whoever asked us hears that a
+    dependency is unavailable."""
+
+
 class Conflict(RealmError):
     """Somebody else wrote first: a conditional put or a corpus commit was refused."""
 

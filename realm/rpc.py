@@ -45,6 +45,8 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
+#: Whoever asks for the health of this name hears whether the process lives, not whether it serves.
+LIVE_NAME = "live"
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 Handler = Any  # grpc.RpcMethodHandler, whose fields no stub describes

@@ -83,7 +83,7 @@ class Store:
             conditional put.
         :raises DependencyUnavailable: if a remote store does not answer; try again.
         """
-        root = _local_root(url)
+        root = local_root(url)
         copies = Path(cache) if cache else Path(tempfile.gettempdir()) / f"realm-{os.getuid()}"
         try:
             if root is not None:
@@ -296,9 +296,11 @@ class Store:
                 continue  # another process was quicker
 
 
-def is_folder(url: str) -> bool:
-    """Whether a store's URL names a folder, which either is there or cannot be had."""
-    return _local_root(url) is not None
+def local_root(url: str) -> Path | None:
+    """The folder that a store's URL names, whether it is there or not; None: it is elsewhere."""
+    if "://" not in url:
+        return Path(url).expanduser().resolve()
+    return Path(url.removeprefix("file://")).resolve() if url.startswith("file://") else None
 
 
 def _nothing() -> None:
@@ -322,12 +324,6 @@ def _client(url: str) -> Any:
     """Plain HTTP only to an endpoint that says so, as a test's or a cluster's own."""
     plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
     return {**TIMEOUTS, "allow_http": True} if plain and url.startswith("s3://") else TIMEOUTS
-
-
-def _local_root(url: str) -> Path | None:
-    if "://" not in url:
-        return Path(url).expanduser().resolve()
-    return Path(url.removeprefix("file://")).resolve() if url.startswith("file://") else None
 
 
 def _remove_empty_folders(folder: Path) -> None:

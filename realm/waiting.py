@@ -22,8 +22,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from realm.errors import BadSettings, NotReady
+from realm.rpc import LIVE_NAME
 from realm.settings import Settings
-from realm.store import Store, is_folder
+from realm.store import Store, local_root
 from realm.wire import server_options, to_trailers
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 else:  # generic in their stubs alone
     Handler, Method = grpc.GenericRpcHandler, grpc.RpcMethodHandler
 
-LIVE = "live"
 THREADS = 4
 FREE_SECONDS = 5.0
 
@@ -46,7 +46,7 @@ def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store
     :param names: health names, besides "", that are not serving yet.
     :raises BadSettings: if the store is unusable, or the address cannot be listened on.
     """
-    if is_folder(settings.store_url):
+    if local_root(settings.store_url):
         return Store.await_open(settings.store_url, settings.store_cache)
     with _ended_by_sigterm(), _listening(address, names):
         return Store.await_open(settings.store_url, settings.store_cache)
@@ -82,7 +82,7 @@ class _NotYet(Handler):
 @contextmanager
 def _listening(address: str, names: Iterable[str]) -> Iterator[None]:
     status = health.HealthServicer()
-    status.set(LIVE, HealthCheckResponse.SERVING)
+    status.set(LIVE_NAME, HealthCheckResponse.SERVING)
     for name in ("", *names):
         status.set(name, HealthCheckResponse.NOT_SERVING)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="waiting")

@@ -24,6 +24,7 @@ from realm.errors import (
     NotFound,
     Overloaded,
     RealmError,
+    Unreachable,
     Unsupported,
 )
 
@@ -115,7 +116,7 @@ def from_rpc_error(error: grpc.RpcError, peer: str = "the server") -> RealmError
     words = error.details() or "no reason given"
     match code:
         case grpc.StatusCode.UNAVAILABLE:
-            return DependencyUnavailable(f"{peer} cannot be reached: {words}")
+            return Unreachable(f"{peer} cannot be reached: {words}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"{peer} did not answer before the deadline")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -28,8 +28,11 @@ DISTRACTORS, QUICK_DISTRACTORS = 600, 60
 BATCH = 100
 AT_ONCE = 4
 ANSWERED_FROM = 5
-#: Grown by writes or built from nothing, the same passages are there.
+#: Grown by writes or built from nothing, the same passages are there; but BM25 goes by the average
+#: length of a passage when its generation was begun, so that a few change places.
 TOLERANCE = 0.01
+#: In a short run a single question is more than that.
+QUESTIONS_APART = 2
 NEAR_NOTHING = 0.05
 SETTINGS = {"REALM_GATE_PROBES": "100"}
 
@@ -82,8 +85,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
         "seconds_from_the_first_write_until_all_are_searchable": round(applied, 1),
         "snapshots": snapshots,
     }
-    # In a short run a single question is more than that.
-    tolerance = max(TOLERANCE, 1.5 / len(texts.questions))
+    tolerance = max(TOLERANCE, (QUESTIONS_APART + 0.5) / len(texts.questions))
     gap = max(abs(after.recall_at_5 - full.recall_at_5), abs(after.exact_match - full.exact_match))
     claims = [
         at_most("R@5 before the documents are there", before.recall_at_5, NEAR_NOTHING),

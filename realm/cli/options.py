@@ -12,7 +12,7 @@ from rich.console import Console
 
 from realm import tracing
 from realm.client import Client
-from realm.errors import DependencyUnavailable
+from realm.errors import Unreachable
 from realm.settings import load_settings
 
 Address = Annotated[
@@ -40,7 +40,7 @@ NOBODY = (
 def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
     """A client of the gateway given, or of the settings' one.
 
-    :raises DependencyUnavailable: if no gateway is there; it says how to have one.
+    :raises Unreachable: if no gateway is there; it says how to have one.
     """
     settings = load_settings()
     tracing.set_up("cli", settings.trace_folder)
@@ -48,10 +48,8 @@ def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
     try:
         with Client(target, timeout=timeout) as client:
             yield client
-    except DependencyUnavailable as error:
-        if error.message.startswith(f"the gateway at {target} cannot be reached"):
-            raise DependencyUnavailable(f"{error.message}. {NOBODY}") from error
-        raise
+    except Unreachable as error:
+        raise Unreachable(f"{error.message}. {NOBODY}") from error
 
 
 def output() -> Console:

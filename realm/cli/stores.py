@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,10 +29,10 @@ def settings_with(store: str) -> Settings:
 
 def open_store(settings: Settings, *, may_be_new: bool = False) -> Store:
     """:raises NotFound: if it is a folder that is not there: a wrong path is no empty store."""
-    from realm.store import Store
+    from realm.store import Store, local_root
 
     url = settings.store_url
-    if (folder := _folder(url)) is not None:
+    if folder := local_root(url):
         # `make run` keeps its store beside logs and queue, in a folder of that name.
         if (folder / "store").is_dir():
             url = str(folder / "store")
@@ -45,9 +44,3 @@ def open_store(settings: Settings, *, may_be_new: bool = False) -> Store:
         elif not folder.is_dir():
             messages().print(f"{url} is a new store: no cluster uses it yet", markup=False)
     return Store.open(url, settings.store_cache)
-
-
-def _folder(url: str) -> Path | None:
-    """None for a store elsewhere."""
-    path = url.removeprefix("file://")
-    return None if "://" in path else Path(path).expanduser()

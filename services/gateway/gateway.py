@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from realm.calls import CallInterceptor
 from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
-from realm.rpc import ErrorInterceptor, MetricsInterceptor, server_options
+from realm.rpc import LIVE_NAME, ErrorInterceptor, MetricsInterceptor, server_options
 from realm.settings import Settings
 from realm.store import Store
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
@@ -37,9 +37,8 @@ from services.gateway.watcher import LiveWatcher
 
 log = structlog.get_logger(__name__)
 
-#: Health names: "" and "ready" say whether questions are welcome, "live" that the loop turns.
+#: Health names that say whether questions are welcome.
 READY_NAMES = ("", "ready")
-LIVE_NAME = "live"
 SERVICES = (
     "realm.v1.RetrievalService",
     "realm.v1.AnswerService",

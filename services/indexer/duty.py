@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2
 
 from realm.errors import RealmError
 from realm.internal.v1 import serving_pb2
-from realm.rpc import AroundInterceptor
+from realm.rpc import LIVE_NAME, AroundInterceptor
 from realm.v1 import corpus_pb2, index_pb2
 from services.indexer.election import Election
 from services.indexer.indexer import Indexer
@@ -28,7 +28,6 @@ LEADING_NAMES = (
     index_pb2.DESCRIPTOR.services_by_name["IndexService"].full_name,
     serving_pb2.DESCRIPTOR.services_by_name["ServingReportService"].full_name,
 )
-LIVE_NAME = "live"
 ABLE_NAME = "able"
 LOOK_SECONDS = 0.2
 RETRY_SECONDS = 1.0

@@ -6,13 +6,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from realm.store import Store
 from tests.integration.redis_process import RedisProcess, free_port
+
+if TYPE_CHECKING:
+    from tests.integration.indexer_process import IndexerProcess
+    from tests.integration.indexing import Bench
 
 START_SECONDS = 30
 
@@ -73,6 +79,36 @@ def qdrant_url(qdrant_process: str) -> str:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def make_bench(
+    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str
+) -> Iterator[Callable[..., Bench]]:
+    """Makes benches with a test's own settings, over its own store if it has one; they end with
+    the test."""
+    from tests.integration.indexing import Bench, bench_settings
+
+    with ExitStack() as ends:
+
+        def make(store: Store = store, **more: object) -> Bench:
+            made = Bench(tmp_path, bench_settings(store, redis_url, qdrant_url, **more), store)
+            ends.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def process(make_bench: Callable[..., Bench]) -> Iterator[IndexerProcess]:
+    """An indexer in a process of its own."""
+    from tests.integration.indexer_process import IndexerProcess
+
+    process = IndexerProcess(make_bench())
+    try:
+        yield process
+    finally:
+        process.close()
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -99,6 +99,11 @@ class Bench:
         self.registry = CollectorRegistry()
         return Indexer(self.settings, self.store, IndexerMetrics(self.registry))
 
+    def start(self) -> None:
+        """The indexer, and one worker for both queues."""
+        self.indexer.start()
+        self.start_worker()
+
     def restart_indexer(self) -> None:
         self.indexer.stop()
         self.indexer = self.make_indexer()
@@ -179,10 +184,9 @@ class Bench:
         return self.indexer.index.count(self.indexer.generations.get(generation).collection)
 
 
-def make_bench(
-    folder: Path, store: Store, redis_url: str, qdrant_url: str, **more: object
-) -> Bench:
-    settings = load_settings(
+def bench_settings(store: Store, redis_url: str, qdrant_url: str, **more: object) -> Settings:
+    """Short pauses, few probes."""
+    return load_settings(
         **{
             "store_url": store.url,
             "redis_url": redis_url,
@@ -193,4 +197,3 @@ def make_bench(
             **more,
         }
     )
-    return Bench(folder, settings, store)

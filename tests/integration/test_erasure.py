@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from realm.erasure import Trace, Wanted, search_collections, search_store
 from realm.generations import State
-from realm.store import Store
 from services.indexer import housekeeping
-from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(40)]
 
 
 @pytest.fixture
-def bench(
-    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch, make_bench: Callable[..., Bench]) -> Bench:
     monkeypatch.setattr(housekeeping, "EVERY_SECONDS", 0.5)
     monkeypatch.setattr(housekeeping, "REMEMBERED_SECONDS", 1.0)
-    made = make_bench(
-        tmp_path, store, redis_url, qdrant_url, erase_within_seconds=4, retirement_seconds=1
-    )
-    try:
-        made.indexer.start()
-        made.start_worker()
-        yield made
-    finally:
-        made.close()
+    made = make_bench(erase_within_seconds=4, retirement_seconds=1)
+    made.start()
+    return made
 
 
 def traces(bench: Bench, wanted: Wanted) -> list[Trace]:

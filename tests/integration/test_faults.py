@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,25 +13,21 @@ from realm.corpus.changes import changes_file
 from realm.generations import State
 from realm.store import Store
 from realm.vectors import vector_file
-from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(60)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, store: Store, redis_url: str, qdrant_url: str) -> Iterator[Bench]:
+def bench(make_bench: Callable[..., Bench]) -> Bench:
     """Generation 1 is live; nobody embeds shards any more until a test starts a worker."""
-    made = make_bench(tmp_path, store, redis_url, qdrant_url, request_again_seconds=2)
-    try:
-        made.indexer.start()
-        made.start_worker()
-        made.write(DOCUMENTS)
-        made.publish(step=0)
-        made.until_live(1)
-        made.stop_workers()
-        yield made
-    finally:
-        made.close()
+    made = make_bench(request_again_seconds=2)
+    made.start()
+    made.write(DOCUMENTS)
+    made.publish(step=0)
+    made.until_live(1)
+    made.stop_workers()
+    return made
 
 
 def flip(store: Store, path: str) -> None:

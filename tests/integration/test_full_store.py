@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -16,30 +14,19 @@ from realm.generations import Generations
 from realm.store import Store
 from realm.v1 import corpus_pb2, types_pb2
 from realm.wire import from_rpc_error
-from tests.integration.indexing import document, make_bench
-from tests.integration.test_indexer_process import CALL_SECONDS, DEADLINE, Process
+from tests.integration.indexer_process import CALL_SECONDS, DEADLINE, IndexerProcess
+from tests.integration.indexing import document
 
 NO_LIMIT = resource.RLIM_INFINITY
 
 
-@pytest.fixture
-def process(tmp_path: Path, store: Store, redis_url: str, qdrant_url: str) -> Iterator[Process]:
-    bench = make_bench(tmp_path, store, redis_url, qdrant_url)
-    process = Process(bench)
-    try:
-        yield process
-    finally:
-        process.close()
-        bench.stop_workers()
-
-
-def full(process: Process, *, is_full: bool) -> None:
+def full(process: IndexerProcess, *, is_full: bool) -> None:
     """No file of the process may grow beyond nothing, or any may."""
     size = 0 if is_full else NO_LIMIT
     resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (size, NO_LIMIT))
 
 
-def write(process: Process, number: int, request_id: str) -> int:
+def write(process: IndexerProcess, number: int, request_id: str) -> int:
     made = document(number)
     request = corpus_pb2.UpsertDocumentsRequest(
         documents=[types_pb2.Document(id=made.id, title=made.title, text=made.text)],
@@ -49,7 +36,7 @@ def write(process: Process, number: int, request_id: str) -> int:
 
 
 def test_while_the_folder_is_full_live_answers_and_afterwards_nothing_is_missing(
-    process: Process, store: Store
+    process: IndexerProcess, store: Store
 ) -> None:
     bench = process.bench
     bench.start_worker()
@@ -86,7 +73,7 @@ def test_while_the_folder_is_full_live_answers_and_afterwards_nothing_is_missing
     assert bench.count(1) == bench.count(2)
 
 
-def again(process: Process, number: int, request_id: str) -> int:
+def again(process: IndexerProcess, number: int, request_id: str) -> int:
     """As a client does: the same request until it is taken."""
     deadline = time.monotonic() + DEADLINE
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from realm.recorded import Recorded, RecordedQuestion, probe_files
 from realm.search.qdrant import Hit
 from realm.store import Store
 from realm.vectors import Vectors
-from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(150)]
 
@@ -29,23 +29,14 @@ def probes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bench(
-    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str, probes: Path
-) -> Iterator[Bench]:
+def bench(make_bench: Callable[..., Bench], probes: Path) -> Bench:
     """Generation 1 is live; the gate asks 150 questions from a file."""
-    made = make_bench(
-        tmp_path, store, redis_url, qdrant_url,
-        gate_probes=500, gate_probes_file=str(probes), gate_tolerance=0.1,
-    )  # fmt: skip
-    try:
-        made.indexer.start()
-        made.start_worker()
-        made.write(DOCUMENTS)
-        made.publish(step=0)
-        made.until_live(1)
-        yield made
-    finally:
-        made.close()
+    made = make_bench(gate_probes=500, gate_probes_file=str(probes), gate_tolerance=0.1)
+    made.start()
+    made.write(DOCUMENTS)
+    made.publish(step=0)
+    made.until_live(1)
+    return made
 
 
 def refused(bench: Bench, number: int) -> None:
@@ -111,44 +102,38 @@ def test_a_slow_collection_is_refused_and_an_equal_one_is_not(bench: Bench) -> N
 
 
 def test_users_questions_probe_those_who_did_not_answer_them(
-    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str
+    make_bench: Callable[..., Bench], store: Store
 ) -> None:
-    made = make_bench(
-        tmp_path, store, redis_url, qdrant_url, gate_probes=500, record_questions=True
+    made = make_bench(gate_probes=500, record_questions=True)
+    made.start()
+    made.write(DOCUMENTS)
+    made.publish(step=0)
+    made.until_live(1)
+    now = time.time()
+    Recorded(store).write(
+        [
+            RecordedQuestion(each.text.split(". ")[2], each.id, snapshot=1, asked_at=now)
+            for each in DOCUMENTS[:100]
+        ]
     )
-    try:
-        made.indexer.start()
-        made.start_worker()
-        made.write(DOCUMENTS)
-        made.publish(step=0)
-        made.until_live(1)
-        now = time.time()
-        Recorded(store).write(
-            [
-                RecordedQuestion(each.text.split(". ")[2], each.id, snapshot=1, asked_at=now)
-                for each in DOCUMENTS[:100]
-            ]
-        )
-        made.publish(step=40)
-        made.until_live(2)
-        assert "probes_recorded" not in report(made, 2), "live's snapshot answered them"
-        made.publish(step=80)
-        made.until_live(3)
-        found = report(made, 3)
-        assert found["probes_recorded"] == 100
-        assert found["probes"] > 100, "and held-out documents"
-        assert found["live_probe_recall@5"] > 0.9
-        bad = made.publish(step=120, quality="bad")
-        refused(made, 4)
-        assert report(made, 4)["probes_recorded"] == 100
-        assert made.indexer.generations.get(4).snapshot == bad.number
+    made.publish(step=40)
+    made.until_live(2)
+    assert "probes_recorded" not in report(made, 2), "live's snapshot answered them"
+    made.publish(step=80)
+    made.until_live(3)
+    found = report(made, 3)
+    assert found["probes_recorded"] == 100
+    assert found["probes"] > 100, "and held-out documents"
+    assert found["live_probe_recall@5"] > 0.9
+    bad = made.publish(step=120, quality="bad")
+    refused(made, 4)
+    assert report(made, 4)["probes_recorded"] == 100
+    assert made.indexer.generations.get(4).snapshot == bad.number
 
-        words = DOCUMENTS[0].text.split(". ")[2]
-        assert Recorded(store).forget([words], made.indexer.generations) == []
-        assert not Recorded(store).all(), "they were in one file"
-        assert not probe_files(store, 3)
-    finally:
-        made.close()
+    words = DOCUMENTS[0].text.split(". ")[2]
+    assert Recorded(store).forget([words], made.indexer.generations) == []
+    assert not Recorded(store).all(), "they were in one file"
+    assert not probe_files(store, 3)
 
 
 def test_a_refused_one_is_forced_and_who_did_it_is_recorded(bench: Bench) -> None:

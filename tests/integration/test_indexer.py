@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from realm.generations import State
-from realm.store import Store
 from realm.vectors import vector_file
-from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import RedisProcess
 
 DOCUMENTS = [document(number) for number in range(80)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, store: Store, redis_url: str, qdrant_url: str) -> Iterator[Bench]:
-    made = make_bench(tmp_path, store, redis_url, qdrant_url)
-    try:
-        yield made
-    finally:
-        made.close()
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench()
 
 
 def test_first_build_goes_live_and_the_second_follows(bench: Bench) -> None:
-    bench.indexer.start()
-    bench.start_worker()
+    bench.start()
     bench.write(DOCUMENTS)
     bench.publish(step=0)
     bench.until_live(1)
@@ -50,8 +43,7 @@ def test_first_build_goes_live_and_the_second_follows(bench: Bench) -> None:
 @pytest.fixture
 def live_bench(bench: Bench) -> Bench:
     """Generation 1 is live, and one worker serves both queues."""
-    bench.indexer.start()
-    bench.start_worker()
+    bench.start()
     bench.write(DOCUMENTS)
     bench.publish(step=0)
     bench.until_live(1)
@@ -251,8 +243,7 @@ def test_wiped_redis_costs_time_only(live_bench: Bench, redis: RedisProcess) -> 
 
 def test_a_snapshot_of_an_older_release_is_cut_anew_and_followed(bench: Bench) -> None:
     """Its manifest names a fingerprint that its tokenizer does not give any more."""
-    bench.indexer.start()
-    bench.start_worker()
+    bench.start()
     bench.write(DOCUMENTS[:20])
     snapshot = bench.publish(step=0, fingerprint="0123456789abcdef")
     bench.until_live(1)

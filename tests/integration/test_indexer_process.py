@@ -7,109 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from realm.internal.v1 import serving_pb2, serving_pb2_grpc
-from realm.store import Store
-from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
+from realm.internal.v1 import serving_pb2
+from realm.v1 import corpus_pb2, index_pb2, types_pb2
 from realm.wire import from_rpc_error, to_status
-from tests.integration.indexing import Bench, document, make_bench
-from tests.integration.redis_process import free_port
-
-DEADLINE = 60.0
-CALL_SECONDS = 15
+from tests.integration.indexer_process import CALL_SECONDS, DEADLINE, IndexerProcess
+from tests.integration.indexing import document
 
 
-class Process:
-    """`python -m services.indexer`, and stubs to call it."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.port = free_port()
-        self.log = bench.folder / "indexer.log"
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
-        self.corpus = corpus_pb2_grpc.CorpusServiceStub(self.channel)
-        self.index = index_pb2_grpc.IndexServiceStub(self.channel)
-        self.serving = serving_pb2_grpc.ServingReportServiceStub(self.channel)
-        self.start()
-
-    def start(self) -> None:
-        settings = self.bench.settings
-        environment = {
-            **os.environ,
-            "REALM_STORE_URL": settings.store_url,
-            "REALM_REDIS_URL": settings.redis_url,
-            "REALM_QDRANT_URL": settings.qdrant_url,
-            "REALM_INDEXER_LISTEN": f"127.0.0.1:{self.port}",
-            "REALM_SHARD_SECONDS": str(settings.shard_seconds),
-            "REALM_RECONCILE_SECONDS": "0.3",
-            "REALM_GATE_PROBES": "60",
-        }
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.indexer"],
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        grpc.channel_ready_future(self.channel).result(timeout=DEADLINE)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(timeout=10)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.kill()
-        self.channel.close()
-
-    def status(self) -> Any:
-        request = index_pb2.GetIndexStatusRequest()
-        return self.index.GetIndexStatus(request, timeout=CALL_SECONDS, wait_for_ready=True).status
-
-    def until(self, what: str, holds: Any) -> Any:
-        deadline = time.monotonic() + DEADLINE
-        while not holds(status := self.status()):
-            if time.monotonic() > deadline:
-                pytest.fail(
-                    f"not within {DEADLINE} s: {what}\n{status}\n{self.log.read_text()[-4000:]}"
-                )
-            time.sleep(0.05)
-        return status
-
-    def write(self, *numbers: int) -> int:
-        documents = [document(number) for number in numbers]
-        response = self.corpus.UpsertDocuments(
-            corpus_pb2.UpsertDocumentsRequest(
-                documents=[
-                    types_pb2.Document(id=d.id, title=d.title, text=d.text, metadata=d.metadata)
-                    for d in documents
-                ]
-            ),
-            timeout=CALL_SECONDS,
-        )
-        return int(response.corpus_version)
-
-
-@pytest.fixture
-def process(tmp_path: Path, store: Store, redis_url: str, qdrant_url: str) -> Iterator[Process]:
-    bench = make_bench(tmp_path, store, redis_url, qdrant_url)
-    process = Process(bench)
-    try:
-        yield process
-    finally:
-        process.close()
-        bench.stop_workers()
-
-
-def test_killed_in_the_middle_of_a_build_it_goes_on(process: Process) -> None:
+def test_killed_in_the_middle_of_a_build_it_goes_on(process: IndexerProcess) -> None:
     bench = process.bench
     bench.start_worker("realm.delta")
     process.write(*range(60))
@@ -131,7 +41,7 @@ def test_killed_in_the_middle_of_a_build_it_goes_on(process: Process) -> None:
     assert bench.documents_found(document(20).text)[0] == "document-20"
 
 
-def test_a_refresh_ends_when_every_ready_gateway_answers_with_it(process: Process) -> None:
+def test_a_refresh_ends_when_every_ready_gateway_answers_with_it(process: IndexerProcess) -> None:
     bench = process.bench
 
     def report(generation: int) -> None:
@@ -161,7 +71,7 @@ def test_a_refresh_ends_when_every_ready_gateway_answers_with_it(process: Proces
     assert listed.generations[0].gate["count"] == listed.generations[0].gate["expected_count"]
 
 
-def test_documents_are_read_back_and_faults_named(process: Process) -> None:
+def test_documents_are_read_back_and_faults_named(process: IndexerProcess) -> None:
     version = process.write(1)
     request = corpus_pb2.GetDocumentRequest(document_id="document-1")
     found = process.corpus.GetDocument(request, timeout=CALL_SECONDS)
@@ -190,7 +100,7 @@ def test_documents_are_read_back_and_faults_named(process: Process) -> None:
     assert early.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
-def test_import_and_watch(process: Process) -> None:
+def test_import_and_watch(process: IndexerProcess) -> None:
     watch = process.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=DEADLINE)
     assert next(watch).status.corpus_version == 0
     batches = [
@@ -208,7 +118,7 @@ def test_import_and_watch(process: Process) -> None:
     watch.cancel()
 
 
-def test_sigterm_ends_it_cleanly_with_a_watcher_attached(process: Process) -> None:
+def test_sigterm_ends_it_cleanly_with_a_watcher_attached(process: IndexerProcess) -> None:
     watch = process.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=DEADLINE)
     next(watch)
     process.process.send_signal(signal.SIGTERM)

@@ -3,8 +3,7 @@ when another one leads: nothing can stop that request, so it is told of and heal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -13,28 +12,21 @@ from realm.corpus.passages import Passage, from_table
 from realm.errors import NotReady
 from realm.leaders import changed_late
 from realm.search.qdrant import PassageIndex
-from realm.store import Store
 from realm.vectors import Vectors, read_vectors, vector_file
 from services.indexer import housekeeping
 from services.indexer.election import Election
 from services.indexer.loader import paired
-from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(40)]
 
 
 @pytest.fixture
-def bench(
-    tmp_path: Path, store: Store, redis_url: str, qdrant_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch, make_bench: Callable[..., Bench]) -> Bench:
     monkeypatch.setattr(housekeeping, "EVERY_SECONDS", 0.5)
-    made = make_bench(tmp_path, store, redis_url, qdrant_url)
-    try:
-        made.indexer.start()
-        made.start_worker()
-        yield made
-    finally:
-        made.close()
+    made = make_bench()
+    made.start()
+    return made
 
 
 class Sleeper:

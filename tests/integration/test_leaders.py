@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -16,9 +15,9 @@ from realm.generations import Generations
 from realm.leaders import Leaders
 from realm.store import Store
 from realm.wire import from_rpc_error
-from tests.integration.indexing import make_bench
+from tests.integration.indexer_process import DEADLINE, IndexerProcess
+from tests.integration.indexing import Bench
 from tests.integration.redis_process import RedisProcess
-from tests.integration.test_indexer_process import DEADLINE, Process
 
 LEASE = 2.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -26,25 +25,20 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @pytest.fixture
 def pair(
-    tmp_path: Path,
-    store: Store,
-    redis_url: str,
-    qdrant_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[tuple[Process, Process]]:
+    monkeypatch: pytest.MonkeyPatch, make_bench: Callable[..., Bench]
+) -> Iterator[tuple[IndexerProcess, IndexerProcess]]:
     """The leader and its standby."""
     monkeypatch.setenv("REALM_LEASE_SECONDS", str(LEASE))
-    bench = make_bench(tmp_path, store, redis_url, qdrant_url)
-    leader = Process(bench)
+    bench = make_bench()
+    leader = IndexerProcess(bench)
     until(lambda: serves(leader), "the first leads")
-    standby = Process(bench)
+    standby = IndexerProcess(bench)
     try:
         yield leader, standby
     finally:
         for each in (leader, standby):
             each.process.send_signal(signal.SIGCONT)
             each.close()
-        bench.stop_workers()
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -54,7 +48,7 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def serves(process: Process, name: str = "") -> bool:
+def serves(process: IndexerProcess, name: str = "") -> bool:
     stub = health_pb2_grpc.HealthStub(process.channel)
     try:
         found = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=2)
@@ -64,7 +58,7 @@ def serves(process: Process, name: str = "") -> bool:
 
 
 def test_a_standby_says_who_leads_and_takes_over_from_one_that_stops(
-    pair: tuple[Process, Process], store: Store
+    pair: tuple[IndexerProcess, IndexerProcess], store: Store
 ) -> None:
     leader, standby = pair
     assert not serves(standby)
@@ -83,7 +77,7 @@ def test_a_standby_says_who_leads_and_takes_over_from_one_that_stops(
 
 
 def test_a_standby_takes_over_from_one_that_was_killed(
-    pair: tuple[Process, Process], store: Store
+    pair: tuple[IndexerProcess, IndexerProcess], store: Store
 ) -> None:
     leader, standby = pair
     version = leader.write(1)
@@ -96,7 +90,7 @@ def test_a_standby_takes_over_from_one_that_was_killed(
 
 
 def test_one_that_wakes_after_its_end_changes_nothing_and_ends(
-    pair: tuple[Process, Process], store: Store
+    pair: tuple[IndexerProcess, IndexerProcess], store: Store
 ) -> None:
     leader, standby = pair
     bench = leader.bench
@@ -121,7 +115,7 @@ def test_one_that_wakes_after_its_end_changes_nothing_and_ends(
 
 
 def test_redis_wiped_or_away_makes_nobody_lead(
-    pair: tuple[Process, Process], store: Store, redis: RedisProcess
+    pair: tuple[IndexerProcess, IndexerProcess], store: Store, redis: RedisProcess
 ) -> None:
     leader, standby = pair
     redis.client().flushall()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from realm.errors import DependencyUnavailable
 from realm.store import Store
-from tests.integration.indexing import Bench, document, make_bench
+from tests.integration.indexing import Bench, document
 from tests.s3 import S3Server
 
 DOCUMENTS = [document(number) for number in range(20)]
@@ -26,21 +26,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, redis_url: str, qdrant_url: str, server: S3Server) -> Iterator[Bench]:
-    store = Store.open(server.url, str(tmp_path / "copies"))
-    made = make_bench(
-        tmp_path, store, redis_url, qdrant_url,
-        store_cache=str(tmp_path / "copies"), reconcile_seconds=1.0, request_again_seconds=2.0,
+def bench(tmp_path: Path, server: S3Server, make_bench: Callable[..., Bench]) -> Bench:
+    copies = str(tmp_path / "copies")
+    return make_bench(
+        Store.open(server.url, copies),
+        store_cache=copies, reconcile_seconds=1.0, request_again_seconds=2.0,
     )  # fmt: skip
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def test_generations_go_live_and_writes_follow_from_a_bucket(bench: Bench) -> None:
-    bench.indexer.start()
-    bench.start_worker()
+    bench.start()
     bench.write(DOCUMENTS)
     bench.publish(step=0)
     bench.until_live(1)
@@ -60,8 +55,7 @@ def test_generations_go_live_and_writes_follow_from_a_bucket(bench: Bench) -> No
 
 @pytest.mark.slow
 def test_a_slow_bucket_takes_longer_and_loses_nothing(bench: Bench, server: S3Server) -> None:
-    bench.indexer.start()
-    bench.start_worker()
+    bench.start()
     bench.write(DOCUMENTS)
     bench.publish(step=0)
     bench.until_live(1)

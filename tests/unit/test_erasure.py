@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from realm.erasure import Wanted, search_store
+from realm.erasure import Trace, Wanted, search_collections, search_store
+from realm.errors import NotFound
 from realm.store import Store
 
 TEXT = "Ein „Café“ in Zürich"
@@ -46,3 +47,16 @@ def test_columns_are_read_whatever_kind_of_string_they_are(
         pq.write_table(pa.table({column: pa.array([value]).cast(kind)}), buffer)
         store.write(f"{name}.parquet", buffer.getvalue())
     assert found(store) == {"id.parquet", "text.parquet"}
+
+
+def test_a_collection_that_goes_while_it_is_searched_holds_nothing() -> None:
+    points = {("new", "document-7"): 2}
+
+    def count(name: str, document_id: str) -> int:
+        if name == "old":
+            raise NotFound("Qdrant: collection `old` doesn't exist")
+        return points.get((name, document_id), 0)
+
+    wanted = Wanted(["document-6", "document-7"])
+    found = search_collections(["old", "new"], count, wanted)
+    assert found == [Trace("new", "2 points of document document-7")]
