@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from realm.client import Client
 from realm.errors import BadSettings, DependencyUnavailable, RealmError
@@ -30,7 +34,7 @@ class BenchCluster:
         *,
         standby: bool = False,
     ) -> None:
-        self.cluster = _on_free_ports(folder, settings, gateways, standby)
+        self.cluster, self._claim = _on_free_ports(folder, settings, gateways, standby)
         self.store = Store.open(str(self.cluster.store))
         self.snapshots = Snapshots(self.store)
         self.supervisor = Supervisor(self.cluster, _sleep)
@@ -42,7 +46,7 @@ class BenchCluster:
             self.supervisor.start(self.cluster.front())
             self.supervisor.await_ports([*self.cluster.indexer_names, *self.cluster.gateway_names])
         except BaseException:
-            self.supervisor.stop()
+            self.__exit__(None, None, None)
             raise
         return self
 
@@ -53,6 +57,7 @@ class BenchCluster:
         trace: TracebackType | None,
     ) -> None:
         self.supervisor.stop()
+        self._claim.close()
 
     @property
     def gateways(self) -> list[str]:
@@ -105,20 +110,39 @@ class BenchCluster:
 
 def _on_free_ports(
     folder: Path, settings: Mapping[str, str], gateways: int, standby: bool
-) -> Cluster:
-    """:raises BadSettings: if there are none, or the folder cannot be used."""
-    refusal = BadSettings("no port offset to try")
+) -> tuple[Cluster, TextIO]:
+    """The cluster, and a claim on its ports that holds until it is closed: of two benches that
+    begin at once, both would find the same ports free.
+
+    :raises BadSettings: if there are none, or the folder cannot be used.
+    """
+    refusal = BadSettings("other benches have claimed all ports")
     for offset in OFFSETS:
+        if (claim := _claim(offset)) is None:
+            continue
         cluster = Cluster(
             folder, offset, train=False, gateways=gateways, standby=standby, settings=settings
         )
         try:
             cluster.check()
         except BadSettings as error:
+            claim.close()
             refusal = error
         else:
-            return cluster
+            return cluster, claim
     raise refusal
+
+
+def _claim(offset: int) -> TextIO | None:
+    """None if somebody else has it. The system ends a claim with its process."""
+    place = Path(tempfile.gettempdir()) / f"realm-bench-{os.getuid()}-{offset}.lock"
+    file = place.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def _answers(client: Client) -> bool:

@@ -23,7 +23,7 @@ from realm.model.runtime import set_threads
 from realm.scoring import exact_match
 from realm.settings import load_settings
 
-QUESTIONS, QUICK_QUESTIONS = 400, 40
+QUESTIONS, QUICK_QUESTIONS = 400, 24
 DISTRACTORS, QUICK_DISTRACTORS = 600, 60
 BATCH = 100
 AT_ONCE = 4

@@ -217,7 +217,14 @@ class Actions:
         waited = time.time() - (build.caught_up_at or time.time())
         if waited > self._optimise_seconds:
             return False
-        return self._index.is_optimising(build.generation.collection)
+        optimising = self._index.is_optimising(build.generation.collection)
+        if optimising and not build.waits_for_qdrant:
+            build.waits_for_qdrant = True
+            log.info(
+                "waits_for_qdrant", generation=build.number,
+                why="it is at work on the collection", at_most_seconds=self._optimise_seconds,
+            )  # fmt: skip
+        return optimising
 
     def _validate(self, build: Build, live: Generation | None) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:

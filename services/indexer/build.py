@@ -26,6 +26,7 @@ class Build:
     verdict: Verdict | None = None
     report: dict[str, float] = field(default_factory=dict)
     hopeless: str = ""
+    waits_for_qdrant: bool = False
     progress_at: float = field(default_factory=time.time)
     embedded_at: float | None = None
     caught_up_at: float | None = None

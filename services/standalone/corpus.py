@@ -40,7 +40,7 @@ def gather(paths: list[Path], max_bytes: int) -> tuple[list[Document], list[Prob
 
 def import_once(gateway: str, documents: list[Document], done_file: Path) -> int:
     """Writes the documents unless this very set was written before; returns how many."""
-    digest = _digest(documents)
+    digest = digest_of(documents)
     if done_file.exists() and json.loads(done_file.read_text())["digest"] == digest:
         return 0
     with Client(gateway, timeout=IMPORT_SECONDS) as client:
@@ -60,8 +60,10 @@ def _batches(documents: list[Document]) -> Iterator[list[Document]]:
         yield documents[start : start + BATCH]
 
 
-def _digest(documents: Iterable[Document]) -> str:
+def digest_of(documents: Iterable[Document]) -> str:
+    """SHA-256 of everything in them that is written, and of their order."""
     digest = hashlib.sha256()
     for document in documents:
-        digest.update(json.dumps([document.id, document.title, document.text]).encode())
+        fields = [document.id, document.title, document.text, document.metadata]
+        digest.update(json.dumps(fields, sort_keys=True).encode())
     return digest.hexdigest()

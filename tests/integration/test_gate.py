@@ -68,7 +68,9 @@ def test_a_little_worse_each_time_is_refused_in_the_end(bench: Bench) -> None:
     assert "(best)" in bench.indexer.generations.events(3)[-1].why
 
 
-def test_a_slow_collection_is_refused_and_an_equal_one_is_not(bench: Bench) -> None:
+def test_a_slow_collection_is_refused_and_an_equal_one_is_not(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Slowed down on its way to Qdrant: the gate sees one collection's searches take longer."""
     search = bench.indexer.index.search
     assert not bench.indexer.index.is_optimising("passages-00000002"), "it is not there"
@@ -91,6 +93,7 @@ def test_a_slow_collection_is_refused_and_an_equal_one_is_not(bench: Bench) -> N
     looked_until = time.monotonic() + 1.0
     bench.until(lambda: time.monotonic() > looked_until, "some looks")
     assert bench.indexer.generations.state(2) is State.BUILDING
+    assert capsys.readouterr().out.count("waits_for_qdrant") == 1
     optimising = False
     bench.until_live(2)
     assert report(bench, 2)["search_pairs"] > 50

@@ -240,13 +240,17 @@ def test_interrupt_is_code_130() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        command = [sys.executable, "-m", "realm.cli.main", "status", "--address"]
+        # A shell's background job, as this test may be, begins with interrupts ignored. The child
+        # undoes that: a function before exec would make this a fork, among gRPC's threads.
+        script = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            "from realm.cli.main import main; main()"
+        )
+        command = [sys.executable, "-c", script, "status", "--address"]
         process = subprocess.Popen(
             [*command, f"127.0.0.1:{silent.getsockname()[1]}"],
             stderr=subprocess.PIPE,
             env={key: value for key, value in os.environ.items() if "REALM_" not in key},
-            # A shell's background job, as this test may be, begins with interrupts ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         silent.settimeout(PATIENCE)
         connection, _ = silent.accept()  # the call is under way
