@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Asked for first and by this exact version, pip takes a CPU build where one is offered.
 TORCH  := torch==2.13.0
+# Modules are compiled when they are first imported: most of these libraries' never are.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 # Options of `make run`
 FOR ?= 0
@@ -56,12 +58,11 @@ $(VENV)/venv.done:
 	  || { echo "realm needs Python 3.11 or newer; name one with PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(PIP) "$(TORCH)"
 	@touch $@
 
 $(VENV)/%.done: $(VENV)/venv.done pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable ".[$*]"
+	$(PIP) --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
 # Options of the targets below

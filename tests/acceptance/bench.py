@@ -12,15 +12,15 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 280
 
 
-def run_quick(name: str, folder: Path) -> dict[str, Any]:
+def run_quick(name: str, folder: Path, *options: str, seconds: int = SECONDS) -> dict[str, Any]:
     """What it wrote; fails the test, with what it said, if a claim does not hold."""
     report = folder / f"{name}.json"
     done = subprocess.run(
-        [sys.executable, "-m", "bench", name, "--quick", "--json", str(report)],
+        [sys.executable, "-m", "bench", name, "--quick", "--json", str(report), *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"

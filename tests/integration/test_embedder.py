@@ -163,7 +163,7 @@ def test_tasks_are_done_and_the_indexer_is_nudged(bench: Bench) -> None:
         assert client.hlen("unacked") == 0
 
 
-@pytest.mark.parametrize("first", [DELTA_QUEUE, EMBED_QUEUE])
+@pytest.mark.parametrize("first", [DELTA_QUEUE, pytest.param(EMBED_QUEUE, marks=pytest.mark.slow)])
 def test_the_queue_named_first_is_served_first(bench: Bench, first: str) -> None:
     other = EMBED_QUEUE if first == DELTA_QUEUE else DELTA_QUEUE
     for number in range(4):
@@ -175,7 +175,7 @@ def test_the_queue_named_first_is_served_first(bench: Bench, first: str) -> None
     assert all(any(path in line for path in urgent) for line in ended[:4])
 
 
-@pytest.mark.parametrize("wipe", [False, True])
+@pytest.mark.parametrize("wipe", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_worker_goes_on_after_redis_was_away(bench: Bench, wipe: bool) -> None:
     bench.start()
     bench.wait_until_ready()

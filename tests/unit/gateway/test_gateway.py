@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,25 +132,6 @@ def environment(world: World, **changes: str) -> dict[str, str]:
 
 
 COMMAND = [sys.executable, "-m", "services.gateway"]
-
-
-def test_process_starts_and_ends_cleanly_on_sigterm(world: World, first: Generation) -> None:
-    process = subprocess.Popen(
-        COMMAND, env=environment(world), stderr=subprocess.PIPE, text=True, bufsize=1
-    )
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "readiness_changed" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
-        assert process.returncode == 0
-        assert "gateway_stopped" in rest
-        assert "Traceback" not in rest
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_unusable_settings_are_one_sentence_and_code_2(world: World) -> None:
