@@ -21,11 +21,15 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from realm.corpus.documents import Document, stable_bucket
-from realm.errors import Conflict
+from realm.errors import Conflict, Corrupt
 from realm.store import Store
 
 FOLDER = "corpus"
 ERASED = "erased"
+#: What else may become of a row.
+KEPT, DROPPED = "kept", "dropped"
+#: Columns that tell which rows count: no texts.
+MARKS = ["version", "op", "document_id", "written_at"]
 #: No names and no texts of documents get into the table's log.
 CONFIGURATION = {
     "delta.dataSkippingStatsColumns": "version,bucket,written_at",
@@ -174,22 +178,31 @@ class CorpusTable:
         until they are vacuumed.
 
         :raises Conflict: if another writer wrote meanwhile: do you still lead?
+        :raises Corrupt: if the table is read differently twice; nothing is changed then.
         """
-        rows = self._read([("version", "<=", upto)])
-        kept, erased = _forgotten(rows, requests_since, deletions_before)
-        if not erased.rows:
-            return erased
-        # A predicate that named documents would be written into the table's log.
+        marks = self._read([("version", "<=", upto)], MARKS)
+        fates, forgotten = _fates(marks, requests_since, deletions_before)
+        if not forgotten.rows:
+            return forgotten
+        # Texts are read, and files written again, of the versions alone that lose a row. A
+        # predicate that named documents would be written into the table's log.
+        versions = marks["version"]
+        touched = sorted(pc.unique(versions.filter(pc.not_equal(fates, KEPT))).to_pylist())
+        rows = self._read([("version", "in", touched)])
+        among = pc.is_in(versions, value_set=pa.array(touched))
+        if not rows.select(MARKS).equals(marks.filter(among)):
+            raise Corrupt("two reads of one corpus version gave rows in another order")
+        kept = _after(rows, fates.filter(among))
         self._commit(
             lambda properties: write_deltalake(
                 self._table,
                 kept,
                 mode="overwrite",
-                predicate=f"version <= {upto}",
+                predicate=f"version IN ({', '.join(map(str, touched))})",
                 commit_properties=properties,
             )
         )
-        return erased
+        return forgotten
 
     def compact(self) -> None:
         """Joins small files. :raises Conflict: as `forget` does."""
@@ -283,32 +296,39 @@ def _rows(changes: Iterable[Change], version: int) -> pa.Table:
     )
 
 
-def _forgotten(
-    rows: pa.Table, requests_since: float, deletions_before: float
-) -> tuple[pa.Table, Forgotten]:
-    """The rows as they are to be, and what was erased or dropped."""
-    ops, documents = rows["op"].to_pylist(), rows["document_id"].to_pylist()
-    versions = rows["version"].to_pylist()
+def _fates(
+    marks: pa.Table, requests_since: float, deletions_before: float
+) -> tuple[pa.Array, Forgotten]:
+    """What becomes of each row (KEPT, ERASED, DROPPED), and what that makes in all."""
+    ops, documents = marks["op"].to_pylist(), marks["document_id"].to_pylist()
+    versions, written = marks["version"].to_pylist(), marks["written_at"].to_pylist()
     newest: dict[str, int] = {}
     for row, (op, document_id) in enumerate(zip(ops, documents, strict=True)):
         before = newest.get(document_id)
         if op != ERASED and (before is None or versions[row] >= versions[before]):
             newest[document_id] = row
-    written = rows["written_at"].to_pylist()
     gone = [r for r in newest.values() if ops[r] == "delete" and written[r] < deletions_before]
     states = set(newest.values()) - set(gone)
-    recent = [at >= requests_since for at in written]
-    old = [row for row, op in enumerate(ops) if op == ERASED and not recent[row]]
-    fresh = [row for row, op in enumerate(ops) if op != ERASED and row not in states]
-    kept = [row for row in range(rows.num_rows) if row in states or recent[row]]
-    table = [
-        row if place in states else _erased(row)
-        for place, row in zip(kept, rows.take(pa.array(kept, pa.int64())).to_pylist(), strict=True)
-    ]
+    fates = [
+        KEPT if row in states or (op == ERASED and at >= requests_since)
+        else ERASED if at >= requests_since
+        else DROPPED
+        for row, (op, at) in enumerate(zip(ops, written, strict=True))
+    ]  # fmt: skip
     deleted_upto = max((versions[row] for row in gone), default=0)
     deleted_at = min((written[row] for row in gone), default=0.0)
-    erased = Forgotten(len(old) + len(fresh), deleted_upto, deleted_at)
-    return pa.Table.from_pylist(table, schema=SCHEMA), erased
+    count = len(fates) - fates.count(KEPT)
+    return pa.array(fates, pa.string()), Forgotten(count, deleted_upto, deleted_at)
+
+
+def _after(rows: pa.Table, fates: pa.Array) -> pa.Table:
+    """The rows as they are to be."""
+    table = [
+        _erased(row) if fate == ERASED else row
+        for row, fate in zip(rows.to_pylist(), fates.to_pylist(), strict=True)
+        if fate != DROPPED
+    ]
+    return pa.Table.from_pylist(table, schema=SCHEMA)
 
 
 def _erased(row: dict[str, object]) -> dict[str, object]:
