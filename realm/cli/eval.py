@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from realm.settings import Settings
 
 CLOSED_BOOK = "closed-book"
+_TRAINED = ("ict", "dpr", "realm", "open-qa")
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +59,8 @@ def eval_(
         typer.Option(
             show_default="base",
             help="base: the model at step 0; bm25, hybrid: words choose passages too; ict, dpr,"
-            " realm: trained, with --model; closed-book: --model answers without documents",
+            " realm, open-qa: trained, with --model; closed-book: --model answers without"
+            " documents",
         ),
     ] = None,
     model: Annotated[
@@ -123,8 +125,8 @@ def _check_choice(
         )
     if model and (snapshot or system in (None, "base", *Retrieval)):
         raise InvalidInput(
-            f"--model {model} goes with --system ict, dpr, realm or closed-book, which were not"
-            " asked for"
+            f"--model {model} goes with --system {', '.join(_TRAINED)} or closed-book, which were"
+            " not asked for"
         )
     if retrieval is not None and system == CLOSED_BOOK:
         raise InvalidInput("closed-book retrieves nothing: leave --retrieval out")

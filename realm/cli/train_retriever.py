@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 def train_retriever_(
     recipe: Annotated[
-        Literal["ict", "dpr", "realm"],
+        Literal["ict", "dpr", "realm", "open-qa"],
         typer.Option(
             help="ict: inverse cloze; dpr: questions with hard negatives; realm: masked LM over a"
-            " refreshed index, after a warm start by inverse cloze"
+            " refreshed index, after a warm start by inverse cloze; open-qa: its fine-tuning, the"
+            " query encoder alone, over an index that stays"
         ),
     ],
     documents: Annotated[
@@ -42,7 +43,8 @@ def train_retriever_(
         list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
     ] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="dpr: .jsonl of question, answers and document_id")
+        Path | None,
+        typer.Option(help="dpr, open-qa: .jsonl of question, answers and, if known, document_id"),
     ] = None,
     leave_out: Annotated[
         Path | None,
@@ -71,7 +73,8 @@ def train_retriever_(
     keep_trained_reader: Annotated[
         bool,
         typer.Option(
-            "--keep-trained-reader", help="realm: write the reader that learnt along, not the first"
+            "--keep-trained-reader",
+            help="realm, open-qa: write the reader that learnt along, not the first",
         ),
     ] = False,
 ) -> None:
@@ -79,7 +82,7 @@ def train_retriever_(
     check_packages("realm model train-retriever", MODEL_AND_DOCUMENTS)
     from realm.evaluation.questions import read_questions
     from realm.evaluation.trained import CARD_FILE, Recipe
-    from realm.model.checkpoint import write_model
+    from realm.model.checkpoint import with_own_query_encoder, write_model
     from realm.settings import load_settings
     from realm.training.retriever import Plan, train_retriever
     from realm.training.starter import describe_files
@@ -102,6 +105,8 @@ def train_retriever_(
         given = without(given, {one.document_id for one in read_questions(leave_out)}, leave_out)
     device, _ = compute(settings)
     model = _begin(settings, since)
+    if plan.recipe is Recipe.OPEN_QA:
+        model = with_own_query_encoder(model)
     model.retriever.to(device)
     model.reader.to(device)
     with progress_bars() as listener:
@@ -121,7 +126,12 @@ def train_retriever_(
     typer.echo(f"{to}: {taken}; measure it with `realm eval --system {recipe} --model {to}`")
 
 
-_BATCH = {"ict": "inverse_cloze_batch", "dpr": "dpr_batch", "realm": "masked_lm_batch"}
+_BATCH = {
+    "ict": "inverse_cloze_batch",
+    "dpr": "dpr_batch",
+    "realm": "masked_lm_batch",
+    "open-qa": "open_qa_batch",
+}
 
 
 def without(

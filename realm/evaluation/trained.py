@@ -18,12 +18,14 @@ CARD_FILE = "training.json"
 
 class Recipe(StrEnum):
     """ict: inverse cloze alone (ORQA). dpr: questions, in-batch and hard negatives. realm: masked
-    LM over a refreshed index, after a warm start by inverse cloze.
+    LM over a refreshed index, after a warm start by inverse cloze. open-qa: REALM's fine-tuning,
+    the query encoder alone, by questions and answers over an index that stays.
     """
 
     ICT = "ict"
     DPR = "dpr"
     REALM = "realm"
+    OPEN_QA = "open-qa"
 
 
 def trained_system(

@@ -130,6 +130,20 @@ def with_reader(
     )
 
 
+def with_own_query_encoder(model: Model) -> Model:
+    """The model with two towers: the query's begins as a copy of the passages'.
+
+    The query encoder can then learn over an index that stays as it is. A model that has two is
+    returned as it is.
+    """
+    if not model.config.shared_towers:
+        return model
+    config = dataclasses.replace(model.config, shared_towers=False)
+    tower = model.retriever.passage.state_dict()
+    retriever = build_retriever(config, tower, tower, model.retriever.log_scale)
+    return Model(config, model.inputs, retriever, model.reader)
+
+
 def build_retriever(
     config: ModelConfig,
     query: Mapping[str, Tensor],

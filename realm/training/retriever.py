@@ -44,8 +44,11 @@ OBJECTIVES = {
     Recipe.ICT: ("inverse_cloze",),
     Recipe.DPR: ("dpr",),
     Recipe.REALM: ("inverse_cloze", "masked_lm"),
+    Recipe.OPEN_QA: ("open_qa",),
 }
 
+#: Those that learn from questions, which must be given.
+FROM_QUESTIONS = frozenset({Recipe.DPR, Recipe.OPEN_QA})
 
 #: Settings beside the plan that a training follows from: its card tells them.
 TOLD = (
@@ -58,6 +61,9 @@ TOLD = (
     "candidates",
     "dpr_batch",
     "hard_negatives",
+    "open_qa_batch",
+    "open_qa_beam",
+    "open_qa_read",
     "retrieval_encoder",
     "reader_learning_rate",
     "masked_lm_head_learning_rate",
@@ -100,14 +106,23 @@ def train_retriever(
     """Trains the model's retriever in place; what its card says of the training.
 
     :param documents: those to learn from, which are also what is searched.
-    :param questions: for dpr; the others need none.
+    :param questions: for dpr and open-qa; the others need none.
 
-    :raises InvalidInput: if dpr has no questions.
+    :raises InvalidInput: if a recipe that learns from questions has none, or open-qa would learn
+        with one tower for both sides.
     :raises NotReady: if documents or questions hold too little of use.
     :raises Diverged: if loss or gradient is not finite.
     """
-    if plan.recipe is Recipe.DPR and not questions:
-        raise InvalidInput("the recipe dpr learns from questions: give --questions FILE")
+    if plan.recipe in FROM_QUESTIONS and not questions:
+        raise InvalidInput(f"the recipe {plan.recipe} learns from questions: give --questions FILE")
+    if plan.recipe is Recipe.OPEN_QA:
+        if model.config.shared_towers:
+            raise InvalidInput(
+                "open-qa moves the query encoder over an index that stays: give a model with two"
+                " towers (`realm.model.checkpoint.with_own_query_encoder` makes one)"
+            )
+        # What the reader reads is chosen by the encoder that learns, as in ORQA, section 5.
+        settings = settings.model_copy(update={"retrieval_encoder": "fresh"})
     passages = cut(documents, model.inputs)
     before = copy.deepcopy(model.reader.state_dict())
     began = time.monotonic()
@@ -181,7 +196,7 @@ class _School:
         figures = _Figures(self._progress(name))
         taken = train(
             Learner(self._model, settings),
-            Phase(objective, steps, self._plan.refresh_every if objective.needs_index else 0),
+            Phase(objective, steps, self._refresh_every(objective, steps)),
             endless(self._passages, settings.seed),
             index=self._index,
             seed=settings.seed,
@@ -195,6 +210,12 @@ class _School:
             "figures": figures.rounded(),
             "skipped": dict(objective.skipped),
         }
+
+    def _refresh_every(self, objective: Objective[Any], steps: int) -> int:
+        if not objective.needs_index:
+            return 0
+        # The passages' vectors stay: they are computed before the first step, and never again.
+        return steps if self._plan.recipe is Recipe.OPEN_QA else self._plan.refresh_every
 
     def _objective(self, settings: Settings) -> Objective[Any]:
         (made,) = make_objectives(

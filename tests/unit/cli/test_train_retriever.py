@@ -82,9 +82,10 @@ def measure(folder: Path, system: str, *more: object) -> Result:
     )
 
 
-@pytest.mark.parametrize("recipe", ["ict", "dpr", "realm"])
+@pytest.mark.parametrize("recipe", ["ict", "dpr", "realm", "open-qa"])
 def test_a_retriever_is_trained_by_each_recipe_and_measured(folder: Path, recipe: str) -> None:
-    more = ("--questions", folder / "questions.jsonl") if recipe == "dpr" else ()
+    asked = recipe in ("dpr", "open-qa")
+    more = ("--questions", folder / "questions.jsonl") if asked else ()
     result = train(folder, recipe, *more, "--lr", 1e-3, "--warm-start", 1, "--refresh-every", 1)
     assert result.exit_code == 0, result.output
     trained, before = load_model(folder / recipe), new_model(folder / "base")
@@ -95,7 +96,7 @@ def test_a_retriever_is_trained_by_each_recipe_and_measured(folder: Path, recipe
     assert all(torch.equal(t, old[name]) for name, t in trained.reader.state_dict().items())
     card = json.loads((folder / recipe / "training.json").read_text())
     steps = {one["objective"]: one["steps"] for one in card["phases"]}
-    last = {"ict": "inverse_cloze", "dpr": "dpr", "realm": "masked_lm"}[recipe]
+    last = {"ict": "inverse_cloze", "realm": "masked_lm", "open-qa": "open_qa"}.get(recipe, recipe)
     assert steps == ({"inverse_cloze": 1} if recipe == "realm" else {}) | {last: 2}
     assert len(card["data"][0]["sha256"]) == 64
     assert card["settings"]["train_passage_tokens"] == 96
@@ -113,6 +114,20 @@ def test_the_reader_that_learnt_along_is_written_if_asked_for(folder: Path) -> N
     trained, before = load_model(folder / "realm"), new_model(folder / "base")
     old = before.reader.state_dict()
     assert any(not torch.equal(t, old[name]) for name, t in trained.reader.state_dict().items())
+
+
+def test_open_qa_moves_the_query_encoder_alone(folder: Path) -> None:
+    train(folder, "ict", "--lr", 1e-3)
+    train(folder, "open-qa", *("--questions", folder / "questions.jsonl"), "--lr", 1e-3, "--from",
+          folder / "ict")  # fmt: skip
+    before, after = load_model(folder / "ict"), load_model(folder / "open-qa")
+    assert before.config.shared_towers
+    assert not after.config.shared_towers
+    old = before.retriever.passage.state_dict()
+    assert all(torch.equal(t, old[n]) for n, t in after.retriever.passage.state_dict().items())
+    assert any(not torch.equal(t, old[n]) for n, t in after.retriever.query.state_dict().items())
+    card = json.loads((folder / "open-qa" / "training.json").read_text())
+    assert card["settings"]["retrieval_encoder"] == "fresh"
 
 
 def test_documents_of_measuring_questions_are_left_out(folder: Path) -> None:
@@ -148,8 +163,9 @@ def test_training_goes_on_from_a_model(folder: Path) -> None:
 
 
 def test_refusals_say_what_to_do(folder: Path) -> None:
-    with pytest.raises(InvalidInput, match="give --questions"):
-        train(folder, "dpr")
+    for recipe in ("dpr", "open-qa"):
+        with pytest.raises(InvalidInput, match=f"{recipe} learns from questions: give --questions"):
+            train(folder, recipe)
     with pytest.raises(InvalidInput, match="give --lr above 0"):
         train(folder, "ict", "--lr", 0)
     with pytest.raises(InvalidInput, match="no --model is given: make it with `realm model train"):

@@ -17,6 +17,7 @@ from realm.model.checkpoint import (
     load_query_encoder,
     load_reader,
     new_model,
+    with_own_query_encoder,
     write_model,
 )
 from realm.model.config import ModelConfig, Projection
@@ -34,6 +35,20 @@ def assert_same_weights(a: nn.Module, b: nn.Module) -> None:
 
 def variant(base: Path | Base, **overrides: Any) -> Model:
     return new_model(base, lengths=TINY.lengths, **overrides)
+
+
+def test_a_query_encoder_of_its_own_begins_as_the_passages_and_learns_apart(
+    bert_folder: Path,
+) -> None:
+    model = variant(bert_folder)
+    apart = with_own_query_encoder(model)
+    assert not apart.config.shared_towers
+    assert_same_weights(apart.retriever.query, model.retriever.query)
+    assert torch.equal(apart.retriever.log_scale, model.retriever.log_scale)
+    with torch.no_grad():
+        next(apart.retriever.query.parameters()).mul_(3)
+    assert_same_weights(apart.retriever.passage, model.retriever.passage)
+    assert with_own_query_encoder(apart) is apart
 
 
 @pytest.mark.parametrize(
