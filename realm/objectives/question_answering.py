@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -78,6 +79,8 @@ class QuestionAnswering:
         self._batch_size = batch_size
         self._beam = beam
         self._read = read
+        # The beams of a batch share most of their passages.
+        self._normalised = lru_cache(2 * beam)(normalise_answer)
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[Asked]:
         """Questions by chance, their beams searched; `passages` are not drawn from.
@@ -137,7 +140,7 @@ class QuestionAnswering:
         free = [row for row, name in enumerate(found.document_ids) if not is_held_out(name)]
         self.skipped["held_out_candidate"] += len(found.document_ids) - len(free)
         beam = found.keep(free)
-        contains = [contains_answer(text, normalise_answer(text), question) for text in beam.texts]
+        contains = [contains_answer(text, self._normalised(text), question) for text in beam.texts]
         if not any(contains):
             return None
         read = tuple(beam.texts[: self._read])
