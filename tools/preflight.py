@@ -23,6 +23,8 @@ LEAST_VERSION = (1, 30)
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 #: Provisioners whose volumes many nodes can mount at once.
 SHARED_PROVISIONERS = ("nfs", "cephfs", "efs", "filestore", "azurefile", "file.csi", "longhorn")
+#: Whose kinds only the overlay `cluster-operators` holds.
+OPERATORS = ("keda.sh/", "monitoring.coreos.com/")
 #: What the overlays name until `make images` writes a registry.
 PLACEHOLDER = "registry.example/"
 
@@ -43,7 +45,8 @@ class Facts:
     """What the cluster says of itself; `claim` is realm's store claim, if there is one yet."""
 
     version: tuple[int, int]
-    kinds: frozenset[str]
+    #: (apiVersion, kind) of everything that it serves.
+    kinds: frozenset[tuple[str, str]]
     storage_classes: list[dict[str, Any]]
     nodes: list[dict[str, Any]]
     claim: dict[str, Any] | None = None
@@ -57,13 +60,18 @@ def check_version(_: list[dict[str, Any]], facts: Facts) -> Finding:
 
 
 def check_kinds(objects: list[dict[str, Any]], facts: Facts) -> Finding:
-    absent = sorted({each["kind"] for each in objects} - facts.kinds)
+    name = "API kinds"
+    absent = {(each["apiVersion"], each["kind"]) for each in objects} - facts.kinds
     if not absent:
-        return Finding("API kinds", "ok", "the cluster knows every kind of the overlay")
+        return Finding(name, "ok", "the cluster knows every kind of the overlay")
+    operators = {each for each in absent if each[0].startswith(OPERATORS)}
+    words = ", ".join(sorted(f"{kind} ({version})" for version, kind in operators or absent))
+    if not operators:
+        return Finding(name, "missing", f"the cluster knows no {words}: upgrade it")
     return Finding(
-        "API kinds",
+        name,
         "missing",
-        f"the cluster knows no {', '.join(absent)}: install KEDA or the Prometheus operator,"
+        f"the cluster knows no {words}: install KEDA or the Prometheus operator,"
         " or apply the overlay `cluster`, which needs neither",
     )
 
@@ -202,19 +210,31 @@ def _kubectl(*arguments: str) -> str:
 def gather() -> Facts:
     """:raises RuntimeError: with kubectl's words, if no cluster answers."""
     said = json.loads(_kubectl("version", "--output=json", "--request-timeout=10s"))
-    version = said["serverVersion"]
-    major, minor = (int(re.sub(r"\D", "", version[part])) for part in ("major", "minor"))
-    kinds = {line.split()[-1] for line in _kubectl("api-resources", "--no-headers").splitlines()}
+    version = re.match(r"v(\d+)\.(\d+)", said["serverVersion"]["gitVersion"])
+    if version is None:
+        raise RuntimeError(f"the server's version cannot be read: {said['serverVersion']}")
     claim = _kubectl(
         "get", "pvc", "store", "--namespace=realm", "--output=json", "--ignore-not-found"
     )
     return Facts(
-        version=(major, minor),
-        kinds=frozenset(kinds),
+        version=(int(version[1]), int(version[2])),
+        kinds=_kinds(),
         storage_classes=json.loads(_kubectl("get", "storageclass", "--output=json"))["items"],
         nodes=json.loads(_kubectl("get", "nodes", "--output=json"))["items"],
         claim=json.loads(claim) if claim.strip() else None,
     )
+
+
+def _kinds() -> frozenset[tuple[str, str]]:
+    # It fails where one of the cluster's further API servers is down, and tells of the others.
+    done = subprocess.run(
+        ["kubectl", "api-resources", "--no-headers"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if not done.stdout:
+        raise RuntimeError(f"kubectl api-resources: {done.stderr.strip()}")
+    lines = (line.split() for line in done.stdout.splitlines())
+    return frozenset((line[-3], line[-1]) for line in lines)
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ A rule takes an overlay's objects and yields what is wrong. `RULES` lists them a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -28,6 +29,8 @@ RULES: list[Rule] = []
 #: Seconds that a process needs beyond its drain: last reports, threads, files.
 MARGIN_SECONDS = 5
 TOKEN_HOLDERS = {"make-secrets"}
+#: The API server's limit for all annotations of an object together.
+ANNOTATION_BYTES = 256 * 1024
 
 
 def rule(function: Rule) -> Rule:
@@ -191,6 +194,14 @@ def ends_are_graceful(objects: list[Object]) -> Iterator[str]:
         needed = pause + drain + MARGIN_SECONDS
         if spec.get("terminationGracePeriodSeconds", 30) < needed:
             yield f"{name_of(each)} is killed before the {needed:g} s that its end may take"
+
+
+@rule
+def cures_are_taken(objects: list[Object]) -> Iterator[str]:
+    """A pod that cannot start is replaced by the next apply, not waited for."""
+    for each in of_kind(objects, "StatefulSet"):
+        if each["spec"].get("podManagementPolicy") != "Parallel":
+            yield f"{name_of(each)} keeps a pod that never gets ready: podManagementPolicy Parallel"
 
 
 @rule
@@ -383,6 +394,15 @@ def everything_has_one_namespace(objects: list[Object]) -> Iterator[str]:
         outside = each["kind"] in ("Namespace", "PriorityClass")
         if each["metadata"].get("namespace") != (None if outside else "realm"):
             yield f"{each['kind']} {name_of(each)} lies elsewhere"
+
+
+@rule
+def applied_objects_fit(objects: list[Object]) -> Iterator[str]:
+    """Every object fits into the annotation in which `kubectl apply` keeps it."""
+    for each in objects:
+        size = len(json.dumps(each).encode())
+        if size > 0.9 * ANNOTATION_BYTES:
+            yield f"{each['kind']} {name_of(each)} has {size} bytes: split it"
 
 
 @rule

@@ -110,6 +110,11 @@ BROKEN: list[tuple[str, str, Spoiler]] = [
         "cluster",
         lambda o: pod(gateway(o)).update(terminationGracePeriodSeconds=30),
     ),
+    (
+        "cures_are_taken",
+        "local",
+        lambda o: find(o, "StatefulSet", "trainer")["spec"].pop("podManagementPolicy"),
+    ),
     ("gateways_leave_quietly", "cluster", lambda o: main_container(gateway(o)).pop("lifecycle")),
     (
         "images_are_pinned",
@@ -176,6 +181,11 @@ BROKEN: list[tuple[str, str, Spoiler]] = [
         "everything_has_one_namespace",
         "local",
         lambda o: gateway(o)["metadata"].update(namespace="default"),
+    ),
+    (
+        "applied_objects_fit",
+        "cluster",
+        lambda o: find(o, "ConfigMap", "grafana-dashboards")["data"].update(more="x" * 100_000),
     ),
     (
         "selectors_are_of_their_own",

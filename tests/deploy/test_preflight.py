@@ -25,7 +25,7 @@ def facts_for(overlay: str) -> Facts:
     """A cluster that has all that the overlay needs."""
     return Facts(
         version=(1, 32),
-        kinds=frozenset(each["kind"] for each in render(overlay)),
+        kinds=frozenset((each["apiVersion"], each["kind"]) for each in render(overlay)),
         storage_classes=[NFS],
         nodes=[{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}],
     )
@@ -64,7 +64,18 @@ def test_absent_operators_are_named() -> None:
     facts = replace(facts_for("cluster-operators"), kinds=facts_for("cluster").kinds)
     finding = found("cluster-operators", facts, "API kinds")
     assert finding.verdict == "missing"
-    assert "PodMonitor, PrometheusRule, ScaledObject" in finding.words
+    for kind in ("PodMonitor", "PrometheusRule", "ScaledObject"):
+        assert kind in finding.words
+    assert "install KEDA" in finding.words
+
+
+def test_a_kind_of_another_version_is_absent() -> None:
+    facts = facts_for("cluster")
+    budget = ("policy/v1", "PodDisruptionBudget")
+    older = facts.kinds - {budget} | {("policy/v1beta1", "PodDisruptionBudget")}
+    finding = found("cluster", replace(facts, kinds=older), "API kinds")
+    assert finding.verdict == "missing"
+    assert finding.words == ("the cluster knows no PodDisruptionBudget (policy/v1): upgrade it")
 
 
 def test_without_a_default_class_the_claims_are_named() -> None:
