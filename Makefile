@@ -5,8 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Asked for first and by this exact version, pip takes a CPU build where one is offered.
 TORCH  := torch==2.13.0
-# Modules are compiled when they are first imported: most of these libraries' never are.
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Options of `make run`
 FOR ?= 0

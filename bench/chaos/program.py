@@ -68,7 +68,7 @@ class Plan:
     def of(cls, options: argparse.Namespace) -> Plan:
         bounds = Bounds.of(quick=options.quick)
         if options.quick:
-            return cls(20.0, 3.0, 6.0, options.seed, bounds)
+            return cls(30.0, 4.0, 6.0, options.seed, bounds)
         return cls(options.minutes * 60, 10.0, 30.0, options.seed, bounds)
 
 

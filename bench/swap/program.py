@@ -34,7 +34,7 @@ RATES: Mapping[Kind, float] = {
     Kind.DELETE: 0.5,
 }
 DOCUMENTS = 400
-QUICK_SECONDS = 20.0
+QUICK_SECONDS = 30.0
 #: With the build before it, longer than a window: windows do not overlap.
 REST_SECONDS = 4.0
 AUDIT_EVERY = 4

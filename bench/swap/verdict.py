@@ -33,7 +33,7 @@ class Bounds:
 
     @classmethod
     def of(cls, *, quick: bool) -> Self:
-        return cls(2, 10, None) if quick else cls(20, 100, 1.5)
+        return cls(1, 10, None) if quick else cls(20, 100, 1.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The short form of `python -m bench chaos`.
 
-It proves less than the long one: twenty seconds of faults do not hit every phase of a refresh.
+It proves less than the long one: half a minute of faults does not hit every phase of a refresh.
 What it does claim, it claims in full: nothing lost, nothing of a wrong version, all at rest.
 """
 

@@ -10,5 +10,5 @@ from tests.acceptance.bench import run_quick
 @pytest.mark.timeout(300)
 def test_nobody_notices_that_generations_are_swapped(tmp_path: Path) -> None:
     found = run_quick("swap", tmp_path)
-    assert found["figures"]["swaps"] >= 2
+    assert found["figures"]["swaps"] >= 1
     assert found["figures"]["requests"]["search"] > 100

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.corpus.documents import Document
+from realm.generations import State
 from realm.model.config import BertShape, ModelConfig
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.search.qdrant import Hit
@@ -160,7 +161,14 @@ class Bench:
         return entry.generation if entry else 0
 
     def until_live(self, generation: int) -> None:
-        self.until(lambda: self.live() == generation, f"generation {generation} live")
+        """And until events say so, which are written after the commit."""
+
+        def is_live() -> bool:
+            known = self.indexer.generations
+            said = [each for each in known.numbers() if known.state(each) is State.LIVE]
+            return self.live() == generation and said == [generation]
+
+        self.until(is_live, f"generation {generation} live")
 
     def applied(self) -> int:
         return self.indexer.generations.applied(self.live())
