@@ -62,6 +62,8 @@ $(VENV)/venv.done:
 
 $(VENV)/%.done: $(VENV)/venv.done pyproject.toml constraints.txt
 	$(PIP) --constraint constraints.txt --editable ".[$*]"
+	@# As pip does for what it installs: where imports write nothing, each start would compile anew.
+	$(BIN)/python -m compileall -q realm services
 	@touch $@
 
 # Options of the targets below
