@@ -1,7 +1,7 @@
 """Overlays applied to a real API server: admission, controllers, scheduler, evictions, removal.
 
 Nodes are there in name only and no container runs. The server that tools/build_kube.sh builds is
-older than realm asks for; `for_older` says what it is spared, and so does not check.
+older than realm asks for; `applying.for_older` says what it is spared, and so does not check.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.deploy.api_server import GPU, SECONDS, ApiServer, api_server
+from tests.deploy.applying import manifests, suited, written
 from tests.deploy.custom_resources import SCHEMAS
 from tests.deploy.kubelet import wait_until
 from tests.deploy.rendering import (
@@ -26,7 +26,6 @@ from tests.deploy.rendering import (
     NAME_LABEL,
     ROOT,
     Object,
-    containers,
     find,
     main_container,
     name_of,
@@ -43,39 +42,6 @@ REALM = "/api/v1/namespaces/realm"
 APPS = "/apis/apps/v1/namespaces/realm"
 #: The claims of the overlay `cluster`: the store, Redis', Prometheus' and each Qdrant's.
 CLAIMS = 6
-
-
-def suited(server: ApiServer, objects: list[Object]) -> list[Object]:
-    return objects if server.version >= LEAST_VERSION else for_older(objects)
-
-
-def for_older(objects: list[Object]) -> list[Object]:
-    """As the oldest server takes them: no probe by gRPC, no pause by the kubelet's own sleep."""
-    for each in of_kind(objects, "PodDisruptionBudget"):
-        each["apiVersion"] = "policy/v1beta1"
-        each["spec"].pop("unhealthyPodEvictionPolicy", None)
-    for each in workloads(objects, jobs=True):
-        for container in containers(each):
-            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                if grpc := container.get(probe, {}).pop("grpc", None):
-                    container[probe]["tcpSocket"] = {"port": grpc["port"]}
-            hook = container.get("lifecycle", {}).get("preStop", {})
-            if pause := hook.pop("sleep", None):
-                hook["exec"] = {"command": ["sleep", str(pause["seconds"])]}
-    return objects
-
-
-def manifests(server: ApiServer, overlay: str) -> str:
-    """kubectl's option that names the overlay, as a user would where the server is new enough."""
-    if server.version >= LEAST_VERSION:
-        return f"--kustomize={K8S / 'overlays' / overlay}"
-    return written(server, suited(server, render(overlay)))
-
-
-def written(server: ApiServer, objects: list[Object]) -> str:
-    file = server.folder / "manifests.yaml"
-    file.write_text(yaml.safe_dump_all(objects))
-    return f"--filename={file}"
 
 
 def preflight(server: ApiServer, overlay: str) -> dict[str, str]:
