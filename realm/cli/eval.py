@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
 from realm.cli.stores import open_store
+from realm.cli.terminal import Terminal
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 
@@ -210,7 +210,7 @@ def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> 
 def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """One bar a piece of work, on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
+    with Progress(*columns, TimeElapsedColumn(), console=Terminal(stderr=True)) as bars:
 
         def listener(name: str) -> Callable[[int, int], None]:
             bar = bars.add_task(name, total=None)
@@ -223,4 +223,4 @@ def _show(report: Report) -> None:
     table = Table(title=report.system, show_header=False)
     for name, value in report.rows():
         table.add_row(name, value)
-    Console().print(table)
+    Terminal().print(table)

@@ -23,6 +23,7 @@ from realm.cli import (
     up,
     watch,
 )
+from realm.cli.terminal import replace_what_the_encoding_lacks
 from realm.errors import RealmError
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ for part in PARTS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
+    replace_what_the_encoding_lacks()
     try:
         app(args=arguments)
     except RealmError as error:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from realm import tracing
+from realm.cli.terminal import Terminal
 from realm.client import Client
 from realm.errors import Unreachable
 from realm.settings import load_settings
@@ -54,9 +55,9 @@ def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
 
 def output() -> Console:
     """For results. Made at each call: tests and pipes exchange stdout."""
-    return Console(highlight=False, soft_wrap=True)
+    return Terminal(highlight=False, soft_wrap=True)
 
 
 def messages() -> Console:
     """For progress and problems: results stay clean on stdout."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Terminal(stderr=True, highlight=False, soft_wrap=True)

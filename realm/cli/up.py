@@ -47,7 +47,7 @@ def up(
         raise FailedPrecondition(
             "`realm up` needs the whole cluster's packages: pip install 'realm[standalone]'"
         )
-    command = [sys.executable, "-m", MODULE, "--store", str(store)]
+    command = [sys.executable, "-P", "-m", MODULE, "--store", str(store)]
     command += ["--for", str(seconds), "--port-offset", str(port_offset), "--rate", str(rate)]
     for path in corpus or []:
         command += ["--corpus", str(path)]

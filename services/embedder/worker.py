@@ -24,6 +24,7 @@ from kombu.utils.scheduling import priority_cycle
 from prometheus_client import Histogram
 
 from realm.errors import DependencyUnavailable
+from realm.process.signals import stop_signals
 from realm.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.settings import Settings
 from services.embedder.tasks import Embedder, Job, Outcome
@@ -103,8 +104,8 @@ def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
         embedder.drain.begin(settings.drain_seconds)
         worker_state.should_stop = 0
 
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(wanted, stop)
+    for number in stop_signals():
+        signal.signal(number, stop)
     worker.start()
     log.info("embedder stopped", exit_code=worker.exitcode)
     return int(worker.exitcode or 0)

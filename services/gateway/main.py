@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 
 from realm import telemetry
 from realm.ending import end_soon
 from realm.errors import BadSettings
 from realm.model.runtime import set_threads
+from realm.process.signals import stop_signals
 from realm.search.qdrant import AsyncPassageSearch
 from realm.settings import Settings, load_settings
 from realm.store import Store
@@ -35,7 +35,7 @@ def main() -> None:
 async def serve(settings: Settings, store: Store) -> None:
     """:raises BadSettings: if it cannot start."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     search = AsyncPassageSearch(settings)
     gateway = Gateway(settings, store, search)

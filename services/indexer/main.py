@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +16,7 @@ from realm.calls import CallInterceptor
 from realm.ending import end_soon
 from realm.errors import BadSettings
 from realm.internal.v1 import serving_pb2_grpc
+from realm.process.signals import stop_signals
 from realm.rpc import ErrorInterceptor, MetricsInterceptor, server_options
 from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
@@ -60,8 +60,8 @@ async def serve(settings: Settings, indexer: Indexer, election: Election) -> boo
     duty = Duty(indexer, election)
     stopped = asyncio.Event()
     server = make_server(settings, indexer, duty, executor, stopped)
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(wanted, stopped.set)
+    for number in stop_signals():
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await duty.begin()
     await server.start()
     log.info("indexer_ready", listen=settings.indexer_listen, store=indexer.store.url)

@@ -94,7 +94,7 @@ class Cluster:
             *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
         ]
         qdrant = [
-            *(sys.executable, "-m", "services.standalone.qdrant_edge"),
+            *(sys.executable, "-P", "-m", "services.standalone.qdrant_edge"),
             *("--folder", str(self.folder / "qdrant"), "--host", HOST),
             *("--port", str(self.port("qdrant"))),
         ]
@@ -143,7 +143,7 @@ class Cluster:
     def visitor(self, searches_per_second: float, visits: Path) -> ProcessSpec:
         """The client that asks questions all along."""
         command = [
-            *(sys.executable, "-m", "services.standalone.visitor"),
+            *(sys.executable, "-P", "-m", "services.standalone.visitor"),
             *("--rate", str(searches_per_second), "--visits", str(visits)),
         ]
         return self._spec("visitor", command)
@@ -162,6 +162,8 @@ class Cluster:
             # More threads than cores are at work: those that wait must not spin.
             "OMP_WAIT_POLICY": "PASSIVE",
             "TOKENIZERS_PARALLELISM": "false",
+            # Nobody imports what lies in the working directory, whatever it is called.
+            "PYTHONSAFEPATH": "1",
             **self.settings,
         }
 
@@ -196,7 +198,7 @@ class Cluster:
     def _service(
         self, name: str, *, metrics: str, module: str = "", niceness: int = 0, **settings: str
     ) -> ProcessSpec:
-        command = [sys.executable, "-m", f"services.{module or name}"]
+        command = [sys.executable, "-P", "-m", f"services.{module or name}"]
         port = str(self.port(metrics))
         return self._spec(name, command, niceness, REALM_METRICS_PORT=port, **settings)
 

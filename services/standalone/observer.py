@@ -50,10 +50,11 @@ class Observer:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
 
-    def start(self) -> None:
+    def __enter__(self) -> Observer:
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """The last visits are read before it returns."""
         self._stop.set()
         self._thread.join(3 * SCRAPE_SECONDS)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
 
 import structlog
 
@@ -16,7 +19,13 @@ START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.2
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
+
+
+class Stopped(Exception):
+    """Everything is to end before it has started."""
 
 
 class Supervisor:
@@ -52,6 +61,7 @@ class Supervisor:
         """Until all listen, restarting what dies meanwhile.
 
         :raises DependencyUnavailable: naming the one that does not, with the end of its log.
+        :raises Stopped: if it is to end meanwhile.
         """
         deadline = time.monotonic() + START_SECONDS
         for name in names:
@@ -64,7 +74,20 @@ class Supervisor:
                         f" {START_SECONDS:.0f} s; the end of {log_file}:\n{last_lines(log_file)}"
                     )
                 if self._stopped(LOOK_SECONDS):
-                    return
+                    raise Stopped
+
+    def wait_for(self, work: Callable[[], T]) -> T:
+        """What `work` returns; it runs in a thread of its own, and is left alone at the end.
+
+        :raises Stopped: if it is to end meanwhile.
+        """
+        done: Future[T] = Future()
+        threading.Thread(target=_settle, args=(done, work), name="start", daemon=True).start()
+        while not done.done():
+            self.look()
+            if self._stopped(LOOK_SECONDS):
+                raise Stopped
+        return done.result()
 
     def stop(self) -> None:
         """Ends everything, clients first, within STOP_SECONDS each at the most."""
@@ -75,6 +98,13 @@ class Supervisor:
                 child.wait(STOP_SECONDS)
         for child in self.processes:
             child.wait(STOP_SECONDS)
+
+
+def _settle(done: Future[T], work: Callable[[], T]) -> None:
+    try:
+        done.set_result(work())
+    except BaseException as error:
+        done.set_exception(error)
 
 
 def _listens(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ import torch
 from realm.errors import BadSettings, Diverged, RealmError
 from realm.model.runtime import pick_device, set_threads
 from realm.nudge import Nudge
+from realm.process.signals import stop_event
 from realm.settings import Settings, load_settings
 from realm.snapshots import Snapshots
 from realm.store import Store
@@ -37,9 +37,7 @@ def main() -> int:
 
     That is with unusable settings, and when training diverges however often it is tried.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     world = ALONE
     try:
         settings = load_settings()

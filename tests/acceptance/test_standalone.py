@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from realm.client import document
-from tests.acceptance.running import RunningCluster, until
+from tests.acceptance.running import RAN, RunningCluster, until
 
 #: Short refreshes: a few steps a snapshot, and nothing that waits for minutes.
 QUICK = {
@@ -74,6 +74,8 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path
         assert answered.answers
         assert answered.answers[0].sources
 
+    logs = [cluster.folder / "output.log", *(cluster.folder / "state" / "logs").iterdir()]
+    assert not [log for log in logs if RAN in log.read_text(errors="replace")]
     report = cluster.report()
     assert report["generations_live"] >= 3
     assert report["queries"]["total"] > 0

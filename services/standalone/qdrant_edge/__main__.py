@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
 import structlog
 
 from realm.errors import BadSettings, RealmError
+from realm.process.signals import stop_signals
 from services.standalone.qdrant_edge.registry import Registry
 from services.standalone.qdrant_edge.server import build, set_serving
 
@@ -66,7 +66,7 @@ async def serve(folder: Path, host: str, port: int, optimize_above: int) -> None
     :raises FailedPrecondition: if another process serves the folder.
     """
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     registry = Registry(folder, optimize_above)
     server, healthy = build(registry)

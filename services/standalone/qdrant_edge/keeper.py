@@ -176,7 +176,7 @@ class Keeper:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", CHILD, "--folder", str(self._folder)),
+                *(sys.executable, "-P", "-m", CHILD, "--folder", str(self._folder)),
                 *("--socket", str(theirs.fileno()), "--parent", str(os.getpid())),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,

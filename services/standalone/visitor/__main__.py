@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.generations import Generations
 from realm.model.runtime import set_threads
+from realm.process.signals import stop_signals
 from realm.settings import Settings, load_settings
 from realm.store import Store
 from services.standalone.visitor.audit import Auditor, Verdict
@@ -143,7 +143,7 @@ async def _sleep(stop: asyncio.Event, seconds: float) -> None:
 
 async def _main(settings: Settings, visits: Path, rate: float) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await Visitor(settings, visits, rate).run(stop)
 

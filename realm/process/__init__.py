@@ -1,0 +1,1 @@
+"""What every process does: it hears signals, serves, reports, waits and ends."""

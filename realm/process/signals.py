@@ -1,0 +1,41 @@
+"""The signals that ask a process to end. Imports nothing heavy: they are heard from the start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+
+def stop_signals(*, hangup: bool = False) -> list[signal.Signals]:
+    """Those that ask this process to end, without those that whoever started it wants ignored:
+    `nohup` ignores SIGHUP.
+
+    A shell without job control ignores SIGINT for what it starts in the background, since Ctrl-C
+    at its terminal is not meant for that. Without a terminal nobody presses Ctrl-C: an interrupt
+    is then sent on purpose, and counts.
+    """
+    wanted = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangup else [])]
+    return [
+        number
+        for number in wanted
+        if signal.getsignal(number) is not signal.SIG_IGN
+        or (number == signal.SIGINT and not _has_terminal())
+    ]
+
+
+def stop_event(*, hangup: bool = False) -> threading.Event:
+    """An event that is set by the first signal to end. Call it from the main thread."""
+    stop = threading.Event()
+    for number in stop_signals(hangup=hangup):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open(Path("/dev/tty"), os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,83 @@
+"""Whatever is stored is shown on whatever terminal, and gives it no orders."""
+
+import io
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from realm.cli.terminal import Terminal
+from tests.unit.cli.conftest import Shell, run
+
+QUESTION = "who built the tower"
+
+
+def shown(text: str, encoding: str = "utf-8", **options: Any) -> str:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
+    console = Terminal(file=screen, color_system=None, soft_wrap=True, highlight=False, **options)
+    console.print(text, markup=False)
+    screen.flush()
+    return screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+
+
+@given(st.text())
+def test_no_text_gives_the_terminal_an_order(text: str) -> None:
+    out = shown(text)
+    assert not {each for each in out if ord(each) < 0x20 or 0x7F <= ord(each) < 0xA0} - {"\n"}
+
+
+def test_orders_are_taken_out_of_tables_and_styles_stay() -> None:
+    console = Terminal(force_terminal=True, color_system="standard", width=40)
+    table = Table()
+    table.add_row("[bold]kea[/]", "a\x1b]0;owned\x07b\x9bc")
+    with console.capture() as captured:
+        console.print(table)
+    out = captured.get()
+    assert "owned" in out
+    assert "\x1b]" not in out
+    assert "\x07" not in out
+    assert "\x9b" not in out
+    assert "\x1b[1m" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "utf-16"])
+async def test_an_answer_is_printed_whatever_the_encoding_lacks(
+    realm: Shell, encoding: str, monkeypatch: Any
+) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    done = await realm("ask", QUESTION, "--passages", "3")
+    screen.flush()
+    out = screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert done.code == 0
+    assert "p(y|x)" in out
+    assert "generation 1, snapshot 1" in out
+
+
+@pytest.mark.parametrize("columns", ["1", "2", "10", "0", "-3", "many"])
+async def test_a_terminal_may_be_of_any_width(realm: Shell, columns: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for command in (["ask", QUESTION], ["search", QUESTION], ["status"], ["generations", "list"]):
+        assert (await realm(*command)).code == 0
+
+
+def test_help_is_printed_where_the_encoding_lacks_its_lines(monkeypatch: Any) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert run(["--help"]) == 0
+
+
+def test_a_reader_that_went_is_no_fault() -> None:
+    """`realm settings | head -1`."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "realm.cli.main", "settings"]
+    with open(theirs, "w") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert not done.stderr
