@@ -77,7 +77,7 @@ def test_a_reader_that_went_is_no_fault() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     command = [sys.executable, "-m", "realm.cli.main", "settings"]
-    with open(theirs, "w") as closed:
+    with os.fdopen(theirs, "w") as closed:
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert not done.stderr
