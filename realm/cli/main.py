@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ from realm.cli import (
     watch,
 )
 from realm.cli.terminal import replace_what_the_encoding_lacks
-from realm.errors import RealmError
+from realm.errors import FailedPrecondition, RealmError
 
 app = typer.Typer(
     help="Retrieval whose index keeps up with a model that never stops learning.",
@@ -42,10 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     replace_what_the_encoding_lacks()
     try:
+        _check_folder()
         app(args=arguments)
     except RealmError as error:
         sys.stderr.write(f"realm: {error.message}\n")
         sys.exit(1)
+
+
+def _check_folder() -> None:
+    """:raises FailedPrecondition: if the working directory was deleted: libraries fail obscurely."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise FailedPrecondition(
+            "the working directory does not exist any more: change to one that does"
+        ) from error
 
 
 @app.callback(invoke_without_command=True)

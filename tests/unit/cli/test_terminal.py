@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +82,16 @@ def test_a_reader_that_went_is_no_fault() -> None:
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert not done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = "import os, sys; os.rmdir(os.getcwd()); os.execv(sys.argv[1], sys.argv[1:])"
+    realm = str(Path(sys.executable).with_name("realm"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, realm, "settings"], cwd=gone, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "the working directory does not exist" in done.stderr
+    assert done.stderr.count("\n") == 1
