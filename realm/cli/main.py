@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check_folder() -> None:
-    """:raises FailedPrecondition: if the working directory was deleted: libraries fail obscurely."""
+    """Libraries fail obscurely without one.
+
+    :raises FailedPrecondition: if the working directory was deleted.
+    """
     try:
         Path.cwd()
     except FileNotFoundError as error:
