@@ -38,8 +38,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 NUDGE_RETRY_SECONDS = 2.0
 LOADER_NICENESS = 10
-#: How long a flip waits for a generation that is behind the one in use, and how often it looks.
-CATCH_UP_SECONDS = 10.0
+#: How often a flip looks that waits for a generation which is behind the one in use.
 CATCH_UP_POLL_SECONDS = 0.1
 
 
@@ -213,9 +212,12 @@ class LiveWatcher:
             self._loader, self._serving, entry, self._slot.current
         )
         view = await self._view({entry.generation})
-        # The old one may have taken a write more since the commit: nobody is to see it vanish.
-        patient_until = time.monotonic() + CATCH_UP_SECONDS
+        # The old one may have taken a write more since the commit: nobody is to see it vanish,
+        # unless the old one itself is about to.
+        patient_until = time.monotonic() + self._settings.retirement_seconds / 2
         while self._is_behind(view.standings[entry.generation]):
+            if view.entry is not None and view.entry.generation != entry.generation:
+                break  # a newer one is live: this one is never flipped to
             if time.monotonic() > patient_until:
                 log.warning("flipped_behind", generation=entry.generation)
                 break

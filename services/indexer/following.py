@@ -4,6 +4,7 @@ The order of invariant 3 lives here. Of the generations that follow, one may be 
 loaded candidate, or the retained one while a rollback is asked for. Once it has caught up with
 live it has *joined*, and live takes no step that it has not taken. So at any moment after that
 `applied(ahead) ≥ applied(live)`, however steady the writes, and the switch needs no pause.
+The others take no step that live has not taken.
 """
 
 from __future__ import annotations
@@ -108,11 +109,19 @@ class Following:
         return list(self._places[number].steps)
 
     def may_apply(self, number: int, upto: int) -> bool:
-        """Whether a step to `upto` keeps the order."""
+        """Whether a step to `upto` keeps the order: the one ahead, live, the retained one.
+
+        A gateway that has not flipped yet answers with the retained one: if that ran ahead of
+        live, its flip would take writes back.
+        """
         with self.lock:
-            if number != self._live or not self._joined or self._ahead is None:
+            if number == self._ahead or self._live is None:
                 return True
-            return self._places[self._ahead].applied >= upto
+            if number != self._live:
+                return upto <= self._applied_by_live(self._live)
+            return not self._joined or (
+                self._ahead is None or self._places[self._ahead].applied >= upto
+            )
 
     def advance(self, number: int, version: int) -> None:
         """Its collection holds every write up to `version` now. Call with the lock held."""
@@ -130,8 +139,11 @@ class Following:
             return False
         if self._live is None:
             return True
-        live = self.applied(self._live)
-        return mine >= (self._generations.applied(self._live) if live is None else live)
+        return mine >= self._applied_by_live(self._live)
+
+    def _applied_by_live(self, live: int) -> int:
+        applied = self.applied(live)
+        return self._generations.applied(live) if applied is None else applied
 
     def _join(self) -> None:
         if self._ahead in self._places:

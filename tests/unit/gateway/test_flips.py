@@ -272,6 +272,46 @@ async def test_a_flip_waits_until_the_new_generation_has_what_the_old_one_has(
     assert at_version(site, second) == 7
 
 
+async def test_no_flip_takes_an_acknowledged_write_back(site: Site, first: Generation) -> None:
+    """However long the new one is behind, as long as the old one may be searched."""
+    world = site.world
+    world.generations.record_applied(first.number, 7)
+    await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+    second = world.build(world.publish(seed=2, step=20), corpus_version=6)
+    world.commit(second)
+    await asyncio.sleep(0.5)
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    response = await site.retrieval.RetrievePassages(request, timeout=PATIENCE)
+    assert response.index_version.generation == first.number
+    world.generations.record_applied(second.number, 7)
+    await site.serves(second)
+
+
+async def test_one_that_is_behind_is_passed_over_for_its_successor(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    world.generations.record_applied(first.number, 7)
+    await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+    behind = world.build(world.publish(seed=2, step=20), corpus_version=6)
+    world.commit(behind)
+    third = world.build(world.publish(seed=3, step=30), corpus_version=7)
+    world.commit(third)
+    await site.serves(third)
+
+
+async def test_a_generation_soon_deleted_is_left_for_one_that_is_behind(
+    world: World, first: Generation
+) -> None:
+    async with running(world, retirement_seconds=1.0) as site:
+        await site.serves(first)
+        world.generations.record_applied(first.number, 7)
+        await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+        second = world.build(world.publish(seed=2, step=20), corpus_version=6)
+        world.commit(second)
+        await site.serves(second)
+
+
 def at_version(site: Site, generation: Generation) -> int:
     standing = site.gateway.slot.standing(generation.number)
     return standing.corpus_version if standing else 0

@@ -105,3 +105,23 @@ def test_steps_of_the_one_ahead_are_remembered_for_the_gate(
     advance(following, 2, 4)
     advance(following, 2, 6)
     assert following.steps(2) == [(3, 4), (4, 6)]
+
+
+def test_the_retained_one_never_passes_live(following: Following, store: Store) -> None:
+    retained = create(store, 3, State.RETAINED, version=1)
+    Generations(store).record_applied(3, 5)
+    following.keep({1: Generations(store).get(1), 3: retained}, live=1)
+    assert not following.may_apply(3, 6), "a gateway that still answers with it would show 6"
+    advance(following, 1, 6)
+    assert following.may_apply(3, 6)
+    following.put_ahead(retained)
+    assert following.may_apply(3, 7), "a rollback to it is asked for"
+
+
+def test_the_retained_one_waits_for_a_live_one_that_does_not_follow(
+    following: Following, store: Store
+) -> None:
+    retained = create(store, 3, State.RETAINED, version=1)
+    following.keep({3: retained}, live=1)
+    assert following.may_apply(3, 5)
+    assert not following.may_apply(3, 6)
