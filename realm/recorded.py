@@ -18,9 +18,10 @@ import structlog
 
 from realm import arrow
 from realm.errors import Corrupt, NotFound
+from realm.files import Entry
 from realm.generations import Generations, State, generation_folder
 from realm.settings import Settings
-from realm.store import Entry, Store
+from realm.store import Store
 
 FOLDER = "recorded"
 #: Changes when questions were forgotten: what a leader has not written yet is dropped then.

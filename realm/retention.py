@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from realm.errors import NotFound
+from realm.files import Entry
 from realm.generations import ACTIVE, Generation, Generations, State, generation_folder
 from realm.recorded import Bounds, Recorded, probe_files
 from realm.references import References
 from realm.refusals import FOLDER as REFUSED
 from realm.snapshots import CLAIMS, MANIFEST, Snapshots
-from realm.store import Entry, Store
+from realm.store import Store
 from realm.vectors import vector_file
 
 #: Generations that ended lately keep their files: a rejected one is there to be looked at.

@@ -1,8 +1,8 @@
 """The store: everything durable, under one URL, with conditional puts.
 
-A folder on one machine or a shared volume (`file://…` or a plain path) or a bucket (`s3://…`, its
-credentials and endpoint from the usual `AWS_*` variables). Paths inside it are relative, with
-forward slashes.
+A folder on one machine or a shared volume (`file://…` or a plain path, taken as it is written:
+nothing in a name means anything) or a bucket (`s3://…`). Paths inside it are relative, with
+forward slashes. What is put is durable when the call returns.
 """
 
 from __future__ import annotations
@@ -13,45 +13,29 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import obstore
 import structlog
-from obstore.exceptions import (
-    AlreadyExistsError,
-    NotSupportedError,
-    PermissionDeniedError,
-    UnauthenticatedError,
+
+from realm.errors import (
+    BadSettings,
+    Conflict,
+    Corrupt,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
 )
-from obstore.exceptions import NotFoundError as ObjectNotFound
-from obstore.store import LocalStore, ObjectStore, from_url
+from realm.files import Entry, Files
+from realm.folder import Folder
 
-from realm.errors import BadSettings, Conflict, Corrupt, DependencyUnavailable, NotFound
-
-#: Waiting longer for a remote store would not mend it: whoever asked tries again.
-RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
-TIMEOUTS: Any = {"connect_timeout": "5s", "timeout": "60s"}
-#: What a remote store says to wrong credentials or a wrong name: waiting does not mend it.
-REFUSALS = (PermissionDeniedError, UnauthenticatedError, ObjectNotFound)
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 #: Copies of remote files that nobody asked for this long go.
 COPY_SECONDS = 86_400.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file in the store: `size` in bytes, `modified` in Unix time."""
-
-    path: str
-    size: int
-    modified: float
 
 
 class Store:
@@ -62,16 +46,16 @@ class Store:
     >>> store.create("live/00000001.json", b"{}")  # raises Conflict
     """
 
-    def __init__(self, url: str, objects: ObjectStore, root: Path | None, cache: Path) -> None:
+    def __init__(self, url: str, files: Files, root: Path | None, cache: Path) -> None:
         self.url = url
         self.root = root
-        self._objects = objects
+        self._files = files
         self._cache = cache
         self._before_change: Callable[[], None] = _nothing
 
     def guarded(self, before_change: Callable[[], None]) -> Store:
         """The same store; `before_change` is called before each change, and may refuse."""
-        store = Store(self.url, self._objects, self.root, self._cache)
+        store = Store(self.url, self._files, self.root, self._cache)
         store._before_change = before_change
         return store
 
@@ -87,13 +71,12 @@ class Store:
         copies = Path(cache) if cache else Path(tempfile.gettempdir()) / f"realm-{os.getuid()}"
         try:
             if root is not None:
-                root.mkdir(parents=True, exist_ok=True)
-                store = cls(f"file://{root}", LocalStore(prefix=root), root, copies)
+                store = cls(f"file://{root}", Folder(root), root, copies)
             else:
-                url = url.rstrip("/")
-                objects = from_url(url, retry_config=RETRIES, client_options=_client(url))
-                store = cls(url, objects, None, copies)
-        except (OSError, ValueError, obstore.exceptions.BaseError) as error:
+                from realm.bucket import Bucket  # what a folder does not need
+
+                store = cls(url.rstrip("/"), Bucket.at(url.rstrip("/")), None, copies)
+        except (OSError, ValueError) as error:
             raise BadSettings(f"the store {url} cannot be opened: {error}") from error
         store._prove_conditional_put()
         return store
@@ -115,18 +98,27 @@ class Store:
     def read(self, path: str) -> bytes:
         """:raises NotFound: if there is no such file."""
         try:
-            return bytes(obstore.get(self._objects, path).bytes())
-        except (ObjectNotFound, FileNotFoundError) as error:
+            return self._files.read(_inside(path))
+        except FileNotFoundError as error:
             raise NotFound(f"{path} is not in the store {self.url}", file=path) from error
-        except obstore.exceptions.BaseError as error:
+        except OSError as error:
+            raise self._unavailable("read", path, error) from error
+
+    def open_file(self, path: str) -> IO[bytes]:
+        """To read parts of a file. :raises NotFound: if there is none."""
+        try:
+            return self._files.open(_inside(path))
+        except FileNotFoundError as error:
+            raise NotFound(f"{path} is not in the store {self.url}", file=path) from error
+        except OSError as error:
             raise self._unavailable("read", path, error) from error
 
     def write(self, path: str, data: bytes) -> None:
         """Puts a whole file, replacing what was there."""
         self._before_change()
         try:
-            obstore.put(self._objects, path, data)
-        except (OSError, obstore.exceptions.BaseError) as error:
+            self._files.write(_inside(path), data)
+        except OSError as error:
             raise self._unavailable("written", path, error) from error
 
     def create(self, path: str, data: bytes) -> None:
@@ -136,12 +128,10 @@ class Store:
         """
         self._before_change()
         try:
-            obstore.put(self._objects, path, data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, FileExistsError) as error:
+            self._files.create(_inside(path), data)
+        except FileExistsError as error:
             raise Conflict(f"{path} exists already in {self.url}", file=path) from error
-        except NotSupportedError:
-            raise
-        except (OSError, obstore.exceptions.BaseError) as error:
+        except OSError as error:
             raise self._unavailable("written", path, error) from error
 
     def read_json(self, path: str) -> Any:
@@ -161,73 +151,59 @@ class Store:
 
     def exists(self, path: str) -> bool:
         try:
-            obstore.head(self._objects, path)
-        except (ObjectNotFound, FileNotFoundError):
-            return False
-        except obstore.exceptions.BaseError as error:
+            return self._files.exists(_inside(path))
+        except OSError as error:
             raise self._unavailable("looked up", path, error) from error
-        return True
 
     def files(self, prefix: str) -> list[str]:
-        """Paths of all files below a folder, sorted."""
+        """Paths of all files below a folder, sorted; no hidden ones, nor any below: so it is with
+        entries and folders."""
         try:
-            pages = obstore.list(self._objects, prefix=prefix)
-            return sorted(item["path"] for page in pages for item in page)
-        except (OSError, obstore.exceptions.BaseError) as error:
+            return sorted(self._files.files(_folder(prefix)))
+        except OSError as error:
             raise self._unavailable("listed", prefix, error) from error
 
     def entries(self, prefix: str) -> list[Entry]:
         """All files below a folder with their sizes, sorted by path."""
         try:
-            found = [item for page in obstore.list(self._objects, prefix=prefix) for item in page]
-        except (OSError, obstore.exceptions.BaseError) as error:
+            return sorted(self._files.entries(_folder(prefix)), key=lambda entry: entry.path)
+        except OSError as error:
             raise self._unavailable("listed", prefix, error) from error
-        entries = [
-            Entry(each["path"], each["size"], each["last_modified"].timestamp()) for each in found
-        ]
-        return sorted(entries, key=lambda entry: entry.path)
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
         try:
-            found = obstore.list_with_delimiter(self._objects, prefix=prefix)
-        except (OSError, obstore.exceptions.BaseError) as error:
+            return sorted(self._files.folders(_folder(prefix)))
+        except OSError as error:
             raise self._unavailable("listed", prefix, error) from error
-        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
-    def delete(self, path: str) -> None:
-        """Deletes a file; one that is not there is no error."""
-        self._before_change()
+    def delete(self, *paths: str) -> None:
+        """Deletes files; one that is not there is no error."""
+        self.delete_all(paths)
+
+    def delete_all(self, paths: Iterable[str]) -> None:
+        """As `delete`; the folders of many are synced once."""
+        path = ""
         try:
-            obstore.delete(self._objects, path)
-        except (ObjectNotFound, FileNotFoundError):
-            pass
-        except obstore.exceptions.BaseError as error:
+            self._files.delete(self._may_go(path := each) for each in paths)
+        except OSError as error:
             raise self._unavailable("deleted", path, error) from error
 
     def leave_no_empty(self, folder: str) -> None:
-        """Removes a folder, and those above it, as long as they are empty; a bucket has none."""
-        if self.root is None:
-            return
-        below = self.root / folder
-        while below != self.root and below.is_relative_to(self.root):
-            try:
-                below.rmdir()
-            except OSError:
-                return
-            below = below.parent
+        """Removes a folder, and those below and above it, as long as they are empty; a bucket
+        has none."""
+        self._files.remove_empty(_folder(folder))
 
     def delete_folder(self, prefix: str) -> None:
-        for path in self.files(prefix):
-            self.delete(path)
-        if self.root is not None:
-            _remove_empty_folders(self.root / prefix)
+        self.delete_all(self.files(prefix))
+        self.leave_no_empty(prefix)
 
     def local(self, path: str, sha256: str) -> Path:
         """A local copy of a file, its checksum verified: in place where the store is a folder.
 
         :raises Corrupt: if the checksum differs.
         """
+        path = _inside(path)
         if self.root is not None:
             target = self.root / path
             found = file_sha256(target)
@@ -248,9 +224,12 @@ class Store:
             )
         return target
 
-    def _unavailable(self, action: str, path: str, error: Exception) -> DependencyUnavailable:
-        why = str(error).partition("\n\nDebug source")[0]
-        return DependencyUnavailable(f"{path} in {self.url} cannot be {action}: {why}", file=path)
+    def _may_go(self, path: str) -> str:
+        self._before_change()
+        return _inside(path)
+
+    def _unavailable(self, action: str, path: str, error: OSError) -> DependencyUnavailable:
+        return DependencyUnavailable(f"{path} in {self.url} cannot be {action}: {error}", file=path)
 
     def _prove_conditional_put(self) -> None:
         path = f"probe-{uuid.uuid4().hex}"
@@ -261,13 +240,10 @@ class Store:
             raise self._without_conditional_put()
         except Conflict:
             return
-        except (NotSupportedError, NotImplementedError) as error:
+        except NotImplementedError as error:
             raise self._without_conditional_put() from error
         except DependencyUnavailable as error:
-            refused = isinstance(error.__cause__, REFUSALS) or "NoSuchBucket" in str(
-                error.__cause__
-            )
-            if self.root is None and not refused:
+            if self.root is None and not getattr(error.__cause__, "refused", False):
                 raise
             raise BadSettings(f"the store {self.url} cannot be used: {error}") from error
         finally:
@@ -303,6 +279,18 @@ def local_root(url: str) -> Path | None:
     return Path(url.removeprefix("file://")).resolve() if url.startswith("file://") else None
 
 
+def _inside(path: str) -> str:
+    """:raises InvalidInput: if a path would leave the store, or mean another one."""
+    parts = path.split("/")
+    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise InvalidInput(f"{path!r} is no path inside a store")
+    return path
+
+
+def _folder(prefix: str) -> str:
+    return _inside(prefix.rstrip("/")) if prefix else prefix
+
+
 def _nothing() -> None:
     return
 
@@ -318,25 +306,3 @@ def file_sha256(path: Path) -> str:
 
 def _json_bytes(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True).encode()
-
-
-def _client(url: str) -> Any:
-    """Plain HTTP only to an endpoint that says so, as a test's or a cluster's own."""
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {**TIMEOUTS, "allow_http": True} if plain and url.startswith("s3://") else TIMEOUTS
-
-
-def _remove_empty_folders(folder: Path) -> None:
-    for below in sorted(folder.rglob("*"), reverse=True):
-        if below.is_dir():
-            _remove_if_empty(below)
-    if folder.is_dir():
-        _remove_if_empty(folder)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        # Somebody put a file there in the meantime: it stays, and so does the folder.
-        return

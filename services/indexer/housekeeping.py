@@ -12,6 +12,7 @@ import structlog
 
 from realm.corpus.table import CorpusTable
 from realm.errors import DependencyUnavailable, NotFound
+from realm.folder import PARTIAL
 from realm.generations import ACTIVE, Generation, Generations, State
 from realm.leaders import changed_late
 from realm.retention import ASKED, Removal, Retention
@@ -32,7 +33,7 @@ ERASURE_AGAIN = 0.125
 REMEMBERED_SECONDS = 24 * 3600.0
 #: Rows of the table older than this corpus version may be lost to whoever begins there.
 FLOOR = "control/corpus_floor.json"
-#: What a process that was killed while it wrote leaves in a folder.
+#: What a process that was killed while it wrote left in a folder, up to version 0.1.
 STAGED = re.compile(r".*#\d+")
 
 #: Work on the table between two of the writer's commits.
@@ -219,8 +220,9 @@ class Housekeeping:
         oldest = self._clock() - 3600.0
         found = [
             path
-            for path in self._store.root.rglob("*#*")
-            if STAGED.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < oldest
+            for path in (*self._store.root.rglob("*#*"), *(self._store.root / PARTIAL).glob("*"))
+            if STAGED.fullmatch(path.name) or path.parent.name == PARTIAL
+            if path.is_file() and path.stat().st_mtime < oldest
         ]
         for path in found:
             path.unlink(missing_ok=True)

@@ -1,12 +1,15 @@
 """The store: whole files, conditional puts, checksums."""
 
 import hashlib
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from realm.errors import BadSettings, Conflict, Corrupt, NotFound
+from realm.errors import BadSettings, Conflict, Corrupt, InvalidInput, NotFound
 from realm.store import Store
 
 
@@ -97,3 +100,66 @@ def test_a_store_that_cannot_be_made_says_so(tmp_path: Path) -> None:
 
 def test_opening_leaves_nothing_behind(store: Store) -> None:
     assert store.files("") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["../out", "a/../../out", "/etc/hostname", "a//b", "a/./b", "", "a\0"]
+)
+def test_a_path_that_leaves_the_store_is_refused(store: Store, path: str) -> None:
+    for use in (
+        lambda: store.read(path),
+        lambda: store.open_file(path),
+        lambda: store.write(path, b"x"),
+        lambda: store.create(path, b"x"),
+        lambda: store.exists(path),
+        lambda: store.delete(path),
+        lambda: store.local(path, hashlib.sha256(b"").hexdigest()),
+    ):
+        with pytest.raises(InvalidInput, match="no path inside a store"):
+            use()
+
+
+@pytest.mark.parametrize("prefix", ["..", "../", "a/..", "/etc"])
+def test_a_folder_outside_the_store_is_not_listed(store: Store, prefix: str) -> None:
+    for use in (store.files, store.entries, store.folders, store.delete_folder):
+        with pytest.raises(InvalidInput):
+            use(prefix)
+
+
+def test_hidden_files_are_nobody_s(store: Store) -> None:
+    store.write("live/1", b"")
+    assert store.root
+    (store.root / "live" / ".nfs00000000012345").write_bytes(b"")
+    (store.root / ".DS_Store").write_bytes(b"")
+    (store.root / "live" / ".hidden").mkdir()
+    assert store.files("") == ["live/1"]
+    assert [entry.path for entry in store.entries("live")] == ["live/1"]
+    assert store.folders("live") == []
+
+
+FOLDER_NAMES = st.text(
+    st.one_of(
+        st.sampled_from("%[]*?#{}|^<>;:&=+~`'\"\\\n\t $!@ab\u00e9\u65e5"),
+        st.characters(exclude_characters="/\0", exclude_categories=["Cs"]),
+    ),
+    min_size=1,
+    max_size=20,
+).filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(FOLDER_NAMES)
+@example("feature%2Flogin")
+@example("data[1]")
+def test_a_store_works_in_a_folder_of_any_name(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.open(f"{folder}/{name}")
+        store.write("a/b", b"1")
+        store.create("a/c", b"2")
+        assert store.root
+        assert (Path(folder) / name / "a" / "b").read_bytes() == b"1"
+        assert store.files("") == ["a/b", "a/c"]
+        assert store.folders("") == ["a"]
+        assert store.local("a/c", hashlib.sha256(b"2").hexdigest()).read_bytes() == b"2"
+        store.delete_folder("a")
+        assert store.files("") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realm import store as store_module
+from realm import bucket
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import BadSettings, Conflict, Corrupt, DependencyUnavailable, NotFound
@@ -27,7 +27,7 @@ def server() -> Iterator[S3Server]:
 @pytest.fixture
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     server.use(monkeypatch)
-    monkeypatch.setattr(store_module, "RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
     return server
 
 
@@ -119,7 +119,7 @@ def test_a_store_that_is_down_is_waited_for(
 ) -> None:
     server = S3Server()
     server.use(monkeypatch)
-    monkeypatch.setattr(store_module, "RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
     server.stop()
     with pytest.raises(DependencyUnavailable):
         Store.open(server.url)

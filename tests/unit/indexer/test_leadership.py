@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from obstore.store import MemoryStore
 
+from realm.bucket import Bucket
 from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
 from realm.generations import Generations, LiveEntry
 from realm.leaders import Leaders, changed_late
@@ -25,7 +26,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 def memory_store() -> Store:
-    return Store("memory://", MemoryStore(), None, Path())
+    return Store("memory://", Bucket(MemoryStore()), None, Path())
 
 
 @dataclass

@@ -1,0 +1,123 @@
+"""A store in a bucket: `s3://…`, its credentials and endpoint from the usual `AWS_*` variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import IO, Any, cast
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.exceptions import NotFoundError as ObjectNotFound
+from obstore.store import ObjectStore, from_url
+
+from realm.files import Entry
+
+#: Waiting longer for a remote store would not mend it: whoever asked tries again.
+RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
+TIMEOUTS: Any = {"connect_timeout": "5s", "timeout": "60s"}
+#: What a remote store says to wrong credentials or a wrong name: waiting does not mend it.
+REFUSALS = (PermissionDeniedError, UnauthenticatedError, ObjectNotFound)
+
+
+class BucketError(OSError):
+    """`refused`: waiting does not mend it."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error).partition("\n\nDebug source")[0])
+        self.refused = isinstance(error, REFUSALS) or "NoSuchBucket" in str(error)
+
+
+class Bucket:
+    """Raises FileNotFoundError, FileExistsError, NotImplementedError, BucketError."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    @classmethod
+    def at(cls, url: str) -> Bucket:
+        """:raises ValueError: if the URL is none of a bucket's."""
+        try:
+            return cls(from_url(url, retry_config=RETRIES, client_options=_client(url)))
+        except BaseError as error:
+            raise ValueError(str(error)) from error
+
+    def read(self, path: str) -> bytes:
+        with _ours():
+            return bytes(obstore.get(self._objects, path).bytes())
+
+    def open(self, path: str) -> IO[bytes]:
+        with _ours():
+            return cast(IO[bytes], obstore.open_reader(self._objects, path))
+
+    def write(self, path: str, data: bytes) -> None:
+        with _ours(put=True):
+            obstore.put(self._objects, path, data)
+
+    def create(self, path: str, data: bytes) -> None:
+        with _ours(put=True):
+            obstore.put(self._objects, path, data, mode="create", use_multipart=False)
+
+    def exists(self, path: str) -> bool:
+        try:
+            with _ours():
+                obstore.head(self._objects, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        with _ours():
+            for page in obstore.list(self._objects, prefix=prefix):
+                for item in page:
+                    yield Entry(item["path"], item["size"], item["last_modified"].timestamp())
+
+    def files(self, prefix: str) -> Iterator[str]:
+        return (entry.path for entry in self.entries(prefix))
+
+    def folders(self, prefix: str) -> list[str]:
+        with _ours():
+            found = obstore.list_with_delimiter(self._objects, prefix=prefix)
+        return [path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"]]
+
+    def delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            try:
+                with _ours():
+                    obstore.delete(self._objects, path)
+            except FileNotFoundError:
+                continue
+
+    def remove_empty(self, folder: str) -> None:
+        """A bucket has no folders."""
+
+
+@contextmanager
+def _ours(*, put: bool = False) -> Iterator[None]:
+    """:param put: then a thing that is not found is the bucket."""
+    try:
+        yield
+    except AlreadyExistsError as error:
+        raise FileExistsError(str(error)) from error
+    except NotSupportedError as error:
+        raise NotImplementedError(str(error)) from error
+    except (ObjectNotFound, FileNotFoundError) as error:
+        if put:
+            raise BucketError(error) from error
+        raise FileNotFoundError(str(error)) from error
+    except BaseError as error:
+        raise BucketError(error) from error
+
+
+def _client(url: str) -> Any:
+    """Plain HTTP only to an endpoint that says so, as a test's or a cluster's own."""
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {**TIMEOUTS, "allow_http": True} if plain and url.startswith("s3://") else TIMEOUTS
