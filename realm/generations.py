@@ -31,7 +31,7 @@ ACTIVE = frozenset({State.BUILDING, State.VALIDATING, State.LIVE, State.RETAINED
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time.
+    """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time, for people.
 
     `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
     life so that all its upserts agree; 0 for one made before collections had BM25. `forced` says
@@ -52,6 +52,11 @@ class Generation:
     term: int = 0
     average_terms: float = 0.0
     forced: str = ""
+    #: The newest request for a refresh when it was begun.
+    request: int = 0
+    #: The turn of what was live then, which it is to replace (0: nothing was); None: of a release
+    #: that did not note it.
+    replaces: int | None = None
 
     @property
     def folder(self) -> str:
@@ -64,7 +69,8 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of state: `at` is Unix time, `report` the gate's figures or phase durations."""
+    """A change of state: `at` is Unix time, for people; `report` has the gate's figures
+    or phases' durations."""
 
     sequence: int
     state: State
@@ -75,8 +81,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
-    """One entry of the history of what was live. `at`, `why`: when and why it went live; a leader
-    that takes over repeats them, with `by` and `term` of its own."""
+    """One entry of the history of what was live. `at` (Unix time, for people), `why`: when and why
+    it went live; a leader that takes over repeats them, with `by` and `term` of its own."""
 
     sequence: int
     generation: int

@@ -9,9 +9,10 @@ may be on its way. An orphan that stays a while costs disk, a file deleted too s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from realm.ages import Ages
 from realm.errors import NotFound
 from realm.files import Entry
 from realm.generations import ACTIVE, Generation, Generations, State, generation_folder
@@ -76,6 +77,8 @@ class Retention:
     :param retirement_seconds: an ended generation's files stay so long.
     :param gate_memory: among so many accepted ones the gate looks for the best.
     :param recorded: how many of the users' questions stay, and how long.
+    :param age: for how many seconds a thing, given by name and stamp, has been as it is. Whoever
+        deletes leaves it as it is: stamps are of other clocks.
     """
 
     def __init__(
@@ -86,41 +89,44 @@ class Retention:
         retirement_seconds: float,
         gate_memory: int = 0,
         recorded: Bounds = NO_QUESTIONS,
+        age: Callable[[str, float], float] | None = None,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
         self._retirement = retirement_seconds
         self._recorded = recorded
+        self._age = age or Ages().of
         #: Generations past their gate that no recorded question was asked of.
         self._unasked: set[int] = set()
         self._references = References(generations, snapshots, gate_memory)
 
     def plan(self, now: float, erased: int = 0, collections: Iterable[str] = ()) -> list[Removal]:
-        """What may go at a Unix time; nothing before the first generation.
+        """What may go; nothing before the first generation.
 
+        :param now: Unix time: users' questions are kept for a time in the world.
         :param erased: what may hold documents deleted up to this corpus version is not kept to be
             compared with.
         :param collections: names of those that Qdrant has.
         """
-        needed = self.needed(now, max(erased, erased_upto(self._store)))
+        needed = self.needed(max(erased, erased_upto(self._store)))
         if not needed.generations:
             return []
         return [
             *self._vectors(needed),
             *self._passages(needed),
             *self._old_snapshots(needed),
-            *self._half_made_snapshots(needed, now),
+            *self._half_made_snapshots(),
             *self._generation_files(needed),
             *self._history(needed),
             *self._questions(needed, now),
-            *self._notes(needed, now),
+            *self._notes(needed),
             *self._collections(collections),
         ]
 
-    def needed(self, now: float, erased: int = 0) -> Needed:
+    def needed(self, erased: int = 0) -> Needed:
         numbers = self._generations.numbers()
-        kept = {number for number in numbers if self._is_needed(number, now)} | set(numbers[-1:])
+        kept = {number for number in numbers if self._is_needed(number)} | set(numbers[-1:])
         if (best := self._best(erased)) is not None:
             kept.add(best)
         there = {snapshot.number: snapshot for snapshot in self._snapshots.all()}
@@ -148,11 +154,14 @@ class Retention:
             first=first,
         )
 
-    def _is_needed(self, number: int, now: float) -> bool:
+    def _is_needed(self, number: int) -> bool:
         events = self._generations.events(number)
         if not events or events[-1].state in ACTIVE:
             return True
-        return events[-1].state in ENDED and now - events[-1].at <= self._retirement
+        return (
+            events[-1].state in ENDED
+            and self._age(generation_folder(number), events[-1].at) <= self._retirement
+        )
 
     def _best(self, erased: int) -> int | None:
         figures = {n: figure for n, figure in self._references.accepted() if figure is not None}
@@ -197,13 +206,14 @@ class Retention:
                 why = "no index needs it, a newer one is there, nobody pinned it"
                 yield Removal("snapshot", str(snapshot.number), size, why)
 
-    def _half_made_snapshots(self, needed: Needed, now: float) -> Iterator[Removal]:
+    def _half_made_snapshots(self) -> Iterator[Removal]:
         whole = {snapshot.name for snapshot in self._snapshots.all()}
         for name in self._store.folders("snapshots"):
             if "-" not in name or name in whole:
                 continue
             entries = self._store.entries(f"snapshots/{name}")
-            if all(_settled(entry, now) for entry in entries):
+            settled = [self._settled(entry) for entry in entries]  # each one's age begins to count
+            if all(settled):
                 size = sum(entry.size for entry in entries)
                 why = "its publication broke off: it has no manifest"
                 yield Removal("half a snapshot", f"snapshots/{name}", size, why)
@@ -245,11 +255,11 @@ class Retention:
                 why = "recorded questions are among them, and the gate has decided"
                 yield Removal("recorded questions", entry.path, entry.size, why)
 
-    def _notes(self, needed: Needed, now: float) -> Iterator[Removal]:
+    def _notes(self, needed: Needed) -> Iterator[Removal]:
         """Of embedders, on work that nobody waits for any more."""
         for folder in (REFUSED, QUARANTINE):
             for entry in self._store.entries(folder):
-                if _settled(entry, now):
+                if self._settled(entry):
                     number = int(self._store.read_json(entry.path).get("snapshot", 0))
                     if number not in needed.snapshots:
                         why = f"it is about snapshot {number}, which no index needs"
@@ -268,6 +278,5 @@ class Retention:
             if number in numbers or number < max(numbers):
                 yield Removal("collection", name, 0, "no index is in it any more")
 
-
-def _settled(entry: Entry, now: float) -> bool:
-    return now - entry.modified > SETTLED_SECONDS
+    def _settled(self, entry: Entry) -> bool:
+        return self._age(entry.path, entry.modified) > SETTLED_SECONDS

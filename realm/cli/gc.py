@@ -50,6 +50,8 @@ def gc(
         settings.retirement_seconds,
         settings.gate_memory,
         Bounds.of(settings),
+        # For a look, stamps will do.
+        age=lambda _, stamp: time.time() - stamp,
     )
     found = retention.plan(time.time(), collections=_collections(settings))
     if as_json:

@@ -92,8 +92,8 @@ class Actions:
         """
         build = memory.build
         match action:
-            case lifecycle.BeginBuild(snapshot, why, forced):
-                return self._begin(snapshot, why, forced, memory)
+            case lifecycle.BeginBuild():
+                return self._begin(action, memory)
             case lifecycle.Record(number, state, why):
                 self._generations.record(number, state, why)
             case lifecycle.RestoreCollection(number):
@@ -134,14 +134,14 @@ class Actions:
                 return self._commit(build, live, why, memory)
         return True
 
-    def _begin(self, snapshot: int, why: str, forced: str, memory: Memory) -> bool:
+    def _begin(self, wanted: lifecycle.BeginBuild, memory: Memory) -> bool:
         version = self._corpus_version()
         try:
-            begun = self._builder.begin(snapshot, version, why, forced)
+            begun = self._builder.begin(wanted, version)
         except (Corrupt, NotFound) as error:
-            memory.damaged.add(snapshot)
+            memory.damaged.add(wanted.snapshot)
             self._metrics.corrupt_files.labels("snapshot").inc()
-            log.error("snapshot_unusable", snapshot=snapshot, why=str(error))
+            log.error("snapshot_unusable", snapshot=wanted.snapshot, why=str(error))
             return True
         if begun is None:
             memory.empty_at = version
@@ -199,7 +199,7 @@ class Actions:
                 self._corrupt(build, path, output, error)
                 return
             build.loaded[path] = loaded
-            build.progress_at = time.time()
+            build.progress_at = time.monotonic()
 
     def _corrupt(self, build: Build, path: str, output: str, error: Corrupt | NotFound) -> None:
         if error.details.get("file") == path:
@@ -214,8 +214,8 @@ class Actions:
 
     def _is_being_optimised(self, build: Build) -> bool:
         """Half an index would be found too slow, and would be slow to whoever searched it."""
-        waited = time.time() - (build.caught_up_at or time.time())
-        if waited > self._optimise_seconds:
+        build.ready_since = build.ready_since or time.monotonic()
+        if time.monotonic() - build.ready_since > self._optimise_seconds:
             return False
         optimising = self._index.is_optimising(build.generation.collection)
         if optimising and not build.waits_for_qdrant:

@@ -27,7 +27,10 @@ class Build:
     report: dict[str, float] = field(default_factory=dict)
     hopeless: str = ""
     waits_for_qdrant: bool = False
-    progress_at: float = field(default_factory=time.time)
+    #: By this process's monotonic clock: the last file that came, and all there for the gate.
+    progress_at: float = field(default_factory=time.monotonic)
+    ready_since: float | None = None
+    #: Unix times, for the phases' durations that people see.
     embedded_at: float | None = None
     caught_up_at: float | None = None
     validated_at: float | None = None
@@ -49,7 +52,7 @@ class Build:
 
     def start_over(self) -> None:
         """Everything is loaded anew: what the collection holds is not known any more."""
-        self.prepared, self.follows, self.verdict = False, False, None
+        self.prepared, self.follows, self.verdict, self.ready_since = False, False, None, None
         self.loaded.clear()
 
     def passages_per_second(self) -> float | None:

@@ -16,6 +16,7 @@ from realm.store import Store
 from services.indexer.corpus_reader import CorpusReader
 from services.indexer.housekeeping import corpus_floor
 from services.indexer.inputs import SnapshotInputs
+from services.indexer.lifecycle import BeginBuild
 
 #: Passages a second of one embedder, until one was seen at work.
 FIRST_RATE = 50.0
@@ -45,15 +46,12 @@ class Builder:
         self._shard_seconds = shard_seconds
         self._term = term
 
-    def begin(
-        self, snapshot_number: int, version: int, why: str, forced: str = ""
-    ) -> Generation | None:
+    def begin(self, wanted: BeginBuild, version: int) -> Generation | None:
         """A new generation of the snapshot and the corpus at `version`; None without documents.
-
-        :param forced: who wants it live whatever the gate thinks of its quality.
 
         :raises Corrupt, NotFound: if the snapshot cannot be used.
         """
+        snapshot_number = wanted.snapshot
         snapshot = self._snapshots.get(snapshot_number)
         # A snapshot of an older release says another one: its passages are cut anew.
         fingerprint = self._inputs.of(snapshot_number).fingerprint
@@ -72,15 +70,17 @@ class Builder:
             average_terms=average_terms(self._store, files),
             collection=collection_name(number),
             created_at=time.time(),
-            why=why,
-            forced=forced,
+            why=wanted.why,
+            forced=wanted.forced,
+            request=wanted.request,
+            replaces=wanted.replaces,
             term=self._term(),
         )
         self._generations.create(generation)
-        self._generations.record(number, State.BUILDING, why)
+        self._generations.record(number, State.BUILDING, wanted.why)
         log.info(
             "build_begins", generation=number, snapshot=snapshot_number, shards=len(files),
-            corpus_version=version, why=why,
+            corpus_version=version, why=wanted.why,
         )  # fmt: skip
         return generation
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from realm.errors import NotFound
+from realm.errors import Conflict, NotFound
 from realm.store import Store
 
 PAUSED = "control/paused.json"
-REFRESH = "control/refresh.json"
+#: One file a request, numbered: `<number>.json`. The newest counts, and stays.
+REFRESHES = "control/refreshes"
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshAsked:
-    """A refresh on demand, at a Unix time: of a snapshot (None: the newest). `forced` says who
-    wants it live whatever the gate thinks of its quality; empty: nobody."""
+    """A refresh on demand: of a snapshot (None: the newest). `forced` says who wants it live
+    whatever the gate thinks of its quality; empty: nobody."""
 
-    at: float
+    number: int
     snapshot: int | None = None
     forced: str = ""
 
 
 class Controls:
-    """Reads and writes the two files."""
+    """Reads and writes them. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -39,14 +40,29 @@ class Controls:
         self._store.write_json(PAUSED, {"paused": paused, "why": why, "at": time.time()})
 
     def refresh_asked(self) -> RefreshAsked | None:
-        """The last request; a build that began later has answered it."""
-        try:
-            found = self._store.read_json(REFRESH)
-        except NotFound:
+        """The newest request; a generation whose manifest has its number, or a later one, has
+        answered it."""
+        paths = self._store.files(REFRESHES)
+        if not paths:
             return None
-        return RefreshAsked(float(found["at"]), found.get("snapshot"), found.get("forced", ""))
+        found = self._store.read_json(paths[-1])
+        return RefreshAsked(_number(paths[-1]), found.get("snapshot"), found.get("forced", ""))
 
     def ask_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> None:
-        self._store.write_json(
-            REFRESH, {"why": why, "at": time.time(), "snapshot": snapshot, "forced": forced}
-        )
+        """One more request; earlier ones count no more."""
+        asked = {"why": why, "at": time.time(), "snapshot": snapshot, "forced": forced}
+        while True:
+            earlier = self._store.files(REFRESHES)
+            number = _number(earlier[-1]) + 1 if earlier else 1
+            try:
+                self._store.create_json(f"{REFRESHES}/{number:08d}.json", asked)
+            except Conflict:
+                continue
+            # Somebody may be about to read the one before.
+            for path in earlier[:-1]:
+                self._store.delete(path)
+            return
+
+
+def _number(path: str) -> int:
+    return int(path.rpartition("/")[2].removesuffix(".json"))

@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 import structlog
 
+from realm.ages import Ages
 from realm.corpus.table import CorpusTable
 from realm.errors import DependencyUnavailable, NotFound
 from realm.folder import PARTIAL
 from realm.generations import ACTIVE, Generation, Generations, State
 from realm.leaders import changed_late
-from realm.retention import ASKED, Removal, Retention
+from realm.retention import ASKED, SETTLED_SECONDS, Removal, Retention
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from realm.store import Store
@@ -56,6 +57,8 @@ class Housekeeping:
     :param submit: takes work on the corpus table to the thread that owns it.
     :param on_erasure_due: hears when the oldest deletion that is not done with must be, in Unix
         time; 0: none is left.
+    :param wall: Unix time, for the time in which deleted documents must be gone, which goes on
+        whoever leads; `ticks`: this process's own, for all else.
     """
 
     def __init__(
@@ -70,7 +73,8 @@ class Housekeeping:
         submit: Callable[[Chore], None],
         erase_within_seconds: float,
         on_erasure_due: Callable[[float], None] = lambda due: None,
-        clock: Callable[[], float] = time.time,
+        wall: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -81,12 +85,14 @@ class Housekeeping:
         self._submit = submit
         self._erase_within = erase_within_seconds
         self._erasures = Erasures(store, erase_within_seconds, on_erasure_due)
-        self._clock = clock
-        self._last = self._last_table = clock()
+        self._wall = wall
+        self._ticks = ticks
+        self._ages, self._staged = Ages(ticks), Ages(ticks)
+        self._last = self._last_table = ticks()
         self._overdue = 0
 
     def when_due(self) -> None:
-        now = self._clock()
+        now = self._ticks()
         if now - self._last >= EVERY_SECONDS or self._was_asked():
             self._last = now
             self.tidy()
@@ -97,7 +103,7 @@ class Housekeeping:
 
     def tidy(self) -> int:
         """Deletes; returns how many things went."""
-        plan = self._retention.plan(self._clock(), self._overdue, self._collections())
+        plan = self._retention.plan(self._wall(), self._overdue, self._collections())
         for removal in plan:
             self._remove(removal)
         staged = self._staged_files()
@@ -114,9 +120,9 @@ class Housekeeping:
             return
         floor = min(each.corpus_version for each in active)
         if floor > corpus_floor(self._store):
-            self._store.write_json(FLOOR, {"version": floor, "at": self._clock()})
-        since = self._clock() - REMEMBERED_SECONDS
-        before = self._clock() - ERASURE_BEGINS * self._erase_within
+            self._store.write_json(FLOOR, {"version": floor, "at": self._wall()})
+        since = self._wall() - REMEMBERED_SECONDS
+        before = self._wall() - ERASURE_BEGINS * self._erase_within
         hours = int(min(24 * 3600.0, self._erase_within / 4) // 3600)
         # Here, as writes wait while a chore is done. What is built from now on has later versions.
         with_files = self._with_files()
@@ -126,12 +132,12 @@ class Housekeeping:
             self._erasures.in_table(table.oldest_deletion())
             forgotten = table.forget(floor, since, before)
             if forgotten.deleted_upto:
-                vacuum_at = self._clock() + hours * 3600.0
+                vacuum_at = self._wall() + hours * 3600.0
                 self._erasures.dropped(
                     Waiting(forgotten.deleted_at, forgotten.deleted_upto, vacuum_at)
                 )
             table.compact()
-            began = self._clock()
+            began = self._wall()
             if table.vacuum(hours) or forgotten.rows:
                 table.trim_log()
             self._erasures.vacuumed(began, with_files)
@@ -157,10 +163,12 @@ class Housekeeping:
             return
         asked = self._controls.refresh_asked()
         newest = self._generations.get(self._generations.numbers()[-1])
-        if asked is not None and asked.at > newest.created_at:
+        if asked is not None and asked.number > newest.request:
             return  # it has not begun yet
-        failed = self._generations.state(newest.number) in (State.REJECTED, State.ABANDONED)
-        if failed and self._clock() - newest.created_at < ERASURE_AGAIN * self._erase_within:
+        state = self._generations.state(newest.number)
+        failed_for = self._ages.of(newest.folder, state)
+        failed = state in (State.REJECTED, State.ABANDONED)
+        if failed and failed_for < ERASURE_AGAIN * self._erase_within:
             return
         states = {each.number: self._generations.state(each.number) for each in active}
         if {None, State.BUILDING, State.VALIDATING} & set(states.values()):
@@ -182,7 +190,7 @@ class Housekeeping:
 
     def _with_files(self) -> list[int]:
         """The corpus versions that indexes were made of whose files are still there."""
-        needed = self._retention.needed(self._clock(), self._overdue)
+        needed = self._retention.needed(self._overdue)
         return [each.corpus_version for each in needed.generations.values()]
 
     def _active(self) -> list[Generation]:
@@ -217,13 +225,15 @@ class Housekeeping:
         """What a killed process had half written into a folder; a bucket has no such thing."""
         if self._store.root is None:
             return 0
-        oldest = self._clock() - 3600.0
-        found = [
+        root = self._store.root
+        there = [
             path
-            for path in (*self._store.root.rglob("*#*"), *(self._store.root / PARTIAL).glob("*"))
+            for path in (*root.rglob("*#*"), *(root / PARTIAL).glob("*"))
             if STAGED.fullmatch(path.name) or path.parent.name == PARTIAL
-            if path.is_file() and path.stat().st_mtime < oldest
+            if path.is_file()
         ]
+        self._staged.keep({str(path) for path in there})
+        found = [path for path in there if self._staged.of(str(path), None) > SETTLED_SECONDS]
         for path in found:
             path.unlink(missing_ok=True)
         return len(found)
@@ -234,5 +244,5 @@ class Housekeeping:
         except NotFound:
             return False
         self._store.delete(ASKED)
-        self._last_table = 0.0
+        self._last_table = float("-inf")
         return True

@@ -21,27 +21,37 @@ ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A generation; `state` is None until its first event is recorded, `since` Unix time."""
+    """A generation; `state` is None until its first event is recorded.
+
+    `seconds` is for how long this process has seen it in that state: a new leader counts anew.
+    """
 
     number: int
     snapshot: int
     state: State | None
-    since: float
-    created_at: float
+    seconds: float
     #: Whether Qdrant has the whole of its collection; of a candidate, whether it has any.
     has_collection: bool
     #: Of the leader that began it.
     term: int = 0
+    #: The newest request for a refresh when it was begun.
+    request: int = 0
+    #: The turn of what was live when it was begun; None: its manifest does not say.
+    replaces: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The newest entry of `live/`, and the generation of the newest entry that differs."""
+    """The newest entry of `live/`, and the generation of the newest entry that differs.
+
+    `turn` is the sequence number of the entry by which it went live, `at` Unix time, for people.
+    """
 
     generation: int
     snapshot: int
-    at: float
+    turn: int
     previous: int | None
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +81,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that a decision rests on. Times are Unix times."""
+    """Everything that a decision rests on: no moment of any clock is among it."""
 
-    now: float
     retirement_seconds: float
     newest_snapshot: int | None
     has_documents: bool
     paused: bool
-    refresh_asked_at: float | None
+    #: The number of the newest request for a refresh; 0: there is none.
+    refresh_asked: int
     live: Live | None
     generations: tuple[Seen, ...]
     candidate: Progress | None
@@ -92,13 +102,21 @@ class Observation:
     #: Who asked for it to go live whatever its quality; empty: nobody.
     refresh_forced: str = ""
 
+    @property
+    def turn(self) -> int:
+        """Of what is live; 0: nothing is."""
+        return self.live.turn if self.live else 0
+
 
 @dataclass(frozen=True, slots=True)
 class BeginBuild:
-    """`forced` says who wants it live whatever the gate thinks of its quality."""
+    """`forced` says who wants it live whatever the gate thinks of its quality; `request` is the
+    newest request for a refresh, `replaces` the turn of what is live."""
 
     snapshot: int
     why: str
+    request: int
+    replaces: int
     forced: str = ""
 
 
@@ -246,11 +264,10 @@ def _begin(seen: Observation) -> list[Action]:
     """The newest snapshot is built once by itself, and again whenever a refresh is asked for."""
     if seen.newest_snapshot is None or not seen.has_documents:
         return []
-    newest_build = max((each.created_at for each in seen.generations), default=0.0)
-    if seen.refresh_asked_at is not None and seen.refresh_asked_at > newest_build:
+    if seen.refresh_asked > max((each.request for each in seen.generations), default=0):
         snapshot = seen.refresh_snapshot or seen.newest_snapshot
         why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else ASKED
-        return [BeginBuild(snapshot, why, seen.refresh_forced)]
+        return [BeginBuild(snapshot, why, seen.refresh_asked, seen.turn, seen.refresh_forced)]
     if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
         return []
     builds = [
@@ -263,14 +280,15 @@ def _begin(seen: Observation) -> list[Action]:
     abandoned = builds.count(State.ABANDONED)
     if abandoned < len(builds) or abandoned >= MAX_ABANDONED:
         return []
-    return [BeginBuild(seen.newest_snapshot, "a newer snapshot was published")]
+    why = "a newer snapshot was published"
+    return [BeginBuild(seen.newest_snapshot, why, seen.refresh_asked, seen.turn)]
 
 
 def _build(seen: Observation, candidate: Seen, progress: Progress) -> list[Action]:
     number = candidate.number
-    if seen.live and seen.live.at > candidate.created_at:
-        # A rollback, or another leader's commit: what this build was to replace is not live.
-        return [GiveUp(number, State.ABANDONED, "another generation went live meanwhile")]
+    if candidate.replaces != seen.turn:
+        # A rollback, another leader's commit, or a build of a release that did not note it.
+        return [GiveUp(number, State.ABANDONED, "what is live is not what it was to replace")]
     if progress.hopeless:
         return [GiveUp(number, State.ABANDONED, progress.hopeless)]
     if progress.stalled and (seen.newest_snapshot or 0) > candidate.snapshot:
@@ -305,7 +323,7 @@ def _fill(number: int, progress: Progress) -> list[Action]:
 
 def _is_over(each: Seen, seen: Observation) -> bool:
     """Whether no request can still be at it."""
-    return each.state in ENDED and seen.now - each.since > seen.retirement_seconds
+    return each.state in ENDED and each.seconds > seen.retirement_seconds
 
 
 def _collections(seen: Observation) -> list[Action]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from realm.ages import Ages
 from realm.errors import DependencyUnavailable, NotFound
 from realm.generations import Generation, Generations, LiveEntry, State
 from realm.references import References
@@ -47,6 +48,7 @@ class Observer:
         references: References,
         gate_probes: int,
         floor: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """:param floor: builds of leaders before this term are not gone on with."""
         self._store = store
@@ -62,7 +64,8 @@ class Observer:
         self._gate_probes = gate_probes
         self._floor = floor
         self._entries: dict[str, LiveEntry] = {}
-        self._final: dict[int, tuple[State, float]] = {}
+        self._final: dict[int, State] = {}
+        self._ages = Ages(clock)
 
     def observe(self, memory: Memory) -> Observation:
         """:raises DependencyUnavailable: if store or corpus cannot be read."""
@@ -78,12 +81,11 @@ class Observer:
         if asked is not None and asked.snapshot in memory.damaged:
             asked = None
         return Observation(
-            now=time.time(),
             retirement_seconds=self._retirement,
             newest_snapshot=newest.number if newest else None,
             has_documents=version > 0 and version != memory.empty_at,
             paused=self._controls.paused(),
-            refresh_asked_at=asked.at if asked else None,
+            refresh_asked=asked.number if asked else 0,
             refresh_snapshot=asked.snapshot if asked else None,
             refresh_forced=asked.forced if asked else "",
             live=live,
@@ -104,12 +106,14 @@ class Observer:
         if not paths:
             return None
         newest = self._entry(paths[-1])
-        before = (self._entry(path).generation for path in reversed(paths))
+        others = (self._entry(path) for path in reversed(paths))
+        before = next((each for each in others if each.generation != newest.generation), None)
         return Live(
             newest.generation,
             self._generations.get(newest.generation).snapshot,
-            newest.at,
-            next((number for number in before if number != newest.generation), None),
+            turn=before.sequence + 1 if before else 1,
+            previous=before.generation if before else None,
+            at=newest.at,
         )
 
     def _entry(self, path: str) -> LiveEntry:
@@ -135,24 +139,22 @@ class Observer:
         memory: Memory,
     ) -> Seen:
         generation = self._generations.get(number)
-        state, since = self._state(number)
+        state, seconds = self._state(number)
         there = collections is not None and generation.collection in collections
         if there and live and number in (live.generation, live.previous):
             there = self._is_whole(generation, memory)
         return Seen(
-            number, generation.snapshot, state, since, generation.created_at, there, generation.term
-        )
+            number, generation.snapshot, state, seconds, there, generation.term,
+            generation.request, generation.replaces,
+        )  # fmt: skip
 
     def _state(self, number: int) -> tuple[State | None, float]:
-        if number in self._final:
-            return self._final[number]
-        events = self._generations.events(number)
-        if not events:
-            return None, 0.0
-        found = events[-1].state, events[-1].at
-        if found[0] in FINAL:
-            self._final[number] = found
-        return found
+        """The state, and for how long this process has seen it."""
+        if (state := self._final.get(number)) is None:
+            state = self._generations.state(number)
+            if state in FINAL:
+                self._final[number] = state
+        return state, self._ages.of(str(number), state)
 
     def _is_whole(self, generation: Generation, memory: Memory) -> bool:
         """A collection that was being restored when its process died is restored again."""
@@ -183,6 +185,7 @@ class Observer:
         if caught_up and build.caught_up_at is None:
             build.caught_up_at = time.time()
         waiting = bool(files - build.embedded)
+        idle = time.monotonic() - build.progress_at
         return Progress(
             generation=number,
             files=files,
@@ -194,7 +197,7 @@ class Observer:
             probes_ready=build.probes_ready,
             verdict=build.verdict,
             hopeless=build.hopeless or self._quarantined(build) or self._refused(build, live),
-            stalled=waiting and time.time() - build.progress_at > self._stall,
+            stalled=waiting and idle > self._stall,
         )
 
     def _build(self, number: int, memory: Memory) -> Build:
@@ -211,7 +214,7 @@ class Observer:
             path for path in build.generation.passage_files if build.vectors_of(path) in there
         )
         if embedded != build.embedded:
-            build.progress_at = time.time()
+            build.progress_at = time.monotonic()
         build.embedded = embedded
         if len(embedded) == len(build.generation.passage_files) and build.embedded_at is None:
             build.embedded_at = time.time()

@@ -25,7 +25,7 @@ class Recording:
     """Thread-safe. While recording is switched off it drops what it hears."""
 
     def __init__(
-        self, store: Store, bounds: Bounds, clock: Callable[[], float] = time.time
+        self, store: Store, bounds: Bounds, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
         self._recorded = Recorded(store)

@@ -45,12 +45,11 @@ def store(tmp_path: Path) -> Store:
 def seen(live: Live) -> Observation:
     """What the reconciler sees while Qdrant is away."""
     return Observation(
-        now=time.time(),
         retirement_seconds=900,
         newest_snapshot=None,
         has_documents=True,
         paused=False,
-        refresh_asked_at=None,
+        refresh_asked=0,
         live=live,
         generations=(),
         candidate=None,
@@ -81,7 +80,7 @@ def test_the_indexers_lag_counts_from_the_oldest_newer_snapshot(
     older = publish(store, tmp_path / "b", 2)
     publish(store, tmp_path / "c", 4)
     create(store, 7, State.LIVE, snapshot=1)
-    look(store, registry, Live(7, 1, 1.0, None))
+    look(store, registry, Live(7, 1, 1, None, 1.0))
     value = registry.get_sample_value
     assert value(f"{PREFIX}lagging_since_timestamp_seconds") == older.created_at
     assert value(f"{PREFIX}lag_steps") == 30
@@ -95,7 +94,7 @@ def test_an_idle_index_has_no_lag(
 ) -> None:
     publish(store, tmp_path / "a", 1)
     create(store, 7, State.LIVE, snapshot=1)
-    look(store, registry, Live(7, 1, 1.0, None))
+    look(store, registry, Live(7, 1, 1, None, 1.0))
     assert registry.get_sample_value(f"{PREFIX}lagging_since_timestamp_seconds") == 0
     assert registry.get_sample_value(f"{PREFIX}lag_steps") == 0
 

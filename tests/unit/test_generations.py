@@ -1,7 +1,7 @@
 """Generations: events, applied versions, and the commit."""
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -104,3 +104,13 @@ def test_who_takes_over_repeats_what_is_live_with_when_and_why(store: Store) -> 
     first = generations.commit(1, after=None, by="a", why="refresh", term=1)
     generations.fence(2, 2, "b")
     assert generations.live() == replace(first, sequence=2, by="b", term=2)
+
+
+def test_a_manifest_of_an_older_release_opens(store: Store) -> None:
+    raw = asdict(make(1))
+    for newer in ("term", "average_terms", "forced", "request", "replaces"):
+        del raw[newer]
+    store.write_json("generations/00000001/manifest.json", raw)
+    found = Generations(store).get(1)
+    assert found == make(1)
+    assert (found.request, found.replaces) == (0, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from realm.ages import Ages
 from realm.corpus.changes import changes_file
 from realm.generations import ACTIVE, Generation, Generations, State, collection_name
 from realm.references import PROBE_RECALL
@@ -82,9 +84,11 @@ def test_nothing_goes_that_is_needed(given: dict, later: float) -> None:
         store = Store.open(f"{name}/store")
         fill(store, Path(name), given)
         snapshots, generations = Snapshots(store), Generations(store)
-        retention = Retention(store, snapshots, generations, RETIREMENT, gate_memory=2)
+        retention = Retention(
+            store, snapshots, generations, RETIREMENT, gate_memory=2, age=lambda *_: later
+        )
         collections = [collection_name(number) for number in range(1, 10)]
-        plan = retention.plan(time.time() + later, given["erased"], collections)
+        plan = retention.plan(time.time(), given["erased"], collections)
         going = {each.name for each in plan if each.kind != "snapshot"}
         snapshots_going = {int(each.name) for each in plan if each.kind == "snapshot"}
         there = {each.number: each for each in snapshots.all()}
@@ -116,12 +120,12 @@ def test_what_is_left_is_bounded_by_what_is_needed(given: dict) -> None:
         store = Store.open(f"{name}/store")
         fill(store, Path(name), given)
         snapshots, generations = Snapshots(store), Generations(store)
-        retention = Retention(store, snapshots, generations, RETIREMENT)
-        now = time.time() + DAY
+        retention = Retention(store, snapshots, generations, RETIREMENT, age=lambda *_: DAY)
+        now = time.time()
         for each in retention.plan(now):
             if each.kind not in ("snapshot", "collection"):
                 store.delete(each.name)
-        needed = retention.needed(now)
+        needed = retention.needed()
         if not needed.generations:
             return
         left = {path for path in store.files("passages") if "/changes/" not in path}
@@ -165,8 +169,15 @@ def test_half_a_snapshot_goes_when_its_publisher_cannot_be_at_it_any_more(tmp_pa
     }  # fmt: skip
     fill(store, tmp_path / "model", given)
     store.write("snapshots/00000002-abc/reader.safetensors", b"half")
-    retention = Retention(store, Snapshots(store), Generations(store), RETIREMENT)
+    now = [0.0]
+    ages = Ages(lambda: now[0])
+    retention = Retention(store, Snapshots(store), Generations(store), RETIREMENT, age=ages.of)
     half = "half a snapshot"
+    # That the store's clock is a day behind says nothing: it was first seen just now.
+    day_ago = time.time() - DAY
+    assert store.root is not None
+    os.utime(store.root / "snapshots/00000002-abc/reader.safetensors", (day_ago, day_ago))
     assert not [each for each in retention.plan(time.time()) if each.kind == half]
-    (found,) = [each for each in retention.plan(time.time() + DAY) if each.kind == half]
+    now[0] = DAY
+    (found,) = [each for each in retention.plan(time.time()) if each.kind == half]
     assert (found.name, found.size) == ("snapshots/00000002-abc", 4)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from realm.ages import Ages
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.generations import Generations, State
@@ -97,9 +98,11 @@ def test_a_deletion_is_done_with_when_table_files_and_indexes_are(
     due = Due()
     keeper = Housekeeping(
         store=store, snapshots=snapshots, generations=generations,
-        retention=Retention(store, snapshots, generations, 60.0), controls=Controls(store),
+        retention=Retention(
+            store, snapshots, generations, 60.0, age=Ages(lambda: now[0]).of
+        ), controls=Controls(store),
         index=None, submit=lambda chore: chore(table), erase_within_seconds=WITHIN,
-        on_erasure_due=due, clock=lambda: now[0],
+        on_erasure_due=due, wall=lambda: now[0],
     )  # fmt: skip
 
     def later(hours: float) -> None:

@@ -19,24 +19,21 @@ from services.indexer.lifecycle import (
 
 def seen(*generations: Seen, floor: int) -> Observation:
     return Observation(
-        now=100.0,
         retirement_seconds=10.0,
         newest_snapshot=2,
         has_documents=True,
         paused=False,
-        refresh_asked_at=None,
-        live=Live(1, 1, 1.0, None),
-        generations=(
-            Seen(1, 1, State.LIVE, 1.0, 0.5, has_collection=True, term=1), *generations
-        ),
+        refresh_asked=0,
+        live=Live(1, 1, 1, None),
+        generations=(Seen(1, 1, State.LIVE, 1.0, has_collection=True, term=1), *generations),
         candidate=None,
         qdrant_reachable=True,
         alias=1,
         floor=floor,
-    )  # fmt: skip
+    )
 
 
-BUILD = Seen(2, 2, State.BUILDING, 5.0, 5.0, has_collection=True, term=1)
+BUILD = Seen(2, 2, State.BUILDING, 5.0, has_collection=True, term=1, replaces=1)
 
 
 def test_a_build_is_gone_on_with_if_its_leader_cannot_wake() -> None:

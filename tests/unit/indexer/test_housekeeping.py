@@ -42,7 +42,11 @@ def grown(store: Store, tmp_path: Path) -> Store:
 
 
 def housekeeping(
-    store: Store, clock: Callable[[], float], memory: int = 0, **more: object
+    store: Store,
+    clock: Callable[[], float],
+    memory: int = 0,
+    age: Callable[[str, float], float] | None = None,
+    **more: object,
 ) -> Housekeeping:
     snapshots, generations = Snapshots(store), Generations(store)
     given: dict[str, object] = {
@@ -54,16 +58,16 @@ def housekeeping(
         store=store,
         snapshots=snapshots,
         generations=generations,
-        retention=Retention(store, snapshots, generations, RETIREMENT, memory),
+        retention=Retention(store, snapshots, generations, RETIREMENT, memory, age=age),
         controls=Controls(store),
         index=None,
-        clock=clock,
+        ticks=clock,
         **given,  # type: ignore[arg-type]
     )
 
 
 def tidy(store: Store, later: float = 0.0, memory: int = 0) -> None:
-    housekeeping(store, lambda: time.time() + later, memory).tidy()
+    housekeeping(store, lambda: 0.0, memory, lambda *_: later).tidy()
 
 
 def snapshots(store: Store) -> list[int]:
@@ -126,18 +130,21 @@ def test_a_build_that_is_refused_does_not_end_erasure(store: Store, tmp_path: Pa
     create(store, 1, State.LIVE, version=1)
     generations, controls = Generations(store), Controls(store)
     generations.commit(1, after=None, by="a", why="refresh")
-    now = [time.time() + 60.0]
-    keeper = housekeeping(store, lambda: now[0], erase_within_seconds=100.0)
+    now, began = [60.0], time.time()
+    keeper = housekeeping(
+        store, lambda: now[0], wall=lambda: began + now[0], erase_within_seconds=100.0
+    )
     for _ in range(2):
         now[0] += 60.0
         keeper.when_due()
     asked = controls.refresh_asked()
     assert asked is not None
     assert asked.snapshot == 1
-    generations.create(replace(generation(2, version=2), created_at=asked.at + 0.001))
+    generations.create(replace(generation(2, version=2), request=asked.number))
     generations.record(2, State.REJECTED, "by chance")
-    now[0] += 60.0
-    keeper.when_due()
+    for _ in range(2):  # the first look sees it refused, the second for how long it has been
+        now[0] += 60.0
+        keeper.when_due()
     again = controls.refresh_asked()
     assert again is not None
-    assert again.at > asked.at
+    assert again.number > asked.number

@@ -32,7 +32,8 @@ class Index:
     """A generation in the world: what the store and Qdrant hold of it."""
 
     snapshot: int
-    created_at: float
+    request: int
+    replaces: int
     state: State | None = None
     since: float = 0.0
     corpus_version: int = 0
@@ -66,7 +67,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.live: list[tuple[int, float]] = []
         self.memory = Remembered()
         self.paused = False
-        self.refresh_at: float | None = None
+        self.refreshes = 0
         self.qdrant = True
         self.alias: int | None = None
         self.good = True
@@ -75,12 +76,11 @@ class Lifecycle(RuleBasedStateMachine):
         live = self.live_now()
         candidate = lifecycle.candidate_of(self.seen(), live)
         return Observation(
-            now=self.now,
             retirement_seconds=RETIREMENT,
             newest_snapshot=self.snapshots or None,
             has_documents=self.version > 0,
             paused=self.paused,
-            refresh_asked_at=self.refresh_at,
+            refresh_asked=self.refreshes,
             live=live,
             generations=self.seen(),
             candidate=self.progress(candidate.number) if candidate else None,
@@ -91,13 +91,14 @@ class Lifecycle(RuleBasedStateMachine):
     def live_now(self) -> Live | None:
         if not self.live:
             return None
-        newest, at = self.live[-1]
-        before = (number for number, _ in reversed(self.live) if number != newest)
-        return Live(newest, self.generations[newest].snapshot, at, next(before, None))
+        newest = self.live[-1]
+        before = [turn for turn, number in enumerate(self.live, 1) if number != newest]
+        turn, previous = (before[-1] + 1, self.live[before[-1] - 1]) if before else (1, None)
+        return Live(newest, self.generations[newest].snapshot, turn, previous)
 
     def seen(self) -> tuple[Seen, ...]:
         return tuple(
-            Seen(n, g.snapshot, g.state, g.since, g.created_at, g.collection)
+            Seen(n, g.snapshot, g.state, self.now - g.since, g.collection, 0, g.request, g.replaces)
             for n, g in self.generations.items()
         )
 
@@ -130,8 +131,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     def perform(self, action: Action, seen: Observation) -> None:
         match action:
-            case lifecycle.BeginBuild(snapshot, _):
-                self.begin(snapshot)
+            case lifecycle.BeginBuild(snapshot, _, request, replaces):
+                self.begin(snapshot, request, replaces)
             case lifecycle.Record(number, state, _):
                 self.set_state(number, state)
             case lifecycle.PrepareCollection(number):
@@ -162,13 +163,13 @@ class Lifecycle(RuleBasedStateMachine):
                 assert self.generations[number].collection
                 self.alias = number
 
-    def begin(self, snapshot: int) -> None:
-        ends = {number for number, _ in self.live}
+    def begin(self, snapshot: int, request: int, replaces: int) -> None:
+        ends = set(self.live)
         building = [n for n, g in self.generations.items() if g.state in BUILDING and n not in ends]
         assert not building, "two candidates"
         number = len(self.generations) + 1
         self.generations[number] = Index(
-            snapshot, self.now, corpus_version=self.version, applied=self.version
+            snapshot, request, replaces, corpus_version=self.version, applied=self.version
         )
 
     def commit(self, number: int, seen: Observation) -> None:
@@ -179,10 +180,10 @@ class Lifecycle(RuleBasedStateMachine):
         assert memory.prepared
         live = self.live_now()
         if live:
-            assert live.at <= index.created_at, "a rollback came in between"
+            assert live.turn == index.replaces, "a rollback came in between"
             assert memory.applied >= self.generations[live.generation].applied
         index.applied = memory.applied
-        self.live.append((number, self.now))
+        self.live.append(number)
 
     def drop(self, number: int) -> None:
         live = self.live_now()
@@ -289,8 +290,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule()
     def ask_refresh(self) -> None:
-        self.now += 0.01
-        self.refresh_at = self.now
+        self.refreshes += 1
 
     @rule(good=st.booleans())
     def gate_changes_its_mind(self, good: bool) -> None:
@@ -311,7 +311,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.now += 0.01
             self.paused = True
             self.generations[live.previous].applied = self.version
-            self.live.append((live.previous, self.now))
+            self.live.append(live.previous)
 
     @invariant()
     def applied_never_goes_back(self) -> None:
@@ -356,12 +356,11 @@ TestLifecycle.settings = hypothesis_settings(
 
 def observation(*generations: Seen, **more: object) -> Observation:
     fields: dict[str, object] = {
-        "now": 1000.0,
         "retirement_seconds": RETIREMENT,
         "newest_snapshot": 3,
         "has_documents": True,
         "paused": False,
-        "refresh_asked_at": None,
+        "refresh_asked": 0,
         "live": None,
         "generations": generations,
         "candidate": None,
@@ -372,7 +371,8 @@ def observation(*generations: Seen, **more: object) -> Observation:
 
 
 def gone(number: int, snapshot: int, state: State) -> Seen:
-    return Seen(number, snapshot, state, 990.0, 900.0 + number, False)
+    """It answers the request of its number."""
+    return Seen(number, snapshot, state, 10.0, False, request=number)
 
 
 def begun(seen: Observation) -> list[int]:
@@ -391,12 +391,12 @@ def test_nothing_is_built_without_documents_or_snapshot() -> None:
 def test_a_rejected_snapshot_is_built_again_only_when_asked() -> None:
     rejected = gone(1, 3, State.REJECTED)
     assert begun(observation(rejected)) == []
-    assert begun(observation(rejected, refresh_asked_at=950.0)) == [3]
+    assert begun(observation(rejected, refresh_asked=2)) == [3]
     assert begun(observation(rejected, newest_snapshot=4)) == [4]
 
 
 def test_an_answered_refresh_is_not_built_again() -> None:
-    assert begun(observation(gone(1, 3, State.REJECTED), refresh_asked_at=900.5)) == []
+    assert begun(observation(gone(1, 3, State.REJECTED), refresh_asked=1)) == []
 
 
 @pytest.mark.parametrize("times", range(MAX_ABANDONED + 2))
@@ -407,19 +407,19 @@ def test_an_abandoned_snapshot_is_tried_a_few_times(times: int) -> None:
 
 def test_paused_builds_only_what_is_asked_for() -> None:
     assert begun(observation(paused=True)) == []
-    assert begun(observation(paused=True, refresh_asked_at=950.0)) == [3]
+    assert begun(observation(paused=True, refresh_asked=1)) == [3]
 
 
 def test_a_live_snapshot_is_not_built_again() -> None:
-    live = Seen(1, 3, State.LIVE, 950.0, 901.0, True)
-    seen = observation(live, live=Live(1, 3, 950.0, None), alias=1)
+    live = Seen(1, 3, State.LIVE, 50.0, True)
+    seen = observation(live, live=Live(1, 3, 1, None), alias=1)
     assert decide(seen).actions == []
-    refreshed = observation(live, live=Live(1, 3, 950.0, None), alias=1, refresh_asked_at=960.0)
+    refreshed = observation(live, live=Live(1, 3, 1, None), alias=1, refresh_asked=1)
     assert begun(refreshed) == [3]
 
 
 def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
-    candidate = Seen(1, 3, State.BUILDING, 950.0, 901.0, True)
+    candidate = Seen(1, 3, State.BUILDING, 50.0, True, replaces=0)
     stalled = Progress(1, FILES, frozenset(), frozenset(), True, False, False, True, None, "", True)
     alone = decide(observation(candidate, candidate=stalled)).actions
     assert alone == [lifecycle.RequestShards(1, FILES)]
@@ -430,9 +430,34 @@ def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
 def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
     rejected = gone(1, 2, State.REJECTED)
     seen = observation(
-        rejected, refresh_asked_at=950.0, refresh_snapshot=2, refresh_forced="root: it must be"
+        rejected, refresh_asked=2, refresh_snapshot=2, refresh_forced="root: it must be"
     )
     (action,) = [a for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
-    assert action == lifecycle.BeginBuild(2, "forced by root: it must be", "root: it must be")
-    paused = observation(rejected, paused=True, refresh_asked_at=950.0, refresh_snapshot=2)
+    assert action == lifecycle.BeginBuild(2, "forced by root: it must be", 2, 0, "root: it must be")
+    paused = observation(rejected, paused=True, refresh_asked=2, refresh_snapshot=2)
     assert begun(paused) == [2]
+
+
+def test_a_build_is_given_up_once_another_generation_had_its_turn() -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True)
+    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, Verdict(True))
+
+    def actions(turn: int, replaces: int | None) -> list[Action]:
+        candidate = Seen(2, 3, State.VALIDATING, 50.0, True, replaces=replaces)
+        seen = observation(
+            live, candidate, live=Live(1, 2, turn, None), candidate=progress, alias=1
+        )
+        return decide(seen).actions
+
+    assert actions(4, 4) == [lifecycle.Commit(2, lifecycle.REFRESH)]
+    assert [type(each) for each in actions(6, 4)] == [lifecycle.GiveUp]
+    assert [type(each) for each in actions(4, None)] == [lifecycle.GiveUp], "nobody noted it"
+
+
+def test_a_retired_collection_is_dropped_once_this_leader_has_seen_it_retired_long_enough() -> None:
+    def actions(seconds: float) -> list[Action]:
+        retired = Seen(1, 2, State.RETIRED, seconds, True)
+        return decide(observation(retired, newest_snapshot=None)).actions
+
+    assert actions(RETIREMENT) == []
+    assert actions(RETIREMENT + 1) == [lifecycle.DropCollection(1)]

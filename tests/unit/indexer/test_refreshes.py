@@ -55,11 +55,11 @@ class Leader:
     def look(self, after: float = TTL) -> None:
         self.now += after
         live = self.generations.live()
-        seen = Live(live.generation, 1, live.at, None) if live else None
+        seen = Live(live.generation, 1, 1, None, live.at) if live else None
         self._refreshes.after_look(
             Observation(
-                now=time.time(), retirement_seconds=900, newest_snapshot=None, has_documents=True,
-                paused=False, refresh_asked_at=None, live=seen, generations=(), candidate=None,
+                retirement_seconds=900, newest_snapshot=None, has_documents=True,
+                paused=False, refresh_asked=0, live=seen, generations=(), candidate=None,
                 qdrant_reachable=False, alias=None,
             )
         )  # fmt: skip

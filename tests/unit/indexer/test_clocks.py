@@ -1,0 +1,204 @@
+"""What leaders decide follows from the store, never from what their clocks say."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from realm.generations import ACTIVE, Generation, Generations, State, collection_name
+from realm.references import References
+from realm.snapshots import Snapshots
+from realm.store import Store
+from services.indexer import lifecycle
+from services.indexer.build import Memory
+from services.indexer.controls import Controls
+from services.indexer.following import Following
+from services.indexer.lifecycle import Action, Verdict, decide
+from services.indexer.observer import Observer
+from tests.unit.indexer.examples import generation, publish
+
+RETIREMENT = 900.0
+HOURS = 3600.0
+BEGAN = 1.8e9
+
+
+class Qdrant:
+    """Which collections there are, and where the alias points."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.to: str | None = None
+
+    def collections(self) -> list[str]:
+        return sorted(self.names)
+
+    def alias(self) -> str | None:
+        return self.to
+
+
+@dataclass
+class World:
+    """A store under one leader after the other; `wall` is what the present one's clock says."""
+
+    folder: Path
+    elapsed: float = 0.0
+    wrong_by: float = 0.0
+    good: bool = True
+    qdrant: Qdrant = field(default_factory=Qdrant)
+    dropped: dict[int, float] = field(default_factory=dict)
+    ended: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = Store.open(str(self.folder / "store"))
+        self.generations = Generations(self.store)
+        self.snapshots = Snapshots(self.store)
+        self.controls = Controls(self.store)
+        self.lead()
+
+    def wall(self) -> float:
+        return BEGAN + self.elapsed + self.wrong_by
+
+    def lead(self) -> None:
+        """A new leader: nothing is in its memory, and its monotonic clock began elsewhere."""
+        began = self.elapsed
+        self.memory = Memory()
+        self.following = Following(self.generations)
+        self.observer = Observer(
+            store=self.store,
+            snapshots=self.snapshots,
+            generations=self.generations,
+            index=self.qdrant,  # type: ignore[arg-type]
+            corpus=SimpleNamespace(version=lambda: 1),  # type: ignore[arg-type]
+            following=self.following,
+            controls=self.controls,
+            retirement_seconds=RETIREMENT,
+            request_again_seconds=1e9,
+            references=References(self.generations, self.snapshots, 0),
+            gate_probes=0,
+            clock=lambda: self.elapsed - began,
+        )
+
+    def publish(self) -> None:
+        number = len(self.snapshots.all()) + 1
+        publish(self.store, self.folder / f"snapshot-{number}", number)
+
+    def look(self) -> list[Action]:
+        self.elapsed += 1.0
+        seen = self.observer.observe(self.memory)
+        actions = decide(seen).actions
+        for action in actions:
+            self.perform(action, seen)
+        return actions
+
+    def perform(self, action: Action, seen: lifecycle.Observation) -> None:
+        build = self.memory.build
+        match action:
+            case lifecycle.BeginBuild() as wanted:
+                self.begin(wanted)
+            case lifecycle.Record(number, state, why):
+                self.record(number, state, why)
+            case lifecycle.PrepareCollection(number) if build:
+                self.qdrant.names.add(collection_name(number))
+                build.prepared = True
+            case lifecycle.CatchUp() if build:
+                self.following.put_ahead(build.generation, build.generation.corpus_version)
+                build.follows = True
+            case lifecycle.Validate(number) if build:
+                self.record(number, State.VALIDATING, "")
+                build.verdict = Verdict(self.good, "" if self.good else "worse")
+            case lifecycle.Commit(number, why):
+                self.commit(number, why)
+            case lifecycle.GiveUp(number, state, why):
+                self.record(number, state, why)
+                self.following.drop(number)
+                self.memory.build = None
+            case lifecycle.DropCollection(number):
+                self.qdrant.names.discard(collection_name(number))
+                self.dropped[number] = self.elapsed
+                if self.generations.state(number) is State.RETIRED:
+                    self.record(number, State.DELETED, "")
+            case lifecycle.PointAlias(number):
+                self.qdrant.to = collection_name(number)
+
+    def begin(self, wanted: lifecycle.BeginBuild) -> None:
+        number = self.generations.next_number()
+        made = generation(number, snapshot=wanted.snapshot)
+        self.generations.create(made_by(made, wanted))
+        self.record(number, State.BUILDING, wanted.why)
+
+    def record(self, number: int, state: State, why: str) -> None:
+        self.generations.record(number, state, why)
+        if state not in ACTIVE:
+            self.ended.setdefault(number, self.elapsed)
+
+    def commit(self, number: int, why: str) -> None:
+        before = self.generations.live()
+        self.generations.commit(number, after=before, by="", why=why)
+        serving = {number: self.generations.get(number)}
+        if before:
+            serving[before.generation] = self.generations.get(before.generation)
+        self.following.keep(serving, live=number)
+        self.memory.build = None
+
+    def roll_back(self) -> None:
+        live = self.observer.live()
+        if live and live.previous and self.generations.state(live.previous) in ACTIVE:
+            self.commit(live.previous, "rollback")
+
+    def do(self, event: str) -> list[Action]:
+        match event:
+            case "publish":
+                self.publish()
+            case "refresh":
+                self.controls.ask_refresh("")
+            case "roll back":
+                self.roll_back()
+            case "new leader":
+                self.lead()
+            case "gate":
+                self.good = not self.good
+            case "wait":
+                self.elapsed += RETIREMENT
+            case "looks":
+                return [action for _ in range(4) for action in self.look()]
+        return self.look()
+
+
+def made_by(made: Generation, wanted: lifecycle.BeginBuild) -> Generation:
+    return replace(made, created_at=time.time(), request=wanted.request, replaces=wanted.replaces)
+
+
+def run(events: list[tuple[str, float]], *, honest: bool) -> tuple[World, list[list[Action]]]:
+    with tempfile.TemporaryDirectory() as name:
+        world = World(Path(name))
+        with patch.object(time, "time", world.wall):
+            decided = []
+            for event, wrong_by in events:
+                world.wrong_by = 0.0 if honest else wrong_by
+                decided.append(world.do(event))
+        return world, decided
+
+
+EVENTS = ("publish", "refresh", "roll back", "new leader", "gate", "wait", "looks", "looks")
+event = st.tuples(st.sampled_from(EVENTS), st.floats(-6 * HOURS, 6 * HOURS))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(event, max_size=20))
+@example([("publish", 600.0), ("looks", 600.0), ("looks", 600.0), ("publish", 0), ("looks", 0)])
+@example([("publish", 0), ("looks", 0), ("looks", 0), ("looks", 0), ("refresh", -600.0)])
+def test_no_clock_changes_what_leaders_decide(events: list[tuple[str, float]]) -> None:
+    events = [("publish", 0.0), ("looks", 0.0), ("looks", 0.0), *events, ("looks", 0.0)]
+    true, expected = run(events, honest=True)
+    skewed, decided = run(events, honest=False)
+    assert decided == expected
+    assert skewed.dropped == true.dropped
+    for number, at in skewed.dropped.items():
+        assert at - skewed.ended[number] > RETIREMENT, "dropped while somebody may search it"
