@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     masked_lm_masks: Literal["salient_spans", "random_spans", "random_words"] = Field(
         "salient_spans", description="what masked LM hides; random: for ablations"
     )
+    masked_lm_span_term: bool = Field(
+        True,
+        description="masked LM: teach the span head too, and the retriever by it; false: the"
+        " paper's pre-training alone",
+    )
     salient_tagger: str = Field(
         "", description="token-classification model, folder or hub name; empty: rules"
     )
@@ -126,6 +131,9 @@ class Settings(BaseSettings):
     )
     masked_lm_head_learning_rate: float = Field(
         1e-4, gt=0, description="AdamW's rate for the reader's masked-LM head"
+    )
+    scale_learning_rate: float = Field(
+        1e-3, gt=0, description="AdamW's rate for the logarithm of the scale s of scores"
     )
     warmup_steps: int = Field(50, ge=0, description="steps until the full learning rate")
     schedule: Literal["constant", "linear", "cosine", "slanted"] = Field(
@@ -168,7 +176,10 @@ class Settings(BaseSettings):
     )
     tensorboard_dir: str = Field("", description="folder for TensorBoard's figures; empty: none")
     train_passage_tokens: int = Field(
-        128, ge=16, description="longest passage input in training steps, in word pieces"
+        0,
+        ge=0,
+        description="longest passage input in training steps, in word pieces: of a longer passage a"
+        " window, around the answer; 0: the index's, else at least 16",
     )
     trivial_removal_share: float = Field(
         0.9, ge=0, le=1, description="inverse cloze: share of passages that lose their sentence"
@@ -246,6 +257,13 @@ class Settings(BaseSettings):
     )
     report_seconds: float = Field(3.0, gt=0, description="pause between reports to the indexer")
     drain_seconds: float = Field(10, ge=0, description="how long requests may end at shutdown")
+
+    @field_validator("train_passage_tokens")
+    @classmethod
+    def _hold_a_passage(cls, value: int) -> int:
+        if 0 < value < 16:
+            raise ValueError("give at least 16 word pieces, or 0 for the index's length")
+        return value
 
     @field_validator("objectives")
     @classmethod

@@ -47,9 +47,39 @@ class Body:
 
     def whole_words(self, widths: int) -> NDArray[np.bool_]:
         """Spans that start and end with a word [pieces, widths]; [i, w] is pieces i … i + w."""
-        ends = np.concatenate([self.ends, np.zeros(widths, np.bool_)])
-        whole: NDArray[np.bool_] = self.begins[:, None] & sliding_window_view(ends, widths)[:-1]
-        return whole
+        return _spans(self.begins, self.ends, widths)
+
+
+class Words:
+    """Whole words by word piece ids alone, where a text was tokenized long ago: as `Body` has it,
+    but for words of scripts without spaces that the tokenizer does not know.
+    """
+
+    def __init__(self, inputs: InputBuilder) -> None:
+        pieces = inputs.tokenizer.get_vocab()
+        self._inside = np.zeros(max(pieces.values()) + 1, np.bool_)
+        # Whether a word may begin before a piece, and after it, because of its script.
+        self._opens, self._closes = self._inside.copy(), self._inside.copy()
+        for piece, number in pieces.items():
+            letters = piece.removeprefix("##")
+            self._inside[number] = piece.startswith("##")
+            self._opens[number] = is_spaceless(letters[:1])
+            self._closes[number] = is_spaceless(letters[-1:])
+
+    def whole(self, ids: Sequence[int], kept: int, widths: int) -> NDArray[np.bool_]:
+        """Spans of the first `kept` pieces that start and end with a word [kept, widths]."""
+        given = np.array(ids, np.int64)
+        continues = self._inside[given] & ~self._opens[given]
+        continues[1:] &= ~self._closes[given[:-1]]
+        continues = np.append(continues, False)
+        return _spans(~continues[:kept], ~continues[1 : kept + 1], widths)
+
+
+def _spans(begins: NDArray[np.bool_], ends: NDArray[np.bool_], widths: int) -> NDArray[np.bool_]:
+    """Spans [pieces, widths] from a piece that begins a word to one that ends one."""
+    padded = np.concatenate([ends, np.zeros(widths, np.bool_)])
+    whole: NDArray[np.bool_] = begins[:, None] & sliding_window_view(padded, widths)[:-1]
+    return whole
 
 
 def _continues(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.model.inputs import Encoded, InputBuilder
+from realm.model.inputs import Encoded
 from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.vectors import Vectors
 
@@ -115,12 +115,6 @@ def as_candidate(passage: Passage) -> Candidate:
         passage.title_ids,
         passage.body_ids,
     )
-
-
-def training_input(candidate: Candidate, inputs: InputBuilder, tokens: int) -> Encoded:
-    """A passage as the retriever's input, cut to the length in training, in word pieces."""
-    room = max(1, tokens - 3 - len(candidate.title_ids))
-    return inputs.passage(candidate.title_ids, candidate.body_ids[:room])
 
 
 def whole_word_matches(

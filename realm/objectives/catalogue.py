@@ -82,6 +82,7 @@ class _Maker:
             batch_size=self._settings.masked_lm_batch,
             candidates=self._settings.candidates,
             passage_tokens=self._settings.train_passage_tokens,
+            span_term=self._settings.masked_lm_span_term,
         )
 
     def cloze_qa(self) -> ClozeQA:
@@ -123,7 +124,8 @@ class _Maker:
 
         :param null: whether "no answer" is learnt too; only where the reader has begun to know it.
         """
-        tokens = self._settings.train_passage_tokens + self._settings.query_tokens
+        passage = self._settings.train_passage_tokens or self._inputs.limits.passage
+        tokens = passage + self._settings.query_tokens
         return ReaderTerm(
             self._inputs,
             max_span_width=self._model.config.max_span_width,

@@ -22,12 +22,13 @@ from realm.evaluation.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.candidates import Candidate, CandidateSearch, training_input, usable
+from realm.objectives.candidates import Candidate, CandidateSearch, usable
 from realm.objectives.cloze_questions import ClozeQuestion, cloze_question
 from realm.objectives.objective import Draw, Loss, tensors
 from realm.objectives.question_answering import two_terms
 from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.objectives.salient_spans import SpanTagger
+from realm.objectives.windows import PassageWindows
 from realm.scoring import normalise_answer
 
 SEARCHED_PER_PLACE = 8  # passages asked for, a place: most hold no answer
@@ -74,7 +75,7 @@ class ClozeQA:
         self._reading = reading
         self._batch_size = batch_size
         self._read = read
-        self._passage_tokens = passage_tokens
+        self._windows = PassageWindows(inputs, passage_tokens)
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[ClozeExample]:
         """:raises NotReady: if the passages hold too little of use, or no answer is found twice.
@@ -136,11 +137,11 @@ class ClozeQA:
     ) -> ClozeExample | None:
         kept = usable(found, question.sentence, origin, len(found), self.skipped)
         wanted = Question(question.question, (question.answer,))
-        holding = {
-            place
-            for place, one in enumerate(kept)
-            if contains_answer(one.text, normalise_answer(one.text), wanted)
-        }
+
+        def holds(text: str) -> bool:
+            return contains_answer(text, normalise_answer(text), wanted)
+
+        holding = {place for place, one in enumerate(kept) if holds(one.text)}
         if not holding:
             self.skipped["answer_not_found"] += 1
             return None
@@ -155,21 +156,20 @@ class ClozeQA:
         if task is None:
             return None
         contains = [place in holding for place in places]
-        return ClozeExample(question, origin, query, candidates, contains, task)
+        read = [
+            (self._windows.around(one, holds, rng) if held else None) or self._windows.cut(one, rng)
+            for one, held in zip(candidates, contains, strict=True)
+        ]
+        return ClozeExample(question, origin, query, read, contains, task)
 
     def _scores(self, batch: Sequence[ClozeExample], retriever: Retriever) -> list[Tensor]:
         """f(x, z) of each question's candidates, each [k], by the parameters that learn."""
         pad, device = self._inputs.pad, retriever.passage.device
-        rows: dict[str, int] = {}
-        passages: list[Encoded] = []
-        for candidate in (one for example in batch for one in example.candidates):
-            if candidate.passage_id not in rows:
-                rows[candidate.passage_id] = len(passages)
-                passages.append(training_input(candidate, self._inputs, self._passage_tokens))
+        passages, rows = self._windows.distinct([one.candidates for one in batch])
         asked = tensors([one.query for one in batch], pad, device)
         queries = retriever.query(*asked)  # [b, size]
         vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
         return [
-            retriever.score(query[None], vectors[[rows[c.passage_id] for c in one.candidates]])[0]
-            for query, one in zip(queries, batch, strict=True)
+            retriever.score(query[None], vectors[own])[0]
+            for query, own in zip(queries, rows, strict=True)
         ]

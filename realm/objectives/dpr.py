@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -24,10 +25,11 @@ from realm.evaluation.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
-from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch, training_input
+from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch
 from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.objectives.objective import Loss, tensors
 from realm.objectives.questions import QuestionPool
+from realm.objectives.windows import PassageWindows
 from realm.scoring import normalise_answer
 
 DRAWS = 8  # of questions, until a batch is whole
@@ -58,6 +60,8 @@ class DPR:
     """Contrastive learning from questions.
 
     :param hard_negatives: a question; 0 needs no index for questions that name their document.
+    :param passage_tokens: longest passage input in training: a positive is then a window around an
+        answer.
     :param words: BM25, whose best passages without an answer alternate with the dense index's.
     """
 
@@ -81,7 +85,7 @@ class DPR:
         self._words = words
         self._batch_size = batch_size
         self._hard = hard_negatives
-        self._passage_tokens = passage_tokens
+        self._windows = PassageWindows(inputs, passage_tokens)
         named = all(question.document_id is not None for question in questions)
         self.needs_index = hard_negatives > 0 or not named
 
@@ -107,7 +111,7 @@ class DPR:
         columns += [negative for pair in pairs for negative in pair.negatives]
         return ContrastBatch(
             [pair.query for pair in pairs],
-            [training_input(one, self._inputs, self._passage_tokens) for one in columns],
+            [self._windows.encode(one) for one in columns],
             no_negatives([pair.question for pair in pairs], columns),
         )
 
@@ -143,10 +147,15 @@ class DPR:
             if positive is None:
                 self.skipped["no_positive"] += 1
                 continue
+            positive = self._windows.around(positive, partial(_answers, question), rng)
+            if positive is None:
+                self.skipped["answer_beyond_window"] += 1
+                continue
             wrong = [one for one, holds in zip(ranked, held, strict=True) if not holds]
             if len(wrong) < self._hard:
                 self.skipped["too_few_hard_negatives"] += 1
-            pairs.append(Pair(question, query, positive, wrong[: self._hard]))
+            negatives = [self._windows.cut(one, rng) for one in wrong[: self._hard]]
+            pairs.append(Pair(question, query, positive, negatives))
         return pairs
 
     def _query(self, question: Question) -> Encoded | None:
@@ -216,4 +225,8 @@ def no_negatives(questions: Sequence[Question], columns: Sequence[Candidate]) ->
 
 
 def _holds(candidate: Candidate, question: Question) -> bool:
-    return contains_answer(candidate.text, normalise_answer(candidate.text), question)
+    return _answers(question, candidate.text)
+
+
+def _answers(question: Question, text: str) -> bool:
+    return contains_answer(text, normalise_answer(text), question)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
+from realm.objectives.candidates import Candidate, as_candidate
 from realm.objectives.inverse_cloze_text import inverse_cloze, normalise_sentence
 from realm.objectives.objective import Draw, Loss, tensors
+from realm.objectives.windows import PassageWindows
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class InverseCloze:
     :param batch_size: passages in a batch, at least 2.
     :param removal_share: share of positives without their sentence (ORQA: 0.9; in the others
         word overlap is rewarded too).
-    :param passage_tokens: longest passage input in training, in word pieces; a cheap machine
-        reads only the beginning.
+    :param passage_tokens: longest passage input in training, in word pieces; of a longer passage
+        a window is read, with the sentence in it where that is not removed.
     """
 
     name = "inverse_cloze"
@@ -59,7 +61,7 @@ class InverseCloze:
         self._inputs = inputs
         self._batch_size = batch_size
         self._removal_share = removal_share
-        self._passage_tokens = passage_tokens
+        self._windows = PassageWindows(inputs, passage_tokens)
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> InverseClozeBatch:
         """:raises NotReady: if the passages hold too little of use."""
@@ -110,14 +112,21 @@ class InverseCloze:
         if not query_ids:
             self.skipped["no_word_pieces"] += 1
             return None
-        removed = rng.random() < self._removal_share
-        body_ids = self._inputs.tokenize(rest)[0] if removed else passage.body_ids
-        room = max(1, self._passage_tokens - 3 - len(passage.title_ids))
+        positive: Candidate | None = as_candidate(passage)
+        assert positive is not None
+        if rng.random() < self._removal_share:
+            shortened = replace(positive, text=rest, body_ids=self._inputs.tokenize(rest)[0])
+            positive = self._windows.cut(shortened, rng)
+        else:
+            positive = self._windows.around(positive, lambda text: sentence in text, rng)
+        if positive is None:
+            self.skipped["sentence_beyond_window"] += 1
+            return None
         return _Example(
             sentence,
             passage,
             self._inputs.query_from_ids(query_ids),
-            self._inputs.passage(passage.title_ids, body_ids[:room]),
+            self._windows.encode(positive),
         )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.corpus.sentences import sentence_spans
 from realm.errors import NotReady
+from realm.model.bodies import Words
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import (
@@ -31,7 +32,6 @@ from realm.model.reader import SpanLogits, body_mask
 from realm.objectives.candidates import (
     Candidate,
     CandidateSearch,
-    training_input,
     usable,
     whole_word_matches,
 )
@@ -42,10 +42,11 @@ from realm.objectives.masking import (
     continuations,
 )
 from realm.objectives.objective import Draw, Loss, SignalGate, tensors
+from realm.objectives.windows import PassageWindows
 
-#: Nats by which passages must help before the retriever learns: an untrained head's answers differ
-#: from passage to passage by chance, and their mixture beats ∅ by some hundredths.
-LEAST_GAIN = 0.1
+#: Nats by which passages must surely help before the retriever learns: an untrained head's answers
+#: differ from passage to passage by chance, and a mixture is never as bad as its worst.
+LEAST_GAIN = 0.02
 SEARCHED_PER_PLACE = 2  # passages asked for, a place: some are trivial or held out
 
 
@@ -63,8 +64,17 @@ class _Read:
 
     target_log_probs: Tensor  # [b, k, J]
     target_mask: Tensor  # [b, J]
-    spans: SpanLogits  # [b·k, starts, widths]
-    matches: Tensor  # [b·k, starts, widths]
+    spans: _Spans | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Of each (sentence, place) the spans' logits, −inf but for whole words, and which are the
+    answer: both [b·k, starts, widths].
+    """
+
+    logits: Tensor
+    matches: Tensor
 
 
 class MaskedLM:
@@ -72,8 +82,10 @@ class MaskedLM:
 
     :param masks: what is hidden; salient spans, in the paper's own setting.
     :param candidates: k, the null document included.
-    :param passage_tokens: longest passage input in training, in word pieces; the reader's bodies
-        are cut to it too.
+    :param passage_tokens: longest passage input in training, in word pieces; of a longer passage
+        retriever and reader read one window, around the answer if it holds that.
+    :param span_term: whether the span head learns along, and the retriever by it: distant
+        supervision by the answer's words, which is no part of the paper's pre-training.
     """
 
     name = "masked_lm"
@@ -88,6 +100,7 @@ class MaskedLM:
         batch_size: int,
         candidates: int,
         passage_tokens: int,
+        span_term: bool = True,
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self.utility_gate = SignalGate(LEAST_GAIN)
@@ -97,7 +110,9 @@ class MaskedLM:
         self._search = search
         self._batch_size = batch_size
         self._places = candidates
-        self._passage_tokens = passage_tokens
+        self._windows = PassageWindows(inputs, passage_tokens)
+        self._span_term = span_term
+        self._words = Words(inputs)
         self._continuations = continuations(inputs)
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> MaskedBatch:
@@ -125,16 +140,17 @@ class MaskedLM:
                 self.skipped["no_candidates"] += 1
                 continue
             batch.sentences.append(sentence)
-            batch.candidates.append(kept)
+            batch.candidates.append([self._cut(one, sentence, rng) for one in kept])
         if not batch.sentences:
             raise NotReady("the live index holds no passage that these masked sentences may use")
         return batch
 
     def loss(self, batch: MaskedBatch, model: Model) -> Loss:
-        """−log p(y|x) plus −log of the answer's share of all spans, each a mean over its rows.
+        """−log p(y|x), plus with the span term −log of the answer's share of all spans, each a
+        mean over its rows.
 
         The retriever learns by the first once passages help: once log p(y|x) − log p(y|∅, x), a
-        moving average, is above `LEAST_GAIN`.
+        moving average, is surely above `LEAST_GAIN`.
         """
         scores, valid = self._scores(batch, model)  # [b, k]
         read = self._read(batch, model)
@@ -143,8 +159,10 @@ class MaskedLM:
         marginal = marginal_log_likelihood(
             prior, read.target_log_probs, read.target_mask, model.config.marginal
         )
-        masked_loss = -marginal.mean()
-        span_loss, figures = self._span_term(scores, valid, read)
+        value, figures = -marginal.mean(), dict[str, float]()
+        if read.spans is not None:
+            span_loss, figures = self._spans_loss(scores, valid, read.spans)
+            value = value + span_loss
         with torch.no_grad():
             likelihoods = sequence_log_likelihoods(read.target_log_probs, read.target_mask)
             gains = retrieval_utility(likelihoods, likelihoods[:, 0])  # [b, k]
@@ -154,13 +172,13 @@ class MaskedLM:
         # below 0 – just when the retriever has the most to learn.
         self.utility_gate.observe(gain)
         figures |= {
-            "loss": masked_loss.item(),
+            "loss": -marginal.mean().item(),
             "retrieval_utility": utility,
             "retrieval_gain": gain,
             "null_prior": prior[:, 0].exp().mean().item(),
             "signal": float(self.utility_gate.open),
         }
-        return Loss(masked_loss + span_loss, figures)
+        return Loss(value, figures)
 
     def state(self) -> dict[str, Any]:
         return {"utility": self.utility_gate.state(), "span": self.span_gate.state()}
@@ -179,6 +197,17 @@ class MaskedLM:
         )
         return next((one for one in masked if one is not None), None)
 
+    def _cut(self, candidate: Candidate, sentence: MaskedSentence, rng: random.Random) -> Candidate:
+        found = (
+            whole_word_matches(candidate.body_ids, sentence.targets, self._continuations)
+            if sentence.is_span
+            else []
+        )
+        if not found:
+            return self._windows.cut(candidate, rng)
+        start = found[0]
+        return self._windows.cut(candidate, rng, (start, start + len(sentence.targets)))
+
     def _scores(self, batch: MaskedBatch, model: Model) -> tuple[Tensor, Tensor]:
         """f(x, z) with the parameters being trained, and which places are taken: both [b, k].
 
@@ -186,18 +215,14 @@ class MaskedLM:
         """
         retriever = model.retriever
         pad, device = self._inputs.pad, retriever.passage.device
-        rows: dict[str, int] = {"": 0}
-        passages = [self._inputs.null_passage()]
+        found, rows = self._windows.distinct(batch.candidates)
+        passages = [self._inputs.null_passage(), *found]
         table = torch.zeros(len(batch.sentences), self._places, dtype=torch.long)
         valid = torch.zeros(len(batch.sentences), self._places, dtype=torch.bool)
         valid[:, 0] = True
-        for i, candidates in enumerate(batch.candidates):
-            for place, candidate in enumerate(candidates, start=1):
-                if candidate.passage_id not in rows:
-                    rows[candidate.passage_id] = len(passages)
-                    passages.append(training_input(candidate, self._inputs, self._passage_tokens))
-                table[i, place] = rows[candidate.passage_id]
-                valid[i, place] = True
+        for i, own in enumerate(rows):
+            table[i, 1 : len(own) + 1] = torch.tensor(own) + 1
+            valid[i, 1 : len(own) + 1] = True
         queries = [self._inputs.query_from_ids(sentence.ids) for sentence in batch.sentences]
         # Nothing flows back through closed gates: the graph need not be kept.
         learning = self.utility_gate.open or self.span_gate.open
@@ -212,7 +237,7 @@ class MaskedLM:
         device, places = model.reader.device, self._places
         inputs, bodies = [], []
         for sentence, candidates in zip(batch.sentences, batch.candidates, strict=True):
-            own = [candidate.body_ids[: self._passage_tokens] for candidate in candidates]
+            own = [candidate.body_ids for candidate in candidates]
             own = [[], *own, *[[]] * (places - 1 - len(own))]
             inputs += [self._inputs.reader(sentence.ids, body) for body in own]
             bodies += own
@@ -222,26 +247,42 @@ class MaskedLM:
         log_probs = model.reader.target_log_probs(
             hidden, positions.repeat_interleave(places, 0), targets.repeat_interleave(places, 0)
         )  # [b·k, J]
-        spans = model.reader.span_logits(hidden, body_mask(segments, mask))
-        matches = torch.zeros_like(spans.valid)
-        for row, (read, body) in enumerate(zip(inputs, bodies, strict=True)):
-            sentence = batch.sentences[row // places]
-            if sentence.is_span:
-                self._mark(matches[row], read, body, sentence.targets)
         by_place = log_probs.view(len(batch.sentences), places, -1)  # [b, k, J]
-        return _Read(by_place, target_mask, spans, matches & spans.valid)
+        spans = None
+        if self._span_term:
+            answers = [one.targets if one.is_span else [] for one in batch.sentences]
+            of_row = [answer for answer in answers for _ in range(places)]
+            logits = model.reader.span_logits(hidden, body_mask(segments, mask))
+            spans = self._spans(logits, inputs, bodies, of_row)
+        return _Read(by_place, target_mask, spans)
 
-    def _mark(self, matches: Tensor, read: Encoded, body: list[int], answer: list[int]) -> None:
-        """Sets the spans [starts, widths] of one reader input that equal the answer."""
-        if len(answer) > matches.shape[-1]:
-            return
-        first = read.segments.index(1)
-        kept = len(read) - first - 1
-        for start in whole_word_matches(body[:kept], answer, self._continuations):
-            matches[first + start, len(answer) - 1] = True
+    def _spans(
+        self,
+        spans: SpanLogits,
+        inputs: list[Encoded],
+        bodies: list[list[int]],
+        answers: list[list[int]],
+    ) -> _Spans:
+        """Spans of whole words, as they are served, and where the answers stand."""
+        widths = spans.valid.shape[-1]
+        whole = torch.zeros(spans.valid.shape, dtype=torch.bool)
+        matches = torch.zeros(spans.valid.shape, dtype=torch.bool)
+        for row, (read, body, answer) in enumerate(zip(inputs, bodies, answers, strict=True)):
+            kept = sum(read.segments) - 1
+            first = len(read) - 1 - kept
+            words = torch.from_numpy(self._words.whole(body, kept, widths))
+            whole[row, first : first + kept] = words
+            if answer and len(answer) <= widths:
+                for start in whole_word_matches(body[:kept], answer, self._continuations):
+                    matches[row, first + start, len(answer) - 1] = True
+        device = spans.logits.device
+        readable = spans.valid & whole.to(device)
+        return _Spans(
+            spans.logits.masked_fill(~readable, -torch.inf), matches.to(device) & readable
+        )
 
-    def _span_term(
-        self, scores: Tensor, valid: Tensor, read: _Read
+    def _spans_loss(
+        self, scores: Tensor, valid: Tensor, spans: _Spans
     ) -> tuple[Tensor, dict[str, float]]:
         """−log p(answer span|x) by the joint softmax over (z, span), reader plus retriever score.
 
@@ -250,17 +291,15 @@ class MaskedLM:
         trusted = scores if self.span_gate.open else scores.detach()
         retrieval = trusted.masked_fill(~valid, -torch.inf).flatten()[:, None, None]  # [b·k, 1, 1]
         shape = (len(scores), -1)
-        matches = read.matches.view(shape)  # [b, k·starts·widths]
-        term = span_marginal((read.spans.logits + retrieval).view(shape), matches)
+        matches = spans.matches.view(shape)  # [b, k·starts·widths]
+        term = span_marginal((spans.logits + retrieval).view(shape), matches)
         matched = term.matched.sum()
         likelihood = term.log_likelihood.sum() / matched.clamp(min=1)
         figures = {"span_matched": term.matched.float().mean().item()}
         if matched:
             with torch.no_grad():
                 # The same with a head that knows nothing: what is above it, the head has learnt.
-                blind = torch.zeros_like(read.spans.logits).masked_fill(
-                    ~read.spans.valid, -torch.inf
-                )
+                blind = spans.logits.masked_fill(spans.logits.isfinite(), 0.0)
                 chance = span_marginal((blind + retrieval).view(shape), matches)
                 gain = (term.log_likelihood - chance.log_likelihood).sum() / matched
             self.span_gate.observe(gain.item())

@@ -56,6 +56,7 @@ class Learner:
         self._parts = parts_of(model)
         rates = {
             "retriever": settings.retriever_learning_rate,
+            "scale": settings.scale_learning_rate,
             "reader": settings.reader_learning_rate,
             "masked_lm_head": settings.masked_lm_head_learning_rate,
         }

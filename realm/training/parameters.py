@@ -13,6 +13,7 @@ from realm.model.checkpoint import Model
 
 WEIGHT_DECAY = 0.01
 MASKED_LM_HEAD = "reader.predictions."
+SCALE = "retriever.log_scale"
 
 Named = dict[str, nn.Parameter]
 
@@ -53,12 +54,15 @@ def freeze(model: Model, layers: int) -> None:
 def parts_of(model: Model) -> dict[str, Named]:
     """What learns, by part. Each has rates of its own, and its gradient is clipped by itself.
 
-    The head of the masked LM is fresh where the rest was trained: it is a part of its own.
+    The head of the masked LM is fresh where the rest was trained: it is a part of its own. So is
+    the scale s, one number, which a rate made for matrices would hardly move.
     """
-    reader = _learning("reader", model.reader)
+    retriever, reader = _learning("retriever", model.retriever), _learning("reader", model.reader)
     head = {name: p for name, p in reader.items() if name.startswith(MASKED_LM_HEAD)}
+    scale = {name: p for name, p in retriever.items() if name == SCALE}
     return {
-        "retriever": _learning("retriever", model.retriever),
+        "retriever": {name: p for name, p in retriever.items() if name not in scale},
+        "scale": scale,
         "reader": {name: p for name, p in reader.items() if name not in head},
         "masked_lm_head": head,
     }

@@ -58,6 +58,8 @@ TOLD = (
     "inverse_cloze_batch",
     "masked_lm_batch",
     "masked_lm_masks",
+    "masked_lm_span_term",
+    "salient_tagger",
     "candidates",
     "dpr_batch",
     "hard_negatives",
@@ -65,6 +67,7 @@ TOLD = (
     "open_qa_beam",
     "open_qa_read",
     "retrieval_encoder",
+    "scale_learning_rate",
     "reader_learning_rate",
     "masked_lm_head_learning_rate",
 )

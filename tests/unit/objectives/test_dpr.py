@@ -200,6 +200,17 @@ def test_without_a_document_the_positive_is_the_best_ranked_that_answers() -> No
     assert batch.passages[2:] == [inputs.passage([], ids_of("it did"))] * 2
 
 
+def test_a_long_positive_keeps_its_answer() -> None:
+    asked = [Question(text, ("she",), None, FREE) for text in ("who wrote it", "who did")]
+    long = found(1, " ".join([*["it did in it"] * 20, "she wrote"]))
+    objective = make(Ranked(long, found(2, "in it")), asked)
+    (she,) = ids_of("she")
+    for seed in range(5):
+        for read in batch_of(objective, seed).passages[:2]:
+            assert she in read.ids
+            assert len(read) <= 32
+
+
 def test_without_hard_negatives_no_index_is_needed() -> None:
     asked = [Question(text, ("she",), None, FREE) for text in ("who wrote it", "who did")]
     search = Away(found(1, "she did"), found(2, "she"))

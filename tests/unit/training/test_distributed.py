@@ -60,7 +60,8 @@ def test_two_processes_become_what_one_does(folder: Path, ranks: list[dict[str, 
         assert found["size"] == 2
         assert found["losses"].tolist() == pytest.approx(losses, abs=1e-5)
         apart = max((after[name] - found[name]).abs().max().item() for name in compared)
-        assert apart < 1e-5
+        # Adam takes a gradient that is little more than rounding for as large as any.
+        assert apart < 5e-5
 
 
 def test_processes_are_equal_to_the_last_bit(ranks: list[dict[str, Tensor]]) -> None:
