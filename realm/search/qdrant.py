@@ -112,6 +112,16 @@ class PassageIndex:
             found = self._client.get_collections().collections
         return sorted(each.name for each in found)
 
+    def optimise(self, collection: str) -> None:
+        """Has Qdrant begin to build what its thresholds ask for, as HNSW; a server does that by
+        itself while a collection is filled, the engine on one machine when it is asked."""
+        with self._changing(collection):
+            self._client.update_collection(
+                collection,
+                optimizers_config=models.OptimizersConfigDiff(),
+                timeout=TIMEOUT_SECONDS,
+            )
+
     def is_optimising(self, collection: str) -> bool:
         """Whether Qdrant is at work on a collection's indexes: searches are slower until then.
         On one that is not there it is not."""

@@ -6,8 +6,6 @@ Woken by nudges, and by itself when Redis is gone. Whatever fails, the old gener
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +20,7 @@ from realm.errors import RealmError
 from realm.generations import Generations, LiveEntry
 from realm.leaders import Leaders
 from realm.nudge import NUDGE_CHANNEL
+from realm.process.priority import step_back
 from realm.refresh_trace import RefreshTrace
 from realm.settings import Settings
 from realm.snapshots import Snapshot, Snapshots
@@ -37,7 +36,6 @@ TOPICS = frozenset({"live", "snapshot"})
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 NUDGE_RETRY_SECONDS = 2.0
-LOADER_NICENESS = 10
 #: How often a flip looks that waits for a generation which is behind the one in use.
 CATCH_UP_POLL_SECONDS = 0.1
 
@@ -98,7 +96,7 @@ class LiveWatcher:
         self._dtype = dtype
         self._on_change = on_change
         self._on_leader = on_leader
-        self._loader = ThreadPoolExecutor(1, "load", initializer=_step_back)
+        self._loader = ThreadPoolExecutor(1, "load", initializer=step_back)
         self._wake = asyncio.Event()
         self._newest: LiveEntry | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -283,11 +281,3 @@ class LiveWatcher:
             again_in_seconds=pause,
             exc_info=None if isinstance(error, RealmError) else error,
         )
-
-
-def _step_back() -> None:
-    """Whoever loads leaves the processor to those who answer, here and in other processes."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)
-    except (OSError, AttributeError):
-        return

@@ -36,7 +36,7 @@ from services.indexer.tasks import Tasks, Wanted, wanted
 
 #: A look is due after loading for so long, whatever is left.
 LOAD_SECONDS = 1.0
-BUILDING_PHASES = frozenset({"queue", "embed", "load"})
+BUILDING_PHASES = frozenset({"queue", "embed", "load", "optimize"})
 
 log = structlog.get_logger(__name__)
 
@@ -123,11 +123,11 @@ class Actions:
                 build.prepared = True
             case lifecycle.LoadShards(_, files):
                 self._load(build, files)
+            case lifecycle.Optimise():
+                return self._optimise(build)
             case lifecycle.CatchUp():
                 self._following.put_ahead(build.generation, build.generation.corpus_version)
                 build.follows = True
-            case lifecycle.Validate() if self._is_being_optimised(build):
-                return False
             case lifecycle.Validate():
                 self._validate(build, live)
             case lifecycle.Commit(_, why):
@@ -212,19 +212,25 @@ class Actions:
             self._tasks.forget(output)
         log.error("file_refused", generation=build.number, why=str(error))
 
-    def _is_being_optimised(self, build: Build) -> bool:
-        """Half an index would be found too slow, and would be slow to whoever searched it."""
-        build.ready_since = build.ready_since or time.monotonic()
-        if time.monotonic() - build.ready_since > self._optimise_seconds:
+    def _optimise(self, build: Build) -> bool:
+        """Whether Qdrant is done, or is not waited for any longer. Before the collection follows
+        the writes, which one that is at work on its indexes may not take; half an index would be
+        found too slow, and would be slow to whoever searched it."""
+        collection = build.generation.collection
+        if build.optimising_since is None:
+            self._index.optimise(collection)
+            build.optimising_since, build.loaded_at = time.monotonic(), time.time()
+        waited = time.monotonic() - build.optimising_since
+        if waited < self._optimise_seconds and self._index.is_optimising(collection):
+            if not build.waits_for_qdrant:
+                build.waits_for_qdrant = True
+                log.info(
+                    "waits_for_qdrant", generation=build.number,
+                    why="it is at work on the collection", at_most_seconds=self._optimise_seconds,
+                )  # fmt: skip
             return False
-        optimising = self._index.is_optimising(build.generation.collection)
-        if optimising and not build.waits_for_qdrant:
-            build.waits_for_qdrant = True
-            log.info(
-                "waits_for_qdrant", generation=build.number,
-                why="it is at work on the collection", at_most_seconds=self._optimise_seconds,
-            )  # fmt: skip
-        return optimising
+        build.optimised_at = time.time()
+        return True
 
     def _validate(self, build: Build, live: Generation | None) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:

@@ -27,12 +27,13 @@ class Build:
     report: dict[str, float] = field(default_factory=dict)
     hopeless: str = ""
     waits_for_qdrant: bool = False
-    #: By this process's monotonic clock: the last file that came, and all there for the gate.
+    #: By this process's monotonic clock: the last file that came, and Qdrant's being asked.
     progress_at: float = field(default_factory=time.monotonic)
-    ready_since: float | None = None
+    optimising_since: float | None = None
     #: Unix times, for the phases' durations that people see.
     embedded_at: float | None = None
-    caught_up_at: float | None = None
+    loaded_at: float | None = None
+    optimised_at: float | None = None
     validated_at: float | None = None
     committed_at: float | None = None
 
@@ -52,7 +53,8 @@ class Build:
 
     def start_over(self) -> None:
         """Everything is loaded anew: what the collection holds is not known any more."""
-        self.prepared, self.follows, self.verdict, self.ready_since = False, False, None, None
+        self.prepared, self.follows, self.verdict = False, False, None
+        self.optimising_since = self.loaded_at = self.optimised_at = None
         self.loaded.clear()
 
     def passages_per_second(self) -> float | None:
@@ -66,7 +68,8 @@ class Build:
         marks = [
             ("queue", self.generation.created_at),
             ("embed", self.embedded_at),
-            ("load", self.caught_up_at),
+            ("load", self.loaded_at),
+            ("optimize", self.optimised_at),
             ("validate", self.validated_at),
             ("swap", self.committed_at),
             ("flip", flipped_at),

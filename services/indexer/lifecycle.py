@@ -70,6 +70,8 @@ class Progress:
     loaded: frozenset[str]
     #: This process made its collection, and so knows what is in it.
     prepared: bool
+    #: Qdrant has built its indexes, or took too long for it.
+    optimised: bool
     follows: bool
     caught_up: bool
     probes_ready: bool
@@ -152,6 +154,11 @@ class LoadShards:
 
 
 @dataclass(frozen=True, slots=True)
+class Optimise:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class CatchUp:
     generation: int
 
@@ -193,7 +200,8 @@ class PointAlias:
 
 Action = (
     BeginBuild | Record | RequestShards | RequestProbes | PrepareCollection | LoadShards
-    | CatchUp | Validate | Commit | GiveUp | RestoreCollection | DropCollection | PointAlias
+    | Optimise | CatchUp | Validate | Commit | GiveUp | RestoreCollection | DropCollection
+    | PointAlias
 )  # fmt: skip
 
 
@@ -312,6 +320,8 @@ def _fill(number: int, progress: Progress) -> list[Action]:
         return [LoadShards(number, ready)]
     if progress.files - progress.loaded:
         return []
+    if not progress.optimised:
+        return [Optimise(number)]
     if not progress.follows:
         return [CatchUp(number)]
     if not progress.caught_up:

@@ -182,8 +182,6 @@ class Observer:
         build.follows = build.follows and self._following.ahead == number
         with self._following.lock:
             caught_up = build.follows and self._following.may_go_live(number)
-        if caught_up and build.caught_up_at is None:
-            build.caught_up_at = time.time()
         waiting = bool(files - build.embedded)
         idle = time.monotonic() - build.progress_at
         return Progress(
@@ -192,6 +190,7 @@ class Observer:
             embedded=build.embedded,
             loaded=frozenset(build.loaded),
             prepared=build.prepared,
+            optimised=build.optimised_at is not None,
             follows=build.follows,
             caught_up=caught_up,
             probes_ready=build.probes_ready,
@@ -257,8 +256,8 @@ class Observer:
 def _hopeless(number: int, why: str) -> Progress:
     nothing: frozenset[str] = frozenset()
     return Progress(
-        number, nothing, nothing, nothing, prepared=False, follows=False, caught_up=False,
-        probes_ready=False, verdict=None, hopeless=why,
+        number, nothing, nothing, nothing, prepared=False, optimised=False, follows=False,
+        caught_up=False, probes_ready=False, verdict=None, hopeless=why,
     )  # fmt: skip
 
 

@@ -102,7 +102,8 @@ class Refreshes:
             generation = self._generations.get(number)
             build = Build(generation, self._snapshots.get(generation.snapshot))
             build.embedded_at = generation.created_at + known.get("embed", 0.0)
-            build.caught_up_at = build.embedded_at + known.get("load", 0.0)
+            build.loaded_at = build.embedded_at + known.get("load", 0.0)
+            build.optimised_at = build.loaded_at + known.get("optimize", 0.0)
         # When validation ended went with the leader: it counts as lasting until the commit.
         build.validated_at = build.validated_at or entry.at
         build.committed_at = entry.at

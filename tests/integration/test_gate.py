@@ -87,7 +87,7 @@ def test_a_slow_collection_is_refused_and_an_equal_one_is_not(
 
     def is_whole() -> bool:
         build = bench.indexer.memory.build
-        return build is not None and build.caught_up_at is not None
+        return build is not None and build.loaded_at is not None
 
     bench.until(is_whole, "the candidate waits")
     looked_until = time.monotonic() + 1.0

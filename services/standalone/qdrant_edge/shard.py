@@ -6,6 +6,7 @@ Reads may run at once on several threads; writes are called one after the other,
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from realm.errors import InvalidInput, RealmError, Unsupported
+from realm.process.priority import step_back
 from services.standalone.qdrant_edge.configuration import dense_vectors, read_config
 from services.standalone.qdrant_edge.filters import read_filter
 from services.standalone.qdrant_edge.protocol import collections, points
@@ -230,9 +232,11 @@ class Shard:
     def optimize(self, body: bytes = b"") -> bytes:
         """Builds the indexes that the configuration asks for.
 
-        The engine holds the interpreter lock meanwhile: this process answers nothing else.
+        The engine holds the interpreter lock meanwhile: this process answers nothing else. Its
+        threads leave the processor to the collections that are searched.
         """
-        self._engine.optimize()
+        with ThreadPoolExecutor(1, initializer=step_back) as background:
+            background.submit(self._engine.optimize).result()
         self._engine.flush()
         return self.info()
 

@@ -23,12 +23,12 @@ def test_phases_that_have_not_begun_are_left_out(build: Build) -> None:
 
 
 def test_phases_add_up_to_the_total(build: Build) -> None:
-    build.embedded_at, build.caught_up_at = 4.0, 5.0
+    build.embedded_at, build.loaded_at, build.optimised_at = 4.0, 4.5, 5.0
     build.validated_at, build.committed_at = 7.0, 7.5
     phases = build.phase_seconds(100.0, flipped_at=9.0)
     assert phases == {
-        "queue": 0.5, "embed": 3.0, "load": 1.0, "validate": 2.0, "swap": 0.5, "flip": 1.5,
-        "total": 8.5,
+        "queue": 0.5, "embed": 3.0, "load": 0.5, "optimize": 0.5, "validate": 2.0,
+        "swap": 0.5, "flip": 1.5, "total": 8.5,
     }  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Remembered:
     generation: int = 0
     prepared: bool = False
     loaded: set[str] = field(default_factory=set)
+    optimised: bool = False
     follows: bool = False
     applied: int = 0
     verdict: Verdict | None = None
@@ -116,6 +117,7 @@ class Lifecycle(RuleBasedStateMachine):
             embedded=frozenset(index.embedded),
             loaded=frozenset(self.memory.loaded),
             prepared=self.memory.prepared,
+            optimised=self.memory.optimised,
             follows=self.memory.follows,
             caught_up=self.memory.follows and not behind,
             probes_ready=index.probes,
@@ -143,8 +145,12 @@ class Lifecycle(RuleBasedStateMachine):
                 assert files <= self.generations[number].embedded
                 assert self.memory.prepared
                 self.memory.loaded.add(min(files))
+            case lifecycle.Optimise(number):
+                assert self.memory.loaded == FILES, "half of it would be in no index"
+                self.memory.optimised = True
             case lifecycle.CatchUp(number):
                 assert self.memory.loaded == FILES, "deltas before shards resurrect the deleted"
+                assert self.memory.optimised, "a collection at work on its index takes no write"
                 self.memory.follows = True
                 self.memory.applied = self.generations[number].corpus_version
             case lifecycle.Validate(number):
@@ -325,10 +331,10 @@ class Lifecycle(RuleBasedStateMachine):
         """Left in peace, with a good snapshot published, that snapshot goes live."""
         self.paused, self.good, self.qdrant = False, True, True
         self.write()
-        for _ in range(12):
+        for _ in range(16):
             self.settle()
         self.publish()
-        for _ in range(12):
+        for _ in range(16):
             self.settle()
         live = self.live_now()
         assert live is not None
