@@ -426,7 +426,9 @@ def test_a_live_snapshot_is_not_built_again() -> None:
 
 def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
     candidate = Seen(1, 3, State.BUILDING, 50.0, True, replaces=0)
-    stalled = Progress(1, FILES, frozenset(), frozenset(), True, False, False, True, None, "", True)
+    stalled = Progress(
+        1, FILES, frozenset(), frozenset(), True, False, False, False, True, None, "", True
+    )
     alone = decide(observation(candidate, candidate=stalled)).actions
     assert alone == [lifecycle.RequestShards(1, FILES)]
     newer = decide(observation(candidate, candidate=stalled, newest_snapshot=4)).actions
@@ -446,7 +448,7 @@ def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
 
 def test_a_build_is_given_up_once_another_generation_had_its_turn() -> None:
     live = Seen(1, 2, State.LIVE, 50.0, True)
-    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, Verdict(True))
+    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, Verdict(True))
 
     def actions(turn: int, replaces: int | None) -> list[Action]:
         candidate = Seen(2, 3, State.VALIDATING, 50.0, True, replaces=replaces)
