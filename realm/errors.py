@@ -64,6 +64,13 @@ class Conflict(RealmError):
     reason = "CONFLICT"
 
 
+class RequestIdReused(RealmError):
+    """A request id that names another write: of another method or with another content."""
+
+    code = "ALREADY_EXISTS"
+    reason = "REQUEST_ID_REUSED"
+
+
 class FailedPrecondition(RealmError):
     """The system's state forbids this (roll back without a retained generation)."""
 

@@ -53,17 +53,23 @@ SCHEMA = pa.schema(
         pa.field("request_id", pa.string(), nullable=False),
         pa.field("bucket", pa.int32(), nullable=False),
         pa.field("written_at", pa.float64(), nullable=False),
+        # Younger than the others: a table of before gets it with its first append.
+        pa.field("request_digest", pa.string()),
     ]
 )
+#: What tells of requests.
+REQUESTS = ["version", "request_id", "request_digest", "written_at"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write: an upsert carries the document, a deletion its id alone."""
+    """One write: an upsert carries the document, a deletion its id alone. `request_digest` stands
+    for all that was asked for under the request id; empty: it is not known."""
 
     document_id: str
     document: Document | None
     request_id: str
+    request_digest: str = ""
 
     @property
     def op(self) -> Literal["upsert", "delete"]:
@@ -121,6 +127,7 @@ class CorpusTable:
                 self._table,
                 rows,
                 mode="append",
+                schema_mode="merge",
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
         except CommitFailedError as error:
@@ -149,11 +156,23 @@ class CorpusTable:
         found = next(iter(_newest(rows)), None)
         return found if found and found.document else None
 
-    def requests(self, since: float) -> dict[str, int]:
-        """Request ids of writes since a Unix time, with the version that holds each."""
-        columns = ["request_id", "version"]
-        rows = self._read([("written_at", ">=", since)], columns)
-        return dict(zip(rows["request_id"].to_pylist(), rows["version"].to_pylist(), strict=True))
+    def requests(self, most: int, after: int = 0) -> pa.Table:
+        """The newest requests, `most` at the most, of versions > `after`: a row of `REQUESTS` each,
+        oldest first. Holds no more than a few times as many in memory."""
+        there = self._table.to_pyarrow_dataset()
+        columns = [name for name in REQUESTS if name in there.schema.names]
+        # A version holds one request at the least.
+        recent = pc.field("version") > max(after, self.version - most)
+        found = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
+        for batch in there.to_batches(columns=columns, filter=recent):
+            each = pa.Table.from_batches([batch]).group_by(columns).aggregate([])
+            found = pa.concat_tables([found, each.select(columns).cast(found.schema)])
+            if found.num_rows > 2 * most:
+                found = _newest_requests(found, most)
+        found = _newest_requests(found, most)
+        if "request_digest" not in columns:
+            found = found.append_column("request_digest", pa.nulls(found.num_rows, pa.string()))
+        return found.select(REQUESTS)
 
     def written_at(self, version: int) -> float | None:
         """Unix time of a version's commit; None for a version without rows."""
@@ -198,6 +217,7 @@ class CorpusTable:
                 self._table,
                 kept,
                 mode="overwrite",
+                schema_mode="merge",
                 predicate=f"version IN ({', '.join(map(str, touched))})",
                 commit_properties=properties,
             )
@@ -289,11 +309,19 @@ def _rows(changes: Iterable[Change], version: int) -> pa.Table:
                 "request_id": change.request_id,
                 "bucket": stable_bucket(change.document_id, BUCKETS),
                 "written_at": now,
+                "request_digest": change.request_digest or None,
             }
             for change in changes
         ],
         schema=SCHEMA,
     )
+
+
+def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
+    """Each once, though its rows lie in several files."""
+    once = rows.group_by(rows.column_names).aggregate([]).select(rows.column_names)
+    ordered = once.sort_by([("version", "ascending")])
+    return ordered.slice(max(0, ordered.num_rows - most))
 
 
 def _fates(

@@ -13,12 +13,14 @@ from typing import Any
 import grpc
 import structlog
 
+from realm.corpus.documents import shown
 from realm.errors import (
     DeadlinePassed,
     DependencyUnavailable,
     InvalidInput,
     NotReady,
     RealmError,
+    RequestIdReused,
 )
 from realm.rpc import from_rpc_error, remaining
 from realm.settings import Settings
@@ -143,8 +145,10 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         """
         total = corpus_pb2.ImportDocumentsResponse()
         batch = 0
+        names: set[str] = set()
         async for request in requests:
             try:
+                _check_new(request.request_id, names)
                 check_documents(request.documents, self._max_bytes)
                 write = corpus_pb2.UpsertDocumentsRequest(
                     request_id=request.request_id, documents=request.documents
@@ -228,6 +232,21 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         return await self._forwarder.call(
             lambda leader: leader.index.PauseRefresh, request, context, WRITE_SECONDS
         )
+
+
+def _check_new(request_id: str, before: set[str]) -> None:
+    """Batches are writes of their own: one id for all would have all but the first left out.
+
+    :raises RequestIdReused: if an earlier batch of the import had the id.
+    """
+    if request_id and request_id in before:
+        raise RequestIdReused(
+            f"an earlier batch of this import has the request id {shown(request_id)}: give each"
+            " batch an id of its own, or none",
+            field="request_id",
+            request_id=shown(request_id),
+        )
+    before.add(request_id)
 
 
 def _with_request_id(request: Any) -> Any:

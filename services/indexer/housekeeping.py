@@ -30,8 +30,9 @@ TABLE_SECONDS = 900.0
 ERASURE_BEGINS = 0.5
 #: After a build that was refused or broke off the next one waits for such a part of the time.
 ERASURE_AGAIN = 0.125
-#: Request ids of writes are remembered so long (the writer's promise).
-REMEMBERED_SECONDS = 24 * 3600.0
+#: Request ids of writes stay in the table so long: the writer's promise is half of it, as what
+#: another leader wrote has another clock's stamp.
+REMEMBERED_SECONDS = 2 * 24 * 3600.0
 #: Rows of the table older than this corpus version may be lost to whoever begins there.
 FLOOR = "control/corpus_floor.json"
 #: What a process that was killed while it wrote left in a folder, up to version 0.1.

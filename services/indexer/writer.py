@@ -1,6 +1,6 @@
 """The one thread that appends to the corpus: gathers writes into groups, one commit each.
 
-A request id seen within a day is answered with the version that holds it and changes nothing.
+A request sent again, under its id, is answered with the version that holds it and changes nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from realm.errors import (
     Overloaded,
     RealmError,
 )
+from services.indexer.requests import Requests, digest_of
 
 MAX_DOCUMENTS = 1_000
 MAX_REQUEST_ID_BYTES = 128
-REMEMBERED_SECONDS = 24 * 3600.0
 GROUP_DOCUMENTS = 2_000
 WAITING_WRITES = 1_000
 IDLE_SECONDS = 0.5
@@ -42,6 +42,10 @@ class Write:
     request_id: str
     changes: tuple[Change, ...]
     version: Future[int]
+
+    @property
+    def digest(self) -> str:
+        return self.changes[0].request_digest
 
 
 def check_changes(
@@ -73,9 +77,9 @@ def check_changes(
                 f"a document id has 1 to {MAX_ID_BYTES} bytes, not {len(document_id.encode())}",
                 field=field,
             )
-    name = request_id or uuid.uuid4().hex
-    upserts = [Change(document.id, document, name) for document in documents]
-    return name, (*upserts, *(Change(each, None, name) for each in deletions))
+    name, digest = request_id or uuid.uuid4().hex, digest_of(documents, deletions)
+    upserts = [Change(document.id, document, name, digest) for document in documents]
+    return name, (*upserts, *(Change(each, None, name, digest) for each in deletions))
 
 
 class Writer(threading.Thread):
@@ -99,7 +103,7 @@ class Writer(threading.Thread):
         self._waiting: queue.Queue[Write] = queue.Queue(WAITING_WRITES)
         self._stopping = threading.Event()
         self._table: CorpusTable | None = None
-        self._requests: dict[str, tuple[int, float]] = {}
+        self._requests = Requests()
         self._chores: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
 
     def between(self, chore: Callable[[CorpusTable], None]) -> None:
@@ -152,19 +156,13 @@ class Writer(threading.Thread):
     def _commit(self, group: list[Write]) -> None:
         try:
             table = self._ready_table()
-            self._forget_old()
-            fresh: dict[str, Write] = {}
             version = table.version
-            for write in group:
-                if write.request_id not in self._requests:
-                    fresh.setdefault(write.request_id, write)
+            fresh = self._fresh(group)
             if fresh:
                 self._before_commit()
-                version = table.append(
-                    change for write in fresh.values() for change in write.changes
-                )
-                now = time.time()
-                self._requests.update(dict.fromkeys(fresh, (version, now)))
+                version = table.append(change for write in fresh for change in write.changes)
+                for write in fresh:
+                    self._requests.learn(write.request_id, write.digest, version)
         except Exception as error:
             # Whether the commit took place is unknown: the table, opened anew, will say.
             self._table = None
@@ -173,9 +171,26 @@ class Writer(threading.Thread):
                 write.version.set_exception(_as_ours(error))
             return
         for write in group:
-            write.version.set_result(self._requests[write.request_id][0])
+            self._answer(write)
         if fresh:
             self._on_commit(version)
+
+    def _fresh(self, group: list[Write]) -> list[Write]:
+        """Those to be written: the first under each id that is not known."""
+        self._requests.forget_old()
+        first: dict[str, Write] = {}
+        for write in group:
+            if not self._requests.knows(write.request_id):
+                first.setdefault(write.request_id, write)
+        return list(first.values())
+
+    def _answer(self, write: Write) -> None:
+        try:
+            version = self._requests.version_of(write.request_id, write.digest)
+        except RealmError as error:
+            write.version.set_exception(error)
+        else:
+            write.version.set_result(version)
 
     def _do_chores(self) -> None:
         while not self._chores.empty():
@@ -195,22 +210,9 @@ class Writer(threading.Thread):
     def _ready_table(self) -> CorpusTable:
         if self._table is None:
             table = self._open_table()
-            now = time.time()
-            recent = table.requests(now - REMEMBERED_SECONDS)
-            self._requests = {name: (version, now) for name, version in recent.items()}
+            self._requests.read(table)
             self._table = table
         return self._table
-
-    def _forget_old(self) -> None:
-        """In the order of arrival, so that each look costs only what has expired."""
-        oldest = time.time() - REMEMBERED_SECONDS
-        expired = []
-        for name, (_, at) in self._requests.items():
-            if at >= oldest:
-                break
-            expired.append(name)
-        for name in expired:
-            del self._requests[name]
 
 
 def _as_ours(error: Exception) -> RealmError:

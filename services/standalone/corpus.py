@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from realm.client import Client
 from realm.corpus.documents import Document
@@ -38,21 +40,46 @@ def gather(paths: list[Path], max_bytes: int) -> tuple[list[Document], list[Prob
     return documents, problems
 
 
-def import_once(gateway: str, documents: list[Document], done_file: Path) -> int:
-    """Writes the documents unless this very set was written before; returns how many."""
+def import_once(gateway: str, documents: list[Document], record: Path) -> int:
+    """Writes the documents unless they are what was written last; returns how many.
+
+    `record` holds the last sending: which documents, its name, whether it ended. Content that
+    comes back is a sending of its own; one that broke off goes on under its own name, so that
+    nothing is written twice.
+    """
     digest = digest_of(documents)
-    if done_file.exists() and json.loads(done_file.read_text())["digest"] == digest:
+    last = _last_sending(record)
+    if last.get("digest") == digest and "documents" in last:
         return 0
+    if last.get("digest") != digest or "sending" not in last:
+        last = {"digest": digest, "sending": uuid.uuid4().hex}
+        _replace(record, last)
     with Client(gateway, timeout=IMPORT_SECONDS) as client:
         for number, batch in enumerate(_batches(documents)):
             messages = [
                 DocumentMessage(id=d.id, title=d.title, text=d.text, metadata=d.metadata)
                 for d in batch
             ]
-            # The same ids again after a crash in mid-import: nothing is written twice.
-            client.upsert(messages, request_id=f"import-{digest[:16]}-{number}")
-    done_file.write_text(json.dumps({"digest": digest, "documents": len(documents)}))
+            # With its content: a release that makes other batches goes on with it too.
+            part = f"{number}-{digest_of(batch)[:16]}"
+            client.upsert(messages, request_id=f"import-{last['sending']}-{part}")
+    _replace(record, {**last, "documents": len(documents)})
     return len(documents)
+
+
+def _last_sending(record: Path) -> dict[str, Any]:
+    """Nothing if there is none, or none that can be read: then all is written."""
+    try:
+        found = json.loads(record.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _replace(record: Path, sending: dict[str, Any]) -> None:
+    staged = record.with_name(f"{record.name}.new")
+    staged.write_text(json.dumps(sending))
+    staged.replace(record)
 
 
 def _batches(documents: list[Document]) -> Iterator[list[Document]]:

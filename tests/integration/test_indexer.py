@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from realm.errors import RequestIdReused
 from realm.generations import State
 from realm.vectors import vector_file
 from tests.integration.indexing import Bench, document
@@ -73,9 +74,11 @@ def test_writes_become_visible_in_live(live_bench: Bench) -> None:
 
 def test_same_request_id_changes_nothing_even_after_a_restart(live_bench: Bench) -> None:
     version = live_bench.write([document(600)], request_id="once")
-    assert live_bench.write([document(600, edition=1)], request_id="once") == version
+    assert live_bench.write([document(600)], request_id="once") == version
     live_bench.restart_indexer()
-    assert live_bench.write([document(600, edition=2)], request_id="once") == version
+    assert live_bench.write([document(600)], request_id="once") == version
+    with pytest.raises(RequestIdReused):
+        live_bench.write([document(600, edition=1)], request_id="once")
     assert live_bench.write([document(601)]) == version + 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from realm.errors import FailedPrecondition, NotFound
+from realm.errors import FailedPrecondition, NotFound, RequestIdReused
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.rpc import ErrorInterceptor, server_options
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
@@ -25,6 +25,7 @@ class MemoryIndexer(
     def __init__(self) -> None:
         self.documents: dict[str, types_pb2.Document] = {}
         self.requests: dict[str, int] = {}
+        self.payloads: dict[str, Any] = {}
         self.metadata: dict[str, str] = {}
         self.seconds: float | None = None
         self.fault: Exception | None = None
@@ -44,9 +45,10 @@ class MemoryIndexer(
 
     async def DeleteDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note(context)
+        version = self._write(request)
         for document_id in request.document_ids:
             self.documents.pop(document_id, None)
-        return corpus_pb2.DeleteDocumentsResponse(corpus_version=self._write(request))
+        return corpus_pb2.DeleteDocumentsResponse(corpus_version=version)
 
     async def GetDocument(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note(context)
@@ -129,8 +131,10 @@ class MemoryIndexer(
             raise self.fault
 
     def _write(self, request: Any) -> int:
-        """As the real one: sent again, a request changes nothing."""
+        """As the real one: sent again, a request changes nothing; another one has another id."""
         self._fail()
+        if self.payloads.setdefault(request.request_id, request) != request:
+            raise RequestIdReused("the request id belongs to another write", field="request_id")
         for document in getattr(request, "documents", ()):
             self.documents[document.id] = document
         if request.request_id not in self.requests:

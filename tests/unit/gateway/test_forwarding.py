@@ -16,6 +16,7 @@ from realm.errors import (
     InvalidInput,
     NotFound,
     NotReady,
+    RequestIdReused,
 )
 from realm.generations import Generation
 from realm.leaders import Leaders, Term
@@ -168,6 +169,36 @@ async def test_import_streams_through_and_stops_at_a_bad_batch(
     error = await failure(site.corpus.ImportDocuments(iter(batches), timeout=PATIENCE))
     assert isinstance(error, InvalidInput)
     assert (error.details["batch"], error.details["field"]) == ("2", "documents[1].text")
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "a", "a"]], ids=["others", "the same"])
+async def test_one_request_id_for_all_batches_of_an_import_is_refused(
+    pair: tuple[Site, MemoryIndexer], names: list[str]
+) -> None:
+    """All but the first were counted as written, and were not."""
+    site, indexer = pair
+    batches = [
+        corpus_pb2.ImportDocumentsRequest(request_id="job-1", documents=[document(name)])
+        for name in names
+    ]
+    error = await failure(site.corpus.ImportDocuments(iter(batches), timeout=PATIENCE))
+    assert isinstance(error, RequestIdReused)
+    assert (error.details["batch"], error.details["field"]) == ("1", "request_id")
+    assert list(indexer.documents) == ["a"]
+
+
+async def test_another_write_under_a_used_request_id_is_refused(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
+    site, indexer = pair
+    await site.corpus.UpsertDocuments(upsert(document(), request_id="mine"), timeout=PATIENCE)
+    deletion = corpus_pb2.DeleteDocumentsRequest(request_id="mine", document_ids=["a"])
+    error = await failure(site.corpus.DeleteDocuments(deletion, timeout=PATIENCE))
+    assert isinstance(error, RequestIdReused)
+    batch = corpus_pb2.ImportDocumentsRequest(request_id="mine", documents=[document("b")])
+    error = await failure(site.corpus.ImportDocuments(iter([batch]), timeout=PATIENCE))
+    assert isinstance(error, RequestIdReused)
+    assert list(indexer.documents) == ["a"]
 
 
 async def test_import_survives_a_change_of_leaders(pair: tuple[Site, MemoryIndexer]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.errors import InvalidInput, RealmError
+from realm.errors import InvalidInput, RealmError, RequestIdReused
 from realm.store import Store
 from services.indexer.writer import MAX_DOCUMENTS, Writer, check_changes
 
@@ -66,11 +66,37 @@ def test_writes_that_come_together_share_a_commit(
 
 def test_a_request_sent_again_changes_nothing(store: Store, start: Callable[..., Writer]) -> None:
     writer = start(group_seconds=0.2)
-    futures = [writer.submit("once", (upsert("a", text, "once"),)) for text in ("first", "second")]
+    once = check_changes("once", [Document("a", "", "first")], [], 100)
+    futures = [writer.submit(*once) for _ in range(2)]
     assert [future.result(timeout=SECONDS) for future in futures] == [1, 1]
-    assert text_of(store, "a") == "first"
-    assert write(writer, upsert("a", "third", "once")) == 1
-    assert write(start(), upsert("a", "fourth", "once")) == 1
+    assert write(writer, upsert("a", "by another")) == 2
+    assert writer.submit(*once).result(timeout=SECONDS) == 1
+    assert start().submit(*once).result(timeout=SECONDS) == 1
+    assert text_of(store, "a") == "by another"
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one group", "later"])
+def test_a_request_id_with_another_content_or_method_is_refused(
+    store: Store, start: Callable[..., Writer], together: bool
+) -> None:
+    """It was acknowledged, and was not written."""
+    writer = start(group_seconds=0.5 if together else 0.0)
+    first = writer.submit(*check_changes("job-1", [Document("a", "", "first")], [], 100))
+    if not together:
+        assert first.result(timeout=SECONDS) == 1
+    others = [
+        writer.submit(*check_changes("job-1", [], ["a"], 100)),
+        writer.submit(*check_changes("job-1", [Document("a", "", "second")], [], 100)),
+        writer.submit(*check_changes("job-1", [Document("b", "", "first")], [], 100)),
+        start().submit(*check_changes("job-1", [], ["a"], 100)) if not together else None,
+    ]
+    good = writer.submit(*check_changes("job-2", [Document("c", "", "Text.")], [], 100))
+    for other in filter(None, others):
+        with pytest.raises(RequestIdReused, match="job-1") as refused:
+            other.result(timeout=SECONDS)
+        assert refused.value.details["corpus_version"] == "1"
+    assert first.result(timeout=SECONDS) == 1
+    assert good.result(timeout=SECONDS) == (1 if together else 2)
     assert text_of(store, "a") == "first"
 
 
@@ -85,7 +111,7 @@ def test_another_writer_is_noticed_and_the_write_can_be_sent_again(
     assert refused.value.code == "UNAVAILABLE"
     assert text_of(store, "c") is None
     assert write(writer, upsert("c")) == 3
-    assert write(writer, upsert("b", "other", "theirs")) == 2
+    assert write(writer, upsert("b", request="theirs")) == 2
 
 
 def test_writes_taken_before_the_stop_are_committed(
