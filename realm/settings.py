@@ -66,7 +66,11 @@ class Settings(BaseSettings):
     )
 
     # Model
-    base_model: str = Field("", description="folder or hub name; empty: the packaged MiniLM")
+    base_model: str = Field(
+        "",
+        description="what training begins with: a base's folder or hub name, or a folder of a model"
+        " of ours; empty: the packaged MiniLM",
+    )
     reader_model: str = Field(
         "",
         description="extractive QA checkpoint (BERT, start and end logits) that reads, by folder or"
@@ -74,6 +78,25 @@ class Settings(BaseSettings):
     )
     starter: bool = Field(
         True, description="begin with the shipped reader, where it belongs to the base"
+    )
+    pooling: Literal["", "mean", "cls", "pooler"] = Field(
+        "", description="how a base's token vectors become one; empty: as the base says, else cls"
+    )
+    projection: int = Field(
+        0,
+        ge=0,
+        description="size of a projection with LayerNorm that a model from a base begins with"
+        " (REALM: 128); 0: none",
+    )
+    towers: Literal["", "shared", "two"] = Field(
+        "",
+        description="one encoder for questions and passages, or two; empty: as the model has it,"
+        " of a base shared",
+    )
+    marginal: Literal["", "sequence", "token"] = Field(
+        "",
+        description="masked LM: the product over masked word pieces inside the sum over passages"
+        " (the paper) or outside (Google's code); empty: as the model says, of a base sequence",
     )
     passage_tokens: int = Field(288, ge=96, description="longest passage input, in word pieces")
     query_tokens: int = Field(96, ge=8, description="longest query input, in word pieces")

@@ -155,9 +155,10 @@ def without(
 
 def _begin(settings: Settings, since: Path | None) -> Model:
     from realm.model.checkpoint import load_model
-    from realm.model.publishing import begin_model
+    from realm.model.publishing import read_source, with_towers
 
-    return begin_model(settings.base_model, settings) if since is None else load_model(since)
+    model = read_source(settings.base_model, settings) if since is None else load_model(since)
+    return with_towers(model, settings)
 
 
 def _command(

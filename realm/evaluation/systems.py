@@ -11,7 +11,7 @@ from realm.errors import NotFound
 from realm.model.checkpoint import Model, load_model
 from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder
-from realm.model.publishing import begin_model
+from realm.model.publishing import read_source
 from realm.model.reader import Reader
 from realm.retrieval import Retrieval
 from realm.settings import Settings
@@ -57,7 +57,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
 
     :raises RealmError: if the base cannot be had.
     """
-    model = begin_model(settings.base_model, settings)
+    model = read_source(settings.base_model, settings)
     return system_of(model, "base", 0, device, dtype)
 
 

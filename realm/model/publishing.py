@@ -6,56 +6,120 @@ size, the same gate.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import structlog
 import torch
 
 from realm.errors import BadSettings, Corrupt
-from realm.model.base import Base, load_base
+from realm.model.base import find_weights, load_base
 from realm.model.checkpoint import (
     CONFIG_FILE,
     PASSAGE_ENCODER_FILE,
     Model,
     load_model,
     new_model,
+    with_own_query_encoder,
     write_model,
 )
-from realm.model.inputs import LEAST_BODY, InputLimits
+from realm.model.config import ModelConfig, Projection
+from realm.model.inputs import LEAST_BODY, InputBuilder, InputLimits
 from realm.settings import Settings
 from realm.snapshots import Snapshot, Snapshots
+from realm.store import file_sha256
+
+_log = structlog.get_logger(__name__)
 
 
 def read_source(source: str | Path, settings: Settings) -> Model:
     """The model in a folder of ours; else the one that begins with a base, as a trainer would.
 
-    A base is a Hugging Face BERT-type folder or hub name, or a sentence-transformers folder. Its
-    lengths are the settings', cut where it has fewer positions; a folder of ours has its own.
+    A base is a Hugging Face BERT-type folder or hub name, or a sentence-transformers folder; the
+    packaged one if `source` is empty. Its lengths are the settings', cut where it has fewer
+    positions; a folder of ours has its own.
 
     :raises NotFound, Corrupt, Unsupported, DependencyUnavailable: as `load_base` and `load_model`.
-    :raises BadSettings: if the base has too few positions for any passage.
+    :raises BadSettings: if the base has too few positions for any passage, or lacks what the
+        settings ask for.
     """
-    folder = Path(source)
-    if (folder / CONFIG_FILE).is_file() and (folder / PASSAGE_ENCODER_FILE).is_file():
-        return load_model(folder)
-    return begin_model(source, settings)
+    return load_model(Path(source)) if _is_ours(source) else begin_model(source, settings)
 
 
 def begin_model(source: str | Path, settings: Settings) -> Model:
     """The model that begins with a base: the packaged one if `source` is empty.
 
     :raises NotFound, Corrupt, Unsupported, DependencyUnavailable: as `load_base` does.
-    :raises BadSettings: if the base has too few positions for any passage.
+    :raises BadSettings: if the base has too few positions for any passage, or lacks what the
+        settings ask for.
     """
     base = load_base(source or None)
+    if settings.pooling == "pooler" and "pooler.dense.weight" not in base.backbone:
+        raise BadSettings(
+            f"REALM_POOLING=pooler: the base {base.config.base_name} has no pooler; it can be"
+            " pooled by mean or cls"
+        )
+    shape: dict[str, Any] = {
+        "pooling": settings.pooling or base.config.pooling,
+        "projection": Projection(settings.projection) if settings.projection else None,
+        "marginal": settings.marginal or base.config.marginal,
+        "shared_towers": settings.towers != "two",
+    }
     return new_model(
         base,
         seed=settings.seed,
         starter=settings.starter,
         reader=settings.reader_model or None,
-        lengths=_lengths(base, settings),
+        lengths=lengths_in_force(base.config, settings),
+        candidates=settings.candidates,
+        **shape,
+    )
+
+
+def with_settings(model: Model, settings: Settings) -> Model:
+    """A model to train on, with what the settings in force decide: lengths, k, marginal, towers."""
+    model = with_towers(model, settings)
+    config = dataclasses.replace(
+        model.config,
+        lengths=lengths_in_force(model.config, settings),
         candidates=settings.candidates,
     )
+    inputs = InputBuilder(model.inputs.tokenizer, config.lengths)
+    return Model(config, inputs, model.retriever, model.reader)
+
+
+def with_towers(model: Model, settings: Settings) -> Model:
+    """The model with the settings' marginal, and with two towers if they ask for them.
+
+    Pooling and projection are a model's own from its beginning, and two towers never become one:
+    a setting that says otherwise is told of.
+    """
+    config = model.config
+    size = config.projection.size if config.projection else 0
+    fixed = (
+        ("REALM_POOLING", settings.pooling, config.pooling),
+        ("REALM_PROJECTION", settings.projection, size),
+        ("REALM_TOWERS", settings.towers, "shared" if config.shared_towers else "two"),
+    )
+    for name, wanted, own in fixed:
+        if wanted and wanted not in (own, "two"):
+            _log.warning("setting_without_effect", setting=name, wanted=wanted, has=own)
+    if settings.towers == "two":
+        model = with_own_query_encoder(model)
+    marginal = settings.marginal or config.marginal
+    return dataclasses.replace(model, config=dataclasses.replace(model.config, marginal=marginal))
+
+
+def source_digest(source: str | Path) -> str:
+    """sha256 of the weights that `read_source` would begin with.
+
+    :raises NotFound, Corrupt, DependencyUnavailable: as `read_source`.
+    """
+    if _is_ours(source):
+        return file_sha256(Path(source) / PASSAGE_ENCODER_FILE)
+    return file_sha256(find_weights(source or None))
 
 
 def publish_model(
@@ -77,21 +141,31 @@ def publish_model(
         )
 
 
-def _lengths(base: Base, settings: Settings) -> InputLimits:
-    positions = base.config.base.max_position_embeddings
+def lengths_in_force(config: ModelConfig, settings: Settings) -> InputLimits:
+    """The settings' lengths, cut where the model has fewer positions.
+
+    :raises BadSettings: if it has too few for any passage.
+    """
+    positions = config.base.max_position_embeddings
     passage = min(settings.passage_tokens, positions)
-    reader = min(settings.reader_tokens, positions)
+    reader = min(settings.reader_tokens, config.reader_shape.max_position_embeddings)
     lengths = InputLimits(
         passage=passage,
-        title=min(base.config.lengths.title, passage - 3 - LEAST_BODY),
-        query=min(settings.query_tokens, reader - 1 - LEAST_BODY),
+        title=min(config.lengths.title, passage - 3 - LEAST_BODY),
+        query=min(settings.query_tokens, positions, reader - 1 - LEAST_BODY),
         reader=reader,
     )
     if lengths.title < 0 or lengths.query < 1:
         raise BadSettings(
-            f"the base {base.config.base_name} has {positions} positions: too few for a passage"
+            f"the base {config.base_name} has {positions} positions: too few for a passage"
         )
     return lengths
+
+
+def _is_ours(source: str | Path) -> bool:
+    folder = Path(source)
+    files = (CONFIG_FILE, PASSAGE_ENCODER_FILE)
+    return bool(str(source)) and all((folder / name).is_file() for name in files)
 
 
 def _check_finite(model: Model) -> None:

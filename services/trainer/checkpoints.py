@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 BEST_FILE = "best.safetensors"
+SOURCE_FILE = f"{FOLDER}/begun-with.json"
 KEPT = 2
 
 _log = structlog.get_logger(__name__)
@@ -90,6 +91,17 @@ class Checkpoints:
         folder = f"{FOLDER}/{step:010d}"
         self._store.delete(f"{folder}/{MANIFEST}")
         self._store.delete_folder(folder)
+
+    def source(self) -> str | None:
+        """The digest of what training in this store began with; None if nobody has noted it."""
+        try:
+            return str(self._store.read_json(SOURCE_FILE)["sha256"])
+        except NotFound:
+            return None
+
+    def note_source(self, digest: str) -> None:
+        if self.source() != digest:
+            self._store.write_json(SOURCE_FILE, {"sha256": digest})
 
     def _load(self, folder: str) -> Checkpoint:
         manifest = self._store.read_json(f"{folder}/{MANIFEST}")

@@ -249,6 +249,7 @@ class Trainer:
             "objectives": self._curriculum.state(),
             "early_stop": self._early.state(),
             "caution": learner.caution,
+            "snapshot": self._publisher.newest.number if self._publisher.newest else 0,
         }
         model = copy_model(self._curriculum.model)
         return Checkpoint(learner.step, model, learner.state(), state, dict(self._early.best))

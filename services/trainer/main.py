@@ -101,7 +101,13 @@ def run(
     publisher = Publisher(snapshots, cadence, metrics, nudge.send)
     try:
         if origin.unpublished:
-            patiently(stop, heartbeat, lambda: publisher.publish_now(origin.model, origin.step))
+            patiently(
+                stop,
+                heartbeat,
+                lambda: publisher.publish_now(origin.model, origin.step, anew=origin.anew),
+            )
+        if not stop.is_set():
+            patiently(stop, heartbeat, lambda: checkpoints.note_source(origin.source))
         trains = settings.train and not stop.is_set()
         world.share(trains)
         if trains:

@@ -53,8 +53,13 @@ class Publisher:
         if self.newest is not None:
             self._measure(self.newest)
 
-    def publish_now(self, model: Model, step: int) -> Snapshot:
-        """Publishes in the caller's thread: the base, before there is anything to wait for."""
+    def publish_now(self, model: Model, step: int, *, anew: bool = False) -> Snapshot:
+        """Publishes in the caller's thread: the base, before there is anything to wait for.
+
+        :param anew: whether it comes of no snapshot that is there.
+        """
+        if anew:
+            self.newest = None
         published = self._publish(model, step, {})
         self._cadence.happened(step, self._clock())
         self._note(published)
