@@ -214,7 +214,7 @@ class Generations:
 
     def delete_files(self, number: int) -> None:
         """Deletes what a deleted generation no longer needs; manifest and events stay."""
-        for part in ("deltas", "applied"):
+        for part in ("deltas", "pieces", "applied"):
             self._store.delete_folder(f"{generation_folder(number)}/{part}")
 
     def _put(self, entry: LiveEntry) -> LiveEntry:

@@ -1,5 +1,6 @@
 """Refusals: an embedder that cannot use what it was given writes down why; the indexer reads it
 and has the damaged file made again. Without it the indexer would wait for vectors for ever.
+Work that kills its workers is written down too: it stands in quarantine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from realm.errors import NotFound, RealmError
 from realm.store import Store
 
 FOLDER = "refused"
+QUARANTINE = "quarantine"
+KILLED = "embedding it killed the embedders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,13 @@ class Refusal:
 
     @property
     def blames_input(self) -> bool:
-        """Else it is the snapshot."""
+        """The file: it is damaged, and made again."""
         return self.file == self.input_file
+
+    @property
+    def blames_content(self) -> bool:
+        """No file is damaged: it is what they say. Else the snapshot is to blame."""
+        return not self.file
 
 
 def refuse(
@@ -56,5 +64,39 @@ def refusals(store: Store) -> list[Refusal]:
     return [Refusal(**each) for each in found]
 
 
+def quarantine_file(output_file: str) -> str:
+    return f"{QUARANTINE}/{_name(output_file)}"
+
+
+def is_quarantined(store: Store, output_file: str) -> bool:
+    return store.exists(quarantine_file(output_file))
+
+
+def fault_of_content(store: Store, output_file: str) -> str:
+    """Why embedders do not get through with the work, if what they were given may be to blame."""
+    refusal = refusal_of(store, output_file)
+    if refusal is not None and refusal.blames_content:
+        return refusal.why
+    return KILLED if is_quarantined(store, output_file) else ""
+
+
+def faults_of_content(store: Store) -> dict[str, str]:
+    """All such faults, by the output files of the work."""
+    found = {each.output_file: each.why for each in refusals(store) if each.blames_content}
+    for path in store.files(QUARANTINE):
+        found[store.read_json(path).get("output_file", "")] = KILLED
+    return found
+
+
+def try_again(store: Store, output_file: str) -> None:
+    """Nothing is held against the task any more."""
+    forgive(store, output_file)
+    store.delete(quarantine_file(output_file))
+
+
 def _path(output_file: str) -> str:
-    return f"{FOLDER}/{hashlib.sha256(output_file.encode()).hexdigest()[:16]}.json"
+    return f"{FOLDER}/{_name(output_file)}"
+
+
+def _name(output_file: str) -> str:
+    return f"{hashlib.sha256(output_file.encode()).hexdigest()[:16]}.json"

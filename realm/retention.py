@@ -19,6 +19,7 @@ from realm.generations import ACTIVE, Generation, Generations, State, generation
 from realm.recorded import Bounds, Recorded, probe_files
 from realm.references import References
 from realm.refusals import FOLDER as REFUSED
+from realm.refusals import QUARANTINE
 from realm.snapshots import CLAIMS, MANIFEST, Snapshots
 from realm.store import Store
 from realm.vectors import vector_file
@@ -31,7 +32,6 @@ SETTLED_SECONDS = 3600.0
 HISTORY = 200
 CLAIMS_KEPT = 100
 NO_QUESTIONS = Bounds(0, 0.0)
-QUARANTINE = "quarantine"
 COLLECTION = re.compile(r"passages-(\d{8})")
 #: Documents deleted up to this corpus version are to be nowhere any more.
 ERASED = "control/erased.json"

@@ -96,6 +96,15 @@ class Forgotten:
     deleted_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A row without its text: `characters` of title and text, 0 of a deletion."""
+
+    document_id: str
+    version: int
+    characters: int
+
+
 class CorpusTable:
     """Appends changes and reads states. Not thread-safe: one thread owns it."""
 
@@ -143,6 +152,22 @@ class CorpusTable:
         """Documents changed in versions after < version ≤ upto, each in its newest state."""
         rows = self._read([("version", ">", after), ("version", "<=", upto)])
         return list(_newest(rows))
+
+    def writes(self, after: int, upto: int) -> list[Write]:
+        """Rows of versions after < version ≤ upto without their texts, in order of versions."""
+        columns = ["version", "op", "document_id", "title", "text"]
+        rows = self._read([("version", ">", after), ("version", "<=", upto)], columns)
+        rows = rows.filter(pc.not_equal(rows["op"], ERASED)).sort_by("version")
+        sizes = pc.add(pc.utf8_length(rows["title"]), pc.utf8_length(rows["text"]))
+        return [
+            Write(document_id, version, characters or 0)
+            for document_id, version, characters in zip(
+                rows["document_id"].to_pylist(),
+                rows["version"].to_pylist(),
+                sizes.to_pylist(),
+                strict=True,
+            )
+        ]
 
     def states(self, upto: int) -> Iterator[DocumentState]:
         """Every document that exists at a version, in its state then."""

@@ -44,7 +44,7 @@ class GetIndexStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[IndexStatus, _Mapping]] = ...) -> None: ...
 
 class IndexStatus(_message.Message):
-    __slots__ = ("live", "newest_snapshot", "corpus_version", "refresh", "last_refresh", "paused", "gateways")
+    __slots__ = ("live", "newest_snapshot", "corpus_version", "refresh", "last_refresh", "paused", "gateways", "parked", "parked_documents")
     LIVE_FIELD_NUMBER: _ClassVar[int]
     NEWEST_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     CORPUS_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,8 @@ class IndexStatus(_message.Message):
     LAST_REFRESH_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     GATEWAYS_FIELD_NUMBER: _ClassVar[int]
+    PARKED_FIELD_NUMBER: _ClassVar[int]
+    PARKED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     live: _types_pb2.IndexVersion
     newest_snapshot: Snapshot
     corpus_version: int
@@ -59,7 +61,21 @@ class IndexStatus(_message.Message):
     last_refresh: Refresh
     paused: bool
     gateways: _containers.RepeatedCompositeFieldContainer[Gateway]
-    def __init__(self, live: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., newest_snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., corpus_version: _Optional[int] = ..., refresh: _Optional[_Union[Refresh, _Mapping]] = ..., last_refresh: _Optional[_Union[Refresh, _Mapping]] = ..., paused: bool = ..., gateways: _Optional[_Iterable[_Union[Gateway, _Mapping]]] = ...) -> None: ...
+    parked: _containers.RepeatedCompositeFieldContainer[ParkedDocument]
+    parked_documents: int
+    def __init__(self, live: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., newest_snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., corpus_version: _Optional[int] = ..., refresh: _Optional[_Union[Refresh, _Mapping]] = ..., last_refresh: _Optional[_Union[Refresh, _Mapping]] = ..., paused: bool = ..., gateways: _Optional[_Iterable[_Union[Gateway, _Mapping]]] = ..., parked: _Optional[_Iterable[_Union[ParkedDocument, _Mapping]]] = ..., parked_documents: _Optional[int] = ...) -> None: ...
+
+class ParkedDocument(_message.Message):
+    __slots__ = ("document_id", "version", "reason", "parked_at")
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PARKED_AT_FIELD_NUMBER: _ClassVar[int]
+    document_id: str
+    version: int
+    reason: str
+    parked_at: _timestamp_pb2.Timestamp
+    def __init__(self, document_id: _Optional[str] = ..., version: _Optional[int] = ..., reason: _Optional[str] = ..., parked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("number", "step", "published_at")

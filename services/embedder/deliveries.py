@@ -6,13 +6,13 @@ the file it should make; a shard that was started too often without an end is qu
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from realm.refusals import quarantine_file
 from realm.store import Store
 
 KEY = "realm:deliveries:"
@@ -47,14 +47,6 @@ class Deliveries:
 
     def close(self) -> None:
         self._redis.close()
-
-
-def quarantine_file(output_file: str) -> str:
-    return f"quarantine/{hashlib.sha256(output_file.encode()).hexdigest()[:16]}.json"
-
-
-def is_quarantined(store: Store, output_file: str) -> bool:
-    return store.exists(quarantine_file(output_file))
 
 
 def quarantine(

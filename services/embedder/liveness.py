@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 
 
 class Unwanted(Exception):
-    """The generation that a task works for is no longer wanted."""
+    """What a task makes is no longer wanted."""
 
 
 class Interrupted(Exception):

@@ -17,15 +17,15 @@ import structlog
 
 from realm import arrow, tracing, vectors
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.generations import ACTIVE, Generations
+from realm.generations import ACTIVE, Generations, generation_folder
 from realm.model.inputs import InputBuilder
 from realm.nudge import Nudge
 from realm.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.refresh_trace import RefreshTrace
-from realm.refusals import forgive, refuse
+from realm.refusals import forgive, is_quarantined, refuse
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
-from services.embedder.deliveries import Deliveries, is_quarantined, quarantine
+from services.embedder.deliveries import Deliveries, quarantine
 from services.embedder.encoders import Encoders
 from services.embedder.encoding import Compute, Encoding, check_passages, related_folders, take_over
 from services.embedder.liveness import (
@@ -145,6 +145,8 @@ class Embedder:
         except Interrupted:
             return Outcome.INTERRUPTED
         except (Corrupt, NotFound) as error:
+            if not self._wanted(job):
+                return Outcome.UNWANTED
             # Not tried again here: the same bytes would fail again. The indexer decides.
             refuse(
                 self.store,
@@ -169,7 +171,11 @@ class Embedder:
             return work()
 
     def _wanted(self, job: Job) -> bool:
-        return self.generations.state(job.generation) in ACTIVE
+        """What a generation has in a folder of its own it takes back when it needs it no more."""
+        if self.generations.state(job.generation) not in ACTIVE:
+            return False
+        own = job.input_file.startswith(f"{generation_folder(job.generation)}/")
+        return not own or self.store.exists(job.input_file)
 
     def _embed(self, job: Job, *, reuse: bool) -> None:
         began = time.monotonic()

@@ -23,6 +23,7 @@ from services.indexer import lifecycle
 from services.indexer.build import Build, Memory
 from services.indexer.builder import RATE, Builder
 from services.indexer.committer import Committer
+from services.indexer.failed_shards import FailedShards
 from services.indexer.following import Following
 from services.indexer.gate import Gate
 from services.indexer.lifecycle import Action, Observation
@@ -54,6 +55,7 @@ class Actions:
         following: Following,
         tasks: Tasks,
         builder: Builder,
+        failed_shards: FailedShards,
         gate: Gate,
         committer: Committer,
         nudge: Nudge,
@@ -73,6 +75,7 @@ class Actions:
         self._following = following
         self._tasks = tasks
         self._builder = builder
+        self._failed_shards = failed_shards
         self._gate = gate
         self._committer = committer
         self._nudge = nudge
@@ -148,7 +151,7 @@ class Actions:
         return begun is not None
 
     def _request_shards(self, build: Build, files: frozenset[str]) -> None:
-        for path in sorted(files):
+        for path in sorted(files - self._failed_shards.look(build, files)):
             output = build.vectors_of(path)
             self._tasks.ask(wanted(EMBED_SHARD, build.generation, path, output))
 

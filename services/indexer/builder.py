@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from realm.corpus.parked import ParkedDocuments
 from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
 from realm.errors import Corrupt, NotFound
 from realm.generations import Generation, Generations, State, collection_name
@@ -35,6 +36,7 @@ class Builder:
         generations: Generations,
         corpus: CorpusReader,
         inputs: SnapshotInputs,
+        parked: ParkedDocuments,
         shard_seconds: float,
         term: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -43,6 +45,7 @@ class Builder:
         self._generations = generations
         self._corpus = corpus
         self._inputs = inputs
+        self._parked = parked
         self._shard_seconds = shard_seconds
         self._term = term
 
@@ -89,7 +92,9 @@ class Builder:
         count = partial(self._count_shards, rate=self._rate())
         base = self._newest_with(fingerprint)
         if base is not None:
-            changed = self._corpus.changes(base.corpus_version, version)
+            changed = self._parked.left_out_of_all(
+                self._corpus.changes(base.corpus_version, version)
+            )
             try:
                 return build_passage_files(
                     self._store, inputs, base.passage_files, changed, version, count
@@ -98,7 +103,7 @@ class Builder:
                 log.warning("passages_cut_again", base=base.number, why=str(error))
                 if isinstance(error, Corrupt) and "file" in error.details:
                     self._store.delete(error.details["file"])
-        states = self._corpus.states(version)
+        states = self._parked.leave_out(self._corpus.states(version))
         return build_passage_files(self._store, inputs, (), states, version, count)
 
     def _newest_with(self, fingerprint: str) -> Generation | None:

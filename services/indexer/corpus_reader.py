@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from realm.corpus.table import CorpusTable, DocumentState
+from realm.corpus.table import CorpusTable, DocumentState, Write
 from realm.errors import DependencyUnavailable, RealmError
 
 
@@ -30,6 +30,11 @@ class CorpusReader:
         """Documents changed in after < version ≤ upto, each in its newest state there."""
         with self._reading() as table:
             return table.changes(after, upto)
+
+    def writes(self, after: int, upto: int) -> list[Write]:
+        """What was written in after < version ≤ upto, without texts, in order of versions."""
+        with self._reading() as table:
+            return table.writes(after, upto)
 
     def states(self, upto: int) -> list[DocumentState]:
         """Every document that exists at a version."""

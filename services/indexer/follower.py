@@ -1,8 +1,8 @@
 """Takes every acknowledged write to every active generation, in the order of `Following`.
 
 A thread of its own, so that no cutting, loading or validating delays a write. A step is the
-changes of corpus versions after < version ≤ upto: cut once, embedded by each generation's
-snapshot, applied when the vectors are there.
+changes of corpus versions after < version ≤ upto: cut once, embedded in pieces by each
+generation's snapshot, applied when the vectors are there. What cannot be embedded is parked.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import structlog
 
-from realm.corpus.changes import changes_file, read_changes, step_end, write_changes
+from realm import arrow
+from realm.corpus.changes import changes_file, leave_out, read_changes, write_changes
+from realm.corpus.parked import ParkedDocuments
 from realm.errors import Corrupt, NotFound, RealmError
 from realm.generations import Generation, Generations
-from realm.queue import EMBED_CHANGES
-from realm.refusals import forgive, refusal_of
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
-from realm.vectors import read_vectors, to_table, write_vectors
+from realm.vectors import read_vectors, write_vectors
 from services.indexer.bell import Bell
 from services.indexer.corpus_reader import CorpusReader
 from services.indexer.following import Following
 from services.indexer.inputs import SnapshotInputs
 from services.indexer.loader import apply_changes, paired
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.tasks import Tasks, wanted
+from services.indexer.pieces import Pieces
+from services.indexer.steps import Planner, Step
+from services.indexer.tasks import Tasks
 
-STEP_DOCUMENTS = 200
 #: Steps that a generation ahead takes for one of live's until it has joined: so it does join.
 CATCH_UP_STEPS = 4
 #: Live waits so long for the step of a generation ahead, then goes on alone for a while.
@@ -41,12 +41,13 @@ ANSWER_POLL_SECONDS = 0.1
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The changes of corpus versions after < version ≤ upto."""
+@dataclass(slots=True)
+class Planned:
+    """A step; its passages on their way to vectors, once they are cut; whether all are there."""
 
-    after: int
-    upto: int
+    step: Step
+    pieces: Pieces | None = None
+    embedded: bool = False
 
 
 class Follower:
@@ -62,6 +63,7 @@ class Follower:
         inputs: SnapshotInputs,
         following: Following,
         tasks: Tasks,
+        parked: ParkedDocuments,
         bell: Bell,
         on_applied: Callable[[int], None],
         metrics: IndexerMetrics,
@@ -75,11 +77,13 @@ class Follower:
         self._inputs = inputs
         self._following = following
         self._tasks = tasks
+        self._parked = parked
+        self._planner = Planner(corpus.writes)
         self._bell = bell
         self._on_applied = on_applied
         self._metrics = metrics
         self._pause = pause_seconds
-        self._planned: dict[int, Step] = {}
+        self._planned: dict[int, Planned] = {}
         self._embedded: dict[int, dict[int, int]] = {}
         self._held_since: float | None = None
         self._stopping = threading.Event()
@@ -107,6 +111,7 @@ class Follower:
         newest = self._corpus.version()
         order = self._following.order()
         self._forget({generation.number for generation in order})
+        self._metrics.parked_documents.set(len(self._parked.all()))
         behind = False
         for generation in order:
             ahead = generation.number == self._following.ahead
@@ -126,22 +131,36 @@ class Follower:
             applied = self._following.applied(number)
             if applied is None or applied >= newest:
                 return False
-            step = self._planned.get(number)
-            if step is None or step.after != applied:
-                step = self._planned[number] = self._plan(generation, applied, newest)
-            if not self._ready(generation, step) or not self._allowed(number, step):
+            planned = self._plan(generation, applied, newest)
+            if not self._ready(generation, planned) or not self._allowed(number, planned.step):
                 return True
-            self._apply(generation, step)
+            self._apply(generation, planned.step)
         return (self._following.applied(number) or 0) < newest
 
-    def _plan(self, generation: Generation, after: int, newest: int) -> Step:
+    def _plan(self, generation: Generation, applied: int, newest: int) -> Planned:
+        """The step under way unless less work does by now; else the next."""
+        planned = self._planned.get(generation.number)
+        if planned is not None and planned.step.after == applied:
+            if planned.embedded:
+                return planned
+            again = self._planner.again(planned.step, newest)
+            if again.upto != planned.step.upto:
+                log.info("planned_again", generation=generation.number, upto=again.upto)
+                if planned.pieces is not None:
+                    planned.pieces.give_up()
+                planned.pieces = None
+            planned.step = again
+            return planned
+        made = self._planned[generation.number] = Planned(self._next(generation, applied, newest))
+        return made
+
+    def _next(self, generation: Generation, after: int, newest: int) -> Step:
         """The longest step that is embedded already, as after a restart; else a new one."""
         if generation.number not in self._embedded:
             self._embedded[generation.number] = self._steps_in_store(generation)
         if (known := self._embedded[generation.number].pop(after, None)) is not None:
             return Step(after, known)
-        versions = [state.version for state in self._corpus.changes(after, newest)]
-        return Step(after, step_end(versions, newest, STEP_DOCUMENTS))
+        return self._planner.plan(after, newest)
 
     def _steps_in_store(self, generation: Generation) -> dict[int, int]:
         found: dict[int, int] = {}
@@ -150,37 +169,50 @@ class Follower:
             found[int(after)] = max(found.get(int(after), 0), int(upto))
         return found
 
-    def _ready(self, generation: Generation, step: Step) -> bool:
+    def _ready(self, generation: Generation, planned: Planned) -> bool:
         """Whether the step's vectors are there; asks for them if not."""
+        step = planned.step
         delta = generation.delta_file(step.after, step.upto)
         source = changes_file(generation.fingerprint, step.after, step.upto)
-        if self._store.exists(delta) and self._store.exists(source):
+        if planned.embedded:
             return True
-        if not self._store.exists(source):
-            states = self._corpus.changes(step.after, step.upto)
-            write_changes(self._store, source, states, self._inputs.of(generation.snapshot))
-        if self._store.exists(delta):
-            return True
+        if planned.pieces is None:
+            if not self._store.exists(source):
+                states = self._parked.leave_out(self._corpus.changes(step.after, step.upto))
+                write_changes(self._store, source, states, self._inputs.of(generation.snapshot))
+            if self._store.exists(delta):
+                planned.embedded = True
+                return True
+            planned.pieces = self._cut(generation, source)
+        if planned.pieces is None or not planned.pieces.look():
+            return False
+        self._join(generation, planned.pieces, source, delta)
+        planned.pieces, planned.embedded = None, True
+        return True
+
+    def _cut(self, generation: Generation, source: str) -> Pieces | None:
         try:
-            unchanged = not read_changes(self._store, source).passages
+            # Another generation may have had them cut before it was found out.
+            if known := self._parked.among(arrow.read_table(self._store, source)):
+                leave_out(self._store, source, known)
+            table = arrow.read_table(self._store, source)
         except (Corrupt, NotFound) as error:
             self._metrics.corrupt_files.labels("changes").inc()
             log.warning("changes_made_again", file=source, why=str(error))
             self._store.delete(source)
-            return False
-        if unchanged:
-            nothing = np.zeros((0, generation.vector_size), dtype=np.float32)
-            write_vectors(self._store, delta, to_table([], [], nothing, {}))
-            return True
-        if (refusal := refusal_of(self._store, delta)) and refusal.blames_input:
-            self._metrics.corrupt_files.labels("changes").inc()
-            log.warning("changes_made_again", file=source, why=refusal.why)
-            self._store.delete(source)
-            forgive(self._store, delta)
-            self._tasks.forget(delta)
-            return False
-        self._tasks.ask(wanted(EMBED_CHANGES, generation, source, delta))
-        return False
+            return None
+        inputs, folder = self._inputs.of(generation.snapshot), f"{generation.folder}/pieces/changes"
+        return Pieces(self._store, self._tasks, inputs, generation, table, folder)
+
+    def _join(self, generation: Generation, pieces: Pieces, source: str, delta: str) -> None:
+        """The step's one file of vectors; what cannot be embedded is parked."""
+        vectors = pieces.vectors()
+        if unembeddable := pieces.unembeddable():
+            for state, why in unembeddable.items():
+                self._parked.park(state, generation.snapshot, why)
+            leave_out(self._store, source, list(unembeddable))
+        write_vectors(self._store, delta, vectors)
+        pieces.close()
 
     def _allowed(self, number: int, step: Step) -> bool:
         if self._following.may_apply(number, step.upto):
@@ -208,7 +240,7 @@ class Follower:
             log.warning("changes_made_again", file=delta, why=str(error))
             for path in (delta, source):
                 self._store.delete(path)
-            self._tasks.forget(delta)
+            self._planned.pop(number, None)
             return
         with self._following.lock:
             if self._following.applied(number) != step.after:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
+from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations
 from realm.nudge import Nudge
@@ -26,6 +27,7 @@ from services.indexer.committer import Committer
 from services.indexer.controls import Controls
 from services.indexer.corpus_reader import CorpusReader
 from services.indexer.election import Alone, Leadership
+from services.indexer.failed_shards import FailedShards
 from services.indexer.follower import Follower
 from services.indexer.following import Following
 from services.indexer.gate import Gate
@@ -72,6 +74,7 @@ class Indexer:
         self.gateways = Gateways(settings.gateway_ttl_seconds)
         self.following = Following(self.generations)
         self.memory = Memory()
+        self.parked = ParkedDocuments(store)
         self.recording = Recording(store, Bounds.of(settings))
         self.bell = Bell()
         self._stopping = threading.Event()
@@ -102,6 +105,7 @@ class Indexer:
             controls=self.controls,
             gateways=self.gateways,
             memory=self.memory,
+            parked=self.parked,
         )
         self.follower = self._make_follower()
         self.reconciler = self._make_reconciler()
@@ -161,6 +165,7 @@ class Indexer:
             inputs=self._inputs,
             following=self.following,
             tasks=self._tasks,
+            parked=self.parked,
             bell=self.bell,
             on_applied=self._applied,
             metrics=self._metrics,
@@ -208,7 +213,10 @@ class Indexer:
             tasks=self._tasks,
             builder=Builder(
                 self.store, self.snapshots, self.generations, corpus, self._inputs,
-                settings.shard_seconds, self._term,
+                self.parked, settings.shard_seconds, self._term,
+            ),
+            failed_shards=FailedShards(
+                self.store, self._tasks, self._inputs.of, self.parked
             ),
             gate=Gate(
                 self.store, self.snapshots, self.index, self.following, settings, self._metrics,

@@ -79,6 +79,9 @@ class IndexerMetrics:
             "erasure_due_timestamp_seconds",
             "When the oldest deleted document that is not physically gone must be; 0: none waits",
         )
+        self.parked_documents = gauge(
+            "parked_documents", "Documents left out of the index: no embedder gets through them"
+        )
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:

@@ -11,7 +11,7 @@ from realm.ages import Ages
 from realm.errors import DependencyUnavailable, NotFound
 from realm.generations import Generation, Generations, LiveEntry, State
 from realm.references import References
-from realm.refusals import refusal_of, refusals
+from realm.refusals import QUARANTINE, refusal_of, refusals
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -231,11 +231,12 @@ class Observer:
         )
 
     def _quarantined(self, build: Build) -> str:
-        """An embedder wrote down that this work kills its workers: asking again is no use."""
-        outputs = {build.vectors_of(path) for path in build.generation.passage_files}
-        for path in self._store.files("quarantine"):
+        """An embedder wrote down that the probes kill its workers: asking again is no use. What
+        passages do is found out piece by piece."""
+        probes = f"{build.generation.folder}/probes"
+        for path in self._store.files(QUARANTINE):
             output = self._store.read_json(path).get("output_file", "")
-            if output in outputs or output.startswith(f"{build.generation.folder}/"):
+            if output.startswith(probes):
                 return f"{output} is in quarantine: its task killed its workers"
         return ""
 
@@ -243,11 +244,13 @@ class Observer:
         """An embedder wrote down that it cannot use what it was given. That the best accepted
         lately cannot be compared with is no obstacle; changes are the follower's affair."""
         generation = build.generation
-        outputs = {build.vectors_of(path) for path in generation.passage_files}
-        outputs.add(probes_file(generation, generation))
+        shards = {build.vectors_of(path) for path in generation.passage_files}
+        outputs = {*shards, probes_file(generation, generation)}
         if live is not None:
             outputs.add(probes_file(generation, self._generations.get(live.generation)))
         for refusal in refusals(self._store):
+            if refusal.output_file in shards and refusal.blames_content:
+                continue
             if refusal.output_file in outputs:
                 return f"an embedder cannot make {refusal.output_file}: {refusal.why}"
         return ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from realm.corpus.parked import Parked, ParkedDocuments
 from realm.generations import Event, Generation, Generations, State
 from realm.snapshots import Snapshot, Snapshots
 from realm.v1 import index_pb2, types_pb2
@@ -18,6 +19,7 @@ from services.indexer.following import Following
 from services.indexer.gateways import Gateways
 
 PHASE = "phase_"
+PARKED_SHOWN = 100
 ENDS = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})
 
 
@@ -54,7 +56,9 @@ class Status:
         controls: Controls,
         gateways: Gateways,
         memory: Memory,
+        parked: ParkedDocuments,
     ) -> None:
+        self._parked = parked
         self._snapshots = snapshots
         self._generations = generations
         self._corpus = corpus
@@ -81,6 +85,9 @@ class Status:
             status.gateways.add(
                 gateway_id=report.gateway_id, generation=report.generation, ready=report.ready
             )
+        parked = self._parked.all()
+        status.parked_documents = len(parked)
+        status.parked.extend(map(parked_message, parked[:PARKED_SHOWN]))
         return status
 
     def generations(self, limit: int) -> list[index_pb2.Generation]:
@@ -215,6 +222,15 @@ def state_value(state: State) -> index_pb2.GenerationState:
 def snapshot_message(snapshot: Snapshot) -> index_pb2.Snapshot:
     return index_pb2.Snapshot(
         number=snapshot.number, step=snapshot.step, published_at=timestamp(snapshot.created_at)
+    )
+
+
+def parked_message(parked: Parked) -> index_pb2.ParkedDocument:
+    return index_pb2.ParkedDocument(
+        document_id=parked.document_id,
+        version=parked.version,
+        reason=parked.why,
+        parked_at=timestamp(parked.at),
     )
 
 

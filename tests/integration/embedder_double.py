@@ -2,6 +2,8 @@
 
 Vectors follow from the snapshot and the words alone; a snapshot whose passage encoder says `bad`
 gives passages vectors that have nothing to do with their words, `bad 5` five in a hundred.
+A passage with the word KILLS ends as a task that killed its workers does, one with the word
+BREAKS as one whose vector is not finite.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
 from realm.nudge import Nudge
 from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
-from realm.refusals import refuse
+from realm.refusals import is_quarantined, refuse
 from realm.settings import load_settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
+from services.embedder.deliveries import quarantine
 
 SIZE = 64
+KILLS = "workerkiller"
+BREAKS = "vectorbreaker"
 
 
 @lru_cache(maxsize=100_000)
@@ -55,6 +60,12 @@ class Double:
         if self.finished(output_file, generation):
             return
         table = arrow.read_table(self.store, input_file)
+        texts = " ".join(table["text"].to_pylist())
+        if KILLS in texts:
+            self.dies(snapshot, input_file, output_file)
+            return
+        if BREAKS in texts:
+            raise Corrupt("the vector of a passage is not finite")
         found = self.snapshots.get(snapshot)
         ids, hashes = table["passage_id"].to_pylist(), table["content_hash"].to_pylist()
         rows = np.array(
@@ -99,7 +110,16 @@ class Double:
 
     def finished(self, output_file: str, generation: int) -> bool:
         unwanted = self.generations.state(generation) not in ACTIVE
-        return self.store.exists(output_file) or unwanted
+        ended = self.store.exists(output_file) or is_quarantined(self.store, output_file)
+        return ended or unwanted
+
+    def dies(self, snapshot: int, input_file: str, output_file: str) -> None:
+        """What the last of its deaths leaves behind."""
+        quarantine(
+            self.store, snapshot=snapshot, input_file=input_file, output_file=output_file,
+            deliveries=3,
+        )  # fmt: skip
+        self.nudge.send("vectors")
 
 
 def refusing(double: Double, work: Callable[..., None]) -> Callable[..., None]:

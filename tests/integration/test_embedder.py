@@ -19,10 +19,11 @@ from realm.generations import Generations, State
 from realm.model.checkpoint import Model
 from realm.nudge import Nudge
 from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, make_celery
+from realm.refusals import quarantine_file
 from realm.settings import load_settings
 from realm.snapshots import Snapshot
 from realm.store import Store
-from services.embedder.deliveries import KEY, quarantine_file
+from services.embedder.deliveries import KEY
 from tests.integration.redis_process import RedisProcess
 from tests.unit.embedder.tiny import begin_generation, cut, publish, tiny_model, write_passages
 

@@ -3,15 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from realm import arrow
 from realm.corpus.changes import (
     ChangedDocument,
     changes_file,
+    leave_out,
     read_changes,
-    step_end,
     write_changes,
 )
 from realm.corpus.documents import Document
@@ -61,20 +59,12 @@ def test_a_file_that_does_not_name_its_documents_is_refused(store: Store) -> Non
         read_changes(store, PATH)
 
 
-@given(
-    versions=st.lists(st.integers(1, 50), min_size=1, max_size=80),
-    limit=st.integers(1, 100),
-)
-def test_steps_make_progress_and_keep_to_the_limit(versions: list[int], limit: int) -> None:
-    upto = max(versions)
-    end = step_end(versions, upto, limit)
-    assert min(versions) <= end <= upto
-    inside = [version for version in versions if version <= end]
-    # A version is never cut, so only the last one may go beyond the limit.
-    assert len([version for version in inside if version < end]) < limit or end == upto
-    assert len(inside) >= min(limit, len(versions))
-
-
-def test_versions_without_documents_are_passed_over() -> None:
-    assert step_end([], 9, 200) == 9
-    assert step_end([4, 5], 9, 200) == 9
+def test_what_is_left_out_loses_its_passages_and_stays_a_change(
+    inputs: InputBuilder, store: Store
+) -> None:
+    states = [DocumentState(each, 5, Document(each, "", f"Of {each}."), 1) for each in "abc"]
+    write_changes(store, PATH, states, inputs)
+    leave_out(store, PATH, [states[1]])
+    changes = read_changes(store, PATH)
+    assert [each.document_id for each in changes.documents] == ["a", "b", "c"]
+    assert [each.document_id for each in changes.passages] == ["a", "c"]

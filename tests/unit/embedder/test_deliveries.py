@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from realm.refusals import is_quarantined, quarantine_file
 from realm.store import Store
-from services.embedder.deliveries import (
-    KEY,
-    Deliveries,
-    is_quarantined,
-    quarantine,
-    quarantine_file,
-)
+from services.embedder.deliveries import KEY, Deliveries, quarantine
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess
 from tests.unit.embedder.conftest import NO_REDIS, World, make_embedder

@@ -306,6 +306,28 @@ def test_work_ends_between_batches_when_the_generation_is_given_up(world: World)
     assert not world.store.exists(world.job.output_file)
 
 
+def taken_back(world: World) -> Job:
+    """Changes that the generation has in a folder of its own."""
+    folder = f"generations/{world.job.generation:08d}/pieces/{world.snapshot.fingerprint}"
+    source = f"{folder}/piece.arrow"
+    world.store.write(source, world.store.read(world.job.input_file))
+    return dataclasses.replace(world.job, input_file=source, output_file=f"{folder}/vectors.arrow")
+
+
+def test_work_ends_between_batches_when_its_documents_are_gone(world: World) -> None:
+    job = taken_back(world)
+    embedder = interrupted_by(world, lambda: world.store.delete(job.input_file))
+    assert embedder.embed_changes(job) is Outcome.UNWANTED
+    assert not world.store.exists(job.output_file)
+
+
+def test_what_was_taken_back_while_it_waited_is_not_refused(world: World) -> None:
+    job = taken_back(world)
+    world.store.delete(job.input_file)
+    assert world.embedder.embed_changes(job) is Outcome.UNWANTED
+    assert refusal_of(world.store, job.output_file) is None
+
+
 def test_work_ends_between_batches_when_the_process_must(world: World) -> None:
     embedder = interrupted_by(world, lambda: world.embedder.drain.begin(0))
     assert embedder.embed_shard(world.job) is Outcome.INTERRUPTED
