@@ -6,38 +6,46 @@
 ...     answer = client.ask("who built it?", at_least_version=version.corpus_version)
 ...     print(answer.answers[0].text, answer.index_version.generation)
 
-Results are the messages of `realm.v1`; errors are those of `realm.errors`. Every call has a
-deadline and is tried again while the service is unavailable; writes carry a request id, so that
-a write sent twice is one write.
+Results are the messages of `realm.v1`; errors are those of `realm.errors`: `InvalidInput` names
+the argument that cannot be sent. Every call has a deadline and is tried again while the service is
+unavailable; writes carry a request id, so that a write sent twice is one write.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import grpc
 
 from realm.client_aio import AsyncClient
+from realm.client_arguments import called, text
+from realm.client_questions import Questions, Reply
 from realm.client_requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
     IMPORT_PATIENCE_SECONDS,
     RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
-    Questions,
-    Reply,
     Stubs,
-    answer_of,
     ask_request,
     batches,
     delete_request,
     document,
+    generations_request,
+    get_request,
+    pause_request,
+    questions_asked,
+    refresh_request,
+    roll_back_request,
     search_request,
+    seconds,
     upsert_request,
 )
-from realm.errors import DependencyUnavailable, NotReady
+from realm.client_watching import Watching
+from realm.errors import DependencyUnavailable, FailedPrecondition, NotReady, RealmError
 from realm.tracing_grpc import traced
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from realm.wire import channel_options, dial, from_rpc_error
@@ -49,14 +57,17 @@ Response = TypeVar("Response")
 
 
 class Client:
-    """Blocking; thread-safe. `timeout` is the deadline of each call, in seconds.
+    """Blocking; thread-safe. `timeout` is the deadline of each call, in seconds; or None.
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_SECONDS) -> None:
-        self.address = address
-        self.timeout = timeout
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float | None = DEFAULT_SECONDS
+    ) -> None:
+        self.address = text("address", address)
+        self.timeout = seconds(timeout)
+        self._closed = False
         self._channel = traced(_channel(address))
         self._stubs = Stubs(self._channel)
 
@@ -67,6 +78,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        self._closed = True
         self._channel.close()
 
     def search(
@@ -98,14 +110,18 @@ class Client:
         *,
         passages: int = 5,
         answers: int = 1,
+        at_least_version: int = 0,
         retrieval: str = "",
-        timeout: float = STREAM_SECONDS,
+        timeout: float | None = STREAM_SECONDS,
     ) -> Iterator[Reply]:
-        """Answers over one call, as they are ready; each says which question it belongs to."""
-        asked = Questions(questions, passages, answers, retrieval)
-        responses = self._stubs.answers.AnswerQuestions(iter(asked), timeout=timeout)
-        for response in self._stream(responses):
-            yield answer_of(asked, response)
+        """Answers over one call, as they are ready; each says which question it belongs to.
+
+        What the gateway refuses for the moment is asked again. What the iterable raises is raised
+        here, after the answers to all questions before.
+        """
+        return self._replies(
+            questions_asked(questions, passages, answers, at_least_version, retrieval, timeout)
+        )
 
     def upsert(
         self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
@@ -123,7 +139,7 @@ class Client:
 
     def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
         """:raises NotFound: if there is no such document."""
-        request = corpus_pb2.GetDocumentRequest(document_id=document_id)
+        request = get_request(document_id)
         return self._call(self._stubs.corpus.GetDocument, request)
 
     def import_documents(
@@ -136,6 +152,7 @@ class Client:
 
         Once begun it outlasts a service that goes away for up to a minute.
         """
+        called("on_written", on_written)
         total = corpus_pb2.ImportDocumentsResponse()
         for batch in batches(documents):
             begun = total.documents_written > 0
@@ -153,15 +170,22 @@ class Client:
         )
         return response.status
 
-    def watch(self, *, timeout: float | None = None) -> Iterator[index_pb2.IndexStatus]:
-        """The status now and at every change, until `timeout` or for ever."""
-        request = index_pb2.WatchIndexRequest()
-        for response in self._stream(self._stubs.index.WatchIndex(request, timeout=timeout)):
-            yield response.status
+    def watch(
+        self,
+        *,
+        timeout: float | None = None,
+        on_lost: Callable[[RealmError], None] = lambda error: None,
+    ) -> Iterator[index_pb2.IndexStatus]:
+        """The status now and at every change, until `timeout` or for ever.
+
+        Goes on with another gateway or leader when one goes away; `on_lost` hears of it.
+        """
+        called("on_lost", on_lost)
+        return self._statuses(Watching(seconds(timeout), time.monotonic, on_lost))
 
     def generations(self, *, limit: int = 20) -> list[index_pb2.Generation]:
         """Generations that still exist, newest first."""
-        request = index_pb2.ListGenerationsRequest(limit=limit)
+        request = generations_request(limit)
         response: index_pb2.ListGenerationsResponse = self._call(
             self._stubs.index.ListGenerations, request
         )
@@ -179,19 +203,17 @@ class Client:
 
         With `force` it goes live though the gate finds it worse; `by` says who wants that.
         """
-        request = index_pb2.RefreshIndexRequest(
-            reason=reason, generation=generation, force=force, by=by
-        )
+        request = refresh_request(reason, generation, force, by)
         return self._call(self._stubs.index.RefreshIndex, request)
 
     def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:
         """Makes the retained generation live again and pauses refresh. Never sent twice."""
-        request = index_pb2.RollBackIndexRequest(reason=reason)
+        request = roll_back_request(reason)
         return self._call(self._stubs.index.RollBackIndex, request)
 
     def pause(self, paused: bool = True, *, reason: str = "") -> index_pb2.PauseRefreshResponse:
         """Pauses automatic refresh, or resumes it."""
-        request = index_pb2.PauseRefreshRequest(paused=paused, reason=reason)
+        request = pause_request(paused, reason)
         return self._call(self._stubs.index.PauseRefresh, request)
 
     def _upsert(
@@ -212,19 +234,67 @@ class Client:
                     raise
                 time.sleep(RETRY_PAUSE_SECONDS)
 
+    def _replies(self, asked: Questions) -> Iterator[Reply]:
+        try:
+            asked.begin()
+            while not asked.done:
+                broke = None
+                try:
+                    yield from self._round(asked)
+                except RealmError as error:
+                    broke = error
+                pause, given_up = asked.after_round(broke)
+                yield from given_up
+                time.sleep(pause)
+            asked.raise_fault()
+        finally:
+            asked.close()
+
+    def _round(self, asked: Questions) -> Iterator[Reply]:
+        method, requests = self._stubs.answers.AnswerQuestions, asked.requests()
+        with closing(self._stream(method, requests, asked.left)) as responses:
+            for response in responses:
+                if (reply := asked.heard(response)) is not None:
+                    yield reply
+                if asked.round_is_over:
+                    return
+
+    def _statuses(self, watching: Watching) -> Iterator[index_pb2.IndexStatus]:
+        request = index_pb2.WatchIndexRequest()
+        while True:
+            broke = None
+            try:
+                method = self._stubs.index.WatchIndex
+                with closing(self._stream(method, request, watching.left)) as responses:
+                    yield from (each.status for each in responses if watching.news(each))
+            except RealmError as error:
+                broke = error
+            time.sleep(watching.lost(broke))
+
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         try:
             return method(request, timeout=self.timeout)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._peer) from error
+        except (grpc.RpcError, ValueError) as error:
+            raise self._told(error) from error
 
-    def _stream(self, responses: Any) -> Iterator[Any]:
+    def _stream(
+        self, method: Callable[..., Any], request: Any, timeout: float | None
+    ) -> Generator[Any, None, None]:
+        responses = None
         try:
+            responses = method(request, timeout=timeout)
             yield from responses
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._peer) from error
+        except (grpc.RpcError, ValueError) as error:
+            raise self._told(error) from error
         finally:
-            responses.cancel()
+            if responses is not None:
+                responses.cancel()
+
+    def _told(self, error: Exception) -> Exception:
+        """gRPC's errors as ours; a closed channel is a ValueError to it."""
+        if self._closed:
+            return FailedPrecondition("this client is closed: make another one")
+        return from_rpc_error(error, self._peer) if isinstance(error, grpc.RpcError) else error
 
     @property
     def _peer(self) -> str:

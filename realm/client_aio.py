@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
 
+from realm.client_arguments import called, text
+from realm.client_questions import Questions, Reply
 from realm.client_requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
     IMPORT_PATIENCE_SECONDS,
     RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
-    Questions,
-    Reply,
     Stubs,
-    answer_of,
     ask_request,
     batches,
     delete_request,
+    generations_request,
+    get_request,
+    pause_request,
+    questions_asked,
+    refresh_request,
+    roll_back_request,
     search_request,
+    seconds,
     upsert_request,
 )
-from realm.errors import DependencyUnavailable, NotReady
+from realm.client_watching import Watching
+from realm.errors import DependencyUnavailable, FailedPrecondition, NotReady, RealmError
 from realm.tracing_grpc import aio_interceptors
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from realm.wire import channel_options, dial, from_rpc_error
@@ -40,9 +48,12 @@ class AsyncClient:
     ...     answer = await client.ask("who built the Eiffel tower?")
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_SECONDS) -> None:
-        self.address = address
-        self.timeout = timeout
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float | None = DEFAULT_SECONDS
+    ) -> None:
+        self.address = text("address", address)
+        self.timeout = seconds(timeout)
+        self._closed = False
         self._channel = _channel(address)
         self._stubs = Stubs(self._channel)
 
@@ -53,6 +64,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
+        self._closed = True
         await self._channel.close(None)
 
     async def search(
@@ -73,19 +85,19 @@ class AsyncClient:
         request = ask_request(question, passages, answers, at_least_version, retrieval)
         return await self._call(self._stubs.answers.AnswerQuestion, request)
 
-    async def ask_many(
+    def ask_many(
         self,
         questions: Iterable[str],
         *,
         passages: int = 5,
         answers: int = 1,
+        at_least_version: int = 0,
         retrieval: str = "",
-        timeout: float = STREAM_SECONDS,
+        timeout: float | None = STREAM_SECONDS,
     ) -> AsyncIterator[Reply]:
-        asked = Questions(questions, passages, answers, retrieval)
-        responses = self._stubs.answers.AnswerQuestions(iter(asked), timeout=timeout)
-        async for response in self._stream(responses):
-            yield answer_of(asked, response)
+        return self._replies(
+            questions_asked(questions, passages, answers, at_least_version, retrieval, timeout)
+        )
 
     async def upsert(
         self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
@@ -100,7 +112,7 @@ class AsyncClient:
         return await self._call(self._stubs.corpus.DeleteDocuments, request)
 
     async def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
-        request = corpus_pb2.GetDocumentRequest(document_id=document_id)
+        request = get_request(document_id)
         return await self._call(self._stubs.corpus.GetDocument, request)
 
     async def import_documents(
@@ -109,6 +121,7 @@ class AsyncClient:
         *,
         on_written: Callable[[int], None] = lambda documents: None,
     ) -> corpus_pb2.ImportDocumentsResponse:
+        called("on_written", on_written)
         total = corpus_pb2.ImportDocumentsResponse()
         for batch in batches(documents):
             begun = total.documents_written > 0
@@ -125,14 +138,17 @@ class AsyncClient:
         )
         return response.status
 
-    async def watch(self, *, timeout: float | None = None) -> AsyncIterator[index_pb2.IndexStatus]:
-        request = index_pb2.WatchIndexRequest()
-        responses = self._stubs.index.WatchIndex(request, timeout=timeout)
-        async for response in self._stream(responses):
-            yield response.status
+    def watch(
+        self,
+        *,
+        timeout: float | None = None,
+        on_lost: Callable[[RealmError], None] = lambda error: None,
+    ) -> AsyncIterator[index_pb2.IndexStatus]:
+        called("on_lost", on_lost)
+        return self._statuses(Watching(seconds(timeout), time.monotonic, on_lost))
 
     async def generations(self, *, limit: int = 20) -> list[index_pb2.Generation]:
-        request = index_pb2.ListGenerationsRequest(limit=limit)
+        request = generations_request(limit)
         response: index_pb2.ListGenerationsResponse = await self._call(
             self._stubs.index.ListGenerations, request
         )
@@ -146,19 +162,17 @@ class AsyncClient:
         force: bool = False,
         by: str = "",
     ) -> index_pb2.RefreshIndexResponse:
-        request = index_pb2.RefreshIndexRequest(
-            reason=reason, generation=generation, force=force, by=by
-        )
+        request = refresh_request(reason, generation, force, by)
         return await self._call(self._stubs.index.RefreshIndex, request)
 
     async def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:
-        request = index_pb2.RollBackIndexRequest(reason=reason)
+        request = roll_back_request(reason)
         return await self._call(self._stubs.index.RollBackIndex, request)
 
     async def pause(
         self, paused: bool = True, *, reason: str = ""
     ) -> index_pb2.PauseRefreshResponse:
-        request = index_pb2.PauseRefreshRequest(paused=paused, reason=reason)
+        request = pause_request(paused, reason)
         return await self._call(self._stubs.index.PauseRefresh, request)
 
     async def _upsert(
@@ -178,20 +192,75 @@ class AsyncClient:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
+    async def _replies(self, asked: Questions) -> AsyncIterator[Reply]:
+        try:
+            asked.begin()
+            while not asked.done:
+                broke = None
+                try:
+                    async with aclosing(self._round(asked)) as replies:
+                        async for reply in replies:
+                            yield reply
+                except RealmError as error:
+                    broke = error
+                pause, given_up = asked.after_round(broke)
+                for reply in given_up:
+                    yield reply
+                await asyncio.sleep(pause)
+            asked.raise_fault()
+        finally:
+            asked.close()
+
+    async def _round(self, asked: Questions) -> AsyncGenerator[Reply, None]:
+        method, requests = self._stubs.answers.AnswerQuestions, asked.requests()
+        async with aclosing(self._stream(method, requests, asked.left)) as responses:
+            async for response in responses:
+                if (reply := asked.heard(response)) is not None:
+                    yield reply
+                if asked.round_is_over:
+                    return
+
+    async def _statuses(self, watching: Watching) -> AsyncIterator[index_pb2.IndexStatus]:
+        request = index_pb2.WatchIndexRequest()
+        while True:
+            broke = None
+            try:
+                method = self._stubs.index.WatchIndex
+                async with aclosing(self._stream(method, request, watching.left)) as responses:
+                    async for each in responses:
+                        if watching.news(each):
+                            yield each.status
+            except RealmError as error:
+                broke = error
+            await asyncio.sleep(watching.lost(broke))
+
     async def _call(self, method: Callable[..., Awaitable[Response]], request: Any) -> Response:
         try:
             return await method(request, timeout=self.timeout)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._peer) from error
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise self._told(error) from error
 
-    async def _stream(self, responses: Any) -> AsyncIterator[Any]:
+    async def _stream(
+        self, method: Callable[..., Any], request: Any, timeout: float | None
+    ) -> AsyncGenerator[Any, None]:
+        responses = None
         try:
+            responses = method(request, timeout=timeout)
             async for response in responses:
                 yield response
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._peer) from error
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise self._told(error) from error
         finally:
-            responses.cancel()
+            if responses is not None:
+                responses.cancel()
+
+    def _told(self, error: BaseException) -> BaseException:
+        """gRPC's errors as ours. It cancels the calls of a channel that is closed, and so whoever
+        waits for one; a caller who was cancelled hears that."""
+        task = asyncio.current_task()
+        if self._closed and not (task is not None and task.cancelling()):
+            return FailedPrecondition("this client is closed: make another one")
+        return from_rpc_error(error, self._peer) if isinstance(error, grpc.RpcError) else error
 
     @property
     def _peer(self) -> str:

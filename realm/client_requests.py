@@ -1,12 +1,14 @@
-"""What both clients share: requests, limits, stubs, and what a stream of answers means."""
+"""What both clients share: requests, made of arguments that are checked, limits and stubs."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from realm import client_arguments as arguments
+from realm.client_questions import Questions
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 from realm.v1 import (
@@ -14,6 +16,7 @@ from realm.v1 import (
     answer_pb2_grpc,
     corpus_pb2,
     corpus_pb2_grpc,
+    index_pb2,
     index_pb2_grpc,
     retrieval_pb2,
     retrieval_pb2_grpc,
@@ -33,16 +36,6 @@ BATCH_DOCUMENTS = 200
 BATCH_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The answer to one of many questions, or why there is none; `number` counts from 0."""
-
-    number: int
-    question: str
-    answer: answer_pb2.AnswerQuestionResponse | None
-    error: str = ""
-
-
 class Stubs:
     """The services of one channel, sync or aio."""
 
@@ -56,37 +49,75 @@ class Stubs:
 def document(
     document_id: str, text: str, *, title: str = "", metadata: Mapping[str, str] | None = None
 ) -> types_pb2.Document:
-    return types_pb2.Document(id=document_id, title=title, text=text, metadata=metadata or {})
+    """:raises InvalidInput: naming what is no text."""
+    return types_pb2.Document(
+        id=arguments.text("document_id", document_id),
+        title=arguments.text("title", title),
+        text=arguments.text("text", text),
+        metadata={} if metadata is None else arguments.text_map("metadata", metadata),
+    )
 
 
 def search_request(
-    question: str, limit: int, at_least_version: int, retrieval: str = ""
+    question: str, limit: int, at_least_version: int, retrieval: str
 ) -> retrieval_pb2.RetrievePassagesRequest:
     return retrieval_pb2.RetrievePassagesRequest(
-        question=question,
-        limit=limit,
-        at_least_version=at_least_version,
+        question=arguments.text("question", question),
+        limit=_count("limit", limit),
+        at_least_version=_version(at_least_version),
         retrieval=_retrieval(retrieval),
     )
 
 
 def ask_request(
-    question: str, passages: int, answers: int, at_least_version: int = 0, retrieval: str = ""
+    question: str, passages: int, answers: int, at_least_version: int, retrieval: str
 ) -> answer_pb2.AnswerQuestionRequest:
     return answer_pb2.AnswerQuestionRequest(
-        question=question,
-        passages=passages,
-        answers=answers,
-        at_least_version=at_least_version,
+        question=arguments.text("question", question),
+        passages=_count("passages", passages),
+        answers=_count("answers", answers),
+        at_least_version=_version(at_least_version),
         retrieval=_retrieval(retrieval),
     )
+
+
+def questions_asked(
+    given: Iterable[str],
+    passages: int,
+    answers: int,
+    at_least_version: int,
+    retrieval: str,
+    timeout: float | None,
+) -> Questions:
+    shared = ask_request("", passages, answers, at_least_version, retrieval)
+
+    def ask(question: str) -> answer_pb2.AnswerQuestionRequest:
+        request = answer_pb2.AnswerQuestionRequest()
+        request.CopyFrom(shared)
+        request.question = question
+        return request
+
+    return Questions(arguments.texts("questions", given), ask, time.monotonic, seconds(timeout))
+
+
+def seconds(timeout: float | None) -> float | None:
+    """None: no deadline."""
+    return arguments.seconds("timeout", timeout)
+
+
+def _count(name: str, value: int) -> int:
+    return arguments.whole(name, value, arguments.UINT32, least=1)
+
+
+def _version(value: int) -> int:
+    return arguments.whole("at_least_version", value, arguments.UINT64)
 
 
 def _retrieval(name: str) -> str:
     """The name in the API.
 
     :raises InvalidInput: if the name is neither empty nor a way of retrieval."""
-    if name and name not in set(Retrieval):
+    if arguments.text("retrieval", name) and name not in set(Retrieval):
         raise InvalidInput(
             f"there is no retrieval {name!r}: give {', '.join(Retrieval)}", field="retrieval"
         )
@@ -97,7 +128,7 @@ def upsert_request(
     documents: Iterable[types_pb2.Document], request_id: str = ""
 ) -> corpus_pb2.UpsertDocumentsRequest:
     return corpus_pb2.UpsertDocumentsRequest(
-        request_id=request_id or new_request_id(), documents=documents
+        request_id=_request_id(request_id), documents=_documents(documents)
     )
 
 
@@ -105,8 +136,48 @@ def delete_request(
     document_ids: Iterable[str], request_id: str = ""
 ) -> corpus_pb2.DeleteDocumentsRequest:
     return corpus_pb2.DeleteDocumentsRequest(
-        request_id=request_id or new_request_id(), document_ids=document_ids
+        request_id=_request_id(request_id),
+        document_ids=arguments.texts("document_ids", document_ids),
     )
+
+
+def get_request(document_id: str) -> corpus_pb2.GetDocumentRequest:
+    return corpus_pb2.GetDocumentRequest(document_id=arguments.text("document_id", document_id))
+
+
+def generations_request(limit: int) -> index_pb2.ListGenerationsRequest:
+    return index_pb2.ListGenerationsRequest(limit=_count("limit", limit))
+
+
+def refresh_request(
+    reason: str, generation: int | None, force: bool, by: str
+) -> index_pb2.RefreshIndexRequest:
+    return index_pb2.RefreshIndexRequest(
+        reason=arguments.text("reason", reason),
+        generation=None
+        if generation is None
+        else arguments.whole("generation", generation, arguments.UINT64),
+        force=arguments.flag("force", force),
+        by=arguments.text("by", by),
+    )
+
+
+def roll_back_request(reason: str) -> index_pb2.RollBackIndexRequest:
+    return index_pb2.RollBackIndexRequest(reason=arguments.text("reason", reason))
+
+
+def pause_request(paused: bool, reason: str) -> index_pb2.PauseRefreshRequest:
+    return index_pb2.PauseRefreshRequest(
+        paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
+    )
+
+
+def _request_id(given: str) -> str:
+    return arguments.text("request_id", given) or new_request_id()
+
+
+def _documents(given: Iterable[types_pb2.Document]) -> Iterator[types_pb2.Document]:
+    return arguments.each_of("documents", types_pb2.Document, "realm.client.document()", given)
 
 
 def new_request_id() -> str:
@@ -117,7 +188,7 @@ def batches(documents: Iterable[types_pb2.Document]) -> Iterator[corpus_pb2.Upse
     """Requests of bounded count and size, each with a request id of its own."""
     batch: list[types_pb2.Document] = []
     size = 0
-    for each in documents:
+    for each in _documents(documents):
         more = each.ByteSize()
         if batch and (len(batch) >= BATCH_DOCUMENTS or size + more > BATCH_BYTES):
             yield upsert_request(batch)
@@ -126,35 +197,3 @@ def batches(documents: Iterable[types_pb2.Document]) -> Iterator[corpus_pb2.Upse
         size += more
     if batch:
         yield upsert_request(batch)
-
-
-class Questions:
-    """Questions as requests, numbered; remembers which number is which until it is answered."""
-
-    def __init__(
-        self, questions: Iterable[str], passages: int, answers: int, retrieval: str = ""
-    ) -> None:
-        self._questions = questions
-        self._passages = passages
-        self._answers = answers
-        self._retrieval = retrieval
-        self._open: dict[int, str] = {}
-
-    def __iter__(self) -> Iterator[answer_pb2.AnswerQuestionsRequest]:
-        for number, question in enumerate(self._questions):
-            self._open[number] = question
-            request = ask_request(
-                question, self._passages, self._answers, retrieval=self._retrieval
-            )
-            yield answer_pb2.AnswerQuestionsRequest(question_id=str(number), question=request)
-
-    def closed(self, number: int) -> str:
-        return self._open.pop(number)
-
-
-def answer_of(asked: Questions, response: answer_pb2.AnswerQuestionsResponse) -> Reply:
-    number = int(response.question_id)
-    question = asked.closed(number)
-    if response.HasField("answer"):
-        return Reply(number, question, response.answer)
-    return Reply(number, question, None, response.error)

@@ -22,6 +22,7 @@ from realm.errors import (
     FailedPrecondition,
     InvalidInput,
     NotFound,
+    NotReady,
     Overloaded,
     RealmError,
     Unreachable,
@@ -35,7 +36,11 @@ KEEPALIVE_MS = 30_000
 RECONNECT_MS = 1_000
 CONNECTION_AGE_MS = 600_000
 TLS, PLAINTEXT = "https://", "http://"
+#: After so long the same call may end better, if it may at all.
+RETRY_SECONDS = 0.5
 STATUS_KEY = "grpc-status-details-bin"
+#: What grpc.aio says, in place of the other side's status, when a write came after its end.
+WRITE_FAILED = "Internal error from Core"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 Options = list[tuple[str, Any]]
@@ -89,6 +94,10 @@ def to_status(error: RealmError) -> status_pb2.Status:
             field=field, description=error.message
         )
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    if may_pass(error):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(RETRY_SECONDS * 1e9))
+        details.append(_packed(retry))
     code: int = grpc.StatusCode[error.code].value[0]
     return status_pb2.Status(code=code, message=error.message, details=details)
 
@@ -119,6 +128,8 @@ def from_rpc_error(error: grpc.RpcError, peer: str = "the server") -> RealmError
             return Unreachable(f"{peer} cannot be reached: {words}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"{peer} did not answer before the deadline")
+        case grpc.StatusCode.INTERNAL if words == WRITE_FAILED:
+            return DependencyUnavailable(f"{peer} ended the call while it was written to")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Overloaded(f"{peer} refused the call: {words}")
     kind = _BY_CODE.get(code.name, RealmError)
@@ -133,6 +144,22 @@ def from_status(status: status_pb2.Status) -> RealmError | None:
             kind = _by_reason().get(info.reason, RealmError)
             return kind(status.message, **dict(info.metadata))
     return None
+
+
+def may_pass(error: RealmError) -> bool:
+    """Whether the same call may end better in a moment; not where the server has waited already,
+    for as long as it may."""
+    passing = isinstance(error, NotReady | DependencyUnavailable | Overloaded)
+    return passing and "waited" not in error.details
+
+
+def retry_seconds(status: status_pb2.Status) -> float:
+    """How long to wait before the next try; 0 if it is not said."""
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
+            return float(retry.retry_delay.ToNanoseconds() / 1e9)
+    return 0.0
 
 
 _BY_CODE: dict[str, type[RealmError]] = {

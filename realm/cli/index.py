@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-import time
 from typing import Annotated
 
 import typer
@@ -20,16 +19,9 @@ from realm.cli.options import (
     output,
 )
 from realm.cli.plain import to_json
-from realm.cli.watch import RECONNECT_SECONDS
 from realm.cli.words import generation_table, generations_table, refresh_line, status_table
 from realm.client import Client
-from realm.errors import (
-    DeadlinePassed,
-    DependencyUnavailable,
-    FailedPrecondition,
-    NotFound,
-    NotReady,
-)
+from realm.errors import DeadlinePassed, FailedPrecondition, NotFound
 from realm.v1 import index_pb2
 
 ALL_GENERATIONS = 1_000
@@ -87,7 +79,9 @@ def refresh(
 
 
 def list_(
-    limit: Annotated[int, typer.Option(help="how many at most")] = 20,
+    limit: Annotated[
+        int, typer.Option(help="how many at most", min=1, max=ALL_GENERATIONS)
+    ] = 20,
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -205,19 +199,17 @@ def _wait_for_refresh(
 ) -> index_pb2.IndexStatus:
     """:raises FailedPrecondition: if the new generation was rejected or abandoned."""
     newest = max(before.live.generation, before.last_refresh.generation)
-    deadline = time.monotonic() + patience
     with messages().status("refresh asked for") as spinner:
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                for found in client.watch(timeout=left):
-                    spinner.update(refresh_line(found))
-                    if _is_over(found, newest):
-                        return found
-            except (DependencyUnavailable, NotReady):
-                time.sleep(min(RECONNECT_SECONDS, left))
-            except DeadlinePassed:
-                break
-    raise DeadlinePassed(f"no new generation is live after {patience:g} s; `realm status` says why")
+        try:
+            for found in client.watch(timeout=patience):
+                spinner.update(refresh_line(found))
+                if _is_over(found, newest):
+                    return found
+        except DeadlinePassed as error:
+            raise DeadlinePassed(
+                f"no new generation is live after {patience:g} s; `realm status` says why"
+            ) from error
+    raise AssertionError("a watch ends with an error")
 
 
 def _is_over(found: index_pb2.IndexStatus, newest: int) -> bool:

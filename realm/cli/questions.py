@@ -8,7 +8,7 @@ import typer
 
 from realm.cli.options import DEFAULT_TIMEOUT, Address, AsJson, Timeout, connect, output
 from realm.cli.plain import to_json, to_plain
-from realm.cli.words import answer_lines, no_answer_line, origin, passage_lines
+from realm.cli.words import answer_lines, no_answer_line, no_passage_line, origin, passage_lines
 from realm.client import Reply
 from realm.retrieval import Retrieval
 
@@ -16,7 +16,9 @@ Choice = Annotated[
     Retrieval | None,
     typer.Option("--retrieval", help="what chooses passages; else the gateway's setting"),
 ]
-AtLeast = Annotated[int, typer.Option(help="wait for this corpus version", min=0)]
+AtLeast = Annotated[
+    int, typer.Option(help="wait for this corpus version", min=0, max=2**64 - 1, metavar="VERSION")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     question: Annotated[list[str], typer.Argument(help="what to look for")],
-    limit: Annotated[int, typer.Option(help="how many passages, 1 to 100")] = 5,
+    limit: Annotated[int, typer.Option(help="how many passages", min=1, max=100)] = 5,
     retrieval: Choice = None,
     at_least: AtLeast = 0,
     as_json: AsJson = False,
@@ -49,14 +51,14 @@ def search(
         for line in passage_lines(place, passage):
             console.print(line)
     if not found.passages:
-        console.print("The index holds no passage.")
+        console.print(no_passage_line(found))
     console.print(f"[dim]{origin(found.index_version)}[/]")
 
 
 def ask(
     questions: Annotated[list[str], typer.Argument(help="a question; more, each in quotes")],
-    answers: Annotated[int, typer.Option(help="how many answers, 1 to 10")] = 1,
-    passages: Annotated[int, typer.Option(help="how many passages to read, 1 to 20")] = 5,
+    answers: Annotated[int, typer.Option(help="how many answers", min=1, max=10)] = 1,
+    passages: Annotated[int, typer.Option(help="how many passages to read", min=1, max=20)] = 5,
     retrieval: Choice = None,
     at_least: AtLeast = 0,
     as_json: AsJson = False,
@@ -79,7 +81,12 @@ def ask(
         else:
             replies = list(
                 client.ask_many(
-                    asked, passages=passages, answers=answers, retrieval=way, timeout=timeout
+                    asked,
+                    passages=passages,
+                    answers=answers,
+                    at_least_version=at_least,
+                    retrieval=way,
+                    timeout=timeout,
                 )
             )
     for reply in sorted(replies, key=lambda reply: reply.number):
@@ -98,7 +105,11 @@ def as_questions(words: list[str]) -> list[str]:
 def _print_reply(reply: Reply, as_json: bool, *, headed: bool) -> None:
     console = output()
     if as_json:
-        found = {"question": reply.question, "error": reply.error}
+        found = {
+            "question": reply.question,
+            "error": reply.error,
+            "code": reply.failure.code if reply.failure else "",
+        }
         console.out(to_json({**found, **(to_plain(reply.answer) if reply.answer else {})}))
         return
     if headed:

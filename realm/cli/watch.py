@@ -19,10 +19,9 @@ from realm.cli.options import Address, AsJson, connect, messages, output
 from realm.cli.plain import to_json
 from realm.cli.words import status_table
 from realm.client import Client
-from realm.errors import DependencyUnavailable, NotReady, RealmError
+from realm.errors import RealmError
 from realm.v1 import index_pb2
 
-RECONNECT_SECONDS = 1.0
 #: The picture moves on so often, also when nothing is heard.
 TICK_SECONDS = 1.0
 
@@ -53,17 +52,11 @@ def watch(
 
 def status_updates(client: Client) -> Iterator[index_pb2.IndexStatus]:
     """Goes on when a gateway or an indexer is replaced; fails if there was none to begin with."""
-    begun = False
-    while True:
-        try:
-            for found in client.watch():
-                begun = True
-                yield found
-        except (DependencyUnavailable, NotReady) as error:
-            if not begun:
-                raise
-            messages().print(f"{error.message}; trying again", style="dim", markup=False)
-        time.sleep(RECONNECT_SECONDS)
+
+    def say(error: RealmError) -> None:
+        messages().print(f"{error.message}; trying again", style="dim", markup=False)
+
+    return client.watch(on_lost=say)
 
 
 def ticking(

@@ -1,3 +1,4 @@
+from google.protobuf import any_pb2 as _any_pb2
 from realm.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -42,14 +43,26 @@ class AnswerQuestionsRequest(_message.Message):
     def __init__(self, question_id: _Optional[str] = ..., question: _Optional[_Union[AnswerQuestionRequest, _Mapping]] = ...) -> None: ...
 
 class AnswerQuestionsResponse(_message.Message):
-    __slots__ = ("question_id", "answer", "error")
+    __slots__ = ("question_id", "answer", "error", "failure")
     QUESTION_ID_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
     question_id: str
     answer: AnswerQuestionResponse
     error: str
-    def __init__(self, question_id: _Optional[str] = ..., answer: _Optional[_Union[AnswerQuestionResponse, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
+    failure: Failure
+    def __init__(self, question_id: _Optional[str] = ..., answer: _Optional[_Union[AnswerQuestionResponse, _Mapping]] = ..., error: _Optional[str] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("code", "message", "details")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    details: _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("text", "probability", "sources")

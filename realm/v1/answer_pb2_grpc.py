@@ -59,7 +59,8 @@ class AnswerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AnswerQuestions(self, request_iterator, context):
-        """Answers many questions over one call; a response carries the id of its question.
+        """Answers many questions over one call; a response carries the id of its question. Questions
+        that are more than can be answered at once wait for their turn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

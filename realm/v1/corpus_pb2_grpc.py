@@ -71,7 +71,8 @@ class CorpusServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """Deletes documents; ids that do not exist are counted, not refused.
+        """Deletes documents; an id that does not exist is no error, and the deletion is a write all the
+        same.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,123 @@
+"""What callers may give the client: whatever else they give is refused, by name, and nothing sent.
+
+Each function returns the value as it is to be used and raises `InvalidInput` naming the argument.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from realm.errors import InvalidInput
+
+UINT32 = 2**32 - 1
+UINT64 = 2**64 - 1
+#: About thirty years: whoever gives more waits without a deadline.
+ENDLESS_SECONDS = 1e9
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} is {_kind(value)}: give text", field=name)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{name} holds half of a character (a lone surrogate) at place {error.start}: give"
+            " text that UTF-8 can carry",
+            field=name,
+        ) from error
+    return value
+
+
+def whole(name: str, value: Any, most: int, least: int = 0) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError as error:
+        raise InvalidInput(f"{name} is {_kind(value)}: give a whole number", field=name) from error
+    if not least <= number <= most:
+        shown = str(number) if number.bit_length() < 200 else "far out of range"
+        raise InvalidInput(f"{name} is {shown}: give {least} to {most}", field=name)
+    return number
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """A duration; None if there is none, or one so long that it is no deadline."""
+    if value is None:
+        return None
+    if isinstance(value, bool | str | bytes):
+        raise InvalidInput(f"{name} is {_kind(value)}: give seconds", field=name)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} is {_kind(value)}: give seconds", field=name) from error
+    if not number >= 0:
+        raise InvalidInput(f"{name} is {number}: give seconds, 0 or more", field=name)
+    return number if number < ENDLESS_SECONDS else None
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} is {_kind(value)}: give True or False", field=name)
+    return value
+
+
+def called(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise InvalidInput(f"{name} is {_kind(value)}: give a function", field=name)
+    return value
+
+
+def many(name: str, value: Any) -> Iterator[Any]:
+    """The entries of any iterable that is no text: one text where many are meant is a mistake, and
+    its characters would be taken for them."""
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping):
+        raise InvalidInput(f"{name} is {_kind(value)}: give a list", field=name)
+    try:
+        return iter(value)
+    except TypeError as error:
+        raise InvalidInput(f"{name} is {_kind(value)}: give a list", field=name) from error
+
+
+def texts(name: str, value: Any) -> Iterator[str]:
+    return _checked(name, value, text)
+
+
+def each_of(name: str, kind: type[Any], how: str, value: Any) -> Iterator[Any]:
+    """:param how: the way to make such an entry."""
+
+    def check(field: str, each: Any) -> Any:
+        if not isinstance(each, kind):
+            raise InvalidInput(f"{field} is {_kind(each)}: make it with {how}", field=field)
+        return each
+
+    return _checked(name, value, check)
+
+
+def _checked(name: str, value: Any, check: Callable[[str, Any], Any]) -> Iterator[Any]:
+    """A list is checked to its end at once, before the first of its entries is used."""
+    entries = many(name, value)
+    checked = (check(f"{name}[{place}]", each) for place, each in enumerate(entries))
+    return iter(list(checked)) if isinstance(value, Collection) else checked
+
+
+def text_map(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{name} is {_kind(value)}: give a dict of texts", field=name)
+    found = {}
+    for key, each in value.items():
+        key = text(f"a key of {name}", key)
+        found[key] = text(f"{name}[{key!r}]", each)
+    return found
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    return f"one {'text' if isinstance(value, str) else type(value).__name__}"
