@@ -10,10 +10,12 @@ import typer
 
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
+    MOST,
     Address,
     AsJson,
     Reason,
     Timeout,
+    a_number,
     connect,
     messages,
     output,
@@ -55,7 +57,9 @@ def status(
 
 def refresh(
     wait: Annotated[bool, typer.Option("--wait", help="until the new generation answers")] = False,
-    patience: Annotated[float, typer.Option(help="seconds that --wait waits")] = 3600,
+    patience: Annotated[
+        float, typer.Option(help="seconds that --wait waits", min=0, callback=a_number)
+    ] = 3600,
     reason: Reason = "",
     as_json: AsJson = False,
     address: Address = "",
@@ -79,9 +83,7 @@ def refresh(
 
 
 def list_(
-    limit: Annotated[
-        int, typer.Option(help="how many at most", min=1, max=ALL_GENERATIONS)
-    ] = 20,
+    limit: Annotated[int, typer.Option(help="how many at most", min=1, max=ALL_GENERATIONS)] = 20,
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -98,7 +100,7 @@ def list_(
 
 
 def show(
-    number: Annotated[int, typer.Argument(help="number of a generation")],
+    number: Annotated[int, typer.Argument(help="number of a generation", min=0, max=MOST)],
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -116,7 +118,10 @@ def show(
 
 
 def commit(
-    number: Annotated[int, typer.Argument(help="number of a generation, as one that was refused")],
+    number: Annotated[
+        int,
+        typer.Argument(help="number of a generation, as one that was refused", min=0, max=MOST),
+    ],
     force: Annotated[
         bool, typer.Option("--force", help="live even if the gate finds it worse")
     ] = False,

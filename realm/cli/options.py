@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,33 @@ from realm.client import Client
 from realm.errors import Unreachable
 from realm.settings import load_settings
 
+#: Numbers that are counted up, as the API and the store hold them.
+MOST = 2**63 - 1
+
+
+def a_number(value: float) -> float:
+    """For options whose bounds NaN would pass, as it passes all."""
+    if math.isnan(value):
+        raise typer.BadParameter("give a number")
+    return value
+
+
+def finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise typer.BadParameter("give a finite number")
+    return value
+
+
 Address = Annotated[
     str,
     typer.Option(
         help="the gateway: host:port, or https://host", show_default="REALM_GATEWAY_ADDRESS"
     ),
 ]
-Timeout = Annotated[float, typer.Option(help="seconds until a call is given up", min=0.001)]
+Timeout = Annotated[
+    float,
+    typer.Option(help="seconds until a call is given up; inf: never", min=0.001, callback=a_number),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of words")]
 Reason = Annotated[str, typer.Option(help="written into the index's history")]
 Paths = Annotated[

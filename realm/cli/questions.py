@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from realm.cli.options import DEFAULT_TIMEOUT, Address, AsJson, Timeout, connect, output
+from realm.cli.options import DEFAULT_TIMEOUT, MOST, Address, AsJson, Timeout, connect, output
 from realm.cli.plain import to_json, to_plain
 from realm.cli.words import answer_lines, no_answer_line, no_passage_line, origin, passage_lines
 from realm.client import Reply
@@ -16,9 +16,7 @@ Choice = Annotated[
     Retrieval | None,
     typer.Option("--retrieval", help="what chooses passages; else the gateway's setting"),
 ]
-AtLeast = Annotated[
-    int, typer.Option(help="wait for this corpus version", min=0, max=2**64 - 1, metavar="VERSION")
-]
+AtLeast = Annotated[int, typer.Option(help="wait for this corpus version", min=0, max=MOST)]
 
 
 def register(app: typer.Typer) -> None:

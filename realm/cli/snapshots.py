@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from realm.cli.options import AsJson, Reason, messages, output
+from realm.cli.options import MOST, AsJson, Reason, messages, output
 from realm.cli.packages import MODEL, check_packages
 from realm.cli.plain import to_json
 from realm.cli.stores import StoreUrl, open_store, settings_with
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NEEDS = {"obstore": "service", "redis": "service"}
 
-Number = Annotated[int, typer.Argument(help="number of a snapshot")]
+Number = Annotated[int, typer.Argument(help="number of a snapshot", min=0, max=MOST)]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def publish(
             " model's folder of ours"
         ),
     ],
-    step: Annotated[int, typer.Option(help="training step that it counts as", min=0)] = 0,
+    step: Annotated[int, typer.Option(help="training step that it counts as", min=0, max=MOST)] = 0,
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:

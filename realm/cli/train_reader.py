@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from realm.cli.eval import compute, progress_bars, read_given
+from realm.cli.options import finite
 from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
 from realm.errors import InvalidInput
 
@@ -41,21 +42,36 @@ def train_reader_(
         typer.Option(min=0, help="how often each question is read; 0: measure and calibrate only"),
     ] = 3,
     batch: Annotated[int, typer.Option(min=1, help="questions in a step")] = 16,
-    lr: Annotated[float, typer.Option(help="AdamW's highest rate for the layers")] = 1.5e-4,
+    lr: Annotated[
+        float, typer.Option(min=0, callback=finite, help="AdamW's highest rate for the layers")
+    ] = 1.5e-4,
     head_lr: Annotated[
-        float, typer.Option(help="AdamW's highest rate for the span head, which begins fresh")
+        float,
+        typer.Option(
+            min=0,
+            callback=finite,
+            help="AdamW's highest rate for the span head, which begins fresh",
+        ),
     ] = 3e-4,
     negatives: Annotated[
         float,
-        typer.Option(min=0, max=4, help="other passages beside a question's own, in the mean"),
+        typer.Option(
+            min=0,
+            max=4,
+            callback=finite,
+            help="other passages beside a question's own, in the mean",
+        ),
     ] = 1,
     tokens: Annotated[int, typer.Option(min=32, help="longest reader input in training")] = 288,
     span_width: Annotated[int, typer.Option(min=1, help="longest answer, in word pieces")] = 16,
-    dropout: Annotated[float, typer.Option(min=0, max=0.5, help="while it learns")] = 0.1,
+    dropout: Annotated[
+        float, typer.Option(min=0, max=0.5, callback=finite, help="while it learns")
+    ] = 0.1,
     cloze: Annotated[
         float,
         typer.Option(
             min=0,
+            callback=finite,
             help="sentences with a span taken out that are read beside each question: so many at"
             " first, none at the end",
         ),
@@ -67,11 +83,17 @@ def train_reader_(
     no_answer: Annotated[
         float,
         typer.Option(
-            min=0, max=0.5, help="share of questions read where no answer is, to learn to say so"
+            min=0,
+            max=0.5,
+            callback=finite,
+            help="share of questions read where no answer is, to learn to say so",
         ),
     ] = 0.1,
     minutes_limit: Annotated[
-        float, typer.Option(min=0, help="training ends by then, its rate decayed; 0: no limit")
+        float,
+        typer.Option(
+            min=0, callback=finite, help="training ends by then, its rate decayed; 0: no limit"
+        ),
     ] = 0,
     licence: Annotated[
         str, typer.Option(help="where the data is from and its licence, for the card")

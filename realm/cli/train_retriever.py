@@ -12,6 +12,7 @@ import typer
 
 from realm.cli.eval import compute, progress_bars, read_given
 from realm.cli.folders import check_new, write_whole
+from realm.cli.options import finite
 from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
 from realm.errors import InvalidInput
 
@@ -66,9 +67,11 @@ def train_retriever_(
     refresh_every: Annotated[
         int, typer.Option(min=1, help="dpr, realm: steps between two refreshes of the index")
     ] = 100,
-    lr: Annotated[float, typer.Option(help="AdamW's highest rate for the retriever")] = 2e-5,
+    lr: Annotated[
+        float, typer.Option(min=0, callback=finite, help="AdamW's highest rate for the retriever")
+    ] = 2e-5,
     minutes_limit: Annotated[
-        float, typer.Option(min=0, help="training ends by then; 0: no limit")
+        float, typer.Option(min=0, callback=finite, help="training ends by then; 0: no limit")
     ] = 0,
     keep_trained_reader: Annotated[
         bool,

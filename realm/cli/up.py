@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from realm.cli.options import AsJson
+from realm.cli.options import AsJson, finite
 from realm.errors import FailedPrecondition
 
 MODULE = "services.standalone"
@@ -29,14 +29,18 @@ def up(
         list[Path] | None,
         typer.Option(help=".jsonl file or folder of .md, .txt, .rst, .html; repeatable"),
     ] = None,
-    seconds: Annotated[float, typer.Option("--for", help="end by itself after seconds")] = 0,
+    seconds: Annotated[
+        float, typer.Option("--for", help="end by itself after seconds", min=0, callback=finite)
+    ] = 0,
     report: Annotated[
         Path | None, typer.Option(help="write what happened into a JSON file")
     ] = None,
     port_offset: Annotated[
         int, typer.Option(help="added to every port", min=-5_000, max=15_000)
     ] = 0,
-    rate: Annotated[float, typer.Option(help="questions asked a second; 0: none")] = 2.5,
+    rate: Annotated[
+        float, typer.Option(help="questions asked a second; 0: none", min=0, callback=finite)
+    ] = 2.5,
     train: Annotated[bool, typer.Option(help="learn; else serve the base model")] = True,
     gateways: Annotated[int, typer.Option(help="how many gateways", min=1, max=8)] = 1,
     standby: Annotated[bool, typer.Option(help="a second indexer stands by")] = False,

@@ -15,7 +15,7 @@ from rich.live import Live
 
 from realm.cli.charts import lag_chart, refresh_chart
 from realm.cli.history import History
-from realm.cli.options import Address, AsJson, connect, messages, output
+from realm.cli.options import MOST, Address, AsJson, connect, messages, output
 from realm.cli.plain import to_json
 from realm.cli.words import status_table
 from realm.client import Client
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    updates: Annotated[int, typer.Option(help="end after so many; 0: never", min=0)] = 0,
+    updates: Annotated[int, typer.Option(help="end after so many; 0: never", min=0, max=MOST)] = 0,
     as_json: AsJson = False,
     charts: Annotated[bool, typer.Option(help="draw lag and refreshes in a terminal")] = True,
     address: Address = "",

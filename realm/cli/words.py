@@ -127,6 +127,13 @@ def no_answer_line(response: answer_pb2.AnswerQuestionResponse) -> str:
     return f"The passages do not answer this: p {response.no_answer_probability:.3f}"
 
 
+def no_passage_line(response: retrieval_pb2.RetrievePassagesResponse) -> str:
+    """By vectors some passage always matches; by words, perhaps none of many."""
+    if response.retrieval == types_pb2.RETRIEVAL_BM25:
+        return "No passage matched: none holds any of these words."
+    return "The index holds no passage."
+
+
 def answer_lines(answer: answer_pb2.Answer) -> list[str]:
     lines = [f"[bold]{escape(answer.text)}[/]  p(y|x) {answer.probability:.3f}"]
     for source in answer.sources:

@@ -33,8 +33,11 @@ class Shell:
     capture: Any
 
     async def __call__(self, *arguments: str) -> Ended:
-        address = f"127.0.0.1:{self.site.gateway.port}"
-        code = await asyncio.to_thread(run, [*arguments, "--address", address])
+        return await self.bare(*arguments, "--address", f"127.0.0.1:{self.site.gateway.port}")
+
+    async def bare(self, *arguments: str) -> Ended:
+        """With these arguments alone."""
+        code = await asyncio.to_thread(run, [*arguments])
         found = self.capture.readouterr()
         return Ended(code, found.out, found.err)
 
