@@ -149,7 +149,7 @@ class Questions:
             if nobody_there or not may_pass(broke):
                 return None
         self._fruitless += 1
-        pause = FIRST_PAUSE_SECONDS * 2 ** min(self._fruitless, 8)
+        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(self._fruitless, 8)
         pause, self._hint = min(LONGEST_PAUSE_SECONDS, max(pause, self._hint)), 0.0
         now = self._clock()
         if self._deadline is not None and now + pause >= self._deadline:

@@ -48,7 +48,7 @@ class Watching:
         if self._last is None or not isinstance(error, NotReady | DependencyUnavailable):
             raise error
         self._on_lost(error)
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._lost, 8))
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._lost, 8))
         self._lost += 1
         left = self.left
         return pause if left is None else min(pause, left)
