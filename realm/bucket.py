@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class Bucket:
 
     def open(self, path: str) -> IO[bytes]:
         with _ours():
-            return cast(IO[bytes], obstore.open_reader(self._objects, path))
+            return cast(IO[bytes], _Reader(obstore.open_reader(self._objects, path)))
 
     def write(self, path: str, data: bytes) -> None:
         with _ours(put=True):
@@ -98,6 +99,34 @@ class Bucket:
 
     def remove_empty(self, folder: str) -> None:
         """A bucket has no folders."""
+
+
+class _Reader(io.RawIOBase):
+    """An object as Python's files are."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        with _ours():
+            whole = size is None or size < 0
+            return bytes(self._source.readall() if whole else self._source.read(size))
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._source.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._source.tell())
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 Each commit creates one Delta version and stamps its rows with that number: the corpus version.
 A document's state is its newest row; the changes from v to w are the rows with v < version ≤ w.
 Maintenance makes versions too, without rows of their own. A row that counts no more is `erased`:
-it keeps its request id, so that a write sent again is known, and nothing of its document.
+it keeps its request id, so that a write sent again is known, and nothing of its document. Which
+files the table is made of, and how it is committed: `realm.corpus.log`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,14 +17,13 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
+from realm.corpus.data_files import DataFile, Filter, batches, gathered, may_hold, read_rows
 from realm.corpus.documents import Document, stable_bucket
-from realm.errors import Conflict, Corrupt
+from realm.corpus.log import DeltaLog
+from realm.errors import Corrupt, NotFound
 from realm.store import Store
 
-FOLDER = "corpus"
 ERASED = "erased"
 #: What else may become of a row.
 KEPT, DROPPED = "kept", "dropped"
@@ -35,9 +34,8 @@ CONFIGURATION = {
     "delta.dataSkippingStatsColumns": "version,bucket,written_at",
     "delta.logRetentionDuration": "interval 1 days",
 }
-
-#: As `realm.store`: whoever waits for the commit learns that it failed, and sends it again.
-RETRIES = {"max_retries": "5", "retry_timeout": "20s"}
+#: Small files are joined up to so many bytes.
+FILE_BYTES = 64 * 2**20
 
 #: Buckets of the `bucket` column; a shard is a residue class of them.
 BUCKETS = 4096
@@ -59,6 +57,8 @@ SCHEMA = pa.schema(
 )
 #: What tells of requests.
 REQUESTS = ["version", "request_id", "request_digest", "written_at"]
+#: As Delta calls them.
+TYPES = {pa.int64(): "long", pa.int32(): "integer", pa.float64(): "double", pa.string(): "string"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,43 +110,24 @@ class CorpusTable:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._uri = str(store.root / FOLDER) if store.root else f"{store.url}/{FOLDER}"
-        self._options = _storage_options(self._uri)
-        self._table = self._open_or_create()
+        self._log = DeltaLog(store, _delta_schema(), CONFIGURATION)
 
     @property
     def version(self) -> int:
         """The newest corpus version that this table has seen."""
-        return self._table.version()
+        return self._log.version
 
     def refresh(self) -> int:
         """Looks for versions that somebody else wrote."""
-        self._table.update_incremental()
-        return self.version
+        return self._log.refresh()
 
     def append(self, changes: Iterable[Change]) -> int:
         """Commits changes as the next version and returns it; durable on return.
 
         :raises Conflict: if another writer made that version: do you still lead?
         """
-        version = self.version + 1
-        rows = _rows(changes, version)
-        try:
-            write_deltalake(
-                self._table,
-                rows,
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
-        except CommitFailedError as error:
-            raise Conflict(
-                f"corpus version {version} was written by somebody else", version=version
-            ) from error
-        self._table.update_incremental()
-        if self.version != version:
-            raise Conflict(f"corpus version {version} expected, {self.version} found")
-        return version
+        added = self._log.write(_rows(changes, self.version + 1), SCHEMA)
+        return self._log.commit([added] if added else [])
 
     def changes(self, after: int, upto: int) -> list[DocumentState]:
         """Documents changed in versions after < version ≤ upto, each in its newest state."""
@@ -184,20 +165,19 @@ class CorpusTable:
     def requests(self, most: int, after: int = 0) -> pa.Table:
         """The newest requests, `most` at the most, of versions > `after`: a row of `REQUESTS` each,
         oldest first. Holds no more than a few times as many in memory."""
-        there = self._table.to_pyarrow_dataset()
-        columns = [name for name in REQUESTS if name in there.schema.names]
+        schema = _columns(REQUESTS)
         # A version holds one request at the least.
-        recent = pc.field("version") > max(after, self.version - most)
-        found = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
-        for batch in there.to_batches(columns=columns, filter=recent):
-            each = pa.Table.from_batches([batch]).group_by(columns).aggregate([])
-            found = pa.concat_tables([found, each.select(columns).cast(found.schema)])
-            if found.num_rows > 2 * most:
-                found = _newest_requests(found, most)
-        found = _newest_requests(found, most)
-        if "request_digest" not in columns:
-            found = found.append_column("request_digest", pa.nulls(found.num_rows, pa.string()))
-        return found.select(REQUESTS)
+        recent: list[Filter] = [("version", ">", max(after, self.version - most))]
+
+        def newest() -> pa.Table:
+            found = schema.empty_table()
+            for each in self._tables(recent, schema):
+                found = pa.concat_tables([found, each.group_by(REQUESTS).aggregate([])])
+                if found.num_rows > 2 * most:
+                    found = _newest_requests(found, most)
+            return _newest_requests(found, most)
+
+        return self._retried(newest)
 
     def written_at(self, version: int) -> float | None:
         """Unix time of a version's commit; None for a version without rows."""
@@ -222,102 +202,104 @@ class CorpusTable:
         until they are vacuumed.
 
         :raises Conflict: if another writer wrote meanwhile: do you still lead?
-        :raises Corrupt: if the table is read differently twice; nothing is changed then.
         """
-        marks = self._read([("version", "<=", upto)], MARKS)
-        fates, forgotten = _fates(marks, requests_since, deletions_before)
+        files = [f for f in self._log.files() if may_hold(f, [("version", "<=", upto)])]
+        marks = [read_rows(self._store, f, [], _columns(MARKS)) for f in files]
+        if not marks:
+            return Forgotten(0, 0, 0.0)
+        fates, forgotten = _fates(pa.concat_tables(marks), upto, requests_since, deletions_before)
         if not forgotten.rows:
             return forgotten
-        # Texts are read, and files written again, of the versions alone that lose a row. A
-        # predicate that named documents would be written into the table's log.
-        versions = marks["version"]
-        touched = sorted(pc.unique(versions.filter(pc.not_equal(fates, KEPT))).to_pylist())
-        rows = self._read([("version", "in", touched)])
-        among = pc.is_in(versions, value_set=pa.array(touched))
-        if not rows.select(MARKS).equals(marks.filter(among)):
-            raise Corrupt("two reads of one corpus version gave rows in another order")
-        kept = _after(rows, fates.filter(among))
-        self._commit(
-            lambda properties: write_deltalake(
-                self._table,
-                kept,
-                mode="overwrite",
-                schema_mode="merge",
-                predicate=f"version IN ({', '.join(map(str, touched))})",
-                commit_properties=properties,
-            )
-        )
+        touched: dict[str, pa.Array] = {}
+        row = 0
+        for file, read in zip(files, marks, strict=True):
+            mine = fates.slice(row, read.num_rows)
+            row += read.num_rows
+            if not pc.all(pc.equal(mine, KEPT)).as_py():
+                touched[file.name] = mine
+
+        def after(file: DataFile) -> Iterator[pa.RecordBatch]:
+            rows = read_rows(self._store, file, [], SCHEMA)
+            yield from _after(rows, touched[file.name]).to_batches()
+
+        self._rewrite(list(_groups([f for f in files if f.name in touched])), after)
         return forgotten
 
     def compact(self) -> None:
         """Joins small files. :raises Conflict: as `forget` does."""
-        self._commit(lambda properties: self._table.optimize.compact(commit_properties=properties))
+        small = [f for f in self._log.files() if f.size < FILE_BYTES]
+        groups = [group for group in _groups(small) if len(group) > 1]
+        if groups:
+            self._rewrite(groups, lambda f: batches(self._store, f, SCHEMA), same_rows=True)
+
+    def _rewrite(
+        self,
+        groups: list[list[DataFile]],
+        read: Callable[[DataFile], Iterator[pa.RecordBatch]],
+        *,
+        same_rows: bool = False,
+    ) -> None:
+        """Each group of files becomes one, of the rows that `read` gives."""
+        add = [
+            self._log.write(gathered(batch for f in group for batch in read(f)), SCHEMA)
+            for group in groups
+        ]
+        gone = [f for group in groups for f in group]
+        self._log.commit([each for each in add if each], gone, same_rows=same_rows)
 
     def vacuum(self, hours: int) -> int:
         """Deletes files that no version since so many hours ago has; returns how many."""
-        # Files that somebody else added since are no waste. Then: the log names files for long
-        # after they went; and each vacuum is a version.
-        self._table.update_incremental()
-        there = {path.rpartition("/")[2] for path in self._store.files(FOLDER)}
-        old = {path.rpartition("/")[2] for path in self._vacuum(hours, dry_run=True)} & there
-        if old:
-            self._vacuum(hours, dry_run=False)
-            self._table.update_incremental()
-        return len(old)
-
-    def _vacuum(self, hours: int, *, dry_run: bool) -> list[str]:
-        return self._table.vacuum(
-            hours, dry_run=dry_run, enforce_retention_duration=False, full=True
-        )
+        return self._log.vacuum(time.time(), hours * 3600.0)
 
     def trim_log(self) -> None:
-        """A checkpoint, and the log's entries before it go when they are a day old."""
-        self._table.create_checkpoint()
-        self._table.cleanup_metadata()
+        """A checkpoint, and what it covers goes when it is old."""
+        self._log.clean(time.time())
 
-    def _commit(self, write: Callable[[CommitProperties], object]) -> None:
-        try:
-            write(CommitProperties(max_commit_retries=0))
-        except CommitFailedError as error:
-            raise Conflict("the corpus was written by somebody else meanwhile") from error
-        self._table.update_incremental()
+    def _read(self, filters: list[Filter], columns: list[str] | None = None) -> pa.Table:
+        """The rows that all of the filters let pass, in the order in which they were written."""
+        schema = _columns(columns) if columns else SCHEMA
+        empty = schema.empty_table()
+        return self._retried(lambda: pa.concat_tables([empty, *self._tables(filters, schema)]))
 
-    def _open_or_create(self) -> DeltaTable:
-        try:
-            return DeltaTable(self._uri, storage_options=self._options)
-        except TableNotFoundError:
+    def _tables(self, filters: list[Filter], schema: pa.Schema) -> Iterator[pa.Table]:
+        """A file's rows each."""
+        for file in self._log.files():
+            if may_hold(file, filters):
+                yield read_rows(self._store, file, filters, schema)
+
+    def _retried(self, read: Callable[[], pa.Table]) -> pa.Table:
+        """What a vacuum takes a newer version has elsewhere."""
+        while True:
+            version = self.version
             try:
-                return DeltaTable.create(
-                    self._uri,
-                    SCHEMA,
-                    mode="error",
-                    configuration=CONFIGURATION,
-                    storage_options=self._options,
-                    # Tried again it would be a version upon the one that another one made.
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
-            except Exception as error:  # deltalake raises DeltaError for a table just made
-                try:
-                    return DeltaTable(self._uri, storage_options=self._options)
-                except TableNotFoundError:
-                    raise error from None
-
-    def _read(
-        self, filters: list[tuple[str, str, object]], columns: list[str] | None = None
-    ) -> pa.Table:
-        return self._table.to_pyarrow_table(filters=filters, columns=columns)
+                return read()
+            except NotFound as error:
+                if self.refresh() == version:
+                    raise Corrupt(f"the corpus lacks a file: {error}") from error
 
 
-def _storage_options(uri: str) -> dict[str, str] | None:
-    """For a bucket: a commit is a conditional put there, and needs no lock table beside it."""
-    if not uri.startswith("s3://"):
-        return None
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {
-        "aws_conditional_put": "etag",
-        **RETRIES,
-        **({"aws_allow_http": "true"} if plain else {}),
-    }
+def _groups(files: list[DataFile]) -> Iterator[list[DataFile]]:
+    """Those that make one file together."""
+    group: list[DataFile] = []
+    for file in files:
+        if group and sum(each.size for each in group) + file.size > FILE_BYTES:
+            yield group
+            group = []
+        group.append(file)
+    if group:
+        yield group
+
+
+def _delta_schema() -> str:
+    fields = [
+        {"name": f.name, "type": TYPES[f.type], "nullable": f.nullable, "metadata": {}}
+        for f in SCHEMA
+    ]
+    return json.dumps({"type": "struct", "fields": fields})
+
+
+def _columns(names: list[str]) -> pa.Schema:
+    return pa.schema([SCHEMA.field(name) for name in names])
 
 
 def _rows(changes: Iterable[Change], version: int) -> pa.Table:
@@ -350,20 +332,25 @@ def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
 
 
 def _fates(
-    marks: pa.Table, requests_since: float, deletions_before: float
+    marks: pa.Table, upto: int, requests_since: float, deletions_before: float
 ) -> tuple[pa.Array, Forgotten]:
-    """What becomes of each row (KEPT, ERASED, DROPPED), and what that makes in all."""
+    """What becomes of each row (KEPT, ERASED, DROPPED), and what that makes in all; those after
+    the version `upto` stay."""
     ops, documents = marks["op"].to_pylist(), marks["document_id"].to_pylist()
     versions, written = marks["version"].to_pylist(), marks["written_at"].to_pylist()
     newest: dict[str, int] = {}
     for row, (op, document_id) in enumerate(zip(ops, documents, strict=True)):
         before = newest.get(document_id)
-        if op != ERASED and (before is None or versions[row] >= versions[before]):
+        if (
+            op != ERASED
+            and versions[row] <= upto
+            and (before is None or versions[row] >= versions[before])
+        ):
             newest[document_id] = row
     gone = [r for r in newest.values() if ops[r] == "delete" and written[r] < deletions_before]
     states = set(newest.values()) - set(gone)
     fates = [
-        KEPT if row in states or (op == ERASED and at >= requests_since)
+        KEPT if row in states or versions[row] > upto or (op == ERASED and at >= requests_since)
         else ERASED if at >= requests_since
         else DROPPED
         for row, (op, at) in enumerate(zip(ops, written, strict=True))

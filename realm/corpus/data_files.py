@@ -1,0 +1,118 @@
+"""Data files of the corpus table: Parquet, each read by the parts that are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from realm.errors import Corrupt
+from realm.store import Store
+
+FOLDER = "corpus"
+#: Rows are written in pieces of at most so many, or so many bytes: each is read whole.
+BATCH_ROWS = 10_000
+BATCH_BYTES = 16 * 2**20
+
+Filter = tuple[str, str, Any]
+COMPARE = {
+    "=": pc.equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A part of the table; `lowest` and `highest` are the bounds of some columns in it."""
+
+    name: str
+    size: int
+    lowest: dict[str, float]
+    highest: dict[str, float]
+    action: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDER}/{self.name}"
+
+
+def read_rows(store: Store, file: DataFile, filters: list[Filter], schema: pa.Schema) -> pa.Table:
+    """The rows that pass, in some columns; other columns are read only where a row passes."""
+    found = [schema.empty_table()]
+    asked = sorted({column for column, _, _ in filters})
+    with _parquet(store, file) as parquet:
+        for group in range(parquet.num_row_groups):
+            passing = _passing(parquet.read_row_group(group, asked), filters) if asked else None
+            if passing is not None and not pc.any(passing).as_py():
+                continue
+            rows = _whole(parquet.read_row_group(group, schema.names), schema)
+            found.append(rows if passing is None else rows.filter(passing))
+    return pa.concat_tables(found)
+
+
+def batches(store: Store, file: DataFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    with _parquet(store, file) as parquet:
+        for batch in parquet.iter_batches(BATCH_ROWS, columns=schema.names):
+            yield from _whole(pa.Table.from_batches([batch]), schema).to_batches()
+
+
+def _whole(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """With the columns that are younger than the file, without those that are not asked for."""
+    for name in set(schema.names) - set(rows.schema.names):
+        rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
+    return rows.select(schema.names).cast(schema)
+
+
+@contextmanager
+def _parquet(store: Store, file: DataFile) -> Iterator[pq.ParquetFile]:
+    """:raises NotFound: if it is not there. :raises Corrupt: if it is damaged."""
+    try:
+        with store.open_file(file.path) as source, pq.ParquetFile(source) as parquet:
+            yield parquet
+    except pa.ArrowException as error:
+        raise Corrupt(f"{file.path} is damaged: {error}", file=file.path) from error
+
+
+def may_hold(file: DataFile, filters: list[Filter]) -> bool:
+    """Whether a row that passes may be in the file, by the bounds that the log tells."""
+    for column, compare, value in filters:
+        if column not in file.lowest or column not in file.highest:
+            continue
+        # Of a row somewhere between the bounds, that which passes most easily.
+        best = file.highest if compare in (">", ">=") else file.lowest
+        if compare == "=":
+            possible = file.lowest[column] <= value <= file.highest[column]
+        else:
+            possible = COMPARE[compare](pa.scalar(best[column]), value).as_py()
+        if not possible:
+            return False
+    return True
+
+
+def _passing(keys: pa.Table, filters: list[Filter]) -> pa.ChunkedArray:
+    found = pa.chunked_array([pa.array([True] * keys.num_rows)])
+    for column, compare, value in filters:
+        found = pc.and_(found, COMPARE[compare](keys[column], value))
+    return found
+
+
+def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer pieces: each is read whole."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held, rows, size = [], 0, 0
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
