@@ -1,8 +1,15 @@
-"""Gets a term and keeps it: one thread that watches the leader, claims, then beats.
+"""Gets a term and keeps it: one thread watches the leader, claims, then beats in the store, another
+beats in Redis.
 
-The store decides who leads. Redis carries a second beat, so that a slow store alone deposes
-nobody; wiped or away, it makes nobody lead. A leader that lost ends its process and comes back
-as a standby: nothing in its memory has to be unlearned.
+The store decides who leads. Redis carries a second beat that waits for no call to the store, so
+that a slow store alone deposes nobody; wiped or away, Redis makes nobody lead. A process that is
+stopped beats in neither. One that lives and cannot beat in the store any more keeps still in
+Redis too, `PATIENT_LEASES` after its last beat there: so a standby that can write leads a lease
+later, five leases after that beat at the latest. Patience endangers nothing: a leader that the
+store does not confirm may act for half a lease, and what it does then the store fences.
+
+A leader that lost ends its process and comes back as a standby: nothing in its memory has to be
+unlearned.
 """
 
 from __future__ import annotations
@@ -105,7 +112,10 @@ class Election:
         self._doubtful: set[str] = set()
         self._lost = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="election", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="election", daemon=True),
+            threading.Thread(target=self._run_beat, name="beat in Redis", daemon=True),
+        ]
 
     @property
     def leads(self) -> bool:
@@ -126,16 +136,18 @@ class Election:
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        return all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, *, resign: bool) -> None:
-        """Ends the thread; `resign` only if nothing of this leader is at work any more."""
+        """Ends the threads; `resign` only if nothing of this leader is at work any more."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(self._lease)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(self._lease)
         if resign and self._tenure is not None and not self._lost.is_set():
             self._lost.set()
             try:
@@ -202,6 +214,10 @@ class Election:
                 return
             except RealmError as error:
                 log.warning("leader_unknown", why=str(error))
+
+    def _run_beat(self) -> None:
+        while not self._stopping.wait(self._lease / BEATS_A_LEASE):
+            if self.leads:
                 self._beat_in_redis()
 
     def _campaign(self) -> None:

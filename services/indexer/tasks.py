@@ -29,6 +29,8 @@ from services.indexer.metrics import IndexerMetrics
 QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: DELTA_QUEUE}
 
 CONNECT_SECONDS = 1.0
+#: A queue that accepts and does not answer is given up after so long.
+ANSWER_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ def make_sender(settings: Settings) -> Celery:
         "interval_step": 0.0,
         "interval_max": 0.0,
         "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
     }
     return app
 

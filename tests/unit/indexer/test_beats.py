@@ -1,0 +1,117 @@
+"""Two beats of a leader: a slow store deposes nobody, a store that takes no beat any more does."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from realm.leaders import Leaders
+from realm.settings import Settings
+from realm.store import Store
+from services.indexer.election import LEASE_KEY, PATIENT_LEASES, Election
+from tests.integration.redis_process import RedisProcess
+
+LEASE = 0.4
+SECONDS = 30.0
+
+
+class SlowBeats(Leaders):
+    """A store whose puts of beats wait until they are let go."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.go, self.waits = threading.Event(), threading.Event()
+        self.go.set()
+
+    def beat(self, number: int, beat: int) -> None:
+        if not self.go.is_set():
+            self.waits.set()
+        assert self.go.wait(SECONDS)
+        super().beat(number, beat)
+
+
+class Pair:
+    """A leader at work, and a standby that looks when told to, by a clock of its own."""
+
+    def __init__(self, store: Store, redis: RedisProcess) -> None:
+        self.redis = redis.client()
+        self.settings = Settings(redis_url=redis.url, lease_seconds=LEASE)
+        self.slept = self.now = 0.0
+        self.leader = Election(self.settings, store, lambda: time.monotonic() + self.slept)
+        self.puts = self.leader._leaders = SlowBeats(store)
+        self.standby = Election(self.settings, store, lambda: self.now, lambda identity: False)
+        self.leader.look()
+        self.standby.look()
+        self.leader.start()
+
+    def stick(self) -> None:
+        """From now on a put of a beat takes for ever."""
+        self.puts.go.clear()
+        assert self.puts.waits.wait(SECONDS)
+
+    def standby_looks(self) -> None:
+        self.now += LEASE / 3
+        self.standby.look()
+
+    def beat(self) -> object:
+        return json.loads(self.redis.get(LEASE_KEY) or b"{}").get("beat")
+
+    def close(self) -> None:
+        self.puts.go.set()
+        self.leader.stop(resign=False)
+        self.standby.stop(resign=False)
+        self.redis.close()
+
+
+@pytest.fixture
+def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
+    (tmp_path / "redis").mkdir()
+    redis = RedisProcess(tmp_path / "redis")
+    made = Pair(store, redis)
+    yield made
+    made.close()
+    redis.kill(wipe=False)
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        time.sleep(0.01)
+
+
+def test_a_put_that_takes_two_leases_deposes_nobody(pair: Pair) -> None:
+    pair.stick()
+    for _ in range(7):  # of a third of a lease each
+        before = pair.beat()
+        until(lambda before=before: pair.beat() not in (None, before), "a beat in Redis")
+        pair.standby_looks()
+    assert not pair.standby.leads
+    assert not pair.leader.lost
+
+
+def test_a_leader_that_cannot_write_is_deposed_when_patience_ends(pair: Pair) -> None:
+    pair.stick()
+    pair.slept = (PATIENT_LEASES + 1) * LEASE
+
+    def standby_leads() -> bool:
+        pair.standby_looks()
+        # Longer than between two beats: one that still beats would be heard.
+        time.sleep(LEASE / 2)
+        return pair.standby.leads
+
+    until(standby_leads, "the standby leads")
+    assert pair.standby.term == 2
+    pair.puts.go.set()
+    until(lambda: pair.leader.lost, "the leader knows that it lost")
+
+
+def test_beats_end_with_the_term(pair: Pair) -> None:
+    pair.leader.stop(resign=True)
+    pair.standby_looks()
+    assert pair.standby.leads

@@ -1,0 +1,54 @@
+"""Redis accepts and does not answer, as behind a dead route: nobody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from realm.corpus.documents import Document
+from realm.corpus.table import CorpusTable
+from realm.nudge import Nudge
+from realm.queue import EMBED_QUEUE, EMBED_SHARD
+from realm.settings import Settings
+from realm.store import Store
+from services.indexer.tasks import make_sender
+from services.indexer.writer import Writer, check_changes
+from tests.silent import silent_port
+
+#: Half of what these took when each waited for an answer.
+SECONDS = 20.0
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with silent_port() as port:
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+def test_a_silent_redis_holds_no_commit_up(store: Store, redis_url: str) -> None:
+    nudge = Nudge(redis_url)
+    writer = Writer(lambda: CorpusTable(store), 0.0, lambda version: nudge.send("writes"))
+    writer.start()
+    changes = [check_changes("", [Document(name, "", "Text.")], [], 100) for name in "abcdefgh"]
+
+    def write() -> list[int]:
+        return [writer.submit(*each).result(SECONDS) for each in changes]
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(write).result(SECONDS) == list(range(1, 9))
+    writer.stop()
+    writer.join(SECONDS)
+    nudge.close()
+
+
+def test_a_silent_redis_takes_no_task_and_says_so_soon(redis_url: str) -> None:
+    sender = make_sender(Settings(redis_url=redis_url))
+    thread = ThreadPoolExecutor(1)
+    sent = thread.submit(sender.send_task, EMBED_SHARD, queue=EMBED_QUEUE, retry=False)
+    with pytest.raises((OperationalError, RedisError)):
+        sent.result(SECONDS)
+    thread.shutdown(wait=False, cancel_futures=True)
