@@ -1,4 +1,4 @@
-"""`realm corpus`: import, add, delete, get."""
+"""`realm corpus`: import, add, delete, get, parked."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from realm.cli.options import (
     output,
 )
 from realm.cli.plain import to_json
+from realm.cli.words import parked_table
 from realm.client import Client, document
 from realm.corpus.documents import Document
 from realm.corpus.importers import Problem, read_documents
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     corpus.command()(add)
     corpus.command()(delete)
     corpus.command()(get)
+    corpus.command()(parked)
     corpus.command("verify-erased")(verify_erased)
     app.add_typer(corpus, name="corpus")
 
@@ -130,6 +132,25 @@ def get(
     for key, value in sorted(found.document.metadata.items()):
         console.print(f"{key}: {value}", style="dim", markup=False)
     console.print(f"written at corpus version {found.document_version}", style="dim")
+
+
+def parked(
+    as_json: AsJson = False, address: Address = "", timeout: Timeout = DEFAULT_TIMEOUT
+) -> None:
+    """List documents that are in no index, as no embedder gets through them."""
+    with connect(address, timeout) as client:
+        status = client.status()
+    if as_json:
+        output().out(
+            to_json({"parked": list(status.parked), "parked_documents": status.parked_documents})
+        )
+        return
+    if not status.parked_documents:
+        output().print("none")
+        return
+    output().print(parked_table(status.parked))
+    if (more := status.parked_documents - len(status.parked)) > 0:
+        output().print(f"and {more} more")
 
 
 def _import(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -58,6 +59,9 @@ def status_rows(status: index_pb2.IndexStatus) -> list[tuple[str, str]]:
     if status.HasField("newest_snapshot"):
         rows.append(("newest snapshot", _snapshot(status.newest_snapshot)))
     rows.append(("corpus", f"version {status.corpus_version}"))
+    if count := status.parked_documents:
+        words = "document is" if count == 1 else "documents are"
+        rows.append(("parked", f"{count} {words} in no index; `realm corpus parked` names them"))
     rows.append(("refresh", refresh_line(status)))
     if status.HasField("last_refresh"):
         rows.append(("last refresh", _last_refresh(status.last_refresh)))
@@ -94,6 +98,16 @@ def generations_table(generations: list[index_pb2.Generation]) -> Table:
             f"{ago(each.created_at)} ago",
             escape(each.reason),
         )
+    return table
+
+
+def parked_table(documents: Iterable[index_pb2.ParkedDocument]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("document", "version", "parked", "why"):
+        table.add_column(heading, overflow="fold")
+    for each in documents:
+        parked = f"{ago(each.parked_at)} ago"
+        table.add_row(escape(each.document_id), str(each.version), parked, escape(each.reason))
     return table
 
 

@@ -99,6 +99,20 @@ async def test_documents_go_in_and_come_out(realm: Shell, tmp_path: Path) -> Non
     assert (done.code, done.err) == (1, "realm: there is no document a\n")
 
 
+async def test_parked_documents_are_named(realm: Shell) -> None:
+    assert (await realm("corpus", "parked")).out == "none\n"
+    assert "parked" not in (await realm("status")).out
+    realm.indexer.parked = ["[b]a", "b"]
+    done = await realm("corpus", "parked")
+    assert "[b]a" in done.out
+    assert "it kills embedders" in done.out
+    assert done.out.endswith("and 1 more\n")
+    assert "2 documents are in no index; `realm corpus parked`" in (await realm("status")).out
+    found = json.loads((await realm("corpus", "parked", "--json")).out)
+    assert found["parked_documents"] == 2
+    assert [(each["document_id"], each["version"]) for each in found["parked"]] == [("[b]a", 3)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

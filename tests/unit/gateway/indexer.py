@@ -33,6 +33,7 @@ class MemoryIndexer(
         self.reports: list[serving_pb2.ReportServingRequest] = []
         self.version = 0
         self.paused = False
+        self.parked: list[str] = []
         self.refreshes: list[str] = []
         self.changed = asyncio.Condition()
         self.awake = asyncio.Event()
@@ -118,6 +119,9 @@ class MemoryIndexer(
         status.live.corpus_version = self.version
         status.newest_snapshot.number = 3
         status.gateways.add(gateway_id="one", generation=2, ready=True)
+        for document_id in self.parked[:1]:
+            status.parked.add(document_id=document_id, version=3, reason="it kills embedders")
+        status.parked_documents = len(self.parked)
         return status
 
     def _note(self, context: Any) -> None:
