@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from realm.corpus.docstrings import read_docstring
 from realm.corpus.documents import Document
-from realm.corpus.plain_text import from_rst, unwrap
+from realm.corpus.plain_text import unwrap
 
 # A shorter docstring says too little to be found: it goes into its class's or module's document …
 _SHORTEST_DOCSTRING = 150
@@ -74,7 +75,7 @@ def _topics() -> Iterator[Document]:
     from pydoc_data.topics import topics  # half a megabyte of text: only when asked for
 
     for topic, raw in topics.items():
-        plain = from_rst(raw)
+        plain = read_docstring(raw)
         if plain.text.strip():
             title = (plain.title or topic).replace('"', "")
             yield Document(f"python/topics/{topic}", title, plain.text, {"kind": "topic"})
@@ -245,4 +246,4 @@ def _signature(value: object) -> str:
 
 
 def _cleaned(doc: str | None) -> str:
-    return from_rst(doc).text.strip() if doc else ""
+    return read_docstring(doc).text.strip() if doc else ""
