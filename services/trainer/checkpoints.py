@@ -70,6 +70,7 @@ class Checkpoints:
         self._store.write_json(f"{folder}/{STATE_FILE}", checkpoint.state)
         manifest = {
             "step": checkpoint.step,
+            "sequence": max((order[0] for _, order in self._manifests()), default=0) + 1,
             "created_at": time.time(),
             "files": checksums,
             "state": hashlib.sha256(self._store.read(f"{folder}/{STATE_FILE}")).hexdigest(),
@@ -78,7 +79,7 @@ class Checkpoints:
         self._prune()
 
     def newest(self) -> Checkpoint | None:
-        """The newest by time of writing; a damaged one is passed over, and said so."""
+        """The last that was written; a damaged one is passed over, and said so."""
         for name, _ in self._manifests():
             try:
                 return self._load(f"{FOLDER}/{name}")
@@ -124,16 +125,19 @@ class Checkpoints:
             raise Corrupt(f"{path} does not match its checksum", file=path)
         return data
 
-    def _manifests(self) -> list[tuple[str, float]]:
-        """Names and times of complete checkpoints, newest first."""
+    def _manifests(self) -> list[tuple[str, tuple[int, float]]]:
+        """Complete checkpoints with their places in the order of writing, newest first.
+
+        An older release numbered none: among those time decides."""
         found = []
         for name in self._store.folders(FOLDER):
             try:
                 manifest = self._store.read_json(f"{FOLDER}/{name}/{MANIFEST}")
-                found.append((name, float(manifest["created_at"])))
+                order = int(manifest.get("sequence", 0)), float(manifest["created_at"])
+                found.append((name, order))
             except (NotFound, Corrupt):
                 continue
-        return sorted(found, key=lambda each: -each[1])
+        return sorted(found, key=lambda each: each[1], reverse=True)
 
     def _prune(self) -> None:
         kept = {name for name, _ in self._manifests()[:KEPT]}

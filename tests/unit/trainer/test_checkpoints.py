@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -89,3 +91,35 @@ def test_nothing_is_pickled(store: Store, model: Model) -> None:
     Checkpoints(store).save(at(5, model))
     names = {path.rsplit(".", 1)[-1] for path in store.files("checkpoints")}
     assert names == {"json", "safetensors"}
+
+
+def test_the_last_written_stays_the_newest_when_the_clock_goes_back(
+    store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another machine, to which the trainer was moved."""
+    checkpoints, now = Checkpoints(store), time.time()
+    for step, hours in ((10, 0), (20, -1), (30, -2), (40, 5)):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now + 3600 * hours)
+        checkpoints.save(at(step, model))
+        found = checkpoints.newest()
+        assert found is not None
+        assert found.step == step
+    assert store.folders("checkpoints") == ["0000000030", "0000000040"]
+
+
+def test_checkpoints_of_an_older_release_come_before_all_newer_ones(
+    store: Store, model: Model
+) -> None:
+    checkpoints = Checkpoints(store)
+    checkpoints.save(at(5, model))
+    path = "checkpoints/0000000005/manifest.json"
+    manifest = store.read_json(path)
+    del manifest["sequence"]
+    store.write_json(path, {**manifest, "created_at": time.time() + 3600})
+    found = checkpoints.newest()
+    assert found is not None
+    assert found.step == 5
+    checkpoints.save(at(10, model))
+    newer = checkpoints.newest()
+    assert newer is not None
+    assert newer.step == 10
