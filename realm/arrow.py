@@ -36,6 +36,11 @@ def write_table(store: Store, path: str, table: pa.Table) -> None:
     store.write(path, to_bytes(table))
 
 
+def create_table(store: Store, path: str, table: pa.Table) -> None:
+    """:raises Conflict: if the file is there."""
+    store.create(path, to_bytes(table))
+
+
 def read_table(store: Store, path: str) -> pa.Table:
     """:raises NotFound, Corrupt:"""
     return from_bytes(store.read(path), path)

@@ -139,6 +139,10 @@ class Generations:
         paths = self._store.files(f"{generation_folder(number)}/events")
         return self._event(paths[-1]).state if paths else None
 
+    def is_active(self, number: int) -> bool:
+        """Whether work for it is wanted."""
+        return self.state(number) in ACTIVE
+
     def record(
         self, number: int, state: State, why: str = "", report: dict[str, float] | None = None
     ) -> Event:

@@ -14,8 +14,14 @@ DELTA_QUEUE = "realm.delta"
 EMBED_SHARD = "realm.embed_shard"
 EMBED_CHANGES = "realm.embed_changes"
 ENCODE_QUERIES = "realm.encode_queries"
-#: A message header: the Unix time at which the task was sent.
+#: A message header: the Unix time at which the task was sent. For a metric alone.
 ASKED_AT = "asked_at"
+#: Key of the claim of an embedder on the file that it makes; it lapses with its embedder.
+WORK = "realm:work:"
+
+
+def work_key(output_file: str) -> str:
+    return WORK + output_file
 
 
 def make_celery(settings: Settings) -> Celery:

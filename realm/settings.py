@@ -213,7 +213,10 @@ class Settings(BaseSettings):
         0, ge=0, description="padded tokens in a batch; 0: what suits the device"
     )
     max_deliveries: int = Field(
-        3, ge=1, description="a shard that was started so often without an end is quarantined"
+        3, ge=1, description="a shard of which so many embedders died is quarantined"
+    )
+    work_silence_seconds: float = Field(
+        30, gt=0, description="an embedder that was silent for so long died of what it was at"
     )
     embedder_queues: str = Field("realm.delta,realm.embed", description="queues served, in order")
     heartbeat_file: str = Field("", description="touched between batches, for liveness probes")
@@ -225,7 +228,7 @@ class Settings(BaseSettings):
     )
     shard_seconds: float = Field(10, gt=0, description="wished length of a unit of embedding work")
     reconcile_seconds: float = Field(1.0, gt=0, description="longest pause between two looks")
-    request_again_seconds: float = Field(120, gt=0, description="ask again for a missing result")
+    request_again_seconds: float = Field(120, gt=0, description="ask again for what nobody holds")
     upsert_points: int = Field(256, ge=1, description="points in one upsert to Qdrant")
     gate_sample: int = Field(200, ge=1, description="vectors that the gate compares")
     gate_probes: int = Field(400, ge=0, description="probe questions of the gate; 0: none")

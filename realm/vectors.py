@@ -59,7 +59,8 @@ def matrix(table: pa.Table) -> Vectors:
 
 
 def write_vectors(store: Store, path: str, table: pa.Table) -> None:
-    arrow.write_table(store, path, table)
+    """:raises Conflict: if the file is there: its name follows from its inputs, so it will do."""
+    arrow.create_table(store, path, table)
 
 
 def read_vectors(store: Store, path: str) -> pa.Table:

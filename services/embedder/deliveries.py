@@ -1,58 +1,124 @@
-"""Shards that kill their worker: counted on Redis, then kept out of the way in the store.
+"""Who is at which work, and which work kills its workers: on Redis; what kills is then kept out of
+the way in the store.
 
-Redis redelivers the task of a dead worker without end. Each start is counted under the name of
-the file it should make; a shard that was started too often without an end is quarantined.
+An embedder claims a task, under the name of the file it should make, and renews the claim for as
+long as it makes headway. A claim that lapsed without an end is a death. A task that may be asked
+for, or delivered, more than once is done by one embedder at a time; whoever else meets it leaves.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 
 import structlog
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import LockError, RedisError
+from redis.lock import Lock
 
+from realm.queue import work_key
 from realm.refusals import quarantine_file
 from realm.store import Store
 
+#: Starts without an end, by output file: one more than the deaths while somebody is at it.
 KEY = "realm:deliveries:"
 EXPIRY_SECONDS = 24 * 3600
+RENEWALS = 4
+#: Who made no headway for so long hangs: the claim is renewed no more.
+HANGS_SECONDS = 120.0
 
 log = structlog.get_logger(__name__)
 
 
 class Deliveries:
-    """Counts starts without an end. Without Redis nothing is counted and all work goes on."""
+    """One claim at a time. Without Redis nothing is claimed or counted and all work goes on."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        silence_seconds: float,
+        idle_seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """:param silence_seconds: a claim that is not renewed for so long lapses.
+        :param idle_seconds: for how long the work in hand has made no headway.
+        """
         self._redis = Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=5)
+        self._silence = silence_seconds
+        self._idle_seconds = idle_seconds
+        self._claim: Lock | None = None
+        self._output = ""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._renew, name="claim", daemon=True).start()
 
-    def started(self, output_file: str) -> int:
-        """Which start in a row this is: 1 for the first; 0 if nobody counts."""
+    def started(self, output_file: str) -> int | None:
+        """Claims the work. How many died of it before; None: another embedder is at it."""
+        claim = self._redis.lock(
+            work_key(output_file),
+            timeout=self._silence,
+            blocking=False,
+            thread_local=False,
+            raise_on_release_error=False,
+        )
         try:
+            if not claim.acquire():
+                return None
+            with self._lock:
+                self._claim, self._output = claim, output_file
             with self._redis.pipeline() as pipe:
                 pipe.incr(KEY + output_file)
                 pipe.expire(KEY + output_file, EXPIRY_SECONDS)
-                return int(pipe.execute()[0])
+                return int(pipe.execute()[0]) - 1
         except RedisError as error:
             log.warning("deliveries not counted", output=output_file, why=str(error))
             return 0
 
-    def ended(self, output_file: str) -> None:
-        """The worker lived through it, whatever came of it."""
-        try:
-            self._redis.delete(KEY + output_file)
-        except RedisError as error:
-            log.warning("deliveries not cleared", output=output_file, why=str(error))
+    def ended(self, *, lived: bool = True) -> None:
+        """The work claimed, if any, is claimed no more. `lived`: it did no harm to its worker,
+        whatever came of it: deaths before count no more."""
+        with self._lock:
+            claim, self._claim = self._claim, None
+            if claim is None:
+                return
+            try:
+                if lived:
+                    self._redis.delete(KEY + self._output)
+                claim.release()
+            except RedisError as error:
+                log.warning("deliveries not cleared", output=self._output, why=str(error))
 
     def close(self) -> None:
+        self._closed.set()
         self._redis.close()
+
+    def _renew(self) -> None:
+        while not self._closed.wait(self._silence / RENEWALS):
+            with self._lock:
+                if self._claim is not None and self._idle_seconds() < HANGS_SECONDS:
+                    _renewed(self._claim)
+
+
+def _renewed(claim: Lock) -> None:
+    try:
+        claim.reacquire()
+    except LockError:
+        # Redis was wiped, or this process slept: perhaps another one is at it by now.
+        try:
+            claim.acquire()
+        except RedisError:
+            return
+    except RedisError:
+        return
 
 
 def quarantine(
     store: Store, *, snapshot: int, input_file: str, output_file: str, deliveries: int
 ) -> None:
-    """Keeps the shard from being tried again until somebody deletes the file written here."""
+    """Keeps the shard from being tried again until somebody deletes the file written here.
+
+    :param deliveries: how many workers died of it.
+    """
     store.write_json(
         quarantine_file(output_file),
         {

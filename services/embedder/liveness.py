@@ -12,6 +12,7 @@ from realm.errors import DependencyUnavailable
 
 IDLE_BEAT_SECONDS = 1.0
 LOOK_SECONDS = 1.0
+WAIT_SECONDS = 0.1
 
 
 class Unwanted(Exception):
@@ -31,13 +32,20 @@ class Heartbeat:
 
     def __init__(self, file: str) -> None:
         self._file = Path(file) if file else None
+        self._beaten = time.monotonic()
         self._busy = False
         self._closed = threading.Event()
         self.beat()
         if self._file is not None:
             threading.Thread(target=self._idle, name="heartbeat", daemon=True).start()
 
+    @property
+    def silent_seconds(self) -> float:
+        """Since the last beat."""
+        return time.monotonic() - self._beaten
+
     def beat(self) -> None:
+        self._beaten = time.monotonic()
         if self._file is not None:
             self._file.touch()
 
@@ -74,6 +82,12 @@ class Drain:
     @property
     def begun(self) -> bool:
         return self._deadline is not None
+
+    def wait(self, seconds: float) -> None:
+        """Sleeps, but not on once the process is to end."""
+        deadline = time.monotonic() + seconds
+        while not self.begun and time.monotonic() < deadline:
+            time.sleep(WAIT_SECONDS)
 
     @property
     def over(self) -> bool:

@@ -55,7 +55,9 @@ def make_embedder(settings: Settings) -> Embedder:
         generations=Generations(store),
         encoders=Encoders(snapshots, device, SNAPSHOTS_IN_MEMORY),
         compute=Compute(settings.embed_token_budget or None, dtype),
-        deliveries=Deliveries(settings.redis_url),
+        deliveries=Deliveries(
+            settings.redis_url, settings.work_silence_seconds, lambda: heartbeat.silent_seconds
+        ),
         max_deliveries=settings.max_deliveries,
         nudge=Nudge(settings.redis_url),
         metrics=EmbedderMetrics(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 OUTCOMES = (
-    *("done", "exists", "unwanted", "corrupt"),
+    *("done", "exists", "elsewhere", "unwanted", "corrupt"),
     *("quarantined", "interrupted", "unavailable", "failed"),
 )
 PHASES = ("load", "read", "encode", "write")

@@ -1,6 +1,6 @@
 """What a task does: asks whether it is still needed, reads, encodes, writes one file whole.
 
-Running a task twice, or twice at once, gives the same file: a duplicate is harmless.
+Running a task twice, or twice at once, gives one file, put by whoever is first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pyarrow as pa
 import structlog
 
 from realm import arrow, tracing, vectors
-from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.generations import ACTIVE, Generations, generation_folder
+from realm.errors import Conflict, Corrupt, DependencyUnavailable, NotFound
+from realm.generations import Generations, generation_folder
 from realm.model.inputs import InputBuilder
 from realm.nudge import Nudge
 from realm.queue import EMBED_SHARD, ENCODE_QUERIES
@@ -46,6 +46,8 @@ class Outcome(StrEnum):
 
     DONE = "done"
     EXISTS = "exists"
+    #: Another embedder is at it.
+    ELSEWHERE = "elsewhere"
     UNWANTED = "unwanted"
     CORRUPT = "corrupt"
     QUARANTINED = "quarantined"
@@ -107,14 +109,13 @@ class Embedder:
             raise
         finally:
             self.metrics.shards.labels(outcome).inc()
-            # An exception of another kind may be the shard's fault: it stays counted.
-            if outcome not in (Outcome.FAILED, Outcome.QUARANTINED):
-                self.deliveries.ended(job.output_file)
+            # An exception of another kind may be the shard's fault, and ends this process: a death.
+            self.deliveries.ended(lived=outcome is not Outcome.FAILED)
             log.info("task ended", outcome=outcome, output=job.output_file)
         return outcome
 
     def _refused(self, job: Job) -> Outcome | None:
-        """Why there is nothing to do, if so; counts the delivery if there is."""
+        """Why there is nothing to do, if so; else the work is claimed."""
         if self.store.exists(job.output_file):
             return Outcome.EXISTS
         if not self._wanted(job):
@@ -123,21 +124,25 @@ class Embedder:
             return Outcome.INTERRUPTED
         if is_quarantined(self.store, job.output_file):
             return Outcome.QUARANTINED
-        before = self.deliveries.started(job.output_file) - 1
-        if before < self.max_deliveries:
+        deaths = self.deliveries.started(job.output_file)
+        if deaths is None:
+            # Should that one die, the indexer asks again.
+            return Outcome.ELSEWHERE
+        if deaths < self.max_deliveries:
             log.info("task began", output=job.output_file, generation=job.generation)
             return None
-        log.error("shard quarantined", input=job.input_file, deliveries=before)
+        log.error("shard quarantined", input=job.input_file, deaths=deaths)
         quarantine(
             self.store,
             snapshot=job.snapshot,
             input_file=job.input_file,
             output_file=job.output_file,
-            deliveries=before,
+            deliveries=deaths,
         )
         return Outcome.QUARANTINED
 
     def _worked(self, job: Job, work: Callable[[], None]) -> Outcome:
+        outcome = Outcome.DONE
         try:
             work()
         except Unwanted:
@@ -158,9 +163,12 @@ class Embedder:
             self.nudge.send("vectors")
             log.error("unusable input", input=job.input_file, snapshot=job.snapshot, why=str(error))
             return Outcome.CORRUPT
+        except Conflict:
+            # Another embedder was at it too, as after a wipe of Redis; or our put's reply was lost.
+            outcome = Outcome.EXISTS
         forgive(self.store, job.output_file)
         self.nudge.send("vectors")
-        return Outcome.DONE
+        return outcome
 
     def _traced(self, job: Job, task: str, work: Callable[[], None]) -> None:
         """As a part of the refresh that the generation belongs to."""
@@ -172,7 +180,7 @@ class Embedder:
 
     def _wanted(self, job: Job) -> bool:
         """What a generation has in a folder of its own it takes back when it needs it no more."""
-        if self.generations.state(job.generation) not in ACTIVE:
+        if not self.generations.is_active(job.generation):
             return False
         own = job.input_file.startswith(f"{generation_folder(job.generation)}/")
         return not own or self.store.exists(job.input_file)
@@ -219,7 +227,7 @@ class Embedder:
             flat = pa.array(made.reshape(-1))
             column = pa.FixedSizeListArray.from_arrays(flat, made.shape[1])
             with_vectors = table.append_column("vector", column).replace_schema_metadata(about)
-            arrow.write_table(self.store, job.output_file, with_vectors)
+            arrow.create_table(self.store, job.output_file, with_vectors)
 
     def _watch(self, job: Job) -> Watch:
         return Watch(self.heartbeat, self.drain, lambda: self._wanted(job), self.look_seconds)

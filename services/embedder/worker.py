@@ -27,10 +27,11 @@ from realm.errors import DependencyUnavailable
 from realm.process.signals import stop_signals
 from realm.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.settings import Settings
+from services.embedder.liveness import Drain
 from services.embedder.tasks import Embedder, Job, Outcome
 
-RETRIES = 6
-FIRST_RETRY_SECONDS = 2
+RETRIES = 30
+RETRY_SECONDS = 2.0
 FAILURE = 1
 # The event loop sleeps until its next timer: this bounds how late it sees the wish to stop.
 WAKE_SECONDS = 0.5
@@ -75,7 +76,8 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
         (ENCODE_QUERIES, embedder.encode_queries),
     ):
         wait = embedder.metrics.queue_wait.labels(name)
-        app.task(_task(work, wait), name=name, bind=True, max_retries=RETRIES, Request=Delivery)
+        task = _task(work, wait, embedder.drain)
+        app.task(task, name=name, bind=True, max_retries=RETRIES, Request=Delivery)
     return app
 
 
@@ -111,7 +113,7 @@ def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
     return int(worker.exitcode or 0)
 
 
-def _task(work: Callable[[Job], Outcome], wait: Histogram) -> Callable[..., None]:
+def _task(work: Callable[[Job], Outcome], wait: Histogram, drain: Drain) -> Callable[..., None]:
     def task(
         self: Any, *, snapshot: int, input_file: str, output_file: str, generation: int
     ) -> None:
@@ -122,9 +124,10 @@ def _task(work: Callable[[Job], Outcome], wait: Histogram) -> Callable[..., None
             outcome = work(job)
         except DependencyUnavailable as error:
             log.warning("task will be retried", output=output_file, why=str(error))
-            raise self.retry(
-                exc=error, countdown=FIRST_RETRY_SECONDS * 2**self.request.retries
-            ) from error
+            drain.wait(RETRY_SECONDS)
+            # Without a countdown: Celery makes a time of day of it, which this machine's clock
+            # says, and the next worker waits until its own says so too.
+            raise self.retry(exc=error, countdown=0) from error
         except Exception:
             # Perhaps not the shard is at fault but this process or its device, which would fail
             # every shard in the queue in no time: a new process is tried, with the pause that

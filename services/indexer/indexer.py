@@ -37,6 +37,7 @@ from services.indexer.inputs import SnapshotInputs
 from services.indexer.lifecycle import Observation
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.observer import Observer
+from services.indexer.outstanding import Outstanding
 from services.indexer.reconciler import Reconciler
 from services.indexer.recording import Recording
 from services.indexer.refreshes import Refreshes
@@ -81,7 +82,10 @@ class Indexer:
         self._started = False
         self._metrics = metrics
         self._nudge = Nudge(settings.redis_url)
-        self._tasks = Tasks(make_sender(settings), settings.request_again_seconds, metrics)
+        self._outstanding = Outstanding(settings.redis_url, self.generations.is_active)
+        self._tasks = Tasks(
+            make_sender(settings), self._outstanding, settings.request_again_seconds, metrics
+        )
         self._inputs = SnapshotInputs(self.snapshots)
         self._references = References(self.generations, self.snapshots, settings.gate_memory)
         self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
@@ -154,6 +158,7 @@ class Indexer:
                 log.warning("thread_still_at_work", thread=thread.name)
         self.index.close()
         self._nudge.close()
+        self._outstanding.close()
         return ended
 
     def _make_follower(self) -> Follower:

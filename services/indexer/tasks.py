@@ -1,4 +1,6 @@
-"""Asks embedders for files. The store is the ledger: a file that is missing is asked for again."""
+"""Asks embedders for files. The store is the ledger: a file that is missing is asked for, and again
+once no queue and no embedder holds the task any more.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,17 @@ from realm.queue import (
 )
 from realm.settings import Settings
 from services.indexer.metrics import IndexerMetrics
+from services.indexer.outstanding import Outstanding
 
 QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: DELTA_QUEUE}
 
 CONNECT_SECONDS = 1.0
 #: A queue that accepts and does not answer is given up after so long.
 ANSWER_SECONDS = 2.0
+#: Whether a task that somebody holds is held still is looked at again after so long.
+HELD_SECONDS = 10.0
+#: Files that are remembered to have been asked for.
+REMEMBERED = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -67,52 +74,60 @@ def make_sender(settings: Settings) -> Celery:
 
 
 class Tasks:
-    """Sends tasks and remembers when, so that none is sent twice too soon. Thread-safe."""
+    """Sends a task where nobody holds it. Thread-safe."""
 
     def __init__(
         self,
         celery: Celery,
+        outstanding: Outstanding,
         again_seconds: float,
         metrics: IndexerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._celery = celery
+        self._outstanding = outstanding
         self._again = again_seconds
         self._metrics = metrics
         self._clock = clock
-        self._asked: dict[str, float] = {}
+        #: When to look again at what was asked for, by file.
+        self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def ask(self, want: Wanted) -> bool:
-        """Sends the task unless it was sent lately; tells whether it was sent.
+        """Sends the task unless it was sent lately, or somebody holds it; tells whether it was.
 
         :raises DependencyUnavailable: if the queue cannot be reached.
         """
+        queue, output, now = QUEUES[want.task], want.output_file, self._clock()
         with self._lock:
-            before = self._asked.get(want.output_file)
-            now = self._clock()
-            if before is not None and now - before < self._again:
+            before = self._due.get(output)
+            if before is not None and now < before:
                 return False
-            self._asked[want.output_file] = now
+            if len(self._due) >= REMEMBERED:
+                self._due = {file: due for file, due in self._due.items() if due > now}
+            self._due[output] = now + self._again
         try:
+            if self._outstanding.holds(queue, output):
+                with self._lock:
+                    self._due[output] = now + min(self._again, HELD_SECONDS)
+                return False
             self._send(want)
+            self._outstanding.sent(queue, output)
         except (OperationalError, RedisError, OSError) as error:
-            self.forget(want.output_file)
-            raise DependencyUnavailable(
-                f"the queue takes no task for {want.output_file}: {error}"
-            ) from error
+            self.forget(output)
+            raise DependencyUnavailable(f"the queue takes no task for {output}: {error}") from error
         if before is not None:
             self._metrics.shards_requeued.inc()
-            log.warning("asked_again", task=want.task, output=want.output_file)
+            log.warning("asked_again", task=want.task, output=output)
         return True
 
     def forget(self, output_file: str | None = None) -> None:
         """The file (all files: None) may be asked for again at once."""
         with self._lock:
             if output_file is None:
-                self._asked.clear()
+                self._due.clear()
             else:
-                self._asked.pop(output_file, None)
+                self._due.pop(output_file, None)
 
     def _send(self, want: Wanted) -> None:
         self._celery.send_task(
@@ -125,7 +140,5 @@ class Tasks:
             },
             queue=QUEUES[want.task],
             headers={ASKED_AT: time.time()},
-            # By then it has been asked for anew: what waits in the queue is never there twice.
-            expires=self._again,
             retry=False,
         )

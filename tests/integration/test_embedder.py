@@ -18,7 +18,15 @@ from realm import vectors
 from realm.generations import Generations, State
 from realm.model.checkpoint import Model
 from realm.nudge import Nudge
-from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, make_celery
+from realm.queue import (
+    DELTA_QUEUE,
+    EMBED_CHANGES,
+    EMBED_QUEUE,
+    EMBED_SHARD,
+    WORK,
+    make_celery,
+    work_key,
+)
 from realm.refusals import quarantine_file
 from realm.settings import load_settings
 from realm.snapshots import Snapshot
@@ -104,7 +112,6 @@ class Bench:
                     "generation": self.generation,
                 },
                 queue=queue,
-                expires=600,
             )
         return output
 
@@ -159,7 +166,7 @@ def test_tasks_are_done_and_the_indexer_is_nudged(bench: Bench) -> None:
     lines = bench.log.splitlines()
     assert [line for line in lines if not line.startswith("{")] == []
     with bench.redis.client() as client:
-        assert client.keys(f"{KEY}*") == []
+        assert client.keys(f"{KEY}*") == client.keys(f"{WORK}*") == []
         assert client.llen(EMBED_QUEUE) == client.llen(DELTA_QUEUE) == 0
         assert client.hlen("unacked") == 0
 
@@ -221,7 +228,7 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
     assert not bench.store.exists(output)
     with bench.redis.client() as client:
         assert client.llen(EMBED_QUEUE) == 1
-        assert client.keys(f"{KEY}*") == []
+        assert client.keys(f"{KEY}*") == client.keys(f"{WORK}*") == []
     Generations(bench.store).record(bench.generation, State.ABANDONED)
     bench.start()
     until(lambda: '"outcome": "unwanted"' in bench.log, START_SECONDS, lambda: bench.log)
@@ -264,13 +271,19 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
     file = bench.passages(LONG)
     for start in range(3):
         output = bench.ask(file)
-        bench.start(**ONE_BY_ONE)
+        bench.start(**ONE_BY_ONE, REALM_WORK_SILENCE_SECONDS="2")
         until(
             lambda begun=start + 1: bench.log.count("task began") == begun,  # type: ignore[misc]
             START_SECONDS,
             lambda: bench.log,
         )
         bench.stop(signal.SIGKILL, within=10)
+        with bench.redis.client() as client:
+            until(
+                lambda: not client.exists(work_key(output)),  # noqa: B023
+                WORK_SECONDS,
+                lambda: "the claim of a dead worker does not lapse",
+            )
     bench.ask(file)
     bench.start()
     until(lambda: bench.store.exists(quarantine_file(output)), START_SECONDS, lambda: bench.log)
@@ -289,7 +302,7 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
 @pytest.mark.slow
 def test_task_of_a_killed_worker_comes_back(bench: Bench) -> None:
     output = bench.send(LONG)
-    bench.start(**ONE_BY_ONE, REALM_VISIBILITY_SECONDS="10")
+    bench.start(**ONE_BY_ONE, REALM_VISIBILITY_SECONDS="10", REALM_WORK_SILENCE_SECONDS="2")
     until(lambda: "task began" in bench.log, START_SECONDS, lambda: bench.log)
     bench.stop(signal.SIGKILL, within=10)
     bench.start(REALM_VISIBILITY_SECONDS="10")

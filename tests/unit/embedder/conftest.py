@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from realm.generations import Generations
+from realm.generations import Generations, State
 from realm.model.checkpoint import Model
 from realm.nudge import Nudge
 from realm.snapshots import Snapshot, Snapshots
@@ -45,7 +45,11 @@ class World:
 
 
 def make_embedder(
-    store: Store, registry: CollectorRegistry, redis_url: str = NO_REDIS, heartbeat: str = ""
+    store: Store,
+    registry: CollectorRegistry,
+    redis_url: str = NO_REDIS,
+    heartbeat: str = "",
+    silence: float = 30.0,
 ) -> Embedder:
     snapshots = Snapshots(store)
     return Embedder(
@@ -54,12 +58,36 @@ def make_embedder(
         generations=Generations(store),
         encoders=Encoders(snapshots, torch.device("cpu"), keep=2),
         compute=Compute(None, torch.float32),
-        deliveries=Deliveries(redis_url),
+        deliveries=Deliveries(redis_url, silence),
         max_deliveries=3,
         nudge=Nudge(redis_url),
         metrics=EmbedderMetrics(registry),
         heartbeat=Heartbeat(heartbeat),
         drain=Drain(),
+    )
+
+
+class SecondLook(Generations):
+    """Something happens between the first batch and the second."""
+
+    def __init__(self, store: Store, happens: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._happens = happens
+        self._looks = 0
+
+    def state(self, number: int) -> State | None:
+        self._looks += 1
+        if self._looks == 2:
+            self._happens()
+        return super().state(number)
+
+
+def interrupted_by(embedder: Embedder, happens: Callable[[], object]) -> Embedder:
+    return replace(
+        embedder,
+        generations=SecondLook(embedder.store, happens),
+        compute=Compute(token_budget=1, dtype=torch.float32),  # a batch a passage
+        look_seconds=0,
     )
 
 

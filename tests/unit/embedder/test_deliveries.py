@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from realm.queue import work_key
 from realm.refusals import is_quarantined, quarantine_file
 from realm.store import Store
-from services.embedder.deliveries import KEY, Deliveries, quarantine
+from services.embedder.deliveries import HANGS_SECONDS, KEY, Deliveries, quarantine
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess
-from tests.unit.embedder.conftest import NO_REDIS, World, make_embedder
+from tests.unit.embedder.conftest import NO_REDIS, World, interrupted_by, make_embedder
 
 
 @pytest.fixture
@@ -22,31 +24,115 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
     server.kill(wipe=True)
 
 
+SILENCE = 2.0
+
+
 @pytest.fixture
-def deliveries(redis: RedisProcess) -> Iterator[Deliveries]:
-    counted = Deliveries(redis.url)
-    yield counted
-    counted.close()
+def embedders(redis: RedisProcess) -> Iterator[Callable[[], Deliveries]]:
+    """Makes what each of several embedders has; one that dies is closed, and says no more."""
+    made = []
+
+    def make(idle: Callable[[], float] = lambda: 0.0) -> Deliveries:
+        made.append(Deliveries(redis.url, SILENCE, idle))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
-def test_starts_in_a_row_are_counted_by_output_and_forgotten_at_an_end(
-    deliveries: Deliveries,
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20.0
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def dies(embedder: Deliveries, redis: RedisProcess, output: str) -> None:
+    """And its claim lapses, for which nobody waits here."""
+    embedder.close()
+    with redis.client() as client:
+        assert client.delete(work_key(output)) == 1
+
+
+def lapsed(redis: RedisProcess, output: str) -> None:
+    with redis.client() as client:
+        until(lambda: not client.exists(work_key(output)), "the claim lapses")
+
+
+def test_deaths_are_counted_by_output_and_forgotten_at_an_end(
+    redis: RedisProcess, embedders: Callable[[], Deliveries]
 ) -> None:
-    assert [deliveries.started("a"), deliveries.started("a"), deliveries.started("b")] == [1, 2, 1]
-    deliveries.ended("a")
-    assert [deliveries.started("a"), deliveries.started("b")] == [1, 2]
+    for deaths in range(2):
+        dying = embedders()
+        assert dying.started("a") == deaths
+        dies(dying, redis, "a")
+    last = embedders()
+    assert last.started("a") == 2
+    last.ended()
+    assert last.started("b") == 0
+    last.ended()
+    assert last.started("a") == 0
 
 
-def test_counts_expire(redis: RedisProcess, deliveries: Deliveries) -> None:
-    deliveries.started("a")
+def test_who_meets_work_that_another_is_at_leaves_and_counts_nothing(
+    redis: RedisProcess, embedders: Callable[[], Deliveries]
+) -> None:
+    busy, idle = embedders(), [embedders() for _ in range(4)]
+    assert busy.started("a") == 0
+    with redis.client() as client:
+        ends = time.monotonic() + 1.5 * SILENCE
+        while time.monotonic() < ends:  # longer than a claim that is not renewed
+            assert [each.started("a") for each in idle] == [None] * 4
+        assert client.get(f"{KEY}a") == b"1"
+    busy.ended()
+    assert idle[0].started("a") == 0
+
+
+def test_a_claim_is_made_again_after_redis_was_wiped(
+    redis: RedisProcess, embedders: Callable[[], Deliveries]
+) -> None:
+    busy, other = embedders(), embedders()
+    busy.started("a")
+    with redis.client() as client:
+        client.flushall()
+        until(lambda: bool(client.exists(work_key("a"))), "claimed again")
+    assert other.started("a") is None
+    busy.ended()
+    assert other.started("a") == 0
+
+
+def test_who_hangs_loses_its_claim(
+    redis: RedisProcess, embedders: Callable[..., Deliveries]
+) -> None:
+    hanging = embedders(lambda: HANGS_SECONDS + 1)
+    hanging.started("a")
+    lapsed(redis, "a")
+    assert embedders().started("a") == 1
+
+
+def test_an_end_does_not_take_the_claim_of_another(
+    redis: RedisProcess, embedders: Callable[..., Deliveries]
+) -> None:
+    slept, other = embedders(lambda: HANGS_SECONDS + 1), embedders()  # the one is not renewed
+    slept.started("a")
+    with redis.client() as client:
+        client.delete(work_key("a"))
+    assert other.started("a") == 1
+    slept.ended()
+    assert embedders().started("a") is None
+
+
+def test_counts_expire(redis: RedisProcess, embedders: Callable[[], Deliveries]) -> None:
+    embedders().started("a")
     with redis.client() as client:
         assert 0 < client.ttl(f"{KEY}a") <= 24 * 3600
 
 
 def test_without_redis_nothing_is_counted() -> None:
-    deliveries = Deliveries(NO_REDIS)
+    deliveries = Deliveries(NO_REDIS, SILENCE)
     assert [deliveries.started("a"), deliveries.started("a")] == [0, 0]
-    deliveries.ended("a")
+    deliveries.ended()
     deliveries.close()
 
 
@@ -65,12 +151,14 @@ def test_quarantine_says_what_was_quarantined(tmp_path: Path) -> None:
 
 
 def test_shard_that_never_ended_is_quarantined_and_then_refused(
-    world: World, redis: RedisProcess
+    world: World, redis: RedisProcess, embedders: Callable[[], Deliveries]
 ) -> None:
     embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
     output = world.job.output_file
     for _ in range(embedder.max_deliveries):
-        embedder.deliveries.started(output)  # as by workers that died
+        dying = embedders()
+        assert dying.started(output) is not None
+        dies(dying, redis, output)
     assert embedder.embed_shard(world.job) is Outcome.QUARANTINED
     with redis.client() as client:
         client.flushall()
@@ -95,3 +183,28 @@ def test_task_that_ended_is_not_counted(world: World, redis: RedisProcess) -> No
     assert embedder.embed_shard(world.job) is Outcome.DONE
     with redis.client() as client:
         assert client.keys(f"{KEY}*") == []
+
+
+def test_a_slow_shard_is_neither_done_twice_nor_quarantined_by_idle_workers(
+    world: World, redis: RedisProcess
+) -> None:
+    """The same task is delivered four times more, while its embedder takes longer than a claim."""
+    others = [
+        make_embedder(world.store, CollectorRegistry(), redis.url, silence=SILENCE)
+        for _ in range(4)
+    ]
+    met: list[Outcome] = []
+
+    def time_passes() -> None:
+        ends = time.monotonic() + 1.5 * SILENCE
+        while len(met) < 8 or time.monotonic() < ends:
+            met.extend(other.embed_shard(world.job) for other in others)
+
+    slow = interrupted_by(
+        make_embedder(world.store, CollectorRegistry(), redis.url, silence=SILENCE), time_passes
+    )
+    assert slow.embed_shard(world.job) is Outcome.DONE
+    assert set(met) == {Outcome.ELSEWHERE}
+    assert not world.store.files("quarantine")
+    with redis.client() as client:
+        assert client.keys("realm:*") == []

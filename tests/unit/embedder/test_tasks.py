@@ -8,18 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from realm import arrow, vectors
 from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
-from realm.generations import Generations, State
+from realm.generations import State
 from realm.model.encoders import encode
 from realm.refusals import refusal_of
-from realm.store import Store
-from services.embedder.encoding import Compute, related_folders
-from services.embedder.tasks import Embedder, Job, Outcome
-from tests.unit.embedder.conftest import TEXTS, World
+from services.embedder.encoding import related_folders
+from services.embedder.tasks import Job, Outcome
+from tests.unit.embedder.conftest import TEXTS, World, interrupted_by
 from tests.unit.embedder.tiny import (
     begin_generation,
     cut,
@@ -273,34 +271,10 @@ def test_store_that_does_not_answer_raises_for_a_later_try(world: World) -> None
     assert world.outcomes("unavailable") == 1
 
 
-class SecondLook(Generations):
-    """Something happens between the first batch and the second."""
-
-    def __init__(self, store: Store, happens: Callable[[], object]) -> None:
-        super().__init__(store)
-        self._happens = happens
-        self._looks = 0
-
-    def state(self, number: int) -> State | None:
-        self._looks += 1
-        if self._looks == 2:
-            self._happens()
-        return super().state(number)
-
-
-def interrupted_by(world: World, happens: Callable[[], object]) -> Embedder:
-    return dataclasses.replace(
-        world.embedder,
-        generations=SecondLook(world.store, happens),
-        compute=Compute(token_budget=1, dtype=torch.float32),  # a batch a passage
-        look_seconds=0,
-    )
-
-
 def test_work_ends_between_batches_when_the_generation_is_given_up(world: World) -> None:
     generations = world.embedder.generations
     embedder = interrupted_by(
-        world, lambda: generations.record(world.job.generation, State.ABANDONED)
+        world.embedder, lambda: generations.record(world.job.generation, State.ABANDONED)
     )
     assert embedder.embed_shard(world.job) is Outcome.UNWANTED
     assert not world.store.exists(world.job.output_file)
@@ -329,7 +303,7 @@ def test_what_was_taken_back_while_it_waited_is_not_refused(world: World) -> Non
 
 
 def test_work_ends_between_batches_when_the_process_must(world: World) -> None:
-    embedder = interrupted_by(world, lambda: world.embedder.drain.begin(0))
+    embedder = interrupted_by(world.embedder, lambda: world.embedder.drain.begin(0))
     assert embedder.embed_shard(world.job) is Outcome.INTERRUPTED
     assert not world.store.exists(world.job.output_file)
 

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
-from celery import Celery
+from prometheus_client import CollectorRegistry
+from redis import Redis
 
 from realm.errors import DependencyUnavailable
-from realm.queue import EMBED_CHANGES, EMBED_SHARD
+from realm.generations import Generations, State
+from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
 from realm.settings import load_settings
+from realm.store import Store
+from services.embedder.deliveries import Deliveries
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.tasks import Tasks, make_sender, wanted
-from tests.integration.redis_process import free_port
-from tests.unit.indexer.examples import generation
+from services.indexer.outstanding import Outstanding
+from services.indexer.tasks import Tasks, Wanted, make_sender, wanted
+from tests.integration.redis_process import RedisProcess, free_port
+from tests.unit.indexer.examples import create, generation
 
 WANT = wanted(EMBED_SHARD, generation(4, snapshot=7), "in", "out")
+AGAIN = 120.0
+DAY = 24 * 3600.0
 
 
 class Clock:
@@ -22,60 +33,149 @@ class Clock:
 
 
 @pytest.fixture
-def app() -> Celery:
-    return Celery("tests", broker="memory://")
+def clock() -> Clock:
+    return Clock()
 
 
-def sent(app: Celery, queue: str) -> list[dict[str, object]]:
-    """Takes the messages out of the in-memory broker: their keyword arguments."""
-    found = []
-    with app.connection() as connection, connection.SimpleQueue(queue) as messages:
-        while messages.qsize():
-            message = messages.get(block=False)
-            message.ack()
-            found.append(message.decode()[1] | {"expires": message.headers["expires"]})
-    return found
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    (tmp_path / "redis").mkdir()
+    server = RedisProcess(tmp_path / "redis")
+    yield server
+    server.kill(wipe=True)
 
 
-def test_a_task_is_sent_once_and_again_only_after_a_while(
-    app: Celery, metrics: IndexerMetrics
+@pytest.fixture
+def client(redis: RedisProcess) -> Iterator[Redis]:
+    with redis.client() as client:
+        yield client
+
+
+@pytest.fixture
+def leader(redis: RedisProcess, clock: Clock, store: Store) -> Iterator[Callable[[], Tasks]]:
+    """Makes a leader's tasks, over the same Redis as those of the leaders before it."""
+    create(store, 4, State.BUILDING)
+    outstanding = []
+    with make_sender(load_settings(redis_url=redis.url)) as app:
+
+        def make() -> Tasks:
+            held = Outstanding(redis.url, Generations(store).is_active, clock)
+            outstanding.append(held)
+            return Tasks(app, held, AGAIN, IndexerMetrics(CollectorRegistry()), clock)
+
+        yield make
+        for each in outstanding:
+            each.close()
+
+
+def ask_until(tasks: Tasks, clock: Clock, until: float, *wants: Wanted) -> int:
+    """As the reconciler does, every 30 s; returns how often a task was sent."""
+    sent = 0
+    while clock.now < until:
+        sent += sum(tasks.ask(each) for each in wants)
+        clock.now += 30.0
+    return sent
+
+
+def test_without_a_worker_the_queue_holds_a_day_later_what_is_wanted_once(
+    leader: Callable[[], Tasks], clock: Clock, client: Redis
 ) -> None:
-    clock = Clock()
-    tasks = Tasks(app, 100.0, metrics, clock)
-    assert tasks.ask(WANT)
-    assert not tasks.ask(WANT)
-    clock.now = 99.0
-    assert not tasks.ask(WANT)
-    clock.now = 100.0
-    assert tasks.ask(WANT)
-    messages = sent(app, "realm.embed")
-    assert len(messages) == 2
-    assert {**messages[0], "expires": None} == {
-        "snapshot": 7, "input_file": "in", "output_file": "out", "generation": 4, "expires": None,
-    }  # fmt: skip
-    assert all(message["expires"] for message in messages)
-    assert metrics.shards_requeued._value.get() == 1
+    shards = [wanted(EMBED_SHARD, generation(4), f"in{n}", f"out{n}") for n in range(8)]
+    for hour in range(0, 24, 6):  # by four leaders, one after the other
+        ask_until(leader(), clock, (hour + 6) * 3600.0, *shards)
+    assert clock.now >= DAY
+    assert client.llen(EMBED_QUEUE) == len(shards)
 
 
-def test_forgotten_tasks_are_sent_at_once(app: Celery, metrics: IndexerMetrics) -> None:
-    tasks = Tasks(app, 100.0, metrics, Clock())
-    tasks.ask(WANT)
-    tasks.forget("out")
-    assert tasks.ask(WANT)
-    tasks.forget()
-    assert tasks.ask(WANT)
-    assert len(sent(app, "realm.embed")) == 3
+def test_tasks_of_builds_that_ended_leave_the_queue(
+    leader: Callable[[], Tasks], clock: Clock, client: Redis, store: Store
+) -> None:
+    tasks = leader()
+    for number in range(5, 50):  # a build every half hour, none of which anybody embeds
+        create(store, number, State.BUILDING)
+        shards = [
+            wanted(EMBED_SHARD, generation(number), f"in{n}", f"out{number}-{n}") for n in range(4)
+        ]
+        ask_until(tasks, clock, clock.now + 1800.0, *shards)
+        Generations(store).record(number, State.ABANDONED)
+    assert client.llen(EMBED_QUEUE) <= 2 * len(shards)
 
 
-def test_changes_have_a_queue_of_their_own(app: Celery, metrics: IndexerMetrics) -> None:
-    Tasks(app, 100.0, metrics).ask(wanted(EMBED_CHANGES, generation(1), "in", "out"))
-    assert len(sent(app, "realm.delta")) == 1
+def test_the_same_file_wanted_by_the_next_build_is_asked_for_at_once(
+    leader: Callable[[], Tasks], clock: Clock, client: Redis, store: Store
+) -> None:
+    """Else an embedder would take the task, see that its generation is over, and drop it."""
+    assert leader().ask(WANT)
+    Generations(store).record(4, State.ABANDONED)
+    create(store, 5, State.BUILDING)
+    clock.now += 1.0
+    assert leader().ask(wanted(EMBED_SHARD, generation(5), "in", "out"))
+    assert client.llen(EMBED_QUEUE) == 1
+
+
+def test_a_task_says_what_to_make_and_never_expires(
+    leader: Callable[[], Tasks], client: Redis
+) -> None:
+    leader().ask(WANT)
+    (message,) = client.lrange(EMBED_QUEUE, 0, -1)
+    headers = json.loads(message)["headers"]
+    assert headers["kwargsrepr"] == repr(
+        {"snapshot": 7, "input_file": "in", "output_file": "out", "generation": 4}
+    )
+    assert (headers["expires"], headers["eta"]) == (None, None)
+
+
+def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(
+    leader: Callable[[], Tasks], clock: Clock, client: Redis, redis: RedisProcess
+) -> None:
+    tasks = leader()
+    assert tasks.ask(WANT)
+    client.delete(EMBED_QUEUE)  # an embedder takes it
+    embedder = Deliveries(redis.url, silence_seconds=30.0)
+    assert embedder.started("out") == 0
+    assert ask_until(tasks, clock, DAY, WANT) == 0
+    embedder.close()
+    client.delete("realm:work:out")  # as its claim does that lapses
+    assert ask_until(tasks, clock, DAY + 60.0, WANT) == 1
+    assert client.llen(EMBED_QUEUE) == 1
+
+
+def test_a_task_that_was_lost_is_sent_again(
+    leader: Callable[[], Tasks], clock: Clock, client: Redis
+) -> None:
+    tasks = leader()
+    assert tasks.ask(WANT)
+    client.flushall()
+    assert not tasks.ask(WANT), "it was sent just now"
+    clock.now = AGAIN
+    assert tasks.ask(WANT)
+
+
+def test_forgotten_tasks_are_looked_at_at_once(
+    leader: Callable[[], Tasks], clock: Clock, client: Redis
+) -> None:
+    tasks = leader()
+    for file in ("out", None):
+        tasks.ask(WANT)
+        client.flushall()
+        clock.now += 1.0
+        tasks.forget(file)
+        assert tasks.ask(WANT)
+        clock.now += AGAIN
+    assert client.llen(EMBED_QUEUE) == 1
+
+
+def test_changes_have_a_queue_of_their_own(leader: Callable[[], Tasks], client: Redis) -> None:
+    leader().ask(wanted(EMBED_CHANGES, generation(4), "in", "out"))
+    assert client.llen(DELTA_QUEUE) == 1
 
 
 def test_without_the_queue_nothing_counts_as_asked(metrics: IndexerMetrics) -> None:
     settings = load_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    outstanding = Outstanding(settings.redis_url, lambda number: True)
     with make_sender(settings) as app:
-        tasks = Tasks(app, 100.0, metrics)
+        tasks = Tasks(app, outstanding, 100.0, metrics)
         for _ in range(2):
             with pytest.raises(DependencyUnavailable):
                 tasks.ask(WANT)
+    outstanding.close()
