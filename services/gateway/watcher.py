@@ -104,7 +104,8 @@ class LiveWatcher:
         self._failed: LiveEntry | None = None
         self._retry_at = 0.0
         self._confirmed = 0.0
-        self._began = time.time()
+        #: The newest entry of `live/` at the first look; 0: there was none.
+        self._met: int | None = None
         self._nudged = True  # so that the first failure is logged, and of an outage only that
 
     @property
@@ -163,6 +164,8 @@ class LiveWatcher:
             # A watcher that died would leave the gateway on one generation for ever.
             log.exception("store_not_understood", exc_info=error)
             return
+        if self._met is None:
+            self._met = view.entry.sequence if view.entry else 0
         self._slot.update(view.standings)
         self._on_leader(view.leader)
         if view.entry is None:
@@ -263,7 +266,7 @@ class LiveWatcher:
 
     def _trace(self, serving: Serving, begun_at: float) -> None:
         """A gateway that starts later takes no part in the refresh."""
-        if RefreshTrace.on() and serving.entry.at >= self._began:
+        if RefreshTrace.on() and serving.entry.sequence > (self._met or 0):
             snapshot = self._snapshots.get(serving.generation.snapshot)
             RefreshTrace(snapshot).flipped(serving.number, begun_at, time.time())
 

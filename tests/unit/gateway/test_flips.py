@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import time
 import weakref
 from typing import Any
 
@@ -15,6 +16,7 @@ from realm.errors import NotReady
 from realm.generations import Generation
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
+from realm.refresh_trace import RefreshTrace
 from realm.v1 import answer_pb2, retrieval_pb2
 from realm.wire import from_rpc_error
 from services.gateway import watcher
@@ -95,6 +97,21 @@ def own_answers(world: World, generation: Generation, dtype: Any) -> list[FoundA
     model = world.models[generation.snapshot]
     (answers,) = answer_questions(model.reader.eval(), model.inputs, [reading], dtype=dtype)
     return list(answers.found)
+
+
+async def test_a_flip_is_traced_whatever_the_leader_s_clock_says(
+    site: Site, first: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was live already when the gateway came is not: it takes no part in that refresh."""
+    traced: list[int] = []
+    monkeypatch.setattr(RefreshTrace, "on", staticmethod(lambda: True))
+    monkeypatch.setattr(RefreshTrace, "flipped", lambda self, number, *_: traced.append(number))
+    now = time.time()
+    with monkeypatch.context() as leader:
+        leader.setattr(time, "time", lambda: now - 3600.0)
+        second = site.world.go_live(seed=2, step=20)
+    await site.serves(second)
+    assert traced == [second.number]
 
 
 async def test_request_keeps_what_it_began_with_and_then_lets_go(
