@@ -290,7 +290,7 @@ def taken_back(world: World) -> Job:
 
 def test_work_ends_between_batches_when_its_documents_are_gone(world: World) -> None:
     job = taken_back(world)
-    embedder = interrupted_by(world, lambda: world.store.delete(job.input_file))
+    embedder = interrupted_by(world.embedder, lambda: world.store.delete(job.input_file))
     assert embedder.embed_changes(job) is Outcome.UNWANTED
     assert not world.store.exists(job.output_file)
 
