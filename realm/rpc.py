@@ -60,6 +60,8 @@ _KINDS = {
     (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler, "bidi_stream"),
 }
 
+#: What ends a process.
+EXITS = (KeyboardInterrupt, SystemExit)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -123,13 +125,13 @@ class ErrorInterceptor(AroundInterceptor):
     async def around(self, method: str, kind: str, context: Context) -> AsyncIterator[None]:
         try:
             yield
-        except (grpc.aio.AbortError, asyncio.CancelledError):
+        except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit, *EXITS):
             raise
         except RealmError as error:
             await _abort(context, error)
         except NotImplementedError:
             await _abort(context, Unsupported(f"this server does not implement {method}"))
-        except Exception as error:
+        except BaseException as error:  # a panic of native code is no Exception
             incident = uuid.uuid4().hex[:12]
             log.exception("call_failed", method=method, incident=incident, exc_info=error)
             await _abort(

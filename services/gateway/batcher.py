@@ -171,7 +171,7 @@ class Batcher(Generic[Key, Work, Result]):
             for item in batch:
                 item.outcome.cancel()
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of native code is no Exception
             await self._isolate(batch, error)
             return
         for item, result in zip(batch, results, strict=True):
@@ -183,7 +183,7 @@ class Batcher(Generic[Key, Work, Result]):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._compute, batch[0].key, work)
 
-    async def _isolate(self, batch: list[Item[Key, Work, Result]], error: Exception) -> None:
+    async def _isolate(self, batch: list[Item[Key, Work, Result]], error: BaseException) -> None:
         """One item's fault must not be its neighbours': each is computed by itself."""
         if len(batch) > 1:
             for item in batch:

@@ -105,10 +105,11 @@ class Gateway:
         log.info("gateway_listening", address=self._settings.gateway_listen, port=self.port)
 
     async def failed(self) -> None:
-        """Returns, or raises its error, when a part ended that never should."""
+        """Returns when a part ended that never should; the log says why."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            error = None if task.cancelled() else task.exception()
+            log.critical("part_died", part=task.get_name(), why=repr(error), exc_info=error)
 
     async def stop(self) -> None:
         """Unready first, then nothing new, then up to `drain_seconds` for what is begun.

@@ -18,22 +18,28 @@ from services.gateway.gateway import READY_NAMES, Gateway
 
 
 def main() -> None:
-    """Serves until SIGTERM or SIGINT; exit code 2 and one sentence if it cannot start."""
+    """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start, 1 if a part
+    of it died; whoever supervises it starts it anew."""
     try:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.threads)
         store = await_store(settings, settings.gateway_listen, READY_NAMES)
         with asyncio.Runner() as runner:
-            runner.run(serve(settings, store))
-            end_soon()
+            fit = runner.run(serve(settings, store))
+            end_soon(0 if fit else 1)
     except BadSettings as error:
         sys.stderr.write(f"gateway: {error.message}\n")
         sys.exit(2)
+    if not fit:
+        sys.exit(1)
 
 
-async def serve(settings: Settings, store: Store) -> None:
-    """:raises BadSettings: if it cannot start."""
+async def serve(settings: Settings, store: Store) -> bool:
+    """False if it ended because a part of it died.
+
+    :raises BadSettings: if it cannot start.
+    """
     stop = asyncio.Event()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -44,8 +50,7 @@ async def serve(settings: Settings, store: Store) -> None:
     failed = asyncio.create_task(gateway.failed())
     try:
         await asyncio.wait({told, failed}, return_when=asyncio.FIRST_COMPLETED)
-        if failed.done():
-            failed.result()
+        return not failed.done()
     finally:
         told.cancel()
         failed.cancel()

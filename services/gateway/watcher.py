@@ -191,7 +191,9 @@ class LiveWatcher:
         begun, begun_at = time.monotonic(), time.time()
         try:
             serving, standing = await self._made(entry)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a panic of native code is no Exception
             # Whatever is wrong with the new generation, the old one goes on answering.
             self._back_off(entry, error)
         else:
@@ -270,7 +272,7 @@ class LiveWatcher:
             snapshot = self._snapshots.get(serving.generation.snapshot)
             RefreshTrace(snapshot).flipped(serving.number, begun_at, time.time())
 
-    def _back_off(self, entry: LiveEntry, error: Exception) -> None:
+    def _back_off(self, entry: LiveEntry, error: BaseException) -> None:
         if entry != self._failed:
             self._failures = 0
         pause = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**self._failures)

@@ -12,6 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from realm.nudge import Nudge
+from realm.process.threads import VitalThread
 
 RETRY_SECONDS = 1.0
 LISTEN_SECONDS = 1.0
@@ -42,18 +43,18 @@ class Bell:
             return self._rings
 
 
-class NudgeListener(threading.Thread):
+class NudgeListener(VitalThread):
     """Turns nudges into rings; tells when Redis came back, since its queue may be empty then."""
 
     def __init__(self, redis_url: str, bell: Bell, on_return: Callable[[], None]) -> None:
-        super().__init__(name="nudges", daemon=True)
+        super().__init__("nudges", self._until_stopped)
         self._redis_url = redis_url
         self._bell = bell
         self._on_return = on_return
         self._stopping = threading.Event()
         self.connected = False
 
-    def run(self) -> None:
+    def _until_stopped(self) -> None:
         lost = False
         while not self._stopping.is_set():
             nudge = Nudge(self._redis_url)

@@ -28,6 +28,7 @@ from redis.retry import Retry
 
 from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
 from realm.leaders import Leaders, Term
+from realm.process.threads import VitalThread
 from realm.settings import Settings
 from realm.store import Store
 from services.indexer.identity import identity, is_gone
@@ -113,8 +114,8 @@ class Election:
         self._lost = threading.Event()
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, name="election", daemon=True),
-            threading.Thread(target=self._run_beat, name="beat in Redis", daemon=True),
+            VitalThread("election", self._run),
+            VitalThread("beat in Redis", self._run_beat),
         ]
 
     @property

@@ -12,6 +12,7 @@ from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations
 from realm.nudge import Nudge
+from realm.process.threads import VitalThread
 from realm.recorded import Bounds
 from realm.references import References
 from realm.retention import Retention
@@ -115,8 +116,8 @@ class Indexer:
         self.reconciler = self._make_reconciler()
         self._threads = [
             self.writer,
-            threading.Thread(target=self.follower.run, name="follower", daemon=True),
-            threading.Thread(target=self.reconciler.run, name="reconciler", daemon=True),
+            VitalThread("follower", self.follower.run),
+            VitalThread("reconciler", self.reconciler.run),
             self._listener,
         ]
 

@@ -24,6 +24,7 @@ from realm.errors import (
     Overloaded,
     RealmError,
 )
+from realm.process.threads import VitalThread
 from services.indexer.requests import Requests, digest_of
 
 MAX_DOCUMENTS = 1_000
@@ -82,7 +83,7 @@ def check_changes(
     return name, (*upserts, *(Change(each, None, name, digest) for each in deletions))
 
 
-class Writer(threading.Thread):
+class Writer(VitalThread):
     """Owns the corpus table for appends. `submit` may be called from any thread."""
 
     def __init__(
@@ -95,13 +96,14 @@ class Writer(threading.Thread):
         """:param on_commit: called with the version after each commit; must not block.
         :param before_commit: may refuse it, for want of leadership.
         """
-        super().__init__(name="writer", daemon=True)
+        super().__init__("writer", self._until_stopped)
         self._open_table = open_table
         self._group_seconds = group_seconds
         self._on_commit = on_commit
         self._before_commit = before_commit
         self._waiting: queue.Queue[Write] = queue.Queue(WAITING_WRITES)
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._table: CorpusTable | None = None
         self._requests = Requests()
         self._chores: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
@@ -118,20 +120,36 @@ class Writer(threading.Thread):
         """
         write = Write(request_id, changes, Future())
         if self._stopping.is_set():
-            raise NotReady("the indexer is stopping: send the write again")
+            raise _stopping()
         try:
             self._waiting.put_nowait(write)
         except queue.Full as error:
             raise Overloaded(f"{WAITING_WRITES} writes wait already: try again later") from error
+        if self._ended.is_set():
+            self._turn_away()
         return write.version
 
-    def run(self) -> None:
-        while not (self._stopping.is_set() and self._waiting.empty()):
-            group = self._gather()
-            if group:
-                self._commit(group)
-            if not self._stopping.is_set():
-                self._do_chores()
+    def _until_stopped(self) -> None:
+        try:
+            while not (self._stopping.is_set() and self._waiting.empty()):
+                group = self._gather()
+                if group:
+                    self._commit(group)
+                if not self._stopping.is_set():
+                    self._do_chores()
+        finally:
+            self._ended.set()
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Nobody writes any more: whoever waits is told so at once."""
+        self._stopping.set()
+        while True:
+            try:
+                write = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            write.version.set_exception(_stopping())
 
     def stop(self) -> None:
         """Takes no more writes; those taken are still committed."""
@@ -163,12 +181,14 @@ class Writer(threading.Thread):
                 version = table.append(change for write in fresh for change in write.changes)
                 for write in fresh:
                     self._requests.learn(write.request_id, write.digest, version)
-        except Exception as error:
+        except BaseException as error:
             # Whether the commit took place is unknown: the table, opened anew, will say.
             self._table = None
             log.warning("write_failed", writes=len(group), why=str(error))
             for write in group:
                 write.version.set_exception(_as_ours(error))
+            if not isinstance(error, Exception):
+                raise
             return
         for write in group:
             self._answer(write)
@@ -215,7 +235,11 @@ class Writer(threading.Thread):
         return self._table
 
 
-def _as_ours(error: Exception) -> RealmError:
+def _stopping() -> NotReady:
+    return NotReady("the indexer is stopping: send the write again")
+
+
+def _as_ours(error: BaseException) -> RealmError:
     if isinstance(error, RealmError) and error.code == "UNAVAILABLE":
         return error
     return DependencyUnavailable(

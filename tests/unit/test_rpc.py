@@ -133,8 +133,15 @@ async def test_error_travels_with_its_details_and_the_field(site: Site) -> None:
     assert site.handled("unary", "GetDocument", "InvalidArgument") == 1
 
 
-async def test_unknown_exception_does_not_leak_its_text(site: Site) -> None:
-    site.corpus.fault = RuntimeError("password=hunter2")
+class Panic(BaseException):
+    """As native code raises it: no Exception."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Panic])
+async def test_unknown_exception_does_not_leak_its_text(
+    site: Site, kind: type[BaseException]
+) -> None:
+    site.corpus.fault = kind("password=hunter2")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await site.get()
     assert caught.value.code() is grpc.StatusCode.INTERNAL

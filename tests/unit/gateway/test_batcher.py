@@ -103,9 +103,13 @@ def test_every_item_is_taken_once_in_order_within_size(
     loop.close()
 
 
+class Panic(BaseException):
+    """As native code raises it: no Exception."""
+
+
 @dataclass
 class Doubler:
-    """Doubles numbers; `hold` keeps the worker busy, 13 is refused."""
+    """Doubles numbers; `hold` keeps the worker busy, 13 is refused, 14 makes native code panic."""
 
     batches: list[list[int]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
@@ -122,6 +126,8 @@ class Doubler:
         assert self.hold.wait(PATIENCE)
         if 13 in work:
             raise InvalidInput("13 is not doubled here")
+        if 14 in work:
+            raise Panic("native")
         return [2 * each for each in work]
 
 
@@ -146,11 +152,11 @@ async def test_items_submitted_together_are_computed_together(doubler: Doubler) 
 async def test_one_items_fault_is_its_own(doubler: Doubler) -> None:
     async with batcher(doubler) as made:
         results = await asyncio.gather(
-            *(made.submit("a", each) for each in (1, 13, 2)), return_exceptions=True
+            *(made.submit("a", each) for each in (1, 13, 2, 14, 3)), return_exceptions=True
         )
-    assert results[0] == 2
+    assert (results[0], results[2], results[4]) == (2, 4, 6)
     assert isinstance(results[1], InvalidInput)
-    assert results[2] == 4
+    assert isinstance(results[3], Panic)
 
 
 async def test_cancelled_caller_is_dropped_before_work(doubler: Doubler) -> None:

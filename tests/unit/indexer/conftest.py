@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from realm.process import threads
 from realm.store import Store
 from services.indexer.metrics import IndexerMetrics
 
@@ -17,3 +18,8 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def metrics() -> IndexerMetrics:
     return IndexerMetrics(CollectorRegistry())
+
+
+@pytest.fixture(autouse=True)
+def _a_dead_thread_does_not_end_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "end_soon", lambda code, seconds: None)

@@ -7,7 +7,7 @@ import pytest
 
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.errors import InvalidInput, RealmError, RequestIdReused
+from realm.errors import InvalidInput, NotReady, RealmError, RequestIdReused
 from realm.store import Store
 from services.indexer.writer import MAX_DOCUMENTS, Writer, check_changes
 
@@ -170,3 +170,31 @@ def test_one_bad_document_refuses_all() -> None:
 def test_an_empty_request_id_is_chosen() -> None:
     names = {check_changes("", [Document("a", "", "Text.")], [], 100)[0] for _ in range(2)}
     assert len(names) == 2
+
+
+class Panic(BaseException):
+    """As native code raises it: no Exception."""
+
+
+def test_writes_that_wait_for_a_dead_writer_fail_at_once() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def panic() -> CorpusTable:
+        begun.set()
+        go_on.wait(SECONDS)
+        raise Panic("native")
+
+    writer = Writer(panic, 0.0, print)
+    writer.start()
+    first = writer.submit("1", (upsert("a"),))
+    assert begun.wait(SECONDS)
+    behind = writer.submit("2", (upsert("b"),))
+    go_on.set()
+    for each in (first, behind):
+        with pytest.raises(RealmError, match="send") as failed:
+            each.result(timeout=SECONDS)
+        assert failed.value.code == "UNAVAILABLE"
+    writer.join(SECONDS)
+    assert not writer.is_alive()
+    with pytest.raises(NotReady):
+        writer.submit("3", (upsert("c"),))
