@@ -28,24 +28,29 @@ class FailedShards:
         tasks: Tasks,
         inputs: Callable[[int], InputBuilder],
         parked: ParkedDocuments,
+        ask_refresh: Callable[[str, int, str], None],
     ) -> None:
-        """:param inputs: the input builder of a snapshot, by its number."""
+        """:param inputs: the input builder of a snapshot, by its number.
+        :param ask_refresh: asks for a build: why, of which snapshot, by whom it is forced.
+        """
         self._store = store
         self._tasks = tasks
         self._inputs = inputs
         self._parked = parked
+        self._ask_refresh = ask_refresh
+        self._has_asked = False
         self._build = 0
         self._pieces: dict[str, Pieces] = {}
         self._parked_of: dict[str, int] = {}
 
     def look(self, build: Build, missing: frozenset[str]) -> frozenset[str]:
         """Which of the missing passage files are not to be embedded whole. Once nothing else is
-        missing and documents were parked, the build is given up.
+        missing and documents were parked, the build is given up and one in its place asked for.
 
         :raises DependencyUnavailable: if queue or store cannot be reached.
         """
         if build.number != self._build:
-            self._build = build.number
+            self._build, self._has_asked = build.number, False
             self._pieces.clear()
             self._parked_of.clear()
         faults = faults_of_content(self._store)
@@ -62,6 +67,9 @@ class FailedShards:
             # No names: the history outlives a document.
             count = sum(self._parked_of.values())
             build.hopeless = f"no embedder gets through {count} of its documents: they are parked"
+            if not self._has_asked:
+                self._ask_refresh(build.hopeless, build.snapshot.number, build.generation.forced)
+                self._has_asked = True
         return frozenset(failed)
 
     def _embed(self, build: Build, path: str) -> None:

@@ -222,7 +222,8 @@ class Indexer:
                 self.parked, settings.shard_seconds, self._term,
             ),
             failed_shards=FailedShards(
-                self.store, self._tasks, self._inputs.of, self.parked
+                self.store, self._tasks, self._inputs.of, self.parked,
+                self.controls.ask_refresh,
             ),
             gate=Gate(
                 self.store, self.snapshots, self.index, self.following, settings, self._metrics,

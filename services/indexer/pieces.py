@@ -142,6 +142,8 @@ class Pieces:
         self._not_before = clock()
         #: Why embedders failed at a harmless sentence, the last time that they did.
         self.embedders_fail = ""
+        #: Documents that failed before embedders got through a harmless sentence.
+        self._tried_again: set[str] = set()
         self._begin()
 
     def _begin(self) -> None:
@@ -235,24 +237,33 @@ class Pieces:
         self._tasks.ask(wanted(EMBED_CHANGES, self._generation, source, output))
 
     def _is_their_fault(self, there: set[str]) -> bool:
-        """Whether embedders get through a harmless sentence since they failed at documents: else
-        not these are to blame, and all is tried again after a while."""
+        """Whether the documents failed again after embedders got through a harmless sentence. If
+        these do not get through that, all is tried again after a while."""
         failed = self._division.failed
-        if not failed:
+        if failed.keys() <= self._tried_again:
             return True
         name = content_name(self._table.take(pa.array([p.start for p in failed.values()])))
         output = self._output(f"{name}-harmless")
         if output in there:
-            return True
+            self._tried_again |= failed.keys()
+            self._once_more(list(failed.values()))
+            return False
         if not (why := fault_of_content(self._store, output)):
             harmless = cut([DocumentState("", 1, HARMLESS, 0)], self._inputs)
             self._ask(f"{name}-harmless", harmless, there)
             return False
         log.error("embedders_fail", generation=self._generation.number, why=why)
         self.embedders_fail = why
-        for each in (output, *(self._output(self._name(piece)) for piece in self._why)):
-            try_again(self._store, each)
-            self._tasks.forget(each)
+        try_again(self._store, output)
+        self._tasks.forget(output)
+        self._tried_again.clear()
         self._not_before = self._clock() + AGAIN_SECONDS
-        self._begin()
+        self._once_more(list(self._why))
         return False
+
+    def _once_more(self, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            output = self._output(self._name(piece))
+            try_again(self._store, output)
+            self._tasks.forget(output)
+        self._begin()

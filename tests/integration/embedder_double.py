@@ -32,6 +32,8 @@ from services.embedder.deliveries import quarantine
 SIZE = 64
 KILLS = "workerkiller"
 BREAKS = "vectorbreaker"
+#: While the store has this file, everything kills its worker.
+OUT_OF_ORDER = "out-of-order"
 
 
 @lru_cache(maxsize=100_000)
@@ -61,7 +63,7 @@ class Double:
             return
         table = arrow.read_table(self.store, input_file)
         texts = " ".join(table["text"].to_pylist())
-        if KILLS in texts:
+        if KILLS in texts or self.store.exists(OUT_OF_ORDER):
             self.dies(snapshot, input_file, output_file)
             return
         if BREAKS in texts:

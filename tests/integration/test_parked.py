@@ -9,7 +9,8 @@ import pytest
 
 from realm.corpus.documents import Document
 from realm.generations import State
-from tests.integration.embedder_double import BREAKS, KILLS
+from services.indexer import pieces
+from tests.integration.embedder_double import BREAKS, KILLS, OUT_OF_ORDER
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(40)]
@@ -100,6 +101,55 @@ def test_a_build_goes_on_without_what_no_embedder_gets_through(
     bench.until_applied(bench.write([document(500)]))
     assert found(bench, document(500))
     assert [each for each, _ in parked(bench)] == ["document-501"]
+
+
+def test_a_refresh_that_was_asked_for_is_not_lost_with_what_is_parked(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench()
+    bench.indexer.controls.pause(True, "")
+    bench.start()
+    bench.write([*DOCUMENTS, bad(500)])
+    bench.publish(step=0)
+    bench.indexer.controls.ask_refresh("for the test")
+    bench.until(lambda: bench.live() > 0, "something is live")
+    assert parked(bench)
+
+
+def test_embedders_that_fail_at_everything_park_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "AGAIN_SECONDS", 1.0)
+    bench.store.write(OUT_OF_ORDER, b"")
+    version = bench.write([document(500), document(501)])
+    bench.until(lambda: len(bench.store.files("quarantine")) >= 3, "single documents fail")
+    bench.until(lambda: not bench.store.files("quarantine"), "all is to be tried again")
+    assert not parked(bench)
+    bench.store.delete(OUT_OF_ORDER)
+    bench.until_applied(version)
+    assert not parked(bench)
+    assert found(bench, document(500))
+    assert not bench.store.files("quarantine")
+
+
+def test_embedders_that_were_mended_meanwhile_park_nothing(bench: Bench) -> None:
+    bench.store.write(OUT_OF_ORDER, b"")
+    version = bench.write([document(500), document(501)])
+    bench.until(lambda: len(bench.store.files("quarantine")) >= 3, "single documents fail")
+    bench.store.delete(OUT_OF_ORDER)
+    bench.until_applied(version)
+    assert not parked(bench)
+    assert found(bench, document(500))
+
+
+def test_what_is_parked_is_known_after_a_restart(bench: Bench) -> None:
+    version = bench.write([bad(500)])
+    bench.until_applied(version)
+    bench.restart_indexer()
+    assert parked(bench) == [("document-500", version)]
+    bench.until_applied(bench.write([document(500)]))
+    assert not parked(bench)
+    assert found(bench, document(500))
 
 
 def test_a_document_that_is_deleted_meanwhile_is_not_embedded(bench: Bench) -> None:
