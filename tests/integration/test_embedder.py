@@ -37,6 +37,7 @@ from tests.unit.embedder.tiny import begin_generation, cut, publish, tiny_model,
 
 START_SECONDS = 60
 WORK_SECONDS = 45
+STOP_SECONDS = 45
 # Many batches of one passage each: seconds of work that can be met in the middle.
 LONG = [" ".join(f"{text} foxes ran {line}." for line in range(40)) for text in range(100)]
 ONE_BY_ONE = {"REALM_EMBED_TOKEN_BUDGET": "1"}
@@ -161,7 +162,7 @@ def test_tasks_are_done_and_the_indexer_is_nudged(bench: Bench) -> None:
     bench.wait_for(first, second)
     assert nudge.wait(5) == "vectors"
     nudge.close()
-    assert bench.stop(signal.SIGTERM, within=10) == 0
+    assert bench.stop(signal.SIGTERM, within=STOP_SECONDS) == 0
     # Plain log lines: JSON throughout, no banner.
     lines = bench.log.splitlines()
     assert [line for line in lines if not line.startswith("{")] == []
@@ -202,7 +203,7 @@ def test_worker_goes_on_after_redis_was_away(bench: Bench, wipe: bool) -> None:
         bench.wait_for(*outputs)
     assert bench.process is not None
     assert bench.process.poll() is None
-    assert bench.stop(signal.SIGTERM, within=10) == 0
+    assert bench.stop(signal.SIGTERM, within=STOP_SECONDS) == 0
 
 
 @pytest.mark.slow
@@ -224,7 +225,7 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
     bench.wait_until_ready()
     output = bench.send(LONG)
     until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
-    assert bench.stop(signal.SIGTERM, within=10) == 0
+    assert bench.stop(signal.SIGTERM, within=STOP_SECONDS) == 0
     assert not bench.store.exists(output)
     with bench.redis.client() as client:
         assert client.llen(EMBED_QUEUE) == 1
@@ -240,7 +241,7 @@ def test_idle_worker_stops_while_redis_is_away(bench: Bench) -> None:
     bench.wait_until_ready()
     bench.redis.kill(wipe=True)
     until(lambda: "Connection refused" in bench.log, WORK_SECONDS, lambda: bench.log)
-    assert bench.stop(signal.SIGTERM, within=10) == 0
+    assert bench.stop(signal.SIGTERM, within=STOP_SECONDS) == 0
 
 
 @pytest.mark.slow
@@ -250,7 +251,7 @@ def test_busy_worker_stops_while_redis_is_away(bench: Bench) -> None:
     bench.send(LONG)
     until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
     bench.redis.kill(wipe=True)
-    bench.stop(signal.SIGTERM, within=10)
+    bench.stop(signal.SIGTERM, within=STOP_SECONDS)
 
 
 @pytest.mark.slow
@@ -277,7 +278,7 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
             START_SECONDS,
             lambda: bench.log,
         )
-        bench.stop(signal.SIGKILL, within=10)
+        bench.stop(signal.SIGKILL, within=STOP_SECONDS)
         with bench.redis.client() as client:
             until(
                 lambda: not client.exists(work_key(output)),  # noqa: B023
@@ -304,7 +305,7 @@ def test_task_of_a_killed_worker_comes_back(bench: Bench) -> None:
     output = bench.send(LONG)
     bench.start(**ONE_BY_ONE, REALM_VISIBILITY_SECONDS="10", REALM_WORK_SILENCE_SECONDS="2")
     until(lambda: "task began" in bench.log, START_SECONDS, lambda: bench.log)
-    bench.stop(signal.SIGKILL, within=10)
+    bench.stop(signal.SIGKILL, within=STOP_SECONDS)
     bench.start(REALM_VISIBILITY_SECONDS="10")
     bench.wait_for(output)
 
