@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from realm import generations
 from realm.errors import RequestIdReused
 from realm.generations import State
 from realm.vectors import vector_file
+from services.indexer import builder, controls
 from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import RedisProcess
 
@@ -229,6 +233,23 @@ def test_lost_collection_is_restored_with_its_writes(live_bench: Bench) -> None:
     assert live_bench.count(1) == points
     assert live_bench.documents_found(document(950).text)[0] == "document-950"
     assert "document-8" not in live_bench.documents_found(DOCUMENTS[8].text)
+
+
+def test_a_clock_that_is_set_back_stops_no_refresh(
+    live_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the next leader ran on another machine, too."""
+    bench = live_bench
+    behind = SimpleNamespace(time=lambda: time.time() - 3600.0)
+    for module in (generations, builder, controls):  # all else: gRPC's deadlines are times of day
+        monkeypatch.setattr(module, "time", behind)
+    bench.restart_indexer()
+    bench.publish(step=40)
+    bench.until_live(2)
+    bench.indexer.controls.ask_refresh("it must be")
+    bench.indexer.bell.ring()
+    bench.until_live(3)
+    assert bench.indexer.generations.state(2) is State.RETAINED
 
 
 def test_wiped_redis_costs_time_only(live_bench: Bench, redis: RedisProcess) -> None:
