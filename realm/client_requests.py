@@ -22,6 +22,7 @@ from realm.v1 import (
     retrieval_pb2_grpc,
     types_pb2,
 )
+from realm.wire import MESSAGE_BYTES
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_SECONDS = 30.0
@@ -127,9 +128,17 @@ def _retrieval(name: str) -> str:
 def upsert_request(
     documents: Iterable[types_pb2.Document], request_id: str = ""
 ) -> corpus_pb2.UpsertDocumentsRequest:
-    return corpus_pb2.UpsertDocumentsRequest(
+    """:raises InvalidInput: if the documents together are more than a message holds."""
+    request = corpus_pb2.UpsertDocumentsRequest(
         request_id=_request_id(request_id), documents=_documents(documents)
     )
+    if request.ByteSize() > MESSAGE_BYTES:
+        raise InvalidInput(
+            f"the documents together have {request.ByteSize():,} bytes, a call takes "
+            f"{MESSAGE_BYTES:,}: give them in several, or to import_documents()",
+            field="documents",
+        )
+    return request
 
 
 def delete_request(

@@ -21,10 +21,12 @@ from realm.cli.options import (
     output,
 )
 from realm.cli.plain import to_json
+from realm.cli.replaced import Replaced
 from realm.cli.words import parked_table
 from realm.client import Client, document
+from realm.corpus.decoding import decode
 from realm.corpus.documents import Document
-from realm.corpus.importers import Problem, read_documents
+from realm.corpus.importers import Problem, in_words, read_documents
 from realm.errors import InvalidInput
 from realm.settings import load_settings
 from realm.v1 import corpus_pb2, types_pb2
@@ -46,15 +48,25 @@ def import_(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="exit with 0 though some were left out")
     ] = False,
+    prefix: Annotated[
+        str, typer.Option(help="a name before each file's id: folders stay apart")
+    ] = "",
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Import documents from files and folders; what is unusable is named and left out."""
+    """Import documents from files and folders; what is unusable is named and left out.
+
+    A file's id is its path inside the folder given. What lies elsewhere under the same id is
+    replaced, and named.
+    """
     problems: list[Problem] = []
-    found = read_documents(paths, max_bytes=load_settings().max_document_bytes)
+    found = read_documents(paths, max_bytes=load_settings().max_document_bytes, prefix=prefix)
     with connect(address, timeout) as client:
-        total = _import(client, _usable(found, problems), quiet=as_json)
+        replaced = Replaced(client)
+        documents = replaced.watch(_usable(found, problems))
+        total = _import(client, documents, quiet=as_json)
+    replaced.tell(messages())
     if as_json:
         output().out(
             to_json(
@@ -65,6 +77,8 @@ def import_(
                         {"path": str(each.path), "line": each.line, "message": each.message}
                         for each in problems
                     ],
+                    "files_not_read": found.left_out,
+                    "replaced": replaced.found,
                 }
             )
         )
@@ -73,6 +87,8 @@ def import_(
             f"{total.documents_written} documents written, corpus version"
             f" {total.corpus_version}; {len(problems)} left out"
         )
+        if found.left_out:
+            output().print(in_words(found.left_out), markup=False)
     if problems and not skip_bad:
         raise typer.Exit(1)
 
@@ -183,11 +199,11 @@ def _text(text: str, file: Path | None) -> str:
         return text
     try:
         data = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
-        return data.decode()
+        return decode(data)
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}", field="file") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not text in UTF-8: {error}", field="file") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{file} is {error.message}", field="file") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -150,16 +150,19 @@ def check_writable(file: Path | None) -> None:
 
 
 def read_given(paths: list[Path], settings: Settings) -> list[Document]:
-    from realm.corpus.importers import Problem, read_documents
+    from realm.corpus.importers import Problem, in_words, read_documents
 
     if not paths:
         raise InvalidInput("there is nothing to search: give --documents FILE")
     found: list[Document] = []
-    for item in read_documents(paths, max_bytes=settings.max_document_bytes):
+    reading = read_documents(paths, max_bytes=settings.max_document_bytes)
+    for item in reading:
         if isinstance(item, Problem):
             typer.echo(f"left out: {item}", err=True)
         else:
             found.append(item)
+    if reading.left_out:
+        typer.echo(in_words(reading.left_out), err=True)
     if not found:
         raise InvalidInput(f"no document in {', '.join(map(str, paths))}: nothing can be found")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 import uuid
 from dataclasses import dataclass, field
@@ -15,6 +16,13 @@ MAX_TITLE_BYTES = 2_048
 MAX_METADATA_BYTES = 16_384
 
 HELD_OUT_SHARE = 10  # one document in so many
+
+# What Unicode shows as nothing though its categories do not say so: fillers, selectors, a blank.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8]"
+)
+_BLANK_ABOVE = range(0xE0000, 0xE1000)
+_NOT_SHOWN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"])
 
 _PASSAGE_NAMESPACE = uuid.UUID("6f1f3d0e-5b0a-5f0b-9d3c-7a2e4c1b8d90")
 _SHOWN = 80
@@ -40,7 +48,7 @@ def check_document(document: Document, *, max_bytes: int) -> Document:
     _check_characters("title", document.title, document.id)
     _check_characters("text", document.text, document.id)
     _check_metadata(document)
-    if not document.text.strip():
+    if not is_visible(document.text):
         raise InvalidInput(
             f"document {shown(document.id)} has no text: give at least one word",
             field="text",
@@ -49,6 +57,21 @@ def check_document(document: Document, *, max_bytes: int) -> Document:
     _check_size("text", document.text, max_bytes, document.id)
     _check_size("title", document.title, MAX_TITLE_BYTES, document.id)
     return document
+
+
+def is_visible(text: str) -> bool:
+    """Whether any character of it shows: no white space, zero width, mark or control."""
+    return any(
+        unicodedata.category(char) not in _NOT_SHOWN
+        and not _BLANK.match(char)
+        and ord(char) not in _BLANK_ABOVE
+        for char in text
+    )
+
+
+def one_form(document_id: str) -> str:
+    """The id in the one form (NFC) that names a document, however its letters were typed."""
+    return unicodedata.normalize("NFC", document_id)
 
 
 def stable_bucket(document_id: str, buckets: int) -> int:
@@ -91,7 +114,7 @@ def _check_id(document_id: object) -> None:
         raise InvalidInput(
             f"a document's id must be text, not {type(document_id).__name__}", field="id"
         )
-    if not document_id.strip():
+    if not is_visible(document_id):
         raise InvalidInput("the document's id is empty: give it a name of its own", field="id")
     if _has_control(document_id):
         raise InvalidInput(

@@ -1,35 +1,33 @@
-"""Documents out of files: JSON Lines, and folders of Markdown, reStructuredText, text, HTML.
+"""Documents out of files: JSON Lines, and files or folders of every kind that has a reader.
 
-A bad line or file is reported as a `Problem` and the rest goes on. Everything streams: of a
-large file only one line at a time is held, of all ids only their hashes.
+A bad line or file is reported as a `Problem` and the rest goes on; files of other kinds are
+counted. Everything streams: of a large file only one line at a time is held, of all ids only
+their hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TextIO
 
-from realm.corpus.documents import Document, check_document, shown
-from realm.corpus.plain_text import PlainText, from_html, from_markdown, from_rst, from_text
+from realm.corpus.decoding import marked
+from realm.corpus.documents import Document, check_document, one_form, shown
+from realm.corpus.json_lines import from_json
+from realm.corpus.plain_text import READERS
 from realm.errors import InvalidInput
 
-_READERS: dict[str, Callable[[str], PlainText]] = {
-    ".md": from_markdown,
-    ".markdown": from_markdown,
-    ".rst": from_rst,
-    ".txt": from_text,
-    ".html": from_html,
-    ".htm": from_html,
-}
+#: The metadata of a document that is a file: where it lay, so that another's is told apart.
+SOURCE = "source"
+
 _JSON_LINES = (".jsonl", ".ndjson")
-_REQUIRED = ("id", "title", "text")
-_KNOWN = frozenset([*_REQUIRED, "metadata"])
+_SHOWN_KINDS = 10
 
 # JSON may write one byte as six ("\\u0041"); markup is several times the text that it marks.
 _RAW_FACTOR = 6
@@ -50,24 +48,47 @@ class Problem:
         return f"{place}: {self.message}".encode("utf-8", "backslashreplace").decode()
 
 
-def read_documents(paths: Iterable[Path | str], *, max_bytes: int) -> Iterator[Document | Problem]:
+class Reading(Iterator[Document | Problem]):
+    """Documents and problems, read as they are asked for."""
+
+    def __init__(self, paths: list[Path], max_bytes: int, prefix: str) -> None:
+        #: Files in the folders read so far that have no reader, by kind; hidden ones aside.
+        self.left_out: Counter[str] = Counter()
+        self._found = _Import(max_bytes, prefix, self.left_out).run(paths)
+
+    def __next__(self) -> Document | Problem:
+        return next(self._found)
+
+
+def read_documents(paths: Iterable[Path | str], *, max_bytes: int, prefix: str = "") -> Reading:
     """Reads documents from files and folders, in the order given; folders in order of name.
 
     A folder's files get their path inside it as id; a file named by itself gets its name.
 
     :param max_bytes: the longest text of one document, in bytes of UTF-8.
+    :param prefix: a folder's name before each file's id; ids in JSON Lines stay as they are.
     :raises InvalidInput: at once, if a path is missing or is a file of an unknown kind.
     """
-    checked = [_checked(Path(path)) for path in paths]
-    return _Import(max_bytes).run(checked)
+    return Reading([_checked(Path(path)) for path in paths], max_bytes, prefix.rstrip("/"))
+
+
+def in_words(left_out: Counter[str]) -> str:
+    """How many files of which kinds were not read; nothing if all were."""
+    if not left_out:
+        return ""
+    ranked = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count} {kind}" for kind, count in ranked[:_SHOWN_KINDS]]
+    if others := sum(count for _, count in ranked[_SHOWN_KINDS:]):
+        kinds.append(f"{others} of other kinds")
+    return f"{left_out.total()} files not read: {', '.join(kinds)}"
 
 
 def _checked(path: Path) -> Path:
     if not path.exists():
         raise InvalidInput(f"{path} does not exist: give a file or a folder", path=path)
     suffix = path.suffix.lower()
-    if not path.is_dir() and suffix not in _READERS and suffix not in _JSON_LINES:
-        known = ", ".join([*_JSON_LINES, *_READERS])
+    if not path.is_dir() and suffix not in READERS and suffix not in _JSON_LINES:
+        known = ", ".join([*_JSON_LINES, *READERS])
         raise InvalidInput(f"{path} is of an unknown kind: give a folder or {known}", path=path)
     return path
 
@@ -75,8 +96,10 @@ def _checked(path: Path) -> Path:
 class _Import:
     """One run over all paths; remembers where it saw each id."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, prefix: str, left_out: Counter[str]) -> None:
         self.max_bytes = max_bytes
+        self.prefix = prefix
+        self.left_out = left_out
         self.max_raw = max_bytes * _RAW_FACTOR + _RAW_EXTRA
         self._files: list[Path] = []
         self._seen: dict[int, tuple[int, int]] = {}  # hash of an id -> file, line (0: no line)
@@ -92,26 +115,33 @@ class _Import:
 
     def _json_lines(self, path: Path) -> Iterator[Document | Problem]:
         self._files.append(path)
+        number = 0
         try:
             with path.open("rb") as file:
-                for number, line in self._lines(file):
+                codec = marked(file.peek(4))
+                # What is not text is found in its line, and the lines behind it are read.
+                encoding = codec.name if codec else "utf-8"
+                text = io.TextIOWrapper(file, encoding, errors="surrogateescape")
+                for number, line in self._lines(text):
                     if line is None:
                         message = f"the line has more than {self.max_raw} bytes: split the document"
                         yield Problem(path, number, message)
                     elif line.strip():
-                        yield self._guarded(path, number, partial(_from_json, line))
+                        yield self._guarded(path, number, partial(from_json, line))
+        except UnicodeDecodeError as error:
+            yield Problem(path, number + 1, f"not {error.encoding.upper()}: nothing behind is read")
         except OSError as error:
             yield Problem(path, None, f"cannot be read: {error.strerror}")
 
-    def _lines(self, file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    def _lines(self, file: TextIO) -> Iterator[tuple[int, str | None]]:
         """Numbered lines; None for one that is too long, which is skipped without holding it."""
         number = 0
         while line := file.readline(self.max_raw + 1):
             number += 1
             too_long = len(line) > self.max_raw
-            while too_long and line and not line.endswith(b"\n"):
+            while too_long and line and not line.endswith("\n"):
                 line = file.readline(self.max_raw)
-            yield number, None if too_long else line.removeprefix(b"\xef\xbb\xbf")
+            yield number, None if too_long else line.removeprefix("\ufeff")
 
     def _folder(self, folder: Path) -> Iterator[Document | Problem]:
         problems: list[Problem] = []
@@ -119,19 +149,28 @@ class _Import:
         # Links to folders are not followed, so that a loop of links ends.
         for here, folders, names in os.walk(folder, onerror=lambda e: problems.append(_unread(e))):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in folders:
+                if Path(here, name).is_symlink():
+                    self.left_out["link to a folder"] += 1
             yield from _drain(problems)
             for name in sorted(names):
                 path = Path(here, name)
-                if not name.startswith(".") and path.suffix.lower() in _READERS:
+                if name.startswith("."):
+                    continue
+                if path.suffix.lower() in READERS:
                     found = True
                     yield self._file(path, path.relative_to(folder).as_posix())
+                else:
+                    self.left_out[path.suffix.lower() or "without a suffix"] += 1
         yield from _drain(problems)
         if not found:
-            kinds = ", ".join(_READERS)
+            kinds = ", ".join(READERS)
             yield Problem(folder, None, f"the folder has no {kinds} (name .jsonl files themselves)")
 
     def _file(self, path: Path, name: str) -> Document | Problem:
         self._files.append(path)
+        # One form of each name: file systems keep ü in one character or in two.
+        name = one_form(f"{self.prefix}/{name}" if self.prefix else name)
         return self._guarded(path, None, partial(self._from_file, path, name))
 
     def _from_file(self, path: Path, name: str) -> Document:
@@ -140,8 +179,9 @@ class _Import:
         size = path.stat().st_size
         if size > self.max_raw:
             raise InvalidInput(f"the file has {size} bytes, the limit is {self.max_raw}")
-        plain = _READERS[path.suffix.lower()](path.read_bytes().decode("utf-8-sig"))
-        return Document(name, plain.title or path.stem, plain.text)
+        plain = READERS[path.suffix.lower()](path.read_bytes())
+        title = plain.title or one_form(path.stem)
+        return Document(name, title, plain.text, {SOURCE: str(path.resolve())})
 
     def _guarded(
         self, path: Path, line: int | None, make: Callable[[], Document]
@@ -149,8 +189,6 @@ class _Import:
         try:
             document = check_document(make(), max_bytes=self.max_bytes)
             self._remember(document.id, line)
-        except UnicodeDecodeError as error:
-            return Problem(path, line, f"not UTF-8 at byte {error.start}: convert it")
         except OSError as error:
             return Problem(path, line, f"cannot be read: {error.strerror}")
         except InvalidInput as error:
@@ -168,25 +206,6 @@ class _Import:
                 f"document id {shown(document_id)} was given before, in {place}: "
                 "only the first is imported"
             )
-
-
-def _from_json(line: bytes) -> Document:
-    try:
-        row = json.loads(line.decode())
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise InvalidInput("not a JSON object with id, title and text")
-    missing = [name for name in _REQUIRED if name not in row]
-    if missing:
-        raise InvalidInput(f"{' and '.join(missing)} missing")
-    unknown = sorted(row.keys() - _KNOWN)
-    if unknown:
-        names = ", ".join(shown(name) for name in unknown[:5])
-        raise InvalidInput(f"unknown field {names}: remove it or put it into metadata")
-    return Document(row["id"], row["title"], row["text"], row.get("metadata", {}))
 
 
 def _unread(error: OSError) -> Problem:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from realm.corpus.documents import Document, check_document
+from realm.corpus.decoding import without_mark
+from realm.corpus.documents import Document, check_document, one_form
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 from realm.v1 import types_pb2
@@ -58,9 +59,14 @@ def check_retrieval(way: types_pb2.Retrieval) -> Retrieval | None:
 
 
 def check_documents(documents: Sequence[types_pb2.Document], max_bytes: int) -> None:
-    """:raises InvalidInput: naming the first unusable document and its field."""
+    """Gives each id its one form, takes byte order marks off texts, and checks the rest.
+
+    :raises InvalidInput: naming the first unusable document and its field.
+    """
     _check_size("documents", len(documents))
     for place, document in enumerate(documents):
+        document.id = one_form(document.id)
+        document.text = without_mark(document.text)
         try:
             check_document(
                 Document(document.id, document.title, document.text, dict(document.metadata)),

@@ -13,11 +13,12 @@ from typing import Any
 import grpc
 import structlog
 
-from realm.corpus.documents import shown
+from realm.corpus.documents import one_form, shown
 from realm.errors import (
     DeadlinePassed,
     DependencyUnavailable,
     InvalidInput,
+    NotFound,
     NotReady,
     RealmError,
     RequestIdReused,
@@ -27,6 +28,7 @@ from realm.settings import Settings
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
 from services.gateway.checks import (
     MAX_GENERATIONS,
+    MAX_WRITES,
     check_count,
     check_document_id,
     check_document_ids,
@@ -125,12 +127,25 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         self, request: corpus_pb2.DeleteDocumentsRequest, context: Any
     ) -> Any:
         check_document_ids(request.document_ids)
+        # As given too, as far as a call goes: a store may hold ids from before they had one form.
+        ids = dict.fromkeys([*map(one_form, request.document_ids), *request.document_ids])
+        del request.document_ids[:]
+        request.document_ids.extend(list(ids)[:MAX_WRITES])
         return await self._write(lambda leader: leader.corpus.DeleteDocuments, request, context)
 
     async def GetDocument(  # noqa: N802
         self, request: corpus_pb2.GetDocumentRequest, context: Any
     ) -> Any:
         check_document_id(request.document_id)
+        one = corpus_pb2.GetDocumentRequest(document_id=one_form(request.document_id))
+        try:
+            return await self._get(one, context)
+        except NotFound:
+            if one == request:
+                raise
+            return await self._get(request, context)  # from before ids had one form
+
+    async def _get(self, request: corpus_pb2.GetDocumentRequest, context: Any) -> Any:
         return await self._forwarder.call(
             lambda leader: leader.corpus.GetDocument, request, context, WRITE_SECONDS
         )

@@ -10,30 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from realm.client import Client
+from realm.client_requests import BATCH_BYTES
 from realm.corpus.documents import Document
-from realm.corpus.importers import Problem, read_documents
+from realm.corpus.importers import Problem, in_words, read_documents
 from realm.corpus.python_docs import python_documents
 from realm.errors import InvalidInput
 from realm.v1.types_pb2 import Document as DocumentMessage
 
 BATCH = 200
+#: Of an id, a title and metadata at their longest, rounded up.
+OVERHEAD_BYTES = 20 << 10
 IMPORT_SECONDS = 600.0
 
 
-def gather(paths: list[Path], max_bytes: int) -> tuple[list[Document], list[Problem]]:
-    """The documents to begin with, and what was wrong with some of the input.
+def gather(paths: list[Path], max_bytes: int) -> tuple[list[Document], list[str]]:
+    """The documents to begin with, and what of the input is not among them.
 
     :raises InvalidInput: if a path does not exist or nothing usable is in any.
     """
     if not paths:
         return list(python_documents()), []
     documents: list[Document] = []
-    problems: list[Problem] = []
-    for found in read_documents(paths, max_bytes=max_bytes):
+    problems: list[str] = []
+    reading = read_documents(paths, max_bytes=max_bytes)
+    for found in reading:
         if isinstance(found, Problem):
-            problems.append(found)
+            problems.append(str(found))
         else:
             documents.append(found)
+    if reading.left_out:
+        problems.append(in_words(reading.left_out))
     if not documents:
         first = f"; the first problem: {problems[0]}" if problems else ""
         raise InvalidInput(f"no document in {', '.join(map(str, paths))}{first}")
@@ -83,8 +89,18 @@ def _replace(record: Path, sending: dict[str, Any]) -> None:
 
 
 def _batches(documents: list[Document]) -> Iterator[list[Document]]:
-    for start in range(0, len(documents), BATCH):
-        yield documents[start : start + BATCH]
+    """Of bounded count and size: a message holds so many bytes and no more."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        more = len(document.text.encode()) + OVERHEAD_BYTES
+        if batch and (len(batch) >= BATCH or size + more > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(document)
+        size += more
+    if batch:
+        yield batch
 
 
 def digest_of(documents: Iterable[Document]) -> str:

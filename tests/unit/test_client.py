@@ -244,6 +244,13 @@ def test_batches_are_bounded_in_count_and_size_and_keep_everything() -> None:
         assert len(batch.documents) == 1 or batch.ByteSize() < BATCH_BYTES + 10_000
 
 
+def test_documents_too_large_together_are_named_before_anything_is_sent() -> None:
+    large = [document(str(n), "x" * (6 << 20)) for n in range(3)]
+    with Client("127.0.0.1:1") as client, pytest.raises(InvalidInput, match="import_documents"):
+        client.upsert(large)
+    assert [len(each.documents) for each in batches(large)] == [1, 1, 1]
+
+
 def test_client_needs_grpc_alone() -> None:
     script = (
         "import sys, realm.client;"

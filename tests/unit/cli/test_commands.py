@@ -159,6 +159,54 @@ async def test_import_of_a_folder_takes_its_files(realm: Shell, tmp_path: Path) 
     assert (done.code, len(done.err.splitlines())) == (1, 1)
 
 
+async def test_import_of_a_folder_says_what_it_did_not_read(realm: Shell, tmp_path: Path) -> None:
+    for name in ("a.md", "report.pdf", "notes.docx", "rows.csv", "README", ".hidden.pdf"):
+        (tmp_path / "docs").mkdir(exist_ok=True)
+        (tmp_path / "docs" / name).write_text("words")
+    done = await realm("corpus", "import", str(tmp_path / "docs"))
+    assert done.code == 0
+    assert done.out == (
+        "1 documents written, corpus version 1; 0 left out\n"
+        "4 files not read: 1 .csv, 1 .docx, 1 .pdf, 1 without a suffix\n"
+    )
+    found = json.loads((await realm("corpus", "import", str(tmp_path / "docs"), "--json")).out)
+    assert found["files_not_read"] == {".csv": 1, ".docx": 1, ".pdf": 1, "without a suffix": 1}
+
+
+async def test_import_names_what_it_replaces_from_elsewhere(realm: Shell, tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "README.md").write_text(f"Project {folder}.")
+    first, second = (str(tmp_path / folder) for folder in "ab")
+    assert (await realm("corpus", "import", first)).err.strip() == ""
+    assert (
+        await realm("corpus", "import", first)
+    ).err.strip() == ""  # again: an update, as it should be
+    done = await realm("corpus", "import", second, "--prefix", "b")
+    assert done.err.strip() == ""
+    assert sorted(realm.indexer.documents) == ["README.md", "b/README.md"]
+    done = await realm("corpus", "import", second)
+    assert done.code == 0
+    place = f"{first}/README.md"
+    assert f"README.md replaces a document that came from {place}\n" in done.err
+    assert "--prefix" in done.err
+    found = json.loads((await realm("corpus", "import", first, "--json")).out)
+    assert found["replaced"] == [{"id": "README.md", "source": f"{second}/README.md"}]
+    await realm("corpus", "add", "--id", "README.md", "--text", "by hand")
+    assert "came from somewhere else" in (await realm("corpus", "import", first)).err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+async def test_a_text_has_no_byte_order_mark(realm: Shell, tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "text.txt"
+    file.write_bytes("Hello\r\nyou".encode(encoding))
+    assert (await realm("corpus", "add", "--id", "a", "--file", str(file))).code == 0
+    assert realm.indexer.documents["a"].text == "Hello\nyou"
+    file.write_bytes(b"caf\xe9")
+    done = await realm("corpus", "add", "--id", "a", "--file", str(file))
+    assert "not UTF-8 at byte 3" in done.err
+
+
 async def test_status_and_watch(realm: Shell) -> None:
     done = await realm("status")
     assert "generation 2, snapshot 2 (step 20)" in done.out

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from realm.corpus.documents import Document
-from realm.corpus.importers import Problem, read_documents
+from realm.corpus.documents import Document, is_visible, one_form
+from realm.corpus.importers import SOURCE, Problem, in_words, read_documents
 from realm.errors import InvalidInput
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-IDS = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=40)
-WORDS = st.text(CHARACTERS, min_size=1).filter(lambda text: bool(text.strip()))
+IDS = (
+    st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=40)
+    .map(one_form)
+    .filter(is_visible)
+)
+WORDS = st.text(CHARACTERS, min_size=1).filter(is_visible)
 DOCUMENTS = st.builds(
     Document,
     id=IDS,
@@ -61,10 +68,14 @@ def test_json_lines_come_back_as_written(
         ('{"title": "t"}', "id and text missing"),
         ('{"id": "x", "title": "t", "text": " "}', "has no text"),
         ('{"id": "", "title": "t", "text": "w"}', "id is empty"),
-        ('{"id": 3, "title": "t", "text": "w"}', "must be text, not int"),
-        ('{"id": "x", "title": null, "text": "w"}', "title of document 'x' must be text"),
+        ('{"id": 3.5, "title": "t", "text": "w"}', "must be text, not float"),
+        ('{"id": true, "text": "w"}', "must be text, not bool"),
+        ('{"id": null, "text": "w"}', "must be text, not NoneType"),
+        ('{"id": "x", "_id": "y", "text": "w"}', "unknown field '_id'"),
+        ('{"id": "x", "title": 3, "text": "w"}', "title of document 'x' must be text"),
         ('{"id": "x", "title": "t", "text": "w", "url": "u"}', "unknown field 'url'"),
-        ('{"id": "x", "title": "t", "text": "w", "metadata": {"n": 1}}', "metadata"),
+        ('{"id": "x", "title": "t", "text": "w", "metadata": ["n"]}', "metadata"),
+        ('{"id": "x", "title": "t", "text": "\\u200b\\ufeff\\u00ad"}', "has no text"),
         ('{"id": "x", "title": "t", "text": "\\ud800"}', "surrogate"),
         ('{"id": "x", "title": "t", "text": "' + "w" * 1_001 + '"}', "1001 bytes.*limit is 1000"),
         (b'{"id": "x", "title": "t", "text": "\xff"}', "not UTF-8"),
@@ -119,11 +130,117 @@ def test_a_folder_is_read_in_order_of_name_with_paths_as_ids(tmp_path: Path) -> 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert read(tmp_path) == [
-        Document("b.md", "The Title", "The Title\n\nSome text."),
-        Document("c.html", "Page", "Hello you"),
-        Document("a/y.rst", "Heading", "Heading\n\nUse x."),
-        Document("a/z.txt", "z", "Plain words."),
+        Document(name, title, text, {SOURCE: str(tmp_path / name)})
+        for name, title, text in [
+            ("b.md", "The Title", "The Title\n\nSome text."),
+            ("c.html", "Page", "Hello you"),
+            ("a/y.rst", "Heading", "Heading\n\nUse x."),
+            ("a/z.txt", "z", "Plain words."),
+        ]
     ]
+
+
+def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
+    names = ["a.md", "b.pdf", "c.PDF", "d.docx", "sub/README", "more.jsonl", ".hidden.pdf"]
+    for name in [*names, ".git/x.pdf"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("words", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    reading = read_documents([tmp_path], max_bytes=1_000)
+    assert [one.id for one in reading if isinstance(one, Document)] == ["a.md"]
+    assert in_words(reading.left_out) == (
+        "6 files not read: 2 .pdf, 1 .docx, 1 .jsonl, 1 link to a folder, 1 without a suffix"
+    )
+
+
+def test_a_prefix_keeps_folders_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("words", encoding="utf-8")
+    lines = tmp_path / "d.jsonl"
+    lines.write_text(as_line(Document("own", "t", "words")), encoding="utf-8")
+    for prefix in ("x", "x/"):
+        found = read_documents([tmp_path, tmp_path / "a.md", lines], max_bytes=99, prefix=prefix)
+        ids = [one.id for one in found if isinstance(one, Document)]
+        assert ids == ["x/a.md", "own"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_id_has_one_form(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    name = unicodedata.normalize(form, "Füße.txt")
+    (tmp_path / name).write_text("words", encoding="utf-8")
+    (tmp_path / "d.jsonl").write_text(as_line(Document(name + "2", "t", "w")), encoding="utf-8")
+    (found,) = read(tmp_path)
+    assert isinstance(found, Document)
+    assert (found.id, found.title) == ("F\u00fc\u00dfe.txt", "F\u00fc\u00dfe")
+    assert read(tmp_path / "d.jsonl") == [Document("F\u00fc\u00dfe.txt2", "t", "w")]
+
+
+@pytest.mark.parametrize(
+    ("row", "document"),
+    [
+        ({"_id": "x", "title": "", "text": "w"}, Document("x", "", "w")),
+        ({"_id": {"$oid": "5f"}, "text": "w"}, Document("5f", "", "w")),
+        ({"id": 7, "title": None, "text": "w"}, Document("7", "", "w")),
+        (
+            {"id": "x", "text": "w", "metadata": {"n": 1, "b": True, "l": ["é"], "no": None}},
+            Document("x", "", "w", {"n": "1", "b": "true", "l": '["é"]'}),
+        ),
+        ({"id": "x", "text": "w", "metadata": None}, Document("x", "", "w")),
+    ],
+)
+def test_names_and_types_of_common_exports_are_taken(
+    tmp_path: Path, row: dict[str, object], document: Document
+) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    assert read(path) == [document]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(DOCUMENTS, max_size=4, unique_by=lambda document: document.id),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["", " ", "\t"]),
+)
+def test_encodings_and_line_ends_of_json_lines_mean_nothing(
+    tmp_path: Path, documents: list[Document], encoding: str, end: str, blank: str
+) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes("".join(as_line(one) + blank + end for one in documents).encode(encoding))
+    assert read(path, max_bytes=100_000) == documents
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.text(CHARACTERS, max_size=60),
+    st.sampled_from([".md", ".rst", ".txt", ".html"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(0, 80),
+)
+def test_a_file_is_a_document_alike_in_every_encoding_or_a_problem(
+    tmp_path: Path, text: str, suffix: str, encoding: str, end: str, limit: int
+) -> None:
+    text = re.sub("[\r\ufeff]", "", text)
+    plain, other = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    plain.write_bytes(text.encode())
+    other.write_bytes(text.replace("\n", end).encode(encoding))
+    first, second = read(plain, max_bytes=limit)[0], read(other, max_bytes=limit)[0]
+    if isinstance(first, Document) and isinstance(second, Document):
+        assert first.text == second.text
+        assert is_visible(first.text)
+        assert len(first.text.encode()) <= limit
+    else:
+        assert isinstance(first, Problem)
+        assert isinstance(second, Problem)
+        assert first.message.replace("a" + suffix, "b" + suffix) == second.message
+
+
+def test_bytes_that_are_no_text_end_a_utf_16_file_with_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    good = as_line(Document("a", "t", "words")) + "\n"
+    path.write_bytes(good.encode("utf-16") + b"\x00\xd8\x00")
+    assert [type(one) for one in read(path)] == [Document, Problem]
 
 
 def test_links_to_folders_do_not_loop(tmp_path: Path) -> None:
@@ -141,7 +258,7 @@ def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "e.txt")
     (tmp_path / "f.txt").write_text("words", encoding="utf-8")
     *bad, good = read(tmp_path)
-    assert good == Document("f.txt", "f", "words")
+    assert good == Document("f.txt", "f", "words", {SOURCE: str(tmp_path / "f.txt")})
     found = [(one.path.name, one.line) for one in bad if isinstance(one, Problem)]
     assert found == [(f"{name}.txt", None) for name in "abcde"]
 

@@ -70,6 +70,48 @@ async def test_writes_arrive_whole_and_read_back(pair: tuple[Site, MemoryIndexer
     assert indexer.documents == {}
 
 
+async def test_an_id_names_one_document_however_its_letters_were_typed(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
+    site, indexer = pair
+    one, other = "F\u00fc\u00dfe", "Fu\u0308\u00dfe"
+    for name in (one, other):
+        await site.corpus.UpsertDocuments(upsert(document(name)), timeout=PATIENCE)
+        assert list(indexer.documents) == [one]
+        found = await site.corpus.GetDocument(
+            corpus_pb2.GetDocumentRequest(document_id=name), timeout=PATIENCE
+        )
+        assert found.document.id == one
+    await site.corpus.DeleteDocuments(
+        corpus_pb2.DeleteDocumentsRequest(document_ids=[other]), timeout=PATIENCE
+    )
+    assert indexer.documents == {}
+
+
+async def test_an_id_stored_before_ids_had_one_form_is_read_and_deleted(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
+    site, indexer = pair
+    old = "Fu\u0308\u00dfe"
+    indexer.documents[old] = document(old)
+    found = await site.corpus.GetDocument(
+        corpus_pb2.GetDocumentRequest(document_id=old), timeout=PATIENCE
+    )
+    assert found.document.id == old
+    await site.corpus.DeleteDocuments(
+        corpus_pb2.DeleteDocumentsRequest(document_ids=[old]), timeout=PATIENCE
+    )
+    assert indexer.documents == {}
+
+
+async def test_a_byte_order_mark_is_no_part_of_a_text(pair: tuple[Site, MemoryIndexer]) -> None:
+    site, indexer = pair
+    await site.corpus.UpsertDocuments(upsert(document("a", "\ufeffHello")), timeout=PATIENCE)
+    batch = corpus_pb2.ImportDocumentsRequest(documents=[document("b", "\ufeffHello")])
+    await site.corpus.ImportDocuments(iter([batch]), timeout=PATIENCE)
+    assert [each.text for each in indexer.documents.values()] == ["Hello", "Hello"]
+
+
 async def test_request_id_is_kept_or_made(pair: tuple[Site, MemoryIndexer]) -> None:
     site, indexer = pair
     for _ in range(2):
@@ -109,6 +151,7 @@ async def test_deadline_and_metadata_go_along(pair: tuple[Site, MemoryIndexer]) 
         ("documents", upsert(*[document(str(n)) for n in range(1001)])),
         ("documents[1].id", upsert(document(), document(" "))),
         ("documents[0].text", upsert(document(text=" \n"))),
+        ("documents[0].text", upsert(document(text="\u200b\ufeff\u2060\u00ad"))),
         ("documents[1].text", upsert(document(), document("b", "x" * 1001))),
         ("request_id", upsert(document(), request_id="x" * 129)),
     ],

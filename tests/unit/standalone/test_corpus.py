@@ -39,6 +39,24 @@ def test_any_change_of_a_document_is_seen_and_the_order_of_its_metadata_is_none(
     assert digest_of([turned]) == digest_of([NOTE])
 
 
+def test_what_a_folder_holds_besides_documents_is_told(tmp_path: Path) -> None:
+    for name in ("a.md", "b.pdf", "c.html"):
+        (tmp_path / name).write_text("words" if name != "c.html" else "<p>")
+    documents, told = corpus.gather([tmp_path], 1_000)
+    assert [each.id for each in documents] == ["a.md"]
+    assert "c.html" in told[0]
+    assert told[1:] == ["1 files not read: 1 .pdf"]
+
+
+def test_large_documents_go_in_calls_of_their_own() -> None:
+    large = [replace(NOTE, id=str(n), text="é" * (3 << 20)) for n in range(3)]
+    small = [replace(NOTE, id=f"s{n}") for n in range(250)]
+    sizes = [len(batch) for batch in corpus._batches([*large, *small])]
+    assert sizes[:3] == [1, 1, 1]
+    assert sum(sizes) == 253
+    assert max(sizes) <= corpus.BATCH
+
+
 def test_what_was_written_is_not_written_again(tmp_path: Path) -> None:
     nobody = "127.0.0.1:1"
     done = tmp_path / "imported.json"
