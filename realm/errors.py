@@ -57,6 +57,11 @@ class Unreachable(DependencyUnavailable):
     dependency is unavailable."""
 
 
+class OutOfSpace(DependencyUnavailable):
+    """Qdrant refuses writes for want of space. Whoever asked us hears that a dependency is
+    unavailable."""
+
+
 class Conflict(RealmError):
     """Somebody else wrote first: a conditional put or a corpus commit was refused."""
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
-from realm.errors import Conflict
+from realm.errors import Conflict, Corrupt, NotFound
 from realm.store import Store
 
 
@@ -35,7 +35,8 @@ class Generation:
 
     `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
     life so that all its upserts agree; 0 for one made before collections had BM25. `forced` says
-    who wants it live whatever the gate thinks of its quality, and why; empty: nobody.
+    who wants it live whatever the gate thinks of its quality, and why; empty: nobody. `heals` is
+    the damaged generation that it is to replace, of the same snapshot; 0: none.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Generation:
     #: The turn of what was live then, which it is to replace (0: nothing was); None: of a release
     #: that did not note it.
     replaces: int | None = None
+    heals: int = 0
 
     @property
     def folder(self) -> str:
@@ -166,14 +168,29 @@ class Generations:
             return self.get(number).corpus_version
         return int(paths[-1].rsplit("/", 1)[-1])
 
-    def record_applied(self, number: int, version: int) -> None:
-        """One file a version, never overwritten: a late writer cannot turn the figure back."""
+    def points(self, number: int) -> int | None:
+        """How many points the collection holds at the applied version; None: nobody recorded it.
+
+        :raises NotFound: if the generation is unknown.
+        """
+        paths = self._store.files(f"{self.get(number).folder}/applied")
+        try:
+            points = self._store.read_json(paths[-1]).get("points") if paths else None
+        except (Corrupt, NotFound):  # one of an older release, or a newer one took its place
+            return None
+        return int(points) if points is not None else None
+
+    def record_applied(self, number: int, version: int, points: int | None = None) -> None:
+        """One file a version, never overwritten: a late writer cannot turn the figure back.
+
+        :param points: how many the collection holds now; None: not known.
+        """
         folder = f"{generation_folder(number)}/applied"
         older = [
             path for path in self._store.files(folder) if int(path.rsplit("/", 1)[-1]) < version
         ]
         try:
-            self._store.create(f"{folder}/{version:012d}", b"")
+            self._store.create_json(f"{folder}/{version:012d}", {"points": points})
         except Conflict:
             return
         for path in older:
@@ -183,6 +200,12 @@ class Generations:
         """The newest entry of `live/`; None before the first commit."""
         paths = self._store.files("live")
         return LiveEntry(**self._store.read_json(paths[-1])) if paths else None
+
+    def served(self) -> set[int]:
+        """What gateways search, and what a rollback would make them search."""
+        live = self.live()
+        retained = {each for each in self.numbers() if self.state(each) is State.RETAINED}
+        return retained | ({live.generation} if live else set())
 
     def live_history(self) -> list[LiveEntry]:
         return [LiveEntry(**self._store.read_json(path)) for path in self._store.files("live")]

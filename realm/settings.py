@@ -229,6 +229,12 @@ class Settings(BaseSettings):
     shard_seconds: float = Field(10, gt=0, description="wished length of a unit of embedding work")
     reconcile_seconds: float = Field(1.0, gt=0, description="longest pause between two looks")
     request_again_seconds: float = Field(120, gt=0, description="ask again for what nobody holds")
+    verify_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="pause between two comparisons of live's points with its files, and at least 20"
+        " times as long as one takes",
+    )
     upsert_points: int = Field(256, ge=1, description="points in one upsert to Qdrant")
     gate_sample: int = Field(200, ge=1, description="vectors that the gate compares")
     gate_probes: int = Field(400, ge=0, description="probe questions of the gate; 0: none")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,6 +149,13 @@ class CorpusTable:
                 strict=True,
             )
         ]
+
+    def changed_since(self, version: int, document_ids: Sequence[str]) -> set[str]:
+        """Those of the documents that were written or deleted in a later version."""
+        rows = self._read(
+            [("version", ">", version), ("document_id", "in", list(document_ids))], ["document_id"]
+        )
+        return set(rows["document_id"].to_pylist())
 
     def states(self, upto: int) -> Iterator[DocumentState]:
         """Every document that exists at a version, in its state then."""

@@ -10,25 +10,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-import grpc
 import numpy as np
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
 
 from realm.corpus.passages import Passage
-from realm.errors import BadSettings, DependencyUnavailable, NotFound
+from realm.errors import NotFound, OutOfSpace
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.search.fusion import FUSED, RRF_K
+from realm.search.qdrant_connection import TIMEOUT_SECONDS, endpoint, reachable
 from realm.settings import Settings
 from realm.vectors import Vectors
 
 ALIAS = "live"
 DENSE = "dense"
 BM25 = "bm25"
-TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +68,25 @@ class PassageIndex:
         settings: Settings,
         before_change: Callable[[], None] = lambda: None,
         after_change: Callable[[str], None] = lambda collection: None,
+        before_drop: Callable[[str], None] = lambda collection: None,
     ) -> None:
         """:param before_change: called before whatever changes Qdrant; may refuse.
         :param after_change: called after whatever changed a collection, or failed to.
+        :param before_drop: called with the name of a collection that is to go; may refuse.
         """
         self._before_change = before_change
         self._after_change = after_change
+        self._before_drop = before_drop
+        #: Why Qdrant refused the last change to points, if for want of space; else empty.
+        self.full = ""
         self._client = QdrantClient(
-            **_endpoint(settings), prefer_grpc=True, check_compatibility=False
+            **endpoint(settings), prefer_grpc=True, check_compatibility=False
         )
         self._batch = settings.upsert_points
 
     def create(self, collection: str, vector_size: int) -> None:
         """Makes an empty collection, replacing a half-built one of the same name."""
+        self._before_drop(collection)
         with self._changing(collection):
             if self._client.collection_exists(collection):
                 self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
@@ -104,11 +107,11 @@ class PassageIndex:
                 self._client.create_payload_index(collection, field, field_schema=kind, wait=True)
 
     def exists(self, collection: str) -> bool:
-        with _reachable():
+        with reachable():
             return bool(self._client.collection_exists(collection))
 
     def collections(self) -> list[str]:
-        with _reachable():
+        with reachable():
             found = self._client.get_collections().collections
         return sorted(each.name for each in found)
 
@@ -126,7 +129,7 @@ class PassageIndex:
         """Whether Qdrant is at work on a collection's indexes: searches are slower until then.
         On one that is not there it is not."""
         try:
-            with _reachable():
+            with reachable():
                 found = self._client.get_collection(collection)
         except NotFound:
             return False
@@ -134,9 +137,11 @@ class PassageIndex:
 
     def drop(self, collection: str) -> None:
         """One that is not there is no error."""
+        self._before_drop(collection)
         self._before_change()
-        with _reachable():
+        with reachable():
             self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
+        self.full = ""
 
     def upsert(
         self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
@@ -175,17 +180,28 @@ class PassageIndex:
             self._client.delete(collection, models.FilterSelector(filter=older), wait=True)
 
     def count(self, collection: str) -> int:
-        with _reachable():
+        with reachable():
             return int(self._client.count(collection, exact=True).count)
 
-    def count_of(self, collection: str, document_id: str) -> int:
-        """How many passages of a document a collection has."""
-        mine = models.FieldCondition(key="document_id", match=models.MatchValue(value=document_id))
-        with _reachable():
+    def count_of(self, collection: str, *document_ids: str) -> int:
+        """How many passages of some documents a collection has."""
+        theirs = models.MatchAny(any=list(document_ids))
+        mine = models.FieldCondition(key="document_id", match=theirs)
+        with reachable():
             found = self._client.count(
                 collection, count_filter=models.Filter(must=[mine]), exact=True
             )
         return int(found.count)
+
+    def versions(self, collection: str, passage_ids: Sequence[str]) -> dict[str, int]:
+        """The document versions of those passages that are there."""
+        with reachable():
+            records = self._client.retrieve(
+                collection, list(passage_ids), with_payload=["document_version"]
+            )
+        return {
+            str(each.id): int((each.payload or {}).get("document_version", 0)) for each in records
+        }
 
     def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]:
         """The stored vectors [size] of those passages that are there."""
@@ -203,7 +219,7 @@ class PassageIndex:
 
     def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
         """The best passages for each of queries [n, size], best first."""
-        with _reachable():
+        with reachable():
             answers = self._client.query_batch_points(
                 collection, [_request(query, limit) for query in queries], timeout=TIMEOUT_SECONDS
             )
@@ -222,7 +238,7 @@ class PassageIndex:
         ]
         found: list[list[IndexedPassage]] = [[] for _ in questions]
         if requests:
-            with _reachable():
+            with reachable():
                 answers = self._client.query_batch_points(
                     collection, requests, timeout=TIMEOUT_SECONDS
                 )
@@ -234,25 +250,30 @@ class PassageIndex:
     def _changing(self, collection: str) -> Iterator[None]:
         self._before_change()
         try:
-            with _reachable():
+            with reachable():
                 yield
+            self.full = ""
+        except OutOfSpace as error:
+            self.full = error.message
+            raise
         finally:
             self._after_change(collection)
 
     def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
-        with _reachable():
+        with reachable():
             records = self._client.retrieve(
                 collection, ids=list(passage_ids), with_payload=False, with_vectors=[name]
             )
         found: dict[str, Any] = {}
         for record in records:
             assert isinstance(record.vector, dict)
-            found[str(record.id)] = record.vector[name]
+            if name in record.vector:
+                found[str(record.id)] = record.vector[name]
         return found
 
     def alias(self) -> str | None:
         """The collection that the alias `live` points to."""
-        with _reachable():
+        with reachable():
             aliases = self._client.get_aliases().aliases
         return next((each.collection_name for each in aliases if each.alias_name == ALIAS), None)
 
@@ -262,7 +283,7 @@ class PassageIndex:
             create_alias=models.CreateAlias(collection_name=collection, alias_name=ALIAS)
         )
         self._before_change()
-        with _reachable():
+        with reachable():
             self._client.update_collection_aliases([operation], timeout=TIMEOUT_SECONDS)
 
     def close(self) -> None:
@@ -274,7 +295,7 @@ class AsyncPassageSearch:
 
     def __init__(self, settings: Settings) -> None:
         self._client = AsyncQdrantClient(
-            **_endpoint(settings), prefer_grpc=True, check_compatibility=False
+            **endpoint(settings), prefer_grpc=True, check_compatibility=False
         )
 
     async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
@@ -282,7 +303,7 @@ class AsyncPassageSearch:
         request = _choice(query, limit)
         if request is None:
             return []
-        with _reachable():
+        with reachable():
             (answer,) = await self._client.query_batch_points(
                 collection, [request], timeout=max(1, round(timeout))
             )
@@ -292,21 +313,6 @@ class AsyncPassageSearch:
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def _endpoint(settings: Settings) -> dict[str, Any]:
-    parts = urlsplit(settings.qdrant_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadSettings(
-            f"REALM_QDRANT_URL is {settings.qdrant_url!r}; give http://host:6334, the gRPC port"
-        )
-    return {
-        "host": parts.hostname,
-        "grpc_port": parts.port or 6334,
-        "https": parts.scheme == "https",
-        "api_key": settings.qdrant_api_key or None,
-        "timeout": TIMEOUT_SECONDS,
-    }
 
 
 def _request(query: Vectors, limit: int) -> models.QueryRequest:
@@ -378,25 +384,3 @@ def _hit(point: models.ScoredPoint, product: float | None = None) -> Hit:
         metadata=payload.get("metadata") or {},
     )
     return Hit(passage, point.score if product is None else product)
-
-
-#: What a call that was answered by an error raises, in a blocking and in an asyncio client.
-ANSWERED = (grpc.Call, grpc.aio.AioRpcError)
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    """Turns the client's many errors into ours."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        if isinstance(error, ANSWERED) and error.code() == grpc.StatusCode.NOT_FOUND:
-            raise NotFound(f"Qdrant: {error.details()}") from error
-        raise DependencyUnavailable(f"Qdrant does not serve: {_words(error)}") from error
-    except (ApiException, ResponseHandlingException, OSError) as error:
-        raise DependencyUnavailable(f"Qdrant does not serve: {error}") from error
-
-
-def _words(error: grpc.RpcError) -> str:
-    answered = isinstance(error, ANSWERED)
-    return f"{error.code().name}: {error.details()}" if answered else str(error)

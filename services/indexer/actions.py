@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from realm import arrow
+from realm.damage import damage_of
 from realm.errors import Corrupt, NotFound
 from realm.generations import Generation, Generations, State
 from realm.nudge import Nudge
@@ -29,7 +30,6 @@ from services.indexer.gate import Gate
 from services.indexer.lifecycle import Action, Observation
 from services.indexer.loader import load_shard
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.observer import restoring_marker
 from services.indexer.probes import choose_questions, probes_file, questions_file, read_given
 from services.indexer.recording import Recording
 from services.indexer.status import PHASE
@@ -96,11 +96,9 @@ class Actions:
         build = memory.build
         match action:
             case lifecycle.BeginBuild():
-                return self._begin(action, memory)
+                return self._begin(action, seen, memory)
             case lifecycle.Record(number, state, why):
                 self._generations.record(number, state, why)
-            case lifecycle.RestoreCollection(number):
-                return self._restore(self._generations.get(number), memory)
             case lifecycle.DropCollection(number):
                 self._drop(number)
             case lifecycle.PointAlias(number):
@@ -129,18 +127,29 @@ class Actions:
             case lifecycle.Optimise():
                 return self._optimise(build)
             case lifecycle.CatchUp():
-                self._following.put_ahead(build.generation, build.generation.corpus_version)
-                build.follows = True
+                self._catch_up(build)
             case lifecycle.Validate():
                 self._validate(build, live)
             case lifecycle.Commit(_, why):
                 return self._commit(build, live, why, memory)
         return True
 
-    def _begin(self, wanted: lifecycle.BeginBuild, memory: Memory) -> bool:
+    def _catch_up(self, build: Build) -> None:
+        made = build.generation
+        points = sum(each.rows for each in build.loaded.values())
+        self._generations.record_applied(made.number, made.corpus_version, points)
+        self._following.put_ahead(made, made.corpus_version, points)
+        build.follows = True
+
+    def _begin(self, wanted: lifecycle.BeginBuild, seen: Observation, memory: Memory) -> bool:
         version = self._corpus_version()
+        healed = seen.live.generation if seen.live and wanted.why == lifecycle.HEAL else 0
         try:
-            begun = self._builder.begin(wanted, version)
+            if healed and not memory.failures:
+                self._builder.copy(self._generations.get(healed), wanted)
+                return True
+            # What was damaged may be a file as well: those of today's corpus are cut anew.
+            begun = self._builder.begin(wanted, version, healed)
         except (Corrupt, NotFound) as error:
             memory.damaged.add(wanted.snapshot)
             self._metrics.corrupt_files.labels("snapshot").inc()
@@ -242,7 +251,8 @@ class Actions:
             report = {f"{PHASE}{name}": value for name, value in passed if name in BUILDING_PHASES}
             self._generations.record(build.number, State.VALIDATING, "loaded and caught up", report)
         try:
-            build.verdict, build.report = self._gate.look(build.generation, live)
+            whole = live is None or not damage_of(self._store, live.number)
+            build.verdict, build.report = self._gate.look(build.generation, live, whole)
         except (Corrupt, NotFound) as error:
             # A file was damaged after it was loaded: it is made again, and loaded again.
             self._metrics.corrupt_files.labels("gate").inc()
@@ -269,6 +279,7 @@ class Actions:
             return False
         build.committed_at = entry.at
         memory.flipping, memory.build = build, None
+        memory.succeeded()
         return True
 
     def _give_up(self, number: int, state: State, why: str, memory: Memory) -> None:
@@ -276,16 +287,26 @@ class Actions:
         report = build.report if build else {}
         self._generations.record(number, state, why, report)
         self._following.drop(number)
+        generation = self._generations.get(number)
         if build:
             self._forget_refusals(build, memory)
+        if (
+            generation.heals
+            or self._index.full
+            or (build and build.verdict and build.verdict.again)
+        ):
+            memory.failed()
         memory.build = None
-        if build:
+        if build and not generation.heals:
             now = time.time()
             phases = build.phase_seconds(now)
             RefreshTrace(build.snapshot).ended(number, phases, str(state), now)
         self._metrics.refreshes.labels(str(state)).inc()
         self._nudge.send("live")
         log.error("build_ends", generation=number, state=str(state), why=why)
+        if self._index.full:
+            # Nobody searches it, and live's writes need the room now.
+            self._index.drop(generation.collection)
 
     def _forget_refusals(self, build: Build, memory: Memory) -> None:
         """What an embedder found damaged is made again by the next build, or not tried again."""
@@ -302,32 +323,6 @@ class Actions:
                 memory.damaged.add(refusal.snapshot)
             forgive(self._store, refusal.output_file)
             self._tasks.forget(refusal.output_file)
-
-    def _restore(self, generation: Generation, memory: Memory) -> bool:
-        """Fills a lost collection from its files; the follower then repeats the deltas."""
-        build = Build(generation, self._snapshots.get(generation.snapshot))
-        missing = frozenset(
-            path
-            for path in generation.passage_files
-            if not self._store.exists(build.vectors_of(path))
-        )
-        if missing:
-            self._request_shards(build, missing)
-            return False
-        log.warning("collection_restored", generation=generation.number)
-        self._store.write(restoring_marker(generation), b"")
-        self._following.drop(generation.number)
-        self._index.create(generation.collection, generation.vector_size)
-        for path in generation.passage_files:
-            output = build.vectors_of(path)
-            try:
-                load_shard(self._store, self._index, generation, path, output)
-            except Corrupt as error:
-                self._corrupt(build, path, output, error)
-                return True
-        self._following.follow_from(generation, generation.corpus_version)
-        memory.restored.add(generation.number)
-        return True
 
     def _drop(self, number: int) -> None:
         generation = self._generations.get(number)

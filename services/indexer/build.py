@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from realm.generations import Generation
 from realm.snapshots import Snapshot
 from realm.vectors import vector_file
-from services.indexer.lifecycle import ASKED, Verdict
+from services.indexer.lifecycle import ASKED, HEAL, Verdict
 from services.indexer.loader import Loaded
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -44,9 +48,10 @@ class Build:
     @property
     def due_at(self) -> float:
         """A refresh begins with its snapshot's publication; one that was asked for, with its build:
-        its snapshot may be old, and live already."""
+        its snapshot may be old, and live already. So is a heal's."""
         made = self.generation
-        return made.created_at if made.forced or made.why == ASKED else self.snapshot.created_at
+        asked = made.forced or made.why in (ASKED, HEAL)
+        return made.created_at if asked else self.snapshot.created_at
 
     def vectors_of(self, passage_file: str) -> str:
         return vector_file(self.snapshot.name, passage_file)
@@ -96,5 +101,15 @@ class Memory:
     damaged: set[int] = field(default_factory=set)
     #: The corpus version at which there was no document.
     empty_at: int | None = None
-    #: Generations whose collection this process has loaded again, deltas still to come.
-    restored: set[int] = field(default_factory=set)
+    failures: int = 0
+    #: Monotonic time before which what failed for no fault of a snapshot is not tried again.
+    retry_at: float = 0.0
+
+    def failed(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Each time in a row the pause is twice as long."""
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self.failures)
+        self.failures += 1
+        self.retry_at = clock() + pause
+
+    def succeeded(self) -> None:
+        self.failures, self.retry_at = 0, 0.0

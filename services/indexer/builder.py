@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -49,9 +50,10 @@ class Builder:
         self._shard_seconds = shard_seconds
         self._term = term
 
-    def begin(self, wanted: BeginBuild, version: int) -> Generation | None:
+    def begin(self, wanted: BeginBuild, version: int, heals: int = 0) -> Generation | None:
         """A new generation of the snapshot and the corpus at `version`; None without documents.
 
+        :param heals: the damaged generation that it is to replace.
         :raises Corrupt, NotFound: if the snapshot cannot be used.
         """
         snapshot_number = wanted.snapshot
@@ -78,14 +80,38 @@ class Builder:
             request=wanted.request,
             replaces=wanted.replaces,
             term=self._term(),
+            heals=heals,
         )
-        self._generations.create(generation)
-        self._generations.record(number, State.BUILDING, wanted.why)
-        log.info(
-            "build_begins", generation=number, snapshot=snapshot_number, shards=len(files),
-            corpus_version=version, why=wanted.why,
-        )  # fmt: skip
+        self._create(generation)
         return generation
+
+    def copy(self, damaged: Generation, wanted: BeginBuild) -> Generation:
+        """A generation of the same files, to take the place of one whose collection lost
+        something: nothing has to be embedded for it."""
+        number = self._generations.next_number()
+        generation = replace(
+            damaged,
+            number=number,
+            collection=collection_name(number),
+            created_at=time.time(),
+            why=wanted.why,
+            forced="",
+            request=wanted.request,
+            replaces=wanted.replaces,
+            term=self._term(),
+            heals=damaged.number,
+        )
+        self._create(generation)
+        return generation
+
+    def _create(self, generation: Generation) -> None:
+        self._generations.create(generation)
+        self._generations.record(generation.number, State.BUILDING, generation.why)
+        log.info(
+            "build_begins", generation=generation.number, snapshot=generation.snapshot,
+            shards=len(generation.passage_files), corpus_version=generation.corpus_version,
+            why=generation.why,
+        )  # fmt: skip
 
     def _passage_files(self, snapshot: int, fingerprint: str, version: int) -> tuple[str, ...]:
         inputs = self._inputs.of(snapshot)

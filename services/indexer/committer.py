@@ -37,7 +37,10 @@ class Committer:
         nudge: Nudge,
         metrics: IndexerMetrics,
         term: Callable[[], int] = lambda: 0,
+        damaged: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
+        """:param damaged: generations whose collections have lost something."""
+        self._damaged = damaged
         self._generations = generations
         self._index = index
         self._following = following
@@ -66,15 +69,14 @@ class Committer:
                 raise Conflict("another generation went live meanwhile: look again")
             if not self._following.may_go_live(generation.number):
                 return None
+            kept = self._kept(before, generation.number)
             entry = self._generations.commit(
                 generation.number, after=before, by=self._name, why=why, term=self._term()
             )
-            serving = {generation.number: generation}
-            if before:
-                serving[before.generation] = self._generations.get(before.generation)
+            serving = {generation.number: generation, **({kept.number: kept} if kept else {})}
             self._following.keep(serving, live=generation.number)
         log.info("live", generation=generation.number, instead_of=instead_of, why=why)
-        self._follow_up(generation, before, why, report)
+        self._follow_up(generation, kept, why, report)
         return entry
 
     def fence(self, floor: int) -> None:
@@ -93,9 +95,7 @@ class Committer:
         live = self._generations.live()
         retained = self._retained(live)
         if live is None or retained is None:
-            raise FailedPrecondition(
-                "there is no retained generation to roll back to: it takes two that were live"
-            )
+            raise FailedPrecondition(self._no_way_back(live))
         self._controls.pause(True, f"rollback: {why}")
         deadline = time.monotonic() + timeout
         self._following.put_ahead(retained)
@@ -121,18 +121,38 @@ class Committer:
                     waited=True,
                 )
 
+    def _kept(self, before: LiveEntry | None, now: int) -> Generation | None:
+        """What a rollback goes back to: what was live, or what was retained if that is damaged."""
+        if before is None:
+            return None
+        if before.generation in self._damaged():
+            kept = self._retained(before)
+            return kept if kept and kept.number != now else None
+        return self._generations.get(before.generation)
+
     def _retained(self, live: LiveEntry | None) -> Generation | None:
+        no_way_back = self._damaged() | ({live.generation} if live else set())
         for number in reversed(self._generations.numbers()):
-            if live and number == live.generation:
+            if number in no_way_back:
                 continue
             if self._generations.state(number) is State.RETAINED:
                 return self._generations.get(number)
         return None
 
+    def _no_way_back(self, live: LiveEntry | None) -> str:
+        before = [each.generation for each in self._generations.live_history()]
+        lost = [each for each in before if each in self._damaged()]
+        if lost and live is not None and lost[-1] != live.generation:
+            return (
+                f"there is no retained generation to roll back to: the collection of generation"
+                f" {lost[-1]} was damaged, and it was retired"
+            )
+        return "there is no retained generation to roll back to: it takes two that were live"
+
     def _follow_up(
         self,
         generation: Generation,
-        before: LiveEntry | None,
+        kept: Generation | None,
         why: str,
         report: dict[str, float] | None,
     ) -> None:
@@ -145,7 +165,7 @@ class Committer:
                 if number == generation.number:
                     continue
                 state = self._generations.state(number)
-                if before and number == before.generation:
+                if kept and number == kept.number:
                     if state is not State.RETAINED:
                         self._generations.record(number, State.RETAINED, why)
                 elif state in (State.LIVE, State.RETAINED):

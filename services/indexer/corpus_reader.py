@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from realm.corpus.table import CorpusTable, DocumentState, Write
@@ -35,6 +35,12 @@ class CorpusReader:
         """What was written in after < version ≤ upto, without texts, in order of versions."""
         with self._reading() as table:
             return table.writes(after, upto)
+
+    def changed_since(self, version: int, document_ids: Sequence[str]) -> set[str]:
+        """Those of the documents that were written or deleted in a later version."""
+        with self._reading() as table:
+            table.refresh()
+            return table.changed_since(version, document_ids)
 
     def states(self, upto: int) -> list[DocumentState]:
         """Every document that exists at a version."""

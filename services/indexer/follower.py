@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -18,7 +19,7 @@ from realm import arrow
 from realm.corpus.changes import changes_file, leave_out, read_changes, write_changes
 from realm.corpus.parked import ParkedDocuments
 from realm.errors import Corrupt, NotFound, RealmError
-from realm.generations import Generation, Generations
+from realm.generations import Generation, Generations, generation_folder
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import read_vectors, write_vectors
@@ -29,6 +30,7 @@ from services.indexer.inputs import SnapshotInputs
 from services.indexer.loader import apply_changes, paired
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.pieces import Pieces
+from services.indexer.point_counts import PointCounts
 from services.indexer.steps import Planner, Step
 from services.indexer.tasks import Tasks
 
@@ -66,6 +68,7 @@ class Follower:
         parked: ParkedDocuments,
         bell: Bell,
         on_applied: Callable[[int], None],
+        counts: PointCounts,
         metrics: IndexerMetrics,
         pause_seconds: float,
     ) -> None:
@@ -81,6 +84,7 @@ class Follower:
         self._planner = Planner(corpus.writes)
         self._bell = bell
         self._on_applied = on_applied
+        self._counts = counts
         self._metrics = metrics
         self._pause = pause_seconds
         self._planned: dict[int, Planned] = {}
@@ -123,6 +127,7 @@ class Follower:
                 behind = True
                 self._metrics.action_failures.labels("follow").inc()
                 log.warning("follow_failed", generation=generation.number, why=str(error))
+        self._counts.look(newest)
         return behind
 
     def _advance(self, generation: Generation, newest: int, steps: int) -> bool:
@@ -164,10 +169,22 @@ class Follower:
 
     def _steps_in_store(self, generation: Generation) -> dict[int, int]:
         found: dict[int, int] = {}
-        for path in self._store.files(f"{generation.folder}/deltas"):
+        folders = [generation.folder]
+        if generation.heals:
+            folders.append(generation_folder(generation.heals))
+        for path in (each for folder in folders for each in self._store.files(f"{folder}/deltas")):
             after, upto = path.rsplit("/", 1)[-1].removesuffix(".arrow").split("-")
             found[int(after)] = max(found.get(int(after), 0), int(upto))
         return found
+
+    def _take_over(self, generation: Generation, step: Step) -> None:
+        """The changes of one that takes a damaged one's place are embedded already."""
+        healed = self._generations.get(generation.heals)
+        theirs = healed.delta_file(step.after, step.upto)
+        if healed.fingerprint == generation.fingerprint:
+            with suppress(NotFound, Corrupt):
+                vectors = read_vectors(self._store, theirs)
+                write_vectors(self._store, generation.delta_file(step.after, step.upto), vectors)
 
     def _ready(self, generation: Generation, planned: Planned) -> bool:
         """Whether the step's vectors are there; asks for them if not."""
@@ -180,6 +197,8 @@ class Follower:
             if not self._store.exists(source):
                 states = self._parked.leave_out(self._corpus.changes(step.after, step.upto))
                 write_changes(self._store, source, states, self._inputs.of(generation.snapshot))
+            if generation.heals and not self._store.exists(delta):
+                self._take_over(generation, step)
             if self._store.exists(delta):
                 planned.embedded = True
                 return True
@@ -247,9 +266,15 @@ class Follower:
                 return
             if not self._following.may_apply(number, step.upto):
                 return
+            documents = [each.document_id for each in changes.documents]
+            replaced = self._counts.before(generation, step.after, step.upto, documents)
             apply_changes(self._index, generation, changes, vectors)
-            self._generations.record_applied(number, step.upto)
-            self._following.advance(number, step.upto)
+            more = len(changes.passages) - replaced
+            known = self._following.points(number)
+            points = None if known is None else known + more
+            self._generations.record_applied(number, step.upto, points)
+            self._following.advance(number, step.upto, more)
+            self._counts.done(number)
         self._on_applied(number)
 
     def _forget(self, following: set[int]) -> None:

@@ -19,6 +19,9 @@ from realm.generations import Generation, Generations
 class _Place:
     generation: Generation
     applied: int
+    #: How many its collection should hold, or by how many that has changed if nobody knows it.
+    points: int = 0
+    points_known: bool = False
     #: Steps applied since it was put ahead, as (after, upto).
     steps: list[tuple[int, int]] = field(default_factory=list)
 
@@ -31,6 +34,7 @@ class Following:
         self.changed = threading.Condition(self.lock)
         self._generations = generations
         self._places: dict[int, _Place] = {}
+        self._serving: frozenset[int] = frozenset()
         self._live: int | None = None
         self._ahead: int | None = None
         self._joined = False
@@ -42,6 +46,13 @@ class Following:
     @property
     def ahead(self) -> int | None:
         return self._ahead
+
+    @property
+    def serving(self) -> list[Generation]:
+        """Live and retained, as far as they follow."""
+        with self.lock:
+            found = [self._places[each].generation for each in self._serving & set(self._places)]
+            return sorted(found, key=lambda each: (each.number != self._live, each.number))
 
     @property
     def joined(self) -> bool:
@@ -56,23 +67,27 @@ class Following:
             for number, generation in serving.items():
                 if number not in self._places:
                     applied = self._generations.applied(number)
-                    self._places[number] = _Place(generation, applied)
-            self._live = live
+                    points = self._generations.points(number)
+                    known = points is not None
+                    self._places[number] = _Place(generation, applied, points or 0, known)
+            self._live, self._serving = live, frozenset(serving)
             if self._ahead == live:
                 self.settle()
 
-    def put_ahead(self, generation: Generation, applied: int | None = None) -> None:
-        """The generation follows from `applied` on (None: from where it is) and goes first."""
+    def put_ahead(
+        self, generation: Generation, applied: int | None = None, points: int | None = None
+    ) -> None:
+        """The generation follows from `applied` on (None: from where it is) and goes first.
+
+        :param points: how many its collection holds there; None: nobody knows.
+        """
         with self.lock:
             if applied is not None:
-                self._places[generation.number] = _Place(generation, applied)
+                known = points is not None
+                place = _Place(generation, applied, points or 0, known)
+                self._places[generation.number] = place
             self._ahead = generation.number
             self._join()
-
-    def follow_from(self, generation: Generation, applied: int) -> None:
-        """The generation follows from `applied` on, whatever the store says that it had."""
-        with self.lock:
-            self._places[generation.number] = _Place(generation, applied)
 
     def settle(self) -> None:
         """Nobody goes ahead any more: live goes on alone."""
@@ -104,6 +119,24 @@ class Following:
         place = self._places.get(number)
         return place.applied if place else None
 
+    def points(self, number: int) -> int | None:
+        """How many points its collection should hold at `applied`; None if nobody knows."""
+        place = self._places.get(number)
+        return place.points if place and place.points_known else None
+
+    def since(self, number: int) -> tuple[int, int] | None:
+        """The version applied, and the points there or by how many they have changed."""
+        with self.lock:
+            place = self._places.get(number)
+            return (place.applied, place.points) if place else None
+
+    def correct(self, number: int, points: int) -> None:
+        """So many points more than was thought are what its collection should hold."""
+        with self.lock:
+            if place := self._places.get(number):
+                place.points += points
+                place.points_known = True
+
     def steps(self, number: int) -> list[tuple[int, int]]:
         """The steps (after, upto) that the generation ahead took. Call with the lock held."""
         return list(self._places[number].steps)
@@ -123,9 +156,11 @@ class Following:
                 self._ahead is None or self._places[self._ahead].applied >= upto
             )
 
-    def advance(self, number: int, version: int) -> None:
-        """Its collection holds every write up to `version` now. Call with the lock held."""
+    def advance(self, number: int, version: int, points: int = 0) -> None:
+        """Its collection holds every write up to `version` now, and so many points more. Call with
+        the lock held."""
         place = self._places[number]
+        place.points += points
         if number == self._ahead:
             place.steps.append((place.applied, version))
         place.applied = version

@@ -51,7 +51,8 @@ LEAST_NORM = 1e-6
 NORM_SPREAD = 100.0
 #: Under steady writes candidate and live are seldom at one corpus version: wait so long for it.
 ONE_VERSION_SECONDS = 2.0
-#: What an operator may overrule: a worse index, never one that is not what its files say.
+#: What an operator may overrule: a worse index, never one that is not what its files say. Of the
+#: others the snapshot has no fault: it is tried again.
 QUALITY = frozenset({"recall", "probes", "best", "latency"})
 
 log = structlog.get_logger(__name__)
@@ -90,9 +91,10 @@ class Gate:
         self._references = references
 
     def look(
-        self, generation: Generation, live: Generation | None
+        self, generation: Generation, live: Generation | None, live_is_whole: bool = True
     ) -> tuple[Verdict, dict[str, float]]:
-        """Verdict and report; `live` is None for the first generation.
+        """Verdict and report; `live` is None for the first generation. A live one that is damaged
+        is compared with by its files, and not at all with what is of the same snapshot.
 
         :raises NotFound, Corrupt: if a file is gone or damaged by now.
         """
@@ -105,8 +107,9 @@ class Gate:
             looked = self._collection(generation, content, rng)
         faults: dict[str, str] = {}
         report = self._against_files(content, generation.average_terms, looked, faults)
-        if self._settings.gate_probes:
-            report |= self._probes(generation, live, content, faults)
+        if self._settings.gate_probes and not generation.heals:
+            whole = live if live_is_whole else None
+            report |= self._probes(generation, whole, live, content, faults)
         return self._verdict(generation, faults, report), report
 
     def _verdict(
@@ -121,7 +124,8 @@ class Gate:
             report["forced"] = float(len(faults))
             log.warning("gate_overruled", generation=generation.number, by=generation.forced)
             return Verdict(True)
-        return Verdict(not faults, "; ".join(faults.values()))
+        again = bool(set(faults) - QUALITY)
+        return Verdict(not faults, "; ".join(faults.values()), again)
 
     def _collection(
         self, generation: Generation, content: ExpectedContent, rng: random.Random
@@ -194,9 +198,11 @@ class Gate:
         self,
         generation: Generation,
         live: Generation | None,
+        before: Generation | None,
         content: ExpectedContent,
         faults: dict[str, str],
     ) -> dict[str, float]:
+        """:param live: as far as its collection may be searched, and `before` in any case."""
         own = read_probes(self._store, probes_file(generation, generation))
         if not len(own):
             return {"probes": 0}
@@ -220,8 +226,11 @@ class Gate:
             report[PROBES_RECORDED] = float(own.recorded)
         if live is not None:
             report |= self._compared("probes", "live", mine, theirs, faults)
-            report |= self._against_best(generation, live, own, content, faults)
+            best = self._references.best(generation, live)
+            report |= self._against_files_of(best, generation, own, content, faults)
             report |= self._latency((generation, own), (live, probes), faults)
+        else:
+            report |= self._against_files_of(before, generation, own, content, faults)
         return report
 
     def _latency(
@@ -249,17 +258,16 @@ class Gate:
             "search_pairs": float(found.pairs),
         }
 
-    def _against_best(
+    def _against_files_of(
         self,
+        best: Generation | None,
         generation: Generation,
-        live: Generation,
         own: Probes,
         content: ExpectedContent,
         faults: dict[str, str],
     ) -> dict[str, float]:
         """The best accepted lately may have no collection any more: both are searched exactly, from
         their files, over the documents that have not changed between the two."""
-        best = self._references.best(generation, live)
         if best is None:
             return {}
         old = ExpectedContent()

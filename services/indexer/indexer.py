@@ -10,6 +10,8 @@ import structlog
 
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
+from realm.damage import damaged
+from realm.errors import FailedPrecondition
 from realm.generations import Generations
 from realm.nudge import Nudge
 from realm.process.threads import VitalThread
@@ -35,6 +37,7 @@ from services.indexer.gate import Gate
 from services.indexer.gateways import Gateways
 from services.indexer.housekeeping import Housekeeping
 from services.indexer.inputs import SnapshotInputs
+from services.indexer.integrity import Integrity
 from services.indexer.lifecycle import Observation
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.observer import Observer
@@ -52,7 +55,8 @@ log = structlog.get_logger(__name__)
 
 
 class Indexer:
-    """Three threads that work (writer, follower, reconciler) and one that listens for nudges.
+    """Four threads that work (writer, follower, reconciler, integrity) and one that listens for
+    nudges.
 
     A standby has made this object but not called `start`: it touches nothing. Whatever it
     changes, in store, corpus or Qdrant, asks `leadership` first.
@@ -71,7 +75,9 @@ class Indexer:
         self.store = store
         self.snapshots = Snapshots(store)
         self.generations = Generations(store)
-        self.index = PassageIndex(settings, self.leadership.check, self.leadership.changed)
+        self.index = PassageIndex(
+            settings, self.leadership.check, self.leadership.changed, self._refuse_to_drop
+        )
         self.controls = Controls(store)
         self.gateways = Gateways(settings.gateway_ttl_seconds)
         self.following = Following(self.generations)
@@ -100,8 +106,19 @@ class Indexer:
         )
         self.committer = Committer(
             self.generations, self.index, self.following, self.controls, self._nudge, metrics,
-            self._term,
+            self._term, self._damaged,
         )  # fmt: skip
+        self.integrity = Integrity(
+            store=self.store,
+            snapshots=self.snapshots,
+            generations=self.generations,
+            index=self.index,
+            corpus=self._reader(),
+            following=self.following,
+            metrics=metrics,
+            on_damage=self._found_damaged,
+            pause_seconds=settings.verify_seconds,
+        )
         self.status = Status(
             snapshots=self.snapshots,
             generations=self.generations,
@@ -118,6 +135,7 @@ class Indexer:
             self.writer,
             VitalThread("follower", self.follower.run),
             VitalThread("reconciler", self.reconciler.run),
+            VitalThread("integrity", self.integrity.run),
             self._listener,
         ]
 
@@ -149,6 +167,7 @@ class Indexer:
         self._stopping.set()
         self.writer.stop()
         self.follower.stop()
+        self.integrity.stop()
         self._listener.stop()
         self.bell.ring()
         ended = True
@@ -174,6 +193,7 @@ class Indexer:
             parked=self.parked,
             bell=self.bell,
             on_applied=self._applied,
+            counts=self.integrity.counts,
             metrics=self._metrics,
             pause_seconds=self.settings.reconcile_seconds,
         )
@@ -193,6 +213,7 @@ class Indexer:
             request_again_seconds=settings.request_again_seconds,
             references=self._references,
             gate_probes=settings.gate_probes,
+            missing=lambda: self.integrity.counts.missing,
             floor=self._floor,
         )
         return Reconciler(
@@ -278,6 +299,19 @@ class Indexer:
     def _redis_is_up(self) -> bool:
         """A standby does not ask: it must raise no alarm."""
         return self._listener.connected or not self._started
+
+    def _refuse_to_drop(self, collection: str) -> None:
+        """:raises FailedPrecondition: if gateways search it, or would after a rollback."""
+        for number in self.generations.served():
+            if self.generations.get(number).collection == collection:
+                raise FailedPrecondition(f"{collection} is searched: it is never dropped")
+
+    def _damaged(self) -> frozenset[int]:
+        return damaged(self.store)
+
+    def _found_damaged(self) -> None:
+        self.bell.ring()
+        self._nudge.send("live")
 
     def _term(self) -> int:
         return self.leadership.term

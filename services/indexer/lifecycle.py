@@ -16,6 +16,8 @@ MAX_ABANDONED = 3
 #: Why a generation is built, or goes live.
 ASKED = "refresh asked for"
 REFRESH = "refresh"
+HEAL = "live is damaged"
+NEWER = "a newer snapshot was published"
 ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 
 
@@ -30,7 +32,7 @@ class Seen:
     snapshot: int
     state: State | None
     seconds: float
-    #: Whether Qdrant has the whole of its collection; of a candidate, whether it has any.
+    #: Of live and the retained one, unless it is missing for certain; of a candidate, if any.
     has_collection: bool
     #: Of the leader that began it.
     term: int = 0
@@ -38,11 +40,16 @@ class Seen:
     request: int = 0
     #: The turn of what was live when it was begun; None: its manifest does not say.
     replaces: int | None = None
+    #: Its collection has lost something: it is not gone back to.
+    damaged: bool = False
+    #: Why it was begun.
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The newest entry of `live/`, and the generation of the newest entry that differs.
+    """The newest entry of `live/`, and the generation of the newest entry that differs and is
+    not damaged.
 
     `turn` is the sequence number of the entry by which it went live, `at` Unix time, for people.
     """
@@ -56,8 +63,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """`again`: the collection is not what its files say, which tells nothing of the snapshot."""
+
     passed: bool
     why: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,10 @@ class Observation:
     refresh_snapshot: int | None = None
     #: Who asked for it to go live whatever its quality; empty: nobody.
     refresh_forced: str = ""
+    #: The snapshot of live may be used to make live again.
+    can_heal: bool = True
+    #: What failed lately for no fault of a snapshot is not tried again yet.
+    waits: bool = False
 
     @property
     def turn(self) -> int:
@@ -184,11 +198,6 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreCollection:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
 class DropCollection:
     generation: int
 
@@ -200,8 +209,7 @@ class PointAlias:
 
 Action = (
     BeginBuild | Record | RequestShards | RequestProbes | PrepareCollection | LoadShards
-    | Optimise | CatchUp | Validate | Commit | GiveUp | RestoreCollection | DropCollection
-    | PointAlias
+    | Optimise | CatchUp | Validate | Commit | GiveUp | DropCollection | PointAlias
 )  # fmt: skip
 
 
@@ -260,7 +268,7 @@ def _wanted_state(
     if live and each.number == live.previous:
         return State.RETAINED, "another one is live"
     if each.state in (State.LIVE, State.RETAINED):
-        return State.RETIRED, "newer ones are live"
+        return State.RETIRED, "it is damaged" if each.damaged else "newer ones are live"
     if candidate and each.number == candidate.number:
         return (State.BUILDING, "a build begins") if each.state is None else None
     if each.term < seen.floor:
@@ -268,28 +276,41 @@ def _wanted_state(
     return State.ABANDONED, "a newer build began"
 
 
+def _heal_of(seen: Observation) -> int | None:
+    """The snapshot that live, if it is damaged, is to be made again with; None if it is whole, or
+    cannot be made of that snapshot."""
+    live = seen.live
+    damaged = live and any(e.damaged for e in seen.generations if e.number == live.generation)
+    return live.snapshot if live and damaged and seen.can_heal else None
+
+
 def _begin(seen: Observation) -> list[Action]:
-    """The newest snapshot is built once by itself, and again whenever a refresh is asked for."""
+    """The newest snapshot is built once by itself, and again whenever a refresh is asked for; live
+    is made again when it is damaged, paused or not, until it is whole."""
     if seen.newest_snapshot is None or not seen.has_documents:
         return []
     if seen.refresh_asked > max((each.request for each in seen.generations), default=0):
         snapshot = seen.refresh_snapshot or seen.newest_snapshot
         why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else ASKED
         return [BeginBuild(snapshot, why, seen.refresh_asked, seen.turn, seen.refresh_forced)]
+    if seen.waits:
+        return []
+    if (heal := _heal_of(seen)) is not None:
+        return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn)]
     if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
         return []
     builds = [
         each.state
         for each in seen.generations
         if each.snapshot == seen.newest_snapshot
+        and each.why != HEAL
         # That its leader was lost says nothing about a snapshot.
         and not (each.term < seen.floor and each.state is State.ABANDONED)
     ]
     abandoned = builds.count(State.ABANDONED)
     if abandoned < len(builds) or abandoned >= MAX_ABANDONED:
         return []
-    why = "a newer snapshot was published"
-    return [BeginBuild(seen.newest_snapshot, why, seen.refresh_asked, seen.turn)]
+    return [BeginBuild(seen.newest_snapshot, NEWER, seen.refresh_asked, seen.turn)]
 
 
 def _build(seen: Observation, candidate: Seen, progress: Progress) -> list[Action]:
@@ -297,23 +318,28 @@ def _build(seen: Observation, candidate: Seen, progress: Progress) -> list[Actio
     if candidate.replaces != seen.turn:
         # A rollback, another leader's commit, or a build of a release that did not note it.
         return [GiveUp(number, State.ABANDONED, "what is live is not what it was to replace")]
+    if candidate.why == NEWER and _heal_of(seen) is not None:
+        return [GiveUp(number, State.ABANDONED, "live is damaged and is made again first")]
     if progress.hopeless:
         return [GiveUp(number, State.ABANDONED, progress.hopeless)]
     if progress.stalled and (seen.newest_snapshot or 0) > candidate.snapshot:
-        return [GiveUp(number, State.ABANDONED, "no vectors arrive, and a newer snapshot is there")]
+        why = "it makes no progress, and a newer snapshot is there"
+        return [GiveUp(number, State.ABANDONED, why)]
     if progress.verdict is not None and not progress.verdict.passed:
-        return [GiveUp(number, State.REJECTED, progress.verdict.why)]
+        state = State.ABANDONED if progress.verdict.again else State.REJECTED
+        return [GiveUp(number, state, progress.verdict.why)]
     actions: list[Action] = []
     if missing := progress.files - progress.embedded - progress.loaded:
         actions.append(RequestShards(number, missing))
     if not progress.probes_ready:
         actions.append(RequestProbes(number))
     if seen.qdrant_reachable:
-        actions += _fill(number, progress)
+        actions += _fill(candidate, progress)
     return actions
 
 
-def _fill(number: int, progress: Progress) -> list[Action]:
+def _fill(candidate: Seen, progress: Progress) -> list[Action]:
+    number = candidate.number
     if not progress.prepared:
         return [PrepareCollection(number)]
     if ready := progress.embedded - progress.loaded:
@@ -327,7 +353,7 @@ def _fill(number: int, progress: Progress) -> list[Action]:
     if not progress.caught_up:
         return []
     if progress.verdict is not None:
-        return [Commit(number, REFRESH)]
+        return [Commit(number, HEAL if candidate.why == HEAL else REFRESH)]
     return [Validate(number)] if progress.probes_ready else []
 
 
@@ -339,13 +365,7 @@ def _is_over(each: Seen, seen: Observation) -> bool:
 def _collections(seen: Observation) -> list[Action]:
     actions: list[Action] = []
     for each in seen.generations:
-        served = seen.live is not None and (
-            each.number == seen.live.generation
-            or (each.number == seen.live.previous and each.state in ACTIVE)
-        )
-        if served and not each.has_collection:
-            actions.append(RestoreCollection(each.number))
-        elif _is_over(each, seen) and (each.has_collection or each.state is State.RETIRED):
+        if _is_over(each, seen) and (each.has_collection or each.state is State.RETIRED):
             actions.append(DropCollection(each.number))
     if seen.live and seen.alias != seen.live.generation:
         whole = {each.number for each in seen.generations if each.has_collection}

@@ -9,11 +9,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from realm.telemetry import REFRESH_BUCKETS
 from services.indexer import lifecycle
 
-OUTCOMES = ("live", "rejected", "abandoned", "rolled_back")
+OUTCOMES = ("live", "healed", "rejected", "abandoned", "rolled_back")
 PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 CHECKS = ("count", "sample", "norms", "recall", "probes", "best", "latency")
-CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate")
-ACTIONS = ("look", "follow", *(each.__name__ for each in get_args(lifecycle.Action)))
+CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate", "verify")
+ACTIONS = ("look", "follow", "verify", *(each.__name__ for each in get_args(lifecycle.Action)))
 
 
 class IndexerMetrics:
@@ -56,6 +56,13 @@ class IndexerMetrics:
         self.shards_expected = gauge("shards_expected", "Shards of the build under way")
         self.shards_completed = gauge("shards_completed", "Those of them whose vectors are there")
         self.points = gauge("points", "Points in the collection of a generation", "state")
+        self.points_expected = gauge(
+            "points_expected", "Points that a generation should have by its files", "state"
+        )
+        self.damaged = gauge(
+            "damaged", "1 if the collection has lost something, live or the retained one", "state"
+        )
+        self.damages = counter("damages", "Generations found damaged after their commit")
         self.validation_failures = counter(
             "validation_failures", "Checks of the gate that refused a generation", "check"
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from realm.ages import Ages
+from realm.damage import damaged
 from realm.errors import DependencyUnavailable, NotFound
 from realm.generations import Generation, Generations, LiveEntry, State
 from realm.references import References
@@ -22,8 +23,8 @@ from services.indexer.following import Following
 from services.indexer.lifecycle import Live, Observation, Progress, Seen, candidate_of
 from services.indexer.probes import probes_file
 
-#: A build counts as stalled when nothing has arrived for so many times the pause before asking
-#: again.
+#: A build counts as stalled when nothing has been embedded or loaded for so many times the pause
+#: before asking again.
 STALLED_REQUESTS = 10
 FINAL = frozenset({State.DELETED, State.REJECTED, State.ABANDONED})
 
@@ -47,10 +48,13 @@ class Observer:
         request_again_seconds: float,
         references: References,
         gate_probes: int,
+        missing: Callable[[], frozenset[int]] = frozenset,
         floor: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """:param floor: builds of leaders before this term are not gone on with."""
+        """:param missing: those of live and retained that have no collection, for certain.
+        :param floor: builds of leaders before this term are not gone on with.
+        """
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
@@ -62,6 +66,7 @@ class Observer:
         self._stall = STALLED_REQUESTS * request_again_seconds
         self._references = references
         self._gate_probes = gate_probes
+        self._missing = missing
         self._floor = floor
         self._entries: dict[str, LiveEntry] = {}
         self._final: dict[int, State] = {}
@@ -71,8 +76,9 @@ class Observer:
         """:raises DependencyUnavailable: if store or corpus cannot be read."""
         live = self.live()
         collections, alias = self._qdrant()
+        lost = damaged(self._store)
         generations = tuple(
-            self._seen(number, live, collections, memory) for number in self._generations.numbers()
+            self._seen(number, live, collections, lost) for number in self._generations.numbers()
         )
         candidate = candidate_of(generations, live, self._floor())
         version = self._corpus.version()
@@ -94,6 +100,8 @@ class Observer:
             qdrant_reachable=collections is not None,
             alias=alias,
             floor=self._floor(),
+            can_heal=live is not None and live.snapshot not in memory.damaged,
+            waits=time.monotonic() < memory.retry_at,
         )
 
     def newest_snapshot(self, memory: Memory) -> Snapshot | None:
@@ -107,12 +115,14 @@ class Observer:
             return None
         newest = self._entry(paths[-1])
         others = (self._entry(path) for path in reversed(paths))
-        before = next((each for each in others if each.generation != newest.generation), None)
+        before = [each for each in others if each.generation != newest.generation]
+        lost = damaged(self._store)
+        kept = (each.generation for each in before if each.generation not in lost)
         return Live(
             newest.generation,
             self._generations.get(newest.generation).snapshot,
-            turn=before.sequence + 1 if before else 1,
-            previous=before.generation if before else None,
+            turn=before[0].sequence + 1 if before else 1,
+            previous=next(kept, None),
             at=newest.at,
         )
 
@@ -136,16 +146,17 @@ class Observer:
         number: int,
         live: Live | None,
         collections: frozenset[str] | None,
-        memory: Memory,
+        lost: frozenset[int],
     ) -> Seen:
         generation = self._generations.get(number)
         state, seconds = self._state(number)
         there = collections is not None and generation.collection in collections
-        if there and live and number in (live.generation, live.previous):
-            there = self._is_whole(generation, memory)
+        if live and number in (live.generation, live.previous):
+            # One peer's list proves nothing: who searches it finds it missing, or not.
+            there = collections is not None and number not in self._missing()
         return Seen(
             number, generation.snapshot, state, seconds, there, generation.term,
-            generation.request, generation.replaces,
+            generation.request, generation.replaces, number in lost, generation.why,
         )  # fmt: skip
 
     def _state(self, number: int) -> tuple[State | None, float]:
@@ -155,19 +166,6 @@ class Observer:
             if state in FINAL:
                 self._final[number] = state
         return state, self._ages.of(str(number), state)
-
-    def _is_whole(self, generation: Generation, memory: Memory) -> bool:
-        """A collection that was being restored when its process died is restored again."""
-        marker = restoring_marker(generation)
-        if not self._store.exists(marker):
-            return True
-        if generation.number not in memory.restored:
-            return False
-        applied = self._following.applied(generation.number) or 0
-        if applied >= self._generations.applied(generation.number):
-            self._store.delete(marker)
-            memory.restored.discard(generation.number)
-        return True
 
     def _progress(self, number: int, live: Live | None, memory: Memory) -> Progress:
         try:
@@ -182,7 +180,7 @@ class Observer:
         build.follows = build.follows and self._following.ahead == number
         with self._following.lock:
             caught_up = build.follows and self._following.may_go_live(number)
-        waiting = bool(files - build.embedded)
+        waiting = bool(files - build.loaded.keys())
         idle = time.monotonic() - build.progress_at
         return Progress(
             generation=number,
@@ -195,7 +193,10 @@ class Observer:
             caught_up=caught_up,
             probes_ready=build.probes_ready,
             verdict=build.verdict,
-            hopeless=build.hopeless or self._quarantined(build) or self._refused(build, live),
+            hopeless=build.hopeless
+            or self._full()
+            or self._quarantined(build)
+            or self._refused(build, live),
             stalled=waiting and idle > self._stall,
         )
 
@@ -219,7 +220,7 @@ class Observer:
             build.embedded_at = time.time()
 
     def _probes_ready(self, generation: Generation, live: Live | None) -> bool:
-        if not self._gate_probes:
+        if not self._gate_probes or generation.heals:
             return True
         by = self._references.of(
             generation, self._generations.get(live.generation) if live else None
@@ -229,6 +230,11 @@ class Observer:
             for each in by
             if (output := probes_file(generation, each))
         )
+
+    def _full(self) -> str:
+        """A candidate makes room for what live is written to."""
+        why = self._index.full
+        return f"it is given up to make room: {why}" if why else ""
 
     def _quarantined(self, build: Build) -> str:
         """An embedder wrote down that the probes kill its workers: asking again is no use. What
@@ -262,7 +268,3 @@ def _hopeless(number: int, why: str) -> Progress:
         number, nothing, nothing, nothing, prepared=False, optimised=False, follows=False,
         caught_up=False, probes_ready=False, verdict=None, hopeless=why,
     )  # fmt: skip
-
-
-def restoring_marker(generation: Generation) -> str:
-    return f"{generation.folder}/restoring"

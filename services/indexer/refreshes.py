@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
+from realm.errors import NotFound
 from realm.generations import ACTIVE, Generations, State
 from realm.refresh_trace import TOTAL, RefreshTrace
 from realm.search.qdrant import PassageIndex
@@ -61,6 +63,7 @@ class Refreshes:
         self._flip(seen)
         self._show_live(seen)
         self._show_build()
+        self._show_integrity(seen)
         if time.monotonic() - self._counted_at >= COUNT_SECONDS and seen.qdrant_reachable:
             self._counted_at = time.monotonic()
             self._show_points(seen)
@@ -110,6 +113,9 @@ class Refreshes:
         return build
 
     def _ended(self, build: Build, flipped_at: float) -> None:
+        if build.generation.heals:
+            self._metrics.refreshes.labels("healed").inc()
+            return
         phases = build.phase_seconds(time.time(), flipped_at)
         # First: where the store does not take it, the next look does all of this again.
         self._generations.record(
@@ -166,6 +172,14 @@ class Refreshes:
         for each in seen.generations:
             if each.state in ACTIVE and each.has_collection:
                 collection = self._generations.get(each.number).collection
-                points[str(each.state)] += self._index.count(collection)
+                with suppress(NotFound):
+                    points[str(each.state)] += self._index.count(collection)
         for state, count in points.items():
             self._metrics.points.labels(state).set(count)
+
+    def _show_integrity(self, seen: Observation) -> None:
+        for state in (State.LIVE, State.RETAINED):
+            mine = [each for each in seen.generations if each.state is state]
+            expected = [self._following.points(each.number) for each in mine]
+            self._metrics.damaged.labels(str(state)).set(any(each.damaged for each in mine))
+            self._metrics.points_expected.labels(str(state)).set(sum(n or 0 for n in expected))

@@ -22,7 +22,7 @@ from realm.corpus.documents import Document
 from realm.generations import State
 from realm.model.config import BertShape, ModelConfig
 from realm.model.inputs import InputBuilder, InputLimits
-from realm.search.qdrant import Hit
+from realm.search.qdrant import Hit, PassageIndex
 from realm.settings import Settings, load_settings
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -156,6 +156,16 @@ class Bench:
                 pytest.fail(f"not within {seconds} s: {what}\n{self.indexer.status.now()}\n{words}")
             time.sleep(0.05)
 
+    def lose_collection(self, generation: int) -> None:
+        """As somebody with Qdrant's key may do: the indexer itself would refuse."""
+        PassageIndex(self.settings).drop(self.indexer.generations.get(generation).collection)
+
+    def lose_points(self, generation: int, *document_ids: str) -> None:
+        index = PassageIndex(self.settings)
+        for each in document_ids:
+            collection = self.indexer.generations.get(generation).collection
+            index.delete_older(collection, each, 1 << 40)
+
     def live(self) -> int:
         entry = self.indexer.generations.live()
         return entry.generation if entry else 0
@@ -200,6 +210,7 @@ def bench_settings(store: Store, redis_url: str, qdrant_url: str, **more: object
             "redis_url": redis_url,
             "qdrant_url": qdrant_url,
             "reconcile_seconds": 0.3,
+            "verify_seconds": 0.3,
             "shard_seconds": 0.5,
             "gate_probes": 60,
             **more,

@@ -219,22 +219,6 @@ def test_rollback_ends_the_build_under_way(live_bench: Bench) -> None:
     assert live_bench.live() == 1
 
 
-def test_lost_collection_is_restored_with_its_writes(live_bench: Bench) -> None:
-    version = live_bench.write([document(950), document(6, edition=1)])
-    version = live_bench.delete("document-8")
-    live_bench.until_applied(version)
-    points = live_bench.count(1)
-    live_bench.indexer.index.drop("passages-00000001")
-    index = live_bench.indexer.index
-    live_bench.until(lambda: index.exists("passages-00000001"), "the collection is made again")
-    live_bench.until(
-        lambda: not live_bench.store.exists("generations/00000001/restoring"), "it is whole"
-    )
-    assert live_bench.count(1) == points
-    assert live_bench.documents_found(document(950).text)[0] == "document-950"
-    assert "document-8" not in live_bench.documents_found(DOCUMENTS[8].text)
-
-
 def test_a_clock_that_is_set_back_stops_no_refresh(
     live_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,8 @@ class Index:
     embedded: set[str] = field(default_factory=set)
     probes: bool = False
     collection: bool = False
+    damaged: bool = False
+    why: str = ""
 
 
 @dataclass
@@ -94,14 +96,20 @@ class Lifecycle(RuleBasedStateMachine):
             return None
         newest = self.live[-1]
         before = [turn for turn, number in enumerate(self.live, 1) if number != newest]
-        turn, previous = (before[-1] + 1, self.live[before[-1] - 1]) if before else (1, None)
+        turn = before[-1] + 1 if before else 1
+        whole = [self.live[each - 1] for each in before]
+        whole = [number for number in whole if not self.generations[number].damaged]
+        previous = whole[-1] if whole else None
         return Live(newest, self.generations[newest].snapshot, turn, previous)
 
     def seen(self) -> tuple[Seen, ...]:
         return tuple(
-            Seen(n, g.snapshot, g.state, self.now - g.since, g.collection, 0, g.request, g.replaces)
+            Seen(
+                n, g.snapshot, g.state, self.now - g.since, g.collection, 0, g.request,
+                g.replaces, g.damaged, g.why,
+            )
             for n, g in self.generations.items()
-        )
+        )  # fmt: skip
 
     def progress(self, number: int) -> Progress:
         if self.memory.generation != number:
@@ -133,11 +141,12 @@ class Lifecycle(RuleBasedStateMachine):
 
     def perform(self, action: Action, seen: Observation) -> None:
         match action:
-            case lifecycle.BeginBuild(snapshot, _, request, replaces):
-                self.begin(snapshot, request, replaces)
+            case lifecycle.BeginBuild(snapshot, why, request, replaces):
+                self.begin(snapshot, why, request, replaces)
             case lifecycle.Record(number, state, _):
                 self.set_state(number, state)
             case lifecycle.PrepareCollection(number):
+                assert number not in self.live, "refilled in place"
                 self.generations[number].collection = True
                 self.memory.prepared = True
                 self.memory.loaded.clear()
@@ -161,21 +170,19 @@ class Lifecycle(RuleBasedStateMachine):
             case lifecycle.GiveUp(number, state, _):
                 self.set_state(number, state)
                 self.memory = Remembered()
-            case lifecycle.RestoreCollection(number):
-                self.generations[number].collection = True
             case lifecycle.DropCollection(number):
                 self.drop(number)
             case lifecycle.PointAlias(number):
                 assert self.generations[number].collection
                 self.alias = number
 
-    def begin(self, snapshot: int, request: int, replaces: int) -> None:
+    def begin(self, snapshot: int, why: str, request: int, replaces: int) -> None:
         ends = set(self.live)
         building = [n for n, g in self.generations.items() if g.state in BUILDING and n not in ends]
         assert not building, "two candidates"
         number = len(self.generations) + 1
         self.generations[number] = Index(
-            snapshot, request, replaces, corpus_version=self.version, applied=self.version
+            snapshot, request, replaces, corpus_version=self.version, applied=self.version, why=why
         )
 
     def commit(self, number: int, seen: Observation) -> None:
@@ -302,6 +309,15 @@ class Lifecycle(RuleBasedStateMachine):
     def gate_changes_its_mind(self, good: bool) -> None:
         self.good = good
 
+    @rule(retained=st.booleans(), lost=st.booleans())
+    def damage(self, retained: bool, lost: bool) -> None:
+        """What is searched, or would be after a rollback, loses points or its collection."""
+        if live := self.live_now():
+            number = live.previous if retained else live.generation
+            if number is not None and self.generations[number].state in ACTIVE:
+                self.generations[number].damaged = True
+                self.generations[number].collection &= not lost
+
     @rule()
     def look_without_qdrant(self) -> None:
         self.qdrant = False
@@ -344,6 +360,9 @@ class Lifecycle(RuleBasedStateMachine):
         assert states.count(State.RETAINED) <= 1
         assert not {None, State.BUILDING, State.VALIDATING} & set(states)
         assert self.alias == live.generation
+        assert not self.generations[live.generation].damaged
+        retained = [index for index in self.generations.values() if index.state is State.RETAINED]
+        assert not any(index.damaged for index in retained)
         assert self.generations[live.generation].state is State.LIVE
 
     def settle(self) -> None:
@@ -414,6 +433,55 @@ def test_an_abandoned_snapshot_is_tried_a_few_times(times: int) -> None:
 def test_paused_builds_only_what_is_asked_for() -> None:
     assert begun(observation(paused=True)) == []
     assert begun(observation(paused=True, refresh_asked=1)) == [3]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_damaged_live_one_is_made_again_of_its_own_snapshot(paused: bool) -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    seen = observation(live, live=Live(1, 2, 1, None), alias=1, paused=paused)
+    assert decide(seen).actions == [lifecycle.BeginBuild(2, lifecycle.HEAL, 0, 1)]
+
+
+def test_a_heal_is_tried_again_for_ever_but_not_at_once() -> None:
+    live = Seen(1, 3, State.LIVE, 50.0, False, damaged=True)
+    tries = [
+        Seen(n, 3, State.ABANDONED, 40.0, False, why=lifecycle.HEAL)
+        for n in range(2, 3 + MAX_ABANDONED)
+    ]
+    alone = Live(1, 3, 1, None)
+    assert begun(observation(live, *tries, live=alone)) == [3]
+    assert begun(observation(live, *tries, live=alone, waits=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("why", "goes_on"), [(lifecycle.NEWER, False), (lifecycle.ASKED, True), (lifecycle.HEAL, True)]
+)
+def test_only_a_build_that_nobody_asked_for_gives_way_to_a_heal(why: str, goes_on: bool) -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    candidate = Seen(2, 3, State.BUILDING, 40.0, True, replaces=1, why=why)
+    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, None)
+    seen = observation(live, candidate, live=Live(1, 2, 1, None), alias=1, candidate=progress)
+    first = decide(seen).actions[0]
+    assert isinstance(first, lifecycle.Validate if goes_on else lifecycle.GiveUp)
+
+
+def test_a_heal_that_cannot_be_gives_way_to_the_newest_snapshot() -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    seen = observation(live, live=Live(1, 2, 1, None), alias=1, can_heal=False)
+    assert begun(seen) == [3]
+
+
+def test_what_is_not_as_its_files_say_tells_nothing_of_a_snapshot() -> None:
+    candidate = Seen(1, 3, State.VALIDATING, 50.0, True, replaces=0)
+
+    def ends(verdict: Verdict) -> list[object]:
+        progress = Progress(1, FILES, FILES, FILES, True, True, True, True, True, verdict)
+        return list(decide(observation(candidate, candidate=progress)).actions)
+
+    lost = Verdict(False, "3 points are missing", again=True)
+    assert ends(lost) == [lifecycle.GiveUp(1, State.ABANDONED, "3 points are missing")]
+    worse = Verdict(False, "it finds less")
+    assert ends(worse) == [lifecycle.GiveUp(1, State.REJECTED, "it finds less")]
 
 
 def test_a_live_snapshot_is_not_built_again() -> None:

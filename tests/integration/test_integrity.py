@@ -1,0 +1,148 @@
+"""What gateways search is whole, or is made again: with real Redis, Qdrant Edge, Celery, Delta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from realm.damage import damage_of, damaged
+from realm.errors import FailedPrecondition
+from realm.generations import State
+from realm.search.qdrant import PassageIndex
+from tests.integration.indexing import Bench, document
+
+DOCUMENTS = [document(number) for number in range(60)]
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    """Generation 1 is live, with writes of all kinds since; one worker serves both queues."""
+    bench = make_bench()
+    bench.start()
+    bench.write(DOCUMENTS)
+    bench.publish(step=0)
+    bench.until_live(1)
+    bench.write([document(950), document(6, edition=1)])
+    bench.until_applied(bench.delete("document-8"))
+    return bench
+
+
+def expect_healed(bench: Bench, generation: int, points: int) -> None:
+    bench.until_live(generation)
+    assert bench.count(generation) == points
+    assert bench.documents_found(document(950).text)[0] == "document-950"
+    assert bench.documents_found(document(6, edition=1).text)[0] == "document-6"
+    assert "document-8" not in bench.documents_found(DOCUMENTS[8].text)
+    bench.until(lambda: bench.indexer.index.alias() == f"passages-{generation:08d}", "the alias")
+
+
+def test_a_lost_collection_is_made_again_under_another_name_and_without_embedding(
+    bench: Bench,
+) -> None:
+    points = bench.count(1)
+    bench.stop_workers()
+    bench.lose_collection(1)
+    bench.until(lambda: damage_of(bench.store, 1) == "its collection is gone", "it is noted")
+    expect_healed(bench, 2, points)
+    assert not bench.indexer.index.exists("passages-00000001"), "refilled in place"
+    assert bench.indexer.generations.get(2).snapshot == bench.indexer.generations.get(1).snapshot
+    bench.until(
+        lambda: bench.indexer.generations.state(1) is State.RETIRED, "nobody goes back to it"
+    )
+
+
+def test_lost_points_are_noticed_and_made_again(bench: Bench) -> None:
+    points = bench.count(1)
+    bench.stop_workers()
+    bench.lose_points(1, *(f"document-{number}" for number in range(0, 60, 3) if number != 6))
+    bench.until(lambda: "points, its files" in damage_of(bench.store, 1), "it is noted")
+    expect_healed(bench, 2, points)
+
+
+def test_points_that_changed_are_found_by_samples(bench: Bench) -> None:
+    """Their number is right: a volume of yesterday, a late write of a peer that woke."""
+    points = bench.count(1)
+    names = {hit.passage.passage_id for each in DOCUMENTS for hit in bench.search(each.text)}
+    size = bench.indexer.generations.get(1).vector_size
+    other = {"dense": np.ones(size).tolist()}
+    about = {"document_id": "another", "document_version": 1}
+    strange = [models.PointStruct(id=name, vector=other, payload=about) for name in names]
+    bench.indexer.index._client.upsert("passages-00000001", strange, wait=True)
+    assert bench.count(1) == points
+    bench.until(lambda: "points compared are not those of" in damage_of(bench.store, 1), "noted")
+    expect_healed(bench, 2, points)
+
+
+def test_live_is_made_again_while_refreshing_is_paused_and_a_newer_snapshot_waits(
+    bench: Bench,
+) -> None:
+    bench.publish(step=40)
+    bench.until_live(2)
+    assert bench.indexer.committer.roll_back("worse answers", timeout=30) == 1
+    bench.until_live(1)
+    bench.publish(step=80)
+    points = bench.count(1)
+    bench.lose_points(1, "document-3")
+    expect_healed(bench, 3, points)
+    generations = bench.indexer.generations
+    assert generations.get(3).snapshot == generations.get(1).snapshot
+    assert bench.indexer.controls.paused()
+    # What was retained still is: the damaged one is nothing to go back to.
+    bench.until(lambda: generations.state(1) is State.RETIRED, "the damaged one goes")
+    assert generations.state(2) is State.RETAINED
+    assert bench.indexer.committer.roll_back("after all", timeout=30) == 2
+
+
+def test_a_damaged_retained_one_is_retired_and_a_rollback_says_so(bench: Bench) -> None:
+    bench.publish(step=40)
+    bench.until_live(2)
+    bench.lose_points(1, "document-3")
+    bench.until(lambda: bench.indexer.generations.state(1) is State.RETIRED, "it is retired")
+    with pytest.raises(FailedPrecondition, match="generation 1 was damaged"):
+        bench.indexer.committer.roll_back("worse answers", timeout=30)
+    assert bench.live() == 2
+    assert damaged(bench.store) == {1}
+
+
+def test_what_a_killed_indexer_left_half_done_is_no_damage(bench: Bench) -> None:
+    """Half of a step is in the collection; its successor does the step again."""
+    bench.stop_workers()
+    bench.indexer.follower.stop()
+    version = bench.write([document(3, edition=1), document(7, edition=1)])
+    bench.lose_points(1, "document-3")  # as the step's first half would
+    bench.start_worker()
+    bench.restart_indexer()
+    bench.until_applied(version)
+    counts = bench.indexer.integrity.counts
+    bench.until(lambda: counts._of(1).certain, "the points are counted, and right")
+    assert damaged(bench.store) == frozenset()
+    assert bench.live() == 1
+
+
+def test_what_is_searched_is_never_dropped(bench: Bench) -> None:
+    index = bench.indexer.index
+    for refused in (
+        lambda: index.create("passages-00000001", 8),
+        lambda: index.drop("passages-00000001"),
+    ):
+        with pytest.raises(FailedPrecondition, match="is searched"):
+            refused()
+    assert bench.count(1) > 0
+
+
+def test_one_look_that_finds_no_collection_is_no_proof(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One peer's list lags: the collection is neither dropped nor filled nor left unfollowed."""
+    lists = iter([[]] * 6)
+    real = PassageIndex.collections
+    monkeypatch.setattr(PassageIndex, "collections", lambda self: next(lists, None) or real(self))
+    version = bench.write([document(951)])
+    bench.until_applied(version)
+    bench.until(lambda: next(lists, "over") == "over", "the lists are asked for")
+    assert bench.documents_found(document(951).text)[0] == "document-951"
+    assert bench.indexer.generations.numbers() == [1]
+    assert damaged(bench.store) == frozenset()
