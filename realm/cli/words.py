@@ -62,6 +62,8 @@ def status_rows(status: index_pb2.IndexStatus) -> list[tuple[str, str]]:
     if count := status.parked_documents:
         words = "document is" if count == 1 else "documents are"
         rows.append(("parked", f"{count} {words} in no index; `realm corpus parked` names them"))
+    if status.damage:
+        rows.append(("damage", f"[red]{escape(status.damage)}[/]; it is made again"))
     rows.append(("refresh", refresh_line(status)))
     if status.HasField("last_refresh"):
         rows.append(("last refresh", _last_refresh(status.last_refresh)))

@@ -44,7 +44,7 @@ class GetIndexStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[IndexStatus, _Mapping]] = ...) -> None: ...
 
 class IndexStatus(_message.Message):
-    __slots__ = ("live", "newest_snapshot", "corpus_version", "refresh", "last_refresh", "paused", "gateways", "parked", "parked_documents")
+    __slots__ = ("live", "newest_snapshot", "corpus_version", "refresh", "last_refresh", "paused", "gateways", "damage", "parked", "parked_documents")
     LIVE_FIELD_NUMBER: _ClassVar[int]
     NEWEST_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     CORPUS_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class IndexStatus(_message.Message):
     LAST_REFRESH_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     GATEWAYS_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
     PARKED_FIELD_NUMBER: _ClassVar[int]
     PARKED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     live: _types_pb2.IndexVersion
@@ -61,9 +62,10 @@ class IndexStatus(_message.Message):
     last_refresh: Refresh
     paused: bool
     gateways: _containers.RepeatedCompositeFieldContainer[Gateway]
+    damage: str
     parked: _containers.RepeatedCompositeFieldContainer[ParkedDocument]
     parked_documents: int
-    def __init__(self, live: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., newest_snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., corpus_version: _Optional[int] = ..., refresh: _Optional[_Union[Refresh, _Mapping]] = ..., last_refresh: _Optional[_Union[Refresh, _Mapping]] = ..., paused: bool = ..., gateways: _Optional[_Iterable[_Union[Gateway, _Mapping]]] = ..., parked: _Optional[_Iterable[_Union[ParkedDocument, _Mapping]]] = ..., parked_documents: _Optional[int] = ...) -> None: ...
+    def __init__(self, live: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., newest_snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., corpus_version: _Optional[int] = ..., refresh: _Optional[_Union[Refresh, _Mapping]] = ..., last_refresh: _Optional[_Union[Refresh, _Mapping]] = ..., paused: bool = ..., gateways: _Optional[_Iterable[_Union[Gateway, _Mapping]]] = ..., damage: _Optional[str] = ..., parked: _Optional[_Iterable[_Union[ParkedDocument, _Mapping]]] = ..., parked_documents: _Optional[int] = ...) -> None: ...
 
 class ParkedDocument(_message.Message):
     __slots__ = ("document_id", "version", "reason", "parked_at")

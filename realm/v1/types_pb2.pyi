@@ -23,7 +23,7 @@ RETRIEVAL_BM25: Retrieval
 RETRIEVAL_HYBRID: Retrieval
 
 class IndexVersion(_message.Message):
-    __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since")
+    __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since", "damaged")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class IndexVersion(_message.Message):
     LAG_STEPS_FIELD_NUMBER: _ClassVar[int]
     LAG_FIELD_NUMBER: _ClassVar[int]
     LIVE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_FIELD_NUMBER: _ClassVar[int]
     generation: int
     snapshot: int
     step: int
@@ -38,7 +39,8 @@ class IndexVersion(_message.Message):
     lag_steps: int
     lag: _duration_pb2.Duration
     live_since: _timestamp_pb2.Timestamp
-    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    damaged: bool
+    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ...) -> None: ...
 
 class Document(_message.Message):
     __slots__ = ("id", "title", "text", "metadata")

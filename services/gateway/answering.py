@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -184,7 +184,7 @@ class Answering:
         with self._slot.hold() as held:
             about_call(generation=held.serving.number)
             try:
-                return await attempt(held, deadline - loop.time())
+                return self._checked(await attempt(held, deadline - loop.time()), at_least)
             except NotFound as error:
                 gone = held.serving
                 log.warning("collection_vanished", generation=gone.number, error=error.message)
@@ -198,12 +198,28 @@ class Answering:
         with self._slot.hold() as held:
             about_call(generation=held.serving.number)
             try:
-                return await attempt(held, deadline - loop.time())
+                return self._checked(await attempt(held, deadline - loop.time()), at_least)
             except NotFound as error:
                 raise NotReady(
                     f"the collections of generations {gone.number} and {held.serving.number}"
                     " are gone; ask again"
                 ) from error
+
+    def _checked(self, response: Response, at_least: int) -> Response:
+        """Claims no more than is known by now: the index may have been found damaged meanwhile.
+
+        :raises NotReady: if it was, and the caller asked for a version.
+        """
+        number = response.held.serving.number
+        standing = self._slot.standing(number)
+        if standing is None or not standing.damaged:
+            return response
+        if at_least:
+            raise NotReady(
+                f"generation {number} has lost something and is made again; ask again in a moment",
+                corpus_version=0,
+            )
+        return replace(response, held=replace(response.held, standing=standing))
 
     async def _retrieve(
         self, held: Held, question: str, way: Retrieval, limit: int, seconds: float

@@ -141,7 +141,8 @@ def index_version(held: Held) -> types_pb2.IndexVersion:
         generation=generation.number,
         snapshot=generation.snapshot,
         step=generation.step,
-        corpus_version=standing.corpus_version,
+        corpus_version=standing.searchable,
+        damaged=standing.damaged,
         lag_steps=standing.lag_steps,
         live_since=timestamp(held.serving.entry.at),
     )

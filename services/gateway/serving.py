@@ -73,12 +73,19 @@ class Serving:
 class Standing:
     """Where a generation stood at the last look at the store.
 
+    `corpus_version` is what was applied to it; of what is damaged nothing is sure to be found.
     `lagging_since` is the Unix time at which the oldest newer snapshot was published.
     """
 
     corpus_version: int
     lag_steps: int = 0
     lagging_since: float | None = None
+    damaged: bool = False
+
+    @property
+    def searchable(self) -> int:
+        """The corpus version up to which every write is sure to be found."""
+        return 0 if self.damaged else self.corpus_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +175,12 @@ class ServingSlot:
         except TimeoutError:
             pass
         if (applied := self._applied()) < version:
+            current = self._standings[self._current.number] if self._current else None
             raise NotReady(
-                f"corpus version {version} is not in the index yet, it holds version {applied};"
-                " ask again in a moment",
+                "the index has lost something and is made again; ask again in a moment"
+                if current and current.damaged
+                else f"corpus version {version} is not in the index yet, it holds version"
+                f" {applied}; ask again in a moment",
                 corpus_version=applied,
                 waited=f"{seconds:.2f}",
             )
@@ -186,7 +196,7 @@ class ServingSlot:
         return self._current is not after
 
     def _applied(self) -> int:
-        return self._standings[self._current.number].corpus_version if self._current else 0
+        return self._standings[self._current.number].searchable if self._current else 0
 
     async def _change(self) -> None:
         await self._changed.wait()

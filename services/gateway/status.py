@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from realm.damage import damage_of
 from realm.errors import NotFound
 from realm.snapshots import Snapshots
 from realm.store import Store
@@ -31,6 +32,8 @@ class LocalStatus:
         if serving is not None and standing is not None:
             status.live.CopyFrom(index_version(Held(serving, standing)))
             status.corpus_version = standing.corpus_version
+            if standing.damaged:
+                status.damage = await asyncio.to_thread(damage_of, self._store, serving.number)
         status.gateways.add(
             gateway_id=self._gateway_id,
             generation=serving.number if serving else 0,

@@ -16,6 +16,7 @@ import torch
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from realm.damage import damaged
 from realm.errors import RealmError
 from realm.generations import Generations, LiveEntry
 from realm.leaders import Leaders
@@ -50,21 +51,25 @@ class View:
     leader: str
 
 
-def look(generations: Generations, snapshots: Snapshots, leaders: Leaders, held: set[int]) -> View:
+def look(store: Store, held: set[int], generations: Generations, snapshots: Snapshots) -> View:
     """Reads the store; `held` are generations whose standing is wanted beside the live one's."""
     entry = generations.live()
     published = snapshots.all()
     wanted = held | ({entry.generation} if entry else set())
-    newest = leaders.newest()
-    standings = {each: _standing(generations, published, each) for each in wanted}
+    newest = Leaders(store).newest()
+    lost = damaged(store)
+    standings = {each: _standing(generations, published, each, each in lost) for each in wanted}
     return View(entry, standings, newest.address if newest else "")
 
 
-def _standing(generations: Generations, published: list[Snapshot], number: int) -> Standing:
+def _standing(
+    generations: Generations, published: list[Snapshot], number: int, lost: bool
+) -> Standing:
     generation = generations.get(number)
     newer = [each for each in published if each.number > generation.snapshot]
     return Standing(
         corpus_version=generations.applied(number),
+        damaged=lost,
         # A trainer that went back to an older step publishes a newer snapshot of fewer steps.
         lag_steps=max(0, newer[-1].step - generation.step) if newer else 0,
         lagging_since=min((each.created_at for each in newer), default=None),
@@ -87,9 +92,9 @@ class LiveWatcher:
         on_leader: Callable[[str], None] = lambda address: None,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._generations = Generations(store)
         self._snapshots = Snapshots(store)
-        self._leaders = Leaders(store)
         self._slot = slot
         self._metrics = metrics
         self._device = device
@@ -180,9 +185,7 @@ class LiveWatcher:
             self._loading = asyncio.create_task(self._load(view.entry), name="load generation")
 
     async def _view(self, held: set[int]) -> View:
-        return await asyncio.to_thread(
-            look, self._generations, self._snapshots, self._leaders, held
-        )
+        return await asyncio.to_thread(look, self._store, held, self._generations, self._snapshots)
 
     def _may_load(self, entry: LiveEntry) -> bool:
         return entry != self._failed or time.monotonic() >= self._retry_at
@@ -232,7 +235,9 @@ class LiveWatcher:
     def _is_behind(self, standing: Standing) -> bool:
         current = self._slot.current
         held = self._slot.standing(current.number) if current else None
-        return held is not None and standing.corpus_version < held.corpus_version
+        return (
+            held is not None and not held.damaged and standing.corpus_version < held.corpus_version
+        )
 
     def _serving(self, entry: LiveEntry, current: Serving | None) -> Serving:
         """Models are loaded only for another snapshot than the one in memory."""

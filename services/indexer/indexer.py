@@ -120,6 +120,7 @@ class Indexer:
             pause_seconds=settings.verify_seconds,
         )
         self.status = Status(
+            store=store,
             snapshots=self.snapshots,
             generations=self.generations,
             corpus=self._reader(),

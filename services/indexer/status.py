@@ -9,8 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.corpus.parked import Parked, ParkedDocuments
+from realm.damage import damage_of
 from realm.generations import Event, Generation, Generations, State
 from realm.snapshots import Snapshot, Snapshots
+from realm.store import Store
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build import Build, Memory
 from services.indexer.controls import Controls
@@ -49,6 +51,7 @@ class Status:
     def __init__(
         self,
         *,
+        store: Store,
         snapshots: Snapshots,
         generations: Generations,
         corpus: CorpusReader,
@@ -59,6 +62,7 @@ class Status:
         parked: ParkedDocuments,
     ) -> None:
         self._parked = parked
+        self._store = store
         self._snapshots = snapshots
         self._generations = generations
         self._corpus = corpus
@@ -76,6 +80,9 @@ class Status:
         if snapshots:
             status.newest_snapshot.CopyFrom(snapshot_message(snapshots[-1]))
         if (live := self._live(snapshots)) is not None:
+            status.damage = damage_of(self._store, live.generation)
+            live.damaged = bool(status.damage)
+            live.corpus_version = 0 if live.damaged else live.corpus_version
             status.live.CopyFrom(live)
         if (build := self._memory.build or self._memory.flipping) is not None:
             status.refresh.CopyFrom(self._under_way(build))

@@ -57,9 +57,17 @@ def test_a_lost_collection_is_made_again_under_another_name_and_without_embeddin
 def test_lost_points_are_noticed_and_made_again(bench: Bench) -> None:
     points = bench.count(1)
     bench.stop_workers()
+    bench.indexer.integrity.stop()  # its samples would find it too
     bench.lose_points(1, *(f"document-{number}" for number in range(0, 60, 3) if number != 6))
     bench.until(lambda: "points, its files" in damage_of(bench.store, 1), "it is noted")
+    status = bench.indexer.status.now()
+    if bench.live() == 1:
+        assert (status.live.damaged, status.live.corpus_version) == (True, 0)
+        assert "points, its files" in status.damage
     expect_healed(bench, 2, points)
+    status = bench.indexer.status.now()
+    assert (status.damage, status.live.damaged) == ("", False)
+    assert status.live.corpus_version == status.corpus_version
 
 
 def test_points_that_changed_are_found_by_samples(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from realm.damage import note_damage
 from realm.errors import NotReady
 from realm.generations import Generation
 from realm.model.answering import FoundAnswer, Reading, answer_questions
@@ -327,6 +328,47 @@ async def test_a_generation_soon_deleted_is_left_for_one_that_is_behind(
         second = world.build(world.publish(seed=2, step=20), corpus_version=6)
         world.commit(second)
         await site.serves(second)
+
+
+async def test_a_damaged_index_claims_no_version_until_a_whole_one_is_live(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    world.generations.record_applied(first.number, 7)
+    await until(lambda: at_version(site, first) == 7, "its newest write")
+    note_damage(world.store, first.number, "40 points are missing")
+    await until(lambda: site.gateway.slot.standing(first.number).damaged)  # type: ignore[union-attr]
+    version = (await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)).index_version
+    assert (version.damaged, version.corpus_version) == (True, 0)
+    own_write = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await site.retrieval.RetrievePassages(own_write, timeout=0.5)
+    assert isinstance(from_rpc_error(caught.value), NotReady)
+    # What takes its place need not have caught up with what nobody can be sure to find.
+    second = world.build(world.snapshots.get(first.snapshot), corpus_version=6)
+    world.commit(second)
+    await site.serves(second)
+    version = (await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)).index_version
+    assert (version.damaged, version.corpus_version) == (False, 6)
+
+
+async def test_damage_found_while_a_search_runs_is_told_in_its_answer(
+    site: Site, first: Generation
+) -> None:
+    world = site.world
+    world.search.gate = asyncio.Event()
+    own_write = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=1)
+    plain = site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+    asked = site.retrieval.RetrievePassages(own_write, timeout=PATIENCE)
+    await until(lambda: world.search.waiting == 2)
+    note_damage(world.store, first.number, "40 points are missing")
+    await until(lambda: site.gateway.slot.standing(first.number).damaged)  # type: ignore[union-attr]
+    world.search.gate.set()
+    version = (await plain).index_version
+    assert (version.damaged, version.corpus_version) == (True, 0)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asked
+    assert isinstance(from_rpc_error(caught.value), NotReady)
 
 
 def at_version(site: Site, generation: Generation) -> int:
