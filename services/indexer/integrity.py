@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import structlog
 
 from realm import arrow
@@ -175,7 +176,12 @@ class Integrity:
         if table["passage_id"].to_pylist() != theirs["passage_id"].to_pylist():
             raise Corrupt(f"{window.vectors} holds the vectors of other passages")
         rows = sorted(self._rng.sample(range(len(table)), min(SAMPLE, len(table))))
-        return from_table(table.take(rows)), matrix(theirs.take(rows))
+        # Arrow takes rows of not every type that text may have.
+        drawn, vectors = (
+            pa.concat_tables([each.slice(row, 1) for row in rows] or [each])
+            for each in (table, theirs)
+        )
+        return from_table(drawn), matrix(vectors)
 
     def _wrong(
         self,

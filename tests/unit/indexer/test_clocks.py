@@ -32,6 +32,8 @@ BEGAN = 1.8e9
 class Qdrant:
     """Which collections there are, and where the alias points."""
 
+    full = ""
+
     def __init__(self) -> None:
         self.names: set[str] = set()
         self.to: str | None = None
