@@ -21,7 +21,7 @@ import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from realm.errors import RealmError, Unsupported
+from realm.errors import InvalidInput, RealmError, Unsupported
 from realm.wire import (
     MESSAGE_BYTES,
     channel_options,
@@ -38,6 +38,7 @@ __all__ = [
     "channel_options",
     "code_of",
     "from_rpc_error",
+    "incident",
     "remaining",
     "server_options",
     "to_status",
@@ -74,6 +75,9 @@ def remaining(context: Context, most: float = 60.0) -> float:
 class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg]
     """Runs a context manager around each call, whatever its kind."""
 
+    #: Whether requests become messages within, so that what is wrong with their bytes is met there.
+    reads = False
+
     def __init__(self) -> None:
         # By method: the handler within, which stays the same, and what it was wrapped into.
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
@@ -98,20 +102,24 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-a
 
     def _made(self, handler: Handler, method: str) -> Handler:
         name, make, kind = _KINDS[(handler.request_streaming, handler.response_streaming)]
+        read = handler.request_deserializer
+        within = _reader(read, method, handler.request_streaming) if self.reads and read else None
         return make(
-            self._wrap(getattr(handler, name), method, kind),
-            request_deserializer=handler.request_deserializer,
+            self._wrap(getattr(handler, name), method, kind, within or _as_it_is),
+            request_deserializer=None if within else read,
             response_serializer=handler.response_serializer,
         )
 
-    def _wrap(self, behaviour: Callable[..., Any], method: str, kind: str) -> Callable[..., Any]:
+    def _wrap(
+        self, behaviour: Callable[..., Any], method: str, kind: str, read: Callable[[Any], Any]
+    ) -> Callable[..., Any]:
         async def one(request: Any, context: Context) -> Any:
             async with self.around(method, kind, context):
-                return await behaviour(request, context)
+                return await behaviour(read(request), context)
 
         async def many(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self.around(method, kind, context):
-                async for response in behaviour(request, context):
+                async for response in behaviour(read(request), context):
                     yield response
 
         # A streaming method may also be a coroutine that calls context.write.
@@ -119,7 +127,13 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-a
 
 
 class ErrorInterceptor(AroundInterceptor):
-    """Domain errors become statuses; of anything else the client sees an incident's id alone."""
+    """Domain errors become statuses; of anything else the client sees an incident's id alone.
+
+    gRPC itself would answer bytes that are no message with UNKNOWN and an exception's text, and
+    in the middle of a stream with a fault of the server's.
+    """
+
+    reads = True
 
     @asynccontextmanager
     async def around(self, method: str, kind: str, context: Context) -> AsyncIterator[None]:
@@ -132,15 +146,7 @@ class ErrorInterceptor(AroundInterceptor):
         except NotImplementedError:
             await _abort(context, Unsupported(f"this server does not implement {method}"))
         except BaseException as error:  # a panic of native code is no Exception
-            incident = uuid.uuid4().hex[:12]
-            log.exception("call_failed", method=method, incident=incident, exc_info=error)
-            await _abort(
-                context,
-                RealmError(
-                    f"something is wrong in the server; its log says what, incident {incident}",
-                    incident=incident,
-                ),
-            )
+            await _abort(context, incident(error, method))
 
 
 class MetricsInterceptor(AroundInterceptor):
@@ -218,6 +224,37 @@ class _Timed:
             late = self._context.time_remaining() == 0
             return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
         return grpc.StatusCode.UNKNOWN
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
+
+
+def _reader(
+    deserialise: Callable[[bytes], Any], method: str, streaming: bool
+) -> Callable[[Any], Any]:
+    def one(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except Exception as error:
+            raise InvalidInput(
+                f"{method} was sent bytes that are no request of its kind"
+            ) from error
+
+    async def each(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield one(request)
+
+    return each if streaming else one
+
+
+def incident(error: BaseException, method: str) -> RealmError:
+    """What the caller hears of an error that nobody expected; the log has it whole."""
+    name = uuid.uuid4().hex[:12]
+    log.exception("call_failed", method=method, incident=name, exc_info=error)
+    return RealmError(
+        f"something is wrong in the server; its log says what, incident {name}", incident=name
+    )
 
 
 async def _abort(context: Context, error: RealmError) -> None:

@@ -282,7 +282,14 @@ class Settings(BaseSettings):
     serve_batch: int = Field(32, ge=1, description="most questions encoded at once")
     read_batch: int = Field(16, ge=1, description="most (question, passage) pairs read at once")
     batch_wait_seconds: float = Field(0.002, ge=0, description="how long a batch waits to fill")
-    max_inflight: int = Field(256, ge=1, description="requests taken before RESOURCE_EXHAUSTED")
+    max_inflight: int = Field(
+        256,
+        ge=1,
+        description="calls taken before RESOURCE_EXHAUSTED; questions of streams wait, for half",
+    )
+    compute_stall_seconds: float = Field(
+        60, gt=0, description="unready while models finish nothing for so long and questions wait"
+    )
     live_poll_seconds: float = Field(0.5, gt=0, description="longest pause between looks at live/")
     leader_wait_seconds: float = Field(
         20.0, ge=0, description="how long a write waits for an indexer to lead"

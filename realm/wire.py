@@ -66,7 +66,11 @@ def channel_options() -> Options:
     return [
         *_message_limits(),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", KEEPALIVE_MS // 3),
+        ("grpc.keepalive_timeout_ms", 2 * KEEPALIVE_MS // 3),
+        # gRPC waits as long for the answer to a ping, else a minute, whatever the line above says.
+        ("grpc.http2.ping_timeout_ms", 2 * KEEPALIVE_MS // 3),
+        # A watch without news lasts: a peer that is cut off is to be noticed there too.
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_retries", 1),
         ("grpc.service_config", json.dumps(_service_config())),
         ("grpc.initial_reconnect_backoff_ms", 200),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from realm.calls import about_call
-from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady, Overloaded
+from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
@@ -22,7 +21,9 @@ from realm.retrieval import Retrieval
 from realm.search.bm25 import question_weights
 from realm.search.qdrant import Hit, Query
 from realm.settings import Settings
+from services.gateway.admission import Admission
 from services.gateway.batcher import Batcher
+from services.gateway.compute import ComputeThread
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import Held, Serving, ServingSlot
 
@@ -74,16 +75,15 @@ class Answering:
         self._search = search
         self._metrics = metrics
         self._retrieval = settings.retrieval
-        self._most = settings.max_inflight
-        self._inflight = 0
+        self.admission = Admission(settings.max_inflight, metrics)
         self._stack = AsyncExitStack()
-        # One thread computes: torch's own threads are the process's budget.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._executor = ComputeThread()
+        metrics.stalled.set_function(lambda: self._executor.stalled_seconds)
         self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = Batcher(
             _encode,
             size=settings.serve_batch,
             wait=settings.batch_wait_seconds,
-            capacity=settings.max_inflight,
+            capacity=self.admission.capacity,
             executor=self._executor,
             on_batch=metrics.batch.labels("encode").observe,
         )
@@ -91,7 +91,7 @@ class Answering:
             _read,
             size=settings.read_batch,
             wait=settings.batch_wait_seconds,
-            capacity=settings.max_inflight,
+            capacity=self.admission.capacity,
             executor=self._executor,
             on_batch=metrics.batch.labels("read").observe,
         )
@@ -104,6 +104,11 @@ class Answering:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long questions have waited for the models, and these finished nothing."""
+        return self._executor.stalled_seconds
 
     async def retrieve(
         self,
@@ -118,7 +123,6 @@ class Answering:
 
         :param retrieval: what chooses them; None: what the settings say.
         :raises NotReady: if nothing is live, or `at_least` is not applied in time.
-        :raises Overloaded: if too many requests are in flight.
         :raises FailedPrecondition: if the live generation was built without BM25.
         """
 
@@ -161,15 +165,14 @@ class Answering:
         at_least: int,
         seconds: float,
     ) -> Response:
-        with self._admitted():
-            deadline = asyncio.get_running_loop().time() + seconds
-            try:
-                async with asyncio.timeout_at(deadline):
-                    return await self._attempts(attempt, at_least, deadline)
-            except TimeoutError as error:
-                raise DeadlinePassed(
-                    f"no answer within the {seconds:.1f} s that the caller gave"
-                ) from error
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._attempts(attempt, at_least, deadline)
+        except TimeoutError as error:
+            raise DeadlinePassed(
+                f"no answer within the {seconds:.1f} s that the caller gave"
+            ) from error
 
     async def _attempts(
         self,
@@ -250,20 +253,6 @@ class Answering:
                     waited = f"{loop.time() - began:.2f}"
                     raise DependencyUnavailable(error.message, waited=waited) from error
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._inflight >= self._most:
-            raise Overloaded(
-                f"{self._inflight} questions are being answered already; try again in a moment"
-            )
-        self._inflight += 1
-        self._metrics.inflight.inc()
-        try:
-            yield
-        finally:
-            self._inflight -= 1
-            self._metrics.inflight.dec()
 
 
 def weigh(hits: Sequence[Hit], scale: float) -> list[Retrieved]:

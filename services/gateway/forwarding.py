@@ -34,7 +34,7 @@ from services.gateway.checks import (
     check_document_ids,
     check_documents,
 )
-from services.gateway.closing import Closing
+from services.gateway.closing import Closing, until
 from services.gateway.events import happens
 from services.gateway.leader import Leader
 from services.gateway.status import LocalStatus
@@ -97,6 +97,44 @@ class Forwarder:
             )
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.peer) from error
+        except asyncio.CancelledError:
+            # A leader's channel that is closed cancels its calls, and whoever waits for one.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise NotReady(
+                "the indexer that was asked lost its lead before it answered: `realm status` says"
+                " what it did"
+            ) from None
+
+    async def follow(self, pick: Pick, request: Any, context: Any) -> AsyncIterator[Any]:
+        """What the leader streams, and goes on with the next leader's stream.
+
+        :raises RealmError: if for as long as a write waits nobody streams anything.
+        """
+        loop = asyncio.get_running_loop()
+        patient_until: float | None = None
+        while True:
+            changed = self.leader.changed
+            responses = pick(self.leader)(
+                request, timeout=context.time_remaining(), metadata=_metadata(context)
+            )
+            try:
+                items = until(changed, aiter(responses), "another indexer leads", self._patience)
+                async for response in items:
+                    patient_until = None
+                    yield response
+                fault: RealmError = NotReady("the indexer ended the stream; call again")
+            except grpc.RpcError as error:
+                fault = from_rpc_error(error, self.peer)
+            except NotReady as error:
+                fault = error
+            finally:
+                responses.cancel()
+            patient_until = patient_until or loop.time() + self._patience
+            passing = isinstance(fault, NotReady | DependencyUnavailable)
+            if not passing or loop.time() >= patient_until:
+                raise fault
+            await happens(changed, PAUSE_SECONDS)
 
     async def _unless_moved(self, attempt: Coroutine[Any, Any, Any]) -> Any:
         """A leader that is stopped never answers: whoever leads in its place does."""
@@ -113,9 +151,10 @@ class Forwarder:
 
 
 class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
-    def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
+    def __init__(self, settings: Settings, forwarder: Forwarder, closing: Closing) -> None:
         self._max_bytes = settings.max_document_bytes
         self._forwarder = forwarder
+        self._closing = closing
 
     async def UpsertDocuments(  # noqa: N802
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Any
@@ -153,7 +192,8 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     async def ImportDocuments(  # noqa: N802
         self, requests: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Any
     ) -> corpus_pb2.ImportDocumentsResponse:
-        """Batches before an unusable one are written; the error says which one it was.
+        """Batches before an unusable one, or before the gateway stops, are written; the error
+        says which one it was.
 
         To the indexer each batch is a write of its own: one that meets a change of leaders is
         tried again under its request id, where a stream would break and forget its place.
@@ -161,7 +201,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         total = corpus_pb2.ImportDocumentsResponse()
         batch = 0
         names: set[str] = set()
-        async for request in requests:
+        async for request in self._closing.guard(requests):
             try:
                 _check_new(request.request_id, names)
                 check_documents(request.documents, self._max_bytes)
@@ -216,16 +256,12 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def WatchIndex(  # noqa: N802
         self, request: index_pb2.WatchIndexRequest, context: Any
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
-        responses = self._forwarder.leader.index.WatchIndex(
-            request, timeout=context.time_remaining(), metadata=_metadata(context)
-        )
-        try:
-            async for response in self._closing.guard(aiter(responses)):
+        told: index_pb2.WatchIndexResponse | None = None
+        watch = self._forwarder.follow(lambda leader: leader.index.WatchIndex, request, context)
+        async for response in self._closing.guard(watch):
+            if response != told:  # another leader may have no news
+                told = response
                 yield response
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, self._forwarder.peer) from error
-        finally:
-            responses.cancel()
 
     async def RefreshIndex(  # noqa: N802
         self, request: index_pb2.RefreshIndexRequest, context: Any

@@ -38,12 +38,12 @@ from services.gateway.watcher import LiveWatcher
 log = structlog.get_logger(__name__)
 
 #: Health names that say whether questions are welcome.
-READY_NAMES = ("", "ready")
+READY_NAMES = ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService")
+#: Those that say whether the leading indexer hears this gateway.
+FORWARDED_NAMES = ("realm.v1.CorpusService", "realm.v1.IndexService")
+HEALTH_NAMES = (*READY_NAMES, *FORWARDED_NAMES)
 SERVICES = (
-    "realm.v1.RetrievalService",
-    "realm.v1.AnswerService",
-    "realm.v1.CorpusService",
-    "realm.v1.IndexService",
+    *(name for name in HEALTH_NAMES if name.startswith("realm.")),
     "grpc.health.v1.Health",
     reflection.SERVICE_NAME,
 )
@@ -89,13 +89,20 @@ class Gateway:
         self._answering = Answering(settings, self.slot, search, self.metrics)
         self._recorder = Recorder(settings)
         self._reporter = Reporter(
-            settings, self._leader, self.slot, self.watcher, self._recorder, self.gateway_id
+            settings, self._leader, self.slot, lambda: self.ready, self._recorder, self.gateway_id
         )
         self._register(LocalStatus(store, self.slot, self.gateway_id))
 
+    @property
+    def ready(self) -> bool:
+        """Questions are welcome: something is served, and the models compute."""
+        stalled = self._answering.stalled_seconds > self._settings.compute_stall_seconds
+        return self.watcher.ready and not stalled
+
     async def start(self) -> None:
         await self._health.set(LIVE_NAME, HealthCheckResponse.SERVING)
-        await self._set_ready(False)
+        for name in HEALTH_NAMES:
+            await self._say(name, False)
         await self._answering.__aenter__()
         await self._server.start()
         self._spawn("watch", self.watcher.run())
@@ -140,7 +147,7 @@ class Gateway:
             AnswerServicer(self._answering, self._closing, self._recorder), self._server
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
-            CorpusServicer(self._settings, forwarder), self._server
+            CorpusServicer(self._settings, forwarder, self._closing), self._server
         )
         index_pb2_grpc.add_IndexServiceServicer_to_server(
             IndexServicer(forwarder, local, self._closing), self._server
@@ -158,27 +165,38 @@ class Gateway:
     def _notice(self) -> None:
         """After each look and each flip: tells health and indexer what has changed."""
         current = self.slot.current
-        found = (current.number if current else 0, self.watcher.ready)
+        found = (current.number if current else 0, self.ready)
         if found != self._noticed:
             self._noticed = found
             self._news.set()
             self._reporter.wake()
 
     async def _follow_readiness(self) -> None:
-        """Looks by itself too: a watcher that hangs on its store makes the gateway unready."""
-        said = False
+        """Looks by itself too: a watcher that hangs on its store makes the gateway unready, and so
+        do models that have finished nothing for long."""
+        said = dict.fromkeys(HEALTH_NAMES, False)
         while True:
             await happens(self._news, self._settings.live_poll_seconds)
             self._news.clear()
-            if self.watcher.ready != said:
-                said = self.watcher.ready
-                await self._set_ready(said)
-                log.info("readiness_changed", ready=said)
+            found = {
+                **dict.fromkeys(READY_NAMES, self.ready),
+                **dict.fromkeys(FORWARDED_NAMES, self._reporter.heard is True),
+            }
+            for name in HEALTH_NAMES:
+                if found[name] != said[name]:
+                    await self._say(name, found[name])
+            if found["ready"] != said["ready"]:
+                log.info(
+                    "readiness_changed",
+                    ready=found["ready"],
+                    stalled_seconds=round(self._answering.stalled_seconds, 1),
+                )
+                self._reporter.wake()
+            said = found
 
-    async def _set_ready(self, ready: bool) -> None:
-        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
-        for name in READY_NAMES:
-            await self._health.set(name, status)
+    async def _say(self, name: str, serving: bool) -> None:
+        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        await self._health.set(name, status)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

@@ -14,7 +14,7 @@ from realm.search.qdrant import AsyncPassageSearch
 from realm.settings import Settings, load_settings
 from realm.store import Store
 from realm.waiting import await_store
-from services.gateway.gateway import READY_NAMES, Gateway
+from services.gateway.gateway import HEALTH_NAMES, Gateway
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.threads)
-        store = await_store(settings, settings.gateway_listen, READY_NAMES)
+        store = await_store(settings, settings.gateway_listen, HEALTH_NAMES)
         with asyncio.Runner() as runner:
             fit = runner.run(serve(settings, store))
             end_soon(0 if fit else 1)

@@ -26,6 +26,11 @@ class GatewayMetrics:
         self.inflight = Gauge(
             "realm_gateway_inflight_requests", "Questions being answered now", registry=registry
         )
+        self.stalled = Gauge(
+            "realm_gateway_stalled_seconds",
+            "For how long questions have waited for the models, and these finished nothing",
+            registry=registry,
+        )
         self._stages = Histogram(
             "realm_gateway_stage_duration_seconds",
             "Time of one question in a stage, waiting for its batch included",

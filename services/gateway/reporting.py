@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import grpc
 import structlog
@@ -14,7 +15,6 @@ from services.gateway.events import happens
 from services.gateway.leader import Leader
 from services.gateway.recording import Recorder
 from services.gateway.serving import ServingSlot
-from services.gateway.watcher import LiveWatcher
 
 log = structlog.get_logger(__name__)
 
@@ -29,18 +29,19 @@ class Reporter:
         settings: Settings,
         leader: Leader,
         slot: ServingSlot,
-        watcher: LiveWatcher,
+        is_ready: Callable[[], bool],
         recorder: Recorder,
         gateway_id: str,
     ) -> None:
         self._pause = settings.report_seconds
         self._leader = leader
         self._slot = slot
-        self._watcher = watcher
+        self._is_ready = is_ready
         self._recorder = recorder
         self._gateway_id = gateway_id
         self._wake = asyncio.Event()
-        self._heard = True
+        #: Whether the leading indexer took the last report; None before the first.
+        self.heard: bool | None = None
         self._stopping = False
 
     def wake(self) -> None:
@@ -63,16 +64,16 @@ class Reporter:
         request = serving_pb2.ReportServingRequest(
             gateway_id=self._gateway_id,
             generation=serving.number if serving else 0,
-            ready=self._watcher.ready and not self._stopping,
+            ready=self._is_ready() and not self._stopping,
             draining_requests=self._slot.draining,
             questions=self._recorder.take(),
         )
         try:
             await self._leader.serving.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)
         except grpc.RpcError as error:
-            if self._heard:
+            if self.heard is not False:
                 reason = from_rpc_error(error, "the indexer").message
                 log.warning("report_not_heard", error=reason)
-            self._heard = False
+            self.heard = False
         else:
-            self._heard = True
+            self.heard = True

@@ -10,10 +10,10 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from realm.errors import NotReady, RealmError
+from realm.errors import RealmError
 from realm.model.answering import FoundAnswer
 from realm.retrieval import Retrieval
-from realm.rpc import remaining
+from realm.rpc import EXITS, incident, remaining, to_status
 from realm.search.qdrant import IndexedPassage
 from realm.v1 import (
     answer_pb2,
@@ -49,13 +49,14 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         self, request: retrieval_pb2.RetrievePassagesRequest, context: Any
     ) -> retrieval_pb2.RetrievePassagesResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
-        response = await self._answering.retrieve(
-            check_question(request.question),
-            limit=check_count("limit", limit, MAX_PASSAGES_FOUND),
-            retrieval=check_retrieval(request.retrieval),
-            at_least=request.at_least_version,
-            seconds=remaining(context),
-        )
+        with self._answering.admission.at_once():
+            response = await self._answering.retrieve(
+                check_question(request.question),
+                limit=check_count("limit", limit, MAX_PASSAGES_FOUND),
+                retrieval=check_retrieval(request.retrieval),
+                at_least=request.at_least_version,
+                seconds=remaining(context),
+            )
         return retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each) for each in response.passages],
             index_version=index_version(response.held),
@@ -72,7 +73,8 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     async def AnswerQuestion(  # noqa: N802
         self, request: answer_pb2.AnswerQuestionRequest, context: Any
     ) -> answer_pb2.AnswerQuestionResponse:
-        return await self._answer(request, remaining(context))
+        with self._answering.admission.at_once():
+            return await self._answer(request, remaining(context))
 
     async def AnswerQuestions(  # noqa: N802
         self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
@@ -83,22 +85,23 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
 
         async def one(request: answer_pb2.AnswerQuestionsRequest) -> None:
             try:
-                response = await self._outcome(request, remaining(context))
+                async with self._answering.admission.in_turn():
+                    response = await self._outcome(request, remaining(context))
                 async with writing:  # gRPC allows one write at a time
                     await context.write(response)
             finally:
                 places.release()
 
-        stopping: NotReady | None = None
+        ending: RealmError | None = None
         async with asyncio.TaskGroup() as tasks:
             try:
                 async for request in self._closing.guard(requests):
                     await places.acquire()
                     tasks.create_task(one(request))
-            except NotReady as error:
-                stopping = error  # what is begun gets its answers first
-        if stopping is not None:
-            raise stopping
+            except RealmError as error:
+                ending = error  # what is begun gets its answers first
+        if ending is not None:
+            raise ending
 
     async def _outcome(
         self, request: answer_pb2.AnswerQuestionsRequest, seconds: float
@@ -107,10 +110,20 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
         try:
             answer = await self._answer(request.question, seconds)
         except RealmError as error:
+            failure = error
+        except (asyncio.CancelledError, *EXITS):
+            raise
+        except BaseException as error:  # a panic of native code is no Exception
+            failure = incident(error, "AnswerQuestions")
+        else:
             return answer_pb2.AnswerQuestionsResponse(
-                question_id=request.question_id, error=error.message
+                question_id=request.question_id, answer=answer
             )
-        return answer_pb2.AnswerQuestionsResponse(question_id=request.question_id, answer=answer)
+        response = answer_pb2.AnswerQuestionsResponse(
+            question_id=request.question_id, error=failure.message
+        )
+        response.failure.ParseFromString(to_status(failure).SerializeToString())
+        return response
 
     async def _answer(
         self, request: answer_pb2.AnswerQuestionRequest, seconds: float

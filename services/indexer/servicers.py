@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from realm.corpus.documents import Document, shown
-from realm.errors import FailedPrecondition, InvalidInput, NotFound
+from realm.errors import FailedPrecondition, InvalidInput, NotFound, NotReady
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.recorded import RecordedQuestion
 from realm.rpc import remaining
@@ -157,6 +157,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
                 yield index_pb2.WatchIndexResponse(status=status)
                 sent = status
             await self._ring_or_heartbeat(heard)
+        raise NotReady("this indexer is stopping; call again")
 
     async def _ring_or_heartbeat(self, heard: int) -> None:
         loop = asyncio.get_running_loop()

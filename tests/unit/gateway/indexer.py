@@ -34,6 +34,7 @@ class MemoryIndexer(
         self.version = 0
         self.paused = False
         self.parked: list[str] = []
+        self.rolling_back = False
         self.refreshes: list[str] = []
         self.changed = asyncio.Condition()
         self.awake = asyncio.Event()
@@ -100,6 +101,8 @@ class MemoryIndexer(
         return index_pb2.RefreshIndexResponse(snapshot=2)
 
     async def RollBackIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.rolling_back = True
+        await self.awake.wait()
         self._fail()
         raise FailedPrecondition("there is no retained generation to roll back to")
 

@@ -1,0 +1,346 @@
+"""Streams and calls end with a status, whatever becomes of the leader, the models, the bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
+
+from realm.client import AsyncClient
+from realm.errors import DependencyUnavailable, InvalidInput, NotReady
+from realm.generations import Generation
+from realm.v1 import answer_pb2, corpus_pb2, corpus_pb2_grpc, index_pb2, types_pb2
+from realm.wire import from_rpc_error
+from tests.unit.gateway.indexer import running_indexer
+from tests.unit.gateway.site import PATIENCE, Site, World, running, until
+from tests.unit.gateway.test_forwarding import failure, lead
+
+QUESTION = answer_pb2.AnswerQuestionRequest(question="who built the tower", passages=1)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICES = ("Retrieval", "Answer", "Corpus", "Index")
+
+
+class Cable:
+    """A TCP connection's way to a server, which can be cut with both ends none the wiser."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, self._port = target.rpartition(":")
+        self._open = asyncio.Event()
+        self._open.set()
+        self._pipes: set[asyncio.Task[None]] = set()
+
+    def cut(self) -> None:
+        self._open.clear()
+
+    @asynccontextmanager
+    async def laid(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            for pipe in self._pipes:
+                pipe.cancel()
+            await asyncio.gather(*self._pipes, return_exceptions=True)
+            await asyncio.sleep(0)  # transports close in the loop's next turn
+
+    async def _connect(self, reader: Any, writer: Any) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._host, int(self._port))
+        for pair in ((reader, far_writer), (far_reader, writer)):
+            self._pipes.add(asyncio.create_task(self._pipe(*pair)))
+
+    async def _pipe(self, reader: Any, writer: Any) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._open.wait()
+                writer.write(data)
+        finally:
+            writer.close()
+
+
+def watch(site: Site, timeout: float = PATIENCE) -> Any:
+    return aiter(site.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=timeout))
+
+
+async def test_a_watch_goes_on_with_the_next_leader(world: World) -> None:
+    async with (
+        running_indexer() as (first, one),
+        running_indexer() as (second, other),
+        running(world) as site,
+    ):
+        lead(world, 1, one)
+        await until(lambda: site.gateway._leader.address == one)
+        responses = watch(site)
+        assert (await anext(responses)).status.corpus_version == 0
+        second.version = 7
+        lead(world, 2, other)
+        assert (await anext(responses)).status.corpus_version == 7
+        assert first.version == 0
+
+
+async def test_a_watch_ends_unavailable_when_its_leader_goes_and_none_comes(world: World) -> None:
+    async with running_indexer() as (_, address), running(world, indexer_url=address) as site:
+        responses = watch(site)
+        await anext(responses)
+        lead(world, 1, "127.0.0.1:1")
+        error = await failure(anext(responses))
+        assert isinstance(error, NotReady | DependencyUnavailable)
+
+
+@pytest.fixture
+def quick_keepalive(monkeypatch: Any) -> None:
+    monkeypatch.setattr("realm.wire.KEEPALIVE_MS", 1_000)
+
+
+@pytest.mark.usefixtures("quick_keepalive")
+async def test_a_leader_cut_off_with_its_connection_whole_is_noticed(world: World) -> None:
+    async with running_indexer() as (_, address):
+        cable = Cable(address)
+        async with cable.laid() as target, running(world, indexer_url=target) as site:
+            responses = watch(site, timeout=4 * PATIENCE)
+            await anext(responses)
+            cable.cut()
+            async with asyncio.timeout(3 * PATIENCE):
+                error = await failure(anext(responses))
+            assert isinstance(error, NotReady | DependencyUnavailable)
+
+
+async def test_a_rollback_that_a_leader_of_before_keeps_ends_unavailable(
+    world: World, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("services.gateway.leader.GRACE_SECONDS", 0.1)
+    async with running_indexer() as (asleep, one), running_indexer() as (_, other):
+        asleep.awake.clear()
+        async with running(world) as site:
+            lead(world, 1, one)
+            await until(lambda: site.gateway._leader.address == one)
+            request = index_pb2.RollBackIndexRequest()
+            call = site.index.RollBackIndex(request, timeout=3 * PATIENCE)
+            await until(lambda: asleep.rolling_back, "the rollback at the sleeping leader")
+            lead(world, 2, other)
+            async with asyncio.timeout(2 * PATIENCE):
+                error = await failure(call)
+            assert isinstance(error, NotReady)
+
+
+async def test_an_import_is_ended_by_the_gateways_end(world: World) -> None:
+    async with running_indexer() as (indexer, address), running(world, indexer_url=address) as site:
+        document = types_pb2.Document(id="a", text="text")
+        # Without the retries that would go on to another gateway.
+        options = [("grpc.enable_retries", 0)]
+        address = f"127.0.0.1:{site.gateway.port}"
+        alone = grpc.aio.insecure_channel(address, options=options)
+        call: Any = corpus_pb2_grpc.CorpusServiceStub(alone).ImportDocuments(timeout=2 * PATIENCE)
+        await call.write(corpus_pb2.ImportDocumentsRequest(documents=[document]))
+        await until(lambda: bool(indexer.documents), "the first batch")
+        stopping = asyncio.create_task(site.gateway.stop())
+        error = await failure(call)
+        assert isinstance(error, NotReady)
+        assert "stopping" in error.message
+        await stopping
+        await alone.close(None)
+
+
+async def ask_many(address: str, name: str, count: int) -> list[str]:
+    """The errors."""
+    async with AsyncClient(address) as client:
+        stream = client._stubs.answers.AnswerQuestions(timeout=4 * PATIENCE)
+
+        async def write() -> None:
+            for number in range(count):
+                await stream.write(
+                    answer_pb2.AnswerQuestionsRequest(
+                        question_id=f"{name}-{number}", question=QUESTION
+                    )
+                )
+            await stream.done_writing()
+
+        writing = asyncio.create_task(write())
+        responses = [each async for each in stream]
+        await writing
+    assert len({each.question_id for each in responses}) == count
+    return [each.error for each in responses if each.error]
+
+
+@pytest.mark.parametrize(("streams", "inflight"), [(6, 256), (1, 16), (3, 1)])
+async def test_questions_of_streams_wait_for_their_turn(
+    world: World, first: Generation, streams: int, inflight: int
+) -> None:
+    async with running(world, max_inflight=inflight) as site:
+        await site.serves(first)
+        address = f"127.0.0.1:{site.gateway.port}"
+        count = 100 if streams > 1 or inflight > 1 else 20
+        errors = await asyncio.gather(
+            *(ask_many(address, str(stream), count) for stream in range(streams))
+        )
+        assert errors == [[]] * streams
+
+
+async def test_streams_leave_calls_their_half_of_the_places(
+    world: World, first: Generation
+) -> None:
+    async with running(world, max_inflight=4) as site:
+        await site.serves(first)
+        site.world.search.gate = asyncio.Event()
+        bulk = asyncio.create_task(ask_many(f"127.0.0.1:{site.gateway.port}", "bulk", 20))
+        await until(lambda: site.world.search.waiting == 2, "half of the places taken")
+        calls = [site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE) for _ in range(2)]
+        await until(lambda: site.world.search.waiting == 4, "all places taken")
+        site.world.search.gate.set()
+        assert await bulk == []
+        for call in calls:
+            await call
+
+
+async def test_an_error_of_one_question_has_its_code(site: Site) -> None:
+    bad = answer_pb2.AnswerQuestionRequest(question=" ")
+    requests = [
+        answer_pb2.AnswerQuestionsRequest(question_id="bad", question=bad),
+        answer_pb2.AnswerQuestionsRequest(question_id="good", question=QUESTION),
+    ]
+    responses = {
+        each.question_id: each
+        async for each in site.answers.AnswerQuestions(iter(requests), timeout=PATIENCE)
+    }
+    assert responses["good"].HasField("answer")
+    assert not responses["good"].HasField("failure")
+    failed = responses["bad"].failure
+    assert grpc.StatusCode.INVALID_ARGUMENT.value[0] == failed.code
+    assert failed.message == responses["bad"].error
+    assert failed.details
+
+
+async def test_what_nobody_expected_of_one_question_is_its_own(site: Site) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("secret")
+
+    site.gateway._recorder.note = fail  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        requests = [answer_pb2.AnswerQuestionsRequest(question_id="one", question=QUESTION)]
+        call = site.answers.AnswerQuestions(iter(requests), timeout=PATIENCE)
+        (response,) = [each async for each in call]
+    assert "incident" in response.error
+    assert "secret" not in response.error
+    assert any(each["event"] == "call_failed" for each in logs)
+
+
+METHODS = {
+    "RetrievalService/RetrievePassages": "unary_unary",
+    "AnswerService/AnswerQuestion": "unary_unary",
+    "AnswerService/AnswerQuestions": "stream_stream",
+    "CorpusService/UpsertDocuments": "unary_unary",
+    "CorpusService/DeleteDocuments": "unary_unary",
+    "CorpusService/GetDocument": "unary_unary",
+    "CorpusService/ImportDocuments": "stream_unary",
+    "IndexService/GetIndexStatus": "unary_unary",
+    "IndexService/ListGenerations": "unary_unary",
+    "IndexService/WatchIndex": "unary_stream",
+    "IndexService/RefreshIndex": "unary_unary",
+    "IndexService/RollBackIndex": "unary_unary",
+    "IndexService/PauseRefresh": "unary_unary",
+}
+#: A length beyond the end, a field of text that holds no UTF-8.
+TRUNCATED, NO_TEXT = b"\x0a\xff\x01", b"\x0a\x02\xff\xfe"
+TEXT_COMES_FIRST = ("RetrievePassages", "AnswerQuestion", "UpsertDocuments", "ImportDocuments")
+
+
+async def status_of(call: Any, kind: str, given: bytes) -> grpc.aio.AioRpcError:
+    async def ask() -> None:
+        result = call(iter([given]) if kind.startswith("stream") else given, timeout=PATIENCE)
+        if kind.endswith("stream"):
+            [each async for each in result]
+        else:
+            await result
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ask()
+    return caught.value
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_malformed_bytes_are_the_callers_fault(
+    site: Site, method: str, capsys: Any, caplog: Any
+) -> None:
+    kind = METHODS[method]
+    service, name = method.split("/")
+    call = getattr(site.channel, kind)(f"/realm.v1.{method}")
+    malformed = [TRUNCATED, *([NO_TEXT] if name.startswith(TEXT_COMES_FIRST) else [])]
+    with capture_logs() as logs:
+        for each in malformed:
+            error = await status_of(call, kind, each)
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert isinstance(from_rpc_error(error), InvalidInput)
+            assert not any(
+                word in str(error.details()) for word in ("Traceback", "Decode", "Error")
+            )
+    handled = site.registry.get_sample_value
+    types = {
+        "unary_unary": "unary",
+        "unary_stream": "server_stream",
+        "stream_unary": "client_stream",
+        "stream_stream": "bidi_stream",
+    }
+    labels = {
+        "grpc_type": types[kind],
+        "grpc_service": f"realm.v1.{service}",
+        "grpc_method": name,
+        "grpc_code": "InvalidArgument",
+    }
+    await until(lambda: handled("grpc_server_handled_total", labels) == len(malformed), "the count")
+    assert not any("exc_info" in each for each in logs)
+    assert "Traceback" not in caplog.text + capsys.readouterr().err
+
+
+async def health(site: Site, name: str) -> Any:
+    stub = health_pb2_grpc.HealthStub(site.channel)
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)).status
+
+
+async def healthy(site: Site, name: str, wanted: Any = SERVING) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await health(site, name) != wanted:
+            await asyncio.sleep(0.01)
+
+
+async def test_each_service_has_its_health_name(world: World) -> None:
+    async with running_indexer() as (_, address), running(world, indexer_url=address) as site:
+        for service in ("Corpus", "Index"):
+            await healthy(site, f"realm.v1.{service}Service")
+        for service in ("Retrieval", "Answer"):
+            assert await health(site, f"realm.v1.{service}Service") == NOT_SERVING
+        world.go_live(seed=1, step=10)
+        for service in ("Retrieval", "Answer"):
+            await healthy(site, f"realm.v1.{service}Service")
+
+
+async def test_without_a_leader_questions_are_served_and_writes_are_not(site: Site) -> None:
+    for service in ("Retrieval", "Answer"):
+        await healthy(site, f"realm.v1.{service}Service")
+    for service in ("Corpus", "Index"):
+        await healthy(site, f"realm.v1.{service}Service", NOT_SERVING)
+
+
+async def test_models_that_finish_nothing_make_the_gateway_unready_until_they_do(
+    world: World, first: Generation
+) -> None:
+    async with running(world, compute_stall_seconds=0.2) as site:
+        await site.serves(first)
+        await healthy(site, "")
+        wedged = threading.Event()
+        site.gateway._answering._executor.submit(wedged.wait)
+        waiting = site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE)
+        for name in ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService"):
+            await healthy(site, name, NOT_SERVING)
+        assert await health(site, "live") == SERVING
+        wedged.set()
+        assert (await waiting).index_version.generation == first.number
+        await healthy(site, "")
+        await healthy(site, "realm.v1.AnswerService")
