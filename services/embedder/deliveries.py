@@ -14,8 +14,10 @@ from collections.abc import Callable
 
 import structlog
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
+from redis.retry import Retry
 
 from realm.queue import work_key
 from realm.refusals import quarantine_file
@@ -43,7 +45,12 @@ class Deliveries:
         """:param silence_seconds: a claim that is not renewed for so long lapses.
         :param idle_seconds: for how long the work in hand has made no headway.
         """
-        self._redis = Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=5)
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_connect_timeout=1,
+            socket_timeout=5,
+            retry=Retry(NoBackoff(), 1),  # a connection may be left from before Redis' restart
+        )
         self._silence = silence_seconds
         self._idle_seconds = idle_seconds
         self._claim: Lock | None = None

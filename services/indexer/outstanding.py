@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from realm.queue import work_key
 
 #: A queue is read at most so often.
 READ_SECONDS = 1.0
+#: Redis is given up after so long.
+ANSWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,12 @@ class Outstanding:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """:param is_wanted: tells of a generation; as embedders judge before they begin."""
-        self._redis = Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=5)
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_connect_timeout=ANSWER_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 1),  # a connection may be left from before Redis' restart
+        )
         self._is_wanted = is_wanted
         self._clock = clock
         self._queues: dict[str, _Read] = {}

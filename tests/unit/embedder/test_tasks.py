@@ -308,6 +308,15 @@ def test_work_ends_between_batches_when_the_process_must(world: World) -> None:
     assert not world.store.exists(world.job.output_file)
 
 
+def test_a_file_that_another_embedder_made_meanwhile_stays_as_it_is(world: World) -> None:
+    theirs = b"of equal worth"
+    embedder = interrupted_by(
+        world.embedder, lambda: world.store.create(world.job.output_file, theirs)
+    )
+    assert embedder.embed_shard(world.job) is Outcome.EXISTS
+    assert world.store.read(world.job.output_file) == theirs
+
+
 def test_nothing_is_begun_once_the_process_drains(world: World) -> None:
     world.embedder.drain.begin(60)
     assert world.embedder.embed_shard(world.job) is Outcome.INTERRUPTED

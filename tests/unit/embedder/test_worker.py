@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
+from celery.exceptions import Retry
 
-from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES
+from realm.queue import EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, ENCODE_QUERIES
 from realm.settings import load_settings
+from services.embedder import worker
 from services.embedder.worker import InGivenOrder, make_app, queue_names
 from tests.unit.embedder.conftest import World
 
@@ -28,6 +31,30 @@ def test_the_agreed_tasks_are_registered(world: World) -> None:
     app = make_app(load_settings(), world.embedder)
     assert {EMBED_SHARD, EMBED_CHANGES, ENCODE_QUERIES} <= set(app.tasks)
     app.close()
+
+
+def test_a_task_that_is_tried_again_names_no_time_of_day(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker whose clock is behind would sit on it."""
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.0)
+    assert world.store.root is not None
+    file = world.store.root / world.job.input_file
+    file.unlink()
+    file.symlink_to(file)  # reading fails, yet not for want of the file
+    kwargs = dataclasses.asdict(world.job)
+    with make_app(load_settings(redis_url="memory://"), world.embedder) as app:
+        task = app.tasks[EMBED_SHARD]
+        task.push_request(
+            id="a", args=[], kwargs=kwargs, retries=0, called_directly=False,
+            delivery_info={"exchange": "", "routing_key": EMBED_QUEUE},
+        )  # fmt: skip
+        with pytest.raises(Retry):
+            task.run(**kwargs)
+        with app.connection() as connection, connection.SimpleQueue(EMBED_QUEUE) as messages:
+            message = messages.get(block=False)
+    assert message.decode()[1] == kwargs
+    assert (message.headers["eta"], message.headers["expires"]) == (None, None)
 
 
 def test_embedder_imports_neither_qdrant_nor_delta() -> None:

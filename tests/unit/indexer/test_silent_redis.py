@@ -15,6 +15,7 @@ from realm.nudge import Nudge
 from realm.queue import EMBED_QUEUE, EMBED_SHARD
 from realm.settings import Settings
 from realm.store import Store
+from services.indexer.outstanding import Outstanding
 from services.indexer.tasks import make_sender
 from services.indexer.writer import Writer, check_changes
 from tests.silent import silent_port
@@ -47,8 +48,12 @@ def test_a_silent_redis_holds_no_commit_up(store: Store, redis_url: str) -> None
 
 def test_a_silent_redis_takes_no_task_and_says_so_soon(redis_url: str) -> None:
     sender = make_sender(Settings(redis_url=redis_url))
-    thread = ThreadPoolExecutor(1)
+    thread = ThreadPoolExecutor(2)
     sent = thread.submit(sender.send_task, EMBED_SHARD, queue=EMBED_QUEUE, retry=False)
-    with pytest.raises((OperationalError, RedisError)):
-        sent.result(SECONDS)
+    outstanding = Outstanding(redis_url, lambda generation: True)
+    asked = thread.submit(outstanding.holds, EMBED_QUEUE, "out")
+    for each in (sent, asked):
+        with pytest.raises((OperationalError, RedisError)):
+            each.result(SECONDS)
+    outstanding.close()
     thread.shutdown(wait=False, cancel_futures=True)
