@@ -77,7 +77,7 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
     ):
         wait = embedder.metrics.queue_wait.labels(name)
         task = _task(work, wait, embedder.drain)
-        app.task(task, name=name, bind=True, max_retries=RETRIES, Request=Delivery)
+        app.task(task, name=name, bind=True, max_retries=RETRIES, Request=Delivery, shared=False)
     return app
 
 
