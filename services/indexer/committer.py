@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
 from realm.errors import (
     Conflict,
+    DeadlinePassed,
     FailedPrecondition,
     NotReady,
     RealmError,
@@ -21,6 +24,9 @@ from realm.search.qdrant import PassageIndex
 from services.indexer.controls import Controls
 from services.indexer.following import Following
 from services.indexer.metrics import IndexerMetrics
+
+#: Of the time for a rollback: for the put itself, and for the answer to arrive.
+LAST_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -57,19 +63,24 @@ class Committer:
         instead_of: int | None,
         why: str,
         report: dict[str, float] | None = None,
+        deadline: float = math.inf,
     ) -> LiveEntry | None:
         """Makes a validated generation live; None if it has not applied what live has.
 
         :param instead_of: the generation that the caller saw live.
+        :param deadline: of the monotonic clock: no put is begun after it.
         :raises Conflict: if another one is live by now.
+        :raises DeadlinePassed: if the deadline has passed; nothing is committed.
         """
-        with self._following.lock:
+        with self._locked(deadline):
             before = self._generations.live()
             if (before.generation if before else None) != instead_of:
                 raise Conflict("another generation went live meanwhile: look again")
             if not self._following.may_go_live(generation.number):
                 return None
             kept = self._kept(before, generation.number)
+            if time.monotonic() >= deadline:
+                raise _too_late()
             entry = self._generations.commit(
                 generation.number, after=before, by=self._name, why=why, term=self._term()
             )
@@ -89,20 +100,27 @@ class Committer:
     def roll_back(self, why: str, timeout: float) -> int:
         """Makes the retained generation live and pauses refresh; returns its number.
 
+        :param timeout: seconds; the last of them are for the put, and to tell the caller.
         :raises FailedPrecondition: if there is none.
-        :raises NotReady: if it did not catch up with live within `timeout` seconds.
+        :raises NotReady: if it did not catch up with live in time.
+        :raises DeadlinePassed: if the time is over; it is not carried out then.
         """
+        deadline = time.monotonic() + timeout - min(LAST_SECONDS, timeout / 4)
         live = self._generations.live()
         retained = self._retained(live)
         if live is None or retained is None:
             raise FailedPrecondition(self._no_way_back(live))
+        if time.monotonic() >= deadline:
+            raise _too_late()
         self._controls.pause(True, f"rollback: {why}")
-        deadline = time.monotonic() + timeout
         self._following.put_ahead(retained)
         try:
             while True:
                 entry = self.commit(
-                    retained, instead_of=live.generation, why=f"rollback: {why}".rstrip(": ")
+                    retained,
+                    instead_of=live.generation,
+                    why=f"rollback: {why}".rstrip(": "),
+                    deadline=deadline,
                 )
                 if entry is not None:
                     self._metrics.refreshes.labels("rolled_back").inc()
@@ -111,6 +129,16 @@ class Committer:
         finally:
             if self._following.ahead == retained.number:
                 self._following.settle()
+
+    @contextmanager
+    def _locked(self, deadline: float) -> Iterator[None]:
+        seconds = -1.0 if deadline == math.inf else max(0.0, deadline - time.monotonic())
+        if not self._following.lock.acquire(timeout=seconds):
+            raise _too_late()
+        try:
+            yield
+        finally:
+            self._following.lock.release()
 
     def _await_step(self, seconds: float) -> None:
         with self._following.changed:
@@ -173,3 +201,9 @@ class Committer:
             self._index.point_alias(generation.collection)
         except RealmError as error:
             log.warning("follow_up_left_to_next_look", why=str(error))
+
+
+def _too_late() -> DeadlinePassed:
+    return DeadlinePassed(
+        "the time that the caller gave is over: nothing was committed", waited=True
+    )

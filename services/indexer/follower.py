@@ -261,7 +261,7 @@ class Follower:
                 self._store.delete(path)
             self._planned.pop(number, None)
             return
-        with self._following.lock:
+        with self._following.moving():
             if self._following.applied(number) != step.after:
                 return
             if not self._following.may_apply(number, step.upto):

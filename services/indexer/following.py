@@ -10,8 +10,11 @@ The others take no step that live has not taken.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from realm.errors import Conflict
 from realm.generations import Generation, Generations
 
 
@@ -27,7 +30,9 @@ class _Place:
 
 
 class Following:
-    """`lock` is held while a step is applied, while the gate looks and while a commit is put."""
+    """`lock` is held while a step is applied and while a commit is put. The gate looks without it,
+    while the collections stand `still`: a rollback puts another one ahead, which ends that at once.
+    """
 
     def __init__(self, generations: Generations) -> None:
         self.lock = threading.RLock()
@@ -38,6 +43,8 @@ class Following:
         self._live: int | None = None
         self._ahead: int | None = None
         self._joined = False
+        #: Whether nothing is applied, for the sake of the one ahead.
+        self._still = False
 
     @property
     def live(self) -> int | None:
@@ -86,13 +93,15 @@ class Following:
                 known = points is not None
                 place = _Place(generation, applied, points or 0, known)
                 self._places[generation.number] = place
+            self._still &= self._ahead == generation.number
             self._ahead = generation.number
             self._join()
+            self.changed.notify_all()
 
     def settle(self) -> None:
         """Nobody goes ahead any more: live goes on alone."""
         with self.lock:
-            self._ahead, self._joined = None, False
+            self._ahead, self._joined, self._still = None, False, False
             self.changed.notify_all()
 
     def drop(self, number: int) -> None:
@@ -106,6 +115,35 @@ class Following:
         """Live need not wait until the generation ahead has caught up again."""
         with self.lock:
             self._joined = False
+
+    @contextmanager
+    def still(self, number: int) -> Iterator[None]:
+        """Nothing is applied meanwhile, to any generation, as long as this one is ahead.
+
+        :raises Conflict: if it is not, or was not to the end: what was seen counts for nothing.
+        """
+        with self.lock:
+            self._still = self._ahead == number
+        try:
+            self.check_still(number)
+            yield
+            self.check_still(number)
+        finally:
+            with self.lock:
+                self._still = False
+                self.changed.notify_all()
+
+    def check_still(self, number: int) -> None:
+        """:raises Conflict: if something may have been applied since they began to stand still."""
+        if not (self._still and self._ahead == number):
+            raise Conflict(f"generation {number} is not ahead any more: its validation is given up")
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """The lock, when nobody wants things to stand still: for whoever applies a step."""
+        with self.lock:
+            self.changed.wait_for(lambda: not self._still)
+            yield
 
     def order(self) -> list[Generation]:
         """Those that follow: the one ahead, live, the others."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,11 +97,12 @@ class Gate:
         is compared with by its files, and not at all with what is of the same snapshot.
 
         :raises NotFound, Corrupt: if a file is gone or damaged by now.
+        :raises Conflict: if a rollback came in between.
         """
         content = ExpectedContent()
         content.put_shards(self._store, self._snapshots, generation)
         rng = random.Random(generation.number)
-        with self._following.lock:
+        with self._following.still(generation.number):
             steps = self._following.steps(generation.number)
             content.put_steps(self._store, generation, steps)
             looked = self._collection(generation, content, rng)
@@ -130,7 +131,7 @@ class Gate:
     def _collection(
         self, generation: Generation, content: ExpectedContent, rng: random.Random
     ) -> _Look:
-        """All that is asked while no write may be applied; a fraction of a second."""
+        """All that is asked while no write is applied; a fraction of a second."""
         ids = sorted(content.vectors)
         sample = rng.sample(ids, min(self._settings.gate_sample, len(ids)))
         asked = rng.sample(ids, min(RECALL_QUERIES, len(ids)))
@@ -139,6 +140,7 @@ class Gate:
         )
         hits: list[list[Hit]] = []
         for start in range(0, len(queries), 32):
+            self._following.check_still(generation.number)
             hits += self._index.search(
                 generation.collection, queries[start : start + 32], RECALL_DEPTH
             )
@@ -314,12 +316,14 @@ class Gate:
     def _one_version(self, generation: Generation, live: Generation | None) -> Iterator[None]:
         """While both collections hold the same writes, and no more are applied."""
         deadline = time.monotonic() + ONE_VERSION_SECONDS
-        with self._following.lock:
-            while live is not None and (left := deadline - time.monotonic()) > 0:
-                mine = self._following.applied(generation.number)
-                if mine == self._following.applied(live.number):
-                    break
-                self._following.changed.wait(left)
+        with ExitStack() as standing:
+            with self._following.lock:
+                while live is not None and (left := deadline - time.monotonic()) > 0:
+                    mine = self._following.applied(generation.number)
+                    if mine == self._following.applied(live.number):
+                        break
+                    self._following.changed.wait(left)
+                standing.enter_context(self._following.still(generation.number))
             yield
 
 

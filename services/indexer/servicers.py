@@ -191,8 +191,13 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def RollBackIndex(
         self, request: index_pb2.RollBackIndexRequest, context: Context
     ) -> index_pb2.RollBackIndexResponse:
-        timeout = remaining(context, ROLL_BACK_SECONDS)
-        generation = await _in(self._executor, self._committer.roll_back, request.reason, timeout)
+        deadline = time.monotonic() + remaining(context, ROLL_BACK_SECONDS)
+
+        def roll_back() -> int:
+            # It may have waited for a thread.
+            return self._committer.roll_back(request.reason, deadline - time.monotonic())
+
+        generation = await _in(self._executor, roll_back)
         self._bell.ring()
         return index_pb2.RollBackIndexResponse(generation=generation)
 
