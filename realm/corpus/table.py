@@ -136,19 +136,15 @@ class CorpusTable:
 
     def writes(self, after: int, upto: int) -> list[Write]:
         """Rows of versions after < version ≤ upto without their texts, in order of versions."""
-        columns = ["version", "op", "document_id", "title", "text"]
-        rows = self._read([("version", ">", after), ("version", "<=", upto)], columns)
-        rows = rows.filter(pc.not_equal(rows["op"], ERASED)).sort_by("version")
+        names = ["version", "op", "document_id", "title", "text"]
+        rows = self._read([("version", ">", after), ("version", "<=", upto)], names)
+        rows = rows.filter(pc.not_equal(rows["op"], ERASED))
         sizes = pc.add(pc.utf8_length(rows["title"]), pc.utf8_length(rows["text"]))
-        return [
-            Write(document_id, version, characters or 0)
-            for document_id, version, characters in zip(
-                rows["document_id"].to_pylist(),
-                rows["version"].to_pylist(),
-                sizes.to_pylist(),
-                strict=True,
-            )
-        ]
+        columns = [rows["document_id"].to_pylist(), rows["version"].to_pylist(), sizes.to_pylist()]
+        found = (
+            Write(name, version, size or 0) for name, version, size in zip(*columns, strict=True)
+        )
+        return sorted(found, key=lambda write: write.version)
 
     def changed_since(self, version: int, document_ids: Sequence[str]) -> set[str]:
         """Those of the documents that were written or deleted in a later version."""

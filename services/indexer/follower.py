@@ -7,6 +7,7 @@ generation's snapshot, applied when the vectors are there. What cannot be embedd
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ CATCH_UP_STEPS = 4
 #: Live waits so long for the step of a generation ahead, then goes on alone for a while.
 HOLD_SECONDS = 10.0
 ANSWER_POLL_SECONDS = 0.1
+DELTA = re.compile(r"(\d+)-(\d+)\.arrow")
 
 log = structlog.get_logger(__name__)
 
@@ -173,8 +175,9 @@ class Follower:
         if generation.heals:
             folders.append(generation_folder(generation.heals))
         for path in (each for folder in folders for each in self._store.files(f"{folder}/deltas")):
-            after, upto = path.rsplit("/", 1)[-1].removesuffix(".arrow").split("-")
-            found[int(after)] = max(found.get(int(after), 0), int(upto))
+            if name := DELTA.fullmatch(path.rsplit("/", 1)[-1]):
+                after, upto = int(name[1]), int(name[2])
+                found[after] = max(found.get(after, 0), upto)
         return found
 
     def _take_over(self, generation: Generation, step: Step) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.documents import Document
-from realm.corpus.table import Change, CorpusTable
+from realm.corpus.table import Change, CorpusTable, Write
 from realm.erasure import Wanted, search_store
 from realm.errors import Conflict
 from realm.store import Store
@@ -46,6 +46,22 @@ def test_a_document_comes_back_whole(table: CorpusTable) -> None:
     assert found
     assert found.document == Document("a", "title", "body", {"k": "v"})
     assert found.version == 1
+
+
+def test_writes_are_told_in_order_without_their_texts(table: CorpusTable) -> None:
+    table.append([upsert("a", "1"), upsert("b", "of ten: ä")])
+    table.append([delete("a"), upsert("a", "again")])
+    table.append([delete("b")])
+    table.compact()
+    title = len("title")
+    assert table.writes(0, table.version) == [
+        Write("a", 1, title + 1),
+        Write("b", 1, title + 9),
+        Write("a", 2, 0),
+        Write("a", 2, title + 5),
+        Write("b", 3, 0),
+    ]
+    assert table.writes(1, 2) == [Write("a", 2, 0), Write("a", 2, title + 5)]
 
 
 def test_changes_give_each_document_once_in_its_newest_state(table: CorpusTable) -> None:
