@@ -1,6 +1,10 @@
 """The message queue: one Celery configuration for those who send tasks and those who do them.
 
 The store is the ledger: results are files, so nothing here has to survive. Redis may be wiped.
+
+Celery hands a message out again if it was not acknowledged within the visibility timeout, by the
+clock of whichever embedder looks. Too early, it meets the claim of who is at it, and is left; too
+late, the indexer has asked anew long before.
 """
 
 from __future__ import annotations

@@ -113,6 +113,8 @@ class Observation:
     refresh_snapshot: int | None = None
     #: Who asked for it to go live whatever its quality; empty: nobody.
     refresh_forced: str = ""
+    #: That snapshot turned out to be damaged: the next build, of whatever, answers the request.
+    refresh_damaged: bool = False
     #: The snapshot of live may be used to make live again.
     can_heal: bool = True
     #: What failed lately for no fault of a snapshot is not tried again yet.
@@ -289,7 +291,8 @@ def _begin(seen: Observation) -> list[Action]:
     is made again when it is damaged, paused or not, until it is whole."""
     if seen.newest_snapshot is None or not seen.has_documents:
         return []
-    if seen.refresh_asked > max((each.request for each in seen.generations), default=0):
+    answered = max((each.request for each in seen.generations), default=0)
+    if seen.refresh_asked > answered and not seen.refresh_damaged:
         snapshot = seen.refresh_snapshot or seen.newest_snapshot
         why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else ASKED
         return [BeginBuild(snapshot, why, seen.refresh_asked, seen.turn, seen.refresh_forced)]

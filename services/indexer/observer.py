@@ -84,14 +84,13 @@ class Observer:
         version = self._corpus.version()
         newest = self.newest_snapshot(memory)
         asked = self._controls.refresh_asked()
-        if asked is not None and asked.snapshot in memory.damaged:
-            asked = None
         return Observation(
             retirement_seconds=self._retirement,
             newest_snapshot=newest.number if newest else None,
             has_documents=version > 0 and version != memory.empty_at,
             paused=self._controls.paused(),
             refresh_asked=asked.number if asked else 0,
+            refresh_damaged=asked is not None and asked.snapshot in memory.damaged,
             refresh_snapshot=asked.snapshot if asked else None,
             refresh_forced=asked.forced if asked else "",
             live=live,

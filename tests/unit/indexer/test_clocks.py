@@ -204,3 +204,19 @@ def test_no_clock_changes_what_leaders_decide(events: list[tuple[str, float]]) -
     assert skewed.dropped == true.dropped
     for number, at in skewed.dropped.items():
         assert at - skewed.ended[number] > RETIREMENT, "dropped while somebody may search it"
+
+
+def test_a_turn_begins_with_a_change_of_what_is_live_and_not_with_a_leader(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.publish()
+    for number in (1, 2):
+        world.generations.create(generation(number))
+    turns = []
+    for term, number in enumerate((1, 2, 1), 1):
+        world.generations.commit(
+            number, after=world.generations.live(), by="", why="", term=10 * term
+        )
+        for later in (10 * term + 1, 10 * term + 2):  # each takes over, and says again what is live
+            turns.append(world.observer.live())
+            world.generations.fence(later, later, "")
+    assert [each.turn for each in turns if each] == [1, 1, 4, 4, 7, 7]

@@ -420,6 +420,13 @@ def test_a_rejected_snapshot_is_built_again_only_when_asked() -> None:
     assert begun(observation(rejected, newest_snapshot=4)) == [4]
 
 
+def test_a_refresh_of_a_damaged_snapshot_is_answered_by_the_next_build() -> None:
+    asked = observation(refresh_asked=4, refresh_snapshot=2, refresh_damaged=True)
+    (action,) = [a for a in decide(asked).actions if isinstance(a, lifecycle.BeginBuild)]
+    assert (action.snapshot, action.request) == (3, 4)
+    assert begun(observation(gone(4, 3, State.REJECTED), refresh_asked=4)) == []
+
+
 def test_an_answered_refresh_is_not_built_again() -> None:
     assert begun(observation(gone(1, 3, State.REJECTED), refresh_asked=1)) == []
 
