@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import IO, Any, cast
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -21,6 +22,7 @@ from obstore.exceptions import NotFoundError as ObjectNotFound
 from obstore.store import ObjectStore, from_url
 
 from realm.files import Entry
+from realm.loopback import is_loopback
 
 #: Waiting longer for a remote store would not mend it: whoever asked tries again.
 RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
@@ -148,5 +150,13 @@ def _ours(*, put: bool = False) -> Iterator[None]:
 
 def _client(url: str) -> Any:
     """Plain HTTP only to an endpoint that says so, as a test's or a cluster's own."""
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {**TIMEOUTS, "allow_http": True} if plain and url.startswith("s3://") else TIMEOUTS
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    if not url.startswith("s3://") or not endpoint:
+        return TIMEOUTS
+    plain = {"allow_http": True} if endpoint.startswith("http://") else {}
+    return {**TIMEOUTS, **plain, **(_around_proxies(endpoint) if is_loopback(endpoint) else {})}
+
+
+def _around_proxies(endpoint: str) -> dict[str, Any]:
+    """A proxy of one's own keeps that of the environment away, and all hosts are excluded of it."""
+    return {"proxy_url": endpoint, "proxy_excludes": urlsplit(endpoint).hostname or ""}

@@ -304,5 +304,5 @@ class Client:
 def _channel(address: str) -> grpc.Channel:
     target, credentials = dial(address)
     if credentials is None:
-        return grpc.insecure_channel(target, options=channel_options())
-    return grpc.secure_channel(target, credentials, options=channel_options())
+        return grpc.insecure_channel(target, options=channel_options(target))
+    return grpc.secure_channel(target, credentials, options=channel_options(target))

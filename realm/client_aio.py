@@ -269,7 +269,7 @@ class AsyncClient:
 
 def _channel(address: str) -> grpc.aio.Channel:
     target, credentials = dial(address)
-    options, interceptors = channel_options(), aio_interceptors()
+    options, interceptors = channel_options(target), aio_interceptors()
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)

@@ -28,6 +28,7 @@ from realm.errors import (
     Unreachable,
     Unsupported,
 )
+from realm.loopback import is_loopback
 
 DOMAIN = "realm"
 MESSAGE_BYTES = 16 << 20
@@ -61,10 +62,12 @@ def server_options() -> Options:
     ]
 
 
-def channel_options() -> Options:
-    """What every channel of ours is made with: all replicas in turn, retries, keep-alive."""
+def channel_options(address: str = "") -> Options:
+    """What every channel of ours is made with: all replicas in turn, retries, keep-alive, and no
+    proxy where the address is this machine's own."""
     return [
         *_message_limits(),
+        *_around_proxies(address),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", 2 * KEEPALIVE_MS // 3),
         # gRPC waits as long for the answer to a ping, else a minute, whatever the line above says.
@@ -191,6 +194,10 @@ def _statuses(metadata: Iterable[Any]) -> Iterator[status_pb2.Status]:
     for key, value in metadata:
         if key == STATUS_KEY:
             yield status_pb2.Status.FromString(value)
+
+
+def _around_proxies(address: str) -> Options:
+    return [("grpc.enable_http_proxy", 0)] if is_loopback(address) else []
 
 
 def _message_limits() -> Options:

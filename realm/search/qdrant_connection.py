@@ -12,6 +12,7 @@ import grpc
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
 
 from realm.errors import BadSettings, DependencyUnavailable, NotFound, OutOfSpace
+from realm.loopback import is_loopback
 from realm.settings import Settings
 
 TIMEOUT_SECONDS = 30
@@ -29,7 +30,10 @@ def endpoint(settings: Settings) -> dict[str, Any]:
         raise BadSettings(
             f"REALM_QDRANT_URL is {settings.qdrant_url!r}; give http://host:6334, the gRPC port"
         )
+    own = is_loopback(parts.hostname)
     return {
+        # No proxy stands between this machine and itself; the client's other half speaks HTTP.
+        **({"grpc_options": {"grpc.enable_http_proxy": 0}, "trust_env": False} if own else {}),
         "host": parts.hostname,
         "grpc_port": parts.port or 6334,
         "https": parts.scheme == "https",

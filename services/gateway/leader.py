@@ -51,7 +51,7 @@ class Leader:
         #: Set when these stubs are no longer the leader's.
         self.changed = asyncio.Event()
         self._channel = grpc.aio.insecure_channel(
-            address, options=channel_options(), interceptors=aio_interceptors()
+            address, options=channel_options(address), interceptors=aio_interceptors()
         )
         self.corpus = corpus_pb2_grpc.CorpusServiceStub(self._channel)
         self.index = index_pb2_grpc.IndexServiceStub(self._channel)
