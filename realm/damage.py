@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from realm.errors import NotFound
+from realm.errors import Corrupt, NotFound
 from realm.store import Store
 
 FOLDER = "control/damaged"
@@ -30,6 +30,8 @@ def damage_of(store: Store, generation: int) -> str:
         return str(store.read_json(_path(generation)).get("why", "it is damaged"))
     except NotFound:
         return ""
+    except Corrupt:
+        return "it is damaged"
 
 
 def _path(generation: int) -> str:

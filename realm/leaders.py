@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from realm.checked import numbered
 from realm.errors import NotFound
 from realm.store import Store
 
@@ -45,7 +46,7 @@ class Leaders:
 
     def newest(self) -> Term | None:
         number = self.newest_number()
-        return Term(**self._store.read_json(_record(number))) if number else None
+        return self._store.read_record(_record(number), Term) if number else None
 
     def claim(self, term: Term) -> None:
         """:raises Conflict: if somebody else claimed it first."""
@@ -76,11 +77,11 @@ class Leaders:
         """Deletes records of terms long past."""
         oldest = self.newest_number() - KEPT_TERMS
         for path in self._store.files(FOLDER):
-            if _number(path) <= oldest:
+            if 0 < _number(path) <= oldest:
                 self._store.delete(path)
 
     def _numbers(self) -> list[int]:
-        return [_number(path) for path in self._store.files(FOLDER) if path.endswith(".json")]
+        return [number for number, _ in numbered(self._store.files(FOLDER), ".json")]
 
 
 def changed_late(store: Store) -> dict[str, str]:
@@ -97,4 +98,6 @@ def _record(number: int) -> str:
 
 
 def _number(path: str) -> int:
-    return int(path.rsplit("/", 1)[-1].split(".")[0])
+    """0: it is none of ours."""
+    digits = path.rsplit("/", 1)[-1].split(".")[0]
+    return int(digits) if digits.isdecimal() else 0

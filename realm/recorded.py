@@ -8,6 +8,7 @@ known without reading one. Copies of some are among the probe questions of a gen
 from __future__ import annotations
 
 import random
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from realm.generations import Generations, State, generation_folder
 from realm.settings import Settings
 from realm.store import Store
 
+NAME = re.compile(r"/(\d+)-(\d+)-\w+\.arrow$", re.ASCII)
 FOLDER = "recorded"
 #: Changes when questions were forgotten: what a leader has not written yet is dropped then.
 FORGOTTEN = "control/recorded_forgotten"
@@ -113,9 +115,11 @@ class Recorded:
         """Files that are too old at a Unix time, or too many; the oldest go first."""
         kept, gone = 0, []
         for entry in reversed(self._store.entries(FOLDER)):
-            first, count = entry.path.rpartition("/")[2].split("-")[:2]
-            kept += int(count)
-            if kept > bounds.most or now - int(first) > bounds.seconds:
+            if (found := NAME.search(entry.path)) is None:
+                continue
+            first, count = map(int, found.groups())
+            kept += count
+            if kept > bounds.most or now - first > bounds.seconds:
                 gone.append(entry)
         return gone
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from realm.errors import NotFound, RealmError
+from realm.errors import Corrupt, NotFound, RealmError
 from realm.store import Store
 
 FOLDER = "refused"
@@ -39,29 +40,38 @@ class Refusal:
         return not self.file
 
 
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    snapshot: int
+    output_file: str
+
+
 def refuse(
     store: Store, *, snapshot: int, input_file: str, output_file: str, error: RealmError
 ) -> None:
     file = error.details.get("file", "")
     refusal = Refusal(snapshot, input_file, output_file, file, error.message, time.time())
-    store.write_json(_path(output_file), asdict(refusal))
+    store.write_json(refusal_file(output_file), asdict(refusal))
 
 
 def refusal_of(store: Store, output_file: str) -> Refusal | None:
     try:
-        return Refusal(**store.read_json(_path(output_file)))
-    except NotFound:
+        return store.read_record(refusal_file(output_file), Refusal)
+    except (NotFound, Corrupt):
         return None
 
 
 def forgive(store: Store, output_file: str) -> None:
     """The task may be tried again, or was done."""
-    store.delete(_path(output_file))
+    store.delete(refusal_file(output_file))
 
 
 def refusals(store: Store) -> list[Refusal]:
-    found = [store.read_json(path) for path in store.files(FOLDER)]
-    return [Refusal(**each) for each in found]
+    found = []
+    for path in store.files(FOLDER):
+        with suppress(NotFound, Corrupt):  # forgiven meanwhile, or none of ours
+            found.append(store.read_record(path, Refusal))
+    return found
 
 
 def quarantine_file(output_file: str) -> str:
@@ -83,8 +93,16 @@ def fault_of_content(store: Store, output_file: str) -> str:
 def faults_of_content(store: Store) -> dict[str, str]:
     """All such faults, by the output files of the work."""
     found = {each.output_file: each.why for each in refusals(store) if each.blames_content}
+    return found | dict.fromkeys(quarantined(store), KILLED)
+
+
+def quarantined(store: Store) -> dict[str, int]:
+    """The output files of the work that stands in quarantine, with its snapshots."""
+    found = {}
     for path in store.files(QUARANTINE):
-        found[store.read_json(path).get("output_file", "")] = KILLED
+        with suppress(NotFound, Corrupt):
+            noted = store.read_record(path, Quarantined)
+            found[noted.output_file] = noted.snapshot
     return found
 
 
@@ -94,7 +112,7 @@ def try_again(store: Store, output_file: str) -> None:
     store.delete(quarantine_file(output_file))
 
 
-def _path(output_file: str) -> str:
+def refusal_file(output_file: str) -> str:
     return f"{FOLDER}/{_name(output_file)}"
 
 

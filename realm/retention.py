@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from realm.ages import Ages
-from realm.errors import NotFound
+from realm.errors import Corrupt, NotFound
 from realm.files import Entry
 from realm.generations import ACTIVE, Generation, Generations, State, generation_folder
 from realm.recorded import Bounds, Recorded, probe_files
 from realm.references import References
 from realm.refusals import FOLDER as REFUSED
-from realm.refusals import QUARANTINE
-from realm.snapshots import CLAIMS, MANIFEST, Snapshots
+from realm.refusals import QUARANTINE, quarantine_file, quarantined, refusal_file, refusals
+from realm.snapshots import CLAIMS, MANIFEST, NAME, Snapshots
 from realm.store import Store
 from realm.vectors import vector_file
 
@@ -32,6 +32,7 @@ SETTLED_SECONDS = 3600.0
 HISTORY = 200
 CLAIMS_KEPT = 100
 NO_QUESTIONS = Bounds(0, 0.0)
+PASSAGES = re.compile(r"passages/([^/]+)/([^/]+)/(\d*).*\.arrow", re.ASCII)
 COLLECTION = re.compile(r"passages-(\d{8})")
 #: Documents deleted up to this corpus version are to be nowhere any more.
 ERASED = "control/erased.json"
@@ -67,7 +68,7 @@ class Needed:
 def erased_upto(store: Store) -> int:
     try:
         return int(store.read_json(ERASED)["version"])
-    except NotFound:
+    except (NotFound, Corrupt):
         return 0
 
 
@@ -110,8 +111,10 @@ class Retention:
         :param collections: names of those that Qdrant has.
         """
         needed = self.needed(max(erased, erased_upto(self._store)))
-        if not needed.generations:
-            return []
+        if not needed.generations or set(self._generations.set_aside()) & {
+            *self._generations.in_use()
+        }:
+            return []  # what is in use may be made of anything
         return [
             *self._vectors(needed),
             *self._passages(needed),
@@ -189,11 +192,13 @@ class Retention:
         for entry in self._store.entries("passages"):
             if entry.path in needed.passages:
                 continue
-            _, fingerprint, shard, name = entry.path.split("/", 3)
-            if shard == "changes":
+            if (found := PASSAGES.fullmatch(entry.path)) is None:
+                continue
+            fingerprint, shard, after = found.groups()
+            if shard == "changes" and after:
                 # The follower's next step may be in the store before it is anybody's delta.
                 oldest = needed.first.get(fingerprint)
-                if oldest is None or int(name.split("-")[0]) < oldest:
+                if oldest is None or int(after) < oldest:
                     why = "every index that is needed was begun with these changes"
                     yield Removal("changes", entry.path, entry.size, why)
             else:
@@ -209,8 +214,10 @@ class Retention:
     def _half_made_snapshots(self) -> Iterator[Removal]:
         whole = {snapshot.name for snapshot in self._snapshots.all()}
         for name in self._store.folders("snapshots"):
-            if "-" not in name or name in whole:
+            if not NAME.fullmatch(name) or name in whole:
                 continue
+            if self._store.exists(f"snapshots/{name}/{MANIFEST}"):
+                continue  # a damaged one: perhaps it is mended
             entries = self._store.entries(f"snapshots/{name}")
             settled = [self._settled(entry) for entry in entries]  # each one's age begins to count
             if all(settled):
@@ -223,9 +230,10 @@ class Retention:
     def _generation_files(self, needed: Needed) -> Iterator[Removal]:
         """Of those that are over manifest and events stay: what they were made of and how they
         ended is history; probes and deltas hold texts."""
+        over = set(self._generations.numbers()) - needed.numbers
         for entry in self._store.entries("generations"):
-            _, number, inner = entry.path.split("/", 2)
-            if int(number) in needed.numbers:
+            _, number, inner = [*entry.path.split("/", 2), ""][:3]
+            if not number.isdecimal() or int(number) not in over:
                 continue
             if inner != MANIFEST and not inner.startswith("events/"):
                 yield Removal("index files", entry.path, entry.size, "the index is over")
@@ -257,17 +265,20 @@ class Retention:
 
     def _notes(self, needed: Needed) -> Iterator[Removal]:
         """Of embedders, on work that nobody waits for any more."""
+        about = {refusal_file(each.output_file): each.snapshot for each in refusals(self._store)}
+        for output_file, snapshot in quarantined(self._store).items():
+            about[quarantine_file(output_file)] = snapshot
         for folder in (REFUSED, QUARANTINE):
             for entry in self._store.entries(folder):
-                if self._settled(entry):
-                    number = int(self._store.read_json(entry.path).get("snapshot", 0))
-                    if number not in needed.snapshots:
-                        why = f"it is about snapshot {number}, which no index needs"
-                        yield Removal("note", entry.path, entry.size, why)
+                settled, number = self._settled(entry), about.get(entry.path)
+                if settled and number is not None and number not in needed.snapshots:
+                    why = f"it is about snapshot {number}, which no index needs"
+                    yield Removal("note", entry.path, entry.size, why)
 
     def _collections(self, collections: Iterable[str]) -> Iterator[Removal]:
         """Those that the lifecycle will never drop: of no generation, or of one that is over."""
         numbers = set(self._generations.numbers())
+        unknown = set(self._generations.set_aside())
         for name in collections:
             found = COLLECTION.fullmatch(name)
             if found is None:
@@ -275,6 +286,8 @@ class Retention:
             number = int(found.group(1))
             if number in numbers and self._generations.state(number) is not State.DELETED:
                 continue
+            if number in unknown:
+                continue  # its manifest is damaged: perhaps it is mended
             if number in numbers or number < max(numbers):
                 yield Removal("collection", name, 0, "no index is in it any more")
 

@@ -7,17 +7,23 @@ A pin is a file beside them: a pinned snapshot is never tidied away.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+import structlog
+
+from realm.checked import as_record, numbered
 from realm.errors import Conflict, Corrupt, NotFound
 from realm.store import Store, file_sha256
 
 MANIFEST = "manifest.json"
 CLAIMS = "snapshots/claims"
 PINS = "snapshots/pins"
+NAME = re.compile(r"\d{8,}-[0-9a-f]+", re.ASCII)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,13 @@ class Snapshot:
 
 
 class Snapshots:
-    """Publishes and finds snapshots. Manifests are immutable, so each is read once."""
+    """Publishes and finds snapshots. Manifests are immutable, so each is read once; one that is
+    damaged sets its snapshot aside: it is passed over, and said so."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Snapshot] = {}
+        self._told: set[str] = set()
 
     def publish(
         self,
@@ -93,18 +101,15 @@ class Snapshots:
 
     def all(self) -> list[Snapshot]:
         """All complete snapshots, oldest first."""
-        names = [name for name in self._store.folders("snapshots") if "-" in name]
-        return [found for name in names if (found := self._read(name)) is not None]
+        return [found for name in self._names() if (found := self._read(name)) is not None]
 
     def newest(self) -> Snapshot | None:
-        for name in reversed(self._store.folders("snapshots")):
-            if "-" in name and (found := self._read(name)) is not None:
-                return found
-        return None
+        found = (self._read(name) for name in reversed(self._names()))
+        return next((each for each in found if each is not None), None)
 
     def get(self, number: int) -> Snapshot:
         """:raises NotFound:"""
-        for name in self._store.folders("snapshots"):
+        for name in self._names():
             if name.startswith(f"{number:08d}-") and (found := self._read(name)) is not None:
                 return found
         raise NotFound(f"snapshot {number} is not in the store", snapshot=number)
@@ -150,11 +155,15 @@ class Snapshots:
     def pinned(self) -> dict[int, str]:
         """Why, by number."""
         return {
-            int(path.rsplit("/", 1)[-1].removesuffix(".json")): str(
-                self._store.read_json(path).get("why", "")
-            )
-            for path in self._store.files(PINS)
+            number: self._why(path) for number, path in numbered(self._store.files(PINS), ".json")
         }
+
+    def _why(self, path: str) -> str:
+        """A pin that cannot be read pins all the same."""
+        try:
+            return str(self._store.read_json(path)["why"])
+        except (Corrupt, KeyError, TypeError):
+            return ""
 
     def _gather(self, snapshot: Snapshot, name: str, copy: Path) -> Path:
         """Remote copies are named by checksum; link them under their names into one folder."""
@@ -168,10 +177,7 @@ class Snapshots:
 
     def _claim_number(self) -> int:
         """The claim file makes two publishers at once take two numbers."""
-        taken = [
-            int(path.rsplit("/", 1)[-1].removesuffix(".claim"))
-            for path in self._store.files(CLAIMS)
-        ]
+        taken = [number for number, _ in numbered(self._store.files(CLAIMS), ".claim")]
         number = max(taken, default=0) + 1
         while True:
             try:
@@ -183,13 +189,26 @@ class Snapshots:
 
     def _read(self, name: str) -> Snapshot | None:
         if name not in self._known:
+            path = f"snapshots/{name}/{MANIFEST}"
             try:
-                raw: dict[str, Any] = self._store.read_json(f"snapshots/{name}/{MANIFEST}")
+                found = self._store.read_record(path, Snapshot)
+                files = {
+                    key: as_record(SnapshotFile, value, path) for key, value in found.files.items()
+                }
+                if found.name != name:
+                    raise Corrupt(f"{path} is of snapshot {found.name}", file=path)
             except NotFound:
                 return None
-            files = {key: SnapshotFile(**value) for key, value in raw.pop("files").items()}
-            self._known[name] = Snapshot(files=files, **raw)
+            except Corrupt as error:
+                if name not in self._told:
+                    self._told.add(name)
+                    log.error("snapshot_set_aside", why=error.message)
+                return None
+            self._known[name] = replace(found, files=files)
         return self._known[name]
+
+    def _names(self) -> list[str]:
+        return [name for name in self._store.folders("snapshots") if NAME.fullmatch(name)]
 
 
 def _pin_file(number: int) -> str:

@@ -8,17 +8,17 @@ forward slashes. What is put is durable when the call returns.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import structlog
 
+from realm import checked
 from realm.errors import (
     BadSettings,
     Conflict,
@@ -30,6 +30,7 @@ from realm.errors import (
 from realm.files import Entry, Files
 from realm.folder import Folder
 
+T = TypeVar("T")
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 #: Copies of remote files that nobody asked for this long go.
@@ -135,19 +136,19 @@ class Store:
             raise self._unavailable("written", path, error) from error
 
     def read_json(self, path: str) -> Any:
-        """:raises Corrupt: if the file is not JSON."""
-        data = self.read(path)
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise Corrupt(f"{path} in {self.url} is not JSON: {error}", file=path) from error
+        """:raises Corrupt: if the file is not JSON, or not what was written."""
+        return checked.from_bytes(self.read(path), path)
+
+    def read_record(self, path: str, kind: type[T]) -> T:
+        """A dataclass as it was written. :raises Corrupt: if it is damaged, or none such."""
+        return checked.as_record(kind, self.read_json(path), path)
 
     def write_json(self, path: str, value: Any) -> None:
-        self.write(path, _json_bytes(value))
+        self.write(path, checked.to_bytes(value))
 
     def create_json(self, path: str, value: Any) -> None:
         """:raises Conflict: if the file exists already."""
-        self.create(path, _json_bytes(value))
+        self.create(path, checked.to_bytes(value))
 
     def exists(self, path: str) -> bool:
         try:
@@ -302,7 +303,3 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise NotFound(f"{path} does not exist", file=path) from error
-
-
-def _json_bytes(value: Any) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()

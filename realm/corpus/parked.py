@@ -51,8 +51,8 @@ class ParkedDocuments:
         for path in paths:
             if path not in self._read:
                 try:
-                    self._read[path] = Parked(**self._store.read_json(path))
-                except (NotFound, Corrupt, TypeError) as error:
+                    self._read[path] = self._store.read_record(path, Parked)
+                except (NotFound, Corrupt) as error:
                     log.warning("parked_record_skipped", file=path, why=str(error))
         self._read = {path: self._read[path] for path in paths if path in self._read}
         return sorted(self._read.values(), key=lambda each: each.at)

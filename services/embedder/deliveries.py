@@ -19,6 +19,7 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 from redis.retry import Retry
 
+from realm.process.threads import VitalThread
 from realm.queue import work_key
 from realm.refusals import quarantine_file
 from realm.store import Store
@@ -57,7 +58,7 @@ class Deliveries:
         self._output = ""
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        threading.Thread(target=self._renew, name="claim", daemon=True).start()
+        VitalThread("claim", self._renew).start()
 
     def started(self, output_file: str) -> int | None:
         """Claims the work. How many died of it before; None: another embedder is at it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from realm.damage import damage_of
-from realm.errors import NotFound
+from realm.errors import Corrupt, NotFound
 from realm.snapshots import Snapshots
 from realm.store import Store
 from realm.v1 import index_pb2
@@ -52,5 +52,5 @@ class LocalStatus:
     def _paused(self) -> bool:
         try:
             return bool(self._store.read_json(PAUSED_FILE)["paused"])
-        except NotFound:
+        except (NotFound, Corrupt):
             return False

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from realm.damage import damaged
 from realm.errors import RealmError
-from realm.generations import Generations, LiveEntry
+from realm.generations import Generation, Generations, LiveEntry
 from realm.leaders import Leaders
 from realm.nudge import NUDGE_CHANNEL
 from realm.process.priority import step_back
@@ -58,17 +58,19 @@ def look(store: Store, held: set[int], generations: Generations, snapshots: Snap
     wanted = held | ({entry.generation} if entry else set())
     newest = Leaders(store).newest()
     lost = damaged(store)
-    standings = {each: _standing(generations, published, each, each in lost) for each in wanted}
+    known = [found for each in wanted if (found := generations.find(each)) is not None]
+    standings = {
+        each.number: _standing(generations, published, each, each.number in lost) for each in known
+    }
     return View(entry, standings, newest.address if newest else "")
 
 
 def _standing(
-    generations: Generations, published: list[Snapshot], number: int, lost: bool
+    generations: Generations, published: list[Snapshot], generation: Generation, lost: bool
 ) -> Standing:
-    generation = generations.get(number)
     newer = [each for each in published if each.number > generation.snapshot]
     return Standing(
-        corpus_version=generations.applied(number),
+        corpus_version=generations.applied(generation.number),
         damaged=lost,
         # A trainer that went back to an older step publishes a newer snapshot of fewer steps.
         lag_steps=max(0, newer[-1].step - generation.step) if newer else 0,

@@ -110,7 +110,7 @@ class Actions:
         return True
 
     def _go_on(self, action: Action, seen: Observation, memory: Memory, build: Build) -> bool:
-        live = self._generations.get(seen.live.generation) if seen.live else None
+        live = self._generations.find(seen.live.generation) if seen.live else None
         match action:
             case lifecycle.RequestShards(_, files):
                 self._request_shards(build, files)

@@ -153,10 +153,11 @@ class Committer:
         """What a rollback goes back to: what was live, or what was retained if that is damaged."""
         if before is None:
             return None
-        if before.generation in self._damaged():
+        made = self._generations.find(before.generation)
+        if made is None or before.generation in self._damaged():
             kept = self._retained(before)
             return kept if kept and kept.number != now else None
-        return self._generations.get(before.generation)
+        return made
 
     def _retained(self, live: LiveEntry | None) -> Generation | None:
         no_way_back = self._damaged() | ({live.generation} if live else set())

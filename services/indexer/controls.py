@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from realm.errors import Conflict, NotFound
+import structlog
+
+from realm.checked import numbered
+from realm.errors import Conflict, Corrupt, NotFound
 from realm.store import Store
 
 PAUSED = "control/paused.json"
 #: One file a request, numbered: `<number>.json`. The newest counts, and stays.
 REFRESHES = "control/refreshes"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Controls:
             return bool(self._store.read_json(PAUSED)["paused"])
         except NotFound:
             return False
+        except (Corrupt, KeyError, TypeError):
+            return True  # somebody paused, or went on: nothing begins until he says it again
 
     def pause(self, paused: bool, why: str) -> None:
         """No build begins by itself while paused; one under way goes on to its end."""
@@ -42,27 +49,25 @@ class Controls:
     def refresh_asked(self) -> RefreshAsked | None:
         """The newest request; a generation whose manifest has its number, or a later one, has
         answered it."""
-        paths = self._store.files(REFRESHES)
-        if not paths:
-            return None
-        found = self._store.read_json(paths[-1])
-        return RefreshAsked(_number(paths[-1]), found.get("snapshot"), found.get("forced", ""))
+        for number, path in reversed(numbered(self._store.files(REFRESHES), ".json")):
+            try:
+                found = self._store.read_json(path)
+            except Corrupt as error:
+                log.error("request_passed_over", why=error.message)
+                continue
+            return RefreshAsked(number, found.get("snapshot"), found.get("forced", ""))
+        return None
 
     def ask_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> None:
         """One more request; earlier ones count no more."""
         asked = {"why": why, "at": time.time(), "snapshot": snapshot, "forced": forced}
         while True:
-            earlier = self._store.files(REFRESHES)
-            number = _number(earlier[-1]) + 1 if earlier else 1
+            earlier = numbered(self._store.files(REFRESHES), ".json")
+            number = earlier[-1][0] + 1 if earlier else 1
             try:
                 self._store.create_json(f"{REFRESHES}/{number:08d}.json", asked)
             except Conflict:
                 continue
             # Somebody may be about to read the one before.
-            for path in earlier[:-1]:
-                self._store.delete(path)
+            self._store.delete_all(path for _, path in earlier[:-1])
             return
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("/")[2].removesuffix(".json"))

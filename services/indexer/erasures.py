@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from realm.errors import NotFound
+from realm.checked import as_record
+from realm.errors import Corrupt, NotFound
 from realm.retention import ERASED, erased_upto
 from realm.store import Store
 
@@ -69,8 +70,9 @@ class Erasures:
 
     def _waiting(self) -> list[Waiting]:
         try:
-            return [Waiting(**row) for row in self._store.read_json(ERASED).get("waiting", [])]
-        except NotFound:
+            rows = self._store.read_json(ERASED).get("waiting", [])
+            return [as_record(Waiting, row, ERASED) for row in rows]
+        except (NotFound, Corrupt):
             return []
 
     def _tell(self, waiting: list[Waiting]) -> None:

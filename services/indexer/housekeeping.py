@@ -12,7 +12,7 @@ import structlog
 
 from realm.ages import Ages
 from realm.corpus.table import CorpusTable
-from realm.errors import DependencyUnavailable, NotFound
+from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.folder import PARTIAL
 from realm.generations import ACTIVE, Generation, Generations, State
 from realm.leaders import changed_late
@@ -48,7 +48,7 @@ def corpus_floor(store: Store) -> int:
     """Whoever knows the corpus at an older version than this must read it anew."""
     try:
         return int(store.read_json(FLOOR)["version"])
-    except NotFound:
+    except (NotFound, Corrupt):
         return 0
 
 
@@ -160,7 +160,8 @@ class Housekeeping:
             for each in active
             if each.corpus_version < self._overdue or each.collection in late
         ]
-        if not stale or entry is None:
+        live = self._generations.find(entry.generation) if entry else None
+        if not stale or live is None:
             return
         asked = self._controls.refresh_asked()
         newest = self._generations.get(self._generations.numbers()[-1])
@@ -174,7 +175,6 @@ class Housekeeping:
         states = {each.number: self._generations.state(each.number) for each in active}
         if {None, State.BUILDING, State.VALIDATING} & set(states.values()):
             return  # one is being built: the next look after it will tell
-        live = self._generations.get(entry.generation)
         why = f"documents deleted up to version {self._overdue} must be gone"
         if late:
             why = f"a leader changed {', '.join(sorted(late))} after its end"
@@ -240,9 +240,7 @@ class Housekeeping:
         return len(found)
 
     def _was_asked(self) -> bool:
-        try:
-            self._store.read_json(ASKED)
-        except NotFound:
+        if not self._store.exists(ASKED):
             return False
         self._store.delete(ASKED)
         self._last_table = float("-inf")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
 from realm.damage import damaged
-from realm.errors import FailedPrecondition
-from realm.generations import Generations
+from realm.errors import FailedPrecondition, RealmError
+from realm.generations import Generations, collection_name
 from realm.nudge import Nudge
 from realm.process.threads import VitalThread
 from realm.recorded import Bounds
@@ -291,9 +292,18 @@ class Indexer:
         )  # fmt: skip
 
         def after_look(seen: Observation) -> None:
-            refreshes.after_look(seen)
-            self.recording.write_when_due()
-            housekeeping.when_due()
+            parts: tuple[Callable[[], object], ...] = (
+                partial(refreshes.after_look, seen),
+                self.recording.write_when_due,
+                housekeeping.when_due,
+            )
+            for part in parts:
+                try:
+                    part()
+                except RealmError as error:
+                    # What is wrong with one keeps none of the others from its work.
+                    self._metrics.action_failures.labels("after_look").inc()
+                    log.warning("part_of_a_look_failed", why=str(error))
 
         return after_look
 
@@ -304,7 +314,8 @@ class Indexer:
     def _refuse_to_drop(self, collection: str) -> None:
         """:raises FailedPrecondition: if gateways search it, or would after a rollback."""
         for number in self.generations.served():
-            if self.generations.get(number).collection == collection:
+            made = self.generations.find(number)
+            if collection == (made.collection if made else collection_name(number)):
                 raise FailedPrecondition(f"{collection} is searched: it is never dropped")
 
     def _damaged(self) -> frozenset[int]:

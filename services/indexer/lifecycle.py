@@ -18,6 +18,7 @@ ASKED = "refresh asked for"
 REFRESH = "refresh"
 HEAL = "live is damaged"
 NEWER = "a newer snapshot was published"
+UNREADABLE = "live's manifest is damaged"
 ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 
 
@@ -300,6 +301,12 @@ def _begin(seen: Observation) -> list[Action]:
         return []
     if (heal := _heal_of(seen)) is not None:
         return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn)]
+    if seen.live and seen.live.generation not in {each.number for each in seen.generations}:
+        # Its manifest is damaged: nobody can say what it is made of, so another takes its place.
+        tried = [each for each in seen.generations if each.replaces == seen.turn]
+        if len(tried) >= MAX_ABANDONED:
+            return []
+        return [BeginBuild(seen.newest_snapshot, UNREADABLE, seen.refresh_asked, seen.turn)]
     if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
         return []
     builds = [

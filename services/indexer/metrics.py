@@ -13,7 +13,13 @@ OUTCOMES = ("live", "healed", "rejected", "abandoned", "rolled_back")
 PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 CHECKS = ("count", "sample", "norms", "recall", "probes", "best", "latency")
 CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate", "verify")
-ACTIONS = ("look", "follow", "verify", *(each.__name__ for each in get_args(lifecycle.Action)))
+ACTIONS = (
+    "look",
+    "after_look",
+    "follow",
+    "verify",
+    *(each.__name__ for each in get_args(lifecycle.Action)),
+)
 
 
 class IndexerMetrics:

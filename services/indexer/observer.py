@@ -10,9 +10,9 @@ import structlog
 from realm.ages import Ages
 from realm.damage import damaged
 from realm.errors import DependencyUnavailable, NotFound
-from realm.generations import Generation, Generations, LiveEntry, State
+from realm.generations import Generation, Generations, State
 from realm.references import References
-from realm.refusals import QUARANTINE, refusal_of, refusals
+from realm.refusals import quarantined, refusal_of, refusals
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshot, Snapshots
 from realm.store import Store
@@ -68,7 +68,6 @@ class Observer:
         self._gate_probes = gate_probes
         self._missing = missing
         self._floor = floor
-        self._entries: dict[str, LiveEntry] = {}
         self._final: dict[int, State] = {}
         self._ages = Ages(clock)
 
@@ -109,26 +108,20 @@ class Observer:
         return whole[-1] if whole else None
 
     def live(self) -> Live | None:
-        paths = self._store.files("live")
-        if not paths:
+        history = self._generations.live_history()
+        if not history:
             return None
-        newest = self._entry(paths[-1])
-        others = (self._entry(path) for path in reversed(paths))
-        before = [each for each in others if each.generation != newest.generation]
+        newest = history[-1]
+        before = [each for each in reversed(history) if each.generation != newest.generation]
         lost = damaged(self._store)
         kept = (each.generation for each in before if each.generation not in lost)
         return Live(
             newest.generation,
-            self._generations.get(newest.generation).snapshot,
+            made.snapshot if (made := self._generations.find(newest.generation)) else 0,
             turn=before[0].sequence + 1 if before else 1,
             previous=next(kept, None),
             at=newest.at,
         )
-
-    def _entry(self, path: str) -> LiveEntry:
-        if path not in self._entries:
-            self._entries[path] = LiveEntry(**self._store.read_json(path))
-        return self._entries[path]
 
     def _qdrant(self) -> tuple[frozenset[str] | None, int | None]:
         try:
@@ -222,7 +215,7 @@ class Observer:
         if not self._gate_probes or generation.heals:
             return True
         by = self._references.of(
-            generation, self._generations.get(live.generation) if live else None
+            generation, self._generations.find(live.generation) if live else None
         )
         return all(
             self._store.exists(output) or (each not in by[:2] and refusal_of(self._store, output))
@@ -239,8 +232,7 @@ class Observer:
         """An embedder wrote down that the probes kill its workers: asking again is no use. What
         passages do is found out piece by piece."""
         probes = f"{build.generation.folder}/probes"
-        for path in self._store.files(QUARANTINE):
-            output = self._store.read_json(path).get("output_file", "")
+        for output in quarantined(self._store):
             if output.startswith(probes):
                 return f"{output} is in quarantine: its task killed its workers"
         return ""
@@ -251,8 +243,8 @@ class Observer:
         generation = build.generation
         shards = {build.vectors_of(path) for path in generation.passage_files}
         outputs = {*shards, probes_file(generation, generation)}
-        if live is not None:
-            outputs.add(probes_file(generation, self._generations.get(live.generation)))
+        if live is not None and (made := self._generations.find(live.generation)):
+            outputs.add(probes_file(generation, made))
         for refusal in refusals(self._store):
             if refusal.output_file in shards and refusal.blames_content:
                 continue

@@ -142,8 +142,9 @@ class Refreshes:
         self._metrics.corpus_version.labels("newest").set(newest)
         if seen.live is None:
             return
-        generation = self._generations.get(seen.live.generation)
-        snapshot = self._snapshots.get(generation.snapshot)
+        generation = self._generations.find(seen.live.generation)
+        if generation is None:
+            return
         snapshots = self._snapshots.all()
         newer = (each.created_at for each in snapshots if each.number > generation.snapshot)
         self._metrics.lagging_since.set(min(newer, default=0.0))
@@ -152,7 +153,9 @@ class Refreshes:
         self._metrics.lag_steps.set(max(0, steps))
         self._metrics.active_generation.set(generation.number)
         self._metrics.active_step.set(generation.step)
-        self._metrics.active_snapshot_timestamp.set(snapshot.created_at)
+        for snapshot in snapshots:
+            if snapshot.number == generation.snapshot:
+                self._metrics.active_snapshot_timestamp.set(snapshot.created_at)
         self._metrics.last_swap_timestamp.set(seen.live.at)
         applied = self._following.applied(generation.number)
         if applied is None:

@@ -131,9 +131,9 @@ class Status:
 
     def _live(self, snapshots: list[Snapshot]) -> types_pb2.IndexVersion | None:
         entry = self._generations.live()
-        if entry is None:
+        generation = self._generations.find(entry.generation) if entry else None
+        if entry is None or generation is None:
             return None
-        generation = self._generations.get(entry.generation)
         lag = lag_of(generation.snapshot, snapshots, time.time())
         return types_pb2.IndexVersion(
             generation=generation.number,

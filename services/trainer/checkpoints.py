@@ -135,14 +135,14 @@ class Checkpoints:
                 manifest = self._store.read_json(f"{FOLDER}/{name}/{MANIFEST}")
                 order = int(manifest.get("sequence", 0)), float(manifest["created_at"])
                 found.append((name, order))
-            except (NotFound, Corrupt):
+            except (NotFound, Corrupt, KeyError, TypeError, ValueError, AttributeError):
                 continue
         return sorted(found, key=lambda each: each[1], reverse=True)
 
     def _prune(self) -> None:
         kept = {name for name, _ in self._manifests()[:KEPT]}
         for name in self._store.folders(FOLDER):
-            if name not in kept:
+            if name not in kept and name.isdecimal():
                 # The manifest goes first, so that no reader meets half a checkpoint.
                 self._store.delete(f"{FOLDER}/{name}/{MANIFEST}")
                 self._store.delete_folder(f"{FOLDER}/{name}")

@@ -194,9 +194,9 @@ class LiveRetrieval:
         entry = self._generations.live()
         if entry is None or (self.live and self.live.generation.number == entry.generation):
             return
-        generation = self._generations.get(entry.generation)
+        generation = self._generations.find(entry.generation)
         # Token ids of another tokenizer mean nothing to this model.
-        if generation.fingerprint == self._inputs.fingerprint:
+        if generation is not None and generation.fingerprint == self._inputs.fingerprint:
             self._loading.start(lambda: self._load(generation))
 
     def _load(self, generation: Generation) -> LiveIndex:

@@ -168,10 +168,11 @@ def test_shard_that_never_ended_is_quarantined_and_then_refused(
     assert embedder.embed_shard(world.job) is Outcome.DONE
 
 
-def test_exception_that_nobody_foresaw_stays_counted(world: World, redis: RedisProcess) -> None:
+def test_exception_that_nobody_foresaw_stays_counted(
+    world: World, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
-    file = world.store.root / world.snapshot.folder / "manifest.json"  # type: ignore[operator]
-    file.write_text("{}")  # a manifest without its fields: nothing of ours raises this
+    monkeypatch.setattr(embedder.snapshots, "get", {}.__getitem__)
     with pytest.raises(KeyError):
         embedder.embed_shard(world.job)
     with redis.client() as client:

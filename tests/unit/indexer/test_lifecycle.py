@@ -544,3 +544,15 @@ def test_a_retired_collection_is_dropped_once_this_leader_has_seen_it_retired_lo
 
     assert actions(RETIREMENT) == []
     assert actions(RETIREMENT + 1) == [lifecycle.DropCollection(1)]
+
+
+def test_a_live_generation_whose_manifest_cannot_be_read_is_replaced() -> None:
+    live = Live(7, 0, turn=4, previous=6, at=0.0)
+    before = Seen(6, 3, State.RETAINED, 40.0, True, replaces=3)
+    seen = observation(before, live=live)
+    assert decide(seen).actions == [lifecycle.BeginBuild(3, lifecycle.UNREADABLE, 0, 4)]
+    tried = [
+        Seen(8 + n, 3, State.ABANDONED, 40.0, False, replaces=4)
+        for n in range(lifecycle.MAX_ABANDONED)
+    ]
+    assert decide(observation(before, *tried, live=live)).actions == []
