@@ -23,7 +23,7 @@ RETRIEVAL_BM25: Retrieval
 RETRIEVAL_HYBRID: Retrieval
 
 class IndexVersion(_message.Message):
-    __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since", "damaged")
+    __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since", "damaged", "since_store_seen")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class IndexVersion(_message.Message):
     LAG_FIELD_NUMBER: _ClassVar[int]
     LIVE_SINCE_FIELD_NUMBER: _ClassVar[int]
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    SINCE_STORE_SEEN_FIELD_NUMBER: _ClassVar[int]
     generation: int
     snapshot: int
     step: int
@@ -40,7 +41,8 @@ class IndexVersion(_message.Message):
     lag: _duration_pb2.Duration
     live_since: _timestamp_pb2.Timestamp
     damaged: bool
-    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ...) -> None: ...
+    since_store_seen: _duration_pb2.Duration
+    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ..., since_store_seen: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Document(_message.Message):
     __slots__ = ("id", "title", "text", "metadata")

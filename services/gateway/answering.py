@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from realm.calls import about_call
-from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady
+from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady, RealmError
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
@@ -36,6 +36,8 @@ FLIP_PATIENCE_SECONDS = 5.0
 #: How long a search is tried again while Qdrant does not serve, and how often.
 SEARCH_PATIENCE_SECONDS = 30.0
 SEARCH_PAUSE_SECONDS = 0.25
+#: How long the search for a lost collection may take.
+LOST_SECONDS = 1.0
 
 
 class PassageSearch(Protocol):
@@ -109,6 +111,19 @@ class Answering:
     def stalled_seconds(self) -> float:
         """For how long questions have waited for the models, and these finished nothing."""
         return self._executor.stalled_seconds
+
+    async def look_for_lost(self) -> None:
+        """Whether a collection that was gone is back: who is not ready is not asked, and would
+        never learn it."""
+        if (serving := self._slot.lost) is None:
+            return
+        nothing = np.zeros(serving.generation.vector_size, np.float32)
+        query = Query(nothing, question_weights(""), Retrieval.DENSE)
+        try:
+            await self._search.search(serving.generation.collection, query, 1, LOST_SECONDS)
+        except RealmError:
+            return
+        self._slot.note_found(serving)
 
     async def retrieve(
         self,
@@ -193,6 +208,7 @@ class Answering:
                 log.warning("collection_vanished", generation=gone.number, error=error.message)
         patience = min(FLIP_PATIENCE_SECONDS, _patience(deadline - loop.time()))
         if not await self._slot.wait_flip(gone, patience):
+            self._slot.note_lost(gone)
             raise NotReady(
                 f"the collection of generation {gone.number} is gone and no other is live yet",
                 generation=gone.number,
@@ -203,6 +219,7 @@ class Answering:
             try:
                 return self._checked(await attempt(held, deadline - loop.time()), at_least)
             except NotFound as error:
+                self._slot.note_lost(held.serving)
                 raise NotReady(
                     f"the collections of generations {gone.number} and {held.serving.number}"
                     " are gone; ask again"
@@ -233,6 +250,7 @@ class Answering:
         with self._metrics.stage("search"):
             query = Query(vector, question_weights(question), way)
             hits = await self._searched(serving.generation.collection, query, limit, seconds)
+        self._slot.note_found(serving)
         self._metrics.retrieved.observe(len(hits))
         return weigh(hits, serving.scale)
 

@@ -172,12 +172,13 @@ class Gateway:
             self._reporter.wake()
 
     async def _follow_readiness(self) -> None:
-        """Looks by itself too: a watcher that hangs on its store makes the gateway unready, and so
-        do models that have finished nothing for long."""
+        """Looks by itself too: models that have finished nothing for long make the gateway unready,
+        and so does a collection that was gone when it was searched."""
         said = dict.fromkeys(HEALTH_NAMES, False)
         while True:
             await happens(self._news, self._settings.live_poll_seconds)
             self._news.clear()
+            await self._answering.look_for_lost()
             found = {
                 **dict.fromkeys(READY_NAMES, self.ready),
                 **dict.fromkeys(FORWARDED_NAMES, self._reporter.heard is True),

@@ -71,6 +71,11 @@ class GatewayMetrics:
             "When the oldest snapshot newer than the one served was published; 0: none is newer",
             registry=registry,
         )
+        self.store_age = Gauge(
+            "realm_gateway_store_age_seconds",
+            "Time since the gateway last read the store: what it says of the index is so old",
+            registry=registry,
+        )
         self.flips = Counter(
             "realm_gateway_generation_flips",
             "Times that another generation took over new questions",

@@ -159,6 +159,7 @@ def index_version(held: Held) -> types_pb2.IndexVersion:
         lag_steps=standing.lag_steps,
         live_since=timestamp(held.serving.entry.at),
     )
+    version.since_store_seen.FromNanoseconds(_nanoseconds(time.monotonic() - standing.seen_at))
     since = standing.lagging_since
     version.lag.FromNanoseconds(0 if since is None else _nanoseconds(time.time() - since))
     return version

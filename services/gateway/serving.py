@@ -7,10 +7,11 @@ slot's reference and touches nothing else.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -74,13 +75,15 @@ class Standing:
     """Where a generation stood at the last look at the store.
 
     `corpus_version` is what was applied to it; of what is damaged nothing is sure to be found.
-    `lagging_since` is the Unix time at which the oldest newer snapshot was published.
+    `lagging_since` is the Unix time at which the oldest newer snapshot was published, `seen_at`
+    the look's own, of the monotonic clock.
     """
 
     corpus_version: int
     lag_steps: int = 0
     lagging_since: float | None = None
     damaged: bool = False
+    seen_at: float = field(default_factory=time.monotonic)
 
     @property
     def searchable(self) -> int:
@@ -105,6 +108,7 @@ class ServingSlot:
         self._standings: dict[int, Standing] = {}
         self._changed = asyncio.Event()
         self._closed = False
+        self._lost: Serving | None = None
 
     @property
     def current(self) -> Serving | None:
@@ -124,6 +128,18 @@ class ServingSlot:
 
     def standing(self, number: int) -> Standing | None:
         return self._standings.get(number)
+
+    @property
+    def lost(self) -> Serving | None:
+        """The current one, if its collection was gone when it was last searched."""
+        return self._lost if self._lost is self._current else None
+
+    def note_lost(self, serving: Serving) -> None:
+        self._lost = serving
+
+    def note_found(self, serving: Serving) -> None:
+        if self._lost is serving:
+            self._lost = None
 
     def flip(self, serving: Serving, standing: Standing) -> None:
         """New requests take `serving` from now on."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from realm.damage import damage_of
-from realm.errors import Corrupt, NotFound
+from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.snapshots import Snapshots
 from realm.store import Store
 from realm.v1 import index_pb2
@@ -25,15 +26,24 @@ class LocalStatus:
         self._gateway_id = gateway_id
 
     async def status(self) -> index_pb2.IndexStatus:
-        """:raises DependencyUnavailable: if the store is gone too."""
-        status = await asyncio.to_thread(self._from_store)
+        """Without a store: what the gateway holds, and how old that is.
+
+        :raises DependencyUnavailable: if it holds nothing either.
+        """
         serving = self._slot.current
+        try:
+            status = await asyncio.to_thread(self._from_store)
+        except DependencyUnavailable:
+            if serving is None:
+                raise
+            status = index_pb2.IndexStatus()
         standing = self._slot.standing(serving.number) if serving else None
         if serving is not None and standing is not None:
             status.live.CopyFrom(index_version(Held(serving, standing)))
             status.corpus_version = standing.corpus_version
             if standing.damaged:
-                status.damage = await asyncio.to_thread(damage_of, self._store, serving.number)
+                with suppress(DependencyUnavailable):
+                    status.damage = await asyncio.to_thread(damage_of, self._store, serving.number)
         status.gateways.add(
             gateway_id=self._gateway_id,
             generation=serving.number if serving else 0,

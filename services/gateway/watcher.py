@@ -110,16 +110,28 @@ class LiveWatcher:
         self._failures = 0
         self._failed: LiveEntry | None = None
         self._retry_at = 0.0
-        self._confirmed = 0.0
+        #: Since when a newer generation than the one in use is known; None: none is.
+        self._behind_since: float | None = None
+        self._seen_at = time.monotonic()
+        metrics.store_age.set_function(lambda: self.store_age)
         #: The newest entry of `live/` at the first look; 0: there was none.
         self._met: int | None = None
         self._nudged = True  # so that the first failure is logged, and of an outage only that
 
     @property
     def ready(self) -> bool:
-        """Something is served, and it was live not longer ago than its collection is kept."""
-        behind = time.monotonic() - self._confirmed
-        return self._slot.current is not None and behind <= self._settings.retirement_seconds
+        """Something is served, its collection is there, and no newer one is known for longer than
+        it is kept. A store that cannot be read takes nothing away: it only makes that older."""
+        if self._slot.current is None or self._slot.lost is not None:
+            return False
+        if self._behind_since is None:
+            return True
+        return time.monotonic() - self._behind_since <= self._settings.retirement_seconds
+
+    @property
+    def store_age(self) -> float:
+        """Seconds since the store was last read."""
+        return time.monotonic() - self._seen_at
 
     def wake(self) -> None:
         self._wake.set()
@@ -171,6 +183,7 @@ class LiveWatcher:
             # A watcher that died would leave the gateway on one generation for ever.
             log.exception("store_not_understood", exc_info=error)
             return
+        self._seen_at = time.monotonic()
         if self._met is None:
             self._met = view.entry.sequence if view.entry else 0
         self._slot.update(view.standings)
@@ -181,10 +194,17 @@ class LiveWatcher:
         current = self._slot.current
         if current is not None and (standing := view.standings.get(current.number)):
             self._metrics.lag(standing.lag_steps, standing.lagging_since)
+        self._note_behind(current is not None and current.number != view.entry.generation)
         if current is not None and current.entry == view.entry:
-            self._confirmed = time.monotonic()
-        elif self._loading is None and self._may_load(view.entry):
+            return
+        if self._loading is None and self._may_load(view.entry):
             self._loading = asyncio.create_task(self._load(view.entry), name="load generation")
+
+    def _note_behind(self, behind: bool) -> None:
+        if not behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = time.monotonic()
 
     async def _view(self, held: set[int]) -> View:
         return await asyncio.to_thread(look, self._store, held, self._generations, self._snapshots)
@@ -260,7 +280,7 @@ class LiveWatcher:
     def _flip(self, serving: Serving, standing: Standing) -> None:
         before = self._slot.current
         self._slot.flip(serving, standing)
-        self._confirmed = time.monotonic()
+        self._note_behind(False)
         self._metrics.serving_step.set(serving.generation.step)
         self._metrics.serving_generation.set(serving.number)
         log.info(

@@ -7,6 +7,8 @@ import gc
 import math
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -18,7 +20,8 @@ from realm.generations import Generation
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.refresh_trace import RefreshTrace
-from realm.v1 import answer_pb2, retrieval_pb2
+from realm.store import Store
+from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from realm.wire import from_rpc_error
 from services.gateway import watcher
 from tests.unit.gateway.site import PATIENCE, Site, World, passages_of, running, until
@@ -174,6 +177,62 @@ async def test_vanished_collection_without_successor_is_not_ready(
     error = from_rpc_error(caught.value)
     assert isinstance(error, NotReady)
     assert "generation 1 is gone" in error.message
+
+
+async def test_a_gateway_whose_collection_is_gone_is_unready_until_it_is_back(
+    site: Site, first: Generation
+) -> None:
+    """As when the store is away for this gateway alone, and the leader drops what was live."""
+    collections = site.world.search.collections
+    assert site.gateway.ready
+    gone = collections.pop(first.collection)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await site.retrieval.RetrievePassages(REQUEST, timeout=1)
+    await until(lambda: not site.gateway.ready, "it is unready")
+    collections[first.collection] = gone
+    await until(lambda: site.gateway.ready, "it is ready, though nobody asks it anything")
+    second = site.world.go_live(seed=2, step=20)
+    await site.serves(second)
+    assert site.gateway.ready
+
+
+async def test_a_store_that_is_away_takes_no_answer_away(world: World, first: Generation) -> None:
+    """For longer than a collection is kept: nobody knows that it is not live any more."""
+    async with running(world, retirement_seconds=0.2) as site:
+        await site.serves(first)
+        watcher = site.gateway.watcher
+        with away(world.store):
+            await until(lambda: watcher.store_age > 1.0, "it is long away")
+            assert site.gateway.ready
+            response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+            said = response.index_version
+            assert said.generation == first.number
+            assert said.since_store_seen.ToTimedelta().total_seconds() > 1.0
+            request = index_pb2.GetIndexStatusRequest()
+            status = (await site.index.GetIndexStatus(request, timeout=PATIENCE)).status
+            assert status.live.generation == first.number
+            assert status.live.since_store_seen.ToTimedelta().total_seconds() > 1.0
+            exported = site.gateway.metrics.registry.get_sample_value(
+                "realm_gateway_store_age_seconds"
+            )
+            assert exported is not None
+            assert exported > 1.0
+        await until(lambda: watcher.store_age < 1.0, "it is read again")
+        await site.serves(world.go_live(seed=2, step=20))
+
+
+@contextmanager
+def away(store: Store) -> Iterator[None]:
+    """Whoever reads it hears that it cannot be read."""
+    assert store.root is not None
+    aside = store.root.with_name("aside")
+    store.root.rename(aside)
+    store.root.symlink_to(store.root)
+    try:
+        yield
+    finally:
+        store.root.unlink()
+        aside.rename(store.root)
 
 
 @pytest.mark.parametrize("damage", ["flip", "lose"])
