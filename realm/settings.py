@@ -228,7 +228,9 @@ class Settings(BaseSettings):
     )
     shard_seconds: float = Field(10, gt=0, description="wished length of a unit of embedding work")
     reconcile_seconds: float = Field(1.0, gt=0, description="longest pause between two looks")
-    request_again_seconds: float = Field(120, gt=0, description="ask again for what nobody holds")
+    request_again_seconds: float = Field(
+        10, gt=0, description="see so often whether a missing result is asked for still"
+    )
     verify_seconds: float = Field(
         2.0,
         gt=0,

@@ -56,12 +56,13 @@ class Deliveries:
         self._idle_seconds = idle_seconds
         self._claim: Lock | None = None
         self._output = ""
+        self._counted = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
         VitalThread("claim", self._renew).start()
 
-    def started(self, output_file: str) -> int | None:
-        """Claims the work. How many died of it before; None: another embedder is at it."""
+    def claim(self, output_file: str) -> bool:
+        """False: another embedder is at the work."""
         claim = self._redis.lock(
             work_key(output_file),
             timeout=self._silence,
@@ -71,26 +72,34 @@ class Deliveries:
         )
         try:
             if not claim.acquire():
-                return None
-            with self._lock:
-                self._claim, self._output = claim, output_file
+                return False
+        except RedisError as error:
+            log.warning("work not claimed", output=output_file, why=str(error))
+        with self._lock:
+            self._claim, self._output, self._counted = claim, output_file, False
+        return True
+
+    def started(self) -> int:
+        """The work that is claimed begins. How many embedders died of it before."""
+        self._counted = True
+        try:
             with self._redis.pipeline() as pipe:
-                pipe.incr(KEY + output_file)
-                pipe.expire(KEY + output_file, EXPIRY_SECONDS)
+                pipe.incr(KEY + self._output)
+                pipe.expire(KEY + self._output, EXPIRY_SECONDS)
                 return int(pipe.execute()[0]) - 1
         except RedisError as error:
-            log.warning("deliveries not counted", output=output_file, why=str(error))
+            log.warning("deliveries not counted", output=self._output, why=str(error))
             return 0
 
     def ended(self, *, lived: bool = True) -> None:
-        """The work claimed, if any, is claimed no more. `lived`: it did no harm to its worker,
-        whatever came of it: deaths before count no more."""
+        """The work claimed, if any, is claimed no more. `lived`: if it was begun, it did its
+        embedder no harm, whatever came of it: deaths before count no more."""
         with self._lock:
             claim, self._claim = self._claim, None
             if claim is None:
                 return
             try:
-                if lived:
+                if lived and self._counted:
                     self._redis.delete(KEY + self._output)
                 claim.release()
             except RedisError as error:
@@ -111,7 +120,7 @@ def _renewed(claim: Lock) -> None:
     try:
         claim.reacquire()
     except LockError:
-        # Redis was wiped, or this process slept: perhaps another one is at it by now.
+        # Redis was away or wiped, or this process slept: perhaps another one is at it by now.
         try:
             claim.acquire()
         except RedisError:

@@ -115,7 +115,10 @@ class Embedder:
         return outcome
 
     def _refused(self, job: Job) -> Outcome | None:
-        """Why there is nothing to do, if so; else the work is claimed."""
+        """Why there is nothing to do, if so."""
+        if not self.deliveries.claim(job.output_file):
+            # Should that one die, the indexer asks again.
+            return Outcome.ELSEWHERE
         if self.store.exists(job.output_file):
             return Outcome.EXISTS
         if not self._wanted(job):
@@ -124,10 +127,7 @@ class Embedder:
             return Outcome.INTERRUPTED
         if is_quarantined(self.store, job.output_file):
             return Outcome.QUARANTINED
-        deaths = self.deliveries.started(job.output_file)
-        if deaths is None:
-            # Should that one die, the indexer asks again.
-            return Outcome.ELSEWHERE
+        deaths = self.deliveries.started()
         if deaths < self.max_deliveries:
             log.info("task began", output=job.output_file, generation=job.generation)
             return None

@@ -212,7 +212,6 @@ class Indexer:
             following=self.following,
             controls=self.controls,
             retirement_seconds=settings.retirement_seconds,
-            request_again_seconds=settings.request_again_seconds,
             references=self._references,
             gate_probes=settings.gate_probes,
             missing=lambda: self.integrity.counts.missing,

@@ -23,9 +23,8 @@ from services.indexer.following import Following
 from services.indexer.lifecycle import Live, Observation, Progress, Seen, candidate_of
 from services.indexer.probes import probes_file
 
-#: A build counts as stalled when nothing has been embedded or loaded for so many times the pause
-#: before asking again.
-STALLED_REQUESTS = 10
+#: A build counts as stalled when nothing has been embedded or loaded for so long.
+STALLED_SECONDS = 1200.0
 FINAL = frozenset({State.DELETED, State.REJECTED, State.ABANDONED})
 
 log = structlog.get_logger(__name__)
@@ -45,7 +44,6 @@ class Observer:
         following: Following,
         controls: Controls,
         retirement_seconds: float,
-        request_again_seconds: float,
         references: References,
         gate_probes: int,
         missing: Callable[[], frozenset[int]] = frozenset,
@@ -63,7 +61,6 @@ class Observer:
         self._following = following
         self._controls = controls
         self._retirement = retirement_seconds
-        self._stall = STALLED_REQUESTS * request_again_seconds
         self._references = references
         self._gate_probes = gate_probes
         self._missing = missing
@@ -189,7 +186,7 @@ class Observer:
             or self._full()
             or self._quarantined(build)
             or self._refused(build, live),
-            stalled=waiting and idle > self._stall,
+            stalled=waiting and idle > STALLED_SECONDS,
         )
 
     def _build(self, number: int, memory: Memory) -> Build:

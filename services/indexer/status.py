@@ -218,7 +218,7 @@ def _remaining(build: Build, now: float) -> float | None:
     if not done or build.committed_at is not None:
         return None
     spent = (build.embedded_at or now) - build.generation.created_at
-    return spent / done * (expected - done)
+    return max(0.0, spent) / done * (expected - done)
 
 
 def state_value(state: State) -> index_pb2.GenerationState:

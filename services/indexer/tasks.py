@@ -34,8 +34,6 @@ QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: 
 CONNECT_SECONDS = 1.0
 #: A queue that accepts and does not answer is given up after so long.
 ANSWER_SECONDS = 2.0
-#: Whether a task that somebody holds is held still is looked at again after so long.
-HELD_SECONDS = 10.0
 #: Files that are remembered to have been asked for.
 REMEMBERED = 10_000
 
@@ -108,8 +106,6 @@ class Tasks:
             self._due[output] = now + self._again
         try:
             if self._outstanding.holds(queue, output):
-                with self._lock:
-                    self._due[output] = now + min(self._again, HELD_SECONDS)
                 return False
             self._send(want)
             self._outstanding.sent(queue, output)

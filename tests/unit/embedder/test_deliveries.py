@@ -48,6 +48,11 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+def begin(embedder: Deliveries, output: str) -> int | None:
+    """How many died of it before; None: another one is at it."""
+    return embedder.started() if embedder.claim(output) else None
+
+
 def dies(embedder: Deliveries, redis: RedisProcess, output: str) -> None:
     """And its claim lapses, for which nobody waits here."""
     embedder.close()
@@ -65,73 +70,73 @@ def test_deaths_are_counted_by_output_and_forgotten_at_an_end(
 ) -> None:
     for deaths in range(2):
         dying = embedders()
-        assert dying.started("a") == deaths
+        assert begin(dying, "a") == deaths
         dies(dying, redis, "a")
     last = embedders()
-    assert last.started("a") == 2
+    assert begin(last, "a") == 2
     last.ended()
-    assert last.started("b") == 0
+    assert begin(last, "b") == 0
     last.ended()
-    assert last.started("a") == 0
+    assert begin(last, "a") == 0
 
 
 def test_who_meets_work_that_another_is_at_leaves_and_counts_nothing(
     redis: RedisProcess, embedders: Callable[[], Deliveries]
 ) -> None:
     busy, idle = embedders(), [embedders() for _ in range(4)]
-    assert busy.started("a") == 0
+    assert begin(busy, "a") == 0
     with redis.client() as client:
         ends = time.monotonic() + 1.5 * SILENCE
         while time.monotonic() < ends:  # longer than a claim that is not renewed
-            assert [each.started("a") for each in idle] == [None] * 4
+            assert [begin(each, "a") for each in idle] == [None] * 4
         assert client.get(f"{KEY}a") == b"1"
     busy.ended()
-    assert idle[0].started("a") == 0
+    assert begin(idle[0], "a") == 0
 
 
 def test_a_claim_is_made_again_after_redis_was_wiped(
     redis: RedisProcess, embedders: Callable[[], Deliveries]
 ) -> None:
     busy, other = embedders(), embedders()
-    busy.started("a")
+    begin(busy, "a")
     with redis.client() as client:
         client.flushall()
         until(lambda: bool(client.exists(work_key("a"))), "claimed again")
-    assert other.started("a") is None
+    assert begin(other, "a") is None
     busy.ended()
-    assert other.started("a") == 0
+    assert begin(other, "a") == 0
 
 
 def test_who_hangs_loses_its_claim(
     redis: RedisProcess, embedders: Callable[..., Deliveries]
 ) -> None:
     hanging = embedders(lambda: HANGS_SECONDS + 1)
-    hanging.started("a")
+    begin(hanging, "a")
     lapsed(redis, "a")
-    assert embedders().started("a") == 1
+    assert begin(embedders(), "a") == 1
 
 
 def test_an_end_does_not_take_the_claim_of_another(
     redis: RedisProcess, embedders: Callable[..., Deliveries]
 ) -> None:
     slept, other = embedders(lambda: HANGS_SECONDS + 1), embedders()  # the one is not renewed
-    slept.started("a")
+    begin(slept, "a")
     with redis.client() as client:
         client.delete(work_key("a"))
-    assert other.started("a") == 1
+    assert begin(other, "a") == 1
     slept.ended()
-    assert embedders().started("a") is None
+    assert begin(embedders(), "a") is None
 
 
 def test_counts_expire(redis: RedisProcess, embedders: Callable[[], Deliveries]) -> None:
-    embedders().started("a")
+    begin(embedders(), "a")
     with redis.client() as client:
         assert 0 < client.ttl(f"{KEY}a") <= 24 * 3600
 
 
 def test_without_redis_nothing_is_counted() -> None:
     deliveries = Deliveries(NO_REDIS, SILENCE)
-    assert [deliveries.started("a"), deliveries.started("a")] == [0, 0]
+    assert [begin(deliveries, "a"), begin(deliveries, "a")] == [0, 0]
     deliveries.ended()
     deliveries.close()
 
@@ -157,7 +162,7 @@ def test_shard_that_never_ended_is_quarantined_and_then_refused(
     output = world.job.output_file
     for _ in range(embedder.max_deliveries):
         dying = embedders()
-        assert dying.started(output) is not None
+        assert begin(dying, output) is not None
         dies(dying, redis, output)
     assert embedder.embed_shard(world.job) is Outcome.QUARANTINED
     with redis.client() as client:

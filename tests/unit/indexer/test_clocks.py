@@ -81,7 +81,6 @@ class World:
             following=self.following,
             controls=self.controls,
             retirement_seconds=RETIREMENT,
-            request_again_seconds=1e9,
             references=References(self.generations, self.snapshots, 0),
             gate_probes=0,
             clock=lambda: self.elapsed - began,
