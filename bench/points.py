@@ -52,12 +52,25 @@ def read_points(qdrant_url: str, collection: str) -> Points:
     )
 
 
-def _scroll(qdrant_url: str, collection: str) -> Iterator[Row]:
+def delete_points(qdrant_url: str, collection: str, ids: list[str]) -> None:
+    """Behind the back of whoever filled the collection."""
+    client = _client(qdrant_url)
+    try:
+        client.delete(collection, models.PointIdsList(points=[*ids]), wait=True)
+    finally:
+        client.close()
+
+
+def _client(qdrant_url: str) -> QdrantClient:
     parts = urlsplit(qdrant_url)
-    client = QdrantClient(
+    return QdrantClient(
         host=parts.hostname, grpc_port=parts.port or 6334, prefer_grpc=True,
         https=False, check_compatibility=False,
     )  # fmt: skip
+
+
+def _scroll(qdrant_url: str, collection: str) -> Iterator[Row]:
+    client = _client(qdrant_url)
     try:
         offset = None
         while True:

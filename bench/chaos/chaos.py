@@ -75,6 +75,9 @@ class Chaos:
                 await self._at_once(each.kind, lambda: self._hands.corrupt(each.draw))
             case Kind.DELETE:
                 await self._at_once(each.kind, lambda: self._hands.delete(each.draw))
+            case Kind.LOSE_COLLECTION | Kind.LOSE_POINTS:
+                points = each.kind is Kind.LOSE_POINTS
+                await self._at_once(each.kind, lambda: self._hands.lose(each.draw, points=points))
 
     async def _at_once(self, kind: Kind, act: Callable[[], str]) -> None:
         phase = await asyncio.to_thread(self._phase)

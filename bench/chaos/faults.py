@@ -15,7 +15,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from bench.cluster import BenchCluster
+from bench.points import delete_points, read_points
 from realm.generations import ACTIVE, Generation, Generations, State
+from realm.search.qdrant import PassageIndex
+from realm.settings import load_settings
 from realm.snapshots import Snapshots
 from realm.vectors import vector_file
 
@@ -27,16 +30,22 @@ class Kind(StrEnum):
     CORRUPT = "corrupt"
     DELETE = "delete"
     RESTART_QDRANT = "restart_qdrant"
+    LOSE_COLLECTION = "lose_collection"
+    LOSE_POINTS = "lose_points"
 
 
+#: Of a collection, when it loses points.
+LOST_SHARE = 0.3
 #: How often each kind comes, of a hundred.
 WEIGHTS = {
-    Kind.KILL: 45,
-    Kind.STOP: 20,
-    Kind.WIPE_REDIS: 10,
+    Kind.KILL: 42,
+    Kind.STOP: 18,
+    Kind.WIPE_REDIS: 9,
     Kind.CORRUPT: 12,
     Kind.DELETE: 6,
     Kind.RESTART_QDRANT: 7,
+    Kind.LOSE_COLLECTION: 3,
+    Kind.LOSE_POINTS: 3,
 }
 
 
@@ -133,6 +142,24 @@ class Hands:
             return ""
         self._file(path).unlink(missing_ok=True)
         return path
+
+    def lose(self, draw: float, *, points: bool) -> str:
+        """Live's collection, or a share of its points; the generation's number."""
+        live = self._generations.live()
+        if live is None:
+            return ""
+        collection = self._generations.get(live.generation).collection
+        if not points:
+            index = PassageIndex(load_settings(qdrant_url=self._cluster.qdrant_url))
+            try:
+                index.drop(collection)
+            finally:
+                index.close()
+            return str(live.generation)
+        ids = read_points(self._cluster.qdrant_url, collection).ids
+        lost = random.Random(draw).sample(ids, round(LOST_SHARE * len(ids)))
+        delete_points(self._cluster.qdrant_url, collection, lost)
+        return str(live.generation)
 
     def _corruptible(self) -> list[str]:
         store = self._cluster.store

@@ -1,5 +1,6 @@
 """`python -m bench chaos`: users search, ask and write at a fixed rate while processes are killed
-and stopped, Redis is wiped and files are damaged. Nothing acknowledged may be lost."""
+and stopped, Redis is wiped, files are damaged and live loses points. Nothing acknowledged may be
+lost."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from bench import tiny
 from bench.chaos.chaos import Chaos
 from bench.chaos.convergence import settle
+from bench.chaos.damage import damages
 from bench.chaos.faults import plan
 from bench.chaos.pulse import Pulse, deaths
 from bench.chaos.verdict import Bounds, Run, judge
@@ -125,14 +127,16 @@ async def _observe(
         for task in (refreshing, *background):
             task.cancel()
     generations = Generations(cluster.store)
+    history = generations.live_history()
     return Run(
         began=began,
         ended=ended,
         visits=load.visits,
         faults=chaos.done,
+        damages=damages(chaos.done, history, cluster.store),
         deaths=deaths(chaos.done, cluster.cluster.gateway_names, pulse.ready),
         refreshes=refreshes.ended,
-        history=generations.live_history(),
+        history=history,
         ledger=ledger,
         rest=rest,
         aftermath=aftermath,

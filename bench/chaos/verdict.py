@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from bench.chaos.chaos import PHASES
 from bench.chaos.convergence import Rest
+from bench.chaos.damage import NEVER, Damage
 from bench.chaos.faults import Done, Kind
 from bench.chaos.pulse import Death, was_dead, was_unfound
 from bench.claims import Claim, Result, at_least, none
@@ -42,6 +43,7 @@ class Run:
     ended: float
     visits: Sequence[Visit]
     faults: Sequence[Done]
+    damages: Sequence[Damage]
     deaths: Sequence[Death]
     refreshes: Sequence[Refresh]
     history: Sequence[LiveEntry]
@@ -57,13 +59,20 @@ def judge(run: Run, bounds: Bounds) -> Result:
     failed = [visit for visit in run.visits if visit.failed]
     excused = [v for v in failed if was_dead(run.deaths, v.gateway, v.sent, v.done)]
     unfound = [v for v in failed if v not in excused and was_unfound(run.deaths, v.gateway, v.sent)]
-    others = [visit for visit in failed if visit not in excused and visit not in unfound]
+    lacking = [v for v in run.visits if any(each.excuses(v) for each in run.damages)]
+    others = [
+        visit
+        for visit in failed
+        if visit not in excused and visit not in unfound and visit not in lacking
+    ]
+    unhealed = [each for each in run.damages if each.replaced == NEVER]
     seen = sightings(run.visits)
     outdated = [str(each) for each in seen if run.ledger.is_outdated(each)]
     unheard = [str(each) for each in seen if run.ledger.is_unheard_of(each)]
     wrong = [*_names_disagree(run), *run.rest.wrong_answers]
     wrong += ["scores of another version"] * run.verdicts.get(Verdict.MIXED, 0)
-    faults = [f"{visit.kind}: {visit.fault}" for visit in run.visits if visit.fault]
+    faulty = [visit for visit in run.visits if visit.fault and visit not in lacking]
+    faults = [f"{visit.kind}: {visit.fault}" for visit in faulty]
     commits = _commits(run)
     hit = {each.phase for each in run.faults if each.kind is Kind.KILL} & set(PHASES)
     lost = [*run.aftermath.lost, *unheard]
@@ -75,7 +84,8 @@ def judge(run: Run, bounds: Bounds) -> Result:
         none("acknowledged writes lost", len(lost)),
         none("resurrected or outdated documents", len(resurrected)),
         none("wrong-version answers", len(wrong)),
-        none("own writes not found, or questions without an answer", len(faults)),
+        none("searches or own writes not found, questions without an answer", len(faults)),
+        none("live generations that lost something and were not replaced", len(unhealed)),
         none("passages by which a committed generation is incomplete", len(run.rest.incomplete)),
         none("two commits of one sequence, or an older leader's after a newer's", _disorder(run)),
         none("requests that failed though their client could reach its gateway", len(others)),
@@ -88,6 +98,17 @@ def judge(run: Run, bounds: Bounds) -> Result:
         "requests": dict(Counter(str(visit.kind) for visit in run.visits)),
         "failed_while_gateway_was_dead": len(excused),
         "failed_before_the_client_found_it_again": len(unfound),
+        "failed_or_not_found_while_live_was_damaged": sum(
+            bool(visit.failed or visit.fault) for visit in lacking
+        ),
+        "damages": [
+            {
+                "generation": each.generation,
+                "noticed_after": _seconds(each.noticed - each.began),
+                "replaced_after": _seconds(each.replaced - each.began),
+            }
+            for each in run.damages
+        ],
         "commits": commits,
         "refreshes": dict(Counter(str(each.state) for each in run.refreshes)),
         "terms": len({entry.term for entry in run.history}),
@@ -108,6 +129,10 @@ def judge(run: Run, bounds: Bounds) -> Result:
         ],
     }
     return Result(figures, claims)
+
+
+def _seconds(seconds: float) -> float | None:
+    return None if seconds == NEVER else round(seconds, 1)
 
 
 def _commits(run: Run) -> int:

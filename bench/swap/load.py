@@ -75,21 +75,35 @@ class Load:
                 await self._write(each.kind, gateway, due)
 
     async def _search(self, gateway: int, due: float) -> None:
-        question = self._question()
+        """For a document that must be found, unless somebody writes it meanwhile."""
+        document_id = self._present()
+        question = self._about(document_id)
+        before = self._ledger.state(document_id)
         sent = time.time()
         try:
-            found = await self._clients[gateway].search(question)
+            found = await self._clients[gateway].search(
+                question, limit=FRESH_LIMIT, at_least_version=before.version if before else 0
+            )
         except RealmError as error:
             self._note(Kind.SEARCH, gateway, due, sent, failed=str(error))
             return
         passages = [each.passage for each in found.passages]
-        self._note(Kind.SEARCH, gateway, due, sent, version=found.index_version, passages=passages)
+        fault = ""
+        if before and document_id not in self._busy and self._ledger.state(document_id) == before:
+            mine = [each.document_version for each in passages if each.document_id == document_id]
+            fault = fresh_fault(before, found.index_version.corpus_version, mine)
+        self._note(
+            Kind.SEARCH, gateway, due, sent,
+            fault=fault, version=found.index_version, passages=passages,
+        )  # fmt: skip
         self._on_search(question, found)
 
     async def _ask(self, gateway: int, due: float) -> None:
         sent = time.time()
         try:
-            found = await self._clients[gateway].ask(self._question(), passages=ANSWER_PASSAGES)
+            found = await self._clients[gateway].ask(
+                self._about(self._present()), passages=ANSWER_PASSAGES
+            )
         except RealmError as error:
             self._note(Kind.ANSWER, gateway, due, sent, failed=str(error))
             return
@@ -158,11 +172,12 @@ class Load:
         document_id = self._rng.choice(idle)
         return document_id, self._ledger.last_revision(document_id) + 1
 
-    def _question(self) -> str:
-        """About a document that is there, or was when the question was thought of."""
-        present = list(self._ledger.present())
-        chosen = self._rng.choice(present)
-        return self._author.question(chosen, self._ledger.last_revision(chosen))
+    def _present(self) -> str:
+        """A document that is there, or was when the question was thought of."""
+        return self._rng.choice(list(self._ledger.present()))
+
+    def _about(self, document_id: str) -> str:
+        return self._author.question(document_id, self._ledger.last_revision(document_id))
 
     def _note(
         self,

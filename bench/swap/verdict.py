@@ -58,6 +58,7 @@ def judge(run: Run, bounds: Bounds, seed: int) -> Result:
     failed = [visit for visit in run.visits if visit.failed]
     faults = [visit for visit in run.visits if visit.fault]
     fresh = [visit for visit in faults if visit.kind is Kind.FRESH]
+    missed = [visit for visit in faults if visit.kind is Kind.SEARCH]
     disagree = _names_disagree(run.visits, Generations(run.store))
     back = went_back(run.visits)
     spoilt = _from_spoilt(run)
@@ -77,7 +78,8 @@ def judge(run: Run, bounds: Bounds, seed: int) -> Result:
         none("resurrected or outdated documents", len(resurrected)),
         none("at_least violations: own write not found, or an older version", len(fresh)),
         none("answers older than an earlier one of the same gateway", len(back)),
-        none("questions without an answer", len(faults) - len(fresh)),
+        none("searches that did not find the document asked for", len(missed)),
+        none("questions without an answer", len(faults) - len(fresh) - len(missed)),
         none("answers from a spoilt snapshot", len(spoilt)),
         none("refreshes that did not end as meant", len(unfit)),
         none("processes that died", sum(run.restarts.values())),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from qdrant_client import models
+from qdrant_client.http.exceptions import ResponseHandlingException
 
 from realm.damage import damage_of, damaged
 from realm.errors import FailedPrecondition
@@ -154,3 +156,46 @@ def test_one_look_that_finds_no_collection_is_no_proof(
     assert bench.documents_found(document(951).text)[0] == "document-951"
     assert bench.indexer.generations.numbers() == [1]
     assert damaged(bench.store) == frozenset()
+
+
+def test_a_full_qdrant_gives_the_candidate_up_and_takes_lives_writes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = bench.indexer.index._client
+    real, full = client.upsert, [True]
+
+    def upsert(collection: str, *arguments: Any, **more: Any) -> Any:
+        if full and collection != "passages-00000001":
+            raise ResponseHandlingException("No space left on device: WAL buffer size exceeds")
+        return real(collection, *arguments, **more)
+
+    monkeypatch.setattr(client, "upsert", upsert)
+    bench.publish(step=40)
+    state = bench.indexer.generations.state
+    bench.until(lambda: 2 in bench.indexer.generations.numbers(), "a build begins")
+    bench.until(lambda: state(2) is State.ABANDONED, "it is given up")
+    assert "to make room" in bench.indexer.generations.events(2)[-1].why
+    bench.until(lambda: not bench.indexer.index.exists("passages-00000002"), "its room is free")
+    bench.until_applied(bench.write([document(952)]))
+    assert bench.live() == 1
+    full.clear()
+    bench.until(lambda: bench.live() > 1, "there is room: the snapshot is tried again")
+
+
+def test_points_lost_while_loading_condemn_no_snapshot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = bench.indexer.index._client
+    real = client.upsert
+
+    def upsert(collection: str, points: list[models.PointStruct], **more: Any) -> Any:
+        lost = collection == "passages-00000002"
+        return real(collection, points[:1] if lost else points, **more)
+
+    monkeypatch.setattr(client, "upsert", upsert)
+    snapshot = bench.publish(step=40)
+    bench.until_live(3)
+    generations = bench.indexer.generations
+    ended = generations.events(2)[-1]
+    assert (ended.state, generations.get(3).snapshot) == (State.ABANDONED, snapshot.number)
+    assert "points, the files" in ended.why

@@ -1,5 +1,6 @@
 """From observations to claims."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench.swap.aftermath import Aftermath
@@ -66,7 +67,8 @@ def test_each_fault_fails_its_claim(tmp_path: Path) -> None:
         ({"visits": [read(1.0, seen=("a", 7))]}, "lost documents"),
         ({"aftermath": Aftermath(["a is not there"], [], 1)}, "lost documents"),
         ({"aftermath": Aftermath([], ["a is back"], 1)}, "resurrected"),
-        ({"visits": [read(1.0, fault="no answer")]}, "without an answer"),
+        ({"visits": [read(1.0, fault="not there")]}, "did not find the document asked for"),
+        ({"visits": [replace(read(1.0, fault="none"), kind=Kind.ANSWER)]}, "without an answer"),
         ({"restarts": {"indexer": 1}}, "processes that died"),
     ]
     for number, (given, words) in enumerate(faults):
