@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from realm.ages import Ages
+from realm.damage import FOLDER as DAMAGED
 from realm.errors import Corrupt, NotFound
 from realm.files import Entry
 from realm.generations import ACTIVE, Generation, Generations, State, generation_folder
@@ -274,6 +275,11 @@ class Retention:
                 if settled and number is not None and number not in needed.snapshots:
                     why = f"it is about snapshot {number}, which no index needs"
                     yield Removal("note", entry.path, entry.size, why)
+        numbers = set(self._generations.numbers())
+        for entry in self._store.entries(DAMAGED):
+            name = entry.path.rpartition("/")[2].removesuffix(".json")
+            if name.isdecimal() and int(name) < max(numbers) and int(name) not in numbers:
+                yield Removal("note", entry.path, entry.size, "its generation is forgotten")
 
     def _collections(self, collections: Iterable[str]) -> Iterator[Removal]:
         """Those that the lifecycle will never drop: of no generation, or of one that is over."""
