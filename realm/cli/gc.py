@@ -40,6 +40,7 @@ def gc(
     from realm.recorded import Bounds
     from realm.retention import ASKED, Retention
     from realm.snapshots import Snapshots
+    from realm.strays import Strays
 
     settings = settings_with(store)
     opened = open_store(settings)
@@ -58,6 +59,8 @@ def gc(
         output().out(to_json([_plain(each) for each in found]))
     else:
         _show(found, every)
+    for stray in Strays(opened).look():
+        messages().print(f"passed over: {stray.path}: {stray.why}", style="dim", markup=False)
     if not dry_run:
         opened.write_json(ASKED, {"at": time.time()})
         messages().print("the leading indexer is asked to tidy up now")

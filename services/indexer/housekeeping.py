@@ -20,6 +20,7 @@ from realm.retention import ASKED, SETTLED_SECONDS, Removal, Retention
 from realm.search.qdrant import PassageIndex
 from realm.snapshots import Snapshots
 from realm.store import Store
+from realm.strays import Stray, Strays
 from services.indexer.controls import Controls
 from services.indexer.erasures import Erasures, Waiting
 
@@ -58,6 +59,7 @@ class Housekeeping:
     :param submit: takes work on the corpus table to the thread that owns it.
     :param on_erasure_due: hears when the oldest deletion that is not done with must be, in Unix
         time; 0: none is left.
+    :param on_strays: hears what in the store is none of ours, or damaged, at every look for it.
     :param wall: Unix time, for the time in which deleted documents must be gone, which goes on
         whoever leads; `ticks`: this process's own, for all else.
     """
@@ -74,6 +76,7 @@ class Housekeeping:
         submit: Callable[[Chore], None],
         erase_within_seconds: float,
         on_erasure_due: Callable[[float], None] = lambda due: None,
+        on_strays: Callable[[list[Stray]], None] = lambda found: None,
         wall: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,11 +88,15 @@ class Housekeeping:
         self._index = index
         self._submit = submit
         self._erase_within = erase_within_seconds
+        self._on_strays = on_strays
+        self._strays = Strays(store)
+        self._told: set[Stray] = set()
         self._erasures = Erasures(store, erase_within_seconds, on_erasure_due)
         self._wall = wall
         self._ticks = ticks
         self._ages, self._staged = Ages(ticks), Ages(ticks)
         self._last = self._last_table = ticks()
+        self._last_strays = float("-inf")
         self._overdue = 0
 
     def when_due(self) -> None:
@@ -101,6 +108,17 @@ class Housekeeping:
         if now - self._last_table >= min(TABLE_SECONDS, self._erase_within / 4):
             self._last_table = now
             self.look_after_table()
+        if now - self._last_strays >= TABLE_SECONDS:
+            self._last_strays = now
+            self.look_for_strays()
+
+    def look_for_strays(self) -> None:
+        """Tells of what everybody passes over: of each once in the log."""
+        found = self._strays.look()
+        for each in set(found) - self._told:
+            log.warning("passed_over", path=each.path, kind=each.kind, why=each.why)
+        self._told = set(found)
+        self._on_strays(found)
 
     def tidy(self) -> int:
         """Deletes; returns how many things went."""
@@ -243,5 +261,5 @@ class Housekeeping:
         if not self._store.exists(ASKED):
             return False
         self._store.delete(ASKED)
-        self._last_table = float("-inf")
+        self._last_table = self._last_strays = float("-inf")
         return True

@@ -23,6 +23,7 @@ from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
 from realm.snapshots import Snapshots
 from realm.store import Store
+from realm.strays import DAMAGED, STRAY, Stray
 from services.indexer.actions import Actions
 from services.indexer.bell import Bell, NudgeListener
 from services.indexer.build import Memory
@@ -288,6 +289,7 @@ class Indexer:
             submit=self.writer.between,
             erase_within_seconds=settings.erase_within_seconds,
             on_erasure_due=self._metrics.erasure_due.set,
+            on_strays=self._show_strays,
         )  # fmt: skip
 
         def after_look(seen: Observation) -> None:
@@ -305,6 +307,11 @@ class Indexer:
                     log.warning("part_of_a_look_failed", why=str(error))
 
         return after_look
+
+    def _show_strays(self, found: list[Stray]) -> None:
+        for kind in (STRAY, DAMAGED):
+            count = sum(each.kind == kind for each in found)
+            self._metrics.strays.labels(kind).set(count)
 
     def _redis_is_up(self) -> bool:
         """A standby does not ask: it must raise no alarm."""

@@ -95,6 +95,11 @@ class IndexerMetrics:
         self.parked_documents = gauge(
             "parked_documents", "Documents left out of the index: no embedder gets through them"
         )
+        self.strays = gauge(
+            "strays",
+            "Files that are passed over: stray (none of ours) or damaged",
+            "kind",
+        )
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
