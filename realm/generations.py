@@ -107,6 +107,11 @@ def generation_folder(number: int) -> str:
     return f"generations/{number:08d}"
 
 
+def pieces_folder(number: int) -> str:
+    """Of what is embedded for a generation piece by piece; it is taken back when not needed."""
+    return f"{generation_folder(number)}/pieces"
+
+
 def collection_name(number: int) -> str:
     return f"passages-{number:08d}"
 

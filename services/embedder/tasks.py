@@ -17,7 +17,7 @@ import structlog
 
 from realm import arrow, tracing, vectors
 from realm.errors import Conflict, Corrupt, DependencyUnavailable, NotFound
-from realm.generations import Generations, generation_folder
+from realm.generations import Generations, pieces_folder
 from realm.model.inputs import InputBuilder
 from realm.nudge import Nudge
 from realm.queue import EMBED_SHARD, ENCODE_QUERIES
@@ -64,6 +64,10 @@ class Job:
     input_file: str
     output_file: str
     generation: int
+
+    @property
+    def is_piece(self) -> bool:
+        return self.input_file.startswith(f"{pieces_folder(self.generation)}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ class Embedder:
         if is_quarantined(self.store, job.output_file):
             return Outcome.QUARANTINED
         deaths = self.deliveries.started()
-        if deaths < self.max_deliveries:
+        # Of a piece one death is enough: before anything is parked the indexer has it tried again.
+        if deaths < (1 if job.is_piece else self.max_deliveries):
             log.info("task began", output=job.output_file, generation=job.generation)
             return None
         log.error("shard quarantined", input=job.input_file, deaths=deaths)
@@ -179,11 +184,10 @@ class Embedder:
             return work()
 
     def _wanted(self, job: Job) -> bool:
-        """What a generation has in a folder of its own it takes back when it needs it no more."""
+        """A piece is taken back when it is needed no more."""
         if not self.generations.is_active(job.generation):
             return False
-        own = job.input_file.startswith(f"{generation_folder(job.generation)}/")
-        return not own or self.store.exists(job.input_file)
+        return not job.is_piece or self.store.exists(job.input_file)
 
     def _embed(self, job: Job, *, reuse: bool) -> None:
         began = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from realm import arrow
 from realm.corpus.parked import ParkedDocuments
 from realm.errors import Corrupt
+from realm.generations import pieces_folder
 from realm.model.inputs import InputBuilder
 from realm.refusals import faults_of_content, try_again
 from realm.store import Store
@@ -75,7 +76,7 @@ class FailedShards:
     def _embed(self, build: Build, path: str) -> None:
         output = build.vectors_of(path)
         if path not in self._pieces:
-            folder = f"{build.generation.folder}/pieces/{PurePosixPath(path).stem}"
+            folder = f"{pieces_folder(build.number)}/{PurePosixPath(path).stem}"
             inputs = self._inputs(build.snapshot.number)
             table = arrow.read_table(self._store, path)
             self._pieces[path] = Pieces(

@@ -20,7 +20,7 @@ from realm import arrow
 from realm.corpus.changes import changes_file, leave_out, read_changes, write_changes
 from realm.corpus.parked import ParkedDocuments
 from realm.errors import Corrupt, NotFound, RealmError
-from realm.generations import Generation, Generations, generation_folder
+from realm.generations import Generation, Generations, generation_folder, pieces_folder
 from realm.search.qdrant import PassageIndex
 from realm.store import Store
 from realm.vectors import read_vectors, write_vectors
@@ -223,7 +223,8 @@ class Follower:
             log.warning("changes_made_again", file=source, why=str(error))
             self._store.delete(source)
             return None
-        inputs, folder = self._inputs.of(generation.snapshot), f"{generation.folder}/pieces/changes"
+        inputs = self._inputs.of(generation.snapshot)
+        folder = f"{pieces_folder(generation.number)}/changes"
         return Pieces(self._store, self._tasks, inputs, generation, table, folder)
 
     def _join(self, generation: Generation, pieces: Pieces, source: str, delta: str) -> None:

@@ -70,6 +70,10 @@ class Outstanding:
         """The queue holds it from now on."""
         self._read(queue).files.add(output_file)
 
+    def forget(self) -> None:
+        """What was read of the queues."""
+        self._queues.clear()
+
     def close(self) -> None:
         self._redis.close()
 

@@ -124,6 +124,7 @@ class Tasks:
                 self._due.clear()
             else:
                 self._due.pop(output_file, None)
+        self._outstanding.forget()
 
     def _send(self, want: Wanted) -> None:
         self._celery.send_task(

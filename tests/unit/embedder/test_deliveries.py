@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,6 +172,22 @@ def test_shard_that_never_ended_is_quarantined_and_then_refused(
     assert not world.store.exists(output)
     world.store.delete(quarantine_file(output))
     assert embedder.embed_shard(world.job) is Outcome.DONE
+
+
+def test_a_piece_is_quarantined_after_one_death(
+    world: World, redis: RedisProcess, embedders: Callable[[], Deliveries]
+) -> None:
+    """The indexer divides it, and tries again what it comes down to."""
+    source = f"generations/{world.job.generation:08d}/pieces/x/{world.snapshot.fingerprint}/a.arrow"
+    world.store.write(source, world.store.read(world.job.input_file))
+    job = dataclasses.replace(world.job, input_file=source, output_file="a-vectors")
+    embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
+    dying = embedders()
+    begin(dying, job.output_file)
+    dies(dying, redis, job.output_file)
+    assert embedder.embed_changes(job) is Outcome.QUARANTINED
+    world.store.delete(quarantine_file(job.output_file))
+    assert embedder.embed_changes(job) is Outcome.DONE
 
 
 def test_exception_that_nobody_foresaw_stays_counted(

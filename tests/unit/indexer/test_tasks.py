@@ -125,6 +125,16 @@ def test_a_task_says_what_to_make_and_never_expires(
     assert (headers["expires"], headers["eta"]) == (None, None)
 
 
+def test_what_is_forgotten_may_be_sent_again_at_once(
+    leader: Callable[[], Tasks], client: Redis
+) -> None:
+    tasks = leader()
+    assert tasks.ask(WANT)
+    client.delete(EMBED_QUEUE)
+    tasks.forget("out")
+    assert tasks.ask(WANT)
+
+
 def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(
     leader: Callable[[], Tasks], clock: Clock, client: Redis, redis: RedisProcess
 ) -> None:
