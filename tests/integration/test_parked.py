@@ -132,7 +132,10 @@ def test_embedders_that_fail_at_everything_park_nothing(
     assert not bench.store.files("quarantine")
 
 
-def test_embedders_that_were_mended_meanwhile_park_nothing(bench: Bench) -> None:
+def test_embedders_that_were_mended_meanwhile_park_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "AGAIN_SECONDS", 1.0)
     bench.store.write(OUT_OF_ORDER, b"")
     version = bench.write([document(500), document(501)])
     bench.until(lambda: len(bench.store.files("quarantine")) >= 3, "single documents fail")
