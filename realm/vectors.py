@@ -48,10 +48,10 @@ def to_table(
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def matrix(table: pa.Table) -> Vectors:
-    """The vectors of a table with a `vector` column: [rows, size]."""
-    size = table.schema.field("vector").type.list_size
-    column = table.column("vector").combine_chunks()
+def matrix(table: pa.Table, name: str = "vector") -> Vectors:
+    """The vectors of a table's column: [rows, size]."""
+    size = table.schema.field(name).type.list_size
+    column = table.column(name).combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks)
     flat = column.flatten().to_numpy(zero_copy_only=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from realm.evaluation.questions import Question
 from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.objectives.candidates import TrainingSearch, WordSearch
@@ -16,6 +15,7 @@ from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import mask_chooser
 from realm.objectives.objective import Objective
 from realm.objectives.question_answering import QuestionAnswering
+from realm.objectives.questions import Questions
 from realm.objectives.reading import ReaderTerm
 from realm.objectives.salient_spans import SpanTagger
 from realm.settings import Settings
@@ -30,14 +30,14 @@ def make_objectives(
     search: TrainingSearch,
     tagger: SpanTagger,
     *,
-    questions: Sequence[Question] = (),
+    questions: Questions | None = None,
     words: WordSearch | None = None,
 ) -> list[Objective[Any]]:
     """Those with a weight in `settings.objectives`, in its order.
 
     :param words: BM25, for hard negatives.
     """
-    maker = _Maker(settings, model, search, tagger, questions, words)
+    maker = _Maker(settings, model, search, tagger, questions or Questions(), words)
     made: dict[str, Callable[[], Objective[Any]]] = {
         "inverse_cloze": maker.inverse_cloze,
         "masked_lm": maker.masked_lm,
@@ -55,7 +55,7 @@ class _Maker:
         model: Model,
         search: TrainingSearch,
         tagger: SpanTagger,
-        questions: Sequence[Question],
+        questions: Questions,
         words: WordSearch | None,
     ) -> None:
         self._settings = settings

@@ -28,7 +28,7 @@ from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch
 from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.objectives.objective import Loss, tensors
-from realm.objectives.questions import QuestionPool
+from realm.objectives.questions import QuestionPool, Questions
 from realm.objectives.windows import PassageWindows
 from realm.scoring import normalise_answer
 
@@ -70,7 +70,7 @@ class DPR:
     def __init__(
         self,
         inputs: InputBuilder,
-        questions: Sequence[Question],
+        questions: Questions,
         search: TrainingSearch,
         *,
         batch_size: int,
@@ -86,8 +86,10 @@ class DPR:
         self._batch_size = batch_size
         self._hard = hard_negatives
         self._windows = PassageWindows(inputs, passage_tokens)
-        named = all(question.document_id is not None for question in questions)
-        self.needs_index = hard_negatives > 0 or not named
+
+    @property
+    def needs_index(self) -> bool:
+        return self._hard > 0 or not self._pool.named
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> ContrastBatch:
         """Questions by chance; `passages` are not drawn from.

@@ -42,8 +42,10 @@ class Objective(Protocol[BatchT]):
     """
 
     name: str
-    needs_index: bool
     skipped: Counter[str]
+
+    @property
+    def needs_index(self) -> bool: ...
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> BatchT:
         """Draws passages until a batch is whole; never one of a held-out document.

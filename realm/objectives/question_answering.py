@@ -29,7 +29,7 @@ from realm.model.likelihood import retriever_answer_marginal
 from realm.model.reader import Reader
 from realm.objectives.candidates import Beam, TrainingSearch
 from realm.objectives.objective import Loss, tensors
-from realm.objectives.questions import QuestionPool
+from realm.objectives.questions import QuestionPool, Questions
 from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.scoring import normalise_answer
 
@@ -63,7 +63,7 @@ class QuestionAnswering:
     def __init__(
         self,
         inputs: InputBuilder,
-        questions: Sequence[Question],
+        questions: Questions,
         search: TrainingSearch,
         reading: ReaderTerm,
         *,

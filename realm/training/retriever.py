@@ -28,6 +28,7 @@ from realm.evaluation.trained import Recipe
 from realm.model.checkpoint import Model
 from realm.objectives.catalogue import make_objectives
 from realm.objectives.objective import Objective
+from realm.objectives.questions import Questions
 from realm.objectives.salient_spans import RuleTagger
 from realm.settings import Settings
 from realm.training.learner import Learner, train_dtype
@@ -226,7 +227,7 @@ class _School:
             self._model,
             self._index,
             RuleTagger(),
-            questions=self._questions,
+            questions=Questions(self._questions),
             words=self._index,
         )
         return made

@@ -97,7 +97,8 @@ class Embedder:
         return self._run(job, lambda: self._embed(job, reuse=False))
 
     def encode_queries(self, job: Job) -> Outcome:
-        """The probe questions' own rows with a column `vector`."""
+        """The probe questions' own rows with a column `vector`; with `passage_vector` too, of the
+        passages that they were taken out of, if `title` and `passage` tell those."""
         work = partial(self._encode_questions, job)
         return self._run(job, lambda: self._traced(job, ENCODE_QUERIES, work))
 
@@ -216,7 +217,8 @@ class Embedder:
     def _encode_questions(self, job: Job) -> None:
         began = time.monotonic()
         with self._phase("load"):
-            tower = self.encoders.query(self.snapshots.get(job.snapshot))
+            snapshot = self.snapshots.get(job.snapshot)
+            tower = self.encoders.query(snapshot)
             self.metrics.loaded_step.set(self.encoders.newest_step)
         with self._phase("read"):
             table = arrow.read_table(self.store, job.input_file)
@@ -224,14 +226,19 @@ class Embedder:
                 raise Corrupt(f"{job.input_file} has no column question", file=job.input_file)
         with self._phase("encode"):
             encoding = Encoding(tower, self.compute, self._watch(job))
-            made = encoding.questions(table.column("question").to_pylist())
+            made = {"vector": encoding.questions(table.column("question").to_pylist())}
             self._count(encoding, table.num_rows)
+            if "passage" in table.column_names:
+                encoding = Encoding(self.encoders.passage(snapshot), self.compute, self._watch(job))
+                made["passage_vector"] = encoding.texts(table)
+                self._count(encoding, encoding.progress.done)
         with self._phase("write"):
             about = self._about(job, encoding, table.num_rows, began)
-            flat = pa.array(made.reshape(-1))
-            column = pa.FixedSizeListArray.from_arrays(flat, made.shape[1])
-            with_vectors = table.append_column("vector", column).replace_schema_metadata(about)
-            arrow.create_table(self.store, job.output_file, with_vectors)
+            for name, rows in made.items():
+                flat = pa.array(rows.reshape(-1))
+                column = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+                table = table.append_column(name, column)
+            arrow.create_table(self.store, job.output_file, table.replace_schema_metadata(about))
 
     def _watch(self, job: Job) -> Watch:
         return Watch(self.heartbeat, self.drain, lambda: self._wanted(job), self.look_seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from realm import arrow
@@ -18,6 +17,7 @@ from realm.snapshots import Snapshots
 from realm.store import Store
 from realm.vectors import Vectors, read_vectors, vector_file
 from services.indexer.loader import paired
+from services.indexer.probes import DEPTH, Probes, place
 
 #: A document's id and version: equal ones have equal text.
 DocumentState = tuple[str, int]
@@ -72,31 +72,22 @@ class ExpectedContent:
             for document in changes.documents:
                 self.delete_older(document.document_id, document.version)
 
-    def ranks(
-        self,
-        questions: pa.Table,
-        vectors: Vectors,
-        by: str,
-        among: set[DocumentState],
-        depth: int,
-    ) -> list[int | None]:
-        """By exact search over the passages of some documents only: the place, from 1, at which
-        each question's own is found; None beyond `depth`.
+    def ranks(self, probes: Probes, by: str, among: set[DocumentState]) -> list[int | None]:
+        """As `probes.ranks`, by exact search over the passages of some documents only.
 
-        :param vectors: the questions' [questions, size].
         :param by: `passage_id` or `document_id`.
         """
         ids = [each for each, document in self.documents.items() if document in among]
         if not ids:
-            return [None] * len(vectors)
+            return [None] * len(probes)
         matrix = np.array([self.vectors[each] for each in ids], dtype=np.float32)
-        rows, _ = top_k(vectors, matrix, depth)
+        rows, scores = top_k(probes.vectors, matrix, DEPTH + 1)
         names = ids if by == "passage_id" else [self.documents[each][0] for each in ids]
-        found: list[int | None] = []
-        for target, row in zip(questions[by].to_pylist(), rows, strict=True):
-            places = [names[each] for each in row]
-            found.append(places.index(target) + 1 if target in places else None)
-        return found
+        targets, own = probes.questions[by].to_pylist(), probes.own_scores()
+        return [
+            place([names[each] for each in row], scored.tolist(), target, score)
+            for target, score, row, scored in zip(targets, own, rows, scores, strict=True)
+        ]
 
     def _put(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         for passage, vector in zip(passages, vectors, strict=True):

@@ -32,9 +32,9 @@ from services.indexer.latency import measure
 from services.indexer.lifecycle import Verdict
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.probes import (
-    DEPTH,
     Comparison,
     Probes,
+    alike,
     compare,
     mean_reciprocal_rank,
     probes_file,
@@ -209,13 +209,14 @@ class Gate:
         if not len(own):
             return {"probes": 0}
         theirs: list[int | None] = []
+        if live is not None:
+            own, probes = alike(own, read_probes(self._store, probes_file(generation, live)))
         with self._one_version(generation, live):
             began = time.monotonic()
             by = own.by(generation, live)
             mine = ranks(self._index, generation.collection, own, by)
             seconds = time.monotonic() - began
             if live is not None:
-                probes = read_probes(self._store, probes_file(generation, live))
                 theirs = ranks(self._index, live.collection, probes, by)
         report = {
             "probes": float(len(own)),
@@ -281,12 +282,12 @@ class Gate:
             return {}
         common = set(content.documents.values()) & set(old.documents.values())
         names = {document_id for document_id, _ in common}
-        own, probes = own.about(names), probes.about(names)
+        own, probes = alike(own.about(names), probes.about(names))
         if not len(own):
             return {}
         by = own.by(generation, best)
-        mine = content.ranks(own.questions, own.vectors, by, common, DEPTH)
-        theirs = old.ranks(probes.questions, probes.vectors, by, common, DEPTH)
+        mine = content.ranks(own, by, common)
+        theirs = old.ranks(probes, by, common)
         report = {"best_generation": float(best.number), "best_probes": float(len(own))}
         return report | self._compared("best", "best", mine, theirs, faults)
 

@@ -1,8 +1,10 @@
 """Probe questions, asked of the candidate and of live alike: given in a file, recorded from users,
 or sentences of held-out documents.
 
-The last are the inverse cloze task on the documents that no objective trains on. A question is
-chosen by its passage's id alone, so the set hardly changes when the corpus does.
+The last are the inverse cloze task on the documents that no objective trains on, with the sentence
+taken out of its passage as ORQA does: else its words alone would find it. The collection holds the
+whole passage, so the embedder encodes the rest of it beside the question, and that takes its place.
+A question is chosen by its passage's id alone, so the set hardly changes when the corpus does.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +32,19 @@ from realm.store import Store
 from realm.vectors import Vectors, matrix
 
 #: `passage_id` is empty where only the document is known; `source` is one of the three below.
+#: `title` and `passage` are of a passage without the sentence that asks for it, else empty.
 SCHEMA = pa.schema(
     [
         ("question", pa.string()),
         ("document_id", pa.string()),
         ("passage_id", pa.string()),
         ("source", pa.string()),
+        ("title", pa.string()),
+        ("passage", pa.string()),
     ]
 )
 GIVEN, RECORDED, MADE = "file", FOLDER, "held-out"
+PASSAGE_VECTOR = "passage_vector"
 DEPTH = 10
 SEARCH_BATCH = 32
 SIGNIFICANCE = 0.05
@@ -57,10 +63,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probes:
-    """Questions, and their vectors [questions, size] by one snapshot."""
+    """Questions, and their vectors [questions, size] by one snapshot.
+
+    `passages` are the vectors, by the same snapshot, of the passages without their sentences; rows
+    of questions that stand in no passage mean nothing.
+    """
 
     questions: pa.Table
     vectors: Vectors
+    passages: Vectors | None = None
 
     def __len__(self) -> int:
         return int(self.questions.num_rows)
@@ -76,9 +87,17 @@ class Probes:
     def about(self, documents: set[str]) -> Probes:
         """Those whose document is one of these."""
         chosen = pc.is_in(self.questions["document_id"], value_set=pa.array(documents, pa.string()))
-        return Probes(
-            self.questions.filter(chosen), self.vectors[np.asarray(chosen.to_pylist(), dtype=bool)]
-        )
+        rows = np.asarray(chosen.to_pylist(), dtype=bool)
+        passages = None if self.passages is None else self.passages[rows]
+        return Probes(self.questions.filter(chosen), self.vectors[rows], passages)
+
+    def own_scores(self) -> list[float | None]:
+        """⟨q, z⟩ with the question's passage z without its sentence; None where that is not so."""
+        if self.passages is None:
+            return [None] * len(self)
+        scores = np.einsum("qd,qd->q", self.vectors, self.passages).tolist()
+        shortened = self.questions["passage"].to_pylist()
+        return [score if text else None for score, text in zip(scores, shortened, strict=True)]
 
     def by(self, one: Generation, other: Generation | None) -> str:
         """What is looked for: the passage, or the document where only that can be compared."""
@@ -129,7 +148,11 @@ def _about(
 ) -> list[dict[str, str]]:
     """Those whose document is there, each once, in an order that follows from their words."""
     rows = {
-        (row["question"], row["document_id"]): {**row, "passage_id": "", "source": source}
+        (row["question"], row["document_id"]): {
+            **row,
+            **dict.fromkeys(("passage_id", "title", "passage"), ""),
+            "source": source,
+        }
         for row in questions
         if row["document_id"] in there
     }
@@ -165,7 +188,7 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
     """At most `count` questions from tables of passages; equal passages give equal questions."""
     held_out: list[dict[str, str]] = []
     for table in tables:
-        columns = table.select(["passage_id", "document_id", "text"]).to_pylist()
+        columns = table.select(["passage_id", "document_id", "title", "text"]).to_pylist()
         held_out += [row for row in columns if is_held_out(row["document_id"])]
     held_out.sort(key=lambda row: hashlib.sha256(row["passage_id"].encode()).digest())
     rows: list[dict[str, str]] = []
@@ -180,6 +203,8 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
                     "document_id": row["document_id"],
                     "passage_id": row["passage_id"],
                     "source": MADE,
+                    "title": row["title"],
+                    "passage": pair[1],
                 }
             )
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -188,7 +213,8 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
 def read_probes(store: Store, path: str) -> Probes:
     """:raises NotFound, Corrupt:"""
     table = arrow.read_table(store, path)
-    return Probes(table, matrix(table))
+    shortened = PASSAGE_VECTOR in table.column_names  # an older embedder makes none
+    return Probes(table, matrix(table), matrix(table, PASSAGE_VECTOR) if shortened else None)
 
 
 def ranks(index: PassageIndex, collection: str, probes: Probes, by: str) -> list[int | None]:
@@ -197,13 +223,40 @@ def ranks(index: PassageIndex, collection: str, probes: Probes, by: str) -> list
     :param by: `passage_id`, or `document_id` where two collections are cut differently.
     """
     found: list[int | None] = []
-    targets = probes.questions[by].to_pylist()
+    targets, own = probes.questions[by].to_pylist(), probes.own_scores()
     for start in range(0, len(targets), SEARCH_BATCH):
-        answers = index.search(collection, probes.vectors[start : start + SEARCH_BATCH], DEPTH)
-        for target, hits in zip(targets[start : start + SEARCH_BATCH], answers, strict=True):
-            places = [getattr(hit.passage, by) for hit in hits]
-            found.append(places.index(target) + 1 if target in places else None)
+        chosen = slice(start, start + SEARCH_BATCH)
+        answers = index.search(collection, probes.vectors[chosen], DEPTH + 1)
+        for target, score, hits in zip(targets[chosen], own[chosen], answers, strict=True):
+            names = [getattr(hit.passage, by) for hit in hits]
+            found.append(place(names, [hit.score for hit in hits], target, score))
     return found
+
+
+def alike(mine: Probes, theirs: Probes) -> tuple[Probes, Probes]:
+    """Both with their shortened passages, or neither: embedders of two releases may be at work."""
+    if mine.passages is None or theirs.passages is None:
+        return replace(mine, passages=None), replace(theirs, passages=None)
+    return mine, theirs
+
+
+def place(
+    names: Sequence[str], scores: Sequence[float], target: str, own: float | None
+) -> int | None:
+    """At which place, from 1, the target is among the best `DEPTH` of what was found.
+
+    :param names: of what was found, best first, at least `DEPTH` + 1 if there are as many.
+    :param own: the score that the target has in truth, in place of what was found of it; None: none
+        but what was found.
+    """
+    if own is None:
+        at = names.index(target) + 1 if target in names else DEPTH + 1
+    else:
+        above = zip(names, scores, strict=True)
+        at = 1 + sum(name != target and score > own for name, score in above)
+        if len(names) > DEPTH and own < scores[-1]:
+            at = DEPTH + 1  # how many more are above it was not asked
+    return at if at <= DEPTH else None
 
 
 def recall_at(places: Sequence[int | None], k: int) -> float:

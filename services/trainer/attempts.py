@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,13 @@ import structlog
 import torch
 
 from realm.errors import Diverged, FailedPrecondition
-from realm.evaluation.questions import Question
 from realm.generations import Generations
 from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.objectives.candidates import TrainingSearch, WordSearch
 from realm.objectives.catalogue import FROM_QUESTIONS, make_objectives
 from realm.objectives.objective import Objective
-from realm.objectives.questions import load_questions
+from realm.objectives.questions import Questions, load_questions
 from realm.objectives.taggers import make_tagger
 from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
@@ -38,6 +36,7 @@ from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import Origin, find_origin
 from services.trainer.patience import patiently
 from services.trainer.publisher import Publisher
+from services.trainer.questions import QuestionWatch
 from services.trainer.retrieval import LiveRetrieval
 
 READER_TASKS = frozenset({"cloze_qa", "open_qa"})
@@ -102,7 +101,7 @@ class Training:
         self._checkpoints = Checkpoints(store)
         self._attempts = Attempts(settings.divergence_retries)
         self._board = Board(settings.tensorboard_dir if world.leads else "")
-        self._questions: Sequence[Question] = ()
+        self._questions = Questions()
 
     def run(self, origin: Origin | None, stop: threading.Event) -> None:
         """Until `stop` is set on the leader.
@@ -111,10 +110,10 @@ class Training:
         :raises Diverged: if lower rates did not help.
         """
         settings = self._settings
-        if FROM_QUESTIONS.intersection(Mixture.parse(settings.objectives).names):
+        if learns_from_questions(settings):
             name = settings.train_questions
             loaded = patiently(stop, self._heartbeat, lambda: load_questions(name, self._store))
-            self._questions = loaded or ()
+            self._questions.replace(loaded or ())
         index = PassageIndex(settings)
         try:
             while (found := self._begin(origin, stop)) is not None:
@@ -198,6 +197,7 @@ class Training:
                 retrieval,
                 origin.checkpoint,
                 self._heartbeat.beat,
+                self._questions,
             ).run()
             return
         Trainer(
@@ -210,8 +210,14 @@ class Training:
             origin.checkpoint,
             world=self._world,
             board=self._board,
+            questions=self._watch(),
             heartbeat=self._heartbeat,
         ).run(stop)
+
+    def _watch(self) -> QuestionWatch | None:
+        if not learns_from_questions(self._settings):
+            return None
+        return QuestionWatch(self._settings.train_questions, self._store, self._questions)
 
     def _note(self, error: Diverged, origin: Origin, caution: float) -> None:
         """:raises Diverged: if there have been enough."""
@@ -230,6 +236,10 @@ class Training:
         self._world.share(None)
 
 
+def learns_from_questions(settings: Settings) -> bool:
+    return not FROM_QUESTIONS.isdisjoint(Mixture.parse(settings.objectives).names)
+
+
 def resume(curriculum: Curriculum, checkpoint: Checkpoint) -> None:
     """Gates, moments, step and rates as they were."""
     curriculum.restore(checkpoint.state["objectives"])
@@ -242,7 +252,7 @@ def make_curriculum(
     origin: Origin,
     search: TrainingSearch,
     *,
-    questions: Sequence[Question] = (),
+    questions: Questions | None = None,
     words: WordSearch | None = None,
     world: World = ALONE,
 ) -> Curriculum:

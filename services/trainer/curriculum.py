@@ -50,8 +50,6 @@ class Curriculum:
         self._by_name = {objective.name: objective for objective in objectives}
         self._seed = settings.seed
         self._mixture = Mixture.parse(settings.objectives)
-        free = frozenset(one.name for one in objectives if not one.needs_index)
-        self._without_index = self._mixture.only(free)
 
     def step(self, passages: Iterator[Passage], *, has_index: bool) -> StepReport:
         """One step over passages drawn from an endless stream.
@@ -85,12 +83,14 @@ class Curriculum:
     def _fall_back(
         self, passages: Iterator[Passage], step: int, reason: str, why: str
     ) -> StepReport:
-        if self._without_index is None:
+        free = frozenset(one.name for one in self.objectives if not one.needs_index)
+        mixture = self._mixture.only(free)
+        if mixture is None:
             raise NotReady(
                 f"every objective of REALM_OBJECTIVES needs the index, and {why}; with"
                 " inverse_cloze among them training would go on meanwhile"
             )
-        objective = self._by_name[self._without_index.at(self._seed, step, "fallback")]
+        objective = self._by_name[mixture.at(self._seed, step, "fallback")]
         return self._learn(objective, passages, step, reason)
 
     def _learn(

@@ -16,6 +16,7 @@ import numpy as np
 from realm.errors import DependencyUnavailable, Diverged, NotFound, NotReady, RealmError
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.questions import Questions, parse
 from realm.settings import Settings
 from realm.store import Store
 from realm.training.distributed import World
@@ -24,7 +25,7 @@ from services.trainer.corpus_view import CorpusView, Sampler, read_view
 from services.trainer.curriculum import Curriculum
 from services.trainer.retrieval import LiveRetrieval
 
-Order = Literal["step", "view", "weights", "rest", "diverged", "stop"]
+Order = Literal["step", "view", "questions", "weights", "rest", "diverged", "stop"]
 
 #: Faults of a search that a step is made without: they are told, and raised on every process.
 _TOLD: tuple[type[RealmError], ...] = (DependencyUnavailable, NotFound, NotReady)
@@ -85,6 +86,7 @@ class Fellow:
         retrieval: LiveRetrieval,
         checkpoint: Checkpoint | None,
         beat: Callable[[], None],
+        questions: Questions,
     ) -> None:
         self._world = world
         self._settings = settings
@@ -92,6 +94,7 @@ class Fellow:
         self._curriculum = curriculum
         self._retrieval = retrieval
         self._beat = beat
+        self._questions = questions
         self._view: CorpusView | None = None
         self._sampler: Sampler | None = None
         self._sampled = {"epoch": 0, "position": 0}
@@ -114,6 +117,9 @@ class Fellow:
                     raise Diverged(order["why"])
                 case "view":
                     self._adopt(tuple(order["files"]))
+                case "questions":
+                    name = self._settings.train_questions
+                    self._questions.replace(parse(order["text"].encode(), name))
                 case "weights":
                     self._curriculum.learner.follow_leader()
                 case "step":

@@ -29,6 +29,7 @@ from services.trainer.fellows import tell
 from services.trainer.heartbeat import Heartbeat
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher, copy_model
+from services.trainer.questions import QuestionWatch
 from services.trainer.retrieval import LiveRetrieval
 from services.trainer.schedule import Cadence
 from services.trainer.staleness import IndexSituation, StalenessBound
@@ -58,6 +59,7 @@ class Trainer:
         *,
         world: World = ALONE,
         board: Board | None = None,
+        questions: QuestionWatch | None = None,
         heartbeat: Heartbeat | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +71,7 @@ class Trainer:
         self._metrics = metrics
         self._world = world
         self._board = board or Board("")
+        self._questions = questions
         self._heartbeat = heartbeat or Heartbeat("")
         self._early = EarlyStop(settings, metrics, self._board)
         self._clock = clock
@@ -145,6 +148,8 @@ class Trainer:
         self._finish_saving()
         if self._retrieval.refresh() and self._retrieval.live:
             self._metrics.retrieving_step.set(self._retrieval.live.generation.step)
+        if self._questions is not None and (text := self._questions.look()) is not None:
+            tell(self._world, "questions", text=text)
         try:
             view = self._reading.take()
             if view is not None:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from realm import arrow, vectors
+from realm.corpus.passages import content_hash
 from realm.errors import Corrupt, NotFound
 from realm.generations import ACTIVE, Generations
 from realm.model.config import ModelConfig
@@ -105,9 +106,16 @@ class Double:
         size = found.vector_size
         asked = table["question"].to_pylist()
         rows = [bag(snapshot, inputs.tokenize(each)[0], size) for each in asked]
-        flat = pa.array(np.array(rows, dtype=np.float32).reshape(-1))
-        column = pa.FixedSizeListArray.from_arrays(flat, size)
-        arrow.write_table(self.store, output_file, table.append_column("vector", column))
+        shortened = []
+        for title, text in zip(
+            table["title"].to_pylist(), table["passage"].to_pylist(), strict=True
+        ):
+            ids = inputs.title_ids(title) + inputs.tokenize(text)[0]
+            shortened.append(self.passage(found, ids, content_hash(title, text)))
+        for name, made in (("vector", rows), ("passage_vector", shortened)):
+            flat = pa.array(np.array(made, dtype=np.float32).reshape(-1))
+            table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, size))
+        arrow.write_table(self.store, output_file, table)
         self.nudge.send("vectors")
 
     def finished(self, output_file: str, generation: int) -> bool:

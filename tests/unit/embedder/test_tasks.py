@@ -146,6 +146,28 @@ def test_questions_keep_their_rows_and_get_vectors(world: World, shared: bool) -
     np.testing.assert_allclose(vectors.matrix(table), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_question_comes_with_the_vector_of_its_shortened_passage(
+    world: World, shared: bool
+) -> None:
+    model = tiny_model(shared_towers=shared)
+    snapshot = publish(world.store, model)
+    texts = ["the cat ran", ""]
+    questions = pa.table(
+        {"question": ["who ran?", "what sat?"], "title": ["a cat", ""], "passage": texts}
+    )
+    arrow.write_table(world.store, "generations/00000001/probe_questions.arrow", questions)
+    job = Job(snapshot.number, "generations/00000001/probe_questions.arrow", "probes.arrow", 1)
+    assert world.embedder.encode_queries(job) is Outcome.DONE
+    table = arrow.read_table(world.store, "probes.arrow")
+    inputs = model.inputs
+    rest = inputs.passage(inputs.title_ids("a cat"), inputs.tokenize("the cat ran")[0])
+    found = vectors.matrix(table, "passage_vector")
+    expected = encode(model.retriever.passage, [rest], inputs.pad)
+    np.testing.assert_allclose(found[:1], expected, atol=1e-5)
+    assert not found[1].any()
+
+
 def damaged_input(world: World) -> Job:
     data = bytearray(world.store.read(world.job.input_file))
     data[len(data) // 2] ^= 1

@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
+from services.indexer.content import ExpectedContent
 from services.indexer.probes import (
     SCHEMA,
     Probes,
+    alike,
     choose_questions,
     compare,
     make_questions,
     mean_reciprocal_rank,
+    place,
     read_given,
     recall_at,
     sign_test,
@@ -32,10 +35,17 @@ places = st.none() | st.integers(1, 10)
 
 def passages(numbers: range) -> pa.Table:
     text = "The first sentence has quite enough words. The second one has enough of them too."
-    schema = pa.schema([(name, pa.string()) for name in ("passage_id", "document_id", "text")])
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("passage_id", "document_id", "title", "text")]
+    )
     return pa.Table.from_pylist(
         [
-            {"passage_id": f"p{n}", "document_id": f"d{n}", "text": f"{text} Number {n} is here."}
+            {
+                "passage_id": f"p{n}",
+                "document_id": f"d{n}",
+                "title": f"About {n}",
+                "text": f"{text} Number {n} is here.",
+            }
             for n in numbers
         ],
         schema=schema,
@@ -49,6 +59,71 @@ def test_questions_come_from_held_out_documents_only() -> None:
     texts = {row["passage_id"]: row["text"] for row in passages(range(300)).to_pylist()}
     for row in questions.to_pylist():
         assert row["question"] in texts[row["passage_id"]]
+
+
+def test_a_made_question_comes_with_its_passage_without_it() -> None:
+    texts = {row["passage_id"]: row["text"] for row in passages(range(300)).to_pylist()}
+    questions = make_questions([passages(range(300))], 1000)
+    assert questions.num_rows
+    for row in questions.to_pylist():
+        assert row["question"] not in row["passage"]
+        assert row["title"] == f"About {row['passage_id'][1:]}"
+        left = texts[row["passage_id"]].replace(row["question"], "").split()
+        assert row["passage"].split() == left
+
+
+def made_probes(shortened: list[list[float]] | None) -> Probes:
+    """One question, about p0 of d0; p0 in the collection is its very words."""
+    row = {"question": "q", "document_id": "d0", "passage_id": "p0", "passage": "the rest"}
+    passages = None if shortened is None else np.array(shortened, np.float32)
+    table = pa.Table.from_pylist([row], schema=SCHEMA)
+    return Probes(table, np.array([[1, 0]], np.float32), passages)
+
+
+def content() -> ExpectedContent:
+    made = ExpectedContent()
+    made.put("p0", "d0", 1, np.array([1, 0], np.float32))
+    for number in range(1, 20):
+        made.put(f"p{number}", f"d{number}", 1, np.array([number / 40, 1], np.float32))
+    return made
+
+
+@pytest.mark.parametrize("by", ["passage_id", "document_id"])
+@pytest.mark.parametrize(
+    ("shortened", "expected"),
+    [(None, 1), ([[0.9, 1]], 1), ([[0.46, 1]], 2), ([[0.26, 1]], 10), ([[0.24, 1]], None)],
+)
+def test_a_passage_is_looked_for_without_the_sentence_that_asks_for_it(
+    by: str, shortened: list[list[float]] | None, expected: int | None
+) -> None:
+    held = content()
+    assert held.ranks(made_probes(shortened), by, set(held.documents.values())) == [expected]
+
+
+@given(
+    scores=st.lists(st.integers(0, 9), max_size=30),
+    target=st.integers(0, 29),
+    own=st.none() | st.integers(0, 9),
+)
+def test_a_place_is_that_among_all_once_the_target_has_its_own_score(
+    scores: list[int], target: int, own: int | None
+) -> None:
+    order = sorted(range(len(scores)), key=lambda each: -scores[each])
+    found = order[:11]
+    at = place([str(n) for n in found], [scores[n] for n in found], str(target), own)
+    if own is None:
+        expected = found.index(target) + 1 if target in found else 11
+    else:
+        others = [s for n, s in enumerate(scores) if n != target]
+        expected = 1 + sum(score > own for score in others)
+    assert at == (expected if expected <= 10 else None)
+
+
+def test_what_an_older_embedder_encoded_is_compared_as_it_was() -> None:
+    one, other = alike(made_probes([[0.0, 1.0]]), made_probes(None))
+    assert (one.own_scores(), other.own_scores()) == ([None], [None])
+    both = alike(made_probes([[0.5, 1.0]]), made_probes([[0.25, 1.0]]))
+    assert [each.own_scores() for each in both] == [[0.5], [0.25]]
 
 
 def test_questions_do_not_depend_on_shards_and_hardly_on_the_corpus() -> None:

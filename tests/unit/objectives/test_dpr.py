@@ -18,6 +18,7 @@ from realm.evaluation.questions import Question
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.dpr import DPR, ContrastBatch, no_negatives
+from realm.objectives.questions import Questions
 from tests.unit.model.test_brute_force import exact_model, score_alone
 from tests.unit.objectives.beams import FREE, Listed, holds, ids_of, texts, words
 
@@ -64,7 +65,7 @@ def make(
 ) -> DPR:
     return DPR(
         exact_model().inputs,
-        questions,
+        Questions(questions),
         search,
         batch_size=batch_size,
         hard_negatives=hard,
@@ -254,7 +255,9 @@ def test_learning_lowers_the_loss() -> None:
     ranked = Ranked(
         *(Candidate(f"p{i}", FREE, passages[i], [], ids[i]) for i in range(len(passages)))
     )
-    objective = DPR(model.inputs, asked, ranked, batch_size=2, hard_negatives=1, passage_tokens=64)
+    objective = DPR(
+        model.inputs, Questions(asked), ranked, batch_size=2, hard_negatives=1, passage_tokens=64
+    )
     batch = batch_of(objective)
     optimizer = torch.optim.AdamW(model.retriever.parameters(), lr=1e-3)
     losses = []

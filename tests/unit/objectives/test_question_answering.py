@@ -20,6 +20,7 @@ from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.reader import SpanHead
 from realm.objectives.question_answering import Asked, QuestionAnswering
+from realm.objectives.questions import Questions
 from realm.objectives.reading import ReaderTerm
 from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
 from tests.unit.objectives.beams import (
@@ -50,7 +51,13 @@ def make(
     width = model.config.max_span_width
     reading = ReaderTerm(model.inputs, max_span_width=width, reader_tokens=48, null=null)
     return QuestionAnswering(
-        model.inputs, questions, search, reading, batch_size=batch_size, beam=beam, read=read
+        model.inputs,
+        Questions(questions),
+        search,
+        reading,
+        batch_size=batch_size,
+        beam=beam,
+        read=read,
     )
 
 

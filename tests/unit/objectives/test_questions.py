@@ -11,7 +11,7 @@ import pytest
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, InvalidInput
 from realm.evaluation.questions import Question
-from realm.objectives.questions import QuestionPool, load_questions
+from realm.objectives.questions import QuestionPool, Questions, load_questions
 from realm.store import Store
 
 LINES = b'{"question": "who wrote it", "answers": ["she"], "document_id": "a", "id": "1"}\n\n'
@@ -26,7 +26,7 @@ def test_questions_are_read_from_a_path_or_from_the_store(store: Store, tmp_path
     path = tmp_path / "questions.jsonl"
     path.write_bytes(LINES)
     store.write("questions/train.jsonl", LINES)
-    expected = [Question("who wrote it", ("she",), None, "a")]
+    expected = (Question("who wrote it", ("she",), None, "a"),)
     assert load_questions(str(path), store) == expected
     assert load_questions("questions/train.jsonl", store) == expected
 
@@ -53,7 +53,7 @@ def test_no_question_of_a_held_out_document_is_drawn_from_real_data() -> None:
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()[:4000])
     ]
     skipped: Counter[str] = Counter()
-    pool = QuestionPool(questions, skipped)
+    pool = QuestionPool(Questions(questions), skipped)
     drawn = pool.draw(len(questions), random.Random(0))
     assert len(drawn) == len(pool)
     assert not any(is_held_out(one.document_id or "") for one in drawn)

@@ -17,6 +17,7 @@ from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate, TrainingSearch
+from realm.objectives.questions import Questions
 from realm.settings import Settings
 from realm.store import Store
 from services.trainer.attempts import make_curriculum
@@ -55,7 +56,7 @@ def make(
     model: Model, search: TrainingSearch, settings: Settings, questions: Sequence[Question] = ()
 ) -> Curriculum:
     origin = Origin(model, 0, None, unpublished=False)
-    return make_curriculum(settings, origin, search, questions=questions)
+    return make_curriculum(settings, origin, search, questions=Questions(questions))
 
 
 def _founder(passage: Passage) -> str:
