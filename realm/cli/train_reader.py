@@ -103,6 +103,7 @@ def train_reader_(
     check_packages("realm model train-reader", MODEL_AND_DOCUMENTS)
     from realm.evaluation.questions import read_questions
     from realm.model.checkpoint import new_model
+    from realm.objectives.taggers import make_tagger
     from realm.settings import load_settings
     from realm.training.reader import Plan
     from realm.training.starter import continue_from, describe_files, make_starter
@@ -154,6 +155,7 @@ def train_reader_(
             dtype=dtype,
             more=more,
             retrieval=settings.retrieval,
+            tagger=make_tagger(settings.salient_tagger, device),
             progress=listener,
         )
     typer.echo(f"{to}: a starter of {card['training']['steps']} steps; {card['held_out']}")

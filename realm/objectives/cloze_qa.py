@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,11 +24,12 @@ from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate, CandidateSearch, usable
-from realm.objectives.cloze_questions import ClozeQuestion, cloze_question
+from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
 from realm.objectives.objective import Draw, Loss, tensors
 from realm.objectives.question_answering import two_terms
 from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.objectives.salient_spans import SpanTagger
+from realm.objectives.sentences import first_of_each, shuffled_sentences
 from realm.objectives.windows import PassageWindows
 from realm.scoring import normalise_answer
 
@@ -82,7 +84,7 @@ class ClozeQA:
         :raises DependencyUnavailable: if the index does not answer.
         """
         batch: list[ClozeExample] = []
-        draw = Draw(passages, self.skipped, self.name, ROUNDS * self._batch_size)
+        draw = iter(Draw(passages, self.skipped, self.name, ROUNDS * self._batch_size))
         for _ in range(ROUNDS):
             asked = self._questions(draw, self._batch_size - len(batch), rng)
             queries = [query for _, _, query in asked]
@@ -111,20 +113,23 @@ class ClozeQA:
         """Nothing: each batch stands alone."""
 
     def _questions(
-        self, draw: Draw, count: int, rng: random.Random
+        self, draw: Iterator[Passage], count: int, rng: random.Random
     ) -> list[tuple[str, ClozeQuestion, Encoded]]:
         made: list[tuple[str, ClozeQuestion, Encoded]] = []
-        for passage in draw:
-            question = cloze_question(passage.text, self._tagger, rng, self.skipped)
-            if question is None:
-                continue
-            ids, _ = self._inputs.tokenize(question.question)
-            if len(ids) > self._inputs.limits.query - 2:
-                self.skipped["sentence_beyond_query"] += 1
-                continue
-            made.append((passage.passage_id, question, self._inputs.query_from_ids(ids)))
-            if len(made) == count:
-                break
+        while len(made) < count:
+            drawn = list(islice(draw, count - len(made)))
+            tries = [shuffled_sentences(passage.text, rng) for passage in drawn]
+            asked = first_of_each(
+                tries, lambda texts: cloze_questions(texts, self._tagger, rng, self.skipped)
+            )
+            for passage, question in zip(drawn, asked, strict=True):
+                if question is None:
+                    continue
+                ids, _ = self._inputs.tokenize(question.question)
+                if len(ids) > self._inputs.limits.query - 2:
+                    self.skipped["sentence_beyond_query"] += 1
+                    continue
+                made.append((passage.passage_id, question, self._inputs.query_from_ids(ids)))
         return made
 
     def _example(

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from realm.corpus.sentences import sentence_spans
 from realm.objectives.inverse_cloze_text import count_words
 from realm.objectives.salient_spans import Kind, Span, SpanTagger
 from realm.scoring import normalise_answer
@@ -38,23 +37,23 @@ class ClozeQuestion:
     kind: Kind
 
 
-def cloze_question(
-    text: str, tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
-) -> ClozeQuestion | None:
-    """One question of a passage's text, sentence and span by chance; None if none serves.
-
-    `skipped` counts, by reason, the sentences tried in vain.
-    """
-    spans = sentence_spans(text)
-    rng.shuffle(spans)
-    return next(_questions(text, spans, tagger, rng, skipped), None)
-
-
 def cloze_questions(
-    text: str, tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
-) -> Iterator[ClozeQuestion]:
-    """One question of each sentence that serves, in order; as `cloze_question`."""
-    yield from _questions(text, sentence_spans(text), tagger, rng, skipped)
+    sentences: Sequence[str], tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
+) -> list[ClozeQuestion | None]:
+    """One question of each sentence, its span by chance; None where it does not serve.
+
+    `skipped` counts those, by reason. The tagger sees them all at once.
+    """
+    fit = [_fault(sentence) for sentence in sentences]
+    asked = [one for one, fault in zip(sentences, fit, strict=True) if not fault]
+    tagged = iter(tagger.tag_all(asked))
+    found: list[ClozeQuestion | None] = []
+    for sentence, fault in zip(sentences, fit, strict=True):
+        made = fault or _question(sentence, next(tagged), rng)
+        if isinstance(made, str):
+            skipped[made] += 1
+        found.append(made if isinstance(made, ClozeQuestion) else None)
+    return found
 
 
 def ask(sentence: str, span: Span) -> str:
@@ -66,29 +65,17 @@ def ask(sentence: str, span: Span) -> str:
     return f"{_ASKS[span.kind]} {rest}?"
 
 
-def _questions(
-    text: str,
-    spans: list[tuple[int, int]],
-    tagger: SpanTagger,
-    rng: random.Random,
-    skipped: Counter[str],
-) -> Iterator[ClozeQuestion]:
-    for start, end in spans:
-        made = _question(text[start:end], tagger, rng)
-        if isinstance(made, ClozeQuestion):
-            yield made
-        else:
-            skipped[made] += 1
-
-
-def _question(sentence: str, tagger: SpanTagger, rng: random.Random) -> ClozeQuestion | str:
-    """A question, or why there is none."""
+def _fault(sentence: str) -> str:
+    """Why a sentence does not serve, whatever is salient in it."""
     if not MIN_WORDS <= count_words(sentence) <= MAX_WORDS:
         return "sentence_length"
-    if not _MARKS.isdisjoint(sentence):
-        return "markup"
+    return "" if _MARKS.isdisjoint(sentence) else "markup"
+
+
+def _question(sentence: str, tagged: Sequence[Span], rng: random.Random) -> ClozeQuestion | str:
+    """A question, or why there is none."""
     # One letter or digit alone is found anywhere.
-    salient = [span for span in tagger.tag(sentence) if span.end - span.start > 1]
+    salient = [span for span in tagged if span.end - span.start > 1]
     if not salient:
         return "no_salient_span"
     span = rng.choice(salient)

@@ -10,13 +10,13 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from realm.corpus.passages import Passage
-from realm.corpus.sentences import sentence_spans
 from realm.errors import NotReady
 from realm.model.bodies import Words
 from realm.model.checkpoint import Model
@@ -42,6 +42,7 @@ from realm.objectives.masking import (
     continuations,
 )
 from realm.objectives.objective import Draw, Loss, SignalGate, tensors
+from realm.objectives.sentences import first_of_each, shuffled_sentences
 from realm.objectives.windows import PassageWindows
 
 #: Nats by which passages must surely help before the retriever learns: an untrained head's answers
@@ -122,13 +123,15 @@ class MaskedLM:
         :raises DependencyUnavailable: if the index does not answer.
         """
         sentences: list[MaskedSentence] = []
-        for passage in Draw(passages, self.skipped, self.name, self._batch_size):
-            sentence = self._mask(passage, rng)
-            if sentence is None:
-                continue
-            sentences.append(sentence)
-            if len(sentences) == self._batch_size:
-                break
+        draw = iter(Draw(passages, self.skipped, self.name, self._batch_size))
+        while len(sentences) < self._batch_size:
+            drawn = islice(draw, self._batch_size - len(sentences))
+            tries = [
+                [(one.passage_id, text) for text in shuffled_sentences(one.text, rng)]
+                for one in drawn
+            ]
+            masked = first_of_each(tries, lambda each: self._masker.mask_all(each, rng))
+            sentences += [one for one in masked if one is not None]
         queries = [self._inputs.query_from_ids(sentence.ids) for sentence in sentences]
         found = self._search.search(queries, SEARCHED_PER_PLACE * self._places)
         batch = MaskedBatch([], [])
@@ -186,16 +189,6 @@ class MaskedLM:
     def restore(self, state: dict[str, Any]) -> None:
         self.utility_gate.restore(state["utility"])
         self.span_gate.restore(state["span"])
-
-    def _mask(self, passage: Passage, rng: random.Random) -> MaskedSentence | None:
-        """The first sentence, in an order of chance, that has something to hide."""
-        spans = sentence_spans(passage.text)
-        rng.shuffle(spans)
-        masked = (
-            self._masker.mask(passage.passage_id, passage.text[start:end], rng)
-            for start, end in spans
-        )
-        return next((one for one in masked if one is not None), None)
 
     def _cut(self, candidate: Candidate, sentence: MaskedSentence, rng: random.Random) -> Candidate:
         found = (

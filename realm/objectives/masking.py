@@ -7,6 +7,7 @@ out; REALM, section 3.4 and table 2 ("random uniform masks", "random span masks"
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ class MaskChooser(Protocol):
 
     nothing: str
 
-    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
-        """Some of `words`, in their order; none if this text has nothing to hide.
+    def choose_all(
+        self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
+    ) -> list[list[Word]]:
+        """Of each text some of its `words`, in their order; none if it has nothing to hide.
 
         :param room: word pieces that the query holds.
         """
@@ -71,15 +74,33 @@ class SalientSpans:
     def __init__(self, tagger: SpanTagger) -> None:
         self._tagger = tagger
 
-    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
-        salient = self._tagger.tag(text)
-        if not salient:
-            return []
-        span = rng.choice(salient)
-        return [word for word in words if word.start < span.end and word.end > span.start]
+    def choose_all(
+        self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
+    ) -> list[list[Word]]:
+        chosen: list[list[Word]] = []
+        for own, salient in zip(words, self._tagger.tag_all(texts), strict=True):
+            span = rng.choice(salient) if salient else None
+            chosen.append(
+                [word for word in own if span and word.start < span.end and word.end > span.start]
+            )
+        return chosen
 
 
-class RandomSpans:
+class _ByChance(ABC):
+    """Looks at one text after another: no model is asked."""
+
+    def choose_all(
+        self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
+    ) -> list[list[Word]]:
+        return [self.choose(text, own, room, rng) for text, own in zip(texts, words, strict=True)]
+
+    @abstractmethod
+    def choose(
+        self, text: str, words: Sequence[Word], room: int, rng: random.Random
+    ) -> list[Word]: ...
+
+
+class RandomSpans(_ByChance):
     """One run of words, of SpanBERT's lengths."""
 
     nothing = "no_word"
@@ -96,7 +117,7 @@ class RandomSpans:
         return list(seen[start : start + length])
 
 
-class RandomWords:
+class RandomWords(_ByChance):
     """Each word with a chance of 15%, one at the least (BERT)."""
 
     nothing = "no_word"
@@ -126,15 +147,26 @@ class Masker:
         self._continuations = continuations(inputs)
 
     def mask(self, origin: str, text: str, rng: random.Random) -> MaskedSentence | None:
-        """None, and the reason counted, if nothing of this text can be hidden."""
-        ids, offsets = self._inputs.tokenize(text)
-        room = self._inputs.limits.query - 2
-        words = whole_words(ids, offsets, self._continuations)
-        hidden = [
-            place
-            for word in self._chooser.choose(text, words, room, rng)
-            for place in range(word.first, word.last)
+        return self.mask_all([(origin, text)], rng)[0]
+
+    def mask_all(
+        self, sentences: Sequence[tuple[str, str]], rng: random.Random
+    ) -> list[MaskedSentence | None]:
+        """Of each (origin, text) None, and the reason counted, if nothing of it can be hidden."""
+        texts = [text for _, text in sentences]
+        tokenized = [self._inputs.tokenize(text) for text in texts]
+        words = [whole_words(*one, self._continuations) for one in tokenized]
+        chosen = self._chooser.choose_all(texts, words, self._inputs.limits.query - 2, rng)
+        return [
+            self._masked(origin, text, ids, hidden)
+            for (origin, text), (ids, _), hidden in zip(sentences, tokenized, chosen, strict=True)
         ]
+
+    def _masked(
+        self, origin: str, text: str, ids: list[int], words: Sequence[Word]
+    ) -> MaskedSentence | None:
+        hidden = [place for word in words for place in range(word.first, word.last)]
+        room = self._inputs.limits.query - 2
         if why := self._fault(hidden, len(ids), room):
             self.skipped[why] += 1
             return None

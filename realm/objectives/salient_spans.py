@@ -7,7 +7,7 @@ rules: no model to ship, the same in every process, and quick enough for every t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -28,8 +28,8 @@ class Span:
 class SpanTagger(Protocol):
     """Whatever finds salient spans; a trained tagger replaces the rules through it."""
 
-    def tag(self, text: str) -> list[Span]:
-        """Disjoint, non-empty spans within `text`, in order."""
+    def tag_all(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Disjoint, non-empty spans within each text, in order."""
         ...
 
 
@@ -118,6 +118,9 @@ _COMMON_ENDING = re.compile(r"(?:ing|ed|ly|tions?|ments?|ness|ers|ies|ists|ants|
 
 class RuleTagger:
     """Rules for text in any script; names need case, a title mark or Katakana to be seen."""
+
+    def tag_all(self, texts: Sequence[str]) -> list[list[Span]]:
+        return [self.tag(text) for text in texts]
 
     def tag(self, text: str) -> list[Span]:
         """Disjoint, non-empty spans within `text`, in order."""

@@ -5,7 +5,7 @@ REALM (section 3.4) tags with a BERT that was trained on CoNLL-2003, and dates b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -25,15 +25,17 @@ _KINDS: dict[str, Kind] = {
     ),
 }
 _OUTSIDE = "O"
+AT_ONCE = 64  # texts
+CPU = torch.device("cpu")
 _LEAST_WINDOW, _LONGEST_WINDOW = 8, 512
 
 
-def make_tagger(name: str) -> SpanTagger:
+def make_tagger(name: str, device: torch.device = CPU) -> SpanTagger:
     """The tagger of `REALM_SALIENT_TAGGER`: empty or `rules`, a folder, or a hub name.
 
     :raises BadSettings: if there is no such model, or its labels are no entities.
     """
-    return RuleTagger() if name in RULES else TokenClassificationTagger(name)
+    return RuleTagger() if name in RULES else TokenClassificationTagger(name, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,11 @@ class TokenClassificationTagger:
     :raises BadSettings: if there is no such model, or its labels are no entities.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, device: torch.device = CPU) -> None:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
             self._model = AutoModelForTokenClassification.from_pretrained(name).eval()
+            self._model.to(device)
         except (OSError, ValueError, KeyError) as error:
             raise BadSettings(
                 f"REALM_SALIENT_TAGGER names {name}, of which no token-classification model can be"
@@ -76,28 +79,25 @@ class TokenClassificationTagger:
                 f"REALM_SALIENT_TAGGER names {name}, whose tokenizer gives no character offsets"
             )
 
-    def tag(self, text: str) -> list[Span]:
-        """Disjoint, non-empty spans within `text`, in order; whatever is no name keeps its kind."""
-        spans: list[Span] = []
-        previous: _Tagged | None = None
-        for word in self._words(text):
-            if word.entity != _OUTSIDE:
-                goes_on = (
-                    previous is not None
-                    and previous.entity == word.entity
-                    and not word.begins
-                    and not text[previous.end : word.start].strip()
-                )
-                begin = spans.pop().start if goes_on else word.start
-                spans.append(Span(begin, word.end, _KINDS.get(word.entity, "name")))
-            previous = word
-        return [trimmed for span in spans if (trimmed := _trimmed(text, span))]
+    def tag_all(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Disjoint, non-empty spans within each text, in order; whatever is no name keeps its kind.
+
+        Texts of like length go through the model together.
+        """
+        spans: list[list[Span]] = [[] for _ in texts]
+        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        for start in range(0, len(order), AT_ONCE):
+            chosen = order[start : start + AT_ONCE]
+            words = self._words([texts[place] for place in chosen])
+            for place, own in zip(chosen, words, strict=True):
+                spans[place] = _spans(texts[place], own)
+        return spans
 
     @torch.inference_mode()
-    def _words(self, text: str) -> Iterator[_Tagged]:
-        """Every word of the text, read in windows of the model's length."""
+    def _words(self, texts: list[str]) -> list[list[_Tagged]]:
+        """Every word of each text, read in windows of the model's length."""
         encoded = self._tokenizer(
-            text,
+            texts,
             truncation=True,
             max_length=self._length(),
             return_overflowing_tokens=True,
@@ -105,13 +105,17 @@ class TokenClassificationTagger:
             return_tensors="pt",
             padding=True,
         )
+        device = self._model.device
         logits = self._model(
-            input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]
+            input_ids=encoded["input_ids"].to(device),
+            attention_mask=encoded["attention_mask"].to(device),
         ).logits  # [windows, tokens, labels]
         best = logits.argmax(dim=-1).tolist()
         pieces = (
-            (word, *offsets, label)
-            for window, labels in enumerate(best)
+            ((int(text), word), *offsets, label)
+            for window, (text, labels) in enumerate(
+                zip(encoded["overflow_to_sample_mapping"], best, strict=True)
+            )
             for word, offsets, label in zip(
                 encoded.word_ids(window),
                 encoded["offset_mapping"][window].tolist(),
@@ -120,17 +124,38 @@ class TokenClassificationTagger:
             )
             if word is not None  # a special token, or padding
         )
-        for _, of_word in groupby(pieces, key=itemgetter(0)):
+        words: list[list[_Tagged]] = [[] for _ in texts]
+        for (text, _), of_word in groupby(pieces, key=itemgetter(0)):
             found = list(of_word)
             start, end, label = found[0][1], found[-1][2], found[0][3]
             if start < end:
                 prefix, _, rest = self._labels[label].partition("-")
-                yield _Tagged(start, end, (rest or prefix).upper(), prefix in ("B", "S"))
+                entity = (rest or prefix).upper()
+                words[text].append(_Tagged(start, end, entity, prefix in ("B", "S")))
+        return words
 
     def _length(self) -> int:
         positions = int(getattr(self._model.config, "max_position_embeddings", _LONGEST_WINDOW))
         longest = int(min(self._tokenizer.model_max_length, _LONGEST_WINDOW))
         return max(_LEAST_WINDOW, min(positions, longest))
+
+
+def _spans(text: str, words: Sequence[_Tagged]) -> list[Span]:
+    """Words side by side of one entity type, unless another begins, are one span."""
+    spans: list[Span] = []
+    previous: _Tagged | None = None
+    for word in words:
+        if word.entity != _OUTSIDE:
+            goes_on = (
+                previous is not None
+                and previous.entity == word.entity
+                and not word.begins
+                and not text[previous.end : word.start].strip()
+            )
+            begin = spans.pop().start if goes_on else word.start
+            spans.append(Span(begin, word.end, _KINDS.get(word.entity, "name")))
+        previous = word
+    return [trimmed for span in spans if (trimmed := _trimmed(text, span))]
 
 
 def _trimmed(text: str, span: Span) -> Span | None:

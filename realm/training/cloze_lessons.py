@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
+from realm.corpus.sentences import sentence_spans
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import contains_answer
 from realm.evaluation.questions import Question
@@ -19,7 +20,7 @@ from realm.evaluation.searching import encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.objectives.cloze_questions import cloze_questions
 from realm.objectives.inverse_cloze_text import normalise_sentence
-from realm.objectives.salient_spans import RuleTagger, SpanTagger
+from realm.objectives.salient_spans import SpanTagger
 from realm.scoring import normalise_answer
 from realm.training.lessons import Material, Scored
 
@@ -34,7 +35,7 @@ def cloze_material(
     rng: random.Random,
     *,
     skipped: Counter[str],
-    tagger: SpanTagger | None = None,
+    tagger: SpanTagger,
     progress: Progress = no_progress,
 ) -> list[Material]:
     """At most `most` lessons from passages; none of a held-out document takes part.
@@ -43,7 +44,7 @@ def cloze_material(
     """
     learnt = [one for one in passages if not is_held_out(one.document_id)]
     index = encode_passages(system, learnt, progress("cloze passages"))
-    asked = _questions(index.passages, tagger or RuleTagger(), rng, skipped)
+    asked = _questions(index.passages, tagger, rng, skipped)
     rng.shuffle(asked)
     # Some questions find no other passage with their answer.
     asked = asked[: 4 * most]
@@ -73,6 +74,10 @@ def cloze_material(
     return material
 
 
+def _sentences(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
 def _questions(
     passages: Sequence[Passage], tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
 ) -> list[tuple[int, Question, str]]:
@@ -84,5 +89,6 @@ def _questions(
             normalise_sentence(made.sentence),
         )
         for row, passage in enumerate(passages)
-        for made in cloze_questions(passage.text, tagger, rng, skipped)
+        for made in cloze_questions(_sentences(passage.text), tagger, rng, skipped)
+        if made is not None
     ]

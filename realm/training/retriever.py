@@ -25,11 +25,12 @@ from realm.evaluation.parallel import OnProgress
 from realm.evaluation.questions import Question
 from realm.evaluation.searching import cut
 from realm.evaluation.trained import Recipe
+from realm.model.base import public_name
 from realm.model.checkpoint import Model
 from realm.objectives.catalogue import make_objectives
 from realm.objectives.objective import Objective
 from realm.objectives.questions import Questions
-from realm.objectives.salient_spans import RuleTagger
+from realm.objectives.taggers import make_tagger
 from realm.settings import Settings
 from realm.training.learner import Learner, train_dtype
 from realm.training.local import LocalIndex, Phase, Step, endless, train
@@ -60,7 +61,6 @@ TOLD = (
     "masked_lm_batch",
     "masked_lm_masks",
     "masked_lm_span_term",
-    "salient_tagger",
     "candidates",
     "dpr_batch",
     "hard_negatives",
@@ -137,7 +137,10 @@ def train_retriever(
     return {
         "recipe": plan.recipe.value,
         "plan": {**asdict(plan), "seconds": None if math.isinf(plan.seconds) else plan.seconds},
-        "settings": {name: getattr(settings, name) for name in TOLD},
+        "settings": {
+            **{name: getattr(settings, name) for name in TOLD},
+            "salient_tagger": settings.salient_tagger and public_name(settings.salient_tagger),
+        },
         "phases": phases,
         "documents": len(documents),
         "passages": len(passages),
@@ -226,7 +229,7 @@ class _School:
             settings,
             self._model,
             self._index,
-            RuleTagger(),
+            make_tagger(settings.salient_tagger, self._model.retriever.passage.device),
             questions=Questions(self._questions),
             words=self._index,
         )

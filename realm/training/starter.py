@@ -33,6 +33,7 @@ from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, find_starter, write_starter
 from realm.objectives.reading import ReaderTerm
+from realm.objectives.salient_spans import RuleTagger, SpanTagger
 from realm.retrieval import Retrieval
 from realm.training.cloze_lessons import cloze_material
 from realm.training.lessons import Course, Material, prepare
@@ -58,6 +59,7 @@ def make_starter(
     dtype: torch.dtype,
     more: Sequence[Document] = (),
     retrieval: Retrieval = Retrieval.HYBRID,
+    tagger: SpanTagger = RuleTagger(),
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Trains the model's reader and writes it, every few minutes and at the end; its card.
@@ -65,6 +67,7 @@ def make_starter(
     :param more: documents to make cloze lessons from, beside those of the questions.
     :param retrieval: what chooses passages for the held-out questions, as it will in serving: the
         probabilities are fitted to that.
+    :param tagger: finds what cloze lessons ask for.
     :param about: fields of the card that the caller knows: command, data, licence.
 
     :raises InvalidInput: if no question can be taught.
@@ -85,7 +88,7 @@ def make_starter(
         reader_tokens=plan.reader_tokens,
         null=plan.no_answer > 0,
     )
-    cloze = _cloze(system, documents, questions, more, plan, course.skipped, progress)
+    cloze = _cloze(system, documents, questions, more, plan, course.skipped, tagger, progress)
     writer = _Writer(model, to, {**about, **_facts(model, course, len(cloze), plan, system)})
     bar = progress("training")
 
@@ -175,6 +178,7 @@ def _cloze(
     more: Sequence[Document],
     plan: Plan,
     skipped: Counter[str],
+    tagger: SpanTagger,
     progress: Progress,
 ) -> list[Material]:
     """Lessons from documents that a question names, and from `more`; none if none are planned."""
@@ -188,6 +192,7 @@ def _cloze(
         MOST_CLOZE,
         random.Random(plan.seed),
         skipped=skipped,
+        tagger=tagger,
         progress=progress,
     )
 

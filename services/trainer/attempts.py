@@ -260,7 +260,7 @@ def make_curriculum(
 
     :raises BadSettings: if the tagger cannot be had.
     """
-    tagger = make_tagger(settings.salient_tagger)
+    tagger = make_tagger(settings.salient_tagger, origin.model.retriever.passage.device)
     objectives = make_objectives(
         settings, origin.model, search, tagger, questions=questions, words=words
     )

@@ -107,6 +107,9 @@ class World:
 class Values:
     """A `SpanTagger` that knows a value when it sees one."""
 
+    def tag_all(self, texts: Sequence[str]) -> list[list[Span]]:
+        return [self.tag(text) for text in texts]
+
     def tag(self, text: str) -> list[Span]:
         words = [word.strip(".") for word in text.split()]
         found = [word for word in words if word in VALUE_NAMES]

@@ -74,10 +74,14 @@ def vocabulary() -> list[str]:
 
 
 def document(number: int, edition: int = 0) -> Document:
-    """Six sentences of ten words drawn at random; another edition has other words."""
+    """Six sentences of ten words drawn at random, three of which they share: what a document is
+    about. Another edition has other words."""
     rng = random.Random(f"{number}.{edition}")
-    words = rng.sample(vocabulary(), 60)
-    sentences = [" ".join(words[at : at + 10]).capitalize() + "." for at in range(0, 60, 10)]
+    words = rng.sample(vocabulary(), 45)
+    shared = words[42:]
+    sentences = [
+        " ".join([*words[at : at + 7], *shared]).capitalize() + "." for at in range(0, 42, 7)
+    ]
     return Document(
         f"document-{number}", f"Title {number}", " ".join(sentences), {"edition": str(edition)}
     )

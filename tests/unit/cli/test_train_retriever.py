@@ -16,7 +16,9 @@ from realm.cli import model as commands
 from realm.cli.train_retriever import without
 from realm.corpus.documents import Document
 from realm.errors import Corrupt, InvalidInput, RealmError
-from realm.model.checkpoint import load_model, new_model
+from realm.model.checkpoint import Model, load_model, new_model
+from realm.objectives.masked_lm import MaskedBatch, MaskedLM
+from realm.objectives.objective import Loss
 from tests import tiny
 from tests.tiny import write_base
 
@@ -161,6 +163,30 @@ def test_training_goes_on_from_a_model(folder: Path, monkeypatch: pytest.MonkeyP
           folder / "ict")  # fmt: skip
     first, second = (load_model(folder / name).retriever.state_dict() for name in ("ict", "dpr"))
     assert all(torch.allclose(tensor, second[name], atol=1e-6) for name, tensor in first.items())
+
+
+def test_the_recipe_asks_for_what_the_named_tagger_finds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that knows the word "people" alone: each town's passage says it."""
+    from tests.unit.objectives.test_taggers import LABELS, NAMED, PIECES, write_tagger
+
+    monkeypatch.setitem(NAMED, "people", "B-LOC")
+    monkeypatch.setattr("tests.unit.objectives.test_taggers.PIECES", [*PIECES, "people"])
+    monkeypatch.setenv("REALM_SALIENT_TAGGER", str(write_tagger(folder / "tagger", LABELS)))
+    asked: list[list[int]] = []
+    real = MaskedLM.loss
+
+    def loss(self: MaskedLM, batch: MaskedBatch, model: Model) -> Loss:
+        asked.extend(one.targets for one in batch.sentences)
+        return real(self, batch, model)
+
+    monkeypatch.setattr(MaskedLM, "loss", loss)
+    assert train(folder, "realm", "--warm-start", 0).exit_code == 0
+    inputs = load_model(folder / "realm").inputs
+    assert {inputs.tokenizer.id_to_token(one) for targets in asked for one in targets} == {"people"}
+    card = json.loads((folder / "realm" / "training.json").read_text())
+    assert card["settings"]["salient_tagger"] == "tagger"
 
 
 def test_refusals_say_what_to_do(folder: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,12 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
 
 from realm.errors import BadSettings
+from realm.objectives.masked_lm import MaskedLM
+from realm.objectives.masking import SalientSpans
 from realm.objectives.salient_spans import RuleTagger, SpanTagger
 from realm.objectives.taggers import TokenClassificationTagger, make_tagger
 from tests import tiny
+from tests.unit.objectives.towns import ExactSearch
 
 #: By hand: what each first piece of a word is labelled.
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-DATE", "I-DATE", "MONEY"]
@@ -87,7 +93,7 @@ def tagger(folder: Path) -> SpanTagger:
 
 
 def found(tagger: SpanTagger, text: str) -> list[tuple[str, str]]:
-    return [(text[span.start : span.end], span.kind) for span in tagger.tag(text)]
+    return [(text[span.start : span.end], span.kind) for span in tagger.tag_all([text])[0]]
 
 
 @pytest.mark.parametrize(
@@ -123,13 +129,52 @@ def test_a_text_longer_than_the_model_is_read_to_its_end(tagger: SpanTagger) -> 
 )
 def test_spans_are_disjoint_ordered_and_cut_no_word(tagger: SpanTagger, text: str) -> None:
     end = 0
-    for span in tagger.tag(text):
+    for span in tagger.tag_all([text])[0]:
         assert end <= span.start < span.end <= len(text)
         inside = text[span.start : span.end]
         assert inside == inside.strip()
         assert not (text[span.start - 1 : span.start].isalpha() and inside[0].isalpha())
         assert not (text[span.end : span.end + 1].isalpha() and inside[-1].isalpha())
         end = span.end
+
+
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from([*NAMED, "was", "in", "'", ",", "東京"])).map(" ".join),
+        max_size=70,
+    )
+)
+@settings(max_examples=20, deadline=None)
+def test_many_texts_are_tagged_as_each_is_alone(tagger: SpanTagger, texts: list[str]) -> None:
+    assert tagger.tag_all(texts) == [tagger.tag_all([text])[0] for text in texts]
+
+
+def test_a_batch_of_masked_sentences_goes_through_the_model_together(
+    folder: Path, tmp_path: Path
+) -> None:
+    tagger = make_tagger(str(folder))
+    assert isinstance(tagger, TokenClassificationTagger)
+    model = tiny.make_model(tiny.write_base(tmp_path / "base"))
+    passages = [
+        dataclasses.replace(one, text=f"{one.text} Marie Curie was in the town of Paris.")
+        for one in tiny.passages(model.inputs)
+    ]
+    calls: list[int] = []
+    tagger._model.register_forward_pre_hook(
+        lambda module, args, given: calls.append(len(given["input_ids"])), with_kwargs=True
+    )
+    objective = MaskedLM(
+        model.inputs,
+        SalientSpans(tagger),
+        ExactSearch(model, tiny.passages(model.inputs)),
+        batch_size=16,
+        candidates=3,
+        passage_tokens=96,
+    )
+    batch = objective.batch(cycle(passages), random.Random(0))
+    assert len(batch.sentences) == 16
+    assert len(calls) <= 8  # four sentences a passage; one at a time it took some sixty
+    assert max(calls) >= 16
 
 
 def test_the_rules_are_the_default() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from realm.corpus.documents import Document, is_held_out
 from realm.evaluation.searching import cut
 from realm.evaluation.systems import System
+from realm.objectives.salient_spans import RuleTagger
 from realm.training.cloze_lessons import cloze_material
 from realm.training.lessons import Material
 
@@ -28,7 +29,10 @@ def lessons(
 ) -> tuple[list[Material], Counter[str]]:
     skipped: Counter[str] = Counter()
     passages = cut(documents, system.inputs)
-    return cloze_material(system, passages, most, random.Random(0), skipped=skipped), skipped
+    made = cloze_material(
+        system, passages, most, random.Random(0), skipped=skipped, tagger=RuleTagger()
+    )
+    return made, skipped
 
 
 def test_the_answer_is_gone_from_the_question_and_stands_in_another_passage(
