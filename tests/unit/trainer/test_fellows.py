@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from realm.errors import DependencyUnavailable, NotReady, RealmError
+from realm.evaluation.questions import Question
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
-from realm.training.distributed import ALONE
-from services.trainer.fellows import SharedSearch
+from realm.objectives.questions import Questions
+from realm.store import Store
+from realm.training.distributed import ALONE, World
+from services.trainer.fellows import Fellow, SharedSearch
 from services.trainer.retrieval import LiveRetrieval
+from tests import tiny
 
 FOUND = Candidate("p1", "d1", "A town, Zürich.", [5], [6, 7])
 
@@ -57,6 +61,31 @@ def test_beams_come_over_to_the_last_bit() -> None:
     assert beam.passage_ids == own.passage_ids
     assert (beam.vectors == own.vectors).all()
     assert beam.vectors.dtype == np.float32
+
+
+def test_a_fellow_takes_the_questions_that_the_leader_read(store: Store) -> None:
+    orders = iter(
+        [{"do": "questions", "text": '{"question": "wer?", "answers": ["ää"]}'}, {"do": "stop"}]
+    )
+
+    class Leader:
+        def share(self, value: object) -> object:
+            return next(orders)
+
+    questions = Questions()
+    nothing: Any = None
+    fellow = Fellow(
+        cast(World, Leader()),
+        tiny.settings(train_questions="elsewhere.jsonl"),
+        store,
+        nothing,
+        nothing,
+        None,
+        lambda: None,
+        questions,
+    )
+    fellow.run()
+    assert questions.all == (Question("wer?", ("ää",)),)
 
 
 @pytest.mark.parametrize("kind", [DependencyUnavailable, NotReady])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from realm import store as store_module
+from realm import bucket
 from realm.settings import load_settings
 from services.trainer.main import run
 from services.trainer.metrics import TrainerMetrics
@@ -18,7 +18,7 @@ from services.trainer.metrics import TrainerMetrics
 def test_who_waits_for_the_store_lives_and_ends_when_told_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
     for name, value in {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
