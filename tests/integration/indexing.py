@@ -74,13 +74,13 @@ def vocabulary() -> list[str]:
 
 
 def document(number: int, edition: int = 0) -> Document:
-    """Six sentences of ten words drawn at random, three of which they share: what a document is
-    about. Another edition has other words."""
+    """Six sentences of ten words drawn at random, seven of which they share: so each leads to the
+    rest of its document. Another edition has other words."""
     rng = random.Random(f"{number}.{edition}")
-    words = rng.sample(vocabulary(), 45)
-    shared = words[42:]
+    words = rng.sample(vocabulary(), 25)
+    shared = words[18:]
     sentences = [
-        " ".join([*words[at : at + 7], *shared]).capitalize() + "." for at in range(0, 42, 7)
+        " ".join([*words[at : at + 3], *shared]).capitalize() + "." for at in range(0, 18, 3)
     ]
     return Document(
         f"document-{number}", f"Title {number}", " ".join(sentences), {"edition": str(edition)}
