@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from realm.corpus.documents import Document
 
 SENTENCE_WORDS = (7, 11)
+#: Words of a document that stand in all its sentences: so each leads to the others, as the gate's
+#: probes need, which are looked for in passages without their sentence.
+SHARED_WORDS = 4
 #: From one passage of the tiny model to four, so that an edit also takes passages away.
 SENTENCES = (3, 30)
 QUESTION_WORDS = 48
@@ -24,7 +27,8 @@ class Author:
 
     def write(self, document_id: str, revision: int) -> Document:
         rng = random.Random(f"{self.seed}:{document_id}:{revision}")
-        sentences = [self._sentence(rng) for _ in range(rng.randint(*SENTENCES))]
+        shared = rng.choices(self.words, k=SHARED_WORDS)
+        sentences = [self._sentence(rng, shared) for _ in range(rng.randint(*SENTENCES))]
         title = f"{rng.choice(self.words)} {document_id}"
         return Document(document_id, title, " ".join(sentences))
 
@@ -33,9 +37,9 @@ class Author:
         document = self.write(document_id, revision)
         return " ".join([document.title, *document.text.split()[:QUESTION_WORDS]])
 
-    def _sentence(self, rng: random.Random) -> str:
-        words = rng.choices(self.words, k=rng.randint(*SENTENCE_WORDS))
-        return " ".join(words).capitalize() + "."
+    def _sentence(self, rng: random.Random, shared: Sequence[str]) -> str:
+        own = rng.choices(self.words, k=rng.randint(*SENTENCE_WORDS) - len(shared))
+        return " ".join([*own, *shared]).capitalize() + "."
 
 
 def words_of(vocabulary: Sequence[str]) -> list[str]:

@@ -73,14 +73,16 @@ def vocabulary() -> list[str]:
     return sorted(word for word in words if len(word) > 3 and word.isascii() and word.isalpha())
 
 
-def document(number: int, edition: int = 0) -> Document:
-    """Six sentences of ten words drawn at random, seven of which they share: so each leads to the
-    rest of its document. Another edition has other words."""
+def document(number: int, edition: int = 0, shared: int = 0) -> Document:
+    """Six sentences of ten words drawn at random; another edition has other words.
+
+    :param shared: so many words stand in every sentence, so that each leads to the others.
+    """
     rng = random.Random(f"{number}.{edition}")
-    words = rng.sample(vocabulary(), 25)
-    shared = words[18:]
+    words, own = rng.sample(vocabulary(), 60), 10 - shared
     sentences = [
-        " ".join([*words[at : at + 3], *shared]).capitalize() + "." for at in range(0, 18, 3)
+        " ".join([*words[at * own : (at + 1) * own], *words[60 - shared :]]).capitalize() + "."
+        for at in range(6)
     ]
     return Document(
         f"document-{number}", f"Title {number}", " ".join(sentences), {"edition": str(edition)}

@@ -107,16 +107,17 @@ def test_a_slow_collection_is_refused_and_an_equal_one_is_not(
 def test_users_questions_probe_those_who_did_not_answer_them(
     make_bench: Callable[..., Bench], store: Store
 ) -> None:
+    asked = [document(number, shared=7) for number in range(150)]
     made = make_bench(gate_probes=500, record_questions=True)
     made.start()
-    made.write(DOCUMENTS)
+    made.write(asked)
     made.publish(step=0)
     made.until_live(1)
     now = time.time()
     Recorded(store).write(
         [
             RecordedQuestion(each.text.split(". ")[2], each.id, snapshot=1, asked_at=now)
-            for each in DOCUMENTS[:100]
+            for each in asked[:100]
         ]
     )
     made.publish(step=40)
@@ -133,7 +134,7 @@ def test_users_questions_probe_those_who_did_not_answer_them(
     assert report(made, 4)["probes_recorded"] == 100
     assert made.indexer.generations.get(4).snapshot == bad.number
 
-    words = DOCUMENTS[0].text.split(". ")[2]
+    words = asked[0].text.split(". ")[2]
     assert Recorded(store).forget([words], made.indexer.generations) == []
     assert not Recorded(store).all(), "they were in one file"
     assert not probe_files(store, 3)

@@ -16,7 +16,7 @@ from services.indexer import builder, controls
 from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import RedisProcess
 
-DOCUMENTS = [document(number) for number in range(80)]
+DOCUMENTS = [document(number, shared=7) for number in range(80)]
 
 
 @pytest.fixture
