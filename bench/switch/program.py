@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,10 +75,11 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     author = Author(words_of(words), options.seed)
     encoders = make_encoders(folder / "encoders", options.seed, quick=options.quick)
     count = QUICK_DOCUMENTS if options.quick else DOCUMENTS
-    with BenchCluster(folder, SETTINGS, GATEWAYS) as cluster:
+    settings = {**SETTINGS, "REALM_GATE_PROBES_FILE": str(write_probes(folder, author, count))}
+    with BenchCluster(folder, settings, GATEWAYS) as cluster:
         ledger = Ledger()
         fill(cluster, author, ledger, count)
-        doing = Steps(cluster, SETTINGS)
+        doing = Steps(cluster, settings)
         asyncio.run(doing.command(encoders.first))
         cluster.start_embedders()
         cluster.await_answers()
@@ -86,6 +88,17 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
                 _observe(cluster, doing, encoders, seconds, author, ledger, audit, options.seed)
             )
     return judge(run, quick=options.quick)
+
+
+def write_probes(folder: Path, author: Author, count: int) -> Path:
+    """A question for each of the first documents, in its words: encoders of random weights find
+    nothing by what a text is about, which the gate's own probes ask for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "probes.jsonl"
+    names = [f"base-{number}" for number in range(count)]
+    rows = [{"question": author.question(each, 0), "document_id": each} for each in names]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
 
 
 def make_encoders(folder: Path, seed: int, *, quick: bool) -> Encoders:
