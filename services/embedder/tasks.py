@@ -38,6 +38,9 @@ from services.embedder.liveness import (
 )
 from services.embedder.metrics import EmbedderMetrics
 
+#: As `max_deliveries`, of a piece: before anything is parked the indexer has it tried again.
+PIECE_DELIVERIES = 2
+
 log = structlog.get_logger(__name__)
 
 
@@ -133,8 +136,7 @@ class Embedder:
         if is_quarantined(self.store, job.output_file):
             return Outcome.QUARANTINED
         deaths = self.deliveries.started()
-        # Of a piece one death is enough: before anything is parked the indexer has it tried again.
-        if deaths < (1 if job.is_piece else self.max_deliveries):
+        if deaths < (PIECE_DELIVERIES if job.is_piece else self.max_deliveries):
             log.info("task began", output=job.output_file, generation=job.generation)
             return None
         log.error("shard quarantined", input=job.input_file, deaths=deaths)

@@ -174,7 +174,7 @@ def test_shard_that_never_ended_is_quarantined_and_then_refused(
     assert embedder.embed_shard(world.job) is Outcome.DONE
 
 
-def test_a_piece_is_quarantined_after_one_death(
+def test_a_piece_is_quarantined_after_two_deaths(
     world: World, redis: RedisProcess, embedders: Callable[[], Deliveries]
 ) -> None:
     """The indexer divides it, and tries again what it comes down to."""
@@ -182,9 +182,10 @@ def test_a_piece_is_quarantined_after_one_death(
     world.store.write(source, world.store.read(world.job.input_file))
     job = dataclasses.replace(world.job, input_file=source, output_file="a-vectors")
     embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
-    dying = embedders()
-    begin(dying, job.output_file)
-    dies(dying, redis, job.output_file)
+    for _ in range(2):
+        dying = embedders()
+        begin(dying, job.output_file)
+        dies(dying, redis, job.output_file)
     assert embedder.embed_changes(job) is Outcome.QUARANTINED
     world.store.delete(quarantine_file(job.output_file))
     assert embedder.embed_changes(job) is Outcome.DONE
