@@ -22,6 +22,7 @@ FILE = re.compile(
 )
 MODULE = re.compile(r"-m ((?:services|bench|tools)(?:\.[a-z_]+)*)")
 COMMAND = re.compile(r"(?:^|[`(/]|  )realm ((?:[a-z][a-z-]* ?)+)([^`\n|#]*)", re.MULTILINE)
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TARGET = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
 
 
@@ -70,6 +71,15 @@ def test_every_page_is_reached_from_another() -> None:
     linked = {(page.parent / to.partition("#")[0]).resolve() for page, to in named(LINK)}
     pages = {page for page in PAGES if page.parent == ROOT / "docs"}
     assert pages - linked == set()
+
+
+def test_tests_exist() -> None:
+    wrong = [
+        f"{page.name}: {file}::{name}"
+        for page, (file, name) in named(TEST)
+        if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
+    ]
+    assert wrong == []
 
 
 def test_settings_exist() -> None:
