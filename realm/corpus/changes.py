@@ -21,7 +21,7 @@ from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
 from realm.store import Store
 
-if TYPE_CHECKING:  # the table needs deltalake, which readers of changes need not have
+if TYPE_CHECKING:  # readers of changes need no table
     from realm.corpus.table import DocumentState, Write
 
 DOCUMENTS = "documents"

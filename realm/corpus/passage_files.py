@@ -21,7 +21,7 @@ from realm.errors import NotFound
 from realm.model.inputs import InputBuilder
 from realm.store import Store
 
-if TYPE_CHECKING:  # the table needs deltalake, which readers of passages need not have
+if TYPE_CHECKING:  # readers of passages need no table
     from realm.corpus.table import DocumentState
 
 MAX_SHARDS = 512

@@ -71,6 +71,6 @@ class CorpusReader:
                 yield self._table
             except RealmError:
                 raise
-            except Exception as error:  # deltalake's errors have no common base but this
+            except Exception as error:  # what Arrow raises has no common base but this
                 self._table = None
                 raise DependencyUnavailable(f"the corpus cannot be read: {error}") from error
