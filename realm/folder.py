@@ -87,15 +87,10 @@ class Folder:
         target = self._root / path
         partial = self._root / PARTIAL / uuid.uuid4().hex
         try:
-            self._write_synced(partial, data)
             for attempt in range(ATTEMPTS):
-                self._make(target.parent)
                 try:
-                    if replace:
-                        partial.replace(target)
-                    else:
-                        _link(partial, target)
-                    _sync(target.parent)
+                    self._write_synced(partial, data)
+                    self._name(partial, target, replace=replace)
                 except FileNotFoundError:
                     self._durable.clear()
                     if attempt == ATTEMPTS - 1:
@@ -108,7 +103,7 @@ class Folder:
 
     def _write_synced(self, partial: Path, data: bytes) -> None:
         self._make(partial.parent)
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             left = memoryview(data)
             while left:
@@ -116,6 +111,14 @@ class Folder:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def _name(self, partial: Path, target: Path, *, replace: bool) -> None:
+        self._make(target.parent)
+        if replace:
+            partial.replace(target)
+        else:
+            _link(partial, target)
+        _sync(target.parent)
 
     def _make(self, folder: Path) -> None:
         """A folder that another process made may not be on disk yet: it is synced once here."""

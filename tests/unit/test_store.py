@@ -1,6 +1,9 @@
 """The store: whole files, conditional puts, checksums."""
 
 import hashlib
+import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -10,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from realm.errors import BadSettings, Conflict, Corrupt, InvalidInput, NotFound
+from realm.folder import PARTIAL
 from realm.store import Store
 
 
@@ -137,6 +141,17 @@ def test_hidden_files_are_nobody_s(store: Store) -> None:
     assert store.folders("live") == []
 
 
+def test_folders_that_somebody_removed_are_made_again(store: Store) -> None:
+    store.write("a/b", b"1")
+    assert store.root
+    shutil.rmtree(store.root / "a")
+    shutil.rmtree(store.root / PARTIAL)
+    store.create("a/b", b"2")
+    shutil.rmtree(store.root / PARTIAL)
+    store.write("a/b", b"3")
+    assert store.read("a/b") == b"3"
+
+
 FOLDER_NAMES = st.text(
     st.one_of(
         st.sampled_from("%[]*?#{}|^<>;:&=+~`'\"\\\n\t $!@ab\u00e9\u65e5"),
@@ -163,3 +178,26 @@ def test_a_store_works_in_a_folder_of_any_name(name: str) -> None:
         assert store.local("a/c", hashlib.sha256(b"2").hexdigest()).read_bytes() == b"2"
         store.delete_folder("a")
         assert store.files("") == []
+
+
+def test_a_full_folder_refuses_and_keeps_what_it_had(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from realm.errors import DependencyUnavailable
+from realm.store import Store
+store = Store.open(sys.argv[1])
+store.write("a", b"old")
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+for put in (store.write, store.create):
+    try:
+        put("a" if put == store.write else "b", b"new")
+    except DependencyUnavailable as error:
+        print("refused", error.details["file"])
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(store.read("a"), store.files(""))
+store.create("b", b"new")
+"""
+    run = [sys.executable, "-c", code, str(tmp_path / "store")]
+    ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.splitlines() == ["refused a", "refused b", "b'old' ['a']"]
+    assert list((tmp_path / "store" / PARTIAL).iterdir()) == []
