@@ -179,7 +179,13 @@ class _Import:
         size = path.stat().st_size
         if size > self.max_raw:
             raise InvalidInput(f"the file has {size} bytes, the limit is {self.max_raw}")
-        plain = READERS[path.suffix.lower()](path.read_bytes())
+        data = path.read_bytes()
+        try:
+            plain = READERS[path.suffix.lower()](data)
+        except InvalidInput:
+            raise
+        except Exception as error:  # parsers are others' code: what one cannot read stops nothing
+            raise InvalidInput(f"its parser fails: {error!r}") from error
         title = plain.title or one_form(path.stem)
         return Document(name, title, plain.text, {SOURCE: str(path.resolve())})
 

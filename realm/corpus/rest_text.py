@@ -19,9 +19,9 @@ from realm.corpus.plain_lines import PlainLines, words
 
 # Tables and what substitutions are made of are worth docutils' own reading; none reads a file
 # while `file_insertion_enabled` is off.
-_AS_DOCUTILS_READS = words("csv-table date list-table parsed-literal replace table unicode")
+_AS_DOCUTILS_READS = words("csv-table list-table parsed-literal replace table unicode")
 _SILENT = words(
-    "contents currentmodule default-role highlight highlightlang include index literalinclude "
+    "contents currentmodule date default-role highlight highlightlang include index literalinclude "
     "meta raw role section-numbering sectnum tabularcolumns target-notes toctree"
 )
 _CODE = words(
@@ -81,13 +81,14 @@ class _Directives:
         block, _, _, blank_finish = self.state_machine.get_first_known_indented(
             match.end(), strip_top=0
         )
+        if name in _SILENT:
+            # Inside a substitution's definition: its name stands for it.
+            return [nodes.Text(each) for each in presets.values()], blank_finish
         return self._nodes(name, block), blank_finish
 
     def _nodes(self, name: str, block: Any) -> list[Any]:
         arguments, options, start = _parted(block)
         content = block[start:]
-        if name in _SILENT:
-            return []
         if name in _CODE:
             lines = (
                 [*block[1:arguments], *content]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import Document, is_visible, one_form
 from realm.corpus.importers import SOURCE, Problem, in_words, read_documents
+from realm.corpus.plain_text import READERS, PlainText
 from realm.errors import InvalidInput
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -151,6 +152,21 @@ def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
     assert in_words(reading.left_out) == (
         "6 files not read: 2 .pdf, 1 .docx, 1 .jsonl, 1 link to a folder, 1 without a suffix"
     )
+
+
+def test_a_kind_is_one_entry_and_what_its_parser_cannot_read_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_numbers(data: bytes) -> PlainText:
+        return PlainText("Numbers", " ".join(str(int(part)) for part in data.split()))
+
+    monkeypatch.setitem(READERS, ".num", of_numbers)
+    (tmp_path / "a.num").write_text("x", encoding="utf-8")
+    (tmp_path / "b.num").write_text("1\n2", encoding="utf-8")
+    bad, good = read(tmp_path)
+    assert isinstance(bad, Problem)
+    assert "its parser fails: ValueError" in bad.message
+    assert good == Document("b.num", "Numbers", "1 2", {SOURCE: str(tmp_path / "b.num")})
 
 
 def test_a_prefix_keeps_folders_apart(tmp_path: Path) -> None:

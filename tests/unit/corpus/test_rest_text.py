@@ -57,6 +57,7 @@ def test_directives_known_or_not_keep_their_content(source: str, text: str | Non
         ("|i|\n\n.. |i| image:: x\n   :alt: pic", "pic"),
         ("see [1]_, [#]_, [CIT]_\n\n.. [1] note", "see [1], [#], [CIT]\n\n[1] note"),
         ("*a ``b |c x_", "*a ``b |c x"),
+        ("on |d|\n\n.. |d| date:: %Y\0", "on d"),
         (":Author: Ann\n:orphan:", "Author: Ann"),
         ("term : kind\n  meaning", "term: kind\nmeaning"),
         ("- a\n- b\n\n  1. c\n  2. d", "- a\n- b\n\n  1. c\n  2. d"),
