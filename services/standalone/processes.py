@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 class ProcessSpec:
     """What to run: `environment` is added to ours; output goes to `log_file`.
 
-    `niceness` is the kernel's: whoever answers users comes before whoever learns.
+    `niceness` is the kernel's: whoever answers users comes before whoever learns. `folder` is what
+    it works in; None: what we work in.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ProcessSpec:
     environment: dict[str, str]
     log_file: Path
     niceness: int = 0
+    folder: Path | None = None
 
 
 def pause_before_restart(deaths_in_a_row: int) -> float:
@@ -74,6 +76,7 @@ class Supervised:
             self.process = subprocess.Popen(
                 self._tethered(),
                 env={**os.environ, **self.spec.environment},
+                cwd=self.spec.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -13,6 +13,8 @@ import pytest
 
 from tests.acceptance.running import END_SECONDS, free_offset, until
 
+#: A folder may have any name.
+STATE = 'it\'s a "state" of 100%2F [x]'
 REALM = Path(sys.executable).with_name("realm")
 
 
@@ -36,7 +38,7 @@ def starting(folder: Path, *options: str) -> Iterator[Started]:
     """`realm up` over one document, without training; killed at the end if it still runs."""
     corpus = folder / "one.jsonl"
     corpus.write_text('{"id": "kea", "title": "Kea", "text": "Keas are parrots."}\n')
-    command = [str(REALM), "up", "--store", str(folder / "state"), "--corpus", str(corpus)]
+    command = [str(REALM), "up", "--store", str(folder / STATE), "--corpus", str(corpus)]
     command += ["--no-train", "--rate", "0", "--port-offset", str(free_offset()), *options]
     output = folder / "output.log"
     with output.open("wb") as log:
@@ -44,7 +46,7 @@ def starting(folder: Path, *options: str) -> Iterator[Started]:
             command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        yield Started(process, output, folder / "state")
+        yield Started(process, output, folder / STATE)
     finally:
         if process.poll() is None:
             process.kill()

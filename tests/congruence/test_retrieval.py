@@ -154,6 +154,15 @@ async def test_edited_passages_are_found_by_their_new_words_alone(
     await agrees(settings, collection, passages, vectors)
 
 
+async def test_what_comes_late_takes_no_newer_version_s_place(
+    settings: Settings, index: PassageIndex, collection: str
+) -> None:
+    passages, vectors = make_passages(2, version=2), make_vectors(2)
+    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
+    index.upsert(collection, make_passages(1), make_vectors(1), AVERAGE_TERMS)
+    await agrees(settings, collection, passages, vectors)
+
+
 async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
     settings: Settings, index: PassageIndex, collection: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from realm.damage import damage_of, damaged
 from realm.errors import FailedPrecondition
 from realm.generations import State
 from realm.search.qdrant import PassageIndex
-from tests.integration.indexing import Bench, document
+from realm.store import Store
+from tests.integration.indexing import Bench, bench_settings, document
+from tests.integration.redis_process import RedisProcess
 
 DOCUMENTS = [document(number) for number in range(60)]
 
@@ -199,3 +202,24 @@ def test_points_lost_while_loading_condemn_no_snapshot(
     ended = generations.events(2)[-1]
     assert (ended.state, generations.get(3).snapshot) == (State.ABANDONED, snapshot.number)
     assert "points, the files" in ended.why
+
+
+def test_two_stores_share_a_qdrant_and_drop_nothing_of_each_other(
+    bench: Bench, tmp_path: Path, qdrant_url: str
+) -> None:
+    points = bench.count(1)
+    redis = RedisProcess(tmp_path)
+    store = Store.open(str(tmp_path / "another store"))
+    (tmp_path / "other").mkdir()
+    other = Bench(tmp_path / "other", bench_settings(store, redis.url, qdrant_url), store)
+    try:
+        other.start()
+        other.write([document(number) for number in range(3)])
+        other.publish(step=1)
+        other.until_live(2)
+        assert other.documents_found(document(1).text)[0] == "document-1"
+        assert bench.count(1) == points
+        assert bench.live() == 1
+    finally:
+        other.close()
+        redis.kill(wipe=False)
