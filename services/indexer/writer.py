@@ -240,7 +240,7 @@ def _stopping() -> NotReady:
 
 
 def _as_ours(error: BaseException) -> RealmError:
-    if isinstance(error, RealmError) and error.code == "UNAVAILABLE":
+    if isinstance(error, NotReady):
         return error
     return DependencyUnavailable(
         f"the corpus was not written ({error}): send it again with the same request id"

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
 from realm.generations import Generations, State
 from realm.nudge import Nudge
-from realm.queue import ASKED_AT, EMBED_SHARD
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
 from realm.snapshots import Snapshots
@@ -24,9 +22,8 @@ from services.indexer.gateways import Gateways
 from services.indexer.lifecycle import Live, Observation
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.refreshes import Refreshes
-from services.indexer.tasks import Tasks, wanted
 from tests.integration.redis_process import RedisProcess
-from tests.unit.indexer.examples import create, generation, publish
+from tests.unit.indexer.examples import create, publish
 
 PREFIX = "realm_indexer_"
 WAIT_SECONDS = 10.0
@@ -97,17 +94,6 @@ def test_an_idle_index_has_no_lag(
     look(store, registry, Live(7, 1, 1, None, 1.0))
     assert registry.get_sample_value(f"{PREFIX}lagging_since_timestamp_seconds") == 0
     assert registry.get_sample_value(f"{PREFIX}lag_steps") == 0
-
-
-def test_a_task_says_when_it_was_asked_for(registry: CollectorRegistry) -> None:
-    app = Celery("tests", broker="memory://")
-    tasks = Tasks(app, 100.0, IndexerMetrics(registry))
-    before = time.time()
-    assert tasks.ask(wanted(EMBED_SHARD, generation(1), "in", "observed"))
-    with app.connection() as connection, connection.SimpleQueue("realm.embed") as messages:
-        message = messages.get(block=False)
-        message.ack()
-    assert before <= message.headers[ASKED_AT] <= time.time()
 
 
 def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from redis import Redis
 
 from realm.errors import DependencyUnavailable
 from realm.generations import Generations, State
-from realm.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
+from realm.queue import ASKED_AT, DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
 from realm.settings import load_settings
 from realm.store import Store
 from services.embedder.deliveries import Deliveries
@@ -113,9 +114,10 @@ def test_the_same_file_wanted_by_the_next_build_is_asked_for_at_once(
     assert client.llen(EMBED_QUEUE) == 1
 
 
-def test_a_task_says_what_to_make_and_never_expires(
+def test_a_task_says_what_to_make_and_when_it_was_asked_for_and_never_expires(
     leader: Callable[[], Tasks], client: Redis
 ) -> None:
+    before = time.time()
     leader().ask(WANT)
     (message,) = client.lrange(EMBED_QUEUE, 0, -1)
     headers = json.loads(message)["headers"]
@@ -123,6 +125,8 @@ def test_a_task_says_what_to_make_and_never_expires(
         {"snapshot": 7, "input_file": "in", "output_file": "out", "generation": 4}
     )
     assert (headers["expires"], headers["eta"]) == (None, None)
+    # For the figure of how long tasks wait, and for that alone.
+    assert before <= headers[ASKED_AT] <= time.time()
 
 
 def test_what_is_forgotten_may_be_sent_again_at_once(
