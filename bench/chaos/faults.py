@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import grpc
 import psutil
 from redis import Redis
 from redis.exceptions import RedisError
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench.cluster import BenchCluster
 from bench.points import delete_points, read_points
+from realm.errors import RealmError
 from realm.generations import ACTIVE, Generation, Generations, State
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
@@ -36,6 +39,8 @@ class Kind(StrEnum):
 
 #: Of a collection, when it loses points.
 LOST_SHARE = 0.3
+#: Qdrant, killed or restarted, is there again within so long.
+QDRANT_BACK_SECONDS = 60.0
 #: How often each kind comes, of a hundred.
 WEIGHTS = {
     Kind.KILL: 42,
@@ -143,8 +148,15 @@ class Hands:
         self._file(path).unlink(missing_ok=True)
         return path
 
+    @retry(
+        retry=retry_if_exception_type((grpc.RpcError, RealmError)),
+        stop=stop_after_delay(QDRANT_BACK_SECONDS),
+        wait=wait_fixed(0.3),
+        reraise=True,
+    )
     def lose(self, draw: float, *, points: bool) -> str:
-        """Live's collection, or a share of its points; the generation's number."""
+        """Live's collection, or a share of its points; the generation's number. Qdrant may be
+        starting anew, from a fault of before: tried again until it is there."""
         live = self._generations.live()
         if live is None:
             return ""
