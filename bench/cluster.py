@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
+from bench.ports import claim_offset
 from realm.client import Client
-from realm.errors import BadSettings, DependencyUnavailable, RealmError
+from realm.errors import DependencyUnavailable, RealmError
 from realm.snapshots import Snapshots
 from realm.store import Store
 from services.standalone.cluster import Cluster
 from services.standalone.supervisor import LOOK_SECONDS, Supervisor
 
-#: Above those that tests take, so that both may run at once.
-OFFSETS = range(12000, 15000, 41)
 FIRST_ANSWER_SECONDS = 300.0
 
 
@@ -34,7 +29,11 @@ class BenchCluster:
         *,
         standby: bool = False,
     ) -> None:
-        self.cluster, self._claim = _on_free_ports(folder, settings, gateways, standby)
+        offset, self._claim = claim_offset()
+        self.cluster = Cluster(
+            folder, offset, train=False, gateways=gateways, standby=standby, settings=settings
+        )
+        self.cluster.check()
         self.store = Store.open(str(self.cluster.store))
         self.snapshots = Snapshots(self.store)
         self.supervisor = Supervisor(self.cluster, _sleep)
@@ -106,43 +105,6 @@ class BenchCluster:
                     f"waited {FIRST_ANSWER_SECONDS:.0f} s for {what}; logs: {self.cluster.logs}"
                 )
             time.sleep(LOOK_SECONDS)
-
-
-def _on_free_ports(
-    folder: Path, settings: Mapping[str, str], gateways: int, standby: bool
-) -> tuple[Cluster, TextIO]:
-    """The cluster, and a claim on its ports that holds until it is closed: of two benches that
-    begin at once, both would find the same ports free.
-
-    :raises BadSettings: if there are none, or the folder cannot be used.
-    """
-    refusal = BadSettings("other benches have claimed all ports")
-    for offset in OFFSETS:
-        if (claim := _claim(offset)) is None:
-            continue
-        cluster = Cluster(
-            folder, offset, train=False, gateways=gateways, standby=standby, settings=settings
-        )
-        try:
-            cluster.check()
-        except BadSettings as error:
-            claim.close()
-            refusal = error
-        else:
-            return cluster, claim
-    raise refusal
-
-
-def _claim(offset: int) -> TextIO | None:
-    """None if somebody else has it. The system ends a claim with its process."""
-    place = Path(tempfile.gettempdir()) / f"realm-bench-{os.getuid()}-{offset}.lock"
-    file = place.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def _answers(client: Client) -> bool:

@@ -134,6 +134,18 @@ class Snapshots:
             raise Corrupt(f"snapshot {snapshot.number} has none of {', '.join(wanted)}")
         return folder
 
+    def verify(self, snapshot: Snapshot) -> None:
+        """Reads every file.
+
+        :raises Corrupt: naming the file that is missing or altered.
+        """
+        for name, file in snapshot.files.items():
+            path = f"{snapshot.folder}/{name}"
+            try:
+                self._store.verify(path, file.sha256)
+            except NotFound as error:
+                raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
+
     def delete(self, snapshot: Snapshot) -> None:
         """The manifest goes first, so that no reader meets half a snapshot."""
         self._store.delete(f"{snapshot.folder}/{MANIFEST}")

@@ -207,7 +207,7 @@ class Store:
         path = _inside(path)
         if self.root is not None:
             target = self.root / path
-            found = file_sha256(target)
+            self.verify(path, sha256)
         else:
             target = self._cache / sha256[:2] / sha256
             if not target.exists() or file_sha256(target) != sha256:
@@ -217,13 +217,26 @@ class Store:
                 partial.write_bytes(self.read(path))
                 partial.rename(target)
             target.touch()
-            found = file_sha256(target)
-        if found != sha256:
+            self._compare(path, file_sha256(target), sha256)
+        return target
+
+    def verify(self, path: str, sha256: str) -> None:
+        """:raises Corrupt: if a file has another checksum.
+        :raises NotFound: if there is no such file.
+        """
+        root = self.root
+        if root is None:
+            found = hashlib.sha256(self.read(path)).hexdigest()
+        else:
+            found = file_sha256(root / _inside(path))
+        self._compare(path, found, sha256)
+
+    def _compare(self, path: str, found: str, expected: str) -> None:
+        if found != expected:
             raise Corrupt(
-                f"{path} in {self.url} has checksum {found[:12]}…, not {sha256[:12]}…",
+                f"{path} in {self.url} has checksum {found[:12]}…, not {expected[:12]}…",
                 file=path,
             )
-        return target
 
     def _may_go(self, path: str) -> str:
         self._before_change()

@@ -129,7 +129,7 @@ class Actions:
             case lifecycle.CatchUp():
                 self._catch_up(build)
             case lifecycle.Validate():
-                self._validate(build, live)
+                self._validate(build, live, memory)
             case lifecycle.Commit(_, why):
                 return self._commit(build, live, why, memory)
         return True
@@ -244,7 +244,7 @@ class Actions:
         build.optimised_at = time.time()
         return True
 
-    def _validate(self, build: Build, live: Generation | None) -> None:
+    def _validate(self, build: Build, live: Generation | None, memory: Memory) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:
             # Whoever follows the refresh to its end, should this process be lost, learns them here.
             passed = build.phase_seconds(time.time()).items()
@@ -264,9 +264,22 @@ class Actions:
             build.start_over()
             build.probes_ready = False
             return
+        if not build.generation.heals and not self._snapshot_is_whole(build, memory):
+            return
         build.validated_at = time.time()
         if rate := build.passages_per_second():
             build.report[RATE] = rate
+
+    def _snapshot_is_whole(self, build: Build, memory: Memory) -> bool:
+        """Nobody has read its reader yet: gateways that cannot would go on with what they have."""
+        try:
+            self._snapshots.verify(build.snapshot)
+        except Corrupt as error:
+            memory.damaged.add(build.snapshot.number)
+            self._metrics.corrupt_files.labels("snapshot").inc()
+            build.hopeless = f"its snapshot is damaged: {error}"
+            return False
+        return True
 
     def _commit(self, build: Build, live: Generation | None, why: str, memory: Memory) -> bool:
         entry = self._committer.commit(

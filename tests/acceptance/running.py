@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from bench.ports import claim_offset
 from realm.client import Client
 from realm.errors import RealmError
 from services.standalone.cluster import HOST, PORTS
@@ -28,15 +28,6 @@ NAMES_OF_LIBRARIES = (
 RAN = "a module of the working directory ran"
 FIRST_ANSWER_SECONDS = 180.0
 END_SECONDS = 90.0
-
-
-def free_offset() -> int:
-    """An offset at which every port of the cluster is free right now; beyond those that the system
-    gives to whoever names none."""
-    for offset in range(11000, 12000, 37):
-        if all(_free(port + offset) for port in PORTS.values()):
-            return offset
-    raise RuntimeError("no free ports")
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -54,7 +45,7 @@ class RunningCluster:
         self.folder = folder
         self.project = folder / "project"
         self.report_file = folder / "report.json"
-        self.offset = free_offset()
+        self.offset, self._ports = claim_offset()
         self.gateway = f"{HOST}:{PORTS['gateway'] + self.offset}"
         self._command = [
             *(str(Path(sys.executable).with_name("realm")), "up"),
@@ -156,12 +147,3 @@ class RunningCluster:
         if "services.embedder" in command:
             return "embedder-delta" if queues == "realm.delta" else "embedder"
         return ""
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import END_SECONDS, free_offset, until
+from bench.ports import claim_offset
+from tests.acceptance.running import END_SECONDS, until
 
 #: A folder may have any name.
 STATE = 'it\'s a "state" of 100%2F [x]'
@@ -36,10 +37,11 @@ class Started:
 @contextmanager
 def starting(folder: Path, *options: str) -> Iterator[Started]:
     """`realm up` over one document, without training; killed at the end if it still runs."""
+    offset, ports = claim_offset()
     corpus = folder / "one.jsonl"
     corpus.write_text('{"id": "kea", "title": "Kea", "text": "Keas are parrots."}\n')
     command = [str(REALM), "up", "--store", str(folder / STATE), "--corpus", str(corpus)]
-    command += ["--no-train", "--rate", "0", "--port-offset", str(free_offset()), *options]
+    command += ["--no-train", "--rate", "0", "--port-offset", str(offset), *options]
     output = folder / "output.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
@@ -51,6 +53,7 @@ def starting(folder: Path, *options: str) -> Iterator[Started]:
         if process.poll() is None:
             process.kill()
             process.wait(10)
+        ports.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

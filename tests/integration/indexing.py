@@ -60,6 +60,7 @@ def publish(
     (folder / "config.json").write_text(config.to_json())
     shutil.copy(tokenizer or tokenizer_file(), folder / "tokenizer.json")
     (folder / "passage_encoder.safetensors").write_text(quality)
+    (folder / "reader.safetensors").write_text("read by gateways alone")
     inputs = InputBuilder.from_folder(folder, config.lengths)
     return Snapshots(store).publish(
         folder, step=step, fingerprint=fingerprint or inputs.fingerprint, vector_size=size

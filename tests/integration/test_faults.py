@@ -98,6 +98,17 @@ def test_a_damaged_snapshot_is_refused_and_the_next_one_taken(bench: Bench) -> N
     assert live.snapshot != bad.number
 
 
+def test_a_reader_damaged_while_its_index_is_built_does_not_go_live(bench: Bench) -> None:
+    snapshot = bench.publish(step=40)
+    until_building(bench, 2)
+    flip(bench.store, f"{snapshot.folder}/reader.safetensors")
+    bench.start_worker()
+    bench.until(lambda: snapshot.number in bench.indexer.memory.damaged, "it is found damaged")
+    abandoned = State.ABANDONED
+    bench.until(lambda: bench.indexer.generations.state(2) is abandoned, "its build is given up")
+    assert bench.live() == 1
+
+
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """The system refuses to write: in a process whose files may not grow beyond a limit."""
     program = """
