@@ -10,8 +10,8 @@ from types import TracebackType
 from bench.ports import claim_offset
 from realm.client import Client
 from realm.errors import DependencyUnavailable, RealmError
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from services.standalone.cluster import Cluster
 from services.standalone.supervisor import LOOK_SECONDS, Supervisor
 

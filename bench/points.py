@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from qdrant_client import QdrantClient, models
 
+from realm.records.vectors import Vectors
 from realm.search.qdrant import BM25, DENSE
-from realm.vectors import Vectors
 
 PAGE = 500
 

@@ -17,7 +17,7 @@ from realm.model.checkpoint import Model, new_model, write_model
 from realm.model.config import NORMALISED_SCALE, BertShape, ModelConfig
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
-from realm.snapshots import Snapshot, Snapshots
+from realm.records.snapshots import Snapshot, Snapshots
 
 LENGTHS = InputLimits(passage=96, title=16, query=64, reader=160)
 #: Of a weight's own spread: vectors move, neighbours stay.

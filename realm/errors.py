@@ -1,7 +1,8 @@
 """Every error that realm raises on purpose.
 
 Each says what happened, to which thing, and what to do. `code` is the name of the gRPC status
-that a client sees; the one mapping, both ways, is `realm.wire` (servers: `realm.rpc`).
+that a client sees; the one mapping, both ways, is `realm.client.wire`
+(servers: `realm.process.rpc`).
 Nothing below this module may import anything of realm.
 """
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
 
-from realm.rpc import MetricsInterceptor
-from realm.telemetry import show_build
+from realm.process.rpc import MetricsInterceptor
+from realm.process.telemetry import show_build
 from services.embedder.metrics import EmbedderMetrics
 from services.gateway.metrics import GatewayMetrics
 from services.indexer.metrics import IndexerMetrics

@@ -16,14 +16,14 @@ from bench.claims import Claim, Result, at_most, none
 from bench.cluster import BenchCluster
 from bench.corpus import Author, words_of
 from bench.points import Points, read_points
-from realm import arrow
 from realm.client import Client
 from realm.corpus.documents import Document
-from realm.generations import Generation, Generations
 from realm.model.checkpoint import Model, new_model
 from realm.model.runtime import best_dtype, pick_device, set_threads
-from realm.store import Store
-from realm.vectors import read_vectors, vector_file
+from realm.records import arrow
+from realm.records.generations import Generation, Generations
+from realm.records.store import Store
+from realm.records.vectors import read_vectors, vector_file
 
 DOCUMENTS = 2000
 QUICK_DOCUMENTS = 400

@@ -13,9 +13,9 @@ import structlog
 from bench.chaos.faults import Done, Hands, Kind, Plan, embedding, phase_of
 from bench.cluster import BenchCluster
 from realm.errors import RealmError
-from realm.generations import Generations
-from realm.leaders import Leaders
-from realm.snapshots import Snapshots
+from realm.records.generations import Generations
+from realm.records.leaders import Leaders
+from realm.records.snapshots import Snapshots
 
 PHASES = ("embed", "load", "validate", "flip", "rest")
 AIM_LOOK_SECONDS = 0.01

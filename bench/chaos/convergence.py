@@ -14,8 +14,8 @@ from bench.points import read_points
 from bench.swap.ledger import Ledger
 from realm.client import Client
 from realm.errors import RealmError
-from realm.generations import ACTIVE, Generations, State
 from realm.model.checkpoint import Model
+from realm.records.generations import ACTIVE, Generations, State
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from bench.chaos.faults import Done, Kind
 from bench.swap.visits import Visit
-from realm.damage import FOLDER
 from realm.errors import NotFound
-from realm.generations import LiveEntry
-from realm.store import Store
+from realm.records.damage import FOLDER
+from realm.records.generations import LiveEntry
+from realm.records.store import Store
 
 #: A gateway looks so often at the store, and may be stopped or slow to flip.
 LATE_SECONDS = 10.0

@@ -19,11 +19,11 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from bench.cluster import BenchCluster
 from bench.points import delete_points, read_points
 from realm.errors import RealmError
-from realm.generations import ACTIVE, Generation, Generations, State
+from realm.records.generations import ACTIVE, Generation, Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.vectors import vector_file
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
-from realm.snapshots import Snapshots
-from realm.vectors import vector_file
 
 
 class Kind(StrEnum):

@@ -12,13 +12,13 @@ from realm.client import Client
 from realm.corpus.passages import Passage, split_document
 from realm.corpus.table import CorpusTable
 from realm.errors import RealmError
-from realm.generations import Generation
 from realm.model.checkpoint import load_passage_encoder, load_query_encoder
 from realm.model.encoders import encode
+from realm.records.generations import Generation
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.vectors import Vectors
 from realm.search.exact import top_k
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.vectors import Vectors
 
 #: Vectors are computed in other batches, scores summed in another order.
 TOLERANCE = 1e-3

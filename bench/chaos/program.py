@@ -28,9 +28,9 @@ from bench.swap.load import Load
 from bench.swap.program import fill, keep_up
 from bench.swap.refreshes import Refreshes
 from bench.swap.schedule import Kind, schedule
-from realm.generations import Generations
 from realm.model.checkpoint import Model
 from realm.model.runtime import set_threads
+from realm.records.generations import Generations
 
 GATEWAYS = 2
 #: Requests a second; every write is followed by a search for what was written.

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.chaos.faults import Done, Kind
-from realm.wire import RECONNECT_MS
+from realm.client.wire import RECONNECT_MS
 
 PAUSE_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0

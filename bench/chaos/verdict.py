@@ -17,8 +17,8 @@ from bench.swap.aftermath import Aftermath
 from bench.swap.ledger import Ledger
 from bench.swap.refreshes import Refresh
 from bench.swap.visits import Visit, sightings
-from realm.generations import Generations, LiveEntry
-from services.standalone.visitor.audit import Verdict
+from realm.records.generations import Generations, LiveEntry
+from services.standalone.load.audit import Verdict
 
 SHOWN = 20
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from realm.model.encoders import Encoder
 from realm.model.inputs import Encoded
-from realm.vectors import Vectors
+from realm.records.vectors import Vectors
 
 BATCH_TOKENS = 4096
 #: In another order of batches a text is padded to another length.

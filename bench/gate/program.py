@@ -19,8 +19,8 @@ from bench.texts import Asked, Texts, any_texts
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import new_model
 from realm.model.runtime import set_threads
+from realm.records.vectors import Vectors
 from realm.search.exact import top_k
-from realm.vectors import Vectors
 
 TRIALS, QUICK_TRIALS = 20, 3
 PROBES, QUICK_PROBES = 1000, 220

@@ -14,21 +14,21 @@ from prometheus_client import CollectorRegistry
 
 from bench.cluster import BenchCluster
 from bench.texts import Asked
-from realm import arrow
 from realm.corpus.passages import Passage, to_table
-from realm.generations import Generation, Generations, State, collection_name
-from realm.references import References
+from realm.records import arrow
+from realm.records.baselines import References
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshots
+from realm.records.vectors import Vectors, vector_file, write_vectors
+from realm.records.vectors import to_table as vectors_table
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
-from realm.snapshots import Snapshots
-from realm.vectors import Vectors, vector_file, write_vectors
-from realm.vectors import to_table as vectors_table
-from services.indexer.following import Following
-from services.indexer.gate import Gate
-from services.indexer.lifecycle import Verdict
-from services.indexer.loader import load_shard
+from services.indexer.build.lifecycle import Verdict
+from services.indexer.build.loader import load_shard
+from services.indexer.gate.gate import Gate
+from services.indexer.gate.probes import SCHEMA, probes_file
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.probes import SCHEMA, probes_file
+from services.indexer.writes.replication import Following
 
 FINGERPRINT = "bench"
 SHARDS = 4

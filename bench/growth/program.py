@@ -16,12 +16,12 @@ from bench.texts import Asked, Texts, has_squad, squad, squad_distractors
 from realm.client import AsyncClient, Client, document
 from realm.corpus.documents import Document
 from realm.errors import FailedPrecondition
-from realm.generations import Generations
 from realm.model.base import default_folder
 from realm.model.publishing import publish_model, read_source
 from realm.model.runtime import set_threads
-from realm.scoring import exact_match
+from realm.records.generations import Generations
 from realm.settings import load_settings
+from realm.text.answers import exact_match
 
 QUESTIONS, QUICK_QUESTIONS = 400, 24
 DISTRACTORS, QUICK_DISTRACTORS = 600, 60

@@ -13,8 +13,8 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from realm.calls import CallInterceptor
-from realm.rpc import Continuation, MetricsInterceptor
+from realm.process.calls import CallInterceptor
+from realm.process.rpc import Continuation, MetricsInterceptor
 from services.gateway import main as gateway
 from services.gateway.metrics import GatewayMetrics
 

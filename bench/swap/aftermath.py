@@ -11,8 +11,8 @@ from bench.points import read_points
 from bench.swap.ledger import Ledger, Write, compare, fresh_fault
 from realm.client import AsyncClient
 from realm.errors import NotFound, RealmError
-from realm.generations import ACTIVE, Generations
-from realm.store import Store
+from realm.records.generations import ACTIVE, Generations
+from realm.records.store import Store
 
 AT_ONCE = 4
 LIMIT = 20

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from realm.errors import DependencyUnavailable
 from realm.model.runtime import set_threads
-from realm.store import Store
+from realm.records.store import Store
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
-from services.standalone.visitor.audit import Auditor
+from services.standalone.load.audit import Auditor
 
 NICENESS = 10
 #: More than these wait: the next response is not audited.

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import tiny
-from realm.generations import Event, Generations, State
 from realm.model.checkpoint import Model
-from realm.nudge import Nudge
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
+from realm.process.wakeup import Nudge
+from realm.records.generations import Event, Generations, State
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 
 SPOILT_EVERY = 3
 #: Between two looks.

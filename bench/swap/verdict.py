@@ -14,9 +14,9 @@ from bench.swap.ledger import Ledger
 from bench.swap.refreshes import Refresh
 from bench.swap.schedule import Kind
 from bench.swap.visits import READS, Visit, sightings, went_back, windows
-from realm.generations import Generations, State
-from realm.store import Store
-from services.standalone.visitor.audit import Verdict
+from realm.records.generations import Generations, State
+from realm.records.store import Store
+from services.standalone.load.audit import Verdict
 
 #: Around the commit, half of it before.
 WINDOW_SECONDS = 5.0

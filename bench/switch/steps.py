@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.cluster import BenchCluster
 from realm.client import AsyncClient
 from realm.errors import DependencyUnavailable
-from realm.generations import Event, Generation, Generations, State
+from realm.records.generations import Event, Generation, Generations, State
 
 LOOK_SECONDS = 0.1
 PATIENCE_SECONDS = 300.0

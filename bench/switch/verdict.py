@@ -14,9 +14,9 @@ from bench.swap.ledger import Ledger
 from bench.swap.schedule import Kind as Request
 from bench.swap.visits import READS, Visit, sightings
 from bench.switch.steps import Kind, Step
-from realm.generations import Generations, State
-from realm.store import Store
-from services.standalone.visitor.audit import Verdict
+from realm.records.generations import Generations, State
+from realm.records.store import Store
+from services.standalone.load.audit import Verdict
 
 SHOWN = 20
 WRITES = frozenset({Request.UPSERT, Request.DELETE})

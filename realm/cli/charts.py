@@ -8,8 +8,8 @@ import plotext
 from rich.table import Table
 from rich.text import Text
 
+from realm.cli.format import duration
 from realm.cli.history import PHASES, History
-from realm.cli.words import duration
 
 #: Rows and least columns of the lag's chart.
 HEIGHT = 12

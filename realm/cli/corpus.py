@@ -10,6 +10,8 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from realm.cli.erasure import verify_erased
+from realm.cli.format import parked_table
+from realm.cli.json_output import to_json
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     Address,
@@ -20,9 +22,7 @@ from realm.cli.options import (
     messages,
     output,
 )
-from realm.cli.plain import to_json
 from realm.cli.replaced import Replaced
-from realm.cli.words import parked_table
 from realm.client import Client, document
 from realm.corpus.decoding import decode
 from realm.corpus.documents import Document

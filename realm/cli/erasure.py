@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from realm.cli.json_output import to_json
 from realm.cli.options import AsJson, messages, output
 from realm.cli.packages import check_packages
-from realm.cli.plain import to_json
 from realm.cli.stores import StoreUrl, open_store, settings_with
 
 if TYPE_CHECKING:
-    from realm.erasure import Trace, Wanted
+    from realm.corpus.erasure import Trace, Wanted
     from realm.settings import Settings
 
 NEEDS = {"obstore": "service", "pyarrow": "service", "qdrant_client": "indexer"}
@@ -28,7 +28,7 @@ def verify_erased(
 ) -> None:
     """Read every file of the store and every collection; exit with 1 if anything is left."""
     check_packages("realm corpus verify-erased", NEEDS)
-    from realm.erasure import Wanted, search_store
+    from realm.corpus.erasure import Wanted, search_store
 
     settings = settings_with(store)
     opened = open_store(settings)
@@ -56,7 +56,7 @@ def _in_collections(settings: Settings, wanted: Wanted) -> tuple[int, list[Trace
 
     :raises DependencyUnavailable: if Qdrant cannot be asked: nothing is proven then.
     """
-    from realm.erasure import search_collections
+    from realm.corpus.erasure import search_collections
     from realm.search.qdrant import PassageIndex
 
     index = PassageIndex(settings)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from realm.cli.json_output import to_json
 from realm.cli.options import AsJson, messages, output
 from realm.cli.packages import check_packages
-from realm.cli.plain import to_json
 from realm.cli.snapshots import NEEDS, size
 from realm.cli.stores import StoreUrl, open_store, settings_with
 from realm.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
-    from realm.retention import Removal
+    from realm.records.retention import Removal
     from realm.settings import Settings
 
 SHOWN = 5
@@ -36,11 +36,11 @@ def gc(
     """Tidy up: files, snapshots and collections that nobody needs. The leading indexer does it
     every minute anyway; without --dry-run it is asked for a round now."""
     check_packages("realm gc", NEEDS)
-    from realm.generations import Generations
-    from realm.recorded import Bounds
-    from realm.retention import ASKED, Retention
-    from realm.snapshots import Snapshots
-    from realm.strays import Strays
+    from realm.records.generations import Generations
+    from realm.records.recorded_questions import Bounds
+    from realm.records.retention import ASKED, Retention
+    from realm.records.snapshots import Snapshots
+    from realm.records.strays import Strays
 
     settings = settings_with(store)
     opened = open_store(settings)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from realm.cli.format import generation_table, generations_table, refresh_line, status_table
+from realm.cli.json_output import to_json
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     MOST,
@@ -20,8 +22,6 @@ from realm.cli.options import (
     messages,
     output,
 )
-from realm.cli.plain import to_json
-from realm.cli.words import generation_table, generations_table, refresh_line, status_table
 from realm.client import Client
 from realm.errors import DeadlinePassed, FailedPrecondition, NotFound
 from realm.v1 import index_pb2

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from realm.cli.format import answer_lines, no_answer_line, no_passage_line, origin, passage_lines
+from realm.cli.json_output import to_json, to_plain
 from realm.cli.options import DEFAULT_TIMEOUT, MOST, Address, AsJson, Timeout, connect, output
-from realm.cli.plain import to_json, to_plain
-from realm.cli.words import answer_lines, no_answer_line, no_passage_line, origin, passage_lines
 from realm.client import Reply
 from realm.retrieval import Retrieval
 

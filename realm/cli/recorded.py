@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from realm.cli.format import duration
+from realm.cli.json_output import to_json
 from realm.cli.options import AsJson, messages, output
 from realm.cli.packages import check_packages
-from realm.cli.plain import to_json
 from realm.cli.stores import StoreUrl, open_store, settings_with
-from realm.cli.words import duration
 
 NEEDS = {"obstore": "service", "pyarrow": "service"}
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def list_(store: StoreUrl = "", as_json: AsJson = False) -> None:
     """List the questions in the store, newest first."""
     check_packages("realm recorded", NEEDS)
-    from realm.recorded import Recorded
+    from realm.records.recorded_questions import Recorded
 
     found = Recorded(open_store(settings_with(store))).all()
     if as_json:
@@ -60,8 +60,8 @@ def forget(
     if bool(texts) == every:
         raise typer.BadParameter("give a piece of the questions to forget, or --all")
     check_packages("realm recorded", NEEDS)
-    from realm.generations import Generations
-    from realm.recorded import Recorded
+    from realm.records.generations import Generations
+    from realm.records.recorded_questions import Recorded
 
     opened = open_store(settings_with(store))
     building = Recorded(opened).forget(None if every else texts, Generations(opened))

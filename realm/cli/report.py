@@ -58,9 +58,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _remembered(url: str) -> dict[str, Any]:
     """:raises NotFound: if no generation was ever made there."""
-    from realm.generations import Generations
+    from realm.records.generations import Generations
+    from realm.records.snapshots import Snapshots
     from realm.reporting.history import history, lag_over_time
-    from realm.snapshots import Snapshots
 
     opened = open_store(settings_with(url))
     generations, snapshots = Generations(opened), Snapshots(opened)

@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from realm.cli.json_output import to_json
 from realm.cli.options import AsJson, output
-from realm.cli.plain import to_json
 from realm.settings import Settings, load_settings
 
 MASK = "***"

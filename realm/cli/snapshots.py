@@ -12,14 +12,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from realm.cli.format import duration
+from realm.cli.json_output import to_json
 from realm.cli.options import MOST, AsJson, Reason, messages, output
 from realm.cli.packages import MODEL, check_packages
-from realm.cli.plain import to_json
 from realm.cli.stores import StoreUrl, open_store, settings_with
-from realm.cli.words import duration
 
 if TYPE_CHECKING:
-    from realm.snapshots import Snapshot, Snapshots
+    from realm.records.snapshots import Snapshot, Snapshots
 
 NEEDS = {"obstore": "service", "redis": "service"}
 
@@ -55,8 +55,8 @@ def publish(
     """
     check_packages("realm snapshots publish", {**NEEDS, **MODEL})
     from realm.model.publishing import publish_model, read_source
-    from realm.nudge import Nudge
-    from realm.snapshots import Snapshots
+    from realm.process.wakeup import Nudge
+    from realm.records.snapshots import Snapshots
 
     settings = settings_with(store)
     snapshots = Snapshots(open_store(settings, may_be_new=True))
@@ -123,7 +123,7 @@ def size(count: float) -> str:
 
 def _open(store: str) -> Snapshots:
     check_packages("realm snapshots", NEEDS)
-    from realm.snapshots import Snapshots
+    from realm.records.snapshots import Snapshots
 
     return Snapshots(open_store(settings_with(store)))
 

@@ -11,7 +11,7 @@ from realm.errors import NotFound
 from realm.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from realm.store import Store
+    from realm.records.store import Store
 
 StoreUrl = Annotated[
     str,
@@ -29,7 +29,7 @@ def settings_with(store: str) -> Settings:
 
 def open_store(settings: Settings, *, may_be_new: bool = False) -> Store:
     """:raises NotFound: if it is a folder that is not there: a wrong path is no empty store."""
-    from realm.store import Store, local_root
+    from realm.records.store import Store, local_root
 
     url = settings.store_url
     if folder := local_root(url):

@@ -15,7 +15,7 @@ from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
 from realm.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from realm.training.reader import Plan
+    from realm.recipes.reader import Plan
 
 
 def train_reader_(
@@ -104,9 +104,9 @@ def train_reader_(
     from realm.evaluation.questions import read_questions
     from realm.model.checkpoint import new_model
     from realm.objectives.taggers import make_tagger
+    from realm.recipes.reader import Plan
+    from realm.recipes.starter import continue_from, describe_files, make_starter
     from realm.settings import load_settings
-    from realm.training.reader import Plan
-    from realm.training.starter import continue_from, describe_files, make_starter
 
     if min(lr, head_lr) <= 0:
         raise InvalidInput("a learning rate of 0 learns nothing: give --lr and --head-lr above 0")

@@ -19,8 +19,8 @@ from realm.errors import InvalidInput
 if TYPE_CHECKING:
     from realm.corpus.documents import Document
     from realm.model.checkpoint import Model
+    from realm.recipes.retriever import Plan
     from realm.settings import Settings
-    from realm.training.retriever import Plan
 
 
 def train_retriever_(
@@ -86,9 +86,9 @@ def train_retriever_(
     from realm.evaluation.questions import read_questions
     from realm.evaluation.trained import CARD_FILE, Recipe
     from realm.model.checkpoint import with_own_query_encoder, write_model
+    from realm.recipes.retriever import Plan, train_retriever
+    from realm.recipes.starter import describe_files
     from realm.settings import load_settings
-    from realm.training.retriever import Plan, train_retriever
-    from realm.training.starter import describe_files
 
     check_new(to)
     plan = Plan(

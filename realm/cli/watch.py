@@ -14,10 +14,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from realm.cli.charts import lag_chart, refresh_chart
+from realm.cli.format import status_table
 from realm.cli.history import History
+from realm.cli.json_output import to_json
 from realm.cli.options import MOST, Address, AsJson, connect, messages, output
-from realm.cli.plain import to_json
-from realm.cli.words import status_table
 from realm.client import Client
 from realm.errors import RealmError
 from realm.v1 import index_pb2

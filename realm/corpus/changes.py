@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from realm import arrow
 from realm.corpus.passage_files import cut
 from realm.corpus.passages import Passage, from_table
 from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
-from realm.store import Store
+from realm.records import arrow
+from realm.records.store import Store
 
 if TYPE_CHECKING:  # readers of changes need no table
     from realm.corpus.table import DocumentState, Write

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from realm.errors import Corrupt
-from realm.store import Store
+from realm.records.store import Store
 
 FOLDER = "corpus"
 #: Rows are written in pieces of at most so many, or so many bytes: each is read whole.

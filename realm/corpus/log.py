@@ -28,7 +28,7 @@ import structlog
 from realm.corpus.checkpoints import Action, checkpoint_bytes, checkpoint_rows
 from realm.corpus.data_files import FOLDER, DataFile
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
-from realm.store import Store
+from realm.records.store import Store
 
 LOG = f"{FOLDER}/_delta_log"
 ENTRY = re.compile(r"/(\d{20})\.json$")

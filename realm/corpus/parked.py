@@ -17,7 +17,7 @@ import structlog
 from realm.corpus.documents import shown
 from realm.corpus.table import DocumentState
 from realm.errors import Corrupt, NotFound
-from realm.store import Store
+from realm.records.store import Store
 
 FOLDER = "parked"
 

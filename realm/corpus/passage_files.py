@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from realm import arrow
 from realm.corpus.documents import stable_bucket
 from realm.corpus.passages import PASSAGE_SCHEMA, split_document, to_table
 from realm.errors import NotFound
 from realm.model.inputs import InputBuilder
-from realm.store import Store
+from realm.records import arrow
+from realm.records.store import Store
 
 if TYPE_CHECKING:  # readers of passages need no table
     from realm.corpus.table import DocumentState

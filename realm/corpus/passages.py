@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 
 from realm.corpus.documents import Document, passage_id
-from realm.corpus.sentences import sentence_spans
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import LEAST_BODY, InputBuilder
-from realm.terms import count_terms
+from realm.text.sentences import sentence_spans
+from realm.text.terms import count_terms
 
 # A word beyond the vocabulary is one word piece however long it is (a line of Thai, a megabyte
 # of base64), so characters are bounded as well: a passage must fit into a payload and a screen.

@@ -22,7 +22,7 @@ from realm.corpus.data_files import DataFile, Filter, batches, gathered, may_hol
 from realm.corpus.documents import Document, stable_bucket
 from realm.corpus.log import DeltaLog
 from realm.errors import Corrupt, NotFound
-from realm.store import Store
+from realm.records.store import Store
 
 ERASED = "erased"
 #: What else may become of a row.

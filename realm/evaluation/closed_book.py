@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from realm import scoring
 from realm.errors import InvalidInput, NotFound
 from realm.evaluation import report
 from realm.evaluation.evaluate import LATENCY_SAMPLE, WARM_UP, Progress, no_progress
@@ -20,6 +19,7 @@ from realm.evaluation.metrics import mean, percentile
 from realm.evaluation.questions import Question
 from realm.evaluation.reading import is_exact
 from realm.evaluation.report import Report
+from realm.text import answers as scoring
 
 NAME = "closed-book"
 QUESTIONS_AT_ONCE = 16

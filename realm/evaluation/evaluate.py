@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from realm import scoring
 from realm.corpus.documents import Document
 from realm.evaluation import report
 from realm.evaluation.metrics import (
@@ -33,8 +32,9 @@ from realm.evaluation.searching import (
     encode_questions,
 )
 from realm.evaluation.systems import System
-from realm.scoring import normalise_answer
-from realm.vectors import Vectors
+from realm.records.vectors import Vectors
+from realm.text import answers as scoring
+from realm.text.answers import normalise_answer
 
 LATENCY_SAMPLE = 50
 WARM_UP = 3

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from realm import scoring
 from realm.evaluation.parallel import OnProgress, one_thread_each, spread, unheard
 from realm.evaluation.questions import Question
 from realm.evaluation.searching import PassageVectors, Searcher, encode_questions
 from realm.evaluation.systems import System
 from realm.model.answering import Answers, Reading, answer_questions
+from realm.text import answers as scoring
 
 QUESTIONS_AT_ONCE = 8
 

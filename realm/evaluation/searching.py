@@ -14,10 +14,10 @@ from realm.evaluation.parallel import OnProgress, spread, unheard
 from realm.evaluation.systems import System
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
+from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights, question_weights
 from realm.search.exact import ExactIndex, top_k
-from realm.vectors import Vectors
 
 
 @dataclass(frozen=True, slots=True)

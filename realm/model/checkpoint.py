@@ -1,7 +1,7 @@
 """Whole models: made from a base, written to a snapshot's folder, read back part by part.
 
 A folder holds config.json, tokenizer.json, passage_encoder, query_encoder (if the towers differ)
-and reader (.safetensors). Its manifest is `realm.snapshots`' affair.
+and reader (.safetensors). Its manifest is `realm.records.snapshots`' affair.
 """
 
 from __future__ import annotations

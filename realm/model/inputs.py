@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from realm import terms
 from realm.errors import Corrupt, InvalidInput
+from realm.text import terms
 
 #: Raised whenever sentences or passages are cut in another way: old passages do not fit then.
 SPLITTER = 1

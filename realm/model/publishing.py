@@ -27,9 +27,9 @@ from realm.model.checkpoint import (
 )
 from realm.model.config import ModelConfig, Projection
 from realm.model.inputs import LEAST_BODY, InputBuilder, InputLimits
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import file_sha256
 from realm.settings import Settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import file_sha256
 
 _log = structlog.get_logger(__name__)
 

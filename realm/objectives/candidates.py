@@ -10,8 +10,8 @@ from typing import Protocol
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.inputs import Encoded
-from realm.objectives.inverse_cloze_text import normalise_sentence
-from realm.vectors import Vectors
+from realm.records.vectors import Vectors
+from realm.text.inverse_cloze import normalise_sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from realm.objectives.objective import Objective
 from realm.objectives.question_answering import QuestionAnswering
 from realm.objectives.questions import Questions
 from realm.objectives.reading import ReaderTerm
-from realm.objectives.salient_spans import SpanTagger
 from realm.settings import Settings
+from realm.text.salient_spans import SpanTagger
 
 #: Those that learn from questions, which are read only if one of these has a weight.
 FROM_QUESTIONS = frozenset({"open_qa", "dpr"})

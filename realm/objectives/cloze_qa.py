@@ -28,10 +28,10 @@ from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
 from realm.objectives.objective import Draw, Loss, tensors
 from realm.objectives.question_answering import two_terms
 from realm.objectives.reading import Lesson, ReaderTerm, Task
-from realm.objectives.salient_spans import SpanTagger
 from realm.objectives.sentences import first_of_each, shuffled_sentences
 from realm.objectives.windows import PassageWindows
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
+from realm.text.salient_spans import SpanTagger
 
 SEARCHED_PER_PLACE = 8  # passages asked for, a place: most hold no answer
 ROUNDS = 4  # searches, until a batch is whole

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from realm.objectives.inverse_cloze_text import count_words
-from realm.objectives.salient_spans import Kind, Span, SpanTagger
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
+from realm.text.inverse_cloze import count_words
+from realm.text.salient_spans import Kind, Span, SpanTagger
 
 MIN_WORDS = 6
 MAX_WORDS = 32

@@ -26,11 +26,11 @@ from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch
-from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.objectives.objective import Loss, tensors
 from realm.objectives.questions import QuestionPool, Questions
 from realm.objectives.windows import PassageWindows
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
+from realm.text.inverse_cloze import normalise_sentence
 
 DRAWS = 8  # of questions, until a batch is whole
 SEARCHED = 20  # passages among which positive and negatives are looked for

@@ -19,9 +19,9 @@ from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, as_candidate
-from realm.objectives.inverse_cloze_text import inverse_cloze, normalise_sentence
 from realm.objectives.objective import Draw, Loss, tensors
 from realm.objectives.windows import PassageWindows
+from realm.text.inverse_cloze import inverse_cloze, normalise_sentence
 
 
 @dataclass(frozen=True, slots=True)

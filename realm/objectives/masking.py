@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Literal, Protocol
 
 from realm.model.inputs import InputBuilder
-from realm.objectives.salient_spans import SpanTagger
+from realm.text.salient_spans import SpanTagger
 
 MaskKind = Literal["salient_spans", "random_spans", "random_words"]
 

@@ -31,7 +31,7 @@ from realm.objectives.candidates import Beam, TrainingSearch
 from realm.objectives.objective import Loss, tensors
 from realm.objectives.questions import QuestionPool, Questions
 from realm.objectives.reading import Lesson, ReaderTerm, Task
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 
 DRAWS = 100  # of questions, until a batch is whole; a step that failed would draw the same again
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, NotFound, NotReady
 from realm.evaluation.questions import Question, parse_questions
-from realm.store import Store
+from realm.records.store import Store
 
 
 def load_questions(name: str, store: Store) -> tuple[Question, ...]:

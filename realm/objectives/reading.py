@@ -31,7 +31,7 @@ from realm.model.inputs import LEAST_BODY, InputBuilder
 from realm.model.likelihood import span_marginal
 from realm.model.reader import Reader
 from realm.objectives.objective import Loss, tensors
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 
 _OF_ARTICLES = frozenset("antheال")
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from realm.corpus.sentences import sentence_spans
+from realm.text.sentences import sentence_spans
 
 T = TypeVar("T")
 S = TypeVar("S")

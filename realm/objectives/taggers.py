@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from realm.errors import BadSettings
-from realm.objectives.salient_spans import Kind, RuleTagger, Span, SpanTagger
+from realm.text.salient_spans import Kind, RuleTagger, Span, SpanTagger
 
 RULES = ("", "rules")
 #: Entity types that are no names, by the words that data sets use (OntoNotes, TIMEX, …).

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from realm.ending import end_soon
+from realm.process.ending import end_soon
 
 #: Who watches its threads ends in order within this time, and is ended else.
 END_SECONDS = 10.0

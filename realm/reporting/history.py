@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from realm.generations import Generations, State
-from realm.snapshots import Snapshot, Snapshots
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshot, Snapshots
 
 #: The indexer writes durations by phase under this prefix,
 PHASE = "phase_"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.terms import count_terms
+from realm.text.terms import count_terms
 
 #: The usual values (Lucene's); no corpus was tuned for.
 K1 = 1.2

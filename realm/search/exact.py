@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.fusion import FUSED, reciprocal_rank_fusion
-from realm.vectors import Vectors
 
 BLOCK = 256
 

@@ -16,12 +16,12 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from realm.corpus.passages import Passage
 from realm.errors import NotFound, OutOfSpace
+from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.search.fusion import FUSED, RRF_K
 from realm.search.qdrant_connection import TIMEOUT_SECONDS, endpoint, reachable
 from realm.settings import Settings
-from realm.vectors import Vectors
 
 ALIAS = "live"
 DENSE = "dense"

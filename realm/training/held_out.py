@@ -16,7 +16,7 @@ import torch
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
-from realm.objectives.inverse_cloze_text import inverse_cloze
+from realm.text.inverse_cloze import inverse_cloze
 
 MOST_QUESTIONS = 256
 MOST_PASSAGES = 1024

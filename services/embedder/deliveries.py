@@ -19,10 +19,10 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 from redis.retry import Retry
 
+from realm.process.queue import work_key
 from realm.process.threads import VitalThread
-from realm.queue import work_key
-from realm.refusals import quarantine_file
-from realm.store import Store
+from realm.records.refusals import quarantine_file
+from realm.records.store import Store
 
 #: Starts without an end, by output file: one more than the deaths while somebody is at it.
 KEY = "realm:deliveries:"

@@ -15,7 +15,7 @@ from realm.model.checkpoint import (
     load_passage_encoder,
     load_query_encoder,
 )
-from realm.snapshots import Snapshot, Snapshots
+from realm.records.snapshots import Snapshot, Snapshots
 
 COMMON_FILES = (CONFIG_FILE, TOKENIZER_FILE)
 

@@ -14,13 +14,13 @@ import pyarrow as pa
 import structlog
 import torch
 
-from realm import vectors
 from realm.errors import Corrupt, InvalidInput, NotFound
 from realm.model.checkpoint import ServingEncoder
 from realm.model.encoders import Progress, encode
 from realm.model.inputs import Encoded
-from realm.store import Store
-from realm.vectors import Vectors
+from realm.records import vectors
+from realm.records.store import Store
+from realm.records.vectors import Vectors
 
 SHARD = re.compile(r"(\d+)-(\d+)")
 PASSAGE_COLUMNS = ("passage_id", "content_hash", "title_ids", "body_ids")

@@ -6,14 +6,14 @@ import sys
 
 import structlog
 
-from realm import telemetry
 from realm.errors import BadSettings
-from realm.generations import Generations
 from realm.model import runtime
-from realm.nudge import Nudge
+from realm.process import telemetry
+from realm.process.wakeup import Nudge
+from realm.records.generations import Generations
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.settings import Settings, load_settings
-from realm.snapshots import Snapshots
-from realm.store import Store
 from services.embedder import worker
 from services.embedder.deliveries import Deliveries
 from services.embedder.encoders import Encoders

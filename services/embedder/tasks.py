@@ -15,16 +15,17 @@ from functools import partial
 import pyarrow as pa
 import structlog
 
-from realm import arrow, tracing, vectors
+from realm import tracing
 from realm.errors import Conflict, Corrupt, DependencyUnavailable, NotFound
-from realm.generations import Generations, pieces_folder
 from realm.model.inputs import InputBuilder
-from realm.nudge import Nudge
-from realm.queue import EMBED_SHARD, ENCODE_QUERIES
-from realm.refresh_trace import RefreshTrace
-from realm.refusals import forgive, is_quarantined, refuse
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
+from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
+from realm.process.wakeup import Nudge
+from realm.records import arrow, vectors
+from realm.records.generations import Generations, pieces_folder
+from realm.records.refresh_trace import RefreshTrace
+from realm.records.refusals import forgive, is_quarantined, refuse
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from services.embedder.deliveries import Deliveries, quarantine
 from services.embedder.encoders import Encoders
 from services.embedder.encoding import Compute, Encoding, check_passages, related_folders, take_over

@@ -24,8 +24,8 @@ from kombu.utils.scheduling import priority_cycle
 from prometheus_client import Histogram
 
 from realm.errors import DependencyUnavailable
+from realm.process.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.process.signals import stop_signals
-from realm.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.settings import Settings
 from services.embedder.liveness import Drain
 from services.embedder.tasks import Embedder, Job, Outcome

@@ -12,11 +12,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from realm.calls import about_call
 from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady, RealmError
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
+from realm.process.calls import about_call
 from realm.retrieval import Retrieval
 from realm.search.bm25 import question_weights
 from realm.search.qdrant import Hit, Query

@@ -23,7 +23,7 @@ from realm.errors import (
     RealmError,
     RequestIdReused,
 )
-from realm.rpc import from_rpc_error, remaining
+from realm.process.rpc import from_rpc_error, remaining
 from realm.settings import Settings
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
 from services.gateway.checks import (

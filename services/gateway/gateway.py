@@ -15,12 +15,12 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from realm.calls import CallInterceptor
 from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
-from realm.rpc import LIVE_NAME, ErrorInterceptor, MetricsInterceptor, server_options
+from realm.process.calls import CallInterceptor
+from realm.process.rpc import LIVE_NAME, ErrorInterceptor, MetricsInterceptor, server_options
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.store import Store
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
 from services.gateway.answering import Answering, PassageSearch
 from services.gateway.closing import Closing

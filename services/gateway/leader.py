@@ -11,8 +11,8 @@ import grpc
 import structlog
 
 from realm.internal.v1 import serving_pb2_grpc
-from realm.rpc import channel_options
-from realm.tracing_grpc import aio_interceptors
+from realm.process.rpc import channel_options
+from realm.tracing.client import aio_interceptors
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
 
 #: What is under way at the old leader may still end well.

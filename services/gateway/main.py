@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from realm import telemetry
-from realm.ending import end_soon
 from realm.errors import BadSettings
 from realm.model.runtime import set_threads
+from realm.process import telemetry
+from realm.process.ending import end_soon
 from realm.process.signals import stop_signals
+from realm.process.waiting import await_store
+from realm.records.store import Store
 from realm.search.qdrant import AsyncPassageSearch
 from realm.settings import Settings, load_settings
-from realm.store import Store
-from realm.waiting import await_store
 from services.gateway.gateway import HEALTH_NAMES, Gateway
 
 

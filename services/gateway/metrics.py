@@ -1,4 +1,4 @@
-"""The gateway's own metrics; those of gRPC are `realm.rpc.MetricsInterceptor`'s."""
+"""The gateway's own metrics; those of gRPC are `realm.process.rpc.MetricsInterceptor`'s."""
 
 from __future__ import annotations
 

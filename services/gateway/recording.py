@@ -6,7 +6,7 @@ Off unless `REALM_RECORD_QUESTIONS` is set. Nothing is written here: the leading
 from __future__ import annotations
 
 from realm.internal.v1 import serving_pb2
-from realm.recorded import Sample
+from realm.records.recorded_questions import Sample
 from realm.settings import Settings
 from services.gateway.answering import Response
 

@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from realm.internal.v1 import serving_pb2
-from realm.rpc import from_rpc_error
+from realm.process.rpc import from_rpc_error
 from realm.settings import Settings
 from services.gateway.events import happens
 from services.gateway.leader import Leader

@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.errors import RealmError
 from realm.model.answering import FoundAnswer
+from realm.process.rpc import EXITS, incident, remaining, to_status
 from realm.retrieval import Retrieval
-from realm.rpc import EXITS, incident, remaining, to_status
 from realm.search.qdrant import IndexedPassage
 from realm.v1 import (
     answer_pb2,

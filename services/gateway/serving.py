@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 import torch
 
 from realm.errors import FailedPrecondition, NotReady
-from realm.generations import Generation, LiveEntry
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import (
     CONFIG_FILE,
@@ -30,8 +29,9 @@ from realm.model.checkpoint import (
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
+from realm.records.generations import Generation, LiveEntry
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.retrieval import Retrieval
-from realm.snapshots import Snapshot, Snapshots
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

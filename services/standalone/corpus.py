@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from realm.client import Client
-from realm.client_requests import BATCH_BYTES
+from realm.client.requests import BATCH_BYTES
 from realm.corpus.documents import Document
 from realm.corpus.importers import Problem, in_words, read_documents
 from realm.corpus.python_docs import python_documents

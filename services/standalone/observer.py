@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from realm.client import Client
 from realm.errors import RealmError
 from realm.v1.index_pb2 import IndexStatus
-from services.standalone.visitor.visits import Visit, read_visits
+from services.standalone.load.visits import Visit, read_visits
 
 PERIOD_SECONDS = 1.0
 SCRAPE_SECONDS = 2.0

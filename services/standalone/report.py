@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from realm.generations import Generations
+from realm.records.generations import Generations
 from realm.reporting.history import (
     held_out_recall,
     latencies,
@@ -18,9 +18,9 @@ from realm.reporting.history import (
     refreshes_since,
     swaps_since,
 )
+from services.standalone.load.audit import Verdict
+from services.standalone.load.visits import Visit
 from services.standalone.observer import Sample
-from services.standalone.visitor.audit import Verdict
-from services.standalone.visitor.visits import Visit
 
 LAG_POINTS = 200
 FAILURES_SHOWN = 20

@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from realm import telemetry
 from realm.cli.terminal import Terminal, replace_what_the_encoding_lacks
 from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError
-from realm.generations import Generations
+from realm.process import telemetry
+from realm.records.generations import Generations
+from realm.records.store import Store
 from realm.settings import Settings, load_settings
-from realm.store import Store
 from services.standalone import corpus
 from services.standalone.cluster import Cluster
 from services.standalone.observer import Observer

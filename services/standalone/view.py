@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from realm.v1.index_pb2 import GenerationState, IndexStatus, Refresh
+from services.standalone.load.audit import Verdict
 from services.standalone.observer import Observer, Sample
 from services.standalone.processes import Supervised
-from services.standalone.visitor.audit import Verdict
 
 PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 

@@ -20,7 +20,7 @@ import torch
 from realm.errors import Corrupt, NotFound
 from realm.model.checkpoint import Model, load_model, write_model
 from realm.model.weights import read_weights, write_weights
-from realm.store import Store
+from realm.records.store import Store
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from realm import arrow
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, from_table
-from realm.generations import Generation, Generations, State
 from realm.objectives.candidates import Candidate, as_candidate
-from realm.store import Store
+from realm.records import arrow
+from realm.records.generations import Generation, Generations, State
+from realm.records.store import Store
 
 _UNUSABLE = frozenset({State.REJECTED, State.ABANDONED, State.RETIRED, State.DELETED})
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from realm.settings import Settings
 from realm.training.held_out import MOST_PASSAGES, HeldOutRetrieval, Patience
 from realm.training.learner import train_dtype
-from services.trainer.board import Board
 from services.trainer.corpus_view import CorpusView
 from services.trainer.curriculum import Curriculum
 from services.trainer.metrics import TrainerMetrics
+from services.trainer.tensorboard import Board
 
 _log = structlog.get_logger(__name__)
 

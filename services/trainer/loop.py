@@ -1,7 +1,7 @@
 """The trainer's day: between two steps look at store and index, then learn, publish, save.
 
 Everything slow runs in the background and is taken between two steps. Of several processes this
-one leads: what the others have to do at the same time, it tells them (`services.trainer.fellows`).
+one leads: what the others have to do at the same time, it tells them (`services.trainer.ranks`).
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 import structlog
 
 from realm.errors import Diverged, NotFound, NotReady, RealmError
-from realm.generations import Generations
+from realm.records.generations import Generations
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.store import Store
 from realm.training.distributed import ALONE, World
 from services.trainer.background import Background
-from services.trainer.board import Board
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 from services.trainer.corpus_view import CorpusView, Sampler, load_view, newest_generation
 from services.trainer.curriculum import Curriculum, StepReport
 from services.trainer.early_stop import EarlyStop
-from services.trainer.fellows import tell
 from services.trainer.heartbeat import Heartbeat
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher, copy_model
 from services.trainer.questions import QuestionWatch
+from services.trainer.ranks import tell
 from services.trainer.retrieval import LiveRetrieval
 from services.trainer.schedule import Cadence
 from services.trainer.staleness import IndexSituation, StalenessBound
+from services.trainer.tensorboard import Board
 
 PAUSED_FILE = "control/paused.json"
 LOOK_SECONDS = 2.0  # between two looks for a newer corpus

@@ -11,15 +11,15 @@ import torch
 
 from realm.errors import BadSettings, Diverged, RealmError
 from realm.model.runtime import pick_device, set_threads
-from realm.nudge import Nudge
 from realm.process.signals import stop_event
+from realm.process.telemetry import set_up
+from realm.process.wakeup import Nudge
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.settings import Settings, load_settings
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.telemetry import set_up
 from realm.training.distributed import ALONE, World, join, leave, local_rank
-from services.trainer.attempts import Training
 from services.trainer.checkpoints import Checkpoints
+from services.trainer.divergence import Training
 from services.trainer.heartbeat import Heartbeat
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import find_origin

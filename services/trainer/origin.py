@@ -14,8 +14,8 @@ import structlog
 from realm.errors import NotFound
 from realm.model.checkpoint import CONFIG_FILE, Model, load_config, load_model
 from realm.model.publishing import read_source, source_digest, with_settings
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.settings import Settings
-from realm.snapshots import Snapshot, Snapshots
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 
 _log = structlog.get_logger(__name__)

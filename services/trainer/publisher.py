@@ -14,8 +14,8 @@ import torch
 
 from realm.errors import Diverged, RealmError
 from realm.model.checkpoint import Model, write_model
-from realm.refresh_trace import RefreshTrace
-from realm.snapshots import Snapshot, Snapshots
+from realm.records.refresh_trace import RefreshTrace
+from realm.records.snapshots import Snapshot, Snapshots
 from services.trainer.background import Background
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.schedule import Cadence

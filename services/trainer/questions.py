@@ -10,7 +10,7 @@ import structlog
 
 from realm.errors import RealmError
 from realm.objectives.questions import Questions, parse, read_file
-from realm.store import Store
+from realm.records.store import Store
 from services.trainer.background import Background
 
 LOOK_SECONDS = 30.0

@@ -17,7 +17,6 @@ import structlog
 import torch
 
 from realm.errors import DependencyUnavailable, NotReady, RealmError
-from realm.generations import Generation, Generations
 from realm.model.checkpoint import (
     CONFIG_FILE,
     PASSAGE_ENCODER_FILE,
@@ -29,10 +28,11 @@ from realm.model.checkpoint import (
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Beam, Candidate
+from realm.records.generations import Generation, Generations
+from realm.records.snapshots import Snapshots
+from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector, question_weights
 from realm.search.qdrant import Hit, IndexedPassage
-from realm.snapshots import Snapshots
-from realm.vectors import Vectors
 from services.trainer.background import Background
 from services.trainer.corpus_view import CorpusView
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from realm.generations import State
+from realm.records.generations import State
 
 #: The newest snapshot may still become live.
 _UNDECIDED = frozenset({None, State.BUILDING, State.VALIDATING})

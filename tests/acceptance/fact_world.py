@@ -24,7 +24,7 @@ from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import build_backbone
 from realm.model.inputs import Encoded, InputBuilder, InputLimits
 from realm.objectives.candidates import Candidate, as_candidate
-from realm.objectives.salient_spans import Span
+from realm.text.salient_spans import Span
 
 ENTITIES, ATTRIBUTES, VALUES = 44, 5, 40
 #: ∅, the entity's own passages and 2 of other entities: without these, masked LM over an index that

@@ -29,11 +29,11 @@ from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
 from realm.objectives.objective import Objective, SignalGate
+from realm.recipes.local import LocalIndex, Phase, Step, train
+from realm.records.vectors import Vectors
 from realm.search.exact import top_k
 from realm.settings import Settings
 from realm.training.learner import Learner
-from realm.training.local import LocalIndex, Phase, Step, train
-from realm.vectors import Vectors
 from tests.acceptance.fact_world import ATTRIBUTES, CANDIDATES, Echo, Values, World, tiny_model
 
 WARM_STEPS, COPY_STEPS = 250, 200

@@ -20,8 +20,8 @@ from realm.evaluation.searching import PassageVectors, cut, encode_passages, enc
 from realm.evaluation.systems import System, base_system
 from realm.model.base import default_folder
 from realm.model.runtime import best_dtype
+from realm.records.vectors import Vectors
 from realm.settings import load_settings
-from realm.vectors import Vectors
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 DOCUMENTS = [DATA / "squad_open" / "documents.jsonl", DATA / "wikitext" / "documents.jsonl"]

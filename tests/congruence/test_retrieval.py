@@ -16,14 +16,14 @@ import pytest
 
 from realm.corpus.documents import passage_id
 from realm.corpus.passages import Passage
+from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, passage_weights, question_weights
 from realm.search.exact import ExactIndex
 from realm.search.fusion import FUSED, RRF_K
 from realm.search.qdrant import AsyncPassageSearch, PassageIndex, Query
 from realm.settings import Settings
-from realm.terms import count_terms
-from realm.vectors import Vectors
+from realm.text.terms import count_terms
 from tests.congruence.conftest import REAL_SERVER
 from tests.congruence.edge_server import EdgeServer
 from tests.congruence.oracle import SIZE

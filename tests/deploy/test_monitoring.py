@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from realm.rpc import MetricsInterceptor
+from realm.process.rpc import MetricsInterceptor
 from services.embedder.metrics import EmbedderMetrics
 from services.gateway.metrics import GatewayMetrics
 from services.indexer.metrics import IndexerMetrics

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from realm.queue import DELTA_QUEUE, EMBED_QUEUE
-from realm.rpc import LIVE_NAME
+from realm.process.queue import DELTA_QUEUE, EMBED_QUEUE
+from realm.process.rpc import LIVE_NAME
 from realm.settings import Settings, load_settings
 from services.gateway.gateway import READY_NAMES
 from tests.deploy.rendering import (

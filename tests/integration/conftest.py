@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from realm.store import Store
+from realm.records.store import Store
 from tests.integration.redis_process import RedisProcess, free_port
 
 if TYPE_CHECKING:

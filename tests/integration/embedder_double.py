@@ -16,18 +16,18 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from realm import arrow, vectors
 from realm.corpus.passages import content_hash
 from realm.errors import Corrupt, NotFound
-from realm.generations import ACTIVE, Generations
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
-from realm.nudge import Nudge
-from realm.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
-from realm.refusals import is_quarantined, refuse
+from realm.process.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
+from realm.process.wakeup import Nudge
+from realm.records import arrow, vectors
+from realm.records.generations import ACTIVE, Generations
+from realm.records.refusals import is_quarantined, refuse
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.settings import load_settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
 from services.embedder.deliveries import quarantine
 
 SIZE = 64

@@ -19,16 +19,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.corpus.documents import Document
-from realm.generations import State
 from realm.model.config import BertShape, ModelConfig
 from realm.model.inputs import InputBuilder, InputLimits
+from realm.records.generations import State
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.search.qdrant import Hit, PassageIndex
 from realm.settings import Settings, load_settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writer import check_changes
+from services.indexer.writes.writer import check_changes
 from tests.integration.embedder_double import SIZE, bag
 
 DEADLINE = 60.0

@@ -14,11 +14,8 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from realm import vectors
-from realm.generations import Generations, State
 from realm.model.checkpoint import Model
-from realm.nudge import Nudge
-from realm.queue import (
+from realm.process.queue import (
     DELTA_QUEUE,
     EMBED_CHANGES,
     EMBED_QUEUE,
@@ -27,10 +24,13 @@ from realm.queue import (
     make_celery,
     work_key,
 )
-from realm.refusals import quarantine_file
+from realm.process.wakeup import Nudge
+from realm.records import vectors
+from realm.records.generations import Generations, State
+from realm.records.refusals import quarantine_file
+from realm.records.snapshots import Snapshot
+from realm.records.store import Store
 from realm.settings import load_settings
-from realm.snapshots import Snapshot
-from realm.store import Store
 from services.embedder.deliveries import KEY
 from tests.integration.redis_process import RedisProcess
 from tests.unit.embedder.tiny import begin_generation, cut, publish, tiny_model, write_passages

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from realm.erasure import Trace, Wanted, search_collections, search_store
-from realm.generations import State
-from services.indexer import housekeeping
+from realm.corpus.erasure import Trace, Wanted, search_collections, search_store
+from realm.records.generations import State
+from services.indexer.leader import housekeeping
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(40)]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from realm.corpus.changes import changes_file
-from realm.generations import State
-from realm.store import Store
-from realm.vectors import vector_file
+from realm.records.generations import State
+from realm.records.store import Store
+from realm.records.vectors import vector_file
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(60)]
@@ -116,7 +116,7 @@ import resource, signal, sys
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import DependencyUnavailable
-from realm.store import Store
+from realm.records.store import Store
 store = Store.open(sys.argv[1])
 table = CorpusTable(store)
 table.append([Change("a", Document("a", "t", "kept"), "r1")])

@@ -8,12 +8,12 @@ import time
 import grpc
 import pytest
 
+from realm.client.wire import from_rpc_error
 from realm.corpus.table import CorpusTable
 from realm.errors import DependencyUnavailable
-from realm.generations import Generations
-from realm.store import Store
+from realm.records.generations import Generations
+from realm.records.store import Store
 from realm.v1 import corpus_pb2, types_pb2
-from realm.wire import from_rpc_error
 from tests.integration.indexer_process import CALL_SECONDS, DEADLINE, IndexerProcess
 from tests.integration.indexing import document
 

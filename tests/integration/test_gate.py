@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from realm.generations import State
-from realm.recorded import Recorded, RecordedQuestion, probe_files
+from realm.records.generations import State
+from realm.records.recorded_questions import Recorded, RecordedQuestion, probe_files
+from realm.records.store import Store
+from realm.records.vectors import Vectors
 from realm.search.qdrant import Hit
-from realm.store import Store
-from realm.vectors import Vectors
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(150)]

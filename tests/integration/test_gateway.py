@@ -18,19 +18,19 @@ import grpc
 import pytest
 
 from realm.client import Client
+from realm.client.wire import from_rpc_error
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
 from realm.errors import DependencyUnavailable
-from realm.generations import Generation, Generations, State, collection_name
 from realm.model.checkpoint import Model, new_model, write_model
 from realm.model.encoders import encode
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.vectors import Vectors
 from realm.search.qdrant import AsyncPassageSearch, IndexedPassage, PassageIndex
 from realm.settings import Settings
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.terms import count_terms
-from realm.vectors import Vectors
-from realm.wire import from_rpc_error
+from realm.text.terms import count_terms
 from tests.integration.redis_process import free_port
 from tests.unit.gateway.site import NOWHERE, MemorySearch, Site, World, running, until
 from tests.unit.gateway.test_flips import QUESTION, REQUEST, check_binding, expected_scores

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from realm import generations
 from realm.errors import RequestIdReused
-from realm.generations import State
-from realm.vectors import vector_file
-from services.indexer import builder, controls
+from realm.records import generations
+from realm.records.generations import State
+from realm.records.vectors import vector_file
+from services.indexer.build.build import builder
+from services.indexer.leader import controls
 from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import RedisProcess
 

@@ -12,9 +12,9 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from realm.client.wire import from_rpc_error, to_status
 from realm.internal.v1 import serving_pb2
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
-from realm.wire import from_rpc_error, to_status
 from tests.integration.indexer_process import CALL_SECONDS, DEADLINE, IndexerProcess
 from tests.integration.indexing import document
 

@@ -11,11 +11,11 @@ import pytest
 from qdrant_client import models
 from qdrant_client.http.exceptions import ResponseHandlingException
 
-from realm.damage import damage_of, damaged
 from realm.errors import FailedPrecondition
-from realm.generations import State
+from realm.records.damage import damage_of, damaged
+from realm.records.generations import State
+from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
-from realm.store import Store
 from tests.integration.indexing import Bench, bench_settings, document
 from tests.integration.redis_process import RedisProcess
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from realm import arrow
 from realm.corpus.passages import Passage, from_table
 from realm.errors import NotReady
-from realm.generations import ACTIVE
-from realm.leaders import changed_late
+from realm.records import arrow
+from realm.records.generations import ACTIVE
+from realm.records.leaders import changed_late
+from realm.records.vectors import Vectors, read_vectors, vector_file
 from realm.search.qdrant import PassageIndex
-from realm.vectors import Vectors, read_vectors, vector_file
-from services.indexer import housekeeping
-from services.indexer.election import Election
-from services.indexer.loader import paired
+from services.indexer.build.loader import paired
+from services.indexer.leader import housekeeping
+from services.indexer.leader.election import Election
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(40)]

@@ -10,11 +10,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from realm.client.wire import from_rpc_error
 from realm.errors import NotReady
-from realm.generations import Generations
-from realm.leaders import Leaders
-from realm.store import Store
-from realm.wire import from_rpc_error
+from realm.records.generations import Generations
+from realm.records.leaders import Leaders
+from realm.records.store import Store
 from tests.integration.indexer_process import DEADLINE, IndexerProcess
 from tests.integration.indexing import Bench
 from tests.integration.redis_process import RedisProcess

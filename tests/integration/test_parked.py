@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from realm.corpus.documents import Document
-from realm.generations import State
-from services.indexer import pieces
+from realm.records.generations import State
+from services.indexer.writes import pieces
 from tests.integration.embedder_double import BREAKS, KILLS, OUT_OF_ORDER
 from tests.integration.indexing import Bench, document
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from realm.errors import DependencyUnavailable
-from realm.store import Store
+from realm.records.store import Store
 from tests.integration.indexing import Bench, document
 from tests.s3 import S3Server
 

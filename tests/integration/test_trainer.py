@@ -17,17 +17,17 @@ from urllib.request import urlopen
 
 import pytest
 
-from realm import arrow
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
-from realm.generations import Generation, Generations, State, collection_name
 from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import load_model, load_passage_encoder
 from realm.model.encoders import encode
+from realm.records import arrow
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
 from realm.settings import Settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
 from tests import tiny
 from tests.congruence.edge_server import EdgeServer
 from tests.integration.redis_process import free_port

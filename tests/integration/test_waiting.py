@@ -14,9 +14,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from realm.client.wire import RECONNECT_MS, from_rpc_error
 from realm.errors import NotReady
 from realm.v1 import answer_pb2, answer_pb2_grpc, corpus_pb2, corpus_pb2_grpc
-from realm.wire import RECONNECT_MS, from_rpc_error
 from tests.integration.redis_process import free_port
 from tests.s3 import S3Server
 

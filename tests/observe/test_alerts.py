@@ -10,8 +10,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from realm.rpc import MetricsInterceptor
-from realm.telemetry import show_build
+from realm.process.rpc import MetricsInterceptor
+from realm.process.telemetry import show_build
 from services.embedder.metrics import EmbedderMetrics
 from services.gateway.metrics import GatewayMetrics
 from services.indexer.metrics import IndexerMetrics

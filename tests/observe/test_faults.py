@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from realm.errors import RealmError
-from realm.generations import Generations, State
 from realm.model.checkpoint import Model, load_model, write_model
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from services.standalone.cluster import PORTS
 from tests.acceptance.running import RunningCluster, until
 from tests.acceptance.test_standalone import QUICK

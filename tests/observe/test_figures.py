@@ -8,20 +8,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
-from realm.generations import Generations, State
-from realm.nudge import Nudge
+from realm.process.wakeup import Nudge
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
-from realm.snapshots import Snapshots
-from realm.store import Store
-from services.indexer.bell import Bell, NudgeListener
-from services.indexer.build import Memory
-from services.indexer.corpus_reader import CorpusReader
-from services.indexer.following import Following
-from services.indexer.gateways import Gateways
-from services.indexer.lifecycle import Live, Observation
+from services.indexer.build.build import Memory
+from services.indexer.build.lifecycle import Live, Observation
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.refreshes import Refreshes
+from services.indexer.report.gateways import Gateways
+from services.indexer.report.refreshes import Refreshes
+from services.indexer.wake import Bell, NudgeListener
+from services.indexer.writes.corpus_reader import CorpusReader
+from services.indexer.writes.replication import Following
 from tests.integration.redis_process import RedisProcess
 from tests.unit.indexer.examples import create, publish
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from realm.client import Client
-from realm.generations import Generations
-from realm.refresh_trace import RefreshTrace
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.generations import Generations
+from realm.records.refresh_trace import RefreshTrace
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from services.standalone.cluster import HOST, PORTS
 from services.standalone.observer import scrape
 from tests.acceptance.running import RunningCluster, until

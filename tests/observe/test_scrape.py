@@ -29,7 +29,7 @@ START_SECONDS = 120.0
 #: Declared as the process declares them, and served as it serves them.
 PROGRAM = """
 import sys, threading
-from realm import telemetry
+from realm.process import telemetry
 from realm.settings import load_settings
 from services.{service}.metrics import {metrics}
 {metrics}()

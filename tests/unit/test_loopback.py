@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import start_http_server
 
 from realm.loopback import is_loopback
-from realm.store import Store
+from realm.records.store import Store
 from tests.congruence.edge_server import EdgeServer
 from tests.s3 import S3Server
 from tests.unit.gateway.indexer import running_indexer
@@ -108,7 +108,7 @@ print(len(scrape(sys.argv[1])))
 
 STORE = """
 import sys
-from realm.store import Store
+from realm.records.store import Store
 from prometheus_client import start_http_server
 from tests.congruence.edge_server import EdgeServer
 store = Store.open(sys.argv[1])

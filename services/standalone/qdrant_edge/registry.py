@@ -18,8 +18,8 @@ import structlog
 
 from realm.errors import FailedPrecondition
 from services.standalone.qdrant_edge.catalogue import Catalogue, load, save, strays
+from services.standalone.qdrant_edge.collection_process import Keeper
 from services.standalone.qdrant_edge.description import merge_update
-from services.standalone.qdrant_edge.keeper import Keeper
 from services.standalone.qdrant_edge.protocol import collections
 
 log = structlog.get_logger(__name__)

@@ -10,10 +10,10 @@ from bench.corpus import Author, words_of
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.vectors import Vectors
-from services.standalone.visitor.audit import RELATIVE_TOLERANCE
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.vectors import Vectors
+from services.standalone.load.audit import RELATIVE_TOLERANCE
 
 DOCUMENTS = 40
 

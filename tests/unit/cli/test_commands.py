@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from realm.cli.plain import to_plain
+from realm.cli.format import no_answer_line
+from realm.cli.json_output import to_plain
 from realm.cli.questions import as_questions
-from realm.cli.words import no_answer_line
 from realm.v1 import answer_pb2, index_pb2
 from tests.unit.cli.conftest import Shell, run
 from tests.unit.gateway.site import NOWHERE, PATIENCE

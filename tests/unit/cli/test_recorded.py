@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from realm.recorded import Recorded, RecordedQuestion
-from realm.store import Store
+from realm.records.recorded_questions import Recorded, RecordedQuestion
+from realm.records.store import Store
 from tests.unit.cli.conftest import run
 
 Captured = pytest.CaptureFixture[str]

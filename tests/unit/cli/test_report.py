@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from realm.cli.main import app
 from realm.errors import InvalidInput, NotFound
-from realm.generations import Generations, State
-from realm.store import Store
+from realm.records.generations import Generations, State
+from realm.records.store import Store
 from tests.unit.indexer.examples import create, publish
 from tests.unit.reporting.run import a_run
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from realm.cli.gate_report import gate_rows
-from realm.generations import Generation, Generations, State, collection_name
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from tests.tiny import write_base
 from tests.unit.cli.conftest import Shell, run
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from realm import arrow
 from realm.corpus.changes import (
     ChangedDocument,
     changes_file,
@@ -17,7 +16,8 @@ from realm.corpus.passages import PASSAGE_SCHEMA, split_document
 from realm.corpus.table import DocumentState
 from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
-from realm.store import Store
+from realm.records import arrow
+from realm.records.store import Store
 
 PATH = changes_file("fingerprint", 3, 7)
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realm import arrow
 from realm.corpus.documents import Document, stable_bucket
 from realm.corpus.passage_files import (
     MAX_SHARDS,
@@ -22,8 +21,9 @@ from realm.corpus.passages import from_table, split_document
 from realm.corpus.table import BUCKETS, DocumentState
 from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
-from realm.store import Store
-from realm.terms import terms
+from realm.records import arrow
+from realm.records.store import Store
+from realm.text.terms import terms
 
 
 @pytest.fixture

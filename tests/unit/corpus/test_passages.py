@@ -21,10 +21,10 @@ from realm.corpus.passages import (
     split_document,
     to_table,
 )
-from realm.corpus.sentences import sentence_spans
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import InputBuilder, InputLimits
-from realm.terms import count_terms
+from realm.text.sentences import sentence_spans
+from realm.text.terms import count_terms
 
 TRICKY = (
     "the retrieval unbelievably 3.11 os.path word. End! 「好」 中文。字 한국어 e\u0301t\u0301e "

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.documents import Document
+from realm.corpus.erasure import Wanted, search_store
 from realm.corpus.table import Change, CorpusTable, Write
-from realm.erasure import Wanted, search_store
 from realm.errors import Conflict
-from realm.store import Store
+from realm.records.store import Store
 
 
 def upsert(document_id: str, text: str = "text", request: str = "r") -> Change:

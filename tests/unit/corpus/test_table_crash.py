@@ -11,7 +11,7 @@ import pytest
 from realm.corpus import log as log_module
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.store import Store
+from realm.records.store import Store
 from tests.crash import Disk
 
 

@@ -14,7 +14,7 @@ from realm.corpus import log as log_module
 from realm.corpus.documents import Document
 from realm.corpus.table import CONFIGURATION, SCHEMA, Change, CorpusTable
 from realm.errors import Corrupt
-from realm.store import Store
+from realm.records.store import Store
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from realm.corpus import log as log_module
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import Conflict, NotFound
-from realm.store import Store
+from realm.records.store import Store
 
 WORKS: dict[str, Callable[[CorpusTable], object]] = {
     "vacuum": lambda table: table.vacuum(0),

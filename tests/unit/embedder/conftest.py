@@ -10,12 +10,12 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from realm.generations import Generations, State
 from realm.model.checkpoint import Model
-from realm.nudge import Nudge
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
-from realm.vectors import vector_file
+from realm.process.wakeup import Nudge
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
+from realm.records.vectors import vector_file
 from services.embedder.deliveries import Deliveries
 from services.embedder.encoders import Encoders
 from services.embedder.encoding import Compute

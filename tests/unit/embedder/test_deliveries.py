@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from realm.queue import work_key
-from realm.refusals import is_quarantined, quarantine_file
-from realm.store import Store
+from realm.process.queue import work_key
+from realm.records.refusals import is_quarantined, quarantine_file
+from realm.records.store import Store
 from services.embedder.deliveries import HANGS_SECONDS, KEY, Deliveries, quarantine
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from realm.errors import Corrupt
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from services.embedder.encoders import Encoders
 from tests.unit.embedder.tiny import publish, tiny_model
 

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from realm import arrow, vectors
 from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
-from realm.generations import State
 from realm.model.encoders import encode
-from realm.refusals import refusal_of
+from realm.records import arrow, vectors
+from realm.records.generations import State
+from realm.records.refusals import refusal_of
 from services.embedder.encoding import related_folders
 from services.embedder.tasks import Job, Outcome
 from tests.unit.embedder.conftest import TEXTS, World, interrupted_by

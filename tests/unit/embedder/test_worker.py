@@ -7,7 +7,7 @@ import sys
 import pytest
 from celery.exceptions import Retry
 
-from realm.queue import EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, ENCODE_QUERIES
+from realm.process.queue import EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, ENCODE_QUERIES
 from realm.settings import load_settings
 from services.embedder import worker
 from services.embedder.worker import InGivenOrder, make_app, queue_names

@@ -12,17 +12,17 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from realm import arrow
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document, to_table
-from realm.generations import Generation, Generations, State
 from realm.model.base import Base
 from realm.model.checkpoint import Model, new_model, write_model
 from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
+from realm.records import arrow
+from realm.records.generations import Generation, Generations, State
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 
 LETTERS = string.ascii_lowercase + string.digits
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

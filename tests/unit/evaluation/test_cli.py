@@ -20,7 +20,7 @@ from realm.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound
 from realm.model import starter
 from realm.model.base import load_base
 from realm.model.starter import write_starter
-from realm.store import Store
+from realm.records.store import Store
 from tests.tiny import write_base
 from tests.unit.embedder.tiny import publish, tiny_model
 

@@ -15,7 +15,7 @@ from realm.evaluation.metrics import (
     recall,
 )
 from realm.evaluation.questions import Question
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 
 ranks = st.lists(st.one_of(st.none(), st.integers(1, 40)), min_size=1)
 

@@ -12,8 +12,8 @@ from realm.model import starter
 from realm.model.base import load_base
 from realm.model.reader import Reader
 from realm.model.starter import write_starter
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from services.trainer.checkpoints import Checkpoints
 from services.trainer.origin import find_origin
 from tests import tiny

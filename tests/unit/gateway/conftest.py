@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from realm.generations import Generation
-from realm.store import Store
+from realm.records.generations import Generation
+from realm.records.store import Store
 from tests.unit.gateway.site import MemorySearch, Site, World, running
 
 

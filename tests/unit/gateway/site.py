@@ -13,26 +13,26 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry
 
+from realm.client.wire import channel_options
 from realm.corpus.documents import passage_id
 from realm.errors import NotFound
-from realm.generations import Generation, Generations, LiveEntry, State, collection_name
 from realm.model.checkpoint import Model, write_model
 from realm.model.encoders import encode
+from realm.records.generations import Generation, Generations, LiveEntry, State, collection_name
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
+from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
 from realm.search.exact import ExactIndex
 from realm.search.qdrant import Hit, IndexedPassage, Query
 from realm.settings import Settings
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
-from realm.terms import count_terms
+from realm.text.terms import count_terms
 from realm.v1 import (
     answer_pb2_grpc,
     corpus_pb2_grpc,
     index_pb2_grpc,
     retrieval_pb2_grpc,
 )
-from realm.vectors import Vectors
-from realm.wire import channel_options
 from services.gateway.answering import PassageSearch
 from services.gateway.gateway import Gateway
 from tests.unit.gateway.tiny import tiny_model

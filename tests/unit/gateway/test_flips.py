@@ -14,15 +14,15 @@ from typing import Any
 import grpc
 import pytest
 
-from realm.damage import note_damage
+from realm.client.wire import from_rpc_error
 from realm.errors import NotReady
-from realm.generations import Generation
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
-from realm.refresh_trace import RefreshTrace
-from realm.store import Store
+from realm.records.damage import note_damage
+from realm.records.generations import Generation
+from realm.records.refresh_trace import RefreshTrace
+from realm.records.store import Store
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
-from realm.wire import from_rpc_error
 from services.gateway import watcher
 from tests.unit.gateway.site import PATIENCE, Site, World, passages_of, running, until
 

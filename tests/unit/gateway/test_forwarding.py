@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from realm.client.wire import from_rpc_error
 from realm.errors import (
     Conflict,
     DependencyUnavailable,
@@ -18,10 +19,9 @@ from realm.errors import (
     NotReady,
     RequestIdReused,
 )
-from realm.generations import Generation
-from realm.leaders import Leaders, Term
+from realm.records.generations import Generation
+from realm.records.leaders import Leaders, Term
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
-from realm.wire import from_rpc_error
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import PATIENCE, Site, World, running, until
 

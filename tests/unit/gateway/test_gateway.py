@@ -15,11 +15,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from realm.client.wire import from_rpc_error
 from realm.errors import BadSettings, NotReady
-from realm.generations import Generation
-from realm.nudge import Nudge
+from realm.process.wakeup import Nudge
+from realm.records.generations import Generation
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
-from realm.wire import from_rpc_error
 from services.gateway.gateway import Gateway
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import PATIENCE, Site, World, running, site_settings, until

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from realm.generations import Generation
+from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
 from services.gateway.recording import QUESTIONS_A_REPORT
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer

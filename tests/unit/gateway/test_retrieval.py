@@ -8,16 +8,16 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from realm.client_aio import AsyncClient
+from realm.client import AsyncClient
+from realm.client.wire import from_rpc_error
 from realm.errors import FailedPrecondition, InvalidInput
-from realm.generations import Generation
 from realm.model.encoders import encode
+from realm.records.generations import Generation
+from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, question_weights
 from realm.search.exact import ExactIndex
 from realm.v1 import retrieval_pb2, types_pb2
-from realm.vectors import Vectors
-from realm.wire import from_rpc_error
 from services.gateway.serving import Serving
 from tests.unit.gateway.site import PATIENCE, Site, World, running, weights_of
 

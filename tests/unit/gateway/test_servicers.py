@@ -12,15 +12,15 @@ import grpc
 import pytest
 import torch
 
+from realm.client.wire import from_rpc_error
 from realm.errors import InvalidInput, NotReady, Overloaded
-from realm.generations import Generation
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import encode
 from realm.objectives.reading import Lesson, ReaderTerm
+from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
-from realm.wire import from_rpc_error
 from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, running, until
 
 QUESTION = "who built the tower"

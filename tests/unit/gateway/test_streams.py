@@ -14,10 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from realm.client import AsyncClient
+from realm.client.wire import from_rpc_error
 from realm.errors import DependencyUnavailable, InvalidInput, NotReady
-from realm.generations import Generation
+from realm.records.generations import Generation
 from realm.v1 import answer_pb2, corpus_pb2, corpus_pb2_grpc, index_pb2, types_pb2
-from realm.wire import from_rpc_error
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import PATIENCE, Site, World, running, until
 from tests.unit.gateway.test_forwarding import failure, lead
@@ -97,7 +97,7 @@ async def test_a_watch_ends_unavailable_when_its_leader_goes_and_none_comes(worl
 
 @pytest.fixture
 def quick_keepalive(monkeypatch: Any) -> None:
-    monkeypatch.setattr("realm.wire.KEEPALIVE_MS", 1_000)
+    monkeypatch.setattr("realm.client.wire.KEEPALIVE_MS", 1_000)
 
 
 @pytest.mark.usefixtures("quick_keepalive")

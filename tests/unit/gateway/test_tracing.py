@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.unit.test_tracing import ROOT
+from tests.unit.tracing.test_tracing import ROOT
 
 #: Tracing is set up once a process, so the gateway runs in one of its own.
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from realm import telemetry
+from realm.process import telemetry
 from realm.client import AsyncClient, Client
 from realm.settings import load_settings
-from realm.store import Store
+from realm.records.store import Store
 from tests.unit.gateway.site import MemorySearch, World, running
 
 async def main():

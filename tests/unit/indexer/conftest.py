@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.process import threads
-from realm.store import Store
+from realm.records.store import Store
 from services.indexer.metrics import IndexerMetrics
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from realm.generations import Generation, Generations, State, collection_name
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 
 
 def generation(

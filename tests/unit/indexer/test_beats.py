@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from realm.leaders import Leaders
+from realm.records.leaders import Leaders
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.store import Store
-from services.indexer.election import LEASE_KEY, PATIENT_LEASES, Election
+from services.indexer.leader.election import LEASE_KEY, PATIENT_LEASES, Election
 from tests.integration.redis_process import RedisProcess
 
 LEASE = 0.4

@@ -12,16 +12,15 @@ from unittest.mock import patch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from realm.generations import ACTIVE, Generation, Generations, State, collection_name
-from realm.references import References
-from realm.snapshots import Snapshots
-from realm.store import Store
-from services.indexer import lifecycle
-from services.indexer.build import Memory
-from services.indexer.controls import Controls
-from services.indexer.following import Following
-from services.indexer.lifecycle import Action, Verdict, decide
-from services.indexer.observer import Observer
+from realm.records.baselines import References
+from realm.records.generations import ACTIVE, Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from services.indexer.build.build import Memory, lifecycle
+from services.indexer.build.lifecycle import Action, Verdict, decide
+from services.indexer.build.observer import Observer
+from services.indexer.leader.controls import Controls
+from services.indexer.writes.replication import Following
 from tests.unit.indexer.examples import generation, publish
 
 RETIREMENT = 900.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from realm.generations import State
-from services.indexer.lifecycle import (
+from realm.records.generations import State
+from services.indexer.build.lifecycle import (
     MAX_ABANDONED,
     BeginBuild,
     Live,

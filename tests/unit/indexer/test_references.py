@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from realm.generations import Generation, Generations, State
-from realm.references import PROBE_RECALL, References
-from realm.snapshots import Snapshots
-from realm.store import Store
+from realm.records.baselines import PROBE_RECALL, References
+from realm.records.generations import Generation, Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from tests.unit.indexer.examples import create, generation, publish
 
 

@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 
 from realm.corpus.documents import Document
 from realm.corpus.table import CorpusTable
-from realm.nudge import Nudge
-from realm.queue import EMBED_QUEUE, EMBED_SHARD
+from realm.process.queue import EMBED_QUEUE, EMBED_SHARD
+from realm.process.wakeup import Nudge
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.store import Store
-from services.indexer.outstanding import Outstanding
+from services.indexer.outstanding_tasks import Outstanding
 from services.indexer.tasks import make_sender
-from services.indexer.writer import Writer, check_changes
+from services.indexer.writes.writer import Writer, check_changes
 from tests.silent import silent_port
 
 #: Half of what these took when each waited for an answer.

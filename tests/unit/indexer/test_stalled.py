@@ -5,17 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from realm.generations import Generations, State
-from realm.references import References
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.vectors import vector_file
-from services.indexer import observer as observer_module
-from services.indexer.build import Memory
-from services.indexer.controls import Controls
-from services.indexer.following import Following
-from services.indexer.loader import Loaded
-from services.indexer.observer import Observer
+from realm.records.baselines import References
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.vectors import vector_file
+from services.indexer.build.build import Memory
+from services.indexer.build.build import observer as observer_module
+from services.indexer.build.loader import Loaded
+from services.indexer.build.observer import Observer
+from services.indexer.leader.controls import Controls
+from services.indexer.writes.replication import Following
 from tests.unit.indexer.examples import create, publish
 
 FILE = "passages/f/000-000/a.arrow"

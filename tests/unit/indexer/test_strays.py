@@ -10,16 +10,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.errors import Corrupt
-from realm.generations import Generations, State
-from realm.leaders import Leaders, Term
-from realm.refusals import quarantined, refusals
-from realm.retention import Retention
+from realm.records.generations import Generations, State
+from realm.records.leaders import Leaders, Term
+from realm.records.refusals import quarantined, refusals
+from realm.records.retention import Retention
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.snapshots import Snapshots
-from realm.store import Store
 from services.gateway.watcher import look
-from services.indexer.controls import Controls
 from services.indexer.indexer import Indexer
+from services.indexer.leader.controls import Controls
 from services.indexer.metrics import IndexerMetrics
 from services.trainer.checkpoints import Checkpoints
 from tests.unit.indexer.examples import create, publish

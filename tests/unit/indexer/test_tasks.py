@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from realm.errors import DependencyUnavailable
-from realm.generations import Generations, State
-from realm.queue import ASKED_AT, DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
+from realm.process.queue import ASKED_AT, DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
+from realm.records.generations import Generations, State
+from realm.records.store import Store
 from realm.settings import load_settings
-from realm.store import Store
 from services.embedder.deliveries import Deliveries
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding import Outstanding
+from services.indexer.outstanding_tasks import Outstanding
 from services.indexer.tasks import Tasks, Wanted, make_sender, wanted
 from tests.integration.redis_process import RedisProcess, free_port
 from tests.unit.indexer.examples import create, generation

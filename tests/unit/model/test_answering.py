@@ -16,7 +16,7 @@ from realm.model.bodies import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
 
 QUESTION = "who built the tower"

@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
-from realm.corpus.sentences import sentence_spans
 from realm.evaluation.metrics import contains_answer
 from realm.evaluation.questions import Question
 from realm.model.answering import Reading, answer_questions
@@ -27,8 +26,9 @@ from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 from realm.objectives.cloze_questions import cloze_questions
 from realm.objectives.reading import Lesson, ReaderTerm, answer_spans
-from realm.objectives.salient_spans import RuleTagger
-from realm.scoring import exact_match, f1, normalise_answer
+from realm.text.answers import exact_match, f1, normalise_answer
+from realm.text.salient_spans import RuleTagger
+from realm.text.sentences import sentence_spans
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 WIDEST = 140  # characters are word pieces here

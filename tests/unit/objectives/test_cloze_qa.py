@@ -19,10 +19,10 @@ from realm.model.inputs import Encoded
 from realm.objectives.candidates import Candidate, CandidateSearch, as_candidate
 from realm.objectives.cloze_qa import ClozeQA
 from realm.objectives.cloze_questions import ClozeQuestion
-from realm.objectives.inverse_cloze_text import normalise_sentence
 from realm.objectives.reading import ReaderTerm
-from realm.objectives.salient_spans import RuleTagger
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
+from realm.text.inverse_cloze import normalise_sentence
+from realm.text.salient_spans import RuleTagger
 from tests import tiny
 from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
 from tests.unit.objectives.beams import holds, ids_of, minus_log_share

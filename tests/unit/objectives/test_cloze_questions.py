@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.corpus.sentences import sentence_spans
 from realm.objectives.cloze_questions import ClozeQuestion, ask, cloze_questions
-from realm.objectives.salient_spans import RuleTagger, Span
 from realm.objectives.sentences import first_of_each, shuffled_sentences
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
+from realm.text.salient_spans import RuleTagger, Span
+from realm.text.sentences import sentence_spans
 
 TAGGER = RuleTagger()
 TEXT = (

@@ -24,7 +24,7 @@ from realm.objectives.candidates import Candidate, as_candidate, usable, whole_w
 from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.masking import MaskedSentence, SalientSpans
 from realm.objectives.objective import SignalGate, tensors
-from realm.objectives.salient_spans import RuleTagger
+from realm.text.salient_spans import RuleTagger
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 

@@ -22,7 +22,7 @@ from realm.objectives.masking import (
     mask_chooser,
     whole_words,
 )
-from realm.objectives.salient_spans import RuleTagger
+from realm.text.salient_spans import RuleTagger
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 

@@ -12,7 +12,7 @@ from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, InvalidInput
 from realm.evaluation.questions import Question
 from realm.objectives.questions import QuestionPool, Questions, load_questions
-from realm.store import Store
+from realm.records.store import Store
 
 LINES = b'{"question": "who wrote it", "answers": ["she"], "document_id": "a", "id": "1"}\n\n'
 

@@ -17,7 +17,7 @@ from realm.model.bodies import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import Lesson, ReaderTerm, answer_spans
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
 
 QUESTION = "who built the tower"

@@ -17,8 +17,8 @@ from transformers import BertConfig, BertForTokenClassification, BertTokenizerFa
 from realm.errors import BadSettings
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
-from realm.objectives.salient_spans import RuleTagger, SpanTagger
 from realm.objectives.taggers import TokenClassificationTagger, make_tagger
+from realm.text.salient_spans import RuleTagger, SpanTagger
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 

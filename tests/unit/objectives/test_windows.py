@@ -19,7 +19,7 @@ from realm.model.base import load_base
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.objectives.candidates import Candidate, as_candidate
 from realm.objectives.windows import PassageWindows
-from realm.scoring import normalise_answer
+from realm.text.answers import normalise_answer
 from tests import tiny
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open"

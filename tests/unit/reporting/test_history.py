@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from realm.generations import Generations, State
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.reporting.history import history, lag_over_time
-from realm.snapshots import Snapshots
-from realm.store import Store
 from tests.unit.indexer.examples import create, publish
 
 

@@ -20,7 +20,7 @@ from realm.search.bm25 import (
     passage_weights,
     question_weights,
 )
-from realm.terms import count_terms, terms
+from realm.text.terms import count_terms, terms
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open"
 WORDS = [f"w{number}" for number in range(300)]

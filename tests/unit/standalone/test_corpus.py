@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from realm.corpus.documents import Document
 from realm.corpus.table import CorpusTable
 from realm.errors import RealmError, Unreachable
-from realm.store import Store
+from realm.records.store import Store
 from realm.v1 import corpus_pb2, corpus_pb2_grpc
-from services.indexer.writer import Writer, check_changes
+from services.indexer.writes.writer import Writer, check_changes
 from services.standalone import corpus
 from services.standalone.corpus import digest_of, import_once
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from realm.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations, State
+from realm.records.store import Store
 from realm.reporting.history import quantiles
-from realm.store import Store
 from realm.v1.index_pb2 import IndexStatus
 from realm.v1.types_pb2 import IndexVersion
+from services.standalone.load.visits import Visit, read_visits, write_visit
 from services.standalone.observer import Sample
 from services.standalone.report import Run, build_report
-from services.standalone.visitor.visits import Visit, read_visits, write_visit
 
 BEGAN = 1_000.0
 FIGURES = {"phase_embed": 4.0, "phase_total": 6.0, "recall@10": 1.0, "probe_recall@5": 0.8}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from realm.model.checkpoint import Model
-from realm.store import Store
+from realm.records.store import Store
 from tests import tiny
 
 

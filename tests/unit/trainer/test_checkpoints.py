@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from realm.model.checkpoint import Model
-from realm.store import Store
+from realm.records.store import Store
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 
 OPTIMIZER = {"reader.x/exp_avg": torch.arange(4.0), "reader.x/step": torch.tensor(3.0)}

@@ -6,13 +6,13 @@ from itertools import islice
 
 import pytest
 
-from realm import arrow
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.errors import NotFound
-from realm.generations import Generation, Generations, State
 from realm.model.checkpoint import Model
-from realm.store import Store
+from realm.records import arrow
+from realm.records.generations import Generation, Generations, State
+from realm.records.store import Store
 from services.trainer.corpus_view import CorpusView, Sampler, load_view, newest_generation
 from tests import tiny
 

@@ -18,12 +18,12 @@ from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate, TrainingSearch
 from realm.objectives.questions import Questions
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.store import Store
-from services.trainer.attempts import make_curriculum
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 from services.trainer.corpus_view import CorpusView, Sampler
 from services.trainer.curriculum import Curriculum, StepReport
+from services.trainer.divergence import make_curriculum
 from services.trainer.origin import Origin
 from services.trainer.publisher import copy_model
 from tests import tiny

@@ -7,16 +7,16 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.passages import to_table
 from realm.model.checkpoint import Model
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.snapshots import Snapshots
-from realm.store import Store
-from services.trainer.attempts import make_curriculum
-from services.trainer.board import Board
 from services.trainer.corpus_view import CorpusView
 from services.trainer.curriculum import Curriculum
+from services.trainer.divergence import make_curriculum
 from services.trainer.early_stop import EarlyStop
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import Origin
+from services.trainer.tensorboard import Board
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 from tests.unit.trainer.test_corpus_view import put

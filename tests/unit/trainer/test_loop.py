@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.generations import Generations, State
 from realm.model.checkpoint import Model
-from realm.snapshots import Snapshots
-from realm.store import Store
-from services.trainer.attempts import make_curriculum
+from realm.records.generations import Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from services.trainer.divergence import make_curriculum
 from services.trainer.loop import Trainer
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import Origin

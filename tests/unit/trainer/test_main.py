@@ -9,7 +9,7 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from realm import bucket
+from realm.records import bucket
 from realm.settings import load_settings
 from services.trainer.main import run
 from services.trainer.metrics import TrainerMetrics

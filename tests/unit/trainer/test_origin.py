@@ -15,9 +15,9 @@ from realm.model.config import Projection
 from realm.model.hugging_face import export_model, import_model
 from realm.model.publishing import begin_model, publish_model
 from realm.objectives.inverse_cloze import InverseCloze
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.settings import Settings
-from realm.snapshots import Snapshots
-from realm.store import Store
 from realm.training.learner import Learner
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 from services.trainer.origin import Origin, find_origin

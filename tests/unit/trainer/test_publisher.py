@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from realm.errors import DependencyUnavailable, Diverged
 from realm.model.checkpoint import Model, load_model
-from realm.snapshots import Snapshot, Snapshots
-from realm.store import Store
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.training.learner import Learner
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher, copy_model

@@ -14,7 +14,7 @@ from realm.model.checkpoint import Model
 from realm.objectives.candidates import as_candidate
 from realm.objectives.dpr import DPR
 from realm.objectives.questions import Questions, load_questions
-from realm.store import Store
+from realm.records.store import Store
 from services.trainer import questions as watching
 from services.trainer.questions import QuestionWatch
 from tests import tiny

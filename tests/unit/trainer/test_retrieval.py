@@ -12,15 +12,15 @@ import torch
 
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, NotReady
-from realm.generations import Generation, Generations, State
 from realm.model.checkpoint import Model, write_model
 from realm.model.encoders import Encoder, encode
+from realm.records.generations import Generation, Generations, State
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
 from realm.search.exact import top_k
 from realm.search.qdrant import Hit, IndexedPassage
-from realm.snapshots import Snapshots
-from realm.store import Store
-from realm.vectors import Vectors
 from services.trainer.corpus_view import CorpusView
 from services.trainer.retrieval import RETRY_SECONDS, LiveRetrieval
 from tests import tiny

@@ -19,7 +19,7 @@ from realm.model.checkpoint import Model
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
-from realm.objectives.salient_spans import RuleTagger
+from realm.text.salient_spans import RuleTagger
 from realm.training.distributed import World, join, leave
 from realm.training.learner import Learner
 from tests import tiny

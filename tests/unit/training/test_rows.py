@@ -17,7 +17,7 @@ from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
 from realm.objectives.objective import Objective
-from realm.objectives.salient_spans import RuleTagger
+from realm.text.salient_spans import RuleTagger
 from realm.training.learner import Learner
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch

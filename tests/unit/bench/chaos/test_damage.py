@@ -6,9 +6,9 @@ from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damages
 from bench.chaos.faults import Done, Kind
 from bench.swap.schedule import Kind as Asked
 from bench.swap.visits import Origin, Visit
-from realm.damage import note_damage
-from realm.generations import LiveEntry
-from realm.store import Store
+from realm.records.damage import note_damage
+from realm.records.generations import LiveEntry
+from realm.records.store import Store
 
 DAMAGE = Damage(3, began=100.0, noticed=104.0, replaced=130.0)
 

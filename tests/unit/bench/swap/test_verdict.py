@@ -9,8 +9,8 @@ from bench.swap.refreshes import Refresh
 from bench.swap.schedule import Kind
 from bench.swap.verdict import Bounds, Run, judge
 from bench.swap.visits import Origin, Visit
-from realm.generations import Generation, Generations, State
-from realm.store import Store
+from realm.records.generations import Generation, Generations, State
+from realm.records.store import Store
 
 SNAPSHOTS = {1: 1, 2: 2}
 

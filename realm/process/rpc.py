@@ -1,0 +1,276 @@
+"""What every gRPC server of ours shares: errors as statuses, metrics, deadlines.
+
+The mapping itself and the settings of channels stand in `realm.client.wire`, for the bare client;
+they are to be had from here too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import grpc
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from realm.client.wire import (
+    MESSAGE_BYTES,
+    channel_options,
+    from_rpc_error,
+    server_options,
+    to_status,
+    to_trailers,
+)
+from realm.errors import InvalidInput, RealmError, Unsupported
+
+__all__ = [
+    "MESSAGE_BYTES",
+    "ErrorInterceptor",
+    "MetricsInterceptor",
+    "channel_options",
+    "code_of",
+    "from_rpc_error",
+    "incident",
+    "remaining",
+    "server_options",
+    "to_status",
+]
+
+log = structlog.get_logger(__name__)
+
+#: Whoever asks for the health of this name hears whether the process lives, not whether it serves.
+LIVE_NAME = "live"
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+Handler = Any  # grpc.RpcMethodHandler, whose fields no stub describes
+Context = Any  # grpc.aio.ServicerContext of any request and response
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+
+_KINDS = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler, "unary"),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler, "server_stream"),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler, "client_stream"),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler, "bidi_stream"),
+}
+
+#: What ends a process.
+EXITS = (KeyboardInterrupt, SystemExit)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def remaining(context: Context, most: float = 60.0) -> float:
+    """Seconds until the caller's deadline, never more than `most` and never below 0."""
+    left = context.time_remaining()
+    return most if left is None else max(0.0, min(left, most))
+
+
+class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg]
+    """Runs a context manager around each call, whatever its kind."""
+
+    #: Whether requests become messages within, so that what is wrong with their bytes is met there.
+    reads = False
+
+    def __init__(self) -> None:
+        # By method: the handler within, which stays the same, and what it was wrapped into.
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    @abstractmethod
+    def around(
+        self, method: str, kind: str, context: Context
+    ) -> AbstractAsyncContextManager[None]: ...
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method)
+        within, wrapped = self._wrapped.get(method, (None, None))
+        if within is not handler:
+            wrapped = self._made(handler, method)
+            self._wrapped[method] = (handler, wrapped)
+        return wrapped
+
+    def _made(self, handler: Handler, method: str) -> Handler:
+        name, make, kind = _KINDS[(handler.request_streaming, handler.response_streaming)]
+        read = handler.request_deserializer
+        within = _reader(read, method, handler.request_streaming) if self.reads and read else None
+        return make(
+            self._wrap(getattr(handler, name), method, kind, within or _as_it_is),
+            request_deserializer=None if within else read,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _wrap(
+        self, behaviour: Callable[..., Any], method: str, kind: str, read: Callable[[Any], Any]
+    ) -> Callable[..., Any]:
+        async def one(request: Any, context: Context) -> Any:
+            async with self.around(method, kind, context):
+                return await behaviour(read(request), context)
+
+        async def many(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self.around(method, kind, context):
+                async for response in behaviour(read(request), context):
+                    yield response
+
+        # A streaming method may also be a coroutine that calls context.write.
+        return many if inspect.isasyncgenfunction(behaviour) else one
+
+
+class ErrorInterceptor(AroundInterceptor):
+    """Domain errors become statuses; of anything else the client sees an incident's id alone.
+
+    gRPC itself would answer bytes that are no message with UNKNOWN and an exception's text, and
+    in the middle of a stream with a fault of the server's.
+    """
+
+    reads = True
+
+    @asynccontextmanager
+    async def around(self, method: str, kind: str, context: Context) -> AsyncIterator[None]:
+        try:
+            yield
+        except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit, *EXITS):
+            raise
+        except RealmError as error:
+            await _abort(context, error)
+        except NotImplementedError:
+            await _abort(context, Unsupported(f"this server does not implement {method}"))
+        except BaseException as error:  # a panic of native code is no Exception
+            await _abort(context, incident(error, method))
+
+
+class MetricsInterceptor(AroundInterceptor):
+    """Counts and times calls under the names of go-grpc-prometheus. The outermost interceptor."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        labels = ("grpc_type", "grpc_service", "grpc_method")
+        self._started = Counter("grpc_server_started", "Calls begun", labels, registry=registry)
+        self._handled = Counter(
+            "grpc_server_handled",
+            "Calls ended, by status",
+            (*labels, "grpc_code"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Duration of calls",
+            labels,
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._methods: dict[tuple[str, str], _Method] = {}
+
+    def around(self, method: str, kind: str, context: Context) -> _Timed:
+        found = self._methods.get((method, kind))
+        if found is None:
+            found = self._methods[method, kind] = self._method(method, kind)
+        return _Timed(found, context)
+
+    def _method(self, method: str, kind: str) -> _Method:
+        service, _, name = method.lstrip("/").partition("/")
+        labels = (kind, service, name)
+
+        def handled(code: grpc.StatusCode) -> Counter:
+            return self._handled.labels(*labels, _go_name(code))
+
+        return _Method(
+            self._started.labels(*labels), self._seconds.labels(*labels), lru_cache(handled)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One method's metrics: to find them by their labels costs as much as to use them."""
+
+    started: Counter
+    seconds: Histogram
+    handled: Callable[[grpc.StatusCode], Counter]
+
+
+class _Timed:
+    """Around one call. No generator: every request pays for it."""
+
+    __slots__ = ("_begun", "_context", "_method")
+
+    def __init__(self, method: _Method, context: Context) -> None:
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        self._begun = time.perf_counter()
+        self._method.started.inc()
+
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        self._method.handled(self._outcome(error)).inc()
+        self._method.seconds.observe(time.perf_counter() - self._begun)
+
+    def _outcome(self, error: BaseException | None) -> grpc.StatusCode:
+        if error is None or isinstance(error, grpc.aio.AbortError):
+            return code_of(self._context)
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            late = self._context.time_remaining() == 0
+            return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.UNKNOWN
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
+
+
+def _reader(
+    deserialise: Callable[[bytes], Any], method: str, streaming: bool
+) -> Callable[[Any], Any]:
+    def one(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except Exception as error:
+            raise InvalidInput(
+                f"{method} was sent bytes that are no request of its kind"
+            ) from error
+
+    async def each(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield one(request)
+
+    return each if streaming else one
+
+
+def incident(error: BaseException, method: str) -> RealmError:
+    """What the caller hears of an error that nobody expected; the log has it whole."""
+    name = uuid.uuid4().hex[:12]
+    log.exception("call_failed", method=method, incident=name, exc_info=error)
+    return RealmError(
+        f"something is wrong in the server; its log says what, incident {name}", incident=name
+    )
+
+
+async def _abort(context: Context, error: RealmError) -> None:
+    await context.abort(grpc.StatusCode[error.code], error.message, to_trailers(error))
+
+
+def code_of(context: Context) -> grpc.StatusCode:
+    """What a call's status is now; gRPC says 0 while nobody has set it."""
+    found = context.code()
+    return found if isinstance(found, grpc.StatusCode) else _CODES.get(found, grpc.StatusCode.OK)
+
+
+def _go_name(code: grpc.StatusCode) -> str:
+    """`INVALID_ARGUMENT` → `InvalidArgument`, as Go's dashboards expect."""
+    if code is grpc.StatusCode.OK:
+        return "OK"
+    if code is grpc.StatusCode.CANCELLED:
+        return "Canceled"
+    return "".join(word.capitalize() for word in code.name.split("_"))

@@ -1,0 +1,122 @@
+"""A process that waits for its store listens already: it is alive, and not ready.
+
+Whoever asks `live` hears SERVING, lest a cluster kill and restart what only waits; all other names
+are NOT_SERVING, and every call is UNAVAILABLE.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from realm.client.wire import server_options, to_trailers
+from realm.errors import BadSettings, NotReady
+from realm.process.rpc import LIVE_NAME
+from realm.records.store import Store, local_root
+from realm.settings import Settings
+
+if TYPE_CHECKING:
+    Handler = grpc.GenericRpcHandler[bytes, bytes]
+    Method = grpc.RpcMethodHandler[bytes, bytes]
+else:  # generic in their stubs alone
+    Handler, Method = grpc.GenericRpcHandler, grpc.RpcMethodHandler
+
+THREADS = 4
+FREE_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store:
+    """Opens the store, and answers health checks at an address as long as that takes. A folder is
+    there at once or never. SIGTERM ends the process meanwhile, with exit code 0.
+
+    :param names: health names, besides "", that are not serving yet.
+    :raises BadSettings: if the store is unusable, or the address cannot be listened on.
+    """
+    if local_root(settings.store_url):
+        return Store.await_open(settings.store_url, settings.store_cache)
+    with _ended_by_sigterm(), _listening(address, names):
+        return Store.await_open(settings.store_url, settings.store_cache)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """The first process of a container is not ended by a signal that it does not handle."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _NotYet(Handler):
+    """Answers whatever no other handler does."""
+
+    def service(self, _details: grpc.HandlerCallDetails) -> Method:
+        def refuse(_requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+            error = NotReady("this process waits for its store: try again")
+            context.set_trailing_metadata(to_trailers(error))
+            context.abort(grpc.StatusCode[error.code], error.message)
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+@contextmanager
+def _listening(address: str, names: Iterable[str]) -> Iterator[None]:
+    status = health.HealthServicer()
+    status.set(LIVE_NAME, HealthCheckResponse.SERVING)
+    for name in ("", *names):
+        status.set(name, HealthCheckResponse.NOT_SERVING)
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="waiting")
+    server = grpc.server(threads, options=server_options())
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    server.add_generic_rpc_handlers((_NotYet(),))
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise BadSettings(
+            f"{address} cannot be listened on ({error}): free the port or set another"
+        ) from error
+    server.start()
+    log.info("waiting_for_store", listen=address)
+    try:
+        yield
+    finally:
+        server.stop(None).wait()
+        threads.shutdown(wait=False, cancel_futures=True)
+        del server
+        _await_free(address)
+
+
+def _await_free(address: str) -> None:
+    """gRPC closes a listening socket a moment after its server stopped; the next one needs it."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + FREE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            family, kind, protocol, _, place = found[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+                return
+        except OSError:
+            time.sleep(0.02)

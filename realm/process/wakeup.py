@@ -1,0 +1,79 @@
+"""Nudges: who waits for a change in the store is woken early, over Redis pub/sub.
+
+Apart from `realm.process.queue`, because trainer and gateway know no Celery.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+NUDGE_CHANNEL = "realm:nudge"
+#: Redis that accepts and does not answer is given up after so long.
+ANSWER_SECONDS = 1.0
+#: What was said last is still sent, if that takes no longer.
+CLOSE_SECONDS = 2.0
+
+
+class Nudge:
+    """Wakes sleepers early over Redis pub/sub. Losing a nudge costs a poll interval, no more."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = Redis.from_url(
+            redis_url, socket_connect_timeout=ANSWER_SECONDS, socket_timeout=ANSWER_SECONDS
+        )
+        self._pubsub = self._redis.pubsub(  # type: ignore[no-untyped-call]
+            ignore_subscribe_messages=True
+        )
+        self._subscribed = False
+        self._unsent: dict[str, None] = {}
+        self._news = threading.Condition()
+        self._closed = False
+        self._sender: threading.Thread | None = None
+
+    def send(self, about: str) -> None:
+        """Never raises and never waits: a thread of its own sends. Whoever is not woken wakes by
+        himself."""
+        with self._news:
+            if self._closed:
+                return
+            self._unsent[about] = None
+            if self._sender is None:
+                self._sender = threading.Thread(target=self._send, name="nudge", daemon=True)
+                self._sender.start()
+            self._news.notify()
+
+    def wait(self, seconds: float) -> str | None:
+        """Sleeps until a nudge or for `seconds`; returns what the nudge was about.
+
+        :raises redis.exceptions.RedisError: at once, if Redis cannot be reached.
+        """
+        if not self._subscribed:
+            self._pubsub.subscribe(NUDGE_CHANNEL)
+            self._subscribed = True
+        message = self._pubsub.get_message(timeout=seconds)
+        return message["data"].decode() if message else None
+
+    def close(self) -> None:
+        with self._news:
+            self._closed = True
+            self._news.notify()
+        if self._sender is not None:
+            self._sender.join(CLOSE_SECONDS)
+        self._pubsub.close()
+        self._redis.close()
+
+    def _send(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._unsent or self._closed)
+                if not self._unsent:
+                    return
+                topics, self._unsent = self._unsent, {}
+            for about in topics:
+                try:
+                    self._redis.publish(NUDGE_CHANNEL, about)
+                except RedisError:
+                    continue

@@ -1,0 +1,194 @@
+"""Training in this process over documents in memory, beside an exact index that goes stale.
+
+The index is what a generation is in the service: vectors of an older θ′. It chooses candidates
+and no more; f(x, z) in a loss is always computed anew from the texts and the parameters being
+trained (REALM, section 3.3).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realm.corpus.passages import Passage
+from realm.errors import InvalidInput, NotReady
+from realm.evaluation.parallel import OnProgress, unheard
+from realm.evaluation.searching import encode_passages, weights
+from realm.evaluation.systems import system_of
+from realm.model.checkpoint import Model
+from realm.model.encoders import Encoder, encode
+from realm.model.inputs import Encoded
+from realm.objectives.candidates import Beam, Candidate, as_candidate
+from realm.objectives.objective import Objective
+from realm.records.vectors import Vectors
+from realm.search.bm25 import Bm25Index, question_weights
+from realm.search.exact import top_k
+from realm.training.learner import Learner
+
+#: Who encodes a search in training: θ′ of the index, as in serving, or θ as it is now.
+QueryEncoder = Literal["index", "fresh"]
+
+
+class LocalIndex:
+    """A `TrainingSearch` and `WordSearch` over passages in memory, by exact search.
+
+    :param query_encoder: which parameters encode a search: the index's own (REALM's code), or
+        those being trained (Atlas, EMDR2).
+    :param dtype: the backbone's number format when passages are encoded.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        passages: Sequence[Passage],
+        *,
+        query_encoder: QueryEncoder = "index",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._model = model
+        self._which = query_encoder
+        self._dtype = dtype
+        self._passages: list[Passage] = []
+        self._by_document: dict[str, list[Passage]] = {}
+        self._words: Bm25Index | None = None
+        self._vectors: Vectors | None = None
+        self._encoder: Encoder = model.retriever.query
+        self.replace(passages)
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        return self._passages
+
+    def replace(self, passages: Sequence[Passage]) -> None:
+        """The same passages with other texts: read at once, encoded at the next refresh.
+
+        :raises InvalidInput: if they are others than those that have vectors.
+        """
+        ids = [passage.passage_id for passage in passages]
+        if self._vectors is not None and ids != [one.passage_id for one in self._passages]:
+            raise InvalidInput("the index has vectors of other passages: make another index")
+        self._passages = list(passages)
+        self._words = None
+        self._by_document = {}
+        for passage in passages:
+            self._by_document.setdefault(passage.document_id, []).append(passage)
+
+    def refresh(self, on_progress: OnProgress = unheard) -> None:
+        """Encodes every passage, as it reads now, with the parameters as they are now."""
+        system = system_of(
+            self._model, "local", 0, self._model.retriever.passage.device, self._dtype
+        )
+        self._vectors = encode_passages(system, self._passages, on_progress).vectors
+        self._encoder = self._model.retriever.query
+        if self._which == "index":
+            self._encoder = copy.deepcopy(self._encoder).requires_grad_(False)
+
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        """:raises NotReady: before the first refresh."""
+        return [[self._candidate(row) for row in best] for best in self.rows(queries, limit)]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        """:raises NotReady: before the first refresh."""
+        return [self._beam(best) for best in self.rows(queries, limit)]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        return [as_candidate(passage) for passage in self._by_document.get(document_id, ())]
+
+    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
+        if self._words is None:
+            self._words = Bm25Index(weights(self._passages))
+        found = [self._words.search(question_weights(one), limit)[0] for one in questions]
+        return [[self._candidate(row) for row in best] for best in found]
+
+    def rows(self, queries: Sequence[Encoded], limit: int) -> NDArray[np.int64]:
+        """Positions of the best passages of each query, best first: [queries, limit].
+
+        :raises NotReady: before the first refresh.
+        """
+        if self._vectors is None:
+            raise NotReady("the local index has no vectors yet: refresh it first")
+        pad = self._model.inputs.pad
+        vectors = encode(self._encoder, queries, pad, dtype=self._dtype)  # [queries, size]
+        return top_k(vectors, self._vectors, limit)[0]
+
+    def _candidate(self, row: int) -> Candidate:
+        return as_candidate(self._passages[row])
+
+    def _beam(self, rows: NDArray[np.int64]) -> Beam:
+        assert self._vectors is not None  # rows come from a search
+        chosen = [self._passages[row] for row in rows]
+        return Beam(
+            [passage.passage_id for passage in chosen],
+            [passage.document_id for passage in chosen],
+            [passage.text for passage in chosen],
+            self._vectors[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """So many steps by one objective; the index is refreshed before every n-th, 0: never."""
+
+    objective: Objective[Any]
+    steps: int
+    refresh_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that was taken, the first being 1, and the figures of its batch."""
+
+    number: int
+    planned: int
+    figures: dict[str, float]
+
+
+def train(
+    learner: Learner,
+    phase: Phase,
+    passages: Iterator[Passage],
+    *,
+    index: LocalIndex | None = None,
+    seed: int = 0,
+    seconds: float = math.inf,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> int:
+    """Trains in place, and returns how many steps there were time for.
+
+    :param passages: an endless stream of what the objective draws from.
+    :param index: the one that the objective searches, if it does.
+
+    :raises NotReady: if the passages hold too little of use.
+    :raises Diverged: if loss or gradient is not finite; the weights are those of the step before.
+    """
+    began = time.monotonic()
+    for done in range(phase.steps):
+        if time.monotonic() - began >= seconds:
+            return done
+        if index is not None and phase.refresh_every and done % phase.refresh_every == 0:
+            index.refresh()
+        # A generator a step, as in the trainer: a step depends on its number alone.
+        rng = random.Random(f"{seed}:{done}:{phase.objective.name}")
+        loss = learner.loss(phase.objective, phase.objective.batch(passages, rng))
+        norm = learner.learn(loss.value, phase.objective.name)
+        on_step(Step(done + 1, phase.steps, {**loss.figures, "gradient_norm": norm}))
+    return phase.steps
+
+
+def endless(passages: Sequence[Passage], seed: int) -> Iterator[Passage]:
+    """All passages again and again, each time in another order."""
+    epoch = 0
+    while passages:
+        order = list(passages)
+        random.Random(f"{seed}:{epoch}").shuffle(order)
+        yield from order
+        epoch += 1

@@ -1,0 +1,237 @@
+"""Supervised training of a reader: AdamW, warm-up and decay, clipping, bf16 where it is native.
+
+Word and position embeddings rest: what learns is small enough to ship beside the base.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from realm.errors import Diverged
+from realm.evaluation.parallel import spread, unheard
+from realm.model.reader import Reader
+from realm.objectives.reading import Lesson, ReaderTerm, Task
+from realm.recipes.reading_examples import Material
+from realm.training.learner import MAX_GRADIENT_NORM
+from realm.training.parameters import WEIGHT_DECAY
+from realm.training.schedules import triangular_share
+
+RESTING = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
+HEAD = "qa_outputs."
+NAME = "reading"  # in errors
+LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed.
+
+    `cloze` is how many cloze lessons come on top of each question at first; they get fewer, to
+    none at the end. `no_answer` is the share of questions taught without an answer.
+    """
+
+    epochs: int = 3
+    batch: int = 16
+    learning_rate: float = 1.5e-4
+    head_learning_rate: float = 3e-4
+    warm_up: float = 0.1
+    negatives: float = 1.0
+    reader_tokens: int = 288
+    max_span_width: int = 16
+    dropout: float = 0.1
+    cloze: float = 0.0
+    no_answer: float = 0.0
+    seconds: float = math.inf
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where training is: steps done of all planned, loss of this step, seconds since the start."""
+
+    number: int
+    planned: int
+    loss: float
+    seconds: float
+
+
+def train_reader(
+    reader: Reader,
+    objective: ReaderTerm,
+    material: Sequence[Material],
+    plan: Plan,
+    *,
+    cloze: Sequence[Material] = (),
+    dtype: torch.dtype = torch.float32,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Step:
+    """Trains in place, and says how far it came. With a limit of time the rate follows the clock.
+
+    :raises Diverged: if loss or gradient is not finite; the weights are those of the step before.
+    """
+    reader.eval()
+    parameters = learning(reader)
+    optimizer = torch.optim.AdamW(_groups(parameters, plan))
+    extra = _Extra(cloze, plan)
+    planned = plan.epochs * math.ceil(len(material) / plan.batch)
+    began = time.monotonic()
+    last = Step(0, planned, math.nan, 0.0)
+    with _dropping(reader, plan):
+        for chosen, rng in _batches(material, plan):
+            spent = (time.monotonic() - began) / plan.seconds
+            if spent >= 1:
+                break
+            done = max(last.number / planned, spent)
+            for group in optimizer.param_groups:
+                group["lr"] = group["rate"] * triangular_share(done, plan.warm_up, 1 / planned)
+            lessons = [one.lesson(plan.negatives, rng, plan.no_answer) for one in chosen]
+            tasks = objective.batch([*lessons, *extra.lessons(done, rng)], rng)
+            loss = math.nan
+            if tasks:
+                loss = _gradients(objective, tasks, reader, parameters, dtype)
+                _descend(loss, list(parameters.values()), optimizer, last.number + 1)
+            last = Step(last.number + 1, planned, loss, time.monotonic() - began)
+            on_step(last)
+    return last
+
+
+@contextmanager
+def _dropping(reader: Reader, plan: Plan) -> Iterator[None]:
+    """Dropout after each sublayer while the reader learns; never on attention, which is slow.
+
+    With several compute threads the masks depend on who comes first.
+    """
+    dropped = [
+        module
+        for name, module in reader.backbone.named_modules()
+        if isinstance(module, nn.Dropout) and not name.endswith("attention.self.dropout")
+    ]
+    before = [module.p for module in dropped]
+    # Fused attention has a slow gradient on a processor, for inputs as short as these.
+    reader.backbone.set_attn_implementation("eager")  # type: ignore[operator]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        for module in dropped:
+            module.p = plan.dropout
+            module.train(plan.dropout > 0)
+        try:
+            yield
+        finally:
+            reader.backbone.set_attn_implementation("sdpa")  # type: ignore[operator]
+            for module, p in zip(dropped, before, strict=True):
+                module.p = p
+                module.eval()
+
+
+class _Extra:
+    """Cloze lessons in turn: many at first, none at the end."""
+
+    def __init__(self, material: Sequence[Material], plan: Plan) -> None:
+        self._material = material
+        self._plan = plan
+        self._next = 0
+
+    def lessons(self, done: float, rng: random.Random) -> list[Lesson]:
+        if not self._material:
+            return []
+        count = round(self._plan.cloze * self._plan.batch * (1 - done))
+        first, self._next = self._next, self._next + count
+        chosen = (self._material[n % len(self._material)] for n in range(first, self._next))
+        return [one.lesson(self._plan.negatives, rng) for one in chosen]
+
+
+def learning(reader: Reader) -> dict[str, nn.Parameter]:
+    """Marks the parameters that learn, and returns them by name."""
+    chosen = {}
+    for name, parameter in reader.named_parameters():
+        learns = name.startswith(LEARNING) and not name.startswith(RESTING)
+        parameter.requires_grad_(learns)
+        if learns:
+            chosen[name] = parameter
+    return chosen
+
+
+def _batches(
+    material: Sequence[Material], plan: Plan
+) -> Iterator[tuple[list[Material], random.Random]]:
+    """Every question once an epoch, in an order that follows from the seed."""
+    for epoch in range(plan.epochs):
+        rng = random.Random(f"{plan.seed}:{epoch}")
+        order = list(material)
+        rng.shuffle(order)
+        for start in range(0, len(order), plan.batch):
+            yield order[start : start + plan.batch], rng
+
+
+def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, object]]:
+    """Matrices decay; biases and norms do not. The fresh head learns at a rate of its own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        rate = plan.head_learning_rate if name.startswith(HEAD) else plan.learning_rate
+        decay = WEIGHT_DECAY if parameter.dim() > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": chosen, "lr": rate, "rate": rate, "weight_decay": decay}
+        for (rate, decay), chosen in groups.items()
+    ]
+
+
+def _gradients(
+    objective: ReaderTerm,
+    tasks: Sequence[Task],
+    reader: Reader,
+    parameters: dict[str, nn.Parameter],
+    dtype: torch.dtype,
+) -> float:
+    """Sets the gradients of the mean loss over the tasks, and returns it.
+
+    Each compute thread takes a share of the tasks: threads that share one matrix wait for the
+    slowest, and on a busy machine that is most of the time.
+    """
+    weights = list(parameters.values())
+
+    def work(
+        shares: Sequence[Sequence[Task]], _told: Callable[[int], None]
+    ) -> list[tuple[float, tuple[Tensor, ...]]]:
+        half = dtype != torch.float32
+        results = []
+        for share in shares:
+            # No cache: threads would share its tensors, and with them a graph.
+            with torch.autocast(reader.device.type, dtype=dtype, enabled=half, cache_enabled=False):
+                loss = objective.loss(share, reader).value * (len(share) / len(tasks))
+            results.append((loss.item(), torch.autograd.grad(loss, weights)))
+        return results
+
+    count = min(torch.get_num_threads(), len(tasks)) if reader.device.type == "cpu" else 1
+    shares = [tasks[number::count] for number in range(count)]
+    results = spread(work, shares, reader.device, unheard)
+    for weight, *gradients in zip(weights, *(each for _, each in results), strict=True):
+        weight.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
+    return math.fsum(loss for loss, _ in results)
+
+
+def _descend(
+    loss: float, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(_sentence("loss", step), objective=NAME, step=step)
+    norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
+    if not math.isfinite(norm):
+        raise Diverged(_sentence("gradient", step), objective=NAME, step=step)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _sentence(what: str, step: int) -> str:
+    return (
+        f"the {what} of {NAME} at step {step} is not a finite number, so training has"
+        " stopped: give a lower --lr"
+    )

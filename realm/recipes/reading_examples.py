@@ -1,0 +1,188 @@
+"""Questions with known answers become lessons: their own passage and hard negatives beside it.
+
+Negatives are what exact search finds best for the question. Only documents that a question names
+take part, so nothing of other documents (those of a development set, say) is ever seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from realm.corpus.documents import Document, is_held_out
+from realm.errors import InvalidInput
+from realm.evaluation.evaluate import Progress, no_progress
+from realm.evaluation.metrics import contains_answer
+from realm.evaluation.questions import Question
+from realm.evaluation.reading import make_reading
+from realm.evaluation.searching import (
+    PassageVectors,
+    Searcher,
+    cut,
+    encode_passages,
+    encode_questions,
+)
+from realm.evaluation.systems import System
+from realm.model.answering import Reading
+from realm.objectives.reading import Lesson
+from realm.text.answers import normalise_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A passage's text and f(x, z) of a question with it."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What one question can be taught with: passages that hold an answer, and hard negatives.
+
+    `empty` are the negatives in which no answer stands by chance.
+    """
+
+    question: Question
+    own: tuple[Scored, ...]
+    negatives: tuple[Scored, ...]
+    empty: tuple[Scored, ...] = ()
+
+    def lesson(self, negatives: float, rng: random.Random, no_answer: float = 0.0) -> Lesson:
+        """One passage of its own and so many negatives (in the mean), drawn by chance.
+
+        With probability `no_answer` as many passages without an answer instead, if there are any.
+        """
+        count = int(negatives + rng.random())
+        if no_answer and self.empty and rng.random() < no_answer:
+            empty = rng.sample(self.empty, min(count + 1, len(self.empty)))
+            return _lesson(self.question.question, (), empty)
+        drawn = rng.sample(self.negatives, min(count, len(self.negatives)))
+        passages = [rng.choice(self.own), *drawn]
+        return _lesson(self.question.question, self.question.answers, passages)
+
+
+def _lesson(question: str, answers: tuple[str, ...], passages: Sequence[Scored]) -> Lesson:
+    texts = tuple(passage.text for passage in passages)
+    return Lesson(question, answers, texts, tuple(passage.score for passage in passages))
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Material to learn from, and questions of held-out documents as an answerer meets them.
+
+    `skipped` counts, by reason, questions that are neither.
+    """
+
+    material: list[Material]
+    held_out: list[tuple[Question, Reading]]
+    skipped: Counter[str]
+
+
+def prepare(
+    system: System,
+    documents: Sequence[Document],
+    questions: Sequence[Question],
+    *,
+    hard: int,
+    read: int,
+    progress: Progress = no_progress,
+) -> Course:
+    """:param system: its `retrieval` chooses what held-out questions are read in.
+    :param hard: how many of the best other passages serve as negatives.
+    :param read: how many passages a held-out question is read in.
+
+    :raises InvalidInput: if no question can be taught.
+    """
+    skipped: Counter[str] = Counter()
+    known = {document.id: document for document in documents}
+    asked = [one for one in questions if _is_teachable(one, known, skipped)]
+    named = {one.document_id for one in asked}
+    passages = cut([one for one in known.values() if one.id in named], system.inputs)
+    whole = encode_passages(system, passages, progress("passages"))
+    taught = [row for row, one in enumerate(passages) if not is_held_out(one.document_id)]
+    index = PassageVectors([passages[row] for row in taught], whole.vectors[taught])
+    learnt = [one for one in asked if not is_held_out(one.document_id or "")]
+    material = _material(system, index, learnt, hard, skipped, progress)
+    if not material:
+        raise InvalidInput(
+            "no question can be taught: give questions with answers and the document_id of one of"
+            f" the documents (left out: {dict(skipped)})"
+        )
+    tested = [one for one in asked if is_held_out(one.document_id or "")]
+    return Course(material, _readings(system, whole, tested, read, progress), skipped)
+
+
+def _is_teachable(question: Question, known: dict[str, Document], skipped: Counter[str]) -> bool:
+    if not question.answers:
+        skipped["no_answer_text"] += 1
+    elif question.document_id not in known:
+        skipped["unknown_document"] += 1
+    else:
+        return True
+    return False
+
+
+def _material(
+    system: System,
+    index: PassageVectors,
+    questions: Sequence[Question],
+    hard: int,
+    skipped: Counter[str],
+    progress: Progress,
+) -> list[Material]:
+    queries = encode_questions(system, [one.question for one in questions], progress("questions"))
+    by_document: dict[str, list[int]] = {}
+    for row, passage in enumerate(index.passages):
+        by_document.setdefault(passage.document_id, []).append(row)
+    normalised = [normalise_answer(passage.text) for passage in index.passages]
+    longest = max(map(len, by_document.values()), default=0)
+    found, products = index.search(queries, hard + longest)
+    scores = products * system.scale
+    material = []
+    for number, question in enumerate(questions):
+        rows = by_document[question.document_id or ""]
+        own = tuple(
+            Scored(
+                index.passages[row].text,
+                float(index.vectors[row] @ queries[number]) * system.scale,
+            )
+            for row in rows
+            if contains_answer(index.passages[row].text, normalised[row], question)
+        )
+        if not own:
+            skipped["answer_not_in_document"] += 1
+            continue
+        others = [
+            (Scored(index.passages[row].text, float(score)), row)
+            for row, score in zip(found[number], scores[number], strict=True)
+            if row not in rows
+        ][:hard]
+        negatives = tuple(scored for scored, _ in others)
+        empty = tuple(
+            scored
+            for scored, row in others
+            if not contains_answer(scored.text, normalised[row], question)
+        )
+        material.append(Material(question, own, negatives, empty))
+    return material
+
+
+def _readings(
+    system: System,
+    index: PassageVectors,
+    questions: Sequence[Question],
+    read: int,
+    progress: Progress,
+) -> list[tuple[Question, Reading]]:
+    if not questions:
+        return []
+    asked = [one.question for one in questions]
+    queries = encode_questions(system, asked, progress("held-out questions"))
+    found = Searcher(index, system.retrieval).search(asked, queries, read)
+    return [
+        (one, make_reading(system, index, one.question, found.rows[number], found.products[number]))
+        for number, one in enumerate(questions)
+    ]

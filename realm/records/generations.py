@@ -1,0 +1,367 @@
+"""Generations: a snapshot × a corpus in a collection of its own; and which one is live.
+
+Manifests are immutable. A generation's state is its newest event; what is live is the newest
+entry of `live/`, put conditionally: that put is the commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+
+import structlog
+
+from realm.errors import Conflict, Corrupt, NotFound, RealmError
+from realm.records.checked import numbered
+from realm.records.store import Store
+
+MANIFEST = "manifest.json"
+
+log = structlog.get_logger(__name__)
+
+
+class State(StrEnum):
+    BUILDING = "building"
+    VALIDATING = "validating"
+    LIVE = "live"
+    RETAINED = "retained"
+    RETIRED = "retired"
+    DELETED = "deleted"
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+
+
+#: States whose collections follow every write.
+ACTIVE = frozenset({State.BUILDING, State.VALIDATING, State.LIVE, State.RETAINED})
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time, for people.
+
+    `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
+    life so that all its upserts agree; 0 for one made before collections had BM25. `forced` says
+    who wants it live whatever the gate thinks of its quality, and why; empty: nobody. `heals` is
+    the damaged generation that it is to replace, of the same snapshot; 0: none.
+    """
+
+    number: int
+    snapshot: int
+    step: int
+    corpus_version: int
+    fingerprint: str
+    vector_size: int
+    passage_files: tuple[str, ...]
+    collection: str
+    created_at: float
+    why: str
+    #: Of the leader that began it; see `realm.records.leaders`.
+    term: int = 0
+    average_terms: float = 0.0
+    forced: str = ""
+    #: The newest request for a refresh when it was begun.
+    request: int = 0
+    #: The turn of what was live then, which it is to replace (0: nothing was); None: of a release
+    #: that did not note it.
+    replaces: int | None = None
+    heals: int = 0
+
+    @property
+    def folder(self) -> str:
+        return generation_folder(self.number)
+
+    def delta_file(self, after: int, upto: int) -> str:
+        """The changes of corpus versions after < version ≤ upto, embedded for this generation."""
+        return f"{self.folder}/deltas/{after:012d}-{upto:012d}.arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of state: `at` is Unix time, for people; `report` has the gate's figures
+    or phases' durations."""
+
+    sequence: int
+    state: State
+    at: float
+    why: str = ""
+    report: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEntry:
+    """One entry of the history of what was live. `at` (Unix time, for people), `why`: when and why
+    it went live; a leader that takes over repeats them, with `by` and `term` of its own."""
+
+    sequence: int
+    generation: int
+    at: float
+    by: str
+    why: str
+    #: Of the leader that put it: an earlier leader puts none after it.
+    term: int = 0
+
+
+def generation_folder(number: int) -> str:
+    return f"generations/{number:08d}"
+
+
+def pieces_folder(number: int) -> str:
+    """Of what is embedded for a generation piece by piece; it is taken back when not needed."""
+    return f"{generation_folder(number)}/pieces"
+
+
+def collection_name(number: int) -> str:
+    return f"passages-{number:08d}"
+
+
+class Generations:
+    """Manifests, events and applied versions of generations, and the `live/` history.
+
+    What is written is immutable, so each is read once. A damaged manifest sets its generation
+    aside: it is passed over, and said so. Other files than ours are passed over too.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._manifests: dict[int, Generation] = {}
+        self._events: dict[str, Event] = {}
+        self._entries: dict[str, LiveEntry] = {}
+        self._told: set[str] = set()
+
+    def numbers(self) -> list[int]:
+        """Numbers of all generations with a manifest that can be read, oldest first."""
+        return [number for number in self._folders() if self.find(number) is not None]
+
+    def set_aside(self) -> list[int]:
+        """Numbers of those that are there without a manifest that can be read."""
+        return [number for number in self._folders() if self.find(number) is None]
+
+    def next_number(self) -> int:
+        """One that nobody used, whatever became of it."""
+        return max(self._folders(), default=0) + 1
+
+    def create(self, generation: Generation) -> None:
+        """:raises Conflict: if the number is taken."""
+        self._store.create_json(f"{generation.folder}/{MANIFEST}", asdict(generation))
+
+    def get(self, number: int) -> Generation:
+        """:raises NotFound:
+        :raises Corrupt: if its manifest is damaged.
+        """
+        if number not in self._manifests:
+            path = f"{generation_folder(number)}/{MANIFEST}"
+            found = self._store.read_record(path, Generation)
+            if found.number != number:
+                raise Corrupt(f"{path} is of generation {found.number}", file=path)
+            self._manifests[number] = replace(found, passage_files=tuple(found.passage_files))
+        return self._manifests[number]
+
+    def find(self, number: int) -> Generation | None:
+        """None if there is none, or its manifest is damaged."""
+        try:
+            return self.get(number)
+        except NotFound:
+            return None
+        except Corrupt as error:
+            self._tell("generation_set_aside", error)
+            return None
+
+    def events(self, number: int) -> list[Event]:
+        """All changes of state, oldest first."""
+        found = (self._event(*each) for each in self._event_files(number))
+        return [event for event in found if event is not None]
+
+    def state(self, number: int) -> State | None:
+        """The newest event's state; None for a generation whose first event is still missing."""
+        for each in reversed(self._event_files(number)):
+            if (event := self._event(*each)) is not None:
+                return event.state
+        return None
+
+    def is_active(self, number: int) -> bool:
+        """Whether work for it is wanted."""
+        return self.state(number) in ACTIVE
+
+    def record(
+        self, number: int, state: State, why: str = "", report: dict[str, float] | None = None
+    ) -> Event:
+        """Adds the next event.
+
+        :raises Conflict: if somebody else recorded one at the same time.
+        """
+        sequence = max((each for each, _ in self._event_files(number)), default=0) + 1
+        event = Event(sequence, state, time.time(), why, report or {})
+        path = f"{generation_folder(number)}/events/{sequence:06d}.json"
+        self._store.create_json(path, asdict(event))
+        return event
+
+    def applied(self, number: int) -> int:
+        """The corpus version up to which every write is in the generation's collection; 0 if
+        nothing can be read of it.
+
+        :raises NotFound: if the generation is unknown.
+        """
+        versions = numbered(self._store.files(f"{generation_folder(number)}/applied"))
+        if versions:
+            return versions[-1][0]
+        try:
+            return self.get(number).corpus_version
+        except Corrupt:
+            return 0
+
+    def points(self, number: int) -> int | None:
+        """How many points the collection holds at the applied version; None: nobody recorded it.
+
+        :raises NotFound: if the generation is unknown.
+        """
+        found = numbered(self._store.files(f"{self.get(number).folder}/applied"))
+        try:
+            noted = self._store.read_json(found[-1][1]) if found else None
+        except (Corrupt, NotFound):  # one of an older release, or a newer one took its place
+            return None
+        points = noted.get("points") if isinstance(noted, dict) else None
+        return int(points) if points is not None else None
+
+    def record_applied(self, number: int, version: int, points: int | None = None) -> None:
+        """One file a version, never overwritten: a late writer cannot turn the figure back.
+
+        :param points: how many the collection holds now; None: not known.
+        """
+        folder = f"{generation_folder(number)}/applied"
+        older = [path for each, path in numbered(self._store.files(folder)) if each < version]
+        try:
+            self._store.create_json(f"{folder}/{version:012d}", {"points": points})
+        except Conflict:
+            return
+        self._store.delete_all(older)
+
+    def live(self) -> LiveEntry | None:
+        """The newest entry of `live/` that can be read; None before the first commit."""
+        return next(self._newest_first(), None)
+
+    def served(self) -> set[int]:
+        """What gateways search, and what a rollback would make them search."""
+        live = self.live()
+        retained = {each for each in self.numbers() if self.state(each) is State.RETAINED}
+        unreadable = {*self.in_use()} & {*self.set_aside()}
+        return retained | unreadable | ({live.generation} if live else set())
+
+    def live_history(self) -> list[LiveEntry]:
+        """Oldest first."""
+        return [*self._newest_first()][::-1]
+
+    def in_use(self) -> list[int]:
+        """What is live, and what was before it: whether their manifests can be read or not."""
+        found = dict.fromkeys(each.generation for each in self._newest_first())
+        return list(found)[:2]
+
+    def commit(
+        self, generation: int, *, after: LiveEntry | None, by: str, why: str, term: int = 0
+    ) -> LiveEntry:
+        """The commit: one conditional put of the entry that follows `after`.
+
+        :raises Conflict: if that entry exists, or `after` is of a later leader; re-read, and ask
+            whether you still lead.
+        """
+        if after is not None and after.term > term:
+            raise Conflict(f"the leader of term {after.term} made {after.sequence} live: not ours")
+        sequence = self._next(after)
+        return self._put(LiveEntry(sequence, generation, time.time(), by, why, term))
+
+    def fence(self, term: int, floor: int, by: str) -> None:
+        """Puts what is live once more, as this term's: none before `floor` commits after that.
+
+        Whoever sleeps over a commit wants the very entry that is taken here. When and why it went
+        live stay as they were. If the newest entry is damaged, events tell what it said.
+
+        :raises Conflict: if a later leader did so.
+        """
+        while (before := self._before()) is not None and (
+            before.term < floor or self._next(before) > before.sequence + 1
+        ):
+            if before.term > term:
+                break
+            try:
+                self._put(replace(before, sequence=self._next(before), by=by, term=term))
+            except Conflict:
+                continue
+        if before is not None and before.term > term:
+            raise Conflict(f"an indexer of term {before.term} leads, not of {term}")
+
+    def delete_files(self, number: int) -> None:
+        """Deletes what a deleted generation no longer needs; manifest and events stay."""
+        for part in ("deltas", "pieces", "applied"):
+            self._store.delete_folder(f"{generation_folder(number)}/{part}")
+
+    def _put(self, entry: LiveEntry) -> LiveEntry:
+        self._store.create_json(_live_file(entry.sequence), asdict(entry))
+        return entry
+
+    def _next(self, after: LiveEntry | None) -> int:
+        """The sequence number that follows; those of damaged entries are used up. Whoever read the
+        same entry finds the same number, and one of them gets it."""
+        sequence = after.sequence + 1 if after else 1
+        while self._store.exists(_live_file(sequence)) and self._entry(sequence) is None:
+            sequence += 1
+        return sequence
+
+    def _before(self) -> LiveEntry | None:
+        """The newest entry; if newer ones are damaged, for what events say is live."""
+        entry = self.live()
+        if self._next(entry) == (entry.sequence + 1 if entry else 1):
+            return entry
+        recorded = [each for each in self.numbers() if self.state(each) is State.LIVE]
+        if not recorded:
+            return entry
+        if entry is None:
+            return LiveEntry(0, recorded[-1], time.time(), "", "its entry is damaged")
+        return replace(entry, generation=recorded[-1])
+
+    def _newest_first(self) -> Iterator[LiveEntry]:
+        for sequence, _ in reversed(numbered(self._store.files("live"), ".json")):
+            if (entry := self._entry(sequence)) is not None:
+                yield entry
+
+    def _entry(self, sequence: int) -> LiveEntry | None:
+        """None if it is damaged."""
+        path = _live_file(sequence)
+        if path not in self._entries:
+            try:
+                found = self._store.read_record(path, LiveEntry)
+                if found.sequence != sequence:
+                    raise Corrupt(f"{path} is entry {found.sequence}", file=path)
+            except (Corrupt, NotFound) as error:
+                self._tell("live_entry_passed_over", error)
+                return None
+            self._entries[path] = found
+        return self._entries[path]
+
+    def _folders(self) -> list[int]:
+        return sorted({number for number, _ in numbered(self._store.folders("generations"))})
+
+    def _event_files(self, number: int) -> list[tuple[int, str]]:
+        return numbered(self._store.files(f"{generation_folder(number)}/events"), ".json")
+
+    def _event(self, sequence: int, path: str) -> Event | None:
+        """None if it is damaged."""
+        if path not in self._events:
+            try:
+                found = self._store.read_record(path, Event)
+                if found.sequence != sequence or found.state not in {*State}:
+                    raise Corrupt(f"{path} is no such event", file=path)
+            except Corrupt as error:
+                self._tell("event_passed_over", error)
+                return None
+            self._events[path] = replace(found, state=State(found.state))
+        return self._events[path]
+
+    def _tell(self, event: str, error: RealmError) -> None:
+        if error.message not in self._told:
+            self._told.add(error.message)
+            log.error(event, why=error.message)
+
+
+def _live_file(sequence: int) -> str:
+    return f"live/{sequence:08d}.json"

@@ -1,0 +1,103 @@
+"""Who leads the indexers: numbered terms in the store, each claimed by one conditional put.
+
+The newest term leads, whatever Redis says: that is what fences. Beats tell whether its leader
+is at work; who watches compares them for change only, so no two clocks are ever compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from realm.errors import NotFound
+from realm.records.checked import numbered
+from realm.records.store import Store
+
+FOLDER = "control/leader"
+#: Collections that leaders changed when they led no more: <term>-<collection>.
+LATE = "control/late"
+#: Records of so many terms stay, to be looked at.
+KEPT_TERMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One leadership. `at` is Unix time, for people; `address` may be empty.
+
+    Below `floor` a leader may be asleep that does not know yet that it lost: what it had begun
+    is not gone on with. A leader that ended for certain hands its floor, and its builds, on.
+    """
+
+    number: int
+    by: str
+    address: str
+    at: float
+    floor: int
+
+
+class Leaders:
+    """Reads and writes terms, their ends and their beats."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def newest_number(self) -> int:
+        """The newest term; 0 if nobody ever led."""
+        return max(self._numbers(), default=0)
+
+    def newest(self) -> Term | None:
+        number = self.newest_number()
+        return self._store.read_record(_record(number), Term) if number else None
+
+    def claim(self, term: Term) -> None:
+        """:raises Conflict: if somebody else claimed it first."""
+        self._store.create_json(_record(term.number), asdict(term))
+
+    def beat(self, number: int, beat: int) -> None:
+        self._store.write(_path(number, "beat"), str(beat).encode())
+
+    def heard(self, number: int) -> str:
+        """The newest beat of a term; empty before the first."""
+        try:
+            return self._store.read(_path(number, "beat")).decode(errors="replace")
+        except NotFound:
+            return ""
+
+    def end(self, number: int) -> None:
+        """The leader's last word: it does nothing more, and left nothing undone."""
+        self._store.write(_path(number, "ended"), b"")
+
+    def ended(self, number: int) -> bool:
+        return self._store.exists(_path(number, "ended"))
+
+    def came_late(self, number: int, collection: str) -> None:
+        """The leader of a term says that it changed a collection after its end."""
+        self._store.write(f"{LATE}/{number:012d}-{collection}", b"")
+
+    def forget_old(self) -> None:
+        """Deletes records of terms long past."""
+        oldest = self.newest_number() - KEPT_TERMS
+        for path in self._store.files(FOLDER):
+            if 0 < _number(path) <= oldest:
+                self._store.delete(path)
+
+    def _numbers(self) -> list[int]:
+        return [number for number, _ in numbered(self._store.files(FOLDER), ".json")]
+
+
+def changed_late(store: Store) -> dict[str, str]:
+    """The collections that were changed too late, by the file that says so."""
+    return {path: path.rpartition("/")[2].partition("-")[2] for path in store.files(LATE)}
+
+
+def _path(number: int, kind: str) -> str:
+    return f"{FOLDER}/{number:012d}.{kind}"
+
+
+def _record(number: int) -> str:
+    return _path(number, "json")
+
+
+def _number(path: str) -> int:
+    """0: it is none of ours."""
+    digits = path.rsplit("/", 1)[-1].split(".")[0]
+    return int(digits) if digits.isdecimal() else 0

@@ -1,0 +1,120 @@
+"""Refusals: an embedder that cannot use what it was given writes down why; the indexer reads it
+and has the damaged file made again. Without it the indexer would wait for vectors for ever.
+Work that kills its workers is written down too: it stands in quarantine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from realm.errors import Corrupt, NotFound, RealmError
+from realm.records.store import Store
+
+FOLDER = "refused"
+QUARANTINE = "quarantine"
+KILLED = "embedding it killed the embedders"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A task's arguments, the damaged file (in the store, if it is one) and what is wrong."""
+
+    snapshot: int
+    input_file: str
+    output_file: str
+    file: str
+    why: str
+    at: float
+
+    @property
+    def blames_input(self) -> bool:
+        """The file: it is damaged, and made again."""
+        return self.file == self.input_file
+
+    @property
+    def blames_content(self) -> bool:
+        """No file is damaged: it is what they say. Else the snapshot is to blame."""
+        return not self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    snapshot: int
+    output_file: str
+
+
+def refuse(
+    store: Store, *, snapshot: int, input_file: str, output_file: str, error: RealmError
+) -> None:
+    file = error.details.get("file", "")
+    refusal = Refusal(snapshot, input_file, output_file, file, error.message, time.time())
+    store.write_json(refusal_file(output_file), asdict(refusal))
+
+
+def refusal_of(store: Store, output_file: str) -> Refusal | None:
+    try:
+        return store.read_record(refusal_file(output_file), Refusal)
+    except (NotFound, Corrupt):
+        return None
+
+
+def forgive(store: Store, output_file: str) -> None:
+    """The task may be tried again, or was done."""
+    store.delete(refusal_file(output_file))
+
+
+def refusals(store: Store) -> list[Refusal]:
+    found = []
+    for path in store.files(FOLDER):
+        with suppress(NotFound, Corrupt):  # forgiven meanwhile, or none of ours
+            found.append(store.read_record(path, Refusal))
+    return found
+
+
+def quarantine_file(output_file: str) -> str:
+    return f"{QUARANTINE}/{_name(output_file)}"
+
+
+def is_quarantined(store: Store, output_file: str) -> bool:
+    return store.exists(quarantine_file(output_file))
+
+
+def fault_of_content(store: Store, output_file: str) -> str:
+    """Why embedders do not get through with the work, if what they were given may be to blame."""
+    refusal = refusal_of(store, output_file)
+    if refusal is not None and refusal.blames_content:
+        return refusal.why
+    return KILLED if is_quarantined(store, output_file) else ""
+
+
+def faults_of_content(store: Store) -> dict[str, str]:
+    """All such faults, by the output files of the work."""
+    found = {each.output_file: each.why for each in refusals(store) if each.blames_content}
+    return found | dict.fromkeys(quarantined(store), KILLED)
+
+
+def quarantined(store: Store) -> dict[str, int]:
+    """The output files of the work that stands in quarantine, with its snapshots."""
+    found = {}
+    for path in store.files(QUARANTINE):
+        with suppress(NotFound, Corrupt):
+            noted = store.read_record(path, Quarantined)
+            found[noted.output_file] = noted.snapshot
+    return found
+
+
+def try_again(store: Store, output_file: str) -> None:
+    """Nothing is held against the task any more."""
+    forgive(store, output_file)
+    store.delete(quarantine_file(output_file))
+
+
+def refusal_file(output_file: str) -> str:
+    return f"{FOLDER}/{_name(output_file)}"
+
+
+def _name(output_file: str) -> str:
+    return f"{hashlib.sha256(output_file.encode()).hexdigest()[:16]}.json"

@@ -1,0 +1,227 @@
+"""Snapshots: immutable sets of parameters, numbered in the order of publication.
+
+A snapshot is a folder whose `manifest.json` is put last; without it the snapshot does not exist.
+A pin is a file beside them: a pinned snapshot is never tidied away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from realm.errors import Conflict, Corrupt, NotFound
+from realm.records.checked import as_record, numbered
+from realm.records.store import Store, file_sha256
+
+MANIFEST = "manifest.json"
+CLAIMS = "snapshots/claims"
+PINS = "snapshots/pins"
+NAME = re.compile(r"\d{8,}-[0-9a-f]+", re.ASCII)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `manifest.json` says. `created_at` is Unix time in seconds."""
+
+    number: int
+    digest: str
+    step: int
+    created_at: float
+    parent: int | None
+    fingerprint: str
+    vector_size: int
+    files: dict[str, SnapshotFile]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        return f"snapshots/{self.name}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:08d}-{self.digest}"
+
+
+class Snapshots:
+    """Publishes and finds snapshots. Manifests are immutable, so each is read once; one that is
+    damaged sets its snapshot aside: it is passed over, and said so."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Snapshot] = {}
+        self._told: set[str] = set()
+
+    def publish(
+        self,
+        folder: Path,
+        *,
+        step: int,
+        fingerprint: str,
+        vector_size: int,
+        parent: int | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> Snapshot:
+        """Puts every file of a local folder and then the manifest, under the next number."""
+        files = {
+            path.name: SnapshotFile(file_sha256(path), path.stat().st_size)
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.name != MANIFEST
+        }
+        described = "".join(f"{name}{file.sha256}" for name, file in files.items())
+        snapshot = Snapshot(
+            number=self._claim_number(),
+            digest=hashlib.sha256(described.encode()).hexdigest()[:12],
+            step=step,
+            created_at=time.time(),
+            parent=parent,
+            fingerprint=fingerprint,
+            vector_size=vector_size,
+            files=files,
+            metrics=metrics or {},
+        )
+        for name in files:
+            self._store.write(f"{snapshot.folder}/{name}", (folder / name).read_bytes())
+        # It exists from now on, however long its files took.
+        snapshot = replace(snapshot, created_at=time.time())
+        self._store.create_json(f"{snapshot.folder}/{MANIFEST}", asdict(snapshot))
+        return snapshot
+
+    def all(self) -> list[Snapshot]:
+        """All complete snapshots, oldest first."""
+        return [found for name in self._names() if (found := self._read(name)) is not None]
+
+    def newest(self) -> Snapshot | None:
+        found = (self._read(name) for name in reversed(self._names()))
+        return next((each for each in found if each is not None), None)
+
+    def get(self, number: int) -> Snapshot:
+        """:raises NotFound:"""
+        for name in self._names():
+            if name.startswith(f"{number:08d}-") and (found := self._read(name)) is not None:
+                return found
+        raise NotFound(f"snapshot {number} is not in the store", snapshot=number)
+
+    def materialise(self, snapshot: Snapshot, names: tuple[str, ...] | None = None) -> Path:
+        """A local folder with the snapshot's files (or those named), checksums verified.
+
+        :raises Corrupt: naming the file that is missing or altered.
+        """
+        wanted = names or tuple(snapshot.files)
+        folder: Path | None = None
+        for name in wanted:
+            if name not in snapshot.files:
+                continue
+            path = f"{snapshot.folder}/{name}"
+            try:
+                copy = self._store.local(path, snapshot.files[name].sha256)
+            except NotFound as error:
+                raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
+            folder = self._gather(snapshot, name, copy)
+        if folder is None:
+            raise Corrupt(f"snapshot {snapshot.number} has none of {', '.join(wanted)}")
+        return folder
+
+    def verify(self, snapshot: Snapshot) -> None:
+        """Reads every file.
+
+        :raises Corrupt: naming the file that is missing or altered.
+        """
+        for name, file in snapshot.files.items():
+            path = f"{snapshot.folder}/{name}"
+            try:
+                self._store.verify(path, file.sha256)
+            except NotFound as error:
+                raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
+
+    def delete(self, snapshot: Snapshot) -> None:
+        """The manifest goes first, so that no reader meets half a snapshot."""
+        self._store.delete(f"{snapshot.folder}/{MANIFEST}")
+        self._store.delete_folder(snapshot.folder)
+        self._known.pop(snapshot.name, None)
+
+    def pin(self, number: int, why: str = "") -> None:
+        """The snapshot stays until it is unpinned, whatever refers to it.
+
+        :raises NotFound: if there is no such snapshot.
+        """
+        self.get(number)
+        self._store.write_json(_pin_file(number), {"why": why, "at": time.time()})
+
+    def unpin(self, number: int) -> None:
+        """One that is not pinned is no error."""
+        self._store.delete(_pin_file(number))
+
+    def pinned(self) -> dict[int, str]:
+        """Why, by number."""
+        return {
+            number: self._why(path) for number, path in numbered(self._store.files(PINS), ".json")
+        }
+
+    def _why(self, path: str) -> str:
+        """A pin that cannot be read pins all the same."""
+        try:
+            return str(self._store.read_json(path)["why"])
+        except (Corrupt, KeyError, TypeError):
+            return ""
+
+    def _gather(self, snapshot: Snapshot, name: str, copy: Path) -> Path:
+        """Remote copies are named by checksum; link them under their names into one folder."""
+        if copy.name == name:
+            return copy.parent
+        folder = copy.parents[1] / snapshot.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to(copy)
+        return folder
+
+    def _claim_number(self) -> int:
+        """The claim file makes two publishers at once take two numbers."""
+        taken = [number for number, _ in numbered(self._store.files(CLAIMS), ".claim")]
+        number = max(taken, default=0) + 1
+        while True:
+            try:
+                self._store.create(f"{CLAIMS}/{number:08d}.claim", b"")
+            except Conflict:
+                number += 1
+            else:
+                return number
+
+    def _read(self, name: str) -> Snapshot | None:
+        if name not in self._known:
+            path = f"snapshots/{name}/{MANIFEST}"
+            try:
+                found = self._store.read_record(path, Snapshot)
+                files = {
+                    key: as_record(SnapshotFile, value, path) for key, value in found.files.items()
+                }
+                if found.name != name:
+                    raise Corrupt(f"{path} is of snapshot {found.name}", file=path)
+            except NotFound:
+                return None
+            except Corrupt as error:
+                if name not in self._told:
+                    self._told.add(name)
+                    log.error("snapshot_set_aside", why=error.message)
+                return None
+            self._known[name] = replace(found, files=files)
+        return self._known[name]
+
+    def _names(self) -> list[str]:
+        return [name for name in self._store.folders("snapshots") if NAME.fullmatch(name)]
+
+
+def _pin_file(number: int) -> str:
+    return f"{PINS}/{number:08d}.json"

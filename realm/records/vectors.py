@@ -1,0 +1,68 @@
+"""Vector files: the vectors of one passage file by one snapshot, row by row.
+
+The file's path follows from its inputs, so making it twice is making it once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from realm.errors import Corrupt
+from realm.records import arrow
+from realm.records.store import Store
+
+Vectors = npt.NDArray[np.float32]
+
+
+def vector_file(snapshot_name: str, passage_file: str) -> str:
+    """`vectors/<snapshot>/<fingerprint>/<shard>/<content>.arrow`."""
+    return f"vectors/{snapshot_name}/{passage_file.removeprefix('passages/')}"
+
+
+def to_table(
+    passage_ids: list[str], content_hashes: list[str], vectors: Vectors, about: dict[str, str]
+) -> pa.Table:
+    """`vectors` is [passages, size]; `about` goes into the file's metadata.
+
+    :raises Corrupt: if a vector holds NaN or infinity.
+    """
+    if not np.isfinite(vectors).all():
+        row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+        raise Corrupt(f"the vector of passage {passage_ids[row]} is not finite")
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    schema = pa.schema(
+        [
+            ("passage_id", pa.string()),
+            ("content_hash", pa.string()),
+            ("vector", pa.list_(pa.float32(), vectors.shape[1])),
+        ],
+        metadata=about,
+    )
+    columns = [
+        pa.array(passage_ids, pa.string()),
+        pa.array(content_hashes, pa.string()),
+        pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def matrix(table: pa.Table, name: str = "vector") -> Vectors:
+    """The vectors of a table's column: [rows, size]."""
+    size = table.schema.field(name).type.list_size
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float32).reshape(-1, size)
+
+
+def write_vectors(store: Store, path: str, table: pa.Table) -> None:
+    """:raises Conflict: if the file is there: its name follows from its inputs, so it will do."""
+    arrow.create_table(store, path, table)
+
+
+def read_vectors(store: Store, path: str) -> pa.Table:
+    """:raises NotFound, Corrupt:"""
+    return arrow.read_table(store, path)

@@ -1,0 +1,167 @@
+"""Begins a generation: passage files of the corpus as it is now, then the manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from realm.corpus.parked import ParkedDocuments
+from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
+from realm.errors import Corrupt, DependencyUnavailable, NotFound
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from services.indexer.build.inputs import SnapshotInputs
+from services.indexer.build.lifecycle import BeginBuild
+from services.indexer.leader.housekeeping import corpus_floor
+from services.indexer.writes.corpus_reader import CorpusReader
+
+#: Passages a second of one embedder, until one was seen at work.
+FIRST_RATE = 50.0
+RATE = "passages_per_second"
+
+log = structlog.get_logger(__name__)
+
+
+class Builder:
+    """Makes manifests. Killed half-way it leaves files that the next attempt finds."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        generations: Generations,
+        corpus: CorpusReader,
+        inputs: SnapshotInputs,
+        parked: ParkedDocuments,
+        shard_seconds: float,
+        collections: Callable[[], list[str]],
+        term: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """:param collections: the names of all that are in Qdrant."""
+        self._store = store
+        self._snapshots = snapshots
+        self._generations = generations
+        self._corpus = corpus
+        self._inputs = inputs
+        self._parked = parked
+        self._shard_seconds = shard_seconds
+        self._collections = collections
+        self._term = term
+
+    def begin(self, wanted: BeginBuild, version: int, heals: int = 0) -> Generation | None:
+        """A new generation of the snapshot and the corpus at `version`; None without documents.
+
+        :param heals: the damaged generation that it is to replace.
+        :raises Corrupt, NotFound: if the snapshot cannot be used.
+        """
+        snapshot_number = wanted.snapshot
+        snapshot = self._snapshots.get(snapshot_number)
+        # A snapshot of an older release says another one: its passages are cut anew.
+        fingerprint = self._inputs.of(snapshot_number).fingerprint
+        files = self._passage_files(snapshot_number, fingerprint, version)
+        if not files:
+            return None
+        number = self._free_number()
+        generation = Generation(
+            number=number,
+            snapshot=snapshot_number,
+            step=snapshot.step,
+            corpus_version=version,
+            fingerprint=fingerprint,
+            vector_size=snapshot.vector_size,
+            passage_files=files,
+            average_terms=average_terms(self._store, files),
+            collection=collection_name(number),
+            created_at=time.time(),
+            why=wanted.why,
+            forced=wanted.forced,
+            request=wanted.request,
+            replaces=wanted.replaces,
+            term=self._term(),
+            heals=heals,
+        )
+        self._create(generation)
+        return generation
+
+    def copy(self, damaged: Generation, wanted: BeginBuild) -> Generation:
+        """A generation of the same files, to take the place of one whose collection lost
+        something: nothing has to be embedded for it."""
+        number = self._free_number()
+        generation = replace(
+            damaged,
+            number=number,
+            collection=collection_name(number),
+            created_at=time.time(),
+            why=wanted.why,
+            forced="",
+            request=wanted.request,
+            replaces=wanted.replaces,
+            term=self._term(),
+            heals=damaged.number,
+        )
+        self._create(generation)
+        return generation
+
+    def _free_number(self) -> int:
+        """Of no generation, and of no collection in Qdrant either: one that this store knows
+        nothing of is another store's, or of a store that was wiped, and is not ours to drop."""
+        number = self._generations.next_number()
+        try:
+            taken = set(self._collections())
+        except DependencyUnavailable:
+            return number
+        while collection_name(number) in taken:
+            number += 1
+        return number
+
+    def _create(self, generation: Generation) -> None:
+        self._generations.create(generation)
+        self._generations.record(generation.number, State.BUILDING, generation.why)
+        log.info(
+            "build_begins", generation=generation.number, snapshot=generation.snapshot,
+            shards=len(generation.passage_files), corpus_version=generation.corpus_version,
+            why=generation.why,
+        )  # fmt: skip
+
+    def _passage_files(self, snapshot: int, fingerprint: str, version: int) -> tuple[str, ...]:
+        inputs = self._inputs.of(snapshot)
+        count = partial(self._count_shards, rate=self._rate())
+        base = self._newest_with(fingerprint)
+        if base is not None:
+            changed = self._parked.left_out_of_all(
+                self._corpus.changes(base.corpus_version, version)
+            )
+            try:
+                return build_passage_files(
+                    self._store, inputs, base.passage_files, changed, version, count
+                )
+            except (Corrupt, NotFound) as error:
+                log.warning("passages_cut_again", base=base.number, why=str(error))
+                if isinstance(error, Corrupt) and "file" in error.details:
+                    self._store.delete(error.details["file"])
+        states = self._parked.leave_out(self._corpus.states(version))
+        return build_passage_files(self._store, inputs, (), states, version, count)
+
+    def _newest_with(self, fingerprint: str) -> Generation | None:
+        floor = corpus_floor(self._store)
+        for number in reversed(self._generations.numbers()):
+            generation = self._generations.get(number)
+            if generation.fingerprint == fingerprint and generation.corpus_version >= floor:
+                return generation
+        return None
+
+    def _count_shards(self, passages: int, current: int | None, *, rate: float) -> int:
+        return shard_count(passages, rate, self._shard_seconds, current)
+
+    def _rate(self) -> float:
+        """As seen at the newest generation that reported it."""
+        for number in reversed(self._generations.numbers()[-10:]):
+            for event in reversed(self._generations.events(number)):
+                if event.report.get(RATE):
+                    return event.report[RATE]
+        return FIRST_RATE

@@ -1,0 +1,72 @@
+"""Vectors beside their passages: pairs the two files, refuses a mismatch, fills a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from realm.corpus.changes import Changes
+from realm.corpus.passages import Passage, from_table
+from realm.errors import Corrupt
+from realm.records import arrow
+from realm.records.generations import Generation
+from realm.records.store import Store
+from realm.records.vectors import Vectors, matrix, read_vectors
+from realm.search.qdrant import PassageIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A shard that is in the collection; `embedded` and `seconds` are its embedder's figures."""
+
+    rows: int
+    embedded: int
+    seconds: float
+
+
+def load_shard(
+    store: Store, index: PassageIndex, generation: Generation, passage_file: str, vector_file: str
+) -> Loaded:
+    """Puts a shard's passages with their vectors into a generation's collection.
+
+    :raises Corrupt: naming the file that is damaged or does not fit the other.
+    """
+    passages = from_table(arrow.read_table(store, passage_file))
+    table = read_vectors(store, vector_file)
+    vectors = paired(passages, table, vector_file)
+    index.upsert(generation.collection, passages, vectors, generation.average_terms)
+    about = arrow.metadata(table)
+    return Loaded(len(passages), int(about.get("embedded", 0)), float(about.get("seconds", 0.0)))
+
+
+def apply_changes(
+    index: PassageIndex, generation: Generation, changes: Changes, vectors: Vectors
+) -> None:
+    """Applies a step; doing it again changes nothing.
+
+    New passages come first, then what is older goes: an edited document never vanishes.
+    """
+    index.upsert(generation.collection, changes.passages, vectors, generation.average_terms)
+    for document in changes.documents:
+        index.delete_older(generation.collection, document.document_id, document.version)
+
+
+def paired(passages: Sequence[Passage], table: pa.Table, path: str) -> Vectors:
+    """The vectors [passages, size] of exactly these passages, row by row.
+
+    :raises Corrupt: if the vector file `path` was made from others.
+    """
+    ids = [passage.passage_id for passage in passages]
+    hashes = [passage.content_hash for passage in passages]
+    try:
+        same = (
+            table["passage_id"].to_pylist() == ids and table["content_hash"].to_pylist() == hashes
+        )
+        vectors = matrix(table)
+    except (KeyError, AttributeError, ValueError) as error:
+        raise Corrupt(f"{path} does not hold vectors: {error}", file=path) from error
+    if not same:
+        raise Corrupt(f"{path} holds the vectors of other passages: it is made again", file=path)
+    return vectors

@@ -1,0 +1,96 @@
+"""What a generation's collection should hold, from its files: shards ⊕ deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realm.corpus.changes import changes_file, read_changes
+from realm.corpus.passages import Passage, from_table
+from realm.records import arrow
+from realm.records.generations import Generation
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.records.vectors import Vectors, read_vectors, vector_file
+from realm.search.bm25 import SparseVector, passage_weights
+from realm.search.exact import top_k
+from services.indexer.build.loader import paired
+from services.indexer.gate.probes import DEPTH, Probes, place
+
+#: A document's id and version: equal ones have equal text.
+DocumentState = tuple[str, int]
+
+
+class ExpectedContent:
+    """Vectors and terms by passage id, and the document that each passage is of."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[str, Vectors] = {}
+        #: Hashes and counts [2, terms]: lists of numbers would take ten times the memory.
+        self.terms: dict[str, NDArray[np.uint32]] = {}
+        self.documents: dict[str, DocumentState] = {}
+        self._of_document: dict[str, set[str]] = {}
+
+    def put(self, passage_id: str, document_id: str, version: int, vector: Vectors) -> None:
+        self.vectors[passage_id] = vector
+        self.documents[passage_id] = document_id, version
+        self._of_document.setdefault(document_id, set()).add(passage_id)
+
+    def delete_older(self, document_id: str, version: int) -> None:
+        passages = self._of_document.get(document_id, set())
+        for passage_id in [each for each in passages if self.documents[each][1] < version]:
+            passages.remove(passage_id)
+            del self.vectors[passage_id], self.documents[passage_id]
+            self.terms.pop(passage_id, None)
+
+    def weights(self, passage_id: str, average_terms: float) -> SparseVector:
+        """The BM25 weights that the collection should hold."""
+        terms, counts = self.terms[passage_id].tolist()
+        return passage_weights(terms, counts, average_terms)
+
+    def put_shards(self, store: Store, snapshots: Snapshots, generation: Generation) -> None:
+        """:raises NotFound, Corrupt: if a file is gone or damaged."""
+        snapshot = snapshots.get(generation.snapshot)
+        for path in generation.passage_files:
+            passages = from_table(arrow.read_table(store, path))
+            output = vector_file(snapshot.name, path)
+            self._put(passages, paired(passages, read_vectors(store, output), output))
+
+    def put_steps(
+        self, store: Store, generation: Generation, steps: Iterable[tuple[int, int]]
+    ) -> None:
+        """The changes of corpus versions after < version ≤ upto, in the order given.
+
+        :raises NotFound, Corrupt: if a file is gone or damaged.
+        """
+        for after, upto in steps:
+            changes = read_changes(store, changes_file(generation.fingerprint, after, upto))
+            delta = generation.delta_file(after, upto)
+            self._put(changes.passages, paired(changes.passages, read_vectors(store, delta), delta))
+            for document in changes.documents:
+                self.delete_older(document.document_id, document.version)
+
+    def ranks(self, probes: Probes, by: str, among: set[DocumentState]) -> list[int | None]:
+        """As `probes.ranks`, by exact search over the passages of some documents only.
+
+        :param by: `passage_id` or `document_id`.
+        """
+        ids = [each for each, document in self.documents.items() if document in among]
+        if not ids:
+            return [None] * len(probes)
+        matrix = np.array([self.vectors[each] for each in ids], dtype=np.float32)
+        rows, scores = top_k(probes.vectors, matrix, DEPTH + 1)
+        names = ids if by == "passage_id" else [self.documents[each][0] for each in ids]
+        targets, own = probes.questions[by].to_pylist(), probes.own_scores()
+        return [
+            place([names[each] for each in row], scored.tolist(), target, score)
+            for target, score, row, scored in zip(targets, own, rows, scores, strict=True)
+        ]
+
+    def _put(self, passages: Sequence[Passage], vectors: Vectors) -> None:
+        for passage, vector in zip(passages, vectors, strict=True):
+            self.put(passage.passage_id, passage.document_id, passage.document_version, vector)
+            terms = np.array([passage.terms, passage.term_counts], np.uint32)
+            self.terms[passage.passage_id] = terms

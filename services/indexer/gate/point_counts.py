@@ -1,0 +1,130 @@
+"""Counts the points of what gateways search, and knows how many there should be.
+
+How many is known when a collection is loaded, and kept with every step: so many passages more, so
+many points of the same documents less. Used by the follower's thread, which alone changes what is
+searched: whatever it counts stands still meanwhile. Memory: a few numbers a generation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from realm.errors import NotFound
+from realm.records.generations import Generation
+from realm.search.qdrant import PassageIndex
+from services.indexer.writes.replication import Following
+
+#: One answer may come from a peer that lags: so many in a row must say the same.
+LOOKS = 3
+#: A pause is at least so many times as long as what comes before it.
+PAUSE_SHARE = 20.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    odd: int = 0
+    #: The count was right once: since then only the steps taken here have changed it.
+    certain: bool = False
+    stepped: bool = False
+    #: A step that has begun: after, upto, and the points that its documents had before.
+    begun: tuple[int, int, int] | None = None
+
+
+class PointCounts:
+    """Compares at most every few seconds. `missing` and `recount` are read by other threads."""
+
+    def __init__(
+        self,
+        index: PassageIndex,
+        following: Following,
+        pause_seconds: float,
+        on_damage: Callable[[int, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """:param on_damage: hears of a generation what its collection has lost."""
+        self._index = index
+        self._following = following
+        self._pause = pause_seconds
+        self._on_damage = on_damage
+        self._clock = clock
+        self._watched: dict[int, _Watched] = {}
+        self._next = 0.0
+        #: Generations whose collection is not there, for certain.
+        self.missing: frozenset[int] = frozenset()
+        #: One whose number of points is to be reckoned anew from its files.
+        self.recount: int | None = None
+
+    def before(
+        self, generation: Generation, after: int, upto: int, documents: Sequence[str]
+    ) -> int:
+        """The points that a step's documents have before it; also if it is taken once more, having
+        broken off half-way."""
+        watched = self._of(generation.number)
+        if watched.begun is not None and watched.begun[:2] == (after, upto):
+            return watched.begun[2]
+        if watched.begun is not None:
+            watched.certain = False  # another step broke off: what it did is not known
+        found = self._index.count_of(generation.collection, *documents) if documents else 0
+        watched.begun = (after, upto, found)
+        return found
+
+    def done(self, number: int) -> None:
+        """The step that was begun is recorded."""
+        watched = self._of(number)
+        watched.begun, watched.stepped = None, True
+
+    def counted_anew(self, number: int) -> None:
+        """What should be there is known from the files."""
+        watched = self._of(number)
+        watched.odd, watched.certain, self.recount = 0, True, None
+
+    def look(self, newest: int) -> None:
+        """Compares live and the retained one, if it is time. `newest`: the corpus version.
+
+        :raises DependencyUnavailable: if Qdrant does not answer: then nobody knows.
+        """
+        if self._clock() < self._next:
+            return
+        began = self._clock()
+        try:
+            serving = self._following.serving
+            for number in set(self._watched) - {each.number for each in serving}:
+                if number != self._following.ahead:
+                    del self._watched[number]
+            for generation in serving:
+                self._compare(generation, newest)
+        finally:
+            cost = self._clock() - began
+            self._next = self._clock() + max(self._pause, PAUSE_SHARE * cost)
+
+    def _compare(self, generation: Generation, newest: int) -> None:
+        number = generation.number
+        watched = self._of(number)
+        try:
+            count = self._index.count(generation.collection)
+        except NotFound:
+            watched.odd += 1
+            if watched.odd >= LOOKS and not self._index.exists(generation.collection):
+                self.missing |= {number}
+                self._on_damage(number, "its collection is gone")
+            return
+        if watched.begun is not None:
+            return  # half of a step is in it
+        expected = self._following.points(number)
+        if count == expected:
+            watched.odd, watched.certain = 0, True
+            return
+        watched.odd += 1
+        if watched.odd < LOOKS:
+            return
+        if expected is not None and watched.certain:
+            words = f"its collection has {count} points, its files {expected}"
+            self._on_damage(number, words)
+        elif watched.stepped or (self._following.applied(number) or 0) >= newest:
+            # A predecessor that was killed may have left half of a step, which is whole by now.
+            self.recount = number
+
+    def _of(self, number: int) -> _Watched:
+        return self._watched.setdefault(number, _Watched())

@@ -1,0 +1,286 @@
+"""Probe questions, asked of the candidate and of live alike: given in a file, recorded from users,
+or sentences of held-out documents.
+
+The last are the inverse cloze task on the documents that no objective trains on, with the sentence
+taken out of its passage as ORQA does: else its words alone would find it. The collection holds the
+whole passage, so the embedder encodes the rest of it beside the question, and that takes its place.
+A question is chosen by its passage's id alone, so the set hardly changes when the corpus does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from realm.corpus.documents import is_held_out
+from realm.errors import InvalidInput
+from realm.records import arrow
+from realm.records.generations import Generation
+from realm.records.recorded_questions import FOLDER
+from realm.records.store import Store
+from realm.records.vectors import Vectors, matrix
+from realm.search.qdrant import PassageIndex
+from realm.text.inverse_cloze import inverse_cloze
+
+#: `passage_id` is empty where only the document is known; `source` is one of the three below.
+#: `title` and `passage` are of a passage without the sentence that asks for it, else empty.
+SCHEMA = pa.schema(
+    [
+        ("question", pa.string()),
+        ("document_id", pa.string()),
+        ("passage_id", pa.string()),
+        ("source", pa.string()),
+        ("title", pa.string()),
+        ("passage", pa.string()),
+    ]
+)
+GIVEN, RECORDED, MADE = "file", FOLDER, "held-out"
+PASSAGE_VECTOR = "passage_vector"
+DEPTH = 10
+SEARCH_BATCH = 32
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Of paired probes: how far recall@5 fell, and the sign test's p of so many losses."""
+
+    fall: float
+    p_value: float
+
+    def refused(self, tolerance: float, significance: float = SIGNIFICANCE) -> bool:
+        return self.fall > tolerance and self.p_value < significance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """Questions, and their vectors [questions, size] by one snapshot.
+
+    `passages` are the vectors, by the same snapshot, of the passages without their sentences; rows
+    of questions that stand in no passage mean nothing.
+    """
+
+    questions: pa.Table
+    vectors: Vectors
+    passages: Vectors | None = None
+
+    def __len__(self) -> int:
+        return int(self.questions.num_rows)
+
+    @property
+    def recorded(self) -> int:
+        """How many of them users asked."""
+        if "source" not in self.questions.column_names:
+            return 0
+        sources: list[str] = self.questions["source"].to_pylist()
+        return sources.count(RECORDED)
+
+    def about(self, documents: set[str]) -> Probes:
+        """Those whose document is one of these."""
+        chosen = pc.is_in(self.questions["document_id"], value_set=pa.array(documents, pa.string()))
+        rows = np.asarray(chosen.to_pylist(), dtype=bool)
+        passages = None if self.passages is None else self.passages[rows]
+        return Probes(self.questions.filter(chosen), self.vectors[rows], passages)
+
+    def own_scores(self) -> list[float | None]:
+        """⟨q, z⟩ with the question's passage z without its sentence; None where that is not so."""
+        if self.passages is None:
+            return [None] * len(self)
+        scores = np.einsum("qd,qd->q", self.vectors, self.passages).tolist()
+        shortened = self.questions["passage"].to_pylist()
+        return [score if text else None for score, text in zip(scores, shortened, strict=True)]
+
+    def by(self, one: Generation, other: Generation | None) -> str:
+        """What is looked for: the passage, or the document where only that can be compared."""
+        same_cut = other is None or one.fingerprint == other.fingerprint
+        named = all(self.questions["passage_id"].to_pylist())
+        return "passage_id" if same_cut and named else "document_id"
+
+
+def questions_file(generation: Generation) -> str:
+    return f"{generation.folder}/probe_questions.arrow"
+
+
+def probes_file(generation: Generation, by: Generation) -> str:
+    """The generation's questions, encoded by a snapshot: its own, or another's to compare with."""
+    own = by.number == generation.number
+    return f"{generation.folder}/{'probes' if own else f'probes-of-{by.number:08d}'}.arrow"
+
+
+def choose_questions(
+    tables: Iterable[pa.Table],
+    count: int,
+    given: Sequence[dict[str, str]] = (),
+    recorded: Sequence[dict[str, str]] = (),
+) -> pa.Table:
+    """At most `count` questions: those given, if any is about a document that is there; else those
+    recorded, and as many made as are missing.
+
+    :param tables: passages.
+    :param given: `question` and `document_id` each; so is `recorded`.
+    """
+    there: set[str] = set()
+
+    def one_by_one() -> Iterator[pa.Table]:
+        """A corpus of them is not held at once."""
+        for table in tables:
+            there.update(table["document_id"].unique().to_pylist())
+            yield table
+
+    made = make_questions(one_by_one(), count)
+    if rows := _about(given, there, GIVEN):
+        return pa.Table.from_pylist(rows[:count], schema=SCHEMA)
+    asked = pa.Table.from_pylist(_about(recorded, there, RECORDED)[:count], schema=SCHEMA)
+    return pa.concat_tables([asked, made.slice(0, count - asked.num_rows)])
+
+
+def _about(
+    questions: Sequence[dict[str, str]], there: set[str], source: str
+) -> list[dict[str, str]]:
+    """Those whose document is there, each once, in an order that follows from their words."""
+    rows = {
+        (row["question"], row["document_id"]): {
+            **row,
+            **dict.fromkeys(("passage_id", "title", "passage"), ""),
+            "source": source,
+        }
+        for row in questions
+        if row["document_id"] in there
+    }
+    return sorted(rows.values(), key=lambda row: hashlib.sha256(row["question"].encode()).digest())
+
+
+def read_given(file: Path) -> list[dict[str, str]]:
+    """The questions of a .jsonl file that name their document.
+
+    :raises InvalidInput: if the file cannot be read, or a line is no question.
+    """
+    rows: list[dict[str, str]] = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the gate's probes {file} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            question, document_id = str(row["question"]).strip(), str(row["document_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(
+                f"{file}:{number} is no probe: give question and document_id as JSON"
+            ) from error
+        if question:
+            rows.append({"question": question, "document_id": document_id})
+    return rows
+
+
+def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
+    """At most `count` questions from tables of passages; equal passages give equal questions."""
+    held_out: list[dict[str, str]] = []
+    for table in tables:
+        columns = table.select(["passage_id", "document_id", "title", "text"]).to_pylist()
+        held_out += [row for row in columns if is_held_out(row["document_id"])]
+    held_out.sort(key=lambda row: hashlib.sha256(row["passage_id"].encode()).digest())
+    rows: list[dict[str, str]] = []
+    for row in held_out:
+        if len(rows) == count:
+            break
+        pair = inverse_cloze(row["text"], random.Random(row["passage_id"]))
+        if pair is not None:
+            rows.append(
+                {
+                    "question": pair[0],
+                    "document_id": row["document_id"],
+                    "passage_id": row["passage_id"],
+                    "source": MADE,
+                    "title": row["title"],
+                    "passage": pair[1],
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def read_probes(store: Store, path: str) -> Probes:
+    """:raises NotFound, Corrupt:"""
+    table = arrow.read_table(store, path)
+    shortened = PASSAGE_VECTOR in table.column_names  # an older embedder makes none
+    return Probes(table, matrix(table), matrix(table, PASSAGE_VECTOR) if shortened else None)
+
+
+def ranks(index: PassageIndex, collection: str, probes: Probes, by: str) -> list[int | None]:
+    """The place, from 1, at which each question's own passage is found; None beyond DEPTH.
+
+    :param by: `passage_id`, or `document_id` where two collections are cut differently.
+    """
+    found: list[int | None] = []
+    targets, own = probes.questions[by].to_pylist(), probes.own_scores()
+    for start in range(0, len(targets), SEARCH_BATCH):
+        chosen = slice(start, start + SEARCH_BATCH)
+        answers = index.search(collection, probes.vectors[chosen], DEPTH + 1)
+        for target, score, hits in zip(targets[chosen], own[chosen], answers, strict=True):
+            names = [getattr(hit.passage, by) for hit in hits]
+            found.append(place(names, [hit.score for hit in hits], target, score))
+    return found
+
+
+def alike(mine: Probes, theirs: Probes) -> tuple[Probes, Probes]:
+    """Both with their shortened passages, or neither: embedders of two releases may be at work."""
+    if mine.passages is None or theirs.passages is None:
+        return replace(mine, passages=None), replace(theirs, passages=None)
+    return mine, theirs
+
+
+def place(
+    names: Sequence[str], scores: Sequence[float], target: str, own: float | None
+) -> int | None:
+    """At which place, from 1, the target is among the best `DEPTH` of what was found.
+
+    :param names: of what was found, best first, at least `DEPTH` + 1 if there are as many.
+    :param own: the score that the target has in truth, in place of what was found of it; None: none
+        but what was found.
+    """
+    if own is None:
+        at = names.index(target) + 1 if target in names else DEPTH + 1
+    else:
+        above = zip(names, scores, strict=True)
+        at = 1 + sum(name != target and score > own for name, score in above)
+        if len(names) > DEPTH and own < scores[-1]:
+            at = DEPTH + 1  # how many more are above it was not asked
+    return at if at <= DEPTH else None
+
+
+def recall_at(places: Sequence[int | None], k: int) -> float:
+    """The share of questions whose passage is among the best k; 0 without questions."""
+    return sum(place is not None and place <= k for place in places) / max(1, len(places))
+
+
+def mean_reciprocal_rank(places: Sequence[int | None]) -> float:
+    return sum(1 / place for place in places if place is not None) / max(1, len(places))
+
+
+def compare(candidate: Sequence[int | None], live: Sequence[int | None], k: int = 5) -> Comparison:
+    """Paired over the same questions."""
+    pairs = [
+        (mine is not None and mine <= k, theirs is not None and theirs <= k)
+        for mine, theirs in zip(candidate, live, strict=True)
+    ]
+    losses = sum(theirs and not mine for mine, theirs in pairs)
+    wins = sum(mine and not theirs for mine, theirs in pairs)
+    return Comparison((losses - wins) / max(1, len(pairs)), sign_test(losses, wins))
+
+
+def sign_test(losses: int, wins: int) -> float:
+    """P(at least so many losses), if losses and wins were equally likely (exact McNemar)."""
+    trials = losses + wins
+    worse: int = sum(math.comb(trials, count) for count in range(losses, trials + 1))
+    return worse / 2.0**trials

@@ -1,0 +1,73 @@
+"""What operators asked for, kept in the store: pause, refresh."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from realm.errors import Conflict, Corrupt, NotFound
+from realm.records.checked import numbered
+from realm.records.store import Store
+
+PAUSED = "control/paused.json"
+#: One file a request, numbered: `<number>.json`. The newest counts, and stays.
+REFRESHES = "control/refreshes"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshAsked:
+    """A refresh on demand: of a snapshot (None: the newest). `forced` says who wants it live
+    whatever the gate thinks of its quality; empty: nobody."""
+
+    number: int
+    snapshot: int | None = None
+    forced: str = ""
+
+
+class Controls:
+    """Reads and writes them. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def paused(self) -> bool:
+        try:
+            return bool(self._store.read_json(PAUSED)["paused"])
+        except NotFound:
+            return False
+        except (Corrupt, KeyError, TypeError):
+            return True  # somebody paused, or went on: nothing begins until he says it again
+
+    def pause(self, paused: bool, why: str) -> None:
+        """No build begins by itself while paused; one under way goes on to its end."""
+        self._store.write_json(PAUSED, {"paused": paused, "why": why, "at": time.time()})
+
+    def refresh_asked(self) -> RefreshAsked | None:
+        """The newest request; a generation whose manifest has its number, or a later one, has
+        answered it."""
+        for number, path in reversed(numbered(self._store.files(REFRESHES), ".json")):
+            try:
+                found = self._store.read_json(path)
+            except Corrupt as error:
+                log.error("request_passed_over", why=error.message)
+                continue
+            return RefreshAsked(number, found.get("snapshot"), found.get("forced", ""))
+        return None
+
+    def ask_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> None:
+        """One more request; earlier ones count no more."""
+        asked = {"why": why, "at": time.time(), "snapshot": snapshot, "forced": forced}
+        while True:
+            earlier = numbered(self._store.files(REFRESHES), ".json")
+            number = earlier[-1][0] + 1 if earlier else 1
+            try:
+                self._store.create_json(f"{REFRESHES}/{number:08d}.json", asked)
+            except Conflict:
+                continue
+            # Somebody may be about to read the one before.
+            self._store.delete_all(path for _, path in earlier[:-1])
+            return

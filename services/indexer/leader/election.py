@@ -1,0 +1,296 @@
+"""Gets a term and keeps it: one thread watches the leader, claims, then beats in the store, another
+beats in Redis.
+
+The store decides who leads. Redis carries a second beat that waits for no call to the store, so
+that a slow store alone deposes nobody; wiped or away, Redis makes nobody lead. A process that is
+stopped beats in neither. One that lives and cannot beat in the store any more keeps still in
+Redis too, `PATIENT_LEASES` after its last beat there: so a standby that can write leads a lease
+later, five leases after that beat at the latest. Patience endangers nothing: a leader that the
+store does not confirm may act for half a lease, and what it does then the store fences.
+
+A leader that lost ends its process and comes back as a standby: nothing in its memory has to be
+unlearned.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
+from realm.process.threads import VitalThread
+from realm.records.leaders import Leaders, Term
+from realm.records.store import Store
+from realm.settings import Settings
+from services.indexer.leader.candidacy import Signs, Tenure, Watch, floor_of, may_claim, watch
+from services.indexer.leader.identity import identity, is_gone
+
+LEASE_KEY = "realm:leader"
+BEATS_A_LEASE = 4
+#: A leader that could not write its beat for so many leases keeps still in Redis too.
+PATIENT_LEASES = 4
+REDIS_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+def awake_or_asleep() -> float:
+    """Seconds that count a suspended machine's sleep too; `time.monotonic` leaves that out, and
+    a leader would trust a look of before it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Leadership(Protocol):
+    """What the indexer's parts ask of it."""
+
+    @property
+    def term(self) -> int: ...
+
+    @property
+    def floor(self) -> int: ...
+
+    def check(self) -> None:
+        """:raises NotReady: if this process does not lead."""
+
+    def changed(self, collection: str) -> None:
+        """After a change in Qdrant.
+
+        :raises NotReady: if this process leads no more.
+        """
+
+
+class Alone:
+    """Leads always: for whoever runs an indexer by itself, as tests do."""
+
+    term = 0
+    floor = 0
+
+    def check(self) -> None:
+        return
+
+    def changed(self, collection: str) -> None:
+        return
+
+
+class Election:
+    """`look` once to begin with, then `start`; `leads` and `lost` tell where it stands."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], float] = awake_or_asleep,
+        gone: Callable[[str], bool] = is_gone,
+    ) -> None:
+        """:param gone: whether the process of that identity ended for certain."""
+        self._clock = clock
+        self._gone = gone
+        self._leaders = Leaders(store)
+        self._lease = settings.lease_seconds
+        self._address = advertised(settings)
+        self.by = identity()
+        self._redis = Redis.from_url(
+            settings.redis_url,
+            socket_connect_timeout=REDIS_SECONDS,
+            socket_timeout=REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._watch: Watch | None = None
+        self._tenure: Tenure | None = None
+        self._newest: Term | None = None
+        self._beats = 0
+        self._beaten_at = 0.0
+        #: Collections changed when this process may have led no more, and the store did not tell.
+        self._doubtful: set[str] = set()
+        self._lost = threading.Event()
+        self._stopping = threading.Event()
+        self._threads = [
+            VitalThread("election", self._run),
+            VitalThread("beat in Redis", self._run_beat),
+        ]
+
+    @property
+    def leads(self) -> bool:
+        return self._tenure is not None and not self._lost.is_set()
+
+    @property
+    def lost(self) -> bool:
+        """It led once, and another one does now."""
+        return self._lost.is_set()
+
+    @property
+    def term(self) -> int:
+        return self._tenure.term if self._tenure else 0
+
+    @property
+    def floor(self) -> int:
+        return self._tenure.floor if self._tenure else 0
+
+    @property
+    def alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, resign: bool) -> None:
+        """Ends the threads; `resign` only if nothing of this leader is at work any more."""
+        self._stopping.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(self._lease)
+        if resign and self._tenure is not None and not self._lost.is_set():
+            self._lost.set()
+            try:
+                self._leaders.end(self._tenure.term)
+            except RealmError as error:
+                log.warning("not_resigned", why=str(error))
+        self._redis.close()
+
+    def check(self) -> None:
+        """Cheap for half a lease after a look at the store; then it looks again.
+
+        :raises NotReady: if this process does not lead, saying who does.
+        :raises DependencyUnavailable: if the store cannot say.
+        """
+        tenure = self._tenure
+        if tenure is None or self._lost.is_set():
+            raise self.elsewhere()
+        if not tenure.is_trusted(self._clock(), self._lease):
+            self._confirm(tenure)
+
+    def changed(self, collection: str) -> None:
+        """Who slept between its question and a change may have come too late with it. Nothing
+        could stop that change: the store is told of it, and whoever leads heals it.
+
+        :raises NotReady, DependencyUnavailable: as `check`.
+        """
+        tenure = self._tenure
+        if tenure is None or (self.leads and tenure.is_trusted(self._clock(), self._lease)):
+            return
+        try:
+            self._confirm(tenure, collection)
+        except DependencyUnavailable:
+            self._doubtful.add(collection)
+            raise
+
+    def look(self) -> None:
+        """A standby's look, or a leader's beat.
+
+        :raises DependencyUnavailable: if the store cannot be reached.
+        """
+        if self._tenure is None:
+            self._campaign()
+        elif not self._lost.is_set():
+            before, doubtful = self._clock(), set(self._doubtful)
+            self._confirm(self._tenure)
+            self._doubtful -= doubtful
+            self._beat(before)
+
+    def elsewhere(self) -> NotReady:
+        """What a call hears here, with who leads."""
+        newest = self._newest
+        who = f"{newest.address or newest.by} of term {newest.number}" if newest else "nobody yet"
+        return NotReady(
+            f"this indexer does not lead, {who} does: send it there",
+            leader=newest.address if newest else "",
+        )
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._lease / BEATS_A_LEASE):
+            try:
+                self.look()
+            except NotReady as error:
+                log.error("leadership_lost", why=str(error))
+                return
+            except RealmError as error:
+                log.warning("leader_unknown", why=str(error))
+
+    def _run_beat(self) -> None:
+        while not self._stopping.wait(self._lease / BEATS_A_LEASE):
+            if self.leads:
+                self._beat_in_redis()
+
+    def _campaign(self) -> None:
+        self._newest = self._leaders.newest()
+        signs = self._signs(self._newest)
+        self._watch = watch(self._watch, signs, self._clock(), self._lease)
+        if not may_claim(self._watch, self._lease):
+            return
+        number = signs.term + 1
+        floor = floor_of(signs, self._newest.floor if self._newest else 0, number)
+        before = self._clock()
+        claimed = Term(number, self.by, self._address, time.time(), floor)
+        try:
+            self._leaders.claim(claimed)
+        except Conflict:
+            return
+        self._newest = claimed
+        self._tenure = Tenure(number, floor, before)
+        log.info("leads", term=number, certain=floor != number, address=self._address)
+        self._beat(before)
+        self._leaders.forget_old()
+
+    def _signs(self, term: Term | None) -> Signs:
+        if term is None:
+            return Signs()
+        return Signs(
+            term=term.number,
+            ended=self._gone(term.by) or self._leaders.ended(term.number),
+            store_beat=self._leaders.heard(term.number),
+            redis_beat=self._heard_in_redis(term.number),
+        )
+
+    def _confirm(self, tenure: Tenure, *changed: str) -> None:
+        """:param changed: collections changed just now."""
+        if self._leaders.newest_number() > tenure.term:
+            self._newest = self._leaders.newest()
+            self._lost.set()
+            for collection in self._doubtful.union(changed):
+                log.error("changed_too_late", collection=collection, term=tenure.term)
+                self._leaders.came_late(tenure.term, collection)
+            raise self.elsewhere()
+
+    def _beat(self, confirmed_at: float) -> None:
+        """Trust grows with beats alone: whoever leads unheard is trusted no longer."""
+        self._beats += 1
+        self._leaders.beat(self.term, self._beats)
+        self._beaten_at = self._clock()
+        self._tenure = Tenure(self.term, self.floor, confirmed_at)
+        self._beat_in_redis()
+
+    def _beat_in_redis(self) -> None:
+        if self._tenure is None or self._clock() - self._beaten_at > PATIENT_LEASES * self._lease:
+            return
+        lease = {"term": self.term, "by": self.by, "address": self._address, "beat": self._clock()}
+        try:
+            self._redis.set(LEASE_KEY, json.dumps(lease), px=int(self._lease * 1000))
+        except RedisError:
+            return
+
+    def _heard_in_redis(self, term: int) -> str:
+        try:
+            found = json.loads(self._redis.get(LEASE_KEY) or b"{}")
+        except (RedisError, ValueError):
+            return ""
+        if not isinstance(found, dict) or found.get("term") != term:
+            return ""
+        return str(found.get("beat"))
+
+
+def advertised(settings: Settings) -> str:
+    """Where gateways reach this indexer: `host:port`; empty if it does not say."""
+    given = settings.indexer_advertise
+    if not given or ":" in given:
+        return given
+    return f"{given}:{settings.indexer_listen.rpartition(':')[2]}"

@@ -1,0 +1,253 @@
+"""The state of the index in the API's words: from the store, and from memory of the build."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from realm.corpus.parked import Parked, ParkedDocuments
+from realm.records.damage import damage_of
+from realm.records.generations import Event, Generation, Generations, State
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
+from realm.v1 import index_pb2, types_pb2
+from services.indexer.build.build import Build, Memory
+from services.indexer.leader.controls import Controls
+from services.indexer.report.gateways import Gateways
+from services.indexer.writes.corpus_reader import CorpusReader
+from services.indexer.writes.replication import Following
+
+PHASE = "phase_"
+PARKED_SHOWN = 100
+ENDS = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the live snapshot is behind the newest: steps and seconds."""
+
+    steps: int
+    seconds: float
+
+
+def lag_of(live: int, snapshots: list[Snapshot], now: float) -> Lag:
+    """0 when the live snapshot is the newest; else in steps, newest − live, and in seconds,
+    now − publication of the oldest snapshot newer than live.
+    """
+    newer = [each for each in snapshots if each.number > live]
+    if not newer:
+        return Lag(0, 0.0)
+    mine = next((each.step for each in snapshots if each.number == live), None)
+    steps = newer[-1].step - mine if mine is not None else newer[-1].step
+    return Lag(steps, max(0.0, now - newer[0].created_at))
+
+
+class Status:
+    """Reads only; any thread may ask."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        snapshots: Snapshots,
+        generations: Generations,
+        corpus: CorpusReader,
+        following: Following,
+        controls: Controls,
+        gateways: Gateways,
+        memory: Memory,
+        parked: ParkedDocuments,
+    ) -> None:
+        self._parked = parked
+        self._store = store
+        self._snapshots = snapshots
+        self._generations = generations
+        self._corpus = corpus
+        self._following = following
+        self._controls = controls
+        self._gateways = gateways
+        self._memory = memory
+
+    def now(self) -> index_pb2.IndexStatus:
+        """:raises DependencyUnavailable: if store or corpus cannot be read."""
+        status = index_pb2.IndexStatus(
+            corpus_version=self._corpus.version(), paused=self._controls.paused()
+        )
+        snapshots = self._snapshots.all()
+        if snapshots:
+            status.newest_snapshot.CopyFrom(snapshot_message(snapshots[-1]))
+        if (live := self._live(snapshots)) is not None:
+            status.damage = damage_of(self._store, live.generation)
+            live.damaged = bool(status.damage)
+            live.corpus_version = 0 if live.damaged else live.corpus_version
+            status.live.CopyFrom(live)
+        if (build := self._memory.build or self._memory.flipping) is not None:
+            status.refresh.CopyFrom(self._under_way(build))
+        if (last := self._last(build.number if build else None)) is not None:
+            status.last_refresh.CopyFrom(last)
+        for report in self._gateways.all():
+            status.gateways.add(
+                gateway_id=report.gateway_id, generation=report.generation, ready=report.ready
+            )
+        parked = self._parked.all()
+        status.parked_documents = len(parked)
+        status.parked.extend(map(parked_message, parked[:PARKED_SHOWN]))
+        return status
+
+    def generations(self, limit: int) -> list[index_pb2.Generation]:
+        """Newest first; those whose collection is deleted are left out."""
+        found: list[index_pb2.Generation] = []
+        for number in reversed(self._generations.numbers()):
+            if len(found) == limit:
+                break
+            events = self._generations.events(number)
+            if not events or events[-1].state is State.DELETED:
+                continue
+            found.append(self._generation(self._generations.get(number), events))
+        return found
+
+    def snapshot_of(self, number: int) -> int:
+        """The number of a generation's snapshot.
+
+        :raises NotFound: if there is no such generation, or its snapshot is gone.
+        """
+        return self._snapshots.get(self._generations.get(number).snapshot).number
+
+    def _generation(self, generation: Generation, events: list[Event]) -> index_pb2.Generation:
+        ended = _how_it_ended(events)
+        return index_pb2.Generation(
+            generation=generation.number,
+            snapshot=self._snapshot(generation),
+            state=state_value(events[-1].state),
+            corpus_version=self._applied(generation.number),
+            created_at=timestamp(generation.created_at),
+            gate=ended.report if ended else {},
+            reason=_reason(ended),
+            forced=generation.forced,
+        )
+
+    def _live(self, snapshots: list[Snapshot]) -> types_pb2.IndexVersion | None:
+        entry = self._generations.live()
+        generation = self._generations.find(entry.generation) if entry else None
+        if entry is None or generation is None:
+            return None
+        lag = lag_of(generation.snapshot, snapshots, time.time())
+        return types_pb2.IndexVersion(
+            generation=generation.number,
+            snapshot=generation.snapshot,
+            step=generation.step,
+            corpus_version=self._applied(generation.number),
+            lag_steps=lag.steps,
+            lag=duration(lag.seconds),
+            live_since=timestamp(entry.at),
+        )
+
+    def _under_way(self, build: Build) -> index_pb2.Refresh:
+        state = self._generations.state(build.number) or State.BUILDING
+        refresh = index_pb2.Refresh(
+            generation=build.number,
+            snapshot=snapshot_message(build.snapshot),
+            state=state_value(state),
+            started_at=timestamp(build.generation.created_at),
+            shards_completed=len(build.embedded),
+            shards_expected=len(build.generation.passage_files),
+            phase_seconds=build.phase_seconds(time.time()),
+        )
+        if (left := _remaining(build, time.time())) is not None:
+            refresh.remaining.CopyFrom(duration(left))
+        return refresh
+
+    def _last(self, but: int | None) -> index_pb2.Refresh | None:
+        """The newest generation that went live, was rejected or abandoned."""
+        for number in reversed(self._generations.numbers()):
+            if number == but:
+                continue
+            events = self._generations.events(number)
+            ended = _how_it_ended(events)
+            if ended is None:
+                continue
+            generation = self._generations.get(number)
+            shards = len(generation.passage_files)
+            return index_pb2.Refresh(
+                generation=number,
+                snapshot=self._snapshot(generation),
+                state=state_value(ended.state),
+                started_at=timestamp(generation.created_at),
+                shards_completed=shards if ended.state is not State.ABANDONED else 0,
+                shards_expected=shards,
+                phase_seconds=phases_of(events),
+                reason=_reason(ended),
+            )
+        return None
+
+    def _applied(self, number: int) -> int:
+        followed = self._following.applied(number)
+        return self._generations.applied(number) if followed is None else followed
+
+    def _snapshot(self, generation: Generation) -> index_pb2.Snapshot:
+        for snapshot in self._snapshots.all():
+            if snapshot.number == generation.snapshot:
+                return snapshot_message(snapshot)
+        return index_pb2.Snapshot(number=generation.snapshot, step=generation.step)
+
+
+def phases_of(events: list[Event]) -> dict[str, float]:
+    """The durations that were recorded when the refresh had reached every gateway."""
+    return {
+        name.removeprefix(PHASE): seconds
+        for event in events
+        for name, seconds in event.report.items()
+        if name.startswith(PHASE)
+    }
+
+
+def _how_it_ended(events: list[Event]) -> Event | None:
+    return next((event for event in events if event.state in ENDS), None)
+
+
+def _reason(ended: Event | None) -> str:
+    return ended.why if ended and ended.state is not State.LIVE else ""
+
+
+def _remaining(build: Build, now: float) -> float | None:
+    """From the rate at which shards have come in since the build began."""
+    done, expected = len(build.embedded), len(build.generation.passage_files)
+    if not done or build.committed_at is not None:
+        return None
+    spent = (build.embedded_at or now) - build.generation.created_at
+    return max(0.0, spent) / done * (expected - done)
+
+
+def state_value(state: State) -> index_pb2.GenerationState:
+    found: index_pb2.GenerationState = getattr(index_pb2, f"GENERATION_STATE_{state.name}")
+    return found
+
+
+def snapshot_message(snapshot: Snapshot) -> index_pb2.Snapshot:
+    return index_pb2.Snapshot(
+        number=snapshot.number, step=snapshot.step, published_at=timestamp(snapshot.created_at)
+    )
+
+
+def parked_message(parked: Parked) -> index_pb2.ParkedDocument:
+    return index_pb2.ParkedDocument(
+        document_id=parked.document_id,
+        version=parked.version,
+        reason=parked.why,
+        parked_at=timestamp(parked.at),
+    )
+
+
+def timestamp(seconds: float) -> Timestamp:
+    found = Timestamp()
+    found.FromNanoseconds(round(seconds * 1e9))
+    return found
+
+
+def duration(seconds: float) -> Duration:
+    found = Duration()
+    found.FromNanoseconds(round(seconds * 1e9))
+    return found

@@ -1,0 +1,247 @@
+"""The one thread that appends to the corpus: gathers writes into groups, one commit each.
+
+A request sent again, under its id, is answered with the version that holds it and changes nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import structlog
+
+from realm.corpus.documents import MAX_ID_BYTES, Document, check_document
+from realm.corpus.table import Change, CorpusTable
+from realm.errors import (
+    DependencyUnavailable,
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    RealmError,
+)
+from realm.process.threads import VitalThread
+from services.indexer.writes.requests import Requests, digest_of
+
+MAX_DOCUMENTS = 1_000
+MAX_REQUEST_ID_BYTES = 128
+GROUP_DOCUMENTS = 2_000
+WAITING_WRITES = 1_000
+IDLE_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A call's changes, of one request id, and the promise of their corpus version."""
+
+    request_id: str
+    changes: tuple[Change, ...]
+    version: Future[int]
+
+    @property
+    def digest(self) -> str:
+        return self.changes[0].request_digest
+
+
+def check_changes(
+    request_id: str,
+    documents: Sequence[Document],
+    deletions: Sequence[str],
+    max_bytes: int,
+) -> tuple[str, tuple[Change, ...]]:
+    """The request's id (a new one if empty) and its changes.
+
+    :raises InvalidInput: naming the field, if there is one that cannot be written.
+    """
+    if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
+        raise InvalidInput(
+            f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes: shorten it",
+            field="request_id",
+        )
+    field = "document_ids" if deletions else "documents"
+    count = len(documents) + len(deletions)
+    if not 1 <= count <= MAX_DOCUMENTS:
+        raise InvalidInput(
+            f"a call writes 1 to {MAX_DOCUMENTS} documents, not {count}", field=field
+        )
+    for document in documents:
+        check_document(document, max_bytes=max_bytes)
+    for document_id in deletions:
+        if not document_id.strip() or len(document_id.encode()) > MAX_ID_BYTES:
+            raise InvalidInput(
+                f"a document id has 1 to {MAX_ID_BYTES} bytes, not {len(document_id.encode())}",
+                field=field,
+            )
+    name, digest = request_id or uuid.uuid4().hex, digest_of(documents, deletions)
+    upserts = [Change(document.id, document, name, digest) for document in documents]
+    return name, (*upserts, *(Change(each, None, name, digest) for each in deletions))
+
+
+class Writer(VitalThread):
+    """Owns the corpus table for appends. `submit` may be called from any thread."""
+
+    def __init__(
+        self,
+        open_table: Callable[[], CorpusTable],
+        group_seconds: float,
+        on_commit: Callable[[int], None],
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """:param on_commit: called with the version after each commit; must not block.
+        :param before_commit: may refuse it, for want of leadership.
+        """
+        super().__init__("writer", self._until_stopped)
+        self._open_table = open_table
+        self._group_seconds = group_seconds
+        self._on_commit = on_commit
+        self._before_commit = before_commit
+        self._waiting: queue.Queue[Write] = queue.Queue(WAITING_WRITES)
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._table: CorpusTable | None = None
+        self._requests = Requests()
+        self._chores: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
+
+    def between(self, chore: Callable[[CorpusTable], None]) -> None:
+        """Work on the table, done between two commits; what goes wrong with it is logged."""
+        self._chores.put(chore)
+
+    def submit(self, request_id: str, changes: tuple[Change, ...]) -> Future[int]:
+        """Promises the corpus version that will hold the changes.
+
+        :raises Overloaded: if too many writes wait already.
+        :raises NotReady: if the indexer is stopping.
+        """
+        write = Write(request_id, changes, Future())
+        if self._stopping.is_set():
+            raise _stopping()
+        try:
+            self._waiting.put_nowait(write)
+        except queue.Full as error:
+            raise Overloaded(f"{WAITING_WRITES} writes wait already: try again later") from error
+        if self._ended.is_set():
+            self._turn_away()
+        return write.version
+
+    def _until_stopped(self) -> None:
+        try:
+            while not (self._stopping.is_set() and self._waiting.empty()):
+                group = self._gather()
+                if group:
+                    self._commit(group)
+                if not self._stopping.is_set():
+                    self._do_chores()
+        finally:
+            self._ended.set()
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Nobody writes any more: whoever waits is told so at once."""
+        self._stopping.set()
+        while True:
+            try:
+                write = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            write.version.set_exception(_stopping())
+
+    def stop(self) -> None:
+        """Takes no more writes; those taken are still committed."""
+        self._stopping.set()
+
+    def _gather(self) -> list[Write]:
+        try:
+            group = [self._waiting.get(timeout=IDLE_SECONDS)]
+        except queue.Empty:
+            return []
+        deadline = time.monotonic() + self._group_seconds
+        size = len(group[0].changes)
+        while size < GROUP_DOCUMENTS:
+            try:
+                write = self._waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            group.append(write)
+            size += len(write.changes)
+        return group
+
+    def _commit(self, group: list[Write]) -> None:
+        try:
+            table = self._ready_table()
+            version = table.version
+            fresh = self._fresh(group)
+            if fresh:
+                self._before_commit()
+                version = table.append(change for write in fresh for change in write.changes)
+                for write in fresh:
+                    self._requests.learn(write.request_id, write.digest, version)
+        except BaseException as error:
+            # Whether the commit took place is unknown: the table, opened anew, will say.
+            self._table = None
+            log.warning("write_failed", writes=len(group), why=str(error))
+            for write in group:
+                write.version.set_exception(_as_ours(error))
+            if not isinstance(error, Exception):
+                raise
+            return
+        for write in group:
+            self._answer(write)
+        if fresh:
+            self._on_commit(version)
+
+    def _fresh(self, group: list[Write]) -> list[Write]:
+        """Those to be written: the first under each id that is not known."""
+        self._requests.forget_old()
+        first: dict[str, Write] = {}
+        for write in group:
+            if not self._requests.knows(write.request_id):
+                first.setdefault(write.request_id, write)
+        return list(first.values())
+
+    def _answer(self, write: Write) -> None:
+        try:
+            version = self._requests.version_of(write.request_id, write.digest)
+        except RealmError as error:
+            write.version.set_exception(error)
+        else:
+            write.version.set_result(version)
+
+    def _do_chores(self) -> None:
+        while not self._chores.empty():
+            chore = self._chores.get()
+            try:
+                self._before_commit()
+                table = self._ready_table()
+                before = table.version
+                chore(table)
+            except Exception as error:
+                self._table = None
+                log.warning("chore_failed", why=str(error))
+            else:
+                if table.version != before:
+                    self._on_commit(table.version)
+
+    def _ready_table(self) -> CorpusTable:
+        if self._table is None:
+            table = self._open_table()
+            self._requests.read(table)
+            self._table = table
+        return self._table
+
+
+def _stopping() -> NotReady:
+    return NotReady("the indexer is stopping: send the write again")
+
+
+def _as_ours(error: BaseException) -> RealmError:
+    if isinstance(error, NotReady):
+        return error
+    return DependencyUnavailable(
+        f"the corpus was not written ({error}): send it again with the same request id"
+    )

@@ -1,0 +1,264 @@
+"""Both clients against a real gateway (tiny models) and an indexer in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realm.client import AsyncClient, Client, document
+from realm.client.requests import BATCH_BYTES, BATCH_DOCUMENTS, batches
+from realm.client.wire import dial
+from realm.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    NotReady,
+)
+from realm.records.store import Store
+from tests.tls import ingress, write_certificate
+from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
+from tests.unit.gateway.site import NOWHERE, MemorySearch, Site, World, running
+
+QUESTION = "who built the tower"
+#: No answer takes longer; a test that waits for one that does not come ends.
+PATIENCE = 20
+
+
+class Place:
+    """A gateway and an indexer; `address` is the gateway's."""
+
+    def __init__(self, site: Site, indexer: MemoryIndexer) -> None:
+        self.site = site
+        self.indexer = indexer
+        self.address = f"127.0.0.1:{site.gateway.port}"
+
+
+@pytest.fixture
+async def place(tmp_path: Any) -> AsyncIterator[Place]:
+    world = World(Store.open(str(tmp_path / "store")), MemorySearch(), tmp_path)
+    first = world.go_live(seed=1, step=10)
+    async with (
+        running_indexer() as (indexer, address),
+        running(world, indexer_url=address) as site,
+    ):
+        await site.serves(first)
+        yield Place(site, indexer)
+
+
+def everything(address: str) -> dict[str, Any]:
+    """One call of each kind by the blocking client."""
+    with Client(address, timeout=PATIENCE) as client:
+        found: dict[str, Any] = {}
+        found["upsert"] = client.upsert([document("a", "text", title="t", metadata={"k": "v"})])
+        found["get"] = client.get("a")
+        found["delete"] = client.delete(["a"])
+        found["search"] = client.search(QUESTION, limit=2)
+        found["ask"] = client.ask(QUESTION, answers=2)
+        found["many"] = list(client.ask_many([QUESTION, " ", "paris"]))
+        found["status"] = client.status()
+        found["watch"] = next(client.watch())
+        found["generations"] = client.generations(limit=1)
+        found["refresh"] = client.refresh(reason="why not")
+        found["pause"] = client.pause()
+        found["resume"] = client.pause(False)
+        with pytest.raises(NotFound, match="no document a"):
+            client.get("a")
+        with pytest.raises(FailedPrecondition):
+            client.roll_back()
+        with pytest.raises(InvalidInput) as caught:
+            client.search("")
+        assert caught.value.details["field"] == "question"
+        return found
+
+
+async def everything_async(address: str) -> dict[str, Any]:
+    async with AsyncClient(address, timeout=PATIENCE) as client:
+        found: dict[str, Any] = {}
+        found["upsert"] = await client.upsert(
+            [document("a", "text", title="t", metadata={"k": "v"})]
+        )
+        found["get"] = await client.get("a")
+        found["delete"] = await client.delete(["a"])
+        found["search"] = await client.search(QUESTION, limit=2)
+        found["ask"] = await client.ask(QUESTION, answers=2)
+        found["many"] = [each async for each in client.ask_many([QUESTION, " ", "paris"])]
+        found["status"] = await client.status()
+        found["watch"] = await anext(client.watch())
+        found["generations"] = await client.generations(limit=1)
+        found["refresh"] = await client.refresh(reason="why not")
+        found["pause"] = await client.pause()
+        found["resume"] = await client.pause(False)
+        with pytest.raises(NotFound, match="no document a"):
+            await client.get("a")
+        with pytest.raises(FailedPrecondition):
+            await client.roll_back()
+        with pytest.raises(InvalidInput):
+            await client.search("")
+        return found
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_every_call_reaches_the_service(place: Place, kind: str) -> None:
+    if kind == "sync":
+        found = await asyncio.to_thread(everything, place.address)
+    else:
+        found = await everything_async(place.address)
+    assert found["upsert"].corpus_version == 1
+    assert found["get"].document == document("a", "text", title="t", metadata={"k": "v"})
+    assert found["delete"].corpus_version == 2
+    assert len(found["search"].passages) == 2
+    assert found["search"].index_version.generation == 1
+    assert len(found["ask"].answers) == 2
+    many = {each.number: each for each in found["many"]}
+    assert [many[number].question for number in range(3)] == [QUESTION, " ", "paris"]
+    assert many[1].answer is None
+    assert "empty" in many[1].error
+    assert many[0].answer is not None
+    assert many[0].answer.answers[0].text == found["ask"].answers[0].text
+    assert found["status"].newest_snapshot.number == found["watch"].newest_snapshot.number == 3
+    assert [each.generation for each in found["generations"]] == [2]
+    assert place.indexer.refreshes == ["why not"]
+    assert found["pause"].paused
+    assert not found["resume"].paused
+
+
+async def test_import_goes_on_when_the_service_comes_back(place: Place) -> None:
+    documents = [document(str(n), "text") for n in range(2 * BATCH_DOCUMENTS + 1)]
+    sizes: list[int] = []
+
+    def on_written(count: int) -> None:
+        sizes.append(count)
+        # More failures than the channel's and the gateway's own retries cover.
+        place.indexer.fault = NotReady("this indexer is a standby")
+        place.indexer.failures = 20 if len(sizes) == 1 else 0
+
+    def run() -> Any:
+        with Client(place.address, timeout=PATIENCE) as client:
+            return client.import_documents(iter(documents), on_written=on_written)
+
+    total = await asyncio.to_thread(run)
+    assert sizes == [BATCH_DOCUMENTS, BATCH_DOCUMENTS, 1]
+    assert (total.documents_written, total.corpus_version) == (len(documents), 3)
+    assert len(place.indexer.documents) == len(documents)
+
+
+async def test_import_by_the_async_client(place: Place) -> None:
+    async with AsyncClient(place.address, timeout=PATIENCE) as client:
+        total = await client.import_documents(document(str(n), "text") for n in range(3))
+    assert (total.documents_written, total.corpus_version) == (3, 1)
+
+
+ASK_BOTH_WAYS = """
+import asyncio, sys
+from realm.client import AsyncClient, Client
+address = sys.argv[1]
+with Client(address) as client:
+    print(client.search("who built the tower").passages[0].passage.document_id)
+async def main():
+    async with AsyncClient(address) as client:
+        print((await client.search("who built the tower")).passages[0].passage.document_id)
+asyncio.run(main())
+"""
+
+
+async def test_https_address_is_asked_through_tls(place: Place, tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path)
+    async with ingress(certificate, place.address) as port:
+        # gRPC reads the authorities once a process.
+        asker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ASK_BOTH_WAYS, f"https://localhost:{port}"),
+            env={**os.environ, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        said, failed = await asyncio.wait_for(asker.communicate(), 60)
+    assert asker.returncode == 0, failed.decode()
+    async with AsyncClient(place.address, timeout=PATIENCE) as client:
+        found = (await client.search(QUESTION)).passages[0].passage.document_id
+    assert said.decode().split() == [found, found]
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "secure"),
+    [
+        ("127.0.0.1:50051", "127.0.0.1:50051", False),
+        ("dns:///realm:50051", "dns:///realm:50051", False),
+        ("http://realm:80", "realm:80", False),
+        ("https://realm.example", "realm.example:443", True),
+        ("https://realm.example:8443", "realm.example:8443", True),
+        ("https://[::1]", "[::1]:443", True),
+    ],
+)
+def test_scheme_says_whether_a_channel_is_secure(address: str, target: str, secure: bool) -> None:
+    found, credentials = dial(address)
+    assert (found, credentials is not None) == (target, secure)
+
+
+def test_nobody_there_is_said_with_the_address() -> None:
+    with Client(NOWHERE, timeout=5) as client:
+        with pytest.raises(DependencyUnavailable, match=f"the gateway at {NOWHERE}"):
+            client.status()
+        with pytest.raises(DependencyUnavailable):
+            next(client.watch())
+
+
+async def test_deadline_is_kept(place: Place) -> None:
+    place.site.world.search.gate = asyncio.Event()
+    async with AsyncClient(place.address, timeout=0.2) as client:
+        with pytest.raises(DeadlinePassed):
+            await client.search(QUESTION)
+
+
+async def test_abandoned_watch_ends_its_call(place: Place) -> None:
+    async with AsyncClient(place.address) as client:
+        watch = client.watch()
+        await anext(watch)
+        await watch.aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(PATIENCE):
+        while not place.site.value(
+            "grpc_server_handled_total",
+            grpc_type="server_stream",
+            grpc_service="realm.v1.IndexService",
+            grpc_method="WatchIndex",
+            grpc_code="Canceled",
+        ):
+            await asyncio.sleep(0.01)
+
+
+def test_batches_are_bounded_in_count_and_size_and_keep_everything() -> None:
+    documents = [document(str(n), "x" * (n % 7) * 100_000 + "y") for n in range(450)]
+    made = list(batches(iter(documents)))
+    assert [each.id for batch in made for each in batch.documents] == [d.id for d in documents]
+    assert len({batch.request_id for batch in made}) == len(made)
+    for batch in made:
+        assert len(batch.documents) <= BATCH_DOCUMENTS
+        assert len(batch.documents) == 1 or batch.ByteSize() < BATCH_BYTES + 10_000
+
+
+def test_documents_too_large_together_are_named_before_anything_is_sent() -> None:
+    large = [document(str(n), "x" * (6 << 20)) for n in range(3)]
+    with Client("127.0.0.1:1") as client, pytest.raises(InvalidInput, match="import_documents"):
+        client.upsert(large)
+    assert [len(each.documents) for each in batches(large)] == [1, 1, 1]
+
+
+def test_client_needs_grpc_alone() -> None:
+    script = (
+        "import sys, realm.client.blocking;"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'structlog', 'tokenizers', 'qdrant_client',"
+        " 'pydantic', 'redis', 'prometheus_client'};"
+        "print(heavy & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "set()"

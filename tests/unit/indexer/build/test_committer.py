@@ -1,0 +1,146 @@
+"""Rollbacks: in time or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from realm.errors import Conflict, DeadlinePassed, NotReady
+from realm.process.wakeup import Nudge
+from realm.records.generations import Generations, State
+from realm.records.store import Store
+from realm.search.qdrant import PassageIndex
+from realm.settings import Settings
+from services.indexer.build.committer import Committer
+from services.indexer.leader.controls import Controls
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.writes.replication import Following
+from tests.unit.indexer.examples import create
+
+WAIT = 30.0
+NOWHERE = Settings(redis_url="redis://127.0.0.1:1/0", qdrant_url="http://127.0.0.1:1")
+
+
+class Site:
+    """Generation 2 is live, 1 is retained, both at version 5; 3 is a candidate that is ahead."""
+
+    def __init__(self, store: Store, metrics: IndexerMetrics) -> None:
+        self.generations = Generations(store)
+        retained = create(store, 1, State.RETAINED, version=5)
+        live = create(store, 2, State.LIVE, version=5)
+        candidate = create(store, 3, State.VALIDATING, version=5)
+        first = self.generations.commit(1, after=None, by="", why="")
+        self.generations.commit(2, after=first, by="", why="")
+        self.following = Following(self.generations)
+        self.following.keep({1: retained, 2: live}, live=2)
+        self.following.put_ahead(candidate, 5)
+        self.controls = Controls(store)
+        self.index = PassageIndex(NOWHERE)
+        self.nudge = Nudge(NOWHERE.redis_url)
+        self.committer = Committer(
+            self.generations, self.index, self.following, self.controls, self.nudge, metrics
+        )
+
+    def live(self) -> int:
+        entry = self.generations.live()
+        assert entry is not None
+        return entry.generation
+
+
+@pytest.fixture
+def site(store: Store, metrics: IndexerMetrics) -> Iterator[Site]:
+    made = Site(store, metrics)
+    yield made
+    made.index.close()
+    made.nudge.close()
+
+
+@contextmanager
+def somebody_holds(lock: threading.RLock) -> Iterator[None]:  # type: ignore[valid-type]
+    """Until the block ends."""
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            assert go.wait(WAIT)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(WAIT)
+    try:
+        yield
+    finally:
+        go.set()
+        thread.join(WAIT)
+
+
+def test_a_rollback_whose_time_is_over_is_not_carried_out_later(site: Site) -> None:
+    """It waited for the lock as long as it took, and committed then."""
+    with ThreadPoolExecutor(1) as thread:
+        with somebody_holds(site.following.lock):
+            asked = thread.submit(site.committer.roll_back, "worse", 1.0)
+            threading.Event().wait(1.2)
+        with pytest.raises(DeadlinePassed, match="nothing was committed"):
+            asked.result(WAIT)
+    assert site.live() == 2
+
+
+def test_one_that_comes_too_late_does_not_even_pause(site: Site) -> None:
+    with pytest.raises(DeadlinePassed):
+        site.committer.roll_back("worse", 0.0)
+    assert site.live() == 2
+    assert not site.controls.paused()
+
+
+def test_one_that_cannot_catch_up_in_time_says_so(site: Site) -> None:
+    with site.following.lock:
+        site.following.advance(2, 6)
+    with pytest.raises(NotReady, match="does not catch up"):
+        site.committer.roll_back("worse", 0.2)
+    assert site.live() == 2
+
+
+def test_a_rollback_ends_a_validation_at_once(site: Site) -> None:
+    """The gate held the lock over hundreds of searches."""
+    looks, stuck, go = threading.Event(), threading.Event(), threading.Event()
+
+    def validate() -> None:
+        with site.following.still(3):
+            looks.set()
+            assert go.wait(WAIT)
+            site.following.check_still(3)
+            stuck.set()
+
+    def apply() -> int | None:
+        with site.following.moving():
+            return site.following.applied(1)
+
+    with ThreadPoolExecutor(2) as threads:
+        validation = threads.submit(validate)
+        assert looks.wait(WAIT)
+        step = threads.submit(apply)
+        assert not step.done(), "nothing is applied while the gate looks"
+        assert site.committer.roll_back("worse", WAIT) == 1
+        assert step.result(WAIT) == 5
+        assert not validation.done()
+        go.set()
+        with pytest.raises(Conflict, match="given up"):
+            validation.result(WAIT)
+    assert not stuck.is_set()
+    assert site.live() == 1
+
+
+def test_things_move_again_when_the_look_is_over(site: Site) -> None:
+    with site.following.still(3):
+        site.following.check_still(3)
+    with site.following.moving():
+        site.following.advance(3, 6)
+    with pytest.raises(Conflict), site.following.still(1):
+        raise AssertionError("1 is not ahead")
+    with site.following.moving():
+        site.following.advance(3, 7)

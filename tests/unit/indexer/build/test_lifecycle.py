@@ -1,0 +1,558 @@
+"""Random interleavings of publishing, writing, crashing and steering never break the lifecycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from realm.records.generations import ACTIVE, State
+from services.indexer.build.build import lifecycle
+from services.indexer.build.lifecycle import (
+    MAX_ABANDONED,
+    Action,
+    Live,
+    Observation,
+    Progress,
+    Seen,
+    Verdict,
+    decide,
+)
+
+FILES = frozenset({"a", "b", "c"})
+RETIREMENT = 100.0
+BUILDING = (None, State.BUILDING, State.VALIDATING)
+
+
+@dataclass
+class Index:
+    """A generation in the world: what the store and Qdrant hold of it."""
+
+    snapshot: int
+    request: int
+    replaces: int
+    state: State | None = None
+    since: float = 0.0
+    corpus_version: int = 0
+    applied: int = 0
+    embedded: set[str] = field(default_factory=set)
+    probes: bool = False
+    collection: bool = False
+    damaged: bool = False
+    why: str = ""
+
+
+@dataclass
+class Remembered:
+    """What the process knows of the candidate; lost with it."""
+
+    generation: int = 0
+    prepared: bool = False
+    loaded: set[str] = field(default_factory=set)
+    optimised: bool = False
+    follows: bool = False
+    applied: int = 0
+    verdict: Verdict | None = None
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Store, Qdrant, embedder, follower and operators, as simply as can be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1.0
+        self.snapshots = 0
+        self.version = 0
+        self.generations: dict[int, Index] = {}
+        self.live: list[tuple[int, float]] = []
+        self.memory = Remembered()
+        self.paused = False
+        self.refreshes = 0
+        self.qdrant = True
+        self.alias: int | None = None
+        self.good = True
+
+    def observe(self) -> Observation:
+        live = self.live_now()
+        candidate = lifecycle.candidate_of(self.seen(), live)
+        return Observation(
+            retirement_seconds=RETIREMENT,
+            newest_snapshot=self.snapshots or None,
+            has_documents=self.version > 0,
+            paused=self.paused,
+            refresh_asked=self.refreshes,
+            live=live,
+            generations=self.seen(),
+            candidate=self.progress(candidate.number) if candidate else None,
+            qdrant_reachable=self.qdrant,
+            alias=self.alias,
+        )
+
+    def live_now(self) -> Live | None:
+        if not self.live:
+            return None
+        newest = self.live[-1]
+        before = [turn for turn, number in enumerate(self.live, 1) if number != newest]
+        turn = before[-1] + 1 if before else 1
+        whole = [self.live[each - 1] for each in before]
+        whole = [number for number in whole if not self.generations[number].damaged]
+        previous = whole[-1] if whole else None
+        return Live(newest, self.generations[newest].snapshot, turn, previous)
+
+    def seen(self) -> tuple[Seen, ...]:
+        return tuple(
+            Seen(
+                n, g.snapshot, g.state, self.now - g.since, g.collection, 0, g.request,
+                g.replaces, g.damaged, g.why,
+            )
+            for n, g in self.generations.items()
+        )  # fmt: skip
+
+    def progress(self, number: int) -> Progress:
+        if self.memory.generation != number:
+            self.memory = Remembered(number)
+        index = self.generations[number]
+        live = self.live_now()
+        behind = (
+            live is not None and self.memory.applied < self.generations[live.generation].applied
+        )
+        return Progress(
+            generation=number,
+            files=FILES,
+            embedded=frozenset(index.embedded),
+            loaded=frozenset(self.memory.loaded),
+            prepared=self.memory.prepared,
+            optimised=self.memory.optimised,
+            follows=self.memory.follows,
+            caught_up=self.memory.follows and not behind,
+            probes_ready=index.probes,
+            verdict=self.memory.verdict,
+        )
+
+    def set_state(self, number: int, state: State) -> None:
+        live = self.live_now()
+        if live and number in (live.generation, live.previous):
+            assert state not in (State.ABANDONED, State.REJECTED, State.BUILDING)
+        self.generations[number].state = state
+        self.generations[number].since = self.now
+
+    def perform(self, action: Action, seen: Observation) -> None:
+        match action:
+            case lifecycle.BeginBuild(snapshot, why, request, replaces):
+                self.begin(snapshot, why, request, replaces)
+            case lifecycle.Record(number, state, _):
+                self.set_state(number, state)
+            case lifecycle.PrepareCollection(number):
+                assert number not in self.live, "refilled in place"
+                self.generations[number].collection = True
+                self.memory.prepared = True
+                self.memory.loaded.clear()
+            case lifecycle.LoadShards(number, files):
+                assert files <= self.generations[number].embedded
+                assert self.memory.prepared
+                self.memory.loaded.add(min(files))
+            case lifecycle.Optimise(number):
+                assert self.memory.loaded == FILES, "half of it would be in no index"
+                self.memory.optimised = True
+            case lifecycle.CatchUp(number):
+                assert self.memory.loaded == FILES, "deltas before shards resurrect the deleted"
+                assert self.memory.optimised, "a collection at work on its index takes no write"
+                self.memory.follows = True
+                self.memory.applied = self.generations[number].corpus_version
+            case lifecycle.Validate(number):
+                self.set_state(number, State.VALIDATING)
+                self.memory.verdict = Verdict(self.good, "" if self.good else "worse")
+            case lifecycle.Commit(number, _):
+                self.commit(number, seen)
+            case lifecycle.GiveUp(number, state, _):
+                self.set_state(number, state)
+                self.memory = Remembered()
+            case lifecycle.DropCollection(number):
+                self.drop(number)
+            case lifecycle.PointAlias(number):
+                assert self.generations[number].collection
+                self.alias = number
+
+    def begin(self, snapshot: int, why: str, request: int, replaces: int) -> None:
+        ends = set(self.live)
+        building = [n for n, g in self.generations.items() if g.state in BUILDING and n not in ends]
+        assert not building, "two candidates"
+        number = len(self.generations) + 1
+        self.generations[number] = Index(
+            snapshot, request, replaces, corpus_version=self.version, applied=self.version, why=why
+        )
+
+    def commit(self, number: int, seen: Observation) -> None:
+        memory, index = self.memory, self.generations[number]
+        assert memory.generation == number
+        assert memory.verdict == Verdict(True)
+        assert memory.loaded == FILES
+        assert memory.prepared
+        live = self.live_now()
+        if live:
+            assert live.turn == index.replaces, "a rollback came in between"
+            assert memory.applied >= self.generations[live.generation].applied
+        index.applied = memory.applied
+        self.live.append(number)
+
+    def drop(self, number: int) -> None:
+        live = self.live_now()
+        assert live is None or number not in (live.generation, live.previous)
+        index = self.generations[number]
+        assert self.now - index.since > RETIREMENT
+        index.collection = False
+        if index.state is State.RETIRED:
+            self.set_state(number, State.DELETED)
+
+    @initialize(generations=st.integers(0, 2))
+    def begin_with(self, generations: int) -> None:
+        for _ in range(generations):
+            self.write()
+            self.build(True, FILES, 9, "")
+
+    @rule()
+    def publish(self) -> None:
+        self.snapshots += 1
+
+    @rule()
+    def write(self) -> None:
+        self.version += 1
+
+    @rule(seconds=st.sampled_from([0.5, RETIREMENT + 1]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(file=st.sampled_from(sorted(FILES)))
+    def embed(self, file: str) -> None:
+        for index in self.generations.values():
+            index.embedded.add(file)
+
+    @rule()
+    def encode_probes(self) -> None:
+        for index in self.generations.values():
+            index.probes = True
+
+    @rule()
+    def follow(self) -> None:
+        """As `Following` orders it: the candidate before live."""
+        if self.memory.follows:
+            self.memory.applied = self.version
+        if live := self.live_now():
+            self.generations[live.generation].applied = self.version
+
+    @rule()
+    def live_follows_alone(self) -> None:
+        if live := self.live_now():
+            self.generations[live.generation].applied = self.version
+
+    @rule(looks=st.integers(1, 6))
+    def look_often(self, looks: int) -> None:
+        for _ in range(looks):
+            self.look(actions=100, crash=False)
+
+    @rule(
+        embedded=st.sampled_from([frozenset("ab"), FILES, FILES]),
+        looks=st.integers(1, 9),
+        then=st.sampled_from("plwrgbc"),
+        fresh=st.booleans(),
+    )
+    def build(self, fresh: bool, embedded: frozenset[str], looks: int, then: str) -> None:
+        """So that something happens in the middle of builds, and not before the first alone."""
+        self.paused, self.good = False, True
+        if fresh:
+            self.publish()
+        for file in embedded:
+            self.embed(file)
+        self.encode_probes()
+        self.look_often(looks)
+        match then:
+            case "p":
+                self.publish()
+            case "w":
+                self.write()
+            case "l":
+                self.write()
+                self.live_follows_alone()
+            case "r":
+                self.memory = Remembered()
+            case "g":
+                self.good = not self.good
+            case "c":
+                self.look(actions=1, crash=True)
+                self.roll_back()
+            case "b":
+                self.roll_back()
+        self.look_often(2)
+
+    @rule(actions=st.integers(0, 3), crash=st.booleans())
+    def look(self, actions: int, crash: bool) -> None:
+        """Looks, does some of what is decided, and perhaps dies."""
+        self.now += 0.01
+        seen = self.observe()
+        for action in decide(seen).actions[:actions]:
+            self.perform(action, seen)
+        if crash:
+            self.memory = Remembered()
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    @rule()
+    def ask_refresh(self) -> None:
+        self.refreshes += 1
+
+    @rule(good=st.booleans())
+    def gate_changes_its_mind(self, good: bool) -> None:
+        self.good = good
+
+    @rule(retained=st.booleans(), lost=st.booleans())
+    def damage(self, retained: bool, lost: bool) -> None:
+        """What is searched, or would be after a rollback, loses points or its collection."""
+        if live := self.live_now():
+            number = live.previous if retained else live.generation
+            if number is not None and self.generations[number].state in ACTIVE:
+                self.generations[number].damaged = True
+                self.generations[number].collection &= not lost
+
+    @rule()
+    def look_without_qdrant(self) -> None:
+        self.qdrant = False
+        self.look(actions=100, crash=False)
+        self.qdrant = True
+
+    @rule()
+    def roll_back(self) -> None:
+        live = self.live_now()
+        if live is None or live.previous is None:
+            return
+        if self.generations[live.previous].state in ACTIVE:
+            self.now += 0.01
+            self.paused = True
+            self.generations[live.previous].applied = self.version
+            self.live.append(live.previous)
+
+    @invariant()
+    def applied_never_goes_back(self) -> None:
+        if live := self.live_now():
+            applied = self.generations[live.generation].applied
+            assert applied <= self.version
+            assert applied >= getattr(self, "_applied", 0)
+            self._applied = applied
+
+    def teardown(self) -> None:
+        """Left in peace, with a good snapshot published, that snapshot goes live."""
+        self.paused, self.good, self.qdrant = False, True, True
+        self.write()
+        for _ in range(16):
+            self.settle()
+        self.publish()
+        for _ in range(16):
+            self.settle()
+        live = self.live_now()
+        assert live is not None
+        assert live.snapshot == self.snapshots
+        states = [index.state for index in self.generations.values()]
+        assert states.count(State.LIVE) == 1
+        assert states.count(State.RETAINED) <= 1
+        assert not {None, State.BUILDING, State.VALIDATING} & set(states)
+        assert self.alias == live.generation
+        assert not self.generations[live.generation].damaged
+        retained = [index for index in self.generations.values() if index.state is State.RETAINED]
+        assert not any(index.damaged for index in retained)
+        assert self.generations[live.generation].state is State.LIVE
+
+    def settle(self) -> None:
+        for file in FILES:
+            self.embed(file)
+        self.encode_probes()
+        self.follow()
+        self.look(actions=100, crash=False)
+
+
+TestLifecycle = Lifecycle.TestCase
+TestLifecycle.settings = hypothesis_settings(
+    max_examples=100, stateful_step_count=30, deadline=None
+)
+
+
+def observation(*generations: Seen, **more: object) -> Observation:
+    fields: dict[str, object] = {
+        "retirement_seconds": RETIREMENT,
+        "newest_snapshot": 3,
+        "has_documents": True,
+        "paused": False,
+        "refresh_asked": 0,
+        "live": None,
+        "generations": generations,
+        "candidate": None,
+        "qdrant_reachable": True,
+        "alias": None,
+    }
+    return Observation(**(fields | more))  # type: ignore[arg-type]
+
+
+def gone(number: int, snapshot: int, state: State) -> Seen:
+    """It answers the request of its number."""
+    return Seen(number, snapshot, state, 10.0, False, request=number)
+
+
+def begun(seen: Observation) -> list[int]:
+    return [a.snapshot for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
+
+
+def test_the_newest_snapshot_is_built_and_no_other() -> None:
+    assert begun(observation()) == [3]
+
+
+def test_nothing_is_built_without_documents_or_snapshot() -> None:
+    assert begun(observation(has_documents=False)) == []
+    assert begun(observation(newest_snapshot=None)) == []
+
+
+def test_a_rejected_snapshot_is_built_again_only_when_asked() -> None:
+    rejected = gone(1, 3, State.REJECTED)
+    assert begun(observation(rejected)) == []
+    assert begun(observation(rejected, refresh_asked=2)) == [3]
+    assert begun(observation(rejected, newest_snapshot=4)) == [4]
+
+
+def test_a_refresh_of_a_damaged_snapshot_is_answered_by_the_next_build() -> None:
+    asked = observation(refresh_asked=4, refresh_snapshot=2, refresh_damaged=True)
+    (action,) = [a for a in decide(asked).actions if isinstance(a, lifecycle.BeginBuild)]
+    assert (action.snapshot, action.request) == (3, 4)
+    assert begun(observation(gone(4, 3, State.REJECTED), refresh_asked=4)) == []
+
+
+def test_an_answered_refresh_is_not_built_again() -> None:
+    assert begun(observation(gone(1, 3, State.REJECTED), refresh_asked=1)) == []
+
+
+@pytest.mark.parametrize("times", range(MAX_ABANDONED + 2))
+def test_an_abandoned_snapshot_is_tried_a_few_times(times: int) -> None:
+    abandoned = [gone(number, 3, State.ABANDONED) for number in range(1, times + 1)]
+    assert begun(observation(*abandoned)) == ([3] if times < MAX_ABANDONED else [])
+
+
+def test_paused_builds_only_what_is_asked_for() -> None:
+    assert begun(observation(paused=True)) == []
+    assert begun(observation(paused=True, refresh_asked=1)) == [3]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_damaged_live_one_is_made_again_of_its_own_snapshot(paused: bool) -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    seen = observation(live, live=Live(1, 2, 1, None), alias=1, paused=paused)
+    assert decide(seen).actions == [lifecycle.BeginBuild(2, lifecycle.HEAL, 0, 1)]
+
+
+def test_a_heal_is_tried_again_for_ever_but_not_at_once() -> None:
+    live = Seen(1, 3, State.LIVE, 50.0, False, damaged=True)
+    tries = [
+        Seen(n, 3, State.ABANDONED, 40.0, False, why=lifecycle.HEAL)
+        for n in range(2, 3 + MAX_ABANDONED)
+    ]
+    alone = Live(1, 3, 1, None)
+    assert begun(observation(live, *tries, live=alone)) == [3]
+    assert begun(observation(live, *tries, live=alone, waits=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("why", "goes_on"), [(lifecycle.NEWER, False), (lifecycle.ASKED, True), (lifecycle.HEAL, True)]
+)
+def test_only_a_build_that_nobody_asked_for_gives_way_to_a_heal(why: str, goes_on: bool) -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    candidate = Seen(2, 3, State.BUILDING, 40.0, True, replaces=1, why=why)
+    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, None)
+    seen = observation(live, candidate, live=Live(1, 2, 1, None), alias=1, candidate=progress)
+    first = decide(seen).actions[0]
+    assert isinstance(first, lifecycle.Validate if goes_on else lifecycle.GiveUp)
+
+
+def test_a_heal_that_cannot_be_gives_way_to_the_newest_snapshot() -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    seen = observation(live, live=Live(1, 2, 1, None), alias=1, can_heal=False)
+    assert begun(seen) == [3]
+
+
+def test_what_is_not_as_its_files_say_tells_nothing_of_a_snapshot() -> None:
+    candidate = Seen(1, 3, State.VALIDATING, 50.0, True, replaces=0)
+
+    def ends(verdict: Verdict) -> list[object]:
+        progress = Progress(1, FILES, FILES, FILES, True, True, True, True, True, verdict)
+        return list(decide(observation(candidate, candidate=progress)).actions)
+
+    lost = Verdict(False, "3 points are missing", again=True)
+    assert ends(lost) == [lifecycle.GiveUp(1, State.ABANDONED, "3 points are missing")]
+    worse = Verdict(False, "it finds less")
+    assert ends(worse) == [lifecycle.GiveUp(1, State.REJECTED, "it finds less")]
+
+
+def test_a_live_snapshot_is_not_built_again() -> None:
+    live = Seen(1, 3, State.LIVE, 50.0, True)
+    seen = observation(live, live=Live(1, 3, 1, None), alias=1)
+    assert decide(seen).actions == []
+    refreshed = observation(live, live=Live(1, 3, 1, None), alias=1, refresh_asked=1)
+    assert begun(refreshed) == [3]
+
+
+def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
+    candidate = Seen(1, 3, State.BUILDING, 50.0, True, replaces=0)
+    stalled = Progress(
+        1, FILES, frozenset(), frozenset(), True, False, False, False, True, None, "", True
+    )
+    alone = decide(observation(candidate, candidate=stalled)).actions
+    assert alone == [lifecycle.RequestShards(1, FILES)]
+    newer = decide(observation(candidate, candidate=stalled, newest_snapshot=4)).actions
+    assert [type(action) for action in newer] == [lifecycle.GiveUp]
+
+
+def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
+    rejected = gone(1, 2, State.REJECTED)
+    seen = observation(
+        rejected, refresh_asked=2, refresh_snapshot=2, refresh_forced="root: it must be"
+    )
+    (action,) = [a for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
+    assert action == lifecycle.BeginBuild(2, "forced by root: it must be", 2, 0, "root: it must be")
+    paused = observation(rejected, paused=True, refresh_asked=2, refresh_snapshot=2)
+    assert begun(paused) == [2]
+
+
+def test_a_build_is_given_up_once_another_generation_had_its_turn() -> None:
+    live = Seen(1, 2, State.LIVE, 50.0, True)
+    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, Verdict(True))
+
+    def actions(turn: int, replaces: int | None) -> list[Action]:
+        candidate = Seen(2, 3, State.VALIDATING, 50.0, True, replaces=replaces)
+        seen = observation(
+            live, candidate, live=Live(1, 2, turn, None), candidate=progress, alias=1
+        )
+        return decide(seen).actions
+
+    assert actions(4, 4) == [lifecycle.Commit(2, lifecycle.REFRESH)]
+    assert [type(each) for each in actions(6, 4)] == [lifecycle.GiveUp]
+    assert [type(each) for each in actions(4, None)] == [lifecycle.GiveUp], "nobody noted it"
+
+
+def test_a_retired_collection_is_dropped_once_this_leader_has_seen_it_retired_long_enough() -> None:
+    def actions(seconds: float) -> list[Action]:
+        retired = Seen(1, 2, State.RETIRED, seconds, True)
+        return decide(observation(retired, newest_snapshot=None)).actions
+
+    assert actions(RETIREMENT) == []
+    assert actions(RETIREMENT + 1) == [lifecycle.DropCollection(1)]
+
+
+def test_a_live_generation_whose_manifest_cannot_be_read_is_replaced() -> None:
+    live = Live(7, 0, turn=4, previous=6, at=0.0)
+    before = Seen(6, 3, State.RETAINED, 40.0, True, replaces=3)
+    seen = observation(before, live=live)
+    assert decide(seen).actions == [lifecycle.BeginBuild(3, lifecycle.UNREADABLE, 0, 4)]
+    tried = [
+        Seen(8 + n, 3, State.ABANDONED, 40.0, False, replaces=4)
+        for n in range(lifecycle.MAX_ABANDONED)
+    ]
+    assert decide(observation(before, *tried, live=live)).actions == []

@@ -1,0 +1,86 @@
+"""A process says what it is fit for: leading, standing by, or nothing any more."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from grpc_health.v1 import health_pb2
+from prometheus_client import CollectorRegistry
+
+from realm.records.leaders import Leaders, Term
+from realm.records.store import Store
+from realm.settings import Settings
+from services.indexer.indexer import Indexer
+from services.indexer.leader.election import Election, advertised
+from services.indexer.leader.lifecycle import Duty
+from services.indexer.metrics import IndexerMetrics
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Settings:
+    return Settings(
+        store_url=str(tmp_path / "store"),
+        redis_url=f"redis://{NOWHERE}/0",
+        qdrant_url=f"http://{NOWHERE}",
+        lease_seconds=1.0,
+    )
+
+
+def make_duty(settings: Settings) -> tuple[Duty, Indexer]:
+    store = Store.open(settings.store_url)
+    election = Election(settings, store)
+    indexer = Indexer(settings, store, IndexerMetrics(CollectorRegistry()), election)
+    return Duty(indexer, election), indexer
+
+
+async def says(duty: Duty) -> dict[str, int]:
+    found = {}
+    for name in ("", "able", "live"):
+        request = health_pb2.HealthCheckRequest(service=name)
+        found[name] = (await duty.health.Check(request, None)).status
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_one_whose_thread_dies_serves_nothing_and_has_to_end(site: Settings) -> None:
+    duty, indexer = make_duty(site)
+    await duty.begin()
+    try:
+        assert await says(duty) == {"": SERVING, "able": SERVING, "live": SERVING}
+        assert indexer.dead_threads() == []
+        indexer.writer._waiting.put(None)  # type: ignore[arg-type]
+        async with asyncio.timeout(30):
+            why = await duty.until(asyncio.Event())
+        assert "writer" in why
+        assert await says(duty) == {"": NOT_SERVING, "able": NOT_SERVING, "live": NOT_SERVING}
+    finally:
+        await asyncio.to_thread(duty.end, resign=False)
+    assert not Leaders(Store.open(site.store_url)).ended(1)
+
+
+async def test_one_that_stands_by_is_able_and_asked_to_end_it_just_ends(site: Settings) -> None:
+    Leaders(Store.open(site.store_url)).claim(Term(1, "elsewhere/x/1/1", "there:1", 0.0, 0))
+    duty, _ = make_duty(site)
+    await duty.begin()
+    assert await says(duty) == {"": NOT_SERVING, "able": SERVING, "live": SERVING}
+    assert "there:1" in duty.elsewhere().message
+    asked = asyncio.Event()
+    asked.set()
+    assert await duty.until(asked) == ""
+    await asyncio.to_thread(duty.end, resign=True)
+    assert not Leaders(Store.open(site.store_url)).ended(1)
+
+
+def test_an_address_without_a_port_gets_that_of_the_server() -> None:
+    def told(given: str) -> str:
+        return advertised(Settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052"))
+
+    assert told("10.1.2.3") == "10.1.2.3:50052"
+    assert told("indexer-0:7") == "indexer-0:7"
+    assert told("") == ""

@@ -1,0 +1,156 @@
+"""The loop around the reader's objective: what learns, at what rate, and when it ends."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from realm.errors import Diverged
+from realm.evaluation.questions import Question
+from realm.model.answering import Reading, answer_questions
+from realm.model.checkpoint import Model
+from realm.model.config import AnswerRules
+from realm.objectives.reading import Lesson, ReaderTerm, Task
+from realm.recipes.reader import Plan, Step, learning, train_reader
+from realm.recipes.reading_examples import Material, Scored
+from tests.unit.gateway.tiny import tiny_model
+
+NAMES = ("river", "tower", "paris", "eiffel")
+MATERIAL = [
+    Material(
+        Question(f"who built {i}", (name,)),
+        own=(Scored(f"the {name} built {i}.", 2.0),),
+        negatives=(Scored(f"in {i} is a {NAMES[i - 1]}.", 1.0), Scored("is a who.", 0.5)),
+    )
+    for i, name in enumerate(NAMES)
+]
+PLAN = Plan(
+    epochs=30,
+    batch=2,
+    learning_rate=3e-3,
+    head_learning_rate=1e-2,
+    max_span_width=5,
+    dropout=0,
+)
+
+
+def train(model: Model, plan: Plan = PLAN) -> list[Step]:
+    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
+    steps: list[Step] = []
+    last = train_reader(model.reader, objective, MATERIAL, plan, on_step=steps.append)
+    assert not steps or last == steps[-1]
+    return steps
+
+
+def test_loss_falls_over_the_planned_steps() -> None:
+    steps = train(tiny_model())
+    assert [step.number for step in steps] == list(range(1, 61))
+    assert {step.planned for step in steps} == {60}
+    first, last = ([step.loss for step in part] for part in (steps[:6], steps[-6:]))
+    assert sum(last) < sum(first) / 2
+
+
+def test_word_embeddings_and_masked_lm_head_rest() -> None:
+    model, untouched = tiny_model(), tiny_model().reader.state_dict()
+    train(model)
+    names = set(learning(model.reader))
+    for name, tensor in model.reader.state_dict().items():
+        assert torch.equal(tensor, untouched[name]) == (name not in names), name
+    assert not any(n.startswith(("predictions.", "backbone.embeddings.word_")) for n in names)
+    assert "qa_outputs.dense_output.weight" in names
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
+    plan = Plan(epochs=2, batch=2, max_span_width=5, dropout=0)
+    one, same, other = tiny_model(), tiny_model(), tiny_model()
+    losses = [step.loss for step in train(one, plan)]
+    assert losses == [step.loss for step in train(same, plan)]
+    assert losses != [
+        step.loss for step in train(other, Plan(epochs=2, batch=2, max_span_width=5, seed=1))
+    ]
+    again = same.reader.state_dict()
+    assert all(torch.equal(t, again[name]) for name, t in one.reader.state_dict().items())
+
+
+def test_cloze_lessons_fade() -> None:
+    seen: list[int] = []
+
+    class Counting(ReaderTerm):
+        def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
+            seen.append(sum(lesson.question.startswith("what") for lesson in lessons))
+            return super().batch(lessons, rng)
+
+    cloze = [Material(Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ())]
+    plan = Plan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
+    model = tiny_model()
+    objective = Counting(model.inputs, max_span_width=5, reader_tokens=96)
+    train_reader(model.reader, objective, MATERIAL, plan, cloze=cloze)
+    assert seen[0] == 6
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] <= 1
+    without = Counting(model.inputs, max_span_width=5, reader_tokens=96)
+    seen.clear()
+    train_reader(model.reader, without, MATERIAL, plan)
+    assert set(seen) == {0}
+
+
+def test_dropout_is_on_while_it_learns_and_off_afterwards() -> None:
+    model = tiny_model()
+    before = torch.random.get_rng_state()
+    losses = [step.loss for step in train(model, Plan(epochs=2, batch=4, max_span_width=5))]
+    other = Plan(epochs=2, batch=4, max_span_width=5, dropout=0)
+    assert losses != [step.loss for step in train(tiny_model(), other)]
+    assert not any(module.training for module in model.reader.modules())
+    assert model.reader.backbone.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_share_without_answers_teaches_to_say_so() -> None:
+    model = tiny_model()
+    rules = AnswerRules(null=True)
+    material = [replace(one, empty=one.negatives[1:]) for one in MATERIAL]
+    plan = replace(PLAN, no_answer=0.5, epochs=60)
+    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    train_reader(model.reader, objective, material, plan)
+    model.reader.answers = rules
+    readings = [
+        Reading(one.question.question, (passage.text,), (0.0,))
+        for one in material
+        for passage in (*one.own, *one.empty)
+    ]
+    answers = answer_questions(model.reader, model.inputs, readings)
+    own, empty = answers[::2], answers[1::2]
+    assert max(one.no_answer for one in own) < 0.5 < min(one.no_answer for one in empty)
+    assert all(one.abstains and one.given == () for one in empty)
+
+
+def test_threads_change_nothing_but_rounding() -> None:
+    plan = Plan(epochs=3, batch=4, max_span_width=5, dropout=0)
+    threads = torch.get_num_threads()
+    losses = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            losses.append([step.loss for step in train(tiny_model(), plan)])
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-4)
+
+
+def test_no_step_begins_after_the_limit() -> None:
+    assert train(tiny_model(), Plan(seconds=1e-9)) == []
+
+
+def test_what_is_not_finite_stops_training() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.reader.qa_outputs.dense_output.bias.fill_(math.nan)
+    with pytest.raises(Diverged, match="loss of reading at step 1"):
+        train(model)

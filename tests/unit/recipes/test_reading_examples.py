@@ -1,0 +1,102 @@
+"""Questions become lessons: which passages a question may learn from, and which never."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from realm.corpus.documents import Document, is_held_out
+from realm.errors import InvalidInput
+from realm.evaluation.questions import Question
+from realm.evaluation.systems import System
+from realm.recipes.reading_examples import Course, prepare
+
+DOCUMENTS = [Document(f"d{n}", "t", f"pig {n} ran home. cow {n} sat.") for n in range(60)]
+ASKED = [Question(f"which pig ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(40)]
+
+
+def course(system: System, questions: list[Question] = ASKED, hard: int = 3) -> Course:
+    return prepare(system, DOCUMENTS, questions, hard=hard, read=4)
+
+
+def test_held_out_documents_are_tested_on_and_never_taught(system: System) -> None:
+    made = course(system)
+    held_out = [one for one in ASKED if is_held_out(one.document_id or "")]
+    assert 0 < len(held_out) < len(ASKED)
+    assert [question for question, _ in made.held_out] == held_out
+    assert [one.question for one in made.material] == [q for q in ASKED if q not in held_out]
+    unseen = {DOCUMENTS[int((q.document_id or "d")[1:])].text for q in held_out}
+    taught = {p.text for one in made.material for p in (*one.own, *one.negatives)}
+    assert not unseen & taught
+    assert all(len(reading.passages) == 4 for _, reading in made.held_out)
+
+
+def test_documents_that_no_question_names_are_not_touched(system: System) -> None:
+    made = course(system)
+    named = {document.text for document in DOCUMENTS[:40]}
+    assert {p.text for one in made.material for p in (*one.own, *one.negatives)} <= named
+    assert {text for _, reading in made.held_out for text in reading.passages} <= named
+
+
+def test_negatives_are_the_best_of_other_documents(system: System) -> None:
+    for one in course(system).material:
+        number = one.question.document_id[1:] if one.question.document_id else ""
+        assert [passage.text for passage in one.own] == [
+            f"pig {number} ran home. cow {number} sat."
+        ]
+        assert len(one.negatives) == 3
+        assert one.own[0] not in one.negatives
+        scores = [passage.score for passage in one.negatives]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_lesson_draws_one_own_passage_and_negatives(system: System) -> None:
+    material = course(system).material[0]
+    drawn = [material.lesson(2, random.Random(seed)) for seed in range(20)]
+    assert {lesson.passages[0] for lesson in drawn} == {material.own[0].text}
+    assert {len(lesson.passages) for lesson in drawn} == {3}
+    assert len({lesson.passages for lesson in drawn}) > 2
+    assert len(material.lesson(9, random.Random(0)).passages) == 4
+
+
+def test_negatives_come_in_the_mean_and_no_answer_without_any(system: System) -> None:
+    material = course(system).material[0]
+    assert material.empty == material.negatives
+    rng = random.Random(3)
+    drawn = [material.lesson(0.25, rng) for _ in range(400)]
+    assert {len(lesson.passages) for lesson in drawn} == {1, 2}
+    assert 0.15 < sum(len(lesson.passages) - 1 for lesson in drawn) / 400 < 0.35
+    empty = [material.lesson(1, rng, no_answer=1.0) for _ in range(20)]
+    assert all(lesson.answers == () and len(lesson.passages) == 2 for lesson in empty)
+    assert not {material.own[0].text} & {text for lesson in empty for text in lesson.passages}
+
+
+def test_what_holds_the_answer_by_chance_never_teaches_that_there_is_none(
+    system: System,
+) -> None:
+    same = [Document(f"e{n}", "t", f"pig {n % 2} ran home {n}.") for n in range(8)]
+    asked = [Question("which pig ran?", ("pig 1",), None, f"e{n}") for n in (1, 3, 5, 7)]
+    made = prepare(system, same, asked, hard=3, read=2).material
+    for one in made:
+        assert not any("pig 1" in passage.text for passage in one.empty)
+        assert one.lesson(1, random.Random(0), no_answer=1.0).answers == (
+            () if one.empty else ("pig 1",)
+        )
+    assert any(one.negatives and not one.empty for one in made)
+
+
+def test_what_cannot_be_taught_is_counted(system: System) -> None:
+    name = next(one.document_id for one in ASKED if not is_held_out(one.document_id or ""))
+    odd = [
+        Question("where is it?", ("nowhere",), None, name),
+        Question("where is it?", ("pig 1",), None, "elsewhere"),
+        Question("where is it?", (), None, name),
+    ]
+    assert course(system, [*ASKED, *odd]).skipped == {
+        "answer_not_in_document": 1,
+        "unknown_document": 1,
+        "no_answer_text": 1,
+    }
+    with pytest.raises(InvalidInput, match="no question can be taught"):
+        course(system, odd)

@@ -1,0 +1,67 @@
+"""JSON records: what is damaged or altered is told from what was written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm.errors import Corrupt
+from realm.records.checked import as_record, from_bytes, numbered, to_bytes
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner)),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(st.text().filter(lambda key: key != "checksum"), VALUES)
+
+
+@dataclass(frozen=True)
+class Kea:
+    number: int
+    name: str
+    weight: float = 1.0
+
+
+@given(OBJECTS)
+def test_what_is_read_is_what_was_written(value: dict[str, object]) -> None:
+    assert from_bytes(to_bytes(value), "x") == value
+
+
+@given(OBJECTS, st.data())
+def test_one_byte_that_differs_is_noticed(value: dict[str, object], data: st.DataObject) -> None:
+    stored = bytearray(to_bytes(value))
+    place = data.draw(st.integers(0, len(stored) - 1))
+    stored[place] ^= data.draw(st.integers(1, 255))
+    try:
+        found = from_bytes(bytes(stored), "x")
+    except (Corrupt, UnicodeDecodeError):
+        return
+    # White space means nothing; a checksum whose name is damaged is not there.
+    assert found == value or "checksum" not in json.loads(bytes(stored))
+
+
+def test_a_record_of_before_there_were_checksums_is_read() -> None:
+    assert from_bytes(json.dumps({"a": 1}).encode(), "x") == {"a": 1}
+
+
+def test_a_record_of_a_newer_release_is_read() -> None:
+    kea = Kea(1, "Nestor", 2)
+    assert as_record(Kea, {**asdict(kea), "wings": 2}, "x") == kea
+
+
+@pytest.mark.parametrize(
+    "value", [{"number": 1}, {"number": "1", "name": "a"}, {"number": 1, "name": 2}, [], None, "x"]
+)
+def test_what_is_no_such_record_is_corrupt(value: object) -> None:
+    with pytest.raises(Corrupt, match="x"):
+        as_record(Kea, value, "x")
+
+
+def test_only_numbered_names_are_ours() -> None:
+    names = ["a/2.json", "a/10.json", "a/x.json", "a/3.json~", "a/4.json.swp", "a/\u0663.json"]
+    assert numbered(names, ".json") == [(2, "a/2.json"), (10, "a/10.json")]

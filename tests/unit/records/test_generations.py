@@ -1,0 +1,116 @@
+"""Generations: events, applied versions, and the commit."""
+
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from realm.errors import Conflict
+from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path))
+
+
+@pytest.fixture
+def generations(store: Store) -> Generations:
+    return Generations(store)
+
+
+def make(number: int, corpus_version: int = 5) -> Generation:
+    return Generation(
+        number=number,
+        snapshot=1,
+        step=10,
+        corpus_version=corpus_version,
+        fingerprint="f",
+        vector_size=4,
+        passage_files=("passages/f/001-000/a.arrow",),
+        collection=collection_name(number),
+        created_at=1.0,
+        why="test",
+    )
+
+
+def test_a_number_is_given_once(generations: Generations) -> None:
+    generations.create(make(1))
+    assert generations.next_number() == 2
+    with pytest.raises(Conflict):
+        generations.create(make(1))
+
+
+def test_a_manifest_comes_back_equal(store: Store, generations: Generations) -> None:
+    generations.create(make(1))
+    assert Generations(store).get(1) == make(1)
+
+
+def test_the_state_is_the_newest_event(generations: Generations) -> None:
+    generations.create(make(1))
+    assert generations.state(1) is None
+    generations.record(1, State.BUILDING)
+    generations.record(1, State.VALIDATING, report={"count": 3.0})
+    assert generations.state(1) == State.VALIDATING
+    assert [event.state for event in generations.events(1)] == [State.BUILDING, State.VALIDATING]
+    assert generations.events(1)[1].report == {"count": 3.0}
+
+
+def test_applied_starts_at_the_manifest_and_never_goes_back(generations: Generations) -> None:
+    generations.create(make(1, corpus_version=5))
+    assert generations.applied(1) == 5
+    generations.record_applied(1, 9)
+    generations.record_applied(1, 7)
+    assert generations.applied(1) == 9
+
+
+def test_the_second_commit_after_the_same_entry_is_refused(generations: Generations) -> None:
+    first = generations.commit(1, after=None, by="a", why="refresh")
+    generations.commit(2, after=first, by="a", why="refresh")
+    with pytest.raises(Conflict):
+        generations.commit(3, after=first, by="b", why="refresh")
+    live = generations.live()
+    assert live
+    assert live.generation == 2
+    assert [entry.generation for entry in generations.live_history()] == [1, 2]
+
+
+def test_of_many_leaders_exactly_one_commits(store: Store) -> None:
+    committed: list[int] = []
+    barrier = threading.Barrier(6)
+
+    def commit(number: int) -> None:
+        barrier.wait(10)
+        try:
+            Generations(store).commit(number, after=None, by=str(number), why="refresh")
+        except Conflict:
+            return
+        committed.append(number)
+
+    threads = [threading.Thread(target=commit, args=(n,)) for n in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    live = Generations(store).live()
+    assert live
+    assert committed == [live.generation]
+
+
+def test_who_takes_over_repeats_what_is_live_with_when_and_why(store: Store) -> None:
+    generations = Generations(store)
+    first = generations.commit(1, after=None, by="a", why="refresh", term=1)
+    generations.fence(2, 2, "b")
+    assert generations.live() == replace(first, sequence=2, by="b", term=2)
+
+
+def test_a_manifest_of_an_older_release_opens(store: Store) -> None:
+    raw = asdict(make(1))
+    for newer in ("term", "average_terms", "forced", "request", "replaces"):
+        del raw[newer]
+    store.write_json("generations/00000001/manifest.json", raw)
+    found = Generations(store).get(1)
+    assert found == make(1)
+    assert (found.request, found.replaces) == (0, None)

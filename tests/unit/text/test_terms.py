@@ -1,0 +1,64 @@
+"""Terms in every script: what counts as a word, and what is alike."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realm.text.terms import count_terms, term_hash, terms
+
+TEXTS = st.text(max_size=80)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Marie Curie's 2 Nobel Prizes!", ["marie", "curie", "s", "2", "nobel", "prizes"]),
+        ("snake_case, e-mail", ["snake", "case", "e", "mail"]),
+        ("Beyoncé", ["beyonce"]),
+        ("ＦＵＬＬ ｗｉｄｔｈ ﬁne", ["full", "width", "fine"]),
+        ("Straße", ["strasse"]),
+        ("İstanbul", ["istanbul"]),
+        ("soft\u00adhyphen", ["softhyphen"]),
+        ("居里夫人", ["居里", "里夫", "夫人"]),
+        ("水。", ["水"]),
+        ("2019年5月", ["2019", "年", "5", "月"]),
+        ("がくせい", ["がく", "くせ", "せい"]),
+        ("서울특별시는", ["서울특별시는"]),
+        ("مُحَمَّد كـــتاب", ["محمد", "كتاب"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("ดีมาก", ["ดี", "ีม", "มา", "าก"]),
+        ("\u200b … ?!", []),
+        ("", []),
+    ],
+)
+def test_words_are_found_and_folded(text: str, expected: list[str]) -> None:
+    assert list(terms(text)) == [unicodedata.normalize("NFC", each) for each in expected]
+
+
+@given(TEXTS)
+def test_case_width_and_composition_make_no_difference(text: str) -> None:
+    # Capitals of a few letters are two (ß), or another's (ı): only what comes back is alike.
+    if text.upper().lower() == text.lower():
+        assert list(terms(text.lower())) == list(terms(text))
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert list(terms(unicodedata.normalize(form, text))) == list(terms(text))  # type: ignore[arg-type]
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=80))
+def test_the_quick_way_for_ascii_is_the_general_way(text: str) -> None:
+    assert list(terms(text)) == list(terms(text + " é"))[:-1]
+
+
+@given(TEXTS, TEXTS)
+def test_texts_are_counted_together(left: str, right: str) -> None:
+    assert count_terms(left, right) == count_terms(left) + count_terms(right)
+    assert sum(count_terms(left).values()) == len(list(terms(left)))
+
+
+def test_an_index_is_the_same_for_ever_and_fits_32_bits() -> None:
+    assert term_hash("123456789") == 0xCBF43926  # CRC-32 as published
+    assert all(0 <= each < 1 << 32 for each in count_terms("a wörd 居里夫人"))

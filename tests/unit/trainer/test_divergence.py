@@ -1,0 +1,122 @@
+"""Divergence: back to the last checkpoint at lower rates, then an end with a sentence."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from realm.errors import Diverged
+from realm.model.checkpoint import Model, load_model
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
+from realm.training.distributed import ALONE
+from services.trainer.checkpoints import Checkpoints
+from services.trainer.divergence import Attempts, Training
+from services.trainer.heartbeat import Heartbeat
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.origin import find_origin
+from services.trainer.publisher import Publisher
+from services.trainer.schedule import Cadence
+from tests import tiny
+from tests.unit.trainer.test_corpus_view import put
+
+ERROR = Diverged("the loss of x at step 9 is not a finite number", step=9)
+
+
+def test_each_divergence_halves_the_rates_until_there_were_enough() -> None:
+    attempts = Attempts(2)
+    attempts.failed(ERROR, 0, 1.0)
+    assert attempts.caution == 0.5
+    attempts.failed(ERROR, 0, 0.5)
+    assert attempts.caution == 0.25
+    with pytest.raises(Diverged, match=r"step 9 is not.*diverged 3 times.*0.25 of these rates"):
+        attempts.failed(ERROR, 0, 0.25)
+
+
+def test_a_newer_checkpoint_begins_the_count_anew_and_keeps_the_caution() -> None:
+    attempts = Attempts(1)
+    attempts.failed(ERROR, 0, 1.0)
+    attempts.failed(ERROR, 40, 0.5)
+    assert (attempts.count, attempts.caution) == (1, 0.25)
+
+
+def test_without_retries_the_first_is_the_end() -> None:
+    with pytest.raises(Diverged):
+        Attempts(0).failed(ERROR, 0, 1.0)
+
+
+def training(
+    base: Path, store: Store, registry: CollectorRegistry, **given: object
+) -> tuple[Training, threading.Event, Model]:
+    settings = tiny.settings(
+        base_model=str(base), objectives="inverse_cloze=1", live_poll_seconds=0.05, **given
+    )
+    metrics = TrainerMetrics(registry)
+    snapshots = Snapshots(store)
+    cadence = Cadence(settings.snapshot_every_steps, 0, 0, 0.0)
+    publisher = Publisher(snapshots, cadence, metrics, lambda about: None)
+    origin = find_origin(settings, Checkpoints(store), snapshots)
+    if origin.unpublished:
+        publisher.publish_now(origin.model, origin.step)
+    made = Training(settings, store, publisher, torch.device("cpu"), metrics, ALONE, Heartbeat(""))
+    return made, threading.Event(), origin.model
+
+
+def test_hopeless_rates_end_with_a_sentence_and_the_last_snapshot_stays(
+    base: Path, store: Store
+) -> None:
+    registry = CollectorRegistry()
+    hopeless = {"retriever_learning_rate": 1e30, "warmup_steps": 0, "divergence_retries": 2}
+    made, stop, model = training(base, store, registry, **hopeless)
+    put(store, 1, [tiny.passages(model.inputs)], model.inputs.fingerprint)
+    with pytest.raises(Diverged, match=r"inverse_cloze at step .* diverged 3 times"):
+        made.run(None, stop)
+    assert registry.get_sample_value("realm_trainer_divergences_total") == 3
+    newest = Snapshots(store).newest()
+    assert newest is not None
+    kept = load_model(Snapshots(store).materialise(newest))
+    assert all(p.isfinite().all() for p in kept.retriever.parameters())
+
+
+def test_after_a_divergence_training_goes_on_from_the_checkpoint_at_half_the_rate(
+    base: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from realm.objectives.inverse_cloze import InverseCloze
+
+    registry = CollectorRegistry()
+    made, stop, model = training(base, store, registry, checkpoint_every_steps=2, max_steps=8)
+    put(store, 1, [tiny.passages(model.inputs)], model.inputs.fingerprint)
+    real, calls = InverseCloze.loss, [0]
+
+    def poisoned(self: InverseCloze, batch: object, model: Model) -> object:
+        calls[0] += 1
+        loss = real(self, batch, model)  # type: ignore[arg-type]
+        if calls[0] == 6:
+            return type(loss)(loss.value * float("nan"), loss.figures)
+        if registry.get_sample_value("realm_trainer_finished"):
+            stop.set()
+        return loss
+
+    monkeypatch.setattr(InverseCloze, "loss", poisoned)
+    ender = threading.Thread(target=_end_when_finished, args=(registry, stop), daemon=True)
+    ender.start()
+    made.run(None, stop)
+    ender.join(10)
+    found = Checkpoints(store).newest()
+    assert found is not None
+    assert found.step == 8
+    assert found.state["caution"] == 0.5
+    assert registry.get_sample_value("realm_trainer_rate_caution") == 0.5
+    assert registry.get_sample_value("realm_trainer_divergences_total") == 1
+
+
+def _end_when_finished(registry: CollectorRegistry, stop: threading.Event) -> None:
+    for _ in range(3000):
+        if registry.get_sample_value("realm_trainer_finished"):
+            break
+        stop.wait(0.01)
+    stop.set()

@@ -1,0 +1,94 @@
+"""What processes tell each other comes over whole: what was found, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from realm.errors import DependencyUnavailable, NotReady, RealmError
+from realm.evaluation.questions import Question
+from realm.model.inputs import Encoded
+from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.questions import Questions
+from realm.records.store import Store
+from realm.training.distributed import ALONE, World
+from services.trainer.ranks import Fellow, SharedSearch
+from services.trainer.retrieval import LiveRetrieval
+from tests import tiny
+
+FOUND = Candidate("p1", "d1", "A town, Zürich.", [5], [6, 7])
+
+
+class Index:
+    """Finds one passage, or fails."""
+
+    def __init__(self, fault: RealmError | None = None) -> None:
+        self.fault = fault
+
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        if self.fault:
+            raise self.fault
+        return [[FOUND] for _ in queries]
+
+    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
+        return [[FOUND, FOUND] for _ in questions]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        vectors = np.arange(8, dtype=np.float32).reshape(2, 4) / 3
+        return [Beam(["p1", "p2"], ["d1", "d1"], ["a", "b"], vectors) for _ in queries]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        return [FOUND]
+
+
+def shared(fault: RealmError | None = None) -> SharedSearch:
+    return SharedSearch(ALONE, cast(LiveRetrieval, Index(fault)))
+
+
+def test_candidates_come_over_whole() -> None:
+    queries: Any = [Encoded([1, 2], [0, 0])] * 2
+    assert shared().search(queries, 3) == [[FOUND], [FOUND]]
+    assert shared().search_words(["who?"], 3) == [[FOUND, FOUND]]
+    assert shared().of_document("d1") == [FOUND]
+
+
+def test_beams_come_over_to_the_last_bit() -> None:
+    (beam,) = shared().beams([Encoded([1], [0])], 2)
+    (own,) = Index().beams([Encoded([1], [0])], 2)
+    assert beam.passage_ids == own.passage_ids
+    assert (beam.vectors == own.vectors).all()
+    assert beam.vectors.dtype == np.float32
+
+
+def test_a_fellow_takes_the_questions_that_the_leader_read(store: Store) -> None:
+    orders = iter(
+        [{"do": "questions", "text": '{"question": "wer?", "answers": ["ää"]}'}, {"do": "stop"}]
+    )
+
+    class Leader:
+        def share(self, value: object) -> object:
+            return next(orders)
+
+    questions = Questions()
+    nothing: Any = None
+    fellow = Fellow(
+        cast(World, Leader()),
+        tiny.settings(train_questions="elsewhere.jsonl"),
+        store,
+        nothing,
+        nothing,
+        None,
+        lambda: None,
+        questions,
+    )
+    fellow.run()
+    assert questions.all == (Question("wer?", ("ää",)),)
+
+
+@pytest.mark.parametrize("kind", [DependencyUnavailable, NotReady])
+def test_a_fault_is_raised_alike(kind: type[RealmError]) -> None:
+    with pytest.raises(kind, match="the index is away"):
+        shared(kind("the index is away")).search([Encoded([1], [0])], 1)
