@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 from bench import tiny
@@ -35,14 +35,20 @@ class Rest:
     looked_at: int = 0
 
 
-async def settle(cluster: BenchCluster, model: Model, ledger: Ledger, asked: list[str]) -> Rest:
-    """Publishes once more and waits until that is live and everything agrees; then looks."""
+async def settle(
+    cluster: BenchCluster, model: Model, ledger: Ledger, damaged: Set[int], asked: list[str]
+) -> Rest:
+    """Publishes once more and waits until that is live and everything agrees; then looks.
+
+    :param damaged: generations whose collections lost something.
+    """
     began = time.monotonic()
     generations = Generations(cluster.store)
     snapshot = await asyncio.to_thread(tiny.publish, cluster.snapshots, model, 1_000_000)
     conditions = [
         (f"snapshot {snapshot.number} to be live", lambda: _is_live(generations, snapshot.number)),
         ("every write in every active generation", lambda: _applied(generations, ledger)),
+        ("what lost something to be retired", lambda: not damaged & _active(generations)),
         ("the alias", lambda: _alias(cluster, generations)),
         *(
             (f"{address} to answer with it", _answers_with(address, generations))
@@ -65,9 +71,7 @@ def _look(
     wrong: list[str] = []
     looked = 0
     live = generations.live()
-    for number in generations.numbers():
-        if generations.state(number) not in ACTIVE:
-            continue
+    for number in sorted(_active(generations)):
         generation = generations.get(number)
         version = generations.applied(number)
         found = oracle.consult(cluster.store, cluster.snapshots, generation, version, asked)
@@ -96,11 +100,15 @@ def _is_live(generations: Generations, snapshot: int) -> bool:
 
 def _applied(generations: Generations, ledger: Ledger) -> bool:
     """Nothing is being built either."""
-    states = {number: generations.state(number) for number in generations.numbers()}
-    if {State.BUILDING, State.VALIDATING, None} & set(states.values()):
+    states = {generations.state(number) for number in generations.numbers()}
+    if {State.BUILDING, State.VALIDATING, None} & states:
         return False
-    active = [number for number, state in states.items() if state in ACTIVE]
+    active = _active(generations)
     return all(generations.applied(number) >= ledger.newest_version for number in active)
+
+
+def _active(generations: Generations) -> set[int]:
+    return {number for number in generations.numbers() if generations.state(number) in ACTIVE}
 
 
 def _alias(cluster: BenchCluster, generations: Generations) -> bool:

@@ -38,6 +38,12 @@ class Damage:
         return visit.sent <= self.noticed + LATE_SECONDS or not visit.origin.corpus_version
 
 
+def lossy(faults: Iterable[Done]) -> set[int]:
+    """Generations whose collections lost something."""
+    kinds = (Kind.LOSE_COLLECTION, Kind.LOSE_POINTS)
+    return {int(fault.target) for fault in faults if fault.kind in kinds}
+
+
 def damages(faults: Iterable[Done], history: Sequence[LiveEntry], store: Store) -> list[Damage]:
     found = []
     for fault in faults:

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import tiny
 from bench.chaos.chaos import Chaos
 from bench.chaos.convergence import settle
-from bench.chaos.damage import damages
+from bench.chaos.damage import damages, lossy
 from bench.chaos.faults import plan
 from bench.chaos.pulse import Pulse, deaths
 from bench.chaos.verdict import Bounds, Run, judge
@@ -116,7 +116,9 @@ async def _observe(
             author.question(each, ledger.last_revision(each))
             for each in sorted(ledger.present())[:QUESTIONS]
         ]
-        rest = await settle(cluster, tiny.changed(model, chosen.seed + 1), ledger, asked)
+        rest = await settle(
+            cluster, tiny.changed(model, chosen.seed + 1), ledger, lossy(chaos.done), asked
+        )
         aftermath = Aftermath([], [], 0)
         if rest.converged:
             aftermath = await look(
