@@ -81,7 +81,7 @@ def stable_bucket(document_id: str, buckets: int) -> int:
     """
     if buckets < 1:
         raise InvalidInput(f"{buckets} buckets cannot hold documents: give 1 or more")
-    return _hash(document_id, b"realm.records.bucket") % buckets
+    return _hash(document_id, b"realm.bucket") % buckets
 
 
 def is_held_out(document_id: str) -> bool:

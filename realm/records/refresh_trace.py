@@ -114,7 +114,7 @@ class RefreshTrace:
         from opentelemetry import trace
         from opentelemetry.context import Context
 
-        from realm.tracing.export import GIVEN_IDS, unsampled_tracer
+        from realm.tracing.sdk import GIVEN_IDS, unsampled_tracer
 
         if (tracer := unsampled_tracer()) is None:
             return None

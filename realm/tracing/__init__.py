@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "realm"
 NEEDED = "opentelemetry.sdk"
 API = "opentelemetry.trace"
-EXPORT = "realm.tracing.export"
+EXPORT = "realm.tracing.sdk"
 EXPORTER = "OTEL_TRACES_EXPORTER"
 _NO_SPAN = nullcontext()
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -101,7 +101,7 @@ def trace_id() -> str:
 
 
 def export() -> Any:
-    """The module `realm.tracing.export`; None while this process exports no traces by itself."""
+    """The module `realm.tracing.sdk`; None while this process exports no traces by itself."""
     return sys.modules.get(EXPORT)
 
 

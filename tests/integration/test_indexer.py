@@ -12,7 +12,7 @@ from realm.errors import RequestIdReused
 from realm.records import generations
 from realm.records.generations import State
 from realm.records.vectors import vector_file
-from services.indexer.build.build import builder
+from services.indexer.build import builder
 from services.indexer.leader import controls
 from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import RedisProcess

@@ -16,7 +16,8 @@ from realm.records.baselines import References
 from realm.records.generations import ACTIVE, Generation, Generations, State, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.indexer.build.build import Memory, lifecycle
+from services.indexer.build import lifecycle
+from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Action, Verdict, decide
 from services.indexer.build.observer import Observer
 from services.indexer.leader.controls import Controls

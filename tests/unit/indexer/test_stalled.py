@@ -10,8 +10,8 @@ from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import vector_file
+from services.indexer.build import observer as observer_module
 from services.indexer.build.build import Memory
-from services.indexer.build.build import observer as observer_module
 from services.indexer.build.loader import Loaded
 from services.indexer.build.observer import Observer
 from services.indexer.leader.controls import Controls

@@ -32,7 +32,7 @@ def lines() -> list[dict[str, object]]:
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=True,
     )
     assert done.stdout == ""
@@ -57,7 +57,7 @@ def test_who_writes_on_a_full_disk_goes_on() -> None:
             stderr=full,
             text=True,
             timeout=60,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             check=False,
         )
     assert done.stdout == "went on\n"

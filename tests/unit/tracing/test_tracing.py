@@ -16,7 +16,7 @@ from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot
 from realm.tracing import exporters
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def snapshot(number: int = 7, created_at: float = 1700000000.25) -> Snapshot:
@@ -67,7 +67,9 @@ def test_the_standard_variables_switch_traces_on(
 def test_without_them_nothing_of_opentelemetry_is_loaded() -> None:
     out = python(
         "import sys\n"
-        "from realm import telemetry, client, calls, refresh_trace\n"
+        "from realm import client\n"
+        "from realm.process import calls, telemetry\n"
+        "from realm.records import refresh_trace\n"
         "from realm.settings import load_settings\n"
         "telemetry.set_up(load_settings(), 'tester')\n"
         "client.Client('127.0.0.1:1').close()\n"

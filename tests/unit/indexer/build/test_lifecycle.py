@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from realm.records.generations import ACTIVE, State
-from services.indexer.build.build import lifecycle
+from services.indexer.build import lifecycle
 from services.indexer.build.lifecycle import (
     MAX_ABANDONED,
     Action,

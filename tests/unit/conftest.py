@@ -11,7 +11,7 @@ import pytest
 
 from realm.model.inputs import InputBuilder
 
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
