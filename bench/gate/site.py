@@ -16,7 +16,7 @@ from bench.cluster import BenchCluster
 from bench.texts import Asked
 from realm.corpus.passages import Passage, to_table
 from realm.records import arrow
-from realm.records.baselines import References
+from realm.records.baselines import GateBaselines
 from realm.records.generations import Generation, Generations, State, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.vectors import Vectors, vector_file, write_vectors
@@ -47,7 +47,7 @@ class Site:
             store_url=self._store.url, qdrant_url=self._cluster.qdrant_url, gate_probes=len(probes)
         )
         self._index = PassageIndex(settings)
-        references = References(self._generations, self._snapshots, settings.gate_memory)
+        references = GateBaselines(self._generations, self._snapshots, settings.gate_memory)
         self._gate = Gate(
             self._store, self._snapshots, self._index, self._following, settings,
             IndexerMetrics(CollectorRegistry()), references,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bench import tiny
 from realm.model.checkpoint import Model
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Event, Generations, State
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
@@ -59,7 +59,7 @@ class Refreshes:
         self.ended: list[Refresh] = []
         self._generations = Generations(store)
         self._snapshots = Snapshots(store)
-        self._nudge = Nudge(redis_url)
+        self._nudge = Wakeup(redis_url)
         self._model = model
         self._seed = seed
         self._rest = rest_seconds

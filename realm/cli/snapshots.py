@@ -55,7 +55,7 @@ def publish(
     """
     check_packages("realm snapshots publish", {**NEEDS, **MODEL})
     from realm.model.publishing import publish_model, read_source
-    from realm.process.wakeup import Nudge
+    from realm.process.wakeup import Wakeup
     from realm.records.snapshots import Snapshots
 
     settings = settings_with(store)
@@ -65,7 +65,7 @@ def publish(
         model = read_source(source, settings)
     with messages().status("publishing"):
         published = publish_model(snapshots, model, step=step)
-    nudge = Nudge(settings.redis_url)
+    nudge = Wakeup(settings.redis_url)
     nudge.send("snapshot")
     nudge.close()
     if as_json:

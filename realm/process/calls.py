@@ -74,7 +74,7 @@ class _Call:
         )
 
 
-def about_call(**facts: Any) -> None:
+def annotate_call(**facts: Any) -> None:
     """Says something of the call under way in its further log lines and in its trace."""
     structlog.contextvars.bind_contextvars(**facts)
     if tracing.recording():

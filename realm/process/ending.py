@@ -8,7 +8,7 @@ import threading
 LINGER_SECONDS = 3.0
 
 
-def end_soon(code: int = 0, seconds: float = LINGER_SECONDS) -> None:
+def exit_or_kill_after(code: int = 0, seconds: float = LINGER_SECONDS) -> None:
     """Ends the process as usual if it comes to that within so long, else at once.
 
     Python waits for threads of executors, whatever they are at: loading models, computing for

@@ -72,7 +72,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             getattr(logging, settings.log_level.upper())
         ),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Unfailing(stream))),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, BestEffortStream(stream))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
@@ -85,7 +85,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-class Unfailing:
+class BestEffortStream:
     """A stream for log lines: one that the system does not take, as on a full disk, is lost. Who
     wrote it goes on; logs and store often share a disk, and this is when words fail first."""
 

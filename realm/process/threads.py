@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from realm.process.ending import end_soon
+from realm.process.ending import exit_or_kill_after
 
 #: Who watches its threads ends in order within this time, and is ended else.
 END_SECONDS = 10.0
@@ -28,4 +28,4 @@ class VitalThread(threading.Thread):
             self._body()
         except BaseException as error:
             log.critical("thread_died", thread=self.name, why=repr(error), exc_info=error)
-            end_soon(1, END_SECONDS)
+            exit_or_kill_after(1, END_SECONDS)

@@ -17,7 +17,7 @@ ANSWER_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 
 
-class Nudge:
+class Wakeup:
     """Wakes sleepers early over Redis pub/sub. Losing a nudge costs a poll interval, no more."""
 
     def __init__(self, redis_url: str) -> None:

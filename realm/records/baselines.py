@@ -15,7 +15,7 @@ from realm.records.snapshots import Snapshots
 PROBE_RECALL = "probe_recall@5"
 
 
-class References:
+class GateBaselines:
     """Finds the best recently accepted generation. `memory` is how many are looked at."""
 
     def __init__(self, generations: Generations, snapshots: Snapshots, memory: int) -> None:

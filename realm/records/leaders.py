@@ -69,7 +69,7 @@ class Leaders:
     def ended(self, number: int) -> bool:
         return self._store.exists(_path(number, "ended"))
 
-    def came_late(self, number: int, collection: str) -> None:
+    def record_stale_write(self, number: int, collection: str) -> None:
         """The leader of a term says that it changed a collection after its end."""
         self._store.write(f"{LATE}/{number:012d}-{collection}", b"")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from realm.errors import Corrupt, NotFound
 from realm.records.ages import Ages
-from realm.records.baselines import References
+from realm.records.baselines import GateBaselines
 from realm.records.damage import FOLDER as DAMAGED
 from realm.records.files import Entry
 from realm.records.generations import ACTIVE, Generation, Generations, State, generation_folder
@@ -101,7 +101,7 @@ class Retention:
         self._age = age or Ages().of
         #: Generations past their gate that no recorded question was asked of.
         self._unasked: set[int] = set()
-        self._references = References(generations, snapshots, gate_memory)
+        self._references = GateBaselines(generations, snapshots, gate_memory)
 
     def plan(self, now: float, erased: int = 0, collections: Iterable[str] = ()) -> list[Removal]:
         """What may go; nothing before the first generation.

@@ -190,14 +190,14 @@ class Store:
         except OSError as error:
             raise self._unavailable("deleted", path, error) from error
 
-    def leave_no_empty(self, folder: str) -> None:
+    def prune_empty_parents(self, folder: str) -> None:
         """Removes a folder, and those below and above it, as long as they are empty; a bucket
         has none."""
         self._files.remove_empty(_folder(folder))
 
     def delete_folder(self, prefix: str) -> None:
         self.delete_all(self.files(prefix))
-        self.leave_no_empty(prefix)
+        self.prune_empty_parents(prefix)
 
     def local(self, path: str, sha256: str) -> Path:
         """A local copy of a file, its checksum verified: in place where the store is a folder.

@@ -9,7 +9,7 @@ import structlog
 from realm.errors import BadSettings
 from realm.model import runtime
 from realm.process import telemetry
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -59,7 +59,7 @@ def make_embedder(settings: Settings) -> Embedder:
             settings.redis_url, settings.work_silence_seconds, lambda: heartbeat.silent_seconds
         ),
         max_deliveries=settings.max_deliveries,
-        nudge=Nudge(settings.redis_url),
+        nudge=Wakeup(settings.redis_url),
         metrics=EmbedderMetrics(),
         heartbeat=heartbeat,
         drain=Drain(),

@@ -19,7 +19,7 @@ from realm import tracing
 from realm.errors import Conflict, Corrupt, DependencyUnavailable, NotFound
 from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
 from realm.records.generations import Generations, pieces_folder
 from realm.records.refresh_trace import RefreshTrace
@@ -85,7 +85,7 @@ class Embedder:
     compute: Compute
     deliveries: Deliveries
     max_deliveries: int
-    nudge: Nudge
+    nudge: Wakeup
     metrics: EmbedderMetrics
     heartbeat: Heartbeat
     drain: Drain

@@ -16,7 +16,7 @@ from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotRea
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
-from realm.process.calls import about_call
+from realm.process.calls import annotate_call
 from realm.retrieval import Retrieval
 from realm.search.bm25 import question_weights
 from realm.search.qdrant import Hit, Query
@@ -200,7 +200,7 @@ class Answering:
         if at_least:
             await self._slot.wait_applied(at_least, _patience(deadline - loop.time()))
         with self._slot.hold() as held:
-            about_call(generation=held.serving.number)
+            annotate_call(generation=held.serving.number)
             try:
                 return self._checked(await attempt(held, deadline - loop.time()), at_least)
             except NotFound as error:
@@ -215,7 +215,7 @@ class Answering:
                 waited=f"{patience:.2f}",
             )
         with self._slot.hold() as held:
-            about_call(generation=held.serving.number)
+            annotate_call(generation=held.serving.number)
             try:
                 return self._checked(await attempt(held, deadline - loop.time()), at_least)
             except NotFound as error:

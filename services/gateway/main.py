@@ -8,7 +8,7 @@ import sys
 from realm.errors import BadSettings
 from realm.model.runtime import set_threads
 from realm.process import telemetry
-from realm.process.ending import end_soon
+from realm.process.ending import exit_or_kill_after
 from realm.process.signals import stop_signals
 from realm.process.waiting import await_store
 from realm.records.store import Store
@@ -27,7 +27,7 @@ def main() -> None:
         store = await_store(settings, settings.gateway_listen, HEALTH_NAMES)
         with asyncio.Runner() as runner:
             fit = runner.run(serve(settings, store))
-            end_soon(0 if fit else 1)
+            exit_or_kill_after(0 if fit else 1)
     except BadSettings as error:
         sys.stderr.write(f"gateway: {error.message}\n")
         sys.exit(2)

@@ -13,8 +13,8 @@ from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
 from realm.errors import FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
-from realm.process.wakeup import Nudge
-from realm.records.baselines import References
+from realm.process.wakeup import Wakeup
+from realm.records.baselines import GateBaselines
 from realm.records.damage import damaged
 from realm.records.generations import Generations, collection_name
 from realm.records.recorded_questions import Bounds
@@ -90,13 +90,13 @@ class Indexer:
         self._stopping = threading.Event()
         self._started = False
         self._metrics = metrics
-        self._nudge = Nudge(settings.redis_url)
+        self._nudge = Wakeup(settings.redis_url)
         self._outstanding = Outstanding(settings.redis_url, self.generations.is_active)
         self._tasks = Tasks(
             make_sender(settings), self._outstanding, settings.request_again_seconds, metrics
         )
         self._inputs = SnapshotInputs(self.snapshots)
-        self._references = References(self.generations, self.snapshots, settings.gate_memory)
+        self._references = GateBaselines(self.generations, self.snapshots, settings.gate_memory)
         self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
         metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
         self.corpus = self._reader()

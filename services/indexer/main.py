@@ -15,7 +15,7 @@ from realm.errors import BadSettings
 from realm.internal.v1 import serving_pb2_grpc
 from realm.process import telemetry
 from realm.process.calls import CallInterceptor
-from realm.process.ending import end_soon
+from realm.process.ending import exit_or_kill_after
 from realm.process.rpc import ErrorInterceptor, MetricsInterceptor, server_options
 from realm.process.signals import stop_signals
 from realm.process.waiting import await_store
@@ -43,7 +43,7 @@ def main() -> None:
         indexer = Indexer(settings, store, IndexerMetrics(), election)
         with asyncio.Runner() as runner:
             fit = runner.run(serve(settings, indexer, election))
-            end_soon(0 if fit else 1)
+            exit_or_kill_after(0 if fit else 1)
     except BadSettings as error:
         sys.stderr.write(f"{error.message}\n")
         sys.exit(2)

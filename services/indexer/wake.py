@@ -12,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from realm.process.threads import VitalThread
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 
 RETRY_SECONDS = 1.0
 LISTEN_SECONDS = 1.0
@@ -57,7 +57,7 @@ class NudgeListener(VitalThread):
     def _until_stopped(self) -> None:
         lost = False
         while not self._stopping.is_set():
-            nudge = Nudge(self._redis_url)
+            nudge = Wakeup(self._redis_url)
             try:
                 self._listen(nudge, lost)
             except (RedisError, OSError) as error:
@@ -72,7 +72,7 @@ class NudgeListener(VitalThread):
     def stop(self) -> None:
         self._stopping.set()
 
-    def _listen(self, nudge: Nudge, lost: bool) -> None:
+    def _listen(self, nudge: Wakeup, lost: bool) -> None:
         while not self._stopping.is_set():
             heard = nudge.wait(LISTEN_SECONDS)
             self.connected = True

@@ -13,7 +13,7 @@ from realm.errors import BadSettings, Diverged, RealmError
 from realm.model.runtime import pick_device, set_threads
 from realm.process.signals import stop_event
 from realm.process.telemetry import set_up
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
@@ -94,7 +94,7 @@ def run(
     if origin is None:
         world.share(False)
         return
-    nudge = Nudge(settings.redis_url)
+    nudge = Wakeup(settings.redis_url)
     cadence = Cadence(
         settings.snapshot_every_steps, settings.snapshot_min_seconds, origin.step, time.monotonic()
     )

@@ -21,7 +21,7 @@ from realm.errors import Corrupt, NotFound
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
 from realm.records.generations import ACTIVE, Generations
 from realm.records.refusals import is_quarantined, refuse
@@ -56,7 +56,7 @@ class Double:
         self.store = store
         self.snapshots = Snapshots(store)
         self.generations = Generations(store)
-        self.nudge = Nudge(redis_url)
+        self.nudge = Wakeup(redis_url)
         self.delay = delay
 
     def embed(self, snapshot: int, input_file: str, output_file: str, generation: int) -> None:

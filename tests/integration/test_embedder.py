@@ -24,7 +24,7 @@ from realm.process.queue import (
     make_celery,
     work_key,
 )
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records import vectors
 from realm.records.generations import Generations, State
 from realm.records.refusals import quarantine_file
@@ -153,7 +153,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_tasks_are_done_and_the_indexer_is_nudged(bench: Bench) -> None:
-    nudge = Nudge(bench.redis.url)
+    nudge = Wakeup(bench.redis.url)
     nudge.wait(0.01)
     bench.start(REALM_LOG_FORMAT="json")
     bench.wait_until_ready()

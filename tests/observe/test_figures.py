@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -109,7 +109,7 @@ def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:
         wait_until(lambda: listener.connected)
     finally:
         listener.stop()
-        nudge = Nudge(redis.url)
+        nudge = Wakeup(redis.url)
         nudge.send("writes")
         nudge.close()
         listener.join(WAIT_SECONDS)

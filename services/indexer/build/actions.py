@@ -10,9 +10,9 @@ import structlog
 
 from realm.errors import Corrupt, NotFound
 from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records import arrow
-from realm.records.baselines import References
+from realm.records.baselines import GateBaselines
 from realm.records.damage import damage_of
 from realm.records.generations import Generation, Generations, State
 from realm.records.refresh_trace import RefreshTrace
@@ -58,10 +58,10 @@ class Actions:
         failed_shards: FailedShards,
         gate: Gate,
         committer: Committer,
-        nudge: Nudge,
+        nudge: Wakeup,
         metrics: IndexerMetrics,
         corpus_version: Callable[[], int],
-        references: References,
+        references: GateBaselines,
         gate_probes: int,
         gate_probes_file: str,
         gate_optimise_seconds: float,

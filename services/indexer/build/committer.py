@@ -18,7 +18,7 @@ from realm.errors import (
     NotReady,
     RealmError,
 )
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Generation, Generations, LiveEntry, State
 from realm.search.qdrant import PassageIndex
 from services.indexer.leader.controls import Controls
@@ -40,7 +40,7 @@ class Committer:
         index: PassageIndex,
         following: Following,
         controls: Controls,
-        nudge: Nudge,
+        nudge: Wakeup,
         metrics: IndexerMetrics,
         term: Callable[[], int] = lambda: 0,
         damaged: Callable[[], frozenset[int]] = frozenset,

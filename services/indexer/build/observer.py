@@ -9,7 +9,7 @@ import structlog
 
 from realm.errors import DependencyUnavailable, NotFound
 from realm.records.ages import Ages
-from realm.records.baselines import References
+from realm.records.baselines import GateBaselines
 from realm.records.damage import damaged
 from realm.records.generations import Generation, Generations, State
 from realm.records.refusals import quarantined, refusal_of, refusals
@@ -44,7 +44,7 @@ class Observer:
         following: Following,
         controls: Controls,
         retirement_seconds: float,
-        references: References,
+        references: GateBaselines,
         gate_probes: int,
         missing: Callable[[], frozenset[int]] = frozenset,
         floor: Callable[[], int] = lambda: 0,

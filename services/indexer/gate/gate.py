@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from realm.errors import Corrupt, NotFound
-from realm.records.baselines import PROBE_RECALL, References
+from realm.records.baselines import PROBE_RECALL, GateBaselines
 from realm.records.generations import Generation
 from realm.records.recorded_questions import PROBES_RECORDED
 from realm.records.snapshots import Snapshots
@@ -80,7 +80,7 @@ class Gate:
         following: Following,
         settings: Settings,
         metrics: IndexerMetrics,
-        references: References,
+        references: GateBaselines,
     ) -> None:
         self._store = store
         self._snapshots = snapshots

@@ -258,7 +258,7 @@ class Election:
             self._lost.set()
             for collection in self._doubtful.union(changed):
                 log.error("changed_too_late", collection=collection, term=tenure.term)
-                self._leaders.came_late(tenure.term, collection)
+                self._leaders.record_stale_write(tenure.term, collection)
             raise self.elsewhere()
 
     def _beat(self, confirmed_at: float) -> None:

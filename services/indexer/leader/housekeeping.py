@@ -229,7 +229,7 @@ class Housekeeping:
                 self._index.drop(removal.name)
             case _:
                 self._store.delete(removal.name)
-                self._store.leave_no_empty(removal.name.rpartition("/")[0])
+                self._store.prune_empty_parents(removal.name.rpartition("/")[0])
         log.debug("removed", kind=removal.kind, name=removal.name, why=removal.why)
 
     def _collections(self) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from realm.model.checkpoint import Model
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
@@ -60,7 +60,7 @@ def make_embedder(
         compute=Compute(None, torch.float32),
         deliveries=Deliveries(redis_url, silence),
         max_deliveries=3,
-        nudge=Nudge(redis_url),
+        nudge=Wakeup(redis_url),
         metrics=EmbedderMetrics(registry),
         heartbeat=Heartbeat(heartbeat),
         drain=Drain(),

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from realm.client.wire import from_rpc_error
 from realm.errors import BadSettings, NotReady
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from services.gateway.gateway import Gateway
@@ -110,7 +110,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 
 async def test_nudge_wakes_before_the_poll(world: World, redis_url: str) -> None:
     async with running(world, redis_url=redis_url, live_poll_seconds=600) as site:
-        nudge = Nudge(redis_url)
+        nudge = Wakeup(redis_url)
         first = world.go_live(seed=1, step=10)
         async with asyncio.timeout(PATIENCE):
             while site.serving != first.number:

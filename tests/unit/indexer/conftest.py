@@ -22,4 +22,4 @@ def metrics() -> IndexerMetrics:
 
 @pytest.fixture(autouse=True)
 def _a_dead_thread_does_not_end_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "end_soon", lambda code, seconds: None)
+    monkeypatch.setattr(threads, "exit_or_kill_after", lambda code, seconds: None)

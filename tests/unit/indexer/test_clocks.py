@@ -12,7 +12,7 @@ from unittest.mock import patch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from realm.records.baselines import References
+from realm.records.baselines import GateBaselines
 from realm.records.generations import ACTIVE, Generation, Generations, State, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -81,7 +81,7 @@ class World:
             following=self.following,
             controls=self.controls,
             retirement_seconds=RETIREMENT,
-            references=References(self.generations, self.snapshots, 0),
+            references=GateBaselines(self.generations, self.snapshots, 0),
             gate_probes=0,
             clock=lambda: self.elapsed - began,
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.baselines import PROBE_RECALL, References
+from realm.records.baselines import PROBE_RECALL, GateBaselines
 from realm.records.generations import Generation, Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -24,7 +24,7 @@ def history(store: Store, tmp_path: Path) -> Generations:
 
 
 def best(store: Store, live: Generation, memory: int = 5, snapshot: int = 9) -> int | None:
-    references = References(Generations(store), Snapshots(store), memory)
+    references = GateBaselines(Generations(store), Snapshots(store), memory)
     found = references.best(generation(9, snapshot=snapshot), live)
     return found.number if found else None
 
@@ -56,7 +56,7 @@ def test_the_first_generation_has_nothing_to_be_compared_with(
     store: Store, history: Generations
 ) -> None:
     candidate = generation(9, snapshot=9)
-    references = References(history, Snapshots(store), 5)
+    references = GateBaselines(history, Snapshots(store), 5)
     assert references.best(candidate, None) is None
     assert references.of(candidate, None) == [candidate]
     assert [each.number for each in references.of(candidate, history.get(3))] == [9, 3, 2]

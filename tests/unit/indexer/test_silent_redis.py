@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from realm.corpus.documents import Document
 from realm.corpus.table import CorpusTable
 from realm.process.queue import EMBED_QUEUE, EMBED_SHARD
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.store import Store
 from realm.settings import Settings
 from services.indexer.outstanding_tasks import Outstanding
@@ -31,7 +31,7 @@ def redis_url() -> Iterator[str]:
 
 
 def test_a_silent_redis_holds_no_commit_up(store: Store, redis_url: str) -> None:
-    nudge = Nudge(redis_url)
+    nudge = Wakeup(redis_url)
     writer = Writer(lambda: CorpusTable(store), 0.0, lambda version: nudge.send("writes"))
     writer.start()
     changes = [check_changes("", [Document(name, "", "Text.")], [], 100) for name in "abcdefgh"]

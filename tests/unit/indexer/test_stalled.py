@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from realm.records.baselines import References
+from realm.records.baselines import GateBaselines
 from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -38,7 +38,7 @@ def test_a_build_whose_vectors_are_there_and_not_loaded_makes_no_progress(
         following=Following(generations),
         controls=Controls(store),
         retirement_seconds=900.0,
-        references=References(generations, snapshots, 0),
+        references=GateBaselines(generations, snapshots, 0),
         gate_probes=0,
     )
     memory = Memory()

@@ -10,10 +10,10 @@ import pytest
 CODE = """
 import threading, time
 from concurrent.futures import ThreadPoolExecutor
-from realm.process.ending import end_soon
+from realm.process.ending import exit_or_kill_after
 if {hangs}:
     ThreadPoolExecutor(1).submit(time.sleep, 600)
-end_soon({code}, 0.2)
+exit_or_kill_after({code}, 0.2)
 """
 
 

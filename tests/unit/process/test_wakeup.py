@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from tests.integration.redis_process import RedisProcess
 
 
@@ -18,12 +18,12 @@ def redis(tmp_path: Path) -> Iterator[RedisProcess]:
     process.kill(wipe=False)
 
 
-def heard(listener: Nudge, count: int) -> set[str | None]:
+def heard(listener: Wakeup, count: int) -> set[str | None]:
     return {listener.wait(20.0) for _ in range(count)}
 
 
 def test_what_was_said_before_the_end_arrives(redis: RedisProcess) -> None:
-    listener, speaker = Nudge(redis.url), Nudge(redis.url)
+    listener, speaker = Wakeup(redis.url), Wakeup(redis.url)
     listener.wait(0.01)
     speaker.send("snapshot")
     speaker.send("live")
@@ -35,11 +35,11 @@ def test_what_was_said_before_the_end_arrives(redis: RedisProcess) -> None:
 
 
 def test_redis_that_comes_back_is_told_again(redis: RedisProcess) -> None:
-    speaker = Nudge(redis.url)
+    speaker = Wakeup(redis.url)
     redis.kill(wipe=True)
     speaker.send("lost")
     redis.start()
-    listener = Nudge(redis.url)
+    listener = Wakeup(redis.url)
     listener.wait(0.01)
     found = None
     for _ in range(50):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from realm.errors import Conflict, DeadlinePassed, NotReady
-from realm.process.wakeup import Nudge
+from realm.process.wakeup import Wakeup
 from realm.records.generations import Generations, State
 from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
@@ -40,7 +40,7 @@ class Site:
         self.following.put_ahead(candidate, 5)
         self.controls = Controls(store)
         self.index = PassageIndex(NOWHERE)
-        self.nudge = Nudge(NOWHERE.redis_url)
+        self.nudge = Wakeup(NOWHERE.redis_url)
         self.committer = Committer(
             self.generations, self.index, self.following, self.controls, self.nudge, metrics
         )
