@@ -15,7 +15,7 @@ from realm.model.checkpoint import Model, new_model
 from realm.model.config import BertShape
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputBuilder, InputLimits
-from realm.settings import Settings
+from realm.settings import Settings, load_settings
 
 # With every letter in the vocabulary each text has word pieces, and words have several.
 LETTERS = string.ascii_lowercase + string.digits
@@ -100,4 +100,4 @@ def settings(**given: object) -> Settings:
         "snapshot_min_seconds": 0,
         **given,
     }
-    return Settings(**chosen)  # type: ignore[arg-type]
+    return load_settings(**chosen)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ class Site:
             store_url=self._store.url, qdrant_url=self._cluster.qdrant_url, gate_probes=len(probes)
         )
         self._index = PassageIndex(settings)
-        references = GateBaselines(self._generations, self._snapshots, settings.gate_memory)
+        references = GateBaselines(self._generations, self._snapshots, settings.gate.memory)
         self._gate = Gate(
             self._store, self._snapshots, self._index, self._following, settings,
             IndexerMetrics(CollectorRegistry()), references,

@@ -61,7 +61,9 @@ def import_(
     replaced, and named.
     """
     problems: list[Problem] = []
-    found = read_documents(paths, max_bytes=load_settings().max_document_bytes, prefix=prefix)
+    found = read_documents(
+        paths, max_bytes=load_settings().corpus.max_document_bytes, prefix=prefix
+    )
     with connect(address, timeout) as client:
         replaced = Replaced(client)
         documents = replaced.watch(_usable(found, problems))

@@ -155,7 +155,7 @@ def read_given(paths: list[Path], settings: Settings) -> list[Document]:
     if not paths:
         raise InvalidInput("there is nothing to search: give --documents FILE")
     found: list[Document] = []
-    reading = read_documents(paths, max_bytes=settings.max_document_bytes)
+    reading = read_documents(paths, max_bytes=settings.corpus.max_document_bytes)
     for item in reading:
         if isinstance(item, Problem):
             typer.echo(f"left out: {item}", err=True)
@@ -173,9 +173,9 @@ def compute(settings: Settings) -> tuple[torch.device, torch.dtype]:
     from realm.model import runtime
 
     # A program of its own, not one of many services: every core, unless told otherwise.
-    given = "threads" in settings.model_fields_set
-    runtime.set_threads(settings.threads if given else os.cpu_count() or 1)
-    device = runtime.pick_device(settings.device)
+    given = "threads" in settings.given()
+    runtime.set_threads(settings.process.threads if given else os.cpu_count() or 1)
+    device = runtime.pick_device(settings.process.device)
     return device, runtime.best_dtype(device)
 
 

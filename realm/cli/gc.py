@@ -48,8 +48,8 @@ def gc(
         opened,
         Snapshots(opened),
         Generations(opened),
-        settings.retirement_seconds,
-        settings.gate_memory,
+        settings.indexer.retirement_seconds,
+        settings.gate.memory,
         Bounds.of(settings),
         # For a look, stamps will do.
         age=lambda _, stamp: time.time() - stamp,

@@ -65,8 +65,8 @@ def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
     :raises Unreachable: if no gateway is there; it says how to have one.
     """
     settings = load_settings()
-    tracing.set_up("cli", settings.trace_folder)
-    target = address or settings.gateway_address
+    tracing.set_up("cli", settings.process.trace_folder)
+    target = address or settings.addresses.gateway_address
     try:
         with Client(target, timeout=timeout) as client:
             yield client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from realm.cli.json_output import to_json
 from realm.cli.options import AsJson, output
-from realm.settings import Settings, load_settings
+from realm.settings import FLAT, Settings, field_of, load_settings, variable
 
 MASK = "***"
 PIPE_WIDTH = 400
@@ -45,12 +46,14 @@ def show(as_json: AsJson = False) -> None:
 def rows(settings: Settings) -> list[dict[str, Any]]:
     """One row a setting; secrets are masked."""
     found = []
-    for name, field in type(settings).model_fields.items():
+    given = settings.given()
+    for name in FLAT:
+        field = field_of(name)
         found.append(
             {
-                "variable": f"REALM_{name.upper()}",
-                "value": masked(name, getattr(settings, name)),
-                "from": _origin(settings, name),
+                "variable": variable(name),
+                "value": masked(name, settings.get(name)),
+                "from": _origin(given, name),
                 "default": masked(name, field.default),
                 "meaning": field.description or "",
             }
@@ -75,7 +78,7 @@ def _from(row: dict[str, Any]) -> str:
     return origin if origin == "default" else f"{origin}, not {default}"
 
 
-def _origin(settings: Settings, name: str) -> str:
-    if any(key.upper() == f"REALM_{name.upper()}" for key in os.environ):
+def _origin(given: Collection[str], name: str) -> str:
+    if variable(name) in os.environ:
         return "environment"
-    return "file" if name in settings.model_fields_set else "default"
+    return "file" if name in given else "default"

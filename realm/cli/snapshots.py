@@ -65,7 +65,7 @@ def publish(
         model = read_source(source, settings)
     with messages().status("publishing"):
         published = publish_model(snapshots, model, step=step)
-    nudge = Wakeup(settings.redis_url)
+    nudge = Wakeup(settings.addresses.redis_url)
     nudge.send("snapshot")
     nudge.close()
     if as_json:

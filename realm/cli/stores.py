@@ -31,7 +31,7 @@ def open_store(settings: Settings, *, may_be_new: bool = False) -> Store:
     """:raises NotFound: if it is a folder that is not there: a wrong path is no empty store."""
     from realm.records.store import Store, local_root
 
-    url = settings.store_url
+    url = settings.addresses.store_url
     if folder := local_root(url):
         # `make run` keeps its store beside logs and queue, in a folder of that name.
         if (folder / "store").is_dir():
@@ -43,4 +43,4 @@ def open_store(settings: Settings, *, may_be_new: bool = False) -> Store:
             )
         elif not folder.is_dir():
             messages().print(f"{url} is a new store: no cluster uses it yet", markup=False)
-    return Store.open(url, settings.store_cache)
+    return Store.open(url, settings.addresses.store_cache)

@@ -123,7 +123,7 @@ def train_reader_(
         cloze=cloze,
         no_answer=no_answer,
         seconds=minutes_limit * 60 or math.inf,
-        seed=settings.seed,
+        seed=settings.trainer.seed,
     )
     files = [*documents, *(more_documents or [])]
     asked = read_questions(questions)
@@ -131,8 +131,8 @@ def train_reader_(
     more = read_given(cloze_documents, settings) if cloze_documents else []
     device, dtype = compute(settings)
     model = new_model(
-        settings.base_model or None,
-        seed=settings.seed,
+        settings.model.base_model or None,
+        seed=settings.trainer.seed,
         starter=False,
         max_span_width=span_width,
     )
@@ -154,8 +154,8 @@ def train_reader_(
             device=device,
             dtype=dtype,
             more=more,
-            retrieval=settings.retrieval,
-            tagger=make_tagger(settings.salient_tagger, device),
+            retrieval=settings.gateway.retrieval,
+            tagger=make_tagger(settings.objectives.salient_tagger, device),
             progress=listener,
         )
     typer.echo(f"{to}: a starter of {card['training']['steps']} steps; {card['held_out']}")

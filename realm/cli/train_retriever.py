@@ -160,7 +160,7 @@ def _begin(settings: Settings, since: Path | None) -> Model:
     from realm.model.checkpoint import load_model
     from realm.model.publishing import read_source, with_towers
 
-    model = read_source(settings.base_model, settings) if since is None else load_model(since)
+    model = read_source(settings.model.base_model, settings) if since is None else load_model(since)
     return with_towers(model, settings)
 
 

@@ -57,7 +57,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
 
     :raises RealmError: if the base cannot be had.
     """
-    model = read_source(settings.base_model, settings)
+    model = read_source(settings.model.base_model, settings)
     return system_of(model, "base", 0, device, dtype)
 
 

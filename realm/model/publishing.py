@@ -56,24 +56,24 @@ def begin_model(source: str | Path, settings: Settings) -> Model:
         settings ask for.
     """
     base = load_base(source or None)
-    if settings.pooling == "pooler" and "pooler.dense.weight" not in base.backbone:
+    if settings.model.pooling == "pooler" and "pooler.dense.weight" not in base.backbone:
         raise BadSettings(
             f"REALM_POOLING=pooler: the base {base.config.base_name} has no pooler; it can be"
             " pooled by mean or cls"
         )
     shape: dict[str, Any] = {
-        "pooling": settings.pooling or base.config.pooling,
-        "projection": Projection(settings.projection) if settings.projection else None,
-        "marginal": settings.marginal or base.config.marginal,
-        "shared_towers": settings.towers != "two",
+        "pooling": settings.model.pooling or base.config.pooling,
+        "projection": Projection(settings.model.projection) if settings.model.projection else None,
+        "marginal": settings.model.marginal or base.config.marginal,
+        "shared_towers": settings.model.towers != "two",
     }
     return new_model(
         base,
-        seed=settings.seed,
-        starter=settings.starter,
-        reader=settings.reader_model or None,
+        seed=settings.trainer.seed,
+        starter=settings.model.starter,
+        reader=settings.model.reader_model or None,
         lengths=lengths_in_force(base.config, settings),
-        candidates=settings.candidates,
+        candidates=settings.model.candidates,
         **shape,
     )
 
@@ -84,7 +84,7 @@ def with_settings(model: Model, settings: Settings) -> Model:
     config = dataclasses.replace(
         model.config,
         lengths=lengths_in_force(model.config, settings),
-        candidates=settings.candidates,
+        candidates=settings.model.candidates,
     )
     inputs = InputBuilder(model.inputs.tokenizer, config.lengths)
     return Model(config, inputs, model.retriever, model.reader)
@@ -99,16 +99,16 @@ def with_towers(model: Model, settings: Settings) -> Model:
     config = model.config
     size = config.projection.size if config.projection else 0
     fixed = (
-        ("REALM_POOLING", settings.pooling, config.pooling),
-        ("REALM_PROJECTION", settings.projection, size),
-        ("REALM_TOWERS", settings.towers, "shared" if config.shared_towers else "two"),
+        ("REALM_POOLING", settings.model.pooling, config.pooling),
+        ("REALM_PROJECTION", settings.model.projection, size),
+        ("REALM_TOWERS", settings.model.towers, "shared" if config.shared_towers else "two"),
     )
     for name, wanted, own in fixed:
         if wanted and wanted not in (own, "two"):
             _log.warning("setting_without_effect", setting=name, wanted=wanted, has=own)
-    if settings.towers == "two":
+    if settings.model.towers == "two":
         model = with_own_query_encoder(model)
-    marginal = settings.marginal or config.marginal
+    marginal = settings.model.marginal or config.marginal
     return dataclasses.replace(model, config=dataclasses.replace(model.config, marginal=marginal))
 
 
@@ -147,12 +147,12 @@ def lengths_in_force(config: ModelConfig, settings: Settings) -> InputLimits:
     :raises BadSettings: if it has too few for any passage.
     """
     positions = config.base.max_position_embeddings
-    passage = min(settings.passage_tokens, positions)
-    reader = min(settings.reader_tokens, config.reader_shape.max_position_embeddings)
+    passage = min(settings.model.passage_tokens, positions)
+    reader = min(settings.model.reader_tokens, config.reader_shape.max_position_embeddings)
     lengths = InputLimits(
         passage=passage,
         title=min(config.lengths.title, passage - 3 - LEAST_BODY),
-        query=min(settings.query_tokens, positions, reader - 1 - LEAST_BODY),
+        query=min(settings.model.query_tokens, positions, reader - 1 - LEAST_BODY),
         reader=reader,
     )
     if lengths.title < 0 or lengths.query < 1:

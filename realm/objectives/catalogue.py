@@ -33,7 +33,7 @@ def make_objectives(
     questions: Questions | None = None,
     words: WordSearch | None = None,
 ) -> list[Objective[Any]]:
-    """Those with a weight in `settings.objectives`, in its order.
+    """Those with a weight in `settings.objectives.objectives`, in its order.
 
     :param words: BM25, for hard negatives.
     """
@@ -45,7 +45,7 @@ def make_objectives(
         "open_qa": maker.open_qa,
         "dpr": maker.dpr,
     }
-    return [made[name]() for name in Mixture.parse(settings.objectives).names]
+    return [made[name]() for name in Mixture.parse(settings.objectives.objectives).names]
 
 
 class _Maker:
@@ -69,20 +69,20 @@ class _Maker:
     def inverse_cloze(self) -> InverseCloze:
         return InverseCloze(
             self._inputs,
-            batch_size=self._settings.inverse_cloze_batch,
-            removal_share=self._settings.trivial_removal_share,
-            passage_tokens=self._settings.train_passage_tokens,
+            batch_size=self._settings.objectives.inverse_cloze_batch,
+            removal_share=self._settings.objectives.trivial_removal_share,
+            passage_tokens=self._settings.objectives.train_passage_tokens,
         )
 
     def masked_lm(self) -> MaskedLM:
         return MaskedLM(
             self._inputs,
-            mask_chooser(self._settings.masked_lm_masks, self._tagger),
+            mask_chooser(self._settings.objectives.masked_lm_masks, self._tagger),
             self._search,
-            batch_size=self._settings.masked_lm_batch,
-            candidates=self._settings.candidates,
-            passage_tokens=self._settings.train_passage_tokens,
-            span_term=self._settings.masked_lm_span_term,
+            batch_size=self._settings.objectives.masked_lm_batch,
+            candidates=self._settings.model.candidates,
+            passage_tokens=self._settings.objectives.train_passage_tokens,
+            span_term=self._settings.objectives.masked_lm_span_term,
         )
 
     def cloze_qa(self) -> ClozeQA:
@@ -91,9 +91,9 @@ class _Maker:
             self._tagger,
             self._search,
             self._reading(),
-            batch_size=self._settings.cloze_qa_batch,
-            read=self._settings.open_qa_read,
-            passage_tokens=self._settings.train_passage_tokens,
+            batch_size=self._settings.objectives.cloze_qa_batch,
+            read=self._settings.objectives.open_qa_read,
+            passage_tokens=self._settings.objectives.train_passage_tokens,
         )
 
     def open_qa(self) -> QuestionAnswering:
@@ -103,9 +103,9 @@ class _Maker:
             self._search,
             # A cloze always has its answer before it; a question need not, as in serving.
             self._reading(null=self._model.reader.answers.null),
-            batch_size=self._settings.open_qa_batch,
-            beam=self._settings.open_qa_beam,
-            read=self._settings.open_qa_read,
+            batch_size=self._settings.objectives.open_qa_batch,
+            beam=self._settings.objectives.open_qa_beam,
+            read=self._settings.objectives.open_qa_read,
         )
 
     def dpr(self) -> DPR:
@@ -113,9 +113,9 @@ class _Maker:
             self._inputs,
             self._questions,
             self._search,
-            batch_size=self._settings.dpr_batch,
-            hard_negatives=self._settings.hard_negatives,
-            passage_tokens=self._settings.train_passage_tokens,
+            batch_size=self._settings.objectives.dpr_batch,
+            hard_negatives=self._settings.objectives.hard_negatives,
+            passage_tokens=self._settings.objectives.train_passage_tokens,
             words=self._words,
         )
 
@@ -124,11 +124,11 @@ class _Maker:
 
         :param null: whether "no answer" is learnt too; only where the reader has begun to know it.
         """
-        passage = self._settings.train_passage_tokens or self._inputs.limits.passage
-        tokens = passage + self._settings.query_tokens
+        passage = self._settings.objectives.train_passage_tokens or self._inputs.limits.passage
+        tokens = passage + self._settings.model.query_tokens
         return ReaderTerm(
             self._inputs,
             max_span_width=self._model.config.max_span_width,
-            reader_tokens=min(tokens, self._settings.reader_tokens),
+            reader_tokens=min(tokens, self._settings.model.reader_tokens),
             null=null,
         )

@@ -30,7 +30,7 @@ def work_key(output_file: str) -> str:
 
 def make_celery(settings: Settings) -> Celery:
     """Settings proven on Redis: nothing is lost with the worker, nothing is hoarded by it."""
-    app = Celery("realm", broker=settings.redis_url)
+    app = Celery("realm", broker=settings.addresses.redis_url)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -43,9 +43,9 @@ def make_celery(settings: Settings) -> Celery:
         worker_concurrency=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
-        visibility_timeout=settings.visibility_seconds,
+        visibility_timeout=settings.embedder.visibility_seconds,
         broker_transport_options={
-            "visibility_timeout": settings.visibility_seconds,
+            "visibility_timeout": settings.embedder.visibility_seconds,
             # Else dead workers' tasks are looked for every 100 s only.
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,

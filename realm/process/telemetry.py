@@ -32,16 +32,17 @@ def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> No
 
     :raises BadSettings: if the port is taken, or traces cannot be had.
     """
-    tracing.set_up(service, settings.trace_folder)
+    tracing.set_up(service, settings.process.trace_folder)
     _configure_logs(settings, service, stream or sys.stderr)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     show_build(service)
-    if settings.metrics_port:
+    where = settings.addresses
+    if where.metrics_port:
         try:
-            start_http_server(settings.metrics_port, settings.metrics_listen)
+            start_http_server(where.metrics_port, where.metrics_listen)
         except OSError as error:
             raise BadSettings(
-                f"/metrics cannot listen on {settings.metrics_listen}:{settings.metrics_port}"
+                f"/metrics cannot listen on {where.metrics_listen}:{where.metrics_port}"
                 f" ({error}); free the port or set REALM_METRICS_PORT"
             ) from error
 
@@ -50,7 +51,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
     """One form for our lines and for those of libraries, which log through the standard way."""
     renderer: Processor = (
         structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
+        if settings.process.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     origin = {"service": service, "pid": os.getpid()}
@@ -70,7 +71,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
     structlog.configure(
         processors=[*common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(
-            getattr(logging, settings.log_level.upper())
+            getattr(logging, settings.process.log_level.upper())
         ),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, BestEffortStream(stream))),
         cache_logger_on_first_use=True,

@@ -46,10 +46,10 @@ def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store
     :param names: health names, besides "", that are not serving yet.
     :raises BadSettings: if the store is unusable, or the address cannot be listened on.
     """
-    if local_root(settings.store_url):
-        return Store.await_open(settings.store_url, settings.store_cache)
+    if local_root(settings.addresses.store_url):
+        return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
     with _ended_by_sigterm(), _listening(address, names):
-        return Store.await_open(settings.store_url, settings.store_cache)
+        return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
 
 
 @contextmanager

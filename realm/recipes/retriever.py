@@ -126,7 +126,7 @@ def train_retriever(
                 " towers (`realm.model.checkpoint.with_own_query_encoder` makes one)"
             )
         # What the reader reads is chosen by the encoder that learns, as in ORQA, section 5.
-        settings = settings.model_copy(update={"retrieval_encoder": "fresh"})
+        settings = settings.replace(retrieval_encoder="fresh")
     passages = cut(documents, model.inputs)
     before = copy.deepcopy(model.reader.state_dict())
     began = time.monotonic()
@@ -138,8 +138,9 @@ def train_retriever(
         "recipe": plan.recipe.value,
         "plan": {**asdict(plan), "seconds": None if math.isinf(plan.seconds) else plan.seconds},
         "settings": {
-            **{name: getattr(settings, name) for name in TOLD},
-            "salient_tagger": settings.salient_tagger and public_name(settings.salient_tagger),
+            **{name: settings.get(name) for name in TOLD},
+            "salient_tagger": settings.objectives.salient_tagger
+            and public_name(settings.objectives.salient_tagger),
         },
         "phases": phases,
         "documents": len(documents),
@@ -181,7 +182,7 @@ class _School:
         self._index = LocalIndex(
             model,
             passages,
-            query_encoder=settings.retrieval_encoder,
+            query_encoder=settings.trainer.retrieval_encoder,
             dtype=train_dtype(settings, device),
         )
 
@@ -190,23 +191,21 @@ class _School:
         is_warm_start = name != OBJECTIVES[self._plan.recipe][-1]
         steps = self._plan.warm_start_steps if is_warm_start else self._plan.steps
         until = self._began + self._plan.seconds * (WARM_START_SHARE if is_warm_start else 1)
-        settings = self._settings.model_copy(
-            update={
-                "objectives": name,
-                "max_steps": steps,
-                "warmup_steps": steps // 10,
-                "schedule": "linear",
-                "retriever_learning_rate": self._plan.learning_rate,
-            }
+        settings = self._settings.replace(
+            objectives=name,
+            max_steps=steps,
+            warmup_steps=steps // 10,
+            schedule="linear" if steps else "constant",
+            retriever_learning_rate=self._plan.learning_rate,
         )
         objective = self._objective(settings)
         figures = _Figures(self._progress(name))
         taken = train(
             Learner(self._model, settings),
             Phase(objective, steps, self._refresh_every(objective, steps)),
-            endless(self._passages, settings.seed),
+            endless(self._passages, settings.trainer.seed),
             index=self._index,
-            seed=settings.seed,
+            seed=settings.trainer.seed,
             seconds=until - time.monotonic(),
             on_step=figures.observe,
         )
@@ -229,7 +228,7 @@ class _School:
             settings,
             self._model,
             self._index,
-            make_tagger(settings.salient_tagger, self._model.retriever.passage.device),
+            make_tagger(settings.objectives.salient_tagger, self._model.retriever.passage.device),
             questions=Questions(self._questions),
             words=self._index,
         )

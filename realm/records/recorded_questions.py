@@ -65,8 +65,8 @@ class Bounds:
     @classmethod
     def of(cls, settings: Settings) -> Bounds:
         """Questions name documents, so none is older than a deleted document may be."""
-        most = settings.record_most if settings.record_questions else 0
-        return cls(most, min(settings.record_seconds, settings.erase_within_seconds))
+        most = settings.recording.most if settings.recording.questions else 0
+        return cls(most, min(settings.recording.seconds, settings.corpus.erase_within_seconds))
 
 
 class Sample(Generic[Each]):

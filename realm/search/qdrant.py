@@ -82,7 +82,7 @@ class PassageIndex:
         self._client = QdrantClient(
             **endpoint(settings), prefer_grpc=True, check_compatibility=False
         )
-        self._batch = settings.upsert_points
+        self._batch = settings.indexer.upsert_points
 
     def create(self, collection: str, vector_size: int) -> None:
         """Makes an empty collection, replacing a half-built one of the same name."""

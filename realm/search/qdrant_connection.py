@@ -25,10 +25,11 @@ NO_SPACE = re.compile(
 
 
 def endpoint(settings: Settings) -> dict[str, Any]:
-    parts = urlsplit(settings.qdrant_url)
+    parts = urlsplit(settings.addresses.qdrant_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadSettings(
-            f"REALM_QDRANT_URL is {settings.qdrant_url!r}; give http://host:6334, the gRPC port"
+            f"REALM_QDRANT_URL is {settings.addresses.qdrant_url!r};"
+            " give http://host:6334, the gRPC port"
         )
     own = is_loopback(parts.hostname)
     return {
@@ -37,7 +38,7 @@ def endpoint(settings: Settings) -> dict[str, Any]:
         "host": parts.hostname,
         "grpc_port": parts.port or 6334,
         "https": parts.scheme == "https",
-        "api_key": settings.qdrant_api_key or None,
+        "api_key": settings.addresses.qdrant_api_key or None,
         "timeout": TIMEOUT_SECONDS,
     }
 

@@ -48,19 +48,19 @@ class Learner:
         self._world = world
         self._plan = RowPlan(
             world,
-            settings.accumulate_steps,
+            settings.optimizer.accumulate_steps,
             train_dtype(settings, model.retriever.passage.device),
-            settings.recompute_activations,
+            settings.optimizer.recompute_activations,
         )
-        freeze(model, settings.trainable_layers)
+        freeze(model, settings.optimizer.trainable_layers)
         self._parts = parts_of(model)
         rates = {
-            "retriever": settings.retriever_learning_rate,
-            "scale": settings.scale_learning_rate,
-            "reader": settings.reader_learning_rate,
-            "masked_lm_head": settings.masked_lm_head_learning_rate,
+            "retriever": settings.optimizer.retriever_learning_rate,
+            "scale": settings.optimizer.scale_learning_rate,
+            "reader": settings.optimizer.reader_learning_rate,
+            "masked_lm_head": settings.optimizer.masked_lm_head_learning_rate,
         }
-        self._groups = groups_of(self._parts, rates, settings.layer_decay)
+        self._groups = groups_of(self._parts, rates, settings.optimizer.layer_decay)
         self._optimizer = torch.optim.AdamW([_for_adam(group) for group in self._groups])
 
     def loss(self, objective: Objective[BatchT], batch: BatchT) -> Loss:
@@ -95,8 +95,8 @@ class Learner:
 
     def rate_factor(self, step: int) -> float:
         """What multiplies every learning rate at a step."""
-        known = self._settings
-        scheduled = rate_factor(known.schedule, step, known.warmup_steps, known.max_steps)
+        optimizer, end = self._settings.optimizer, self._settings.trainer.max_steps
+        scheduled = rate_factor(optimizer.schedule, step, optimizer.warmup_steps, end)
         return scheduled * self.caution
 
     def state(self) -> dict[str, Tensor]:
@@ -147,7 +147,7 @@ class Learner:
         """Forgets the gradients of layers whose turn has not come (gradual unfreezing)."""
         settings = self._settings
         most = max(group.depth for group in self._groups)
-        learning = unfrozen_layers(step, settings.unfreeze_every_steps, most)
+        learning = unfrozen_layers(step, settings.optimizer.unfreeze_every_steps, most)
         for group in self._groups:
             if group.depth > learning:
                 for parameter in group.parameters:
@@ -160,9 +160,9 @@ class Learner:
 
 def train_dtype(settings: Settings, device: torch.device) -> torch.dtype:
     """The backbones' number format in training; parameters and moments stay float32."""
-    if settings.train_precision == "auto":
+    if settings.optimizer.train_precision == "auto":
         return best_dtype(device)
-    return torch.bfloat16 if settings.train_precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if settings.optimizer.train_precision == "bfloat16" else torch.float32
 
 
 def _for_adam(group: Group) -> dict[str, object]:

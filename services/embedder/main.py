@@ -33,7 +33,7 @@ def main() -> None:
     try:
         settings = load_settings()
         telemetry.set_up(settings, "embedder")
-        runtime.set_threads(settings.threads)
+        runtime.set_threads(settings.process.threads)
         embedder = make_embedder(settings)
     except BadSettings as error:
         sys.exit(_cannot_start(error))
@@ -42,11 +42,11 @@ def main() -> None:
 
 def make_embedder(settings: Settings) -> Embedder:
     """:raises BadSettings: if store or device cannot be used."""
-    device = runtime.pick_device(settings.device)
+    device = runtime.pick_device(settings.process.device)
     dtype = runtime.best_dtype(device)
     # First: whoever waits for a store is alive.
-    heartbeat = Heartbeat(settings.heartbeat_file)
-    store = Store.await_open(settings.store_url, settings.store_cache)
+    heartbeat = Heartbeat(settings.process.heartbeat_file)
+    store = Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
     snapshots = Snapshots(store)
     log.info("embedder starts", device=str(device), dtype=str(dtype), store=store.url)
     return Embedder(
@@ -54,12 +54,14 @@ def make_embedder(settings: Settings) -> Embedder:
         snapshots=snapshots,
         generations=Generations(store),
         encoders=Encoders(snapshots, device, SNAPSHOTS_IN_MEMORY),
-        compute=Compute(settings.embed_token_budget or None, dtype),
+        compute=Compute(settings.embedder.embed_token_budget or None, dtype),
         deliveries=Deliveries(
-            settings.redis_url, settings.work_silence_seconds, lambda: heartbeat.silent_seconds
+            settings.addresses.redis_url,
+            settings.embedder.work_silence_seconds,
+            lambda: heartbeat.silent_seconds,
         ),
-        max_deliveries=settings.max_deliveries,
-        nudge=Wakeup(settings.redis_url),
+        max_deliveries=settings.embedder.max_deliveries,
+        nudge=Wakeup(settings.addresses.redis_url),
         metrics=EmbedderMetrics(),
         heartbeat=heartbeat,
         drain=Drain(),

@@ -83,7 +83,7 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
 
 def queue_names(settings: Settings) -> list[str]:
     """The queues to serve, first served first."""
-    return [name.strip() for name in settings.embedder_queues.split(",") if name.strip()]
+    return [name.strip() for name in settings.embedder.embedder_queues.split(",") if name.strip()]
 
 
 def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
@@ -98,12 +98,14 @@ def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
-        ready_callback=lambda _: log.info("embedder ready", queues=settings.embedder_queues),
+        ready_callback=lambda _: log.info(
+            "embedder ready", queues=settings.embedder.embedder_queues
+        ),
     )
     worker.timer.call_repeatedly(WAKE_SECONDS, lambda: None)
 
     def stop(signum: int, _frame: object) -> None:
-        embedder.drain.begin(settings.drain_seconds)
+        embedder.drain.begin(settings.gateway.drain_seconds)
         worker_state.should_stop = 0
 
     for number in stop_signals():

@@ -76,23 +76,23 @@ class Answering:
         self._slot = slot
         self._search = search
         self._metrics = metrics
-        self._retrieval = settings.retrieval
-        self.admission = Admission(settings.max_inflight, metrics)
+        self._retrieval = settings.gateway.retrieval
+        self.admission = Admission(settings.gateway.max_inflight, metrics)
         self._stack = AsyncExitStack()
         self._executor = ComputeThread()
         metrics.stalled.set_function(lambda: self._executor.stalled_seconds)
         self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = Batcher(
             _encode,
-            size=settings.serve_batch,
-            wait=settings.batch_wait_seconds,
+            size=settings.gateway.serve_batch,
+            wait=settings.gateway.batch_wait_seconds,
             capacity=self.admission.capacity,
             executor=self._executor,
             on_batch=metrics.batch.labels("encode").observe,
         )
         self._read: Batcher[Serving, Reading, Answers] = Batcher(
             _read,
-            size=settings.read_batch,
-            wait=settings.batch_wait_seconds,
+            size=settings.gateway.read_batch,
+            wait=settings.gateway.batch_wait_seconds,
             capacity=self.admission.capacity,
             executor=self._executor,
             on_batch=metrics.batch.labels("read").observe,

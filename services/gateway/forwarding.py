@@ -61,7 +61,7 @@ class Forwarder:
 
     def __init__(self, settings: Settings, leader: Leader) -> None:
         self.leader = leader
-        self._patience = settings.leader_wait_seconds
+        self._patience = settings.gateway.leader_wait_seconds
 
     @property
     def peer(self) -> str:
@@ -152,7 +152,7 @@ class Forwarder:
 
 class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     def __init__(self, settings: Settings, forwarder: Forwarder, closing: Closing) -> None:
-        self._max_bytes = settings.max_document_bytes
+        self._max_bytes = settings.corpus.max_document_bytes
         self._forwarder = forwarder
         self._closing = closing
 

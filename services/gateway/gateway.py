@@ -60,19 +60,19 @@ class Gateway:
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         """:raises BadSettings: if the address cannot be listened on."""
-        device = pick_device(settings.device)
+        device = pick_device(settings.process.device)
         self._settings = settings
         self._closing = Closing()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._noticed: tuple[int, bool] | None = None
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._leader = Leader(settings.indexer_url)
+        self._leader = Leader(settings.addresses.indexer_url)
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(), MetricsInterceptor(registry), ErrorInterceptor()],
             options=server_options(),
         )
-        self.port = _listen(self._server, settings.gateway_listen)
+        self.port = _listen(self._server, settings.addresses.gateway_listen)
         self.gateway_id = f"{socket.gethostname()}-{os.getpid()}-{self.port}"
         self.slot = ServingSlot()
         self.metrics = GatewayMetrics(registry)
@@ -96,7 +96,7 @@ class Gateway:
     @property
     def ready(self) -> bool:
         """Questions are welcome: something is served, and the models compute."""
-        stalled = self._answering.stalled_seconds > self._settings.compute_stall_seconds
+        stalled = self._answering.stalled_seconds > self._settings.gateway.compute_stall_seconds
         return self.watcher.ready and not stalled
 
     async def start(self) -> None:
@@ -109,7 +109,9 @@ class Gateway:
         self._spawn("nudges", self.watcher.listen())
         self._spawn("reports", self._reporter.run())
         self._spawn("health", self._follow_readiness())
-        log.info("gateway_listening", address=self._settings.gateway_listen, port=self.port)
+        log.info(
+            "gateway_listening", address=self._settings.addresses.gateway_listen, port=self.port
+        )
 
     async def failed(self) -> None:
         """Returns when a part ended that never should; the log says why."""
@@ -126,10 +128,10 @@ class Gateway:
         if self._closing.begun:
             return
         self._closing.begin()
-        log.info("gateway_draining", seconds=self._settings.drain_seconds)
+        log.info("gateway_draining", seconds=self._settings.gateway.drain_seconds)
         await self._health.enter_graceful_shutdown()
         self.slot.close()
-        await self._server.stop(self._settings.drain_seconds)
+        await self._server.stop(self._settings.gateway.drain_seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -176,7 +178,7 @@ class Gateway:
         and so does a collection that was gone when it was searched."""
         said = dict.fromkeys(HEALTH_NAMES, False)
         while True:
-            await happens(self._news, self._settings.live_poll_seconds)
+            await happens(self._news, self._settings.gateway.live_poll_seconds)
             self._news.clear()
             await self._answering.look_for_lost()
             found = {

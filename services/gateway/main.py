@@ -23,8 +23,8 @@ def main() -> None:
     try:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
-        set_threads(settings.threads)
-        store = await_store(settings, settings.gateway_listen, HEALTH_NAMES)
+        set_threads(settings.process.threads)
+        store = await_store(settings, settings.addresses.gateway_listen, HEALTH_NAMES)
         with asyncio.Runner() as runner:
             fit = runner.run(serve(settings, store))
             exit_or_kill_after(0 if fit else 1)

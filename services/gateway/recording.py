@@ -17,8 +17,8 @@ class Recorder:
     """Lives on the event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._on = settings.record_questions
-        self._least = settings.record_probability
+        self._on = settings.recording.questions
+        self._least = settings.recording.probability
         self._sample = Sample[serving_pb2.RecordedQuestion](QUESTIONS_A_REPORT)
 
     def note(self, question: str, response: Response) -> None:

@@ -33,7 +33,7 @@ class Reporter:
         recorder: Recorder,
         gateway_id: str,
     ) -> None:
-        self._pause = settings.report_seconds
+        self._pause = settings.gateway.report_seconds
         self._leader = leader
         self._slot = slot
         self._is_ready = is_ready

@@ -126,7 +126,7 @@ class LiveWatcher:
             return False
         if self._behind_since is None:
             return True
-        return time.monotonic() - self._behind_since <= self._settings.retirement_seconds
+        return time.monotonic() - self._behind_since <= self._settings.indexer.retirement_seconds
 
     @property
     def store_age(self) -> float:
@@ -143,7 +143,7 @@ class LiveWatcher:
                 self._wake.clear()
                 await self._look()
                 self._on_change()
-                await happens(self._wake, self._settings.live_poll_seconds)
+                await happens(self._wake, self._settings.gateway.live_poll_seconds)
         finally:
             if self._loading is not None:
                 self._loading.cancel()
@@ -162,7 +162,7 @@ class LiveWatcher:
 
     async def _listen_once(self) -> None:
         redis = Redis.from_url(
-            self._settings.redis_url, socket_connect_timeout=2, health_check_interval=10
+            self._settings.addresses.redis_url, socket_connect_timeout=2, health_check_interval=10
         )
         async with redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(NUDGE_CHANNEL)
@@ -242,7 +242,7 @@ class LiveWatcher:
         view = await self._view({entry.generation})
         # The old one may have taken a write more since the commit: nobody is to see it vanish,
         # unless the old one itself is about to.
-        patient_until = time.monotonic() + self._settings.retirement_seconds / 2
+        patient_until = time.monotonic() + self._settings.indexer.retirement_seconds / 2
         while self._is_behind(view.standings[entry.generation]):
             if view.entry is not None and view.entry.generation != entry.generation:
                 break  # a newer one is live: this one is never flipped to

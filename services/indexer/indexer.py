@@ -81,7 +81,7 @@ class Indexer:
             settings, self.leadership.check, self.leadership.changed, self._refuse_to_drop
         )
         self.controls = Controls(store)
-        self.gateways = Gateways(settings.gateway_ttl_seconds)
+        self.gateways = Gateways(settings.indexer.gateway_ttl_seconds)
         self.following = Following(self.generations)
         self.memory = Memory()
         self.parked = ParkedDocuments(store)
@@ -90,19 +90,22 @@ class Indexer:
         self._stopping = threading.Event()
         self._started = False
         self._metrics = metrics
-        self._nudge = Wakeup(settings.redis_url)
-        self._outstanding = Outstanding(settings.redis_url, self.generations.is_active)
+        self._nudge = Wakeup(settings.addresses.redis_url)
+        self._outstanding = Outstanding(settings.addresses.redis_url, self.generations.is_active)
         self._tasks = Tasks(
-            make_sender(settings), self._outstanding, settings.request_again_seconds, metrics
+            make_sender(settings),
+            self._outstanding,
+            settings.indexer.request_again_seconds,
+            metrics,
         )
         self._inputs = SnapshotInputs(self.snapshots)
-        self._references = GateBaselines(self.generations, self.snapshots, settings.gate_memory)
-        self._listener = NudgeListener(settings.redis_url, self.bell, self._tasks.forget)
+        self._references = GateBaselines(self.generations, self.snapshots, settings.gate.memory)
+        self._listener = NudgeListener(settings.addresses.redis_url, self.bell, self._tasks.forget)
         metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
         self.corpus = self._reader()
         self.writer = Writer(
             self._open_table,
-            settings.write_group_seconds,
+            settings.corpus.write_group_seconds,
             self._written,
             self.leadership.check,
         )
@@ -119,7 +122,7 @@ class Indexer:
             following=self.following,
             metrics=metrics,
             on_damage=self._found_damaged,
-            pause_seconds=settings.verify_seconds,
+            pause_seconds=settings.indexer.verify_seconds,
         )
         self.status = Status(
             store=store,
@@ -198,7 +201,7 @@ class Indexer:
             on_applied=self._applied,
             counts=self.integrity.counts,
             metrics=self._metrics,
-            pause_seconds=self.settings.reconcile_seconds,
+            pause_seconds=self.settings.indexer.reconcile_seconds,
         )
 
     def _make_reconciler(self) -> Reconciler:
@@ -212,9 +215,9 @@ class Indexer:
             corpus=corpus,
             following=self.following,
             controls=self.controls,
-            retirement_seconds=settings.retirement_seconds,
+            retirement_seconds=settings.indexer.retirement_seconds,
             references=self._references,
-            gate_probes=settings.gate_probes,
+            gate_probes=settings.gate.probes,
             missing=lambda: self.integrity.counts.missing,
             floor=self._floor,
         )
@@ -227,7 +230,7 @@ class Indexer:
             bell=self.bell,
             after_look=self._after_look(corpus),
             metrics=self._metrics,
-            pause_seconds=settings.reconcile_seconds,
+            pause_seconds=settings.indexer.reconcile_seconds,
             stopping=self._stopping,
         )
 
@@ -242,7 +245,7 @@ class Indexer:
             tasks=self._tasks,
             builder=Builder(
                 self.store, self.snapshots, self.generations, corpus, self._inputs,
-                self.parked, settings.shard_seconds, self.index.collections, self._term,
+                self.parked, settings.indexer.shard_seconds, self.index.collections, self._term,
             ),
             failed_shards=FailedShards(
                 self.store, self._tasks, self._inputs.of, self.parked,
@@ -257,9 +260,9 @@ class Indexer:
             metrics=self._metrics,
             corpus_version=corpus.version,
             references=self._references,
-            gate_probes=settings.gate_probes,
-            gate_probes_file=settings.gate_probes_file,
-            gate_optimise_seconds=settings.gate_optimise_seconds,
+            gate_probes=settings.gate.probes,
+            gate_probes_file=settings.gate.probes_file,
+            gate_optimise_seconds=settings.gate.optimise_seconds,
             recording=self.recording,
             stopped=self._stopping.is_set,
         )  # fmt: skip
@@ -281,13 +284,13 @@ class Indexer:
             snapshots=self.snapshots,
             generations=self.generations,
             retention=Retention(
-                self.store, self.snapshots, self.generations, settings.retirement_seconds,
-                settings.gate_memory, Bounds.of(settings),
+                self.store, self.snapshots, self.generations, settings.indexer.retirement_seconds,
+                settings.gate.memory, Bounds.of(settings),
             ),
             controls=self.controls,
             index=self.index,
             submit=self.writer.between,
-            erase_within_seconds=settings.erase_within_seconds,
+            erase_within_seconds=settings.corpus.erase_within_seconds,
             on_erasure_due=self._metrics.erasure_due.set,
             on_strays=self._show_strays,
         )  # fmt: skip

@@ -38,7 +38,9 @@ def main() -> None:
     try:
         settings = load_settings()
         telemetry.set_up(settings, "indexer")
-        store = await_store(settings, settings.indexer_listen, (ABLE_NAME, *LEADING_NAMES))
+        store = await_store(
+            settings, settings.addresses.indexer_listen, (ABLE_NAME, *LEADING_NAMES)
+        )
         election = Election(settings, store)
         indexer = Indexer(settings, store, IndexerMetrics(), election)
         with asyncio.Runner() as runner:
@@ -64,11 +66,11 @@ async def serve(settings: Settings, indexer: Indexer, election: Election) -> boo
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await duty.begin()
     await server.start()
-    log.info("indexer_ready", listen=settings.indexer_listen, store=indexer.store.url)
+    log.info("indexer_ready", listen=settings.addresses.indexer_listen, store=indexer.store.url)
     why = await duty.until(stopped)
     stopped.set()
     await duty.health.enter_graceful_shutdown()
-    await server.stop(settings.drain_seconds if not why else 0)
+    await server.stop(settings.gateway.drain_seconds if not why else 0)
     await asyncio.to_thread(duty.end, resign=not why)
     executor.shutdown(wait=False, cancel_futures=True)
     log.info("indexer_stopped", why=why or "asked to")
@@ -93,7 +95,9 @@ def make_server(
         options=server_options(),
     )
     corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
-        CorpusServicer(indexer.writer, indexer.corpus, settings.max_document_bytes, executor),
+        CorpusServicer(
+            indexer.writer, indexer.corpus, settings.corpus.max_document_bytes, executor
+        ),
         server,
     )
     index_pb2_grpc.add_IndexServiceServicer_to_server(
@@ -113,10 +117,10 @@ def make_server(
     )
     health_pb2_grpc.add_HealthServicer_to_server(duty.health, server)
     try:
-        server.add_insecure_port(settings.indexer_listen)
+        server.add_insecure_port(settings.addresses.indexer_listen)
     except RuntimeError as error:
         raise BadSettings(
-            f"the indexer cannot listen on {settings.indexer_listen} ({error});"
+            f"the indexer cannot listen on {settings.addresses.indexer_listen} ({error});"
             " free the port or set REALM_INDEXER_LISTEN"
         ) from error
     return server

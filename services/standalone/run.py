@@ -71,7 +71,7 @@ def _run(
     cluster.check()
     with _sole_owner(cluster.folder):
         telemetry.set_up(
-            settings.model_copy(update={"metrics_port": 0}),
+            settings.replace(metrics_port=0),
             "standalone",
             _log_stream(cluster, console),
         )
@@ -100,7 +100,7 @@ def _serve(
     began = time.time()
     cluster = supervisor.cluster
     documents, problems = supervisor.wait_for(
-        lambda: corpus.gather(arguments.corpus, settings.max_document_bytes)
+        lambda: corpus.gather(arguments.corpus, settings.corpus.max_document_bytes)
     )
     for problem in problems:
         console.print(f"[yellow]left out:[/] {escape(str(problem))}", soft_wrap=True)

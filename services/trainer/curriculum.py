@@ -48,8 +48,8 @@ class Curriculum:
         self.learner = learner
         self.objectives = tuple(objectives)
         self._by_name = {objective.name: objective for objective in objectives}
-        self._seed = settings.seed
-        self._mixture = Mixture.parse(settings.objectives)
+        self._seed = settings.trainer.seed
+        self._mixture = Mixture.parse(settings.objectives.objectives)
 
     def step(self, passages: Iterator[Passage], *, has_index: bool) -> StepReport:
         """One step over passages drawn from an endless stream.

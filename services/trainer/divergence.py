@@ -99,8 +99,8 @@ class Training:
         self._world = world
         self._heartbeat = heartbeat
         self._checkpoints = Checkpoints(store)
-        self._attempts = Attempts(settings.divergence_retries)
-        self._board = Board(settings.tensorboard_dir if world.leads else "")
+        self._attempts = Attempts(settings.trainer.divergence_retries)
+        self._board = Board(settings.trainer.tensorboard_dir if world.leads else "")
         self._questions = Questions()
 
     def run(self, origin: Origin | None, stop: threading.Event) -> None:
@@ -111,7 +111,7 @@ class Training:
         """
         settings = self._settings
         if learns_from_questions(settings):
-            name = settings.train_questions
+            name = settings.objectives.train_questions
             loaded = patiently(stop, self._heartbeat, lambda: load_questions(name, self._store))
             self._questions.replace(loaded or ())
         index = PassageIndex(settings)
@@ -155,8 +155,10 @@ class Training:
             index,
             model.inputs,
             self._device,
-            poll_seconds=self._settings.live_poll_seconds,
-            fresh=model.retriever.query if self._settings.retrieval_encoder == "fresh" else None,
+            poll_seconds=self._settings.gateway.live_poll_seconds,
+            fresh=model.retriever.query
+            if self._settings.trainer.retrieval_encoder == "fresh"
+            else None,
         )
         search = retrieval if self._world.alone else SharedSearch(self._world, retrieval)
         curriculum = make_curriculum(
@@ -217,7 +219,9 @@ class Training:
     def _watch(self) -> QuestionWatch | None:
         if not learns_from_questions(self._settings):
             return None
-        return QuestionWatch(self._settings.train_questions, self._store, self._questions)
+        return QuestionWatch(
+            self._settings.objectives.train_questions, self._store, self._questions
+        )
 
     def _note(self, error: Diverged, origin: Origin, caution: float) -> None:
         """:raises Diverged: if there have been enough."""
@@ -237,7 +241,7 @@ class Training:
 
 
 def learns_from_questions(settings: Settings) -> bool:
-    return not FROM_QUESTIONS.isdisjoint(Mixture.parse(settings.objectives).names)
+    return not FROM_QUESTIONS.isdisjoint(Mixture.parse(settings.objectives.objectives).names)
 
 
 def resume(curriculum: Curriculum, checkpoint: Checkpoint) -> None:
@@ -260,12 +264,12 @@ def make_curriculum(
 
     :raises BadSettings: if the tagger cannot be had.
     """
-    tagger = make_tagger(settings.salient_tagger, origin.model.retriever.passage.device)
+    tagger = make_tagger(settings.objectives.salient_tagger, origin.model.retriever.passage.device)
     objectives = make_objectives(
         settings, origin.model, search, tagger, questions=questions, words=words
     )
     learner = Learner(origin.model, settings, origin.step, world)
-    if settings.auxiliary_lm_weight:
+    if settings.optimizer.auxiliary_lm_weight:
         objectives = [_with_language(one, learner, settings, origin.model) for one in objectives]
     return Curriculum(origin.model, learner, objectives, settings)
 
@@ -278,7 +282,12 @@ def _with_language(
         return objective
 
     def weight() -> float:
-        start, half_life = settings.auxiliary_lm_weight, settings.auxiliary_lm_half_life
+        start, half_life = (
+            settings.optimizer.auxiliary_lm_weight,
+            settings.optimizer.auxiliary_lm_half_life,
+        )
         return auxiliary_weight(learner.step + 1, start, half_life)
 
-    return WithAuxiliaryLM(objective, model.inputs, texts=settings.masked_lm_batch, weight=weight)
+    return WithAuxiliaryLM(
+        objective, model.inputs, texts=settings.objectives.masked_lm_batch, weight=weight
+    )

@@ -27,11 +27,11 @@ class EarlyStop:
 
     def __init__(self, settings: Settings, metrics: TrainerMetrics, board: Board) -> None:
         self.best: dict[str, Tensor] = {}
-        self._every = settings.evaluate_every_steps
+        self._every = settings.trainer.evaluate_every_steps
         self._settings = settings
         self._metrics = metrics
         self._board = board
-        self._patience = Patience(settings.patience)
+        self._patience = Patience(settings.trainer.patience)
         self._retrieval: HeldOutRetrieval | None = None
         self._seen = ""
 
@@ -57,7 +57,7 @@ class EarlyStop:
         self._seen = seen
         held_out = [view.passage(int(row)) for row in view.held_out[:MOST_PASSAGES]]
         others = [view.passage(int(row)) for row in view.trainable[:MOST_PASSAGES]]
-        self._retrieval = HeldOutRetrieval(held_out, others, self._settings.seed)
+        self._retrieval = HeldOutRetrieval(held_out, others, self._settings.trainer.seed)
         if not len(self._retrieval):
             _log.warning("nothing_held_out", why="no document of the held-out tenth has sentences")
 
@@ -69,7 +69,7 @@ class EarlyStop:
         dtype = train_dtype(self._settings, curriculum.model.retriever.passage.device)
         found = self._retrieval.look(curriculum.model, dtype)
         if self._patience.note(found.reciprocal_rank, step):
-            self.best = curriculum.learner.weights() if self._settings.patience else {}
+            self.best = curriculum.learner.weights() if self._settings.trainer.patience else {}
         figures = {
             "reciprocal_rank": found.reciprocal_rank,
             "recall_at_1": found.recall_at_1,

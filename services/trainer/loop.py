@@ -77,14 +77,14 @@ class Trainer:
         self._clock = clock
         self._generations = Generations(store)
         self._checkpoints = Checkpoints(store)
-        self._bound = StalenessBound(settings.max_index_lag_steps)
+        self._bound = StalenessBound(settings.trainer.max_index_lag_steps)
         self._sampler: Sampler | None = None
         self._sampled: dict[str, int] = {"epoch": 0, "position": 0}
         self._view: CorpusView | None = None
         self._reading: Background[CorpusView] = Background("read-corpus")
         self._saving: Background[None] = Background("checkpoint")
         step = curriculum.learner.step
-        self._save_cadence = Cadence(settings.checkpoint_every_steps, 0, step, clock())
+        self._save_cadence = Cadence(settings.trainer.checkpoint_every_steps, 0, step, clock())
         self._figures: dict[str, float] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
         self._look_at = self._say_at = 0.0
@@ -110,11 +110,11 @@ class Trainer:
                 else:
                     self._step(stop)
         except Diverged:
-            self._finish_saving(self._settings.drain_seconds)
+            self._finish_saving(self._settings.gateway.drain_seconds)
             raise
         tell(self._world, "stop")
-        self._publisher.collect(self._settings.drain_seconds)
-        self._finish_saving(self._settings.drain_seconds)
+        self._publisher.collect(self._settings.gateway.drain_seconds)
+        self._finish_saving(self._settings.gateway.drain_seconds)
         if self._curriculum.learner.step > self._save_cadence.last_step:
             self._checkpoints.save(self._checkpoint())
         _log.info("trainer_stopped", step=self._curriculum.learner.step)
@@ -184,7 +184,7 @@ class Trainer:
         self._sampler = (
             self._sampler.over(view)
             if self._sampler
-            else Sampler(view, self._settings.seed, **self._sampled)
+            else Sampler(view, self._settings.trainer.seed, **self._sampled)
         )
         self._view = view
         self._retrieval.take_ids_from(view)
@@ -194,7 +194,7 @@ class Trainer:
 
     def _waiting_for(self) -> str | None:
         """In words, what the next step has to wait for; None if nothing."""
-        max_steps = self._settings.max_steps
+        max_steps = self._settings.trainer.max_steps
         if max_steps and self._curriculum.learner.step >= max_steps:
             self._offer(last=True)
             self._metrics.finished.set(1)
@@ -249,7 +249,7 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint:
         learner = self._curriculum.learner
         state: dict[str, Any] = {
-            "seed": self._settings.seed,
+            "seed": self._settings.trainer.seed,
             "sampler": self._sampler.state() if self._sampler else self._sampled,
             "objectives": self._curriculum.state(),
             "early_stop": self._early.state(),

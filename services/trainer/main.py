@@ -59,9 +59,9 @@ def main() -> int:
 
 def start_compute(settings: Settings) -> torch.device:
     """:raises BadSettings: if the device is absent."""
-    set_threads(settings.threads)
-    torch.manual_seed(settings.seed)
-    device = pick_device(settings.device)
+    set_threads(settings.process.threads)
+    torch.manual_seed(settings.trainer.seed)
+    device = pick_device(settings.process.device)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", local_rank())
     return device
@@ -78,8 +78,12 @@ def run(
 
     :raises Diverged: if training left the finite numbers and lower rates did not help.
     """
-    heartbeat = Heartbeat(settings.heartbeat_file if world.leads else "")
-    store = patiently(stop, heartbeat, lambda: Store.open(settings.store_url, settings.store_cache))
+    heartbeat = Heartbeat(settings.process.heartbeat_file if world.leads else "")
+    store = patiently(
+        stop,
+        heartbeat,
+        lambda: Store.open(settings.addresses.store_url, settings.addresses.store_cache),
+    )
     if not world.leads:
         # The leader publishes the base first: else there is nothing to begin with.
         if world.share(False) and store is not None:
@@ -94,9 +98,12 @@ def run(
     if origin is None:
         world.share(False)
         return
-    nudge = Wakeup(settings.redis_url)
+    nudge = Wakeup(settings.addresses.redis_url)
     cadence = Cadence(
-        settings.snapshot_every_steps, settings.snapshot_min_seconds, origin.step, time.monotonic()
+        settings.trainer.snapshot_every_steps,
+        settings.trainer.snapshot_min_seconds,
+        origin.step,
+        time.monotonic(),
     )
     publisher = Publisher(snapshots, cadence, metrics, nudge.send)
     try:
@@ -108,7 +115,7 @@ def run(
             )
         if not stop.is_set():
             patiently(stop, heartbeat, lambda: checkpoints.note_source(origin.source))
-        trains = settings.train and not stop.is_set()
+        trains = settings.trainer.train and not stop.is_set()
         world.share(trains)
         if trains:
             training = Training(settings, store, publisher, device, metrics, world, heartbeat)
@@ -123,4 +130,4 @@ def run(
 
 def _unseen(settings: Settings) -> Settings:
     """One process alone shows figures."""
-    return settings.model_copy(update={"metrics_port": 0})
+    return settings.replace(metrics_port=0)

@@ -37,12 +37,12 @@ class Origin:
 
 def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapshots) -> Origin:
     """:raises RealmError: if the base cannot be had, or the newest snapshot is damaged."""
-    source, newest = source_digest(settings.base_model), snapshots.newest()
+    source, newest = source_digest(settings.model.base_model), snapshots.newest()
     if newest is None or checkpoints.source() not in (None, source):
-        model = with_settings(read_source(settings.base_model, settings), settings)
+        model = with_settings(read_source(settings.model.base_model, settings), settings)
         _log.info("begins_with_base", base=model.config.base_name)
         return Origin(model, 0, None, unpublished=True, source=source, anew=True)
-    checkpoint = checkpoints.newest() if settings.train else None
+    checkpoint = checkpoints.newest() if settings.trainer.train else None
     if checkpoint and _comes_of(newest, checkpoint, snapshots):
         model, step = checkpoint.model, checkpoint.step
         _log.info("resumes", step=step)

@@ -118,7 +118,7 @@ class Fellow:
                 case "view":
                     self._adopt(tuple(order["files"]))
                 case "questions":
-                    name = self._settings.train_questions
+                    name = self._settings.objectives.train_questions
                     self._questions.replace(parse(order["text"].encode(), name))
                 case "weights":
                     self._curriculum.learner.follow_leader()
@@ -130,7 +130,7 @@ class Fellow:
         self._sampler = (
             self._sampler.over(self._view)
             if self._sampler
-            else Sampler(self._view, self._settings.seed, **self._sampled)
+            else Sampler(self._view, self._settings.trainer.seed, **self._sampled)
         )
         self._retrieval.take_ids_from(self._view)
 

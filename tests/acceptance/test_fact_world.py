@@ -32,7 +32,7 @@ from realm.objectives.objective import Objective, SignalGate
 from realm.recipes.local import LocalIndex, Phase, Step, train
 from realm.records.vectors import Vectors
 from realm.search.exact import top_k
-from realm.settings import Settings
+from realm.settings import load_settings
 from realm.training.learner import Learner
 from tests.acceptance.fact_world import ATTRIBUTES, CANDIDATES, Echo, Values, World, tiny_model
 
@@ -124,7 +124,7 @@ class Pupil:
         steps: int,
         refresh_every: int = 0,
     ) -> None:
-        settings = Settings(
+        settings = load_settings(
             trainable_layers=3,
             warmup_steps=0,
             retriever_learning_rate=1e-3,

@@ -22,7 +22,7 @@ from realm.search.bm25 import Bm25Index, passage_weights, question_weights
 from realm.search.exact import ExactIndex
 from realm.search.fusion import FUSED, RRF_K
 from realm.search.qdrant import AsyncPassageSearch, PassageIndex, Query
-from realm.settings import Settings
+from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from tests.congruence.conftest import REAL_SERVER
 from tests.congruence.edge_server import EdgeServer
@@ -74,11 +74,11 @@ def exact_index(passages: list[Passage], vectors: Vectors) -> ExactIndex:
 def settings(request: pytest.FixtureRequest) -> Settings:
     if request.param == "edge":
         server: EdgeServer = request.getfixturevalue("edge_server")
-        return Settings(qdrant_url=f"http://127.0.0.1:{server.port}")
+        return load_settings(qdrant_url=f"http://127.0.0.1:{server.port}")
     url = os.environ.get(REAL_SERVER)
     if not url:
         pytest.skip(f"{REAL_SERVER} names no Qdrant server (its gRPC address) to compare with")
-    return Settings(qdrant_url=url)
+    return load_settings(qdrant_url=url)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ SIGNS = {
     "redis_url": ("redis", 6379),
     "PassageIndex(": ("qdrant", 6334),
     "AsyncPassageSearch(": ("qdrant", 6334),
-    "settings.indexer_url": ("indexer", 50052),
+    "settings.addresses.indexer_url": ("indexer", 50052),
 }
 
 

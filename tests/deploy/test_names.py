@@ -11,7 +11,7 @@ import pytest
 
 from realm.process.queue import DELTA_QUEUE, EMBED_QUEUE
 from realm.process.rpc import LIVE_NAME
-from realm.settings import Settings, load_settings
+from realm.settings import FLAT, VARIABLES, Settings, field_of, load_settings, variable
 from services.gateway.gateway import READY_NAMES
 from tests.deploy.rendering import (
     OVERLAYS,
@@ -58,7 +58,7 @@ def settings_of(
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_variable_is_a_setting(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     objects = render(overlay)
-    known = {f"REALM_{name.upper()}" for name in Settings.model_fields}
+    known = VARIABLES
     for each in processes(objects):
         for container in containers(each):
             assert set(environment(objects, container)) - known <= OTHERS
@@ -69,9 +69,9 @@ def test_every_variable_is_a_setting(overlay: str, monkeypatch: pytest.MonkeyPat
 def test_no_setting_is_left_at_a_default_for_one_machine(overlay: str) -> None:
     objects = render(overlay)
     needed = {
-        f"REALM_{name.upper()}"
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.default, str) and re.search(r"127\.0\.0\.1|\.realm", field.default)
+        variable(name)
+        for name in FLAT
+        if re.search(r"127\.0\.0\.1|\.realm", str(field_of(name).default))
     }
     assert "REALM_INDEXER_LISTEN" in needed
     for each in processes(objects):
@@ -93,9 +93,12 @@ def test_processes_listen_where_services_and_probes_look(
     objects = render(overlay)
     for each in processes(objects):
         settings, container = settings_of(objects, each, monkeypatch), main_container(each)
-        assert target(container, "metrics") == settings.metrics_port
-        assert settings.metrics_listen == "0.0.0.0"
-        listens = {"gateway": settings.gateway_listen, "indexer": settings.indexer_listen}
+        assert target(container, "metrics") == settings.addresses.metrics_port
+        assert settings.addresses.metrics_listen == "0.0.0.0"
+        listens = {
+            "gateway": settings.addresses.gateway_listen,
+            "indexer": settings.addresses.indexer_listen,
+        }
         if name_of(each) in listens:
             address = listens[name_of(each)]
             assert address == f"0.0.0.0:{target(container, 'grpc')}"
@@ -125,13 +128,13 @@ def test_addresses_are_services(overlay: str, monkeypatch: pytest.MonkeyPatch) -
     for each in processes(objects):
         settings = settings_of(objects, each, monkeypatch)
         for url in (
-            settings.redis_url,
-            settings.qdrant_url,
-            f"grpc://{settings.indexer_url}",
-            f"grpc://{settings.gateway_address}",
+            settings.addresses.redis_url,
+            settings.addresses.qdrant_url,
+            f"grpc://{settings.addresses.indexer_url}",
+            f"grpc://{settings.addresses.gateway_address}",
         ):
             assert (urlsplit(url).hostname, urlsplit(url).port) in ports
-        assert "<redis-password>" in settings.redis_url
+        assert "<redis-password>" in settings.addresses.redis_url
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -177,23 +180,23 @@ def test_paths_in_settings_can_be_written(overlay: str, monkeypatch: pytest.Monk
     for each in processes(objects):
         settings, container = settings_of(objects, each, monkeypatch), main_container(each)
         writable = {m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")}
-        assert settings.store_url.removeprefix("file://") in writable
-        assert settings.store_cache in writable
+        assert settings.addresses.store_url.removeprefix("file://") in writable
+        assert settings.addresses.store_cache in writable
         assert "/tmp" in writable
-        if settings.heartbeat_file:
-            assert str(Path(settings.heartbeat_file).parent) in writable
+        if settings.process.heartbeat_file:
+            assert str(Path(settings.process.heartbeat_file).parent) in writable
             # Startup and readiness may ask for /metrics; that it still works only the file tells.
             probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
             commands = [" ".join(each["exec"]["command"]) for each in probes if "exec" in each]
             assert "exec" in container["livenessProbe"]
-            assert all(settings.heartbeat_file in command for command in commands)
+            assert all(settings.process.heartbeat_file in command for command in commands)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_queue_is_served(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     objects = render(overlay)
     served = {
-        name_of(each): settings_of(objects, each, monkeypatch).embedder_queues
+        name_of(each): settings_of(objects, each, monkeypatch).embedder.embedder_queues
         for each in processes(objects)
         if PROCESSES[name_of(each)] == "embedder"
     }

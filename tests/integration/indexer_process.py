@@ -37,11 +37,11 @@ class IndexerProcess:
         settings = self.bench.settings
         environment = {
             **os.environ,
-            "REALM_STORE_URL": settings.store_url,
-            "REALM_REDIS_URL": settings.redis_url,
-            "REALM_QDRANT_URL": settings.qdrant_url,
+            "REALM_STORE_URL": settings.addresses.store_url,
+            "REALM_REDIS_URL": settings.addresses.redis_url,
+            "REALM_QDRANT_URL": settings.addresses.qdrant_url,
             "REALM_INDEXER_LISTEN": f"127.0.0.1:{self.port}",
-            "REALM_SHARD_SECONDS": str(settings.shard_seconds),
+            "REALM_SHARD_SECONDS": str(settings.indexer.shard_seconds),
             "REALM_RECONCILE_SECONDS": "0.3",
             "REALM_GATE_PROBES": "60",
         }

@@ -118,7 +118,12 @@ class Bench:
         self.indexer.start()
 
     def start_worker(self, queues: str = "realm.delta,realm.embed", delay: float = 0.0) -> None:
-        arguments = [self.settings.store_url, self.settings.redis_url, str(delay), queues]
+        arguments = [
+            self.settings.addresses.store_url,
+            self.settings.addresses.redis_url,
+            str(delay),
+            queues,
+        ]
         with (self.folder / "worker.log").open("ab") as log:
             self.workers.append(
                 subprocess.Popen(

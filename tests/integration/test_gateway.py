@@ -29,7 +29,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.qdrant import AsyncPassageSearch, IndexedPassage, PassageIndex
-from realm.settings import Settings
+from realm.settings import load_settings
 from realm.text.terms import count_terms
 from tests.integration.redis_process import free_port
 from tests.unit.gateway.site import NOWHERE, MemorySearch, Site, World, running, until
@@ -50,7 +50,7 @@ class QdrantWorld(World):
 
     def __init__(self, store: Store, folder: Path, url: str) -> None:
         super().__init__(store, MemorySearch(), folder)
-        self.index = PassageIndex(Settings(qdrant_url=url))
+        self.index = PassageIndex(load_settings(qdrant_url=url))
 
     def fill(
         self, generation: Generation, passages: list[IndexedPassage], vectors: Vectors
@@ -75,7 +75,7 @@ def as_passage(indexed: IndexedPassage) -> Passage:
 
 @asynccontextmanager
 async def gateway(world: World, url: str) -> AsyncIterator[Site]:
-    search = AsyncPassageSearch(Settings(qdrant_url=url))
+    search = AsyncPassageSearch(load_settings(qdrant_url=url))
     async with running(world, search) as site:
         yield site
     await search.close()
@@ -166,7 +166,7 @@ def make_live(store: Store, folder: Path, url: str, model: Model) -> None:
         why="test",
         average_terms=10.0,
     )
-    index = PassageIndex(Settings(qdrant_url=url))
+    index = PassageIndex(load_settings(qdrant_url=url))
     index.create(generation.collection, generation.vector_size)
     index.upsert(generation.collection, passages, vectors, generation.average_terms)
     index.close()

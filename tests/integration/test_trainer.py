@@ -27,7 +27,7 @@ from realm.records.generations import Generation, Generations, State, collection
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
-from realm.settings import Settings
+from realm.settings import load_settings, variable
 from tests import tiny
 from tests.congruence.edge_server import EdgeServer
 from tests.integration.redis_process import free_port
@@ -80,8 +80,7 @@ class Bench:
             **given,
         )
         environment = {name: v for name, v in os.environ.items() if not name.startswith("REALM_")}
-        for name in settings.model_fields_set:
-            environment[f"REALM_{name.upper()}"] = str(getattr(settings, name))
+        environment |= {variable(name): str(value) for name, value in settings.given().items()}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *_torchrun(processes), "-m", "services.trainer"],
@@ -134,7 +133,7 @@ class Bench:
         number = self.generations.numbers()[-1]
         serving = load_passage_encoder(self.snapshots.materialise(snapshot))
         inputs = [serving.inputs.passage(p.title_ids, p.body_ids) for p in passages]
-        index = PassageIndex(Settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
+        index = PassageIndex(load_settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
         index.create(collection_name(number), snapshot.vector_size)
         vectors = encode(serving.encoder, inputs, serving.inputs.pad)
         index.upsert(collection_name(number), passages, vectors, average_terms=20.0)

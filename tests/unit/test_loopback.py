@@ -165,8 +165,8 @@ async def test_a_bucket_of_this_machine_is_reached_directly() -> None:
 QDRANT = """
 import asyncio, sys
 from realm.search.qdrant import AsyncPassageSearch, PassageIndex
-from realm.settings import Settings
-settings = Settings(qdrant_url=sys.argv[1])
+from realm.settings import load_settings
+settings = load_settings(qdrant_url=sys.argv[1])
 index = PassageIndex(settings)
 print(len(index.collections()))
 index.close()

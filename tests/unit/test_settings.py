@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from realm.errors import BadSettings
-from realm.settings import Settings, load_settings
+from realm.settings import FLAT, Settings, field_of, load_settings
 
 
 def test_the_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,7 +15,7 @@ def test_the_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("REALM_SETTINGS_FILE", str(file))
     monkeypatch.setenv("REALM_CANDIDATES", "6")
     settings = load_settings()
-    assert (settings.candidates, settings.seed) == (6, 7)
+    assert (settings.model.candidates, settings.trainer.seed) == (6, 7)
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().seed = 1  # type: ignore[misc]
+        Settings().trainer.seed = 1  # type: ignore[misc]
 
 
 def test_every_setting_is_described() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+    assert all(field_of(name).description for name in FLAT)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class Gate:
             looked = self._collection(generation, content, rng)
         faults: dict[str, str] = {}
         report = self._against_files(content, generation.average_terms, looked, faults)
-        if self._settings.gate_probes and not generation.heals:
+        if self._settings.gate.probes and not generation.heals:
             whole = live if live_is_whole else None
             report |= self._probes(generation, whole, live, content, faults)
         return self._verdict(generation, faults, report), report
@@ -133,7 +133,7 @@ class Gate:
     ) -> _Look:
         """All that is asked while no write is applied; a fraction of a second."""
         ids = sorted(content.vectors)
-        sample = rng.sample(ids, min(self._settings.gate_sample, len(ids)))
+        sample = rng.sample(ids, min(self._settings.gate.sample, len(ids)))
         asked = rng.sample(ids, min(RECALL_QUERIES, len(ids)))
         queries = np.array([content.vectors[each] for each in asked], dtype=np.float32).reshape(
             -1, generation.vector_size
@@ -170,17 +170,17 @@ class Gate:
             not weights.close_to(content.weights(each, average_terms), SAMPLE_TOLERANCE)
             for each, weights in looked.weights.items()
         )
-        wrong += min(self._settings.gate_sample, expected) - len(looked.sample)
+        wrong += min(self._settings.gate.sample, expected) - len(looked.sample)
         if wrong:
             faults["sample"] = f"{wrong} sampled vectors are not those of the files"
         everything = np.array(list(content.vectors.values()), dtype=np.float32)
         if fault := norms_fault(everything):
             faults["norms"] = fault
         recall = self._recall(everything, looked)
-        if recall < self._settings.gate_min_recall:
+        if recall < self._settings.gate.min_recall:
             faults["recall"] = (
                 f"recall@{RECALL_DEPTH} against exact search is {recall:.3f},"
-                f" below {self._settings.gate_min_recall}"
+                f" below {self._settings.gate.min_recall}"
             )
         return {
             "count": looked.count,
@@ -243,7 +243,7 @@ class Gate:
         faults: dict[str, str],
     ) -> dict[str, float]:
         """A burst of the same questions to both; writes go on meanwhile."""
-        factor = self._settings.gate_latency_factor
+        factor = self._settings.gate.latency_factor
         if not factor:
             return {}
         mine, theirs = ((each.collection, probes.vectors) for each, probes in (candidate, live))
@@ -301,7 +301,7 @@ class Gate:
     ) -> dict[str, float]:
         """Paired over the same questions at one corpus version."""
         found: Comparison = compare(mine, theirs)
-        if found.refused(self._settings.gate_tolerance, self._settings.gate_significance):
+        if found.refused(self._settings.gate.tolerance, self._settings.gate.significance):
             faults[check] = (
                 f"probe recall@5 fell from {recall_at(theirs, 5):.3f} ({name}) to"
                 f" {recall_at(mine, 5):.3f} (p = {found.p_value:.4f})"

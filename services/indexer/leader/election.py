@@ -95,11 +95,11 @@ class Election:
         self._clock = clock
         self._gone = gone
         self._leaders = Leaders(store)
-        self._lease = settings.lease_seconds
+        self._lease = settings.indexer.lease_seconds
         self._address = advertised(settings)
         self.by = identity()
         self._redis = Redis.from_url(
-            settings.redis_url,
+            settings.addresses.redis_url,
             socket_connect_timeout=REDIS_SECONDS,
             socket_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -290,7 +290,7 @@ class Election:
 
 def advertised(settings: Settings) -> str:
     """Where gateways reach this indexer: `host:port`; empty if it does not say."""
-    given = settings.indexer_advertise
+    given = settings.addresses.indexer_advertise
     if not given or ":" in given:
         return given
-    return f"{given}:{settings.indexer_listen.rpartition(':')[2]}"
+    return f"{given}:{settings.addresses.indexer_listen.rpartition(':')[2]}"

@@ -40,13 +40,13 @@ class Visitor:
     """One request after another at a steady rate, several under way at once."""
 
     def __init__(self, settings: Settings, visits: Path, rate: float) -> None:
-        self._client = AsyncClient(settings.gateway_address, timeout=DEADLINE_SECONDS)
-        self._store = Store.open(settings.store_url, settings.store_cache)
+        self._client = AsyncClient(settings.addresses.gateway_address, timeout=DEADLINE_SECONDS)
+        self._store = Store.open(settings.addresses.store_url, settings.addresses.store_cache)
         self._auditor = Auditor(self._store)
         self._auditing = asyncio.Lock()
         self._visits = visits
         self._rate = rate
-        self._rng = random.Random(settings.seed)
+        self._rng = random.Random(settings.trainer.seed)
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -155,7 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load_settings()
     telemetry.set_up(settings, "visitor")
-    set_threads(settings.threads)
+    set_threads(settings.process.threads)
     asyncio.run(_main(settings, arguments.visits, arguments.rate))
 
 

@@ -25,7 +25,7 @@ from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
 from realm.search.exact import ExactIndex
 from realm.search.qdrant import Hit, IndexedPassage, Query
-from realm.settings import Settings
+from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from realm.v1 import (
     answer_pb2_grpc,
@@ -225,7 +225,7 @@ def site_settings(store: Store, **changes: Any) -> Settings:
         "drain_seconds": 5,
         "device": "cpu",
     }
-    return Settings(**{**given, **changes})
+    return load_settings(**{**given, **changes})
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from realm.records.leaders import Leaders
 from realm.records.store import Store
-from realm.settings import Settings
+from realm.settings import load_settings
 from services.indexer.leader.election import LEASE_KEY, PATIENT_LEASES, Election
 from tests.integration.redis_process import RedisProcess
 
@@ -40,7 +40,7 @@ class Pair:
 
     def __init__(self, store: Store, redis: RedisProcess) -> None:
         self.redis = redis.client()
-        self.settings = Settings(redis_url=redis.url, lease_seconds=LEASE)
+        self.settings = load_settings(redis_url=redis.url, lease_seconds=LEASE)
         self.slept = self.now = 0.0
         self.leader = Election(self.settings, store, lambda: time.monotonic() + self.slept)
         self.puts = self.leader._leaders = SlowBeats(store)

@@ -14,7 +14,7 @@ from realm.corpus.table import CorpusTable
 from realm.process.queue import EMBED_QUEUE, EMBED_SHARD
 from realm.process.wakeup import Wakeup
 from realm.records.store import Store
-from realm.settings import Settings
+from realm.settings import load_settings
 from services.indexer.outstanding_tasks import Outstanding
 from services.indexer.tasks import make_sender
 from services.indexer.writes.writer import Writer, check_changes
@@ -47,7 +47,7 @@ def test_a_silent_redis_holds_no_commit_up(store: Store, redis_url: str) -> None
 
 
 def test_a_silent_redis_takes_no_task_and_says_so_soon(redis_url: str) -> None:
-    sender = make_sender(Settings(redis_url=redis_url))
+    sender = make_sender(load_settings(redis_url=redis_url))
     thread = ThreadPoolExecutor(2)
     sent = thread.submit(sender.send_task, EMBED_SHARD, queue=EMBED_QUEUE, retry=False)
     outstanding = Outstanding(redis_url, lambda generation: True)

@@ -16,7 +16,7 @@ from realm.records.refusals import quarantined, refusals
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.settings import Settings
+from realm.settings import load_settings
 from services.gateway.watcher import look
 from services.indexer.indexer import Indexer
 from services.indexer.leader.controls import Controls
@@ -58,7 +58,7 @@ def world(store: Store, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def indexer(store: Store, world: Store) -> Indexer:
-    settings = Settings(
+    settings = load_settings(
         store_url=store.url, redis_url=f"redis://{NOWHERE}/0", qdrant_url=f"http://{NOWHERE}"
     )
     return Indexer(settings, store, IndexerMetrics(CollectorRegistry()))

@@ -186,7 +186,7 @@ def test_changes_have_a_queue_of_their_own(leader: Callable[[], Tasks], client: 
 
 def test_without_the_queue_nothing_counts_as_asked(metrics: IndexerMetrics) -> None:
     settings = load_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    outstanding = Outstanding(settings.redis_url, lambda number: True)
+    outstanding = Outstanding(settings.addresses.redis_url, lambda number: True)
     with make_sender(settings) as app:
         tasks = Tasks(app, outstanding, 100.0, metrics)
         for _ in range(2):

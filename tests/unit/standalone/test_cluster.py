@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from realm.errors import BadSettings
-from realm.settings import Settings
+from realm.settings import VARIABLES
 from services.standalone.cluster import HOST, PORTS, Cluster
 
 OFFSET = 7000
@@ -15,7 +15,7 @@ OFFSET = 7000
 
 def test_every_variable_that_a_process_gets_is_a_setting(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, OFFSET, train=True)
-    known = {f"REALM_{name.upper()}" for name in Settings.model_fields}
+    known = VARIABLES
     specs = [*cluster.infrastructure(), *cluster.front(), *cluster.workers()]
     given = {name for spec in specs for name in spec.environment if name.startswith("REALM_")}
     assert given <= known

@@ -171,7 +171,7 @@ def _train(
         curriculum.learner.restore(resume.optimizer, resume.step)
         curriculum.restore(resume.state["objectives"])
         state = resume.state["sampler"]
-    sampler = Sampler(view_of(corpus), settings.seed, **state)
+    sampler = Sampler(view_of(corpus), settings.trainer.seed, **state)
     reports = [curriculum.step(sampler, has_index=True) for _ in range(steps)]
     if save is not None:
         kept = {"sampler": sampler.state(), "objectives": curriculum.state()}

@@ -57,7 +57,7 @@ def training(
     )
     metrics = TrainerMetrics(registry)
     snapshots = Snapshots(store)
-    cadence = Cadence(settings.snapshot_every_steps, 0, 0, 0.0)
+    cadence = Cadence(settings.trainer.snapshot_every_steps, 0, 0, 0.0)
     publisher = Publisher(snapshots, cadence, metrics, lambda about: None)
     origin = find_origin(settings, Checkpoints(store), snapshots)
     if origin.unpublished:

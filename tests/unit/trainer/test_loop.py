@@ -41,7 +41,7 @@ class Bench:
         self.registry = CollectorRegistry()
         metrics = TrainerMetrics(self.registry)
         snapshots = Snapshots(store)
-        cadence = Cadence(self.settings.snapshot_every_steps, 0, 0, 0.0)
+        cadence = Cadence(self.settings.trainer.snapshot_every_steps, 0, 0, 0.0)
         self.publisher = Publisher(snapshots, cadence, metrics, lambda about: None)
         retrieval = LiveRetrieval(
             Generations(store),

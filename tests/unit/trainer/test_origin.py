@@ -79,7 +79,7 @@ def test_an_empty_store_begins_with_the_base(settings: Settings, store: Store) -
     origin = find(settings, store)
     assert (origin.step, origin.checkpoint, origin.unpublished) == (0, None, True)
     assert origin.model.inputs.limits.query == tiny.LIMITS.query
-    assert origin.model.config.candidates == settings.candidates
+    assert origin.model.config.candidates == settings.model.candidates
 
 
 def test_snapshots_alone_are_gone_on_from(settings: Settings, store: Store, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_with_training_off_checkpoints_play_no_part(
     begun = find(settings, store)
     publish(store, begun, 40, tmp_path / "a")
     save(store, begun, 55)
-    off = settings.model_copy(update={"train": False})
+    off = settings.replace(train=False)
     assert find(off, store).step == 40
 
 
@@ -116,7 +116,7 @@ def test_another_base_begins_anew_and_is_to_be_published(
     publish(store, begun, 40, tmp_path / "a")
     save(store, begun, 55)
     other = tiny.write_base(tmp_path / "other", seed=9)
-    origin = find(settings.model_copy(update={"base_model": str(other)}), store)
+    origin = find(settings.replace(base_model=str(other)), store)
     assert (origin.step, origin.checkpoint, origin.unpublished) == (0, None, True)
 
 
@@ -179,7 +179,7 @@ def test_a_folder_of_ours_may_be_the_base(
     settings: Settings, base: Path, store: Store, tmp_path: Path
 ) -> None:
     write_model(tmp_path / "ours", imported(base, tmp_path / "realm"))
-    own = settings.model_copy(update={"base_model": str(tmp_path / "ours")})
+    own = settings.replace(base_model=str(tmp_path / "ours"))
     origin = find(own, store)
     assert (origin.step, origin.unpublished, origin.anew) == (0, True, True)
     assert origin.model.config.projection == Projection(8)
@@ -195,9 +195,7 @@ def test_a_folder_of_ours_may_be_the_base(
 def test_the_models_shape_is_what_the_settings_say(
     settings: Settings, store: Store, tmp_path: Path
 ) -> None:
-    shaped = settings.model_copy(
-        update={"pooling": "cls", "projection": 8, "towers": "two", "marginal": "token"}
-    )
+    shaped = settings.replace(pooling="cls", projection=8, towers="two", marginal="token")
     origin = find(shaped, store)
     config = origin.model.config
     assert (config.pooling, config.projection) == ("cls", Projection(8))
@@ -207,28 +205,28 @@ def test_the_models_shape_is_what_the_settings_say(
     # Later a setting decides of what is no weight; the rest is the model's own.
     kept = find(settings, store).model.config
     assert (kept.pooling, kept.projection, kept.marginal) == ("cls", Projection(8), "token")
-    turned = settings.model_copy(update={"marginal": "sequence", "pooling": "mean"})
+    turned = settings.replace(marginal="sequence", pooling="mean")
     config = find(turned, store).model.config
     assert (config.marginal, config.pooling) == ("sequence", "cls")
 
 
 def test_two_towers_may_come_later(settings: Settings, store: Store, tmp_path: Path) -> None:
     publish(store, find(settings, store), 40, tmp_path / "a")
-    origin = find(settings.model_copy(update={"towers": "two"}), store)
+    origin = find(settings.replace(towers="two"), store)
     assert not origin.model.config.shared_towers
     assert origin.step == 40
 
 
 def test_a_base_without_pooler_cannot_be_pooled_by_it(settings: Settings, store: Store) -> None:
     with pytest.raises(BadSettings, match="has no pooler"):
-        find(settings.model_copy(update={"pooling": "pooler"}), store)
+        find(settings.replace(pooling="pooler"), store)
 
 
 def test_other_lengths_need_a_snapshot_that_says_so(
     settings: Settings, store: Store, tmp_path: Path
 ) -> None:
     publish(store, find(settings, store), 40, tmp_path / "a")
-    longer = settings.model_copy(update={"passage_tokens": tiny.LIMITS.passage + 8})
+    longer = settings.replace(passage_tokens=tiny.LIMITS.passage + 8)
     origin = find(longer, store)
     assert (origin.step, origin.unpublished) == (40, True)
     assert origin.model.inputs.limits.passage == tiny.LIMITS.passage + 8

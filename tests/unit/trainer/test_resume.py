@@ -55,7 +55,7 @@ def train(
         position = found.state["sampler"]
     else:
         curriculum.learner.caution = 0.5  # as after a divergence
-    sampler = Sampler(view, settings.seed, **position)
+    sampler = Sampler(view, settings.trainer.seed, **position)
     figures = [curriculum.step(sampler, has_index=True).figures for _ in range(steps)]
     state = {
         "sampler": sampler.state(),

@@ -14,7 +14,7 @@ from realm.process.wakeup import Wakeup
 from realm.records.generations import Generations, State
 from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
-from realm.settings import Settings
+from realm.settings import load_settings
 from services.indexer.build.committer import Committer
 from services.indexer.leader.controls import Controls
 from services.indexer.metrics import IndexerMetrics
@@ -22,7 +22,7 @@ from services.indexer.writes.replication import Following
 from tests.unit.indexer.examples import create
 
 WAIT = 30.0
-NOWHERE = Settings(redis_url="redis://127.0.0.1:1/0", qdrant_url="http://127.0.0.1:1")
+NOWHERE = load_settings(redis_url="redis://127.0.0.1:1/0", qdrant_url="http://127.0.0.1:1")
 
 
 class Site:

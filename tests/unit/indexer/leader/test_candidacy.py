@@ -16,7 +16,7 @@ from realm.records.bucket import Bucket
 from realm.records.generations import Generations, LiveEntry
 from realm.records.leaders import Leaders, changed_late
 from realm.records.store import Store
-from realm.settings import Settings
+from realm.settings import load_settings
 from services.indexer.leader.candidacy import Signs, Tenure, floor_of, may_claim, watch
 from services.indexer.leader.election import Election
 
@@ -64,7 +64,7 @@ class Leading(RuleBasedStateMachine):
         self.started += 1
         name = f"process-{self.started}"
         election = Election(
-            Settings(redis_url=NOWHERE, lease_seconds=LEASE),
+            load_settings(redis_url=NOWHERE, lease_seconds=LEASE),
             self.store,
             clock=lambda: self.now,
             gone=self.dead.__contains__,
@@ -191,7 +191,7 @@ class Pair:
         self.other.look()
 
     def elect(self) -> Election:
-        settings = Settings(redis_url=NOWHERE, lease_seconds=LEASE)
+        settings = load_settings(redis_url=NOWHERE, lease_seconds=LEASE)
         return Election(settings, self.store, lambda: self.now, gone=lambda identity: False)
 
     def changes_while_the_store_is_away(self) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from realm.records.leaders import Leaders, Term
 from realm.records.store import Store
-from realm.settings import Settings
+from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
 from services.indexer.leader.election import Election, advertised
 from services.indexer.leader.lifecycle import Duty
@@ -24,7 +24,7 @@ NOWHERE = "127.0.0.1:1"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Settings:
-    return Settings(
+    return load_settings(
         store_url=str(tmp_path / "store"),
         redis_url=f"redis://{NOWHERE}/0",
         qdrant_url=f"http://{NOWHERE}",
@@ -33,7 +33,7 @@ def site(tmp_path: Path) -> Settings:
 
 
 def make_duty(settings: Settings) -> tuple[Duty, Indexer]:
-    store = Store.open(settings.store_url)
+    store = Store.open(settings.addresses.store_url)
     election = Election(settings, store)
     indexer = Indexer(settings, store, IndexerMetrics(CollectorRegistry()), election)
     return Duty(indexer, election), indexer
@@ -61,11 +61,12 @@ async def test_one_whose_thread_dies_serves_nothing_and_has_to_end(site: Setting
         assert await says(duty) == {"": NOT_SERVING, "able": NOT_SERVING, "live": NOT_SERVING}
     finally:
         await asyncio.to_thread(duty.end, resign=False)
-    assert not Leaders(Store.open(site.store_url)).ended(1)
+    assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
 
 
 async def test_one_that_stands_by_is_able_and_asked_to_end_it_just_ends(site: Settings) -> None:
-    Leaders(Store.open(site.store_url)).claim(Term(1, "elsewhere/x/1/1", "there:1", 0.0, 0))
+    leaders = Leaders(Store.open(site.addresses.store_url))
+    leaders.claim(Term(1, "elsewhere/x/1/1", "there:1", 0.0, 0))
     duty, _ = make_duty(site)
     await duty.begin()
     assert await says(duty) == {"": NOT_SERVING, "able": SERVING, "live": SERVING}
@@ -74,12 +75,12 @@ async def test_one_that_stands_by_is_able_and_asked_to_end_it_just_ends(site: Se
     asked.set()
     assert await duty.until(asked) == ""
     await asyncio.to_thread(duty.end, resign=True)
-    assert not Leaders(Store.open(site.store_url)).ended(1)
+    assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
 
 
 def test_an_address_without_a_port_gets_that_of_the_server() -> None:
     def told(given: str) -> str:
-        return advertised(Settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052"))
+        return advertised(load_settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052"))
 
     assert told("10.1.2.3") == "10.1.2.3:50052"
     assert told("indexer-0:7") == "indexer-0:7"

@@ -1,34 +1,35 @@
-"""The one settings object: frozen, from the environment (`REALM_*`) and a TOML file.
-
-Built only at entry points and handed down. `realm settings` prints every field with its
-meaning, default and where the value in force came from.
-"""
+"""Settings in groups: each field with its meaning, its default and its bounds."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from realm.errors import BadSettings
 from realm.mixture import Mixture
 from realm.retrieval import Retrieval
 
 
-class Settings(BaseSettings):
-    """Every knob of every service. Environment beats the file named by `REALM_SETTINGS_FILE`."""
+class Group(BaseModel):
+    """A field's environment variable is `REALM_`, the group's prefix and the field, in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="REALM_", frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    prefix: ClassVar[str] = ""
 
-    # Where things are
+    def __init_subclass__(cls, prefix: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.prefix = prefix
+
+    @classmethod
+    def flat_name(cls, field: str) -> str:
+        """`gate_probes` for the field `probes` of the group `gate`."""
+        return f"{cls.prefix}{field}"
+
+
+class Addresses(Group):
+    """Where things are."""
+
     store_url: str = Field(".realm/store", description="folder, file:// or s3:// URL of the store")
     store_cache: str = Field(
         "", description="folder for copies of remote files; empty: a temporary"
@@ -50,7 +51,10 @@ class Settings(BaseSettings):
     metrics_listen: str = Field("127.0.0.1", description="address that /metrics listens on")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: none")
 
-    # Every process
+
+class Process(Group):
+    """What every process has."""
+
     log_format: Literal["json", "text"] = Field("json", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     trace_folder: str = Field(
@@ -58,14 +62,24 @@ class Settings(BaseSettings):
     )
     threads: int = Field(1, ge=1, description="the process's budget of compute threads")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    heartbeat_file: str = Field("", description="touched between batches, for liveness probes")
 
-    # Corpus
+
+class Corpus(Group):
+    """Documents and writes."""
+
     max_document_bytes: int = Field(8 << 20, ge=1, description="longest document text, in bytes")
     write_group_seconds: float = Field(
         0.02, ge=0, description="how long the leader gathers writes into one commit"
     )
+    erase_within_seconds: float = Field(
+        86_400, gt=0, description="deleted documents are physically gone after so long"
+    )
 
-    # Model
+
+class Model(Group):
+    """What a new model is made of, and the lengths that it reads."""
+
     base_model: str = Field(
         "",
         description="what training begins with: a base's folder or hub name, or a folder of a model"
@@ -103,7 +117,16 @@ class Settings(BaseSettings):
     reader_tokens: int = Field(384, ge=32, description="longest reader input, in word pieces")
     candidates: int = Field(8, ge=2, description="k, the null document included")
 
-    # Trainer
+    @model_validator(mode="after")
+    def _leave_room_for_the_passage(self) -> Self:
+        if self.reader_tokens < self.query_tokens + 32:
+            raise ValueError("REALM_READER_TOKENS must exceed REALM_QUERY_TOKENS by 32")
+        return self
+
+
+class Trainer(Group):
+    """The trainer: what it publishes and when, and when it waits or stops."""
+
     train: bool = Field(True, description="learn; false: publish the base model and idle")
     seed: int = Field(0, description="seed of everything random in training")
     snapshot_every_steps: int = Field(40, ge=1, description="steps between two snapshots")
@@ -113,13 +136,37 @@ class Settings(BaseSettings):
     max_index_lag_steps: int = Field(
         0, ge=0, description="wait for the index beyond this; 0: never"
     )
-    inverse_cloze_batch: int = Field(16, ge=2, description="passages in an inverse cloze step")
-    masked_lm_batch: int = Field(2, ge=1, description="sentences in a masked-LM step")
+    retrieval_encoder: Literal["index", "fresh"] = Field(
+        "index", description="query encoder of searches in training: the index's own or the newest"
+    )
+    evaluate_every_steps: int = Field(
+        0, ge=0, description="steps between two looks at held-out retrieval; 0: never"
+    )
+    patience: int = Field(
+        0, ge=0, description="stop after so many looks without a better one; 0: never"
+    )
+    divergence_retries: int = Field(
+        3, ge=0, description="go back to the last checkpoint so often, each time at half the rate"
+    )
+    tensorboard_dir: str = Field("", description="folder for TensorBoard's figures; empty: none")
+
+    @model_validator(mode="after")
+    def _evaluate_before_stopping(self) -> Self:
+        if self.patience and not self.evaluate_every_steps:
+            raise ValueError("REALM_PATIENCE needs REALM_EVALUATE_EVERY_STEPS: when to look")
+        return self
+
+
+class Objectives(Group):
+    """What the model learns by."""
+
     objectives: str = Field(
         "inverse_cloze=3,masked_lm=1",
         description="what to learn by, with weights: inverse_cloze, masked_lm, cloze_qa, open_qa,"
         " dpr",
     )
+    inverse_cloze_batch: int = Field(16, ge=2, description="passages in an inverse cloze step")
+    masked_lm_batch: int = Field(2, ge=1, description="sentences in a masked-LM step")
     masked_lm_masks: Literal["salient_spans", "random_spans", "random_words"] = Field(
         "salient_spans", description="what masked LM hides; random: for ablations"
     )
@@ -130,9 +177,6 @@ class Settings(BaseSettings):
     )
     salient_tagger: str = Field(
         "", description="token-classification model, folder or hub name; empty: rules"
-    )
-    retrieval_encoder: Literal["index", "fresh"] = Field(
-        "index", description="query encoder of searches in training: the index's own or the newest"
     )
     train_questions: str = Field(
         "",
@@ -148,6 +192,36 @@ class Settings(BaseSettings):
     hard_negatives: int = Field(
         1, ge=0, description="DPR: best passages without an answer, a question; 0: in-batch alone"
     )
+    train_passage_tokens: int = Field(
+        0,
+        ge=0,
+        description="longest passage input in training steps, in word pieces: of a longer passage a"
+        " window, around the answer; 0: the index's, else at least 16",
+    )
+    trivial_removal_share: float = Field(
+        0.9, ge=0, le=1, description="inverse cloze: share of passages that lose their sentence"
+    )
+
+    @field_validator("train_passage_tokens")
+    @classmethod
+    def _hold_a_passage(cls, value: int) -> int:
+        if 0 < value < 16:
+            raise ValueError("give at least 16 word pieces, or 0 for the index's length")
+        return value
+
+    @field_validator("objectives")
+    @classmethod
+    def _can_be_mixed(cls, value: str) -> str:
+        try:
+            Mixture.parse(value)
+        except BadSettings as error:
+            raise ValueError(error.message) from error
+        return value
+
+
+class Optimizer(Group):
+    """How parameters learn."""
+
     retriever_learning_rate: float = Field(2e-5, gt=0, description="AdamW's rate for the retriever")
     reader_learning_rate: float = Field(
         1e-5, gt=0, description="AdamW's rate for the reader: low, lest it forget how to answer"
@@ -188,27 +262,11 @@ class Settings(BaseSettings):
     train_precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="format of the backbones' sums in training; auto: what is native"
     )
-    evaluate_every_steps: int = Field(
-        0, ge=0, description="steps between two looks at held-out retrieval; 0: never"
-    )
-    patience: int = Field(
-        0, ge=0, description="stop after so many looks without a better one; 0: never"
-    )
-    divergence_retries: int = Field(
-        3, ge=0, description="go back to the last checkpoint so often, each time at half the rate"
-    )
-    tensorboard_dir: str = Field("", description="folder for TensorBoard's figures; empty: none")
-    train_passage_tokens: int = Field(
-        0,
-        ge=0,
-        description="longest passage input in training steps, in word pieces: of a longer passage a"
-        " window, around the answer; 0: the index's, else at least 16",
-    )
-    trivial_removal_share: float = Field(
-        0.9, ge=0, le=1, description="inverse cloze: share of passages that lose their sentence"
-    )
 
-    # Embedder
+
+class Embedder(Group):
+    """The embedders and their queue."""
+
     embed_token_budget: int = Field(
         0, ge=0, description="padded tokens in a batch; 0: what suits the device"
     )
@@ -219,10 +277,12 @@ class Settings(BaseSettings):
         30, gt=0, description="an embedder that was silent for so long died of what it was at"
     )
     embedder_queues: str = Field("realm.delta,realm.embed", description="queues served, in order")
-    heartbeat_file: str = Field("", description="touched between batches, for liveness probes")
     visibility_seconds: int = Field(600, ge=10, description="Redis redelivers a task after this")
 
-    # Indexer
+
+class Indexer(Group):
+    """The indexer: how it leads, builds and retires."""
+
     lease_seconds: float = Field(
         5.0, gt=0, description="a standby leads after the leader was silent for so long"
     )
@@ -238,46 +298,56 @@ class Settings(BaseSettings):
         " times as long as one takes",
     )
     upsert_points: int = Field(256, ge=1, description="points in one upsert to Qdrant")
-    gate_sample: int = Field(200, ge=1, description="vectors that the gate compares")
-    gate_probes: int = Field(400, ge=0, description="probe questions of the gate; 0: none")
-    gate_min_recall: float = Field(0.98, ge=0, le=1, description="recall@10 against exact search")
-    gate_tolerance: float = Field(0.02, ge=0, description="how far probe recall@5 may fall")
-    gate_significance: float = Field(
+    retirement_seconds: float = Field(900, ge=0, description="a retired collection lives so long")
+    gateway_ttl_seconds: float = Field(15, gt=0, description="a silent gateway counts so long")
+
+
+class Gate(Group, prefix="gate_"):
+    """What a candidate must pass before it goes live."""
+
+    sample: int = Field(200, ge=1, description="vectors that the gate compares")
+    probes: int = Field(400, ge=0, description="probe questions of the gate; 0: none")
+    min_recall: float = Field(0.98, ge=0, le=1, description="recall@10 against exact search")
+    tolerance: float = Field(0.02, ge=0, description="how far probe recall@5 may fall")
+    significance: float = Field(
         0.05, gt=0, le=1, description="a fall this likely by chance, or likelier, is no fall"
     )
-    gate_latency_factor: float = Field(
+    latency_factor: float = Field(
         2.0,
         ge=0,
         description="a search may take so many times as long as with live, and 10 ms; 0: not asked",
     )
-    gate_optimise_seconds: float = Field(
+    optimise_seconds: float = Field(
         3600, ge=0, description="how long a candidate waits for Qdrant to end its optimisation"
     )
-    gate_memory: int = Field(
+    memory: int = Field(
         5, ge=0, description="the best of so many generations accepted last is compared with too"
     )
-    gate_probes_file: str = Field(
+    probes_file: str = Field(
         "", description=".jsonl of question and document_id to probe with; empty: made of documents"
     )
-    record_questions: bool = Field(
+
+
+class Recording(Group, prefix="record_"):
+    """Which of the users' questions are kept."""
+
+    questions: bool = Field(
         False, description="keep some of the users' questions in the store, for the gate to ask"
     )
-    record_most: int = Field(2_000, ge=1, description="so many recorded questions are kept")
-    record_seconds: float = Field(
+    most: int = Field(2_000, ge=1, description="so many recorded questions are kept")
+    seconds: float = Field(
         86_400,
         gt=0,
         description="a recorded question is kept so long, never over REALM_ERASE_WITHIN_SECONDS",
     )
-    record_probability: float = Field(
+    probability: float = Field(
         0.5, ge=0, le=1, description="only questions whose answer is as likely are recorded"
     )
-    erase_within_seconds: float = Field(
-        86_400, gt=0, description="deleted documents are physically gone after so long"
-    )
-    retirement_seconds: float = Field(900, ge=0, description="a retired collection lives so long")
-    gateway_ttl_seconds: float = Field(15, gt=0, description="a silent gateway counts so long")
 
-    # Gateway
+
+class Gateway(Group):
+    """The gateways: batches, limits, pauses."""
+
     retrieval: Retrieval = Field(
         Retrieval.HYBRID, description="what chooses passages where a request does not say"
     )
@@ -298,80 +368,3 @@ class Settings(BaseSettings):
     )
     report_seconds: float = Field(3.0, gt=0, description="pause between reports to the indexer")
     drain_seconds: float = Field(10, ge=0, description="how long requests may end at shutdown")
-
-    @field_validator("train_passage_tokens")
-    @classmethod
-    def _hold_a_passage(cls, value: int) -> int:
-        if 0 < value < 16:
-            raise ValueError("give at least 16 word pieces, or 0 for the index's length")
-        return value
-
-    @field_validator("objectives")
-    @classmethod
-    def _can_be_mixed(cls, value: str) -> str:
-        try:
-            Mixture.parse(value)
-        except BadSettings as error:
-            raise ValueError(error.message) from error
-        return value
-
-    @model_validator(mode="after")
-    def _know_the_end(self) -> Self:
-        if self.schedule != "constant" and not self.max_steps:
-            raise ValueError(f"REALM_SCHEDULE={self.schedule} needs REALM_MAX_STEPS: where to end")
-        if self.patience and not self.evaluate_every_steps:
-            raise ValueError("REALM_PATIENCE needs REALM_EVALUATE_EVERY_STEPS: when to look")
-        return self
-
-    @model_validator(mode="after")
-    def _leave_room_for_the_passage(self) -> Self:
-        if self.reader_tokens < self.query_tokens + 32:
-            raise ValueError("REALM_READER_TOKENS must exceed REALM_QUERY_TOKENS by 32")
-        return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = os.environ.get("REALM_SETTINGS_FILE")
-        if not file:
-            return init_settings, env_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(file))
-
-
-#: Read by other parts of the program than the settings object.
-OTHER_VARIABLES = {"REALM_SETTINGS_FILE", "REALM_HF_FIXTURE"}
-
-
-def load_settings(**given: object) -> Settings:
-    """Settings from arguments, then environment, then file.
-
-    :raises BadSettings: naming each field that is unknown or unusable.
-    """
-    file = os.environ.get("REALM_SETTINGS_FILE")
-    if file and not Path(file).is_file():
-        raise BadSettings(f"REALM_SETTINGS_FILE names {file}, which is not a file")
-    known = {f"REALM_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
-    unknown = [
-        name
-        for name in os.environ
-        if name.startswith("REALM_") and name not in known and not name.startswith("REALM_TEST_")
-    ]
-    if unknown:
-        raise BadSettings(
-            f"unknown settings in the environment: {', '.join(sorted(unknown))};"
-            " `realm settings` lists those there are"
-        )
-    try:
-        return Settings(**given)  # type: ignore[arg-type]
-    except ValidationError as error:
-        faults = "; ".join(
-            f"REALM_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise BadSettings(f"unusable settings: {faults}") from error
