@@ -36,6 +36,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint protos
 	$(BIN)/python -m tools.protos --check
 	$(BIN)/python -m tools.metrics_docs --check
