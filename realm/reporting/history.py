@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from realm.records.generations import Generations, State
-from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.lag import lag_behind
+from realm.records.snapshots import Snapshots
 
 #: The indexer writes durations by phase under this prefix,
 PHASE = "phase_"
@@ -99,21 +100,18 @@ def lag_over_time(
     for moment in sorted(moments):
         live = next((each for each in reversed(commits) if each.at <= moment), None)
         if live is not None:
-            lag = _lag(generations.get(live.generation), published, moment)
-            points.append({"at": round(moment - began, 3), "generation": live.generation, **lag})
+            generation = generations.get(live.generation)
+            known = (each for each in published if each.created_at <= moment)
+            lag = lag_behind(known, generation.snapshot, generation.step)
+            points.append(
+                {
+                    "at": round(moment - began, 3),
+                    "generation": live.generation,
+                    "steps": lag.steps,
+                    "seconds": round(lag.seconds(moment), 3),
+                }
+            )
     return points
-
-
-def _lag(live: Any, published: Sequence[Snapshot], moment: float) -> dict[str, float]:
-    newer = [
-        each for each in published if each.number > live.snapshot and each.created_at <= moment
-    ]
-    if not newer:
-        return {"steps": 0, "seconds": 0.0}
-    return {
-        "steps": max(0, newer[-1].step - live.step),
-        "seconds": round(moment - newer[0].created_at, 3),
-    }
 
 
 def _refresh(generations: Generations, number: int, began: float) -> dict[str, Any]:

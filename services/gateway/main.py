@@ -8,8 +8,8 @@ import sys
 from realm.errors import BadSettings
 from realm.model.runtime import set_threads
 from realm.process import telemetry
-from realm.process.ending import exit_or_kill_after
 from realm.process.signals import stop_signals
+from realm.process.threads import exit_or_kill_after
 from realm.process.waiting import await_store
 from realm.records.store import Store
 from realm.search.qdrant import AsyncPassageSearch

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from realm import tracing
+from realm.records.lag import Lag
 
 Stage = Literal["encode", "search", "read"]
 
@@ -99,10 +100,9 @@ class GatewayMetrics:
         for name in ("encode", "read"):
             self.batch.labels(name)
 
-    def lag(self, steps: int, since: float | None) -> None:
-        """:param since: Unix time; None if nothing newer is in the store."""
-        self.lag_steps.set(steps)
-        self.lagging_since.set(since or 0.0)
+    def show_lag(self, lag: Lag) -> None:
+        self.lag_steps.set(lag.steps)
+        self.lagging_since.set(lag.since or 0.0)
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:

@@ -156,12 +156,11 @@ def index_version(held: Held) -> types_pb2.IndexVersion:
         step=generation.step,
         corpus_version=standing.searchable,
         damaged=standing.damaged,
-        lag_steps=standing.lag_steps,
+        lag_steps=standing.lag.steps,
         live_since=timestamp(held.serving.entry.at),
     )
     version.since_store_seen.FromNanoseconds(_nanoseconds(time.monotonic() - standing.seen_at))
-    since = standing.lagging_since
-    version.lag.FromNanoseconds(0 if since is None else _nanoseconds(time.time() - since))
+    version.lag.FromNanoseconds(_nanoseconds(standing.lag.seconds(time.time())))
     return version
 
 

@@ -30,6 +30,7 @@ from realm.model.encoders import Encoder, encode
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
 from realm.records.generations import Generation, LiveEntry
+from realm.records.lag import Lag
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.retrieval import Retrieval
 
@@ -75,13 +76,11 @@ class Standing:
     """Where a generation stood at the last look at the store.
 
     `corpus_version` is what was applied to it; of what is damaged nothing is sure to be found.
-    `lagging_since` is the Unix time at which the oldest newer snapshot was published, `seen_at`
-    the look's own, of the monotonic clock.
+    `seen_at` is the look's own time, of the monotonic clock.
     """
 
     corpus_version: int
-    lag_steps: int = 0
-    lagging_since: float | None = None
+    lag: Lag = field(default_factory=Lag)
     damaged: bool = False
     seen_at: float = field(default_factory=time.monotonic)
 

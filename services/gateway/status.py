@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from realm.errors import Corrupt, DependencyUnavailable, NotFound
+from realm.errors import DependencyUnavailable
+from realm.records.controls import Controls
 from realm.records.damage import damage_of
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import index_pb2
 from services.gateway.servicers import index_version, timestamp
 from services.gateway.serving import Held, ServingSlot
-
-PAUSED_FILE = "control/paused.json"
 
 
 class LocalStatus:
@@ -52,15 +51,9 @@ class LocalStatus:
         return status
 
     def _from_store(self) -> index_pb2.IndexStatus:
-        status = index_pb2.IndexStatus(paused=self._paused())
+        status = index_pb2.IndexStatus(paused=Controls(self._store).paused())
         if (newest := self._snapshots.newest()) is not None:
             status.newest_snapshot.number = newest.number
             status.newest_snapshot.step = newest.step
             status.newest_snapshot.published_at.CopyFrom(timestamp(newest.created_at))
         return status
-
-    def _paused(self) -> bool:
-        try:
-            return bool(self._store.read_json(PAUSED_FILE)["paused"])
-        except (NotFound, Corrupt):
-            return False

@@ -17,10 +17,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from realm.errors import RealmError
-from realm.process.priority import step_back
+from realm.process.threads import lower_priority
 from realm.process.wakeup import NUDGE_CHANNEL
 from realm.records.damage import damaged
 from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.lag import lag_behind
 from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot, Snapshots
@@ -68,13 +69,11 @@ def look(store: Store, held: set[int], generations: Generations, snapshots: Snap
 def _standing(
     generations: Generations, published: list[Snapshot], generation: Generation, lost: bool
 ) -> Standing:
-    newer = [each for each in published if each.number > generation.snapshot]
+    lag = lag_behind(published, generation.snapshot, generation.step)
     return Standing(
         corpus_version=generations.applied(generation.number),
         damaged=lost,
-        # A trainer that went back to an older step publishes a newer snapshot of fewer steps.
-        lag_steps=max(0, newer[-1].step - generation.step) if newer else 0,
-        lagging_since=min((each.created_at for each in newer), default=None),
+        lag=lag,
     )
 
 
@@ -103,7 +102,7 @@ class LiveWatcher:
         self._dtype = dtype
         self._on_change = on_change
         self._on_leader = on_leader
-        self._loader = ThreadPoolExecutor(1, "load", initializer=step_back)
+        self._loader = ThreadPoolExecutor(1, "load", initializer=lower_priority)
         self._wake = asyncio.Event()
         self._newest: LiveEntry | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -193,7 +192,7 @@ class LiveWatcher:
         self._newest = view.entry
         current = self._slot.current
         if current is not None and (standing := view.standings.get(current.number)):
-            self._metrics.lag(standing.lag_steps, standing.lagging_since)
+            self._metrics.show_lag(standing.lag)
         self._note_behind(current is not None and current.number != view.entry.generation)
         if current is not None and current.entry == view.entry:
             return

@@ -15,6 +15,7 @@ from realm.errors import FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
 from realm.process.wakeup import Wakeup
 from realm.records.baselines import GateBaselines
+from realm.records.controls import Controls
 from realm.records.damage import damaged
 from realm.records.generations import Generations, collection_name
 from realm.records.recorded_questions import Bounds
@@ -35,7 +36,6 @@ from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
-from services.indexer.leader.controls import Controls
 from services.indexer.leader.election import Alone, Leadership
 from services.indexer.leader.housekeeping import Housekeeping
 from services.indexer.metrics import IndexerMetrics

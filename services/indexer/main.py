@@ -15,9 +15,9 @@ from realm.errors import BadSettings
 from realm.internal.v1 import serving_pb2_grpc
 from realm.process import telemetry
 from realm.process.calls import CallInterceptor
-from realm.process.ending import exit_or_kill_after
 from realm.process.rpc import ErrorInterceptor, MetricsInterceptor, server_options
 from realm.process.signals import stop_signals
+from realm.process.threads import exit_or_kill_after
 from realm.process.waiting import await_store
 from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc

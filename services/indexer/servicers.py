@@ -16,11 +16,11 @@ from realm.corpus.documents import Document, shown
 from realm.errors import FailedPrecondition, InvalidInput, NotFound, NotReady
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process.rpc import remaining
+from realm.records.controls import Controls
 from realm.records.recorded_questions import RecordedQuestion
 from realm.records.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from services.indexer.build.committer import Committer
-from services.indexer.leader.controls import Controls
 from services.indexer.report.gateways import Gateways, Report
 from services.indexer.report.recording import Recording
 from services.indexer.report.status import Status

@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-from realm.errors import Diverged, NotFound, NotReady, RealmError
+from realm.errors import Diverged, NotReady, RealmError
+from realm.records.controls import Controls
 from realm.records.generations import Generations
 from realm.records.store import Store
 from realm.settings import Settings
@@ -34,7 +35,6 @@ from services.trainer.schedule import Cadence
 from services.trainer.staleness import IndexSituation, StalenessBound
 from services.trainer.tensorboard import Board
 
-PAUSED_FILE = "control/paused.json"
 LOOK_SECONDS = 2.0  # between two looks for a newer corpus
 WAIT_SECONDS = 0.2
 SAY_SECONDS = 30.0  # a wait is logged so often
@@ -236,7 +236,7 @@ class Trainer:
             published_step=newest.step,
             live_step=live.step if live else None,
             fate=self._generations.state(made[-1]) if made else None,
-            paused=_is_paused(self._store),
+            paused=Controls(self._store).paused(),
         )
 
     def _wait(self, stop: threading.Event, why: str) -> None:
@@ -296,10 +296,3 @@ class Trainer:
                 more = total - self._counted[objective.name, reason]
                 self._metrics.skipped.labels(objective.name, reason).inc(more)
                 self._counted[objective.name, reason] = total
-
-
-def _is_paused(store: Store) -> bool:
-    try:
-        return bool(store.read_json(PAUSED_FILE)["paused"])
-    except NotFound:
-        return False

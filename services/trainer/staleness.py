@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from realm.records.generations import State
+from realm.records.lag import steps_behind
 
 #: The newest snapshot may still become live.
 _UNDECIDED = frozenset({None, State.BUILDING, State.VALIDATING})
@@ -34,5 +35,5 @@ class StalenessBound:
         """Waiting helps only while the newest snapshot can still become live."""
         if not self.max_lag_steps or situation.paused or situation.fate not in _UNDECIDED:
             return False
-        lag = situation.published_step - (situation.live_step or 0)
+        lag = steps_behind(situation.published_step, situation.live_step or 0)
         return lag > self.max_lag_steps

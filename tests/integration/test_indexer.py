@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from realm.errors import RequestIdReused
-from realm.records import generations
+from realm.records import controls, generations
 from realm.records.generations import State
 from realm.records.vectors import vector_file
 from services.indexer.build import builder
-from services.indexer.leader import controls
 from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import RedisProcess
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from realm.records.lag import Lag
 from services.embedder import metrics as embedder_metrics
 from services.embedder.tasks import Outcome
 from services.gateway.metrics import GatewayMetrics
@@ -103,9 +104,9 @@ def test_a_gateway_that_is_up_to_date_shows_no_lag() -> None:
 
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    metrics.lag(40, 1700000000.5)
+    metrics.show_lag(Lag(40, 1700000000.5))
     name = "realm_gateway_lagging_since_timestamp_seconds"
     assert registry.get_sample_value(name) == 1700000000.5
-    metrics.lag(0, None)
+    metrics.show_lag(Lag())
     assert registry.get_sample_value(name) == 0
     assert name in known_series()

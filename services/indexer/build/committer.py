@@ -19,9 +19,9 @@ from realm.errors import (
     RealmError,
 )
 from realm.process.wakeup import Wakeup
+from realm.records.controls import Controls
 from realm.records.generations import Generation, Generations, LiveEntry, State
 from realm.search.qdrant import PassageIndex
-from services.indexer.leader.controls import Controls
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import Following
 

@@ -10,6 +10,7 @@ import structlog
 from realm.errors import DependencyUnavailable, NotFound
 from realm.records.ages import Ages
 from realm.records.baselines import GateBaselines
+from realm.records.controls import Controls
 from realm.records.damage import damaged
 from realm.records.generations import Generation, Generations, State
 from realm.records.refusals import quarantined, refusal_of, refusals
@@ -19,7 +20,6 @@ from realm.search.qdrant import PassageIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import Live, Observation, Progress, Seen, candidate_of
 from services.indexer.gate.probes import probes_file
-from services.indexer.leader.controls import Controls
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import Following
 

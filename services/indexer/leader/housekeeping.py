@@ -13,6 +13,7 @@ import structlog
 from realm.corpus.table import CorpusTable
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.records.ages import Ages
+from realm.records.controls import Controls
 from realm.records.folder import PARTIAL
 from realm.records.generations import ACTIVE, Generation, Generations, State
 from realm.records.leaders import changed_late
@@ -21,7 +22,6 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.strays import Stray, Strays
 from realm.search.qdrant import PassageIndex
-from services.indexer.leader.controls import Controls
 from services.indexer.leader.erasures import Erasures, Waiting
 
 EVERY_SECONDS = 60.0

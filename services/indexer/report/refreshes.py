@@ -10,6 +10,7 @@ import structlog
 
 from realm.errors import NotFound
 from realm.records.generations import ACTIVE, Generations, State
+from realm.records.lag import lag_behind
 from realm.records.refresh_trace import TOTAL, RefreshTrace
 from realm.records.snapshots import Snapshots
 from realm.search.qdrant import PassageIndex
@@ -17,7 +18,7 @@ from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Observation
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.gateways import Gateways
-from services.indexer.report.status import PHASE, lag_of, phases_of
+from services.indexer.report.status import PHASE, phases_of
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import Following
 
@@ -146,11 +147,9 @@ class Refreshes:
         if generation is None:
             return
         snapshots = self._snapshots.all()
-        newer = (each.created_at for each in snapshots if each.number > generation.snapshot)
-        self._metrics.lagging_since.set(min(newer, default=0.0))
-        steps = lag_of(generation.snapshot, snapshots, time.time()).steps
-        # A trainer that went back to an older step publishes a newer snapshot of fewer steps.
-        self._metrics.lag_steps.set(max(0, steps))
+        lag = lag_behind(snapshots, generation.snapshot, generation.step)
+        self._metrics.lagging_since.set(lag.since or 0.0)
+        self._metrics.lag_steps.set(lag.steps)
         self._metrics.active_generation.set(generation.number)
         self._metrics.active_step.set(generation.step)
         for snapshot in snapshots:

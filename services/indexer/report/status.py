@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.corpus.parked import Parked, ParkedDocuments
+from realm.records.controls import Controls
 from realm.records.damage import damage_of
 from realm.records.generations import Event, Generation, Generations, State
+from realm.records.lag import lag_behind
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory
-from services.indexer.leader.controls import Controls
 from services.indexer.report.gateways import Gateways
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import Following
@@ -23,26 +23,6 @@ from services.indexer.writes.replication import Following
 PHASE = "phase_"
 PARKED_SHOWN = 100
 ENDS = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far the live snapshot is behind the newest: steps and seconds."""
-
-    steps: int
-    seconds: float
-
-
-def lag_of(live: int, snapshots: list[Snapshot], now: float) -> Lag:
-    """0 when the live snapshot is the newest; else in steps, newest − live, and in seconds,
-    now − publication of the oldest snapshot newer than live.
-    """
-    newer = [each for each in snapshots if each.number > live]
-    if not newer:
-        return Lag(0, 0.0)
-    mine = next((each.step for each in snapshots if each.number == live), None)
-    steps = newer[-1].step - mine if mine is not None else newer[-1].step
-    return Lag(steps, max(0.0, now - newer[0].created_at))
 
 
 class Status:
@@ -134,14 +114,14 @@ class Status:
         generation = self._generations.find(entry.generation) if entry else None
         if entry is None or generation is None:
             return None
-        lag = lag_of(generation.snapshot, snapshots, time.time())
+        lag = lag_behind(snapshots, generation.snapshot, generation.step)
         return types_pb2.IndexVersion(
             generation=generation.number,
             snapshot=generation.snapshot,
             step=generation.step,
             corpus_version=self._applied(generation.number),
             lag_steps=lag.steps,
-            lag=duration(lag.seconds),
+            lag=duration(lag.seconds(time.time())),
             live_since=timestamp(entry.at),
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from realm.errors import InvalidInput, RealmError, Unsupported
-from realm.process.priority import step_back
+from realm.process.threads import lower_priority
 from services.standalone.qdrant_edge.configuration import dense_vectors, read_config
 from services.standalone.qdrant_edge.filters import read_filter
 from services.standalone.qdrant_edge.protocol import collections, points
@@ -235,7 +235,7 @@ class Shard:
         The engine holds the interpreter lock meanwhile: this process answers nothing else. Its
         threads leave the processor to the collections that are searched.
         """
-        with ThreadPoolExecutor(1, initializer=step_back) as background:
+        with ThreadPoolExecutor(1, initializer=lower_priority) as background:
             background.submit(self._engine.optimize).result()
         self._engine.flush()
         return self.info()

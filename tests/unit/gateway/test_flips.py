@@ -276,11 +276,11 @@ async def test_lag_counts_from_the_oldest_newer_snapshot(site: Site) -> None:
     older = world.publish(seed=2, step=25)
     world.publish(seed=3, step=40)
     await until(
-        lambda: (found := site.gateway.slot.standing(1)) is not None and found.lag_steps == 30
+        lambda: (found := site.gateway.slot.standing(1)) is not None and found.lag.steps == 30
     )
     standing = site.gateway.slot.standing(1)
     assert standing is not None
-    assert standing.lagging_since == older.created_at
+    assert standing.lag.since == older.created_at
 
 
 async def test_same_snapshot_again_takes_no_second_load(site: Site, first: Generation) -> None:

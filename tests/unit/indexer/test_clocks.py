@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from realm.records.baselines import GateBaselines
+from realm.records.controls import Controls
 from realm.records.generations import ACTIVE, Generation, Generations, State, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -20,7 +21,6 @@ from services.indexer.build import lifecycle
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Action, Verdict, decide
 from services.indexer.build.observer import Observer
-from services.indexer.leader.controls import Controls
 from services.indexer.writes.replication import Following
 from tests.unit.indexer.examples import generation, publish
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from realm.records.baselines import GateBaselines
+from realm.records.controls import Controls
 from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -14,7 +15,6 @@ from services.indexer.build import observer as observer_module
 from services.indexer.build.build import Memory
 from services.indexer.build.loader import Loaded
 from services.indexer.build.observer import Observer
-from services.indexer.leader.controls import Controls
 from services.indexer.writes.replication import Following
 from tests.unit.indexer.examples import create, publish
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.errors import Corrupt
+from realm.records.controls import Controls
 from realm.records.generations import Generations, State
 from realm.records.leaders import Leaders, Term
 from realm.records.refusals import quarantined, refusals
@@ -19,7 +20,6 @@ from realm.records.store import Store
 from realm.settings import load_settings
 from services.gateway.watcher import look
 from services.indexer.indexer import Indexer
-from services.indexer.leader.controls import Controls
 from services.indexer.metrics import IndexerMetrics
 from services.trainer.checkpoints import Checkpoints
 from tests.unit.indexer.examples import create, publish

@@ -1,4 +1,4 @@
-"""A thread that breaks off ends its process, whatever it raised."""
+"""Processes whose threads die or hang."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-CODE = """
+VITAL = """
 import threading
 from realm.process import threads
 threads.END_SECONDS = 0.2
@@ -18,19 +18,35 @@ def body():
 threads.VitalThread("worker", body).start()
 threading.Event().wait({waits})
 """
+HANGING = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from realm.process.threads import exit_or_kill_after
+if {hangs}:
+    ThreadPoolExecutor(1).submit(time.sleep, 600)
+exit_or_kill_after(3, 0.2)
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], timeout=60, check=False, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "waits", "ends"),
     [("raise Panic('native')", 60, 1), ("raise ValueError('plain')", 60, 1), ("return", 0.5, 0)],
 )
-def test_a_thread_that_breaks_off_ends_its_process_and_says_why(
+def test_a_vital_thread_that_dies_ends_its_process_and_logs_why(
     body: str, waits: float, ends: int
 ) -> None:
-    code = CODE.format(body=body, waits=waits)
-    ended = subprocess.run(
-        [sys.executable, "-c", code], timeout=60, check=False, capture_output=True, text=True
-    )
+    ended = run(VITAL.format(body=body, waits=waits))
     assert ended.returncode == ends
     said = ended.stdout + ended.stderr
     assert ("thread_died" in said and "worker" in said) == bool(ends)
+
+
+@pytest.mark.parametrize(("hangs", "code"), [(True, 3), (False, 0)])
+def test_a_hanging_thread_does_not_keep_the_process(hangs: bool, code: int) -> None:
+    assert run(HANGING.format(hangs=hangs)).returncode == code

@@ -11,12 +11,12 @@ import pytest
 
 from realm.errors import Conflict, DeadlinePassed, NotReady
 from realm.process.wakeup import Wakeup
+from realm.records.controls import Controls
 from realm.records.generations import Generations, State
 from realm.records.store import Store
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
 from services.indexer.build.committer import Committer
-from services.indexer.leader.controls import Controls
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import Following
 from tests.unit.indexer.examples import create

@@ -11,11 +11,11 @@ import pytest
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.records.ages import Ages
+from realm.records.controls import Controls
 from realm.records.generations import Generations, State
 from realm.records.retention import Retention, erased_upto
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.indexer.leader.controls import Controls
 from services.indexer.leader.erasures import Erasures, Waiting
 from services.indexer.leader.housekeeping import Housekeeping
 from tests.unit.indexer.examples import create, generation, publish
