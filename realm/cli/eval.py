@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from realm.corpus.documents import Document
-    from realm.evaluation.questions import Question
+    from realm.text.questions import Question
     from realm.evaluation.report import Report
     from realm.evaluation.systems import System
     from realm.settings import Settings
@@ -91,7 +91,7 @@ def eval_(
     check_packages("realm eval", MODEL_AND_DOCUMENTS)
     _check_choice(system, snapshot, model, retrieval)
     from realm.evaluation.evaluate import evaluate
-    from realm.evaluation.questions import read_questions
+    from realm.text.questions import read_questions
     from realm.settings import load_settings
 
     chosen: dict[str, object] = {"store_url": store} if store else {}

@@ -101,7 +101,7 @@ def train_reader_(
 ) -> None:
     """Train a reader on questions with known answers, beginning with the base's weights."""
     check_packages("realm model train-reader", MODEL_AND_DOCUMENTS)
-    from realm.evaluation.questions import read_questions
+    from realm.text.questions import read_questions
     from realm.model.checkpoint import new_model
     from realm.objectives.taggers import make_tagger
     from realm.recipes.reader import Plan

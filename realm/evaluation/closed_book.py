@@ -16,7 +16,7 @@ from realm.errors import InvalidInput, NotFound
 from realm.evaluation import report
 from realm.evaluation.evaluate import LATENCY_SAMPLE, WARM_UP, Progress, no_progress
 from realm.evaluation.metrics import mean, percentile
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.reading import is_exact
 from realm.evaluation.report import Report
 from realm.text import answers as scoring

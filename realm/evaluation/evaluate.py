@@ -20,7 +20,7 @@ from realm.evaluation.metrics import (
     percentile,
 )
 from realm.evaluation.parallel import OnProgress, unheard
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.reading import is_exact, latencies, make_reading, read_answers
 from realm.evaluation.report import Report, Shares
 from realm.evaluation.searching import (

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.text.answers import is_spaceless, normalise_answer
 
 RECALL_AT = (1, 5, 20)

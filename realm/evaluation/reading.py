@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.evaluation.parallel import OnProgress, one_thread_each, spread, unheard
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.searching import PassageVectors, Searcher, encode_questions
 from realm.evaluation.systems import System
 from realm.model.answering import Answers, Reading, answer_questions

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from realm.errors import InvalidInput
-from realm.model.bodies import Body
+from realm.model.reader_inputs import Body
 from realm.model.calibration import calibrate
 from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches

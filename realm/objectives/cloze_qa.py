@@ -19,14 +19,14 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.evaluation.metrics import contains_answer
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate, CandidateSearch, usable
 from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
 from realm.objectives.objective import Draw, Loss, tensors
-from realm.objectives.question_answering import two_terms
+from realm.objectives.open_qa import two_terms
 from realm.objectives.reading import Lesson, ReaderTerm, Task
 from realm.objectives.sentences import first_of_each, shuffled_sentences
 from realm.objectives.windows import PassageWindows

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
-from realm.model.bodies import Words
+from realm.model.reader_inputs import Words
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import (

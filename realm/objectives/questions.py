@@ -9,7 +9,7 @@ from pathlib import Path
 
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, NotFound, NotReady
-from realm.evaluation.questions import Question, parse_questions
+from realm.text.questions import Question, parse_questions
 from realm.records.store import Store
 
 

@@ -2,7 +2,7 @@
 
 Per question the joint softmax over all (passage, span) of [span score + f(x, z)], its numerator
 the sum over every span that reads an answer (REALM, section 3.2; Lee et al. 2019, eq. 7). Spans
-are those of `realm.model.bodies`: what is trained is what is served.
+are those of `realm.model.reader_inputs`: what is trained is what is served.
 
 With `null` the null document ∅ takes part with its one span, the empty answer: a lesson without
 any answer teaches that span, every other lesson teaches against it.
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from realm.errors import InvalidInput
 from realm.model.answering import with_null
-from realm.model.bodies import Body
+from realm.model.reader_inputs import Body
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
 from realm.model.inputs import LEAST_BODY, InputBuilder
 from realm.model.likelihood import span_marginal

@@ -14,7 +14,7 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import contains_answer
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.searching import encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.objectives.cloze_questions import cloze_questions

@@ -15,7 +15,7 @@ from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import contains_answer
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.reading import make_reading
 from realm.evaluation.searching import (
     PassageVectors,

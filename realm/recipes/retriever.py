@@ -22,12 +22,12 @@ from realm.errors import InvalidInput
 from realm.evaluation import report
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.parallel import OnProgress
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.searching import cut
 from realm.evaluation.trained import Recipe
 from realm.model.base import public_name
 from realm.model.checkpoint import Model
-from realm.objectives.catalogue import make_objectives
+from realm.objectives.registry import make_objectives
 from realm.objectives.objective import Objective
 from realm.objectives.questions import Questions
 from realm.objectives.taggers import make_tagger

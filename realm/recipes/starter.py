@@ -22,7 +22,7 @@ from realm.evaluation import report
 from realm.evaluation.evaluate import Progress, no_progress
 from realm.evaluation.metrics import mean
 from realm.evaluation.parallel import OnProgress, unheard
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.reading import is_exact, read
 from realm.evaluation.searching import cut
 from realm.evaluation.systems import System, system_of

@@ -15,7 +15,7 @@ from realm.corpus.documents import Document
 from realm.corpus.importers import read_documents
 from realm.corpus.passages import Passage
 from realm.evaluation.evaluate import document_recall
-from realm.evaluation.questions import Question, read_questions
+from realm.text.questions import Question, read_questions
 from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System, base_system
 from realm.model.base import default_folder

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from realm.cli import eval as eval_command
 from realm.errors import InvalidInput, NotFound, RealmError
 from realm.evaluation.closed_book import ClosedBook, evaluate_closed_book, load_closed_book
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 
 WORDS = ("<pad>", "</s>", "<unk>", "who", "ran", "sat", "the", "fox", "hen", "pig")
 FACTS = {"who ran": "the fox", "who sat": "the hen"}

@@ -13,7 +13,7 @@ import torch
 from realm.corpus.documents import Document
 from realm.errors import InvalidInput
 from realm.evaluation.evaluate import document_recall, evaluate
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.reading import is_exact, make_reading
 from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System

@@ -14,7 +14,7 @@ from realm.evaluation.metrics import (
     percentile,
     recall,
 )
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.text.answers import normalise_answer
 
 ranks = st.lists(st.one_of(st.none(), st.integers(1, 40)), min_size=1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
 from realm.model.answering import FoundAnswer, Reading, answer_questions, with_null
-from realm.model.bodies import Body
+from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate

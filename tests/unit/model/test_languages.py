@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
 from realm.evaluation.metrics import contains_answer
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.answering import Reading, answer_questions
-from realm.model.bodies import Body
+from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import BertShape
 from realm.model.encoders import build_backbone

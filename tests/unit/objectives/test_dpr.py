@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import DependencyUnavailable, NotReady
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.dpr import DPR, ContrastBatch, no_negatives

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
-from realm.model.bodies import Body
+from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Candidate, as_candidate, usable, whole_word_matches

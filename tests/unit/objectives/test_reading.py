@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
 from realm.model.answering import Reading, answer_questions
-from realm.model.bodies import Body
+from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import Lesson, ReaderTerm, answer_spans

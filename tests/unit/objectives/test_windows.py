@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
 from realm.evaluation.metrics import contains_answer
-from realm.evaluation.questions import Question, read_questions
+from realm.text.questions import Question, read_questions
 from realm.model.base import load_base
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.objectives.candidates import Candidate, as_candidate

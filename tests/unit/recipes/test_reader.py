@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from realm.errors import Diverged
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules

@@ -8,7 +8,7 @@ import pytest
 
 from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.evaluation.systems import System
 from realm.recipes.reading_examples import Course, prepare
 

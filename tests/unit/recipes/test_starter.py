@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from realm.corpus.documents import Document
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.starter import CARD_FILE, WEIGHTS_FILE, find_starter
 from realm.recipes.reader import Plan, learning

@@ -12,7 +12,7 @@ import pytest
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, Diverged, NotReady
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.objectives.candidates import as_candidate
 from realm.objectives.dpr import DPR

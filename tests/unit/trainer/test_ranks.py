@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from realm.errors import DependencyUnavailable, NotReady, RealmError
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.questions import Questions

@@ -14,7 +14,7 @@ from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import mask_chooser
 from realm.objectives.objective import Objective
-from realm.objectives.question_answering import QuestionAnswering
+from realm.objectives.open_qa import QuestionAnswering
 from realm.objectives.questions import Questions
 from realm.objectives.reading import ReaderTerm
 from realm.settings import Settings

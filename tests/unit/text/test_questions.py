@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from realm.errors import InvalidInput
-from realm.evaluation.questions import read_questions
+from realm.text.questions import read_questions
 
 GOOD = {"id": "1", "question": "who ran?", "answers": ["a fox"], "document_id": "d1"}
 

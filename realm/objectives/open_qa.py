@@ -22,7 +22,7 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.evaluation.metrics import contains_answer
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import retriever_answer_marginal

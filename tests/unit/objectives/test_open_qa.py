@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import NotReady
-from realm.evaluation.questions import Question
+from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.reader import SpanHead
-from realm.objectives.question_answering import Asked, QuestionAnswering
+from realm.objectives.open_qa import Asked, QuestionAnswering
 from realm.objectives.questions import Questions
 from realm.objectives.reading import ReaderTerm
 from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
