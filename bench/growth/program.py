@@ -17,7 +17,7 @@ from realm.client import AsyncClient, Client, document
 from realm.corpus.documents import Document
 from realm.errors import FailedPrecondition
 from realm.model.base import default_folder
-from realm.model.publishing import publish_model, read_source
+from realm.model.publishing import load_source, publish_model
 from realm.model.runtime import set_threads
 from realm.records.generations import Generations
 from realm.settings import load_settings
@@ -111,7 +111,7 @@ def _chosen(count: int, options: argparse.Namespace) -> tuple[Texts, list[Docume
 
 def _start(cluster: BenchCluster) -> None:
     """The packaged base with the shipped reader: what a newcomer's cluster begins with."""
-    model = read_source(default_folder(), load_settings())
+    model = load_source(default_folder(), load_settings())
     publish_model(cluster.snapshots, model)
     cluster.start_embedders()
     cluster.await_answers()

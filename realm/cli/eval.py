@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     from realm.corpus.documents import Document
-    from realm.text.questions import Question
     from realm.evaluation.report import Report
     from realm.evaluation.systems import System
     from realm.settings import Settings
+    from realm.text.questions import Question
 
 CLOSED_BOOK = "closed-book"
 _TRAINED = ("ict", "dpr", "realm", "open-qa")
@@ -91,8 +91,8 @@ def eval_(
     check_packages("realm eval", MODEL_AND_DOCUMENTS)
     _check_choice(system, snapshot, model, retrieval)
     from realm.evaluation.evaluate import evaluate
-    from realm.text.questions import read_questions
     from realm.settings import load_settings
+    from realm.text.questions import read_questions
 
     chosen: dict[str, object] = {"store_url": store} if store else {}
     settings = load_settings(**chosen, **({"starter": False} if no_starter else {}))

@@ -54,7 +54,7 @@ def publish(
     gate; only then is it live. A trainer that runs would publish its own model over it.
     """
     check_packages("realm snapshots publish", {**NEEDS, **MODEL})
-    from realm.model.publishing import publish_model, read_source
+    from realm.model.publishing import load_source, publish_model
     from realm.process.wakeup import Wakeup
     from realm.records.snapshots import Snapshots
 
@@ -62,7 +62,7 @@ def publish(
     snapshots = Snapshots(open_store(settings, may_be_new=True))
     before = snapshots.newest()
     with messages().status(f"reading {escape(source)}"):
-        model = read_source(source, settings)
+        model = load_source(source, settings)
     with messages().status("publishing"):
         published = publish_model(snapshots, model, step=step)
     nudge = Wakeup(settings.addresses.redis_url)

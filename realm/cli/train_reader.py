@@ -101,12 +101,12 @@ def train_reader_(
 ) -> None:
     """Train a reader on questions with known answers, beginning with the base's weights."""
     check_packages("realm model train-reader", MODEL_AND_DOCUMENTS)
-    from realm.text.questions import read_questions
     from realm.model.checkpoint import new_model
     from realm.objectives.taggers import make_tagger
     from realm.recipes.reader import Plan
     from realm.recipes.starter import continue_from, describe_files, make_starter
     from realm.settings import load_settings
+    from realm.text.questions import read_questions
 
     if min(lr, head_lr) <= 0:
         raise InvalidInput("a learning rate of 0 learns nothing: give --lr and --head-lr above 0")

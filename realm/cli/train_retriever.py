@@ -83,12 +83,12 @@ def train_retriever_(
 ) -> None:
     """Train a retriever on documents by the recipe of ORQA, DPR or REALM."""
     check_packages("realm model train-retriever", MODEL_AND_DOCUMENTS)
-    from realm.text.questions import read_questions
     from realm.evaluation.trained import CARD_FILE, Recipe
     from realm.model.checkpoint import with_own_query_encoder, write_model
     from realm.recipes.retriever import Plan, train_retriever
     from realm.recipes.starter import describe_files
     from realm.settings import load_settings
+    from realm.text.questions import read_questions
 
     check_new(to)
     plan = Plan(
@@ -158,10 +158,10 @@ def without(
 
 def _begin(settings: Settings, since: Path | None) -> Model:
     from realm.model.checkpoint import load_model
-    from realm.model.publishing import read_source, with_towers
+    from realm.model.publishing import load_source, with_tower_settings
 
-    model = read_source(settings.model.base_model, settings) if since is None else load_model(since)
-    return with_towers(model, settings)
+    model = load_source(settings.model.base_model, settings) if since is None else load_model(since)
+    return with_tower_settings(model, settings)
 
 
 def _command(

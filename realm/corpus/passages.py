@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from realm.corpus.documents import Document, passage_id
 from realm.errors import BadSettings, Corrupt
-from realm.model.inputs import LEAST_BODY, InputBuilder
+from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder
 from realm.text.sentences import sentence_spans
 from realm.text.terms import count_terms
 
@@ -91,7 +91,7 @@ def split_document(document: Document, version: int, inputs: InputBuilder) -> li
     """
     title_ids = inputs.title_ids(document.title)
     budget = inputs.body_budget(title_ids)
-    if budget < LEAST_BODY:
+    if budget < MIN_BODY_TOKENS:
         raise BadSettings(
             f"passages of {inputs.limits.passage} word pieces leave {budget} for the body beside "
             f"a title of {len(title_ids)}: give longer passages or a shorter title length"

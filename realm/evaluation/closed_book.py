@@ -14,15 +14,14 @@ import torch
 
 from realm.errors import InvalidInput, NotFound
 from realm.evaluation import report
-from realm.evaluation.evaluate import LATENCY_SAMPLE, WARM_UP, Progress, no_progress
+from realm.evaluation.evaluate import LATENCY_SAMPLE, WARM_UP, Progress, no_progress_bars
 from realm.evaluation.metrics import mean, percentile
-from realm.text.questions import Question
-from realm.evaluation.reading import is_exact
 from realm.evaluation.report import Report
 from realm.text import answers as scoring
+from realm.text.questions import Question, is_exact_match
 
 NAME = "closed-book"
-QUESTIONS_AT_ONCE = 16
+QUESTION_BATCH = 16
 QUESTION_TOKENS, ANSWER_TOKENS = 128, 32
 
 
@@ -79,7 +78,7 @@ def load_closed_book(name_or_folder: str, device: torch.device, prefix: str = ""
 
 
 def evaluate_closed_book(
-    book: ClosedBook, questions: Sequence[Question], *, progress: Progress = no_progress
+    book: ClosedBook, questions: Sequence[Question], *, progress: Progress = no_progress_bars
 ) -> Report:
     """Exact match and F1; there is nothing to recall, for nothing is retrieved.
 
@@ -91,8 +90,8 @@ def evaluate_closed_book(
     began = time.monotonic()
     bar = progress("answers")
     said: list[str] = []
-    for start in range(0, len(asked), QUESTIONS_AT_ONCE):
-        some = asked[start : start + QUESTIONS_AT_ONCE]
+    for start in range(0, len(asked), QUESTION_BATCH):
+        some = asked[start : start + QUESTION_BATCH]
         said += book.answers([question.question for question in some])
         bar(len(said), len(asked))
     times = _latencies(book, asked)
@@ -100,7 +99,7 @@ def evaluate_closed_book(
         system=NAME,
         documents=report.recalls([]),
         answers=report.recalls([]),
-        em=mean([float(is_exact(one, text)) for one, text in zip(asked, said, strict=True)]),
+        em=mean([float(is_exact_match(one, text)) for one, text in zip(asked, said, strict=True)]),
         f1=mean(
             [
                 scoring.f1(text, one.answers)

@@ -11,17 +11,9 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.evaluation import report
-from realm.evaluation.metrics import (
-    RECALL_AT,
-    contains_answer,
-    depth_for_documents,
-    first_rank,
-    mean,
-    percentile,
-)
-from realm.evaluation.parallel import OnProgress, unheard
-from realm.text.questions import Question
-from realm.evaluation.reading import is_exact, latencies, make_reading, read_answers
+from realm.evaluation.metrics import RECALL_AT, depth_for_documents, first_rank, mean, percentile
+from realm.evaluation.parallel import OnProgress, no_progress
+from realm.evaluation.reading import latencies, make_reading, read_answers
 from realm.evaluation.report import Report, Shares
 from realm.evaluation.searching import (
     Found,
@@ -35,6 +27,7 @@ from realm.evaluation.systems import System
 from realm.records.vectors import Vectors
 from realm.text import answers as scoring
 from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer, is_exact_match
 
 LATENCY_SAMPLE = 50
 WARM_UP = 3
@@ -43,8 +36,8 @@ WARM_UP = 3
 Progress = Callable[[str], OnProgress]
 
 
-def no_progress(_name: str) -> OnProgress:
-    return unheard
+def no_progress_bars(_name: str) -> OnProgress:
+    return no_progress
 
 
 def document_recall(
@@ -63,7 +56,7 @@ def evaluate(
     questions: Sequence[Question],
     *,
     passages: int,
-    progress: Progress = no_progress,
+    progress: Progress = no_progress_bars,
 ) -> Report:
     """:param passages: how many the reader reads for each question.
 
@@ -83,7 +76,7 @@ def evaluate(
         system=system.name,
         documents=report.recalls(_document_ranks(questions, found, ids)),
         answers=report.recalls(_answer_ranks(questions, found, index)),
-        em=mean([float(is_exact(question, answer)) for question, answer in read]),
+        em=mean([float(is_exact_match(question, answer)) for question, answer in read]),
         f1=mean([scoring.f1(answer, one.answers) for one, answer in read if one.answers]),
         latency_ms={"p50": percentile(times, 50), "p99": percentile(times, 99)},
         extras={

@@ -18,11 +18,11 @@ Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]
 
 
-def unheard(_done: int, _total: int) -> None:
+def no_progress(_done: int, _total: int) -> None:
     """A listener that nobody listens with."""
 
 
-def spread(
+def parallel_map(
     work: Callable[[Sequence[Item], Callable[[int], None]], Sequence[Result]],
     items: Sequence[Item],
     device: torch.device,

@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.evaluation.parallel import OnProgress, one_thread_each, spread, unheard
-from realm.text.questions import Question
+from realm.evaluation.parallel import OnProgress, no_progress, one_thread_each, parallel_map
 from realm.evaluation.searching import PassageVectors, Searcher, encode_questions
 from realm.evaluation.systems import System
 from realm.model.answering import Answers, Reading, answer_questions
-from realm.text import answers as scoring
 
-QUESTIONS_AT_ONCE = 8
+QUESTION_BATCH = 8
 
 
 def make_reading(
@@ -33,7 +31,7 @@ def make_reading(
 
 
 def read_answers(
-    system: System, readings: Sequence[Reading], on_progress: OnProgress = unheard
+    system: System, readings: Sequence[Reading], on_progress: OnProgress = no_progress
 ) -> list[str]:
     """The best answer's text to each question; empty where nothing is readable.
 
@@ -45,26 +43,19 @@ def read_answers(
 
 
 def read(
-    system: System, readings: Sequence[Reading], on_progress: OnProgress = unheard
+    system: System, readings: Sequence[Reading], on_progress: OnProgress = no_progress
 ) -> list[Answers]:
     """Answers with their probabilities, and P(no answer)."""
 
     def work(share: Sequence[Reading], told: Callable[[int], None]) -> list[Answers]:
         answers: list[Answers] = []
-        for start in range(0, len(share), QUESTIONS_AT_ONCE):
-            some = share[start : start + QUESTIONS_AT_ONCE]
+        for start in range(0, len(share), QUESTION_BATCH):
+            some = share[start : start + QUESTION_BATCH]
             answers += answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
             told(len(answers))
         return answers
 
-    return spread(work, readings, system.reader.device, on_progress)
-
-
-def is_exact(question: Question, answer: str) -> bool:
-    """Equal to an answer after normalisation, or matched by the expression from its start."""
-    if question.answer_pattern is not None and question.answer_pattern.match(answer):
-        return True
-    return scoring.exact_match(answer, question.answers)
+    return parallel_map(work, readings, system.reader.device, on_progress)
 
 
 def latencies(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
-from realm.evaluation.parallel import OnProgress, spread, unheard
+from realm.evaluation.parallel import OnProgress, no_progress, parallel_map
 from realm.evaluation.systems import System
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
@@ -78,14 +78,14 @@ def cut(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:
 
 
 def encode_passages(
-    system: System, passages: list[Passage], on_progress: OnProgress = unheard
+    system: System, passages: list[Passage], on_progress: OnProgress = no_progress
 ) -> PassageVectors:
     inputs = [system.inputs.passage(one.title_ids, one.body_ids) for one in passages]
     return PassageVectors(passages, _encode(system, system.passage, inputs, on_progress))
 
 
 def encode_questions(
-    system: System, questions: Sequence[str], on_progress: OnProgress = unheard
+    system: System, questions: Sequence[str], on_progress: OnProgress = no_progress
 ) -> Vectors:
     """Vectors [questions, size].
 
@@ -108,5 +108,5 @@ def _encode(
         )
         return list(vectors)
 
-    rows = spread(work, inputs, encoder.device, on_progress)
+    rows = parallel_map(work, inputs, encoder.device, on_progress)
     return np.array(rows, np.float32).reshape(-1, encoder.embedding_size)

@@ -11,7 +11,7 @@ from realm.errors import NotFound
 from realm.model.checkpoint import Model, load_model
 from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder
-from realm.model.publishing import read_source
+from realm.model.publishing import load_source
 from realm.model.reader import Reader
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
@@ -57,7 +57,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
 
     :raises RealmError: if the base cannot be had.
     """
-    model = read_source(settings.model.base_model, settings)
+    model = load_source(settings.model.base_model, settings)
     return system_of(model, "base", 0, device, dtype)
 
 

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from realm.errors import InvalidInput
-from realm.model.reader_inputs import Body
 from realm.model.calibration import calibrate
 from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
+from realm.model.reader_inputs import ReaderInput
 from realm.text.answers import normalise_answer
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
@@ -103,7 +103,7 @@ def answer_questions(
     # ∅ is read as an empty passage, after the others.
     texts = [(*one.passages, "") if rules.null else one.passages for one in readings]
     bodies = [
-        Body.of(inputs, one.question, text)
+        ReaderInput.of(inputs, one.question, text)
         for one, read in zip(readings, texts, strict=True)
         for text in read
     ]
@@ -137,7 +137,7 @@ class _Scores:
 
 def _read(
     reader: Reader,
-    bodies: Sequence[Body],
+    bodies: Sequence[ReaderInput],
     pad_id: int,
     token_budget: int | None,
     dtype: torch.dtype | None,
@@ -177,7 +177,7 @@ class _Spans:
 
 
 def _answers(
-    reading: Reading, bodies: Sequence[Body], scores: Sequence[_Scores], rules: AnswerRules
+    reading: Reading, bodies: Sequence[ReaderInput], scores: Sequence[_Scores], rules: AnswerRules
 ) -> Answers:
     spans = _joint_softmax(reading, bodies, scores, rules.null)
     rows_by_text: dict[str, list[int]] = {}
@@ -222,7 +222,7 @@ def _answer(reading: Reading, spans: _Spans, rows: list[int], probability: float
 
 
 def _joint_softmax(
-    reading: Reading, bodies: Sequence[Body], scores: Sequence[_Scores], null: bool
+    reading: Reading, bodies: Sequence[ReaderInput], scores: Sequence[_Scores], null: bool
 ) -> _Spans:
     """With `null` the last body is the null document's."""
     priors, of_null = with_null(reading.log_priors) if null else (reading.log_priors, -math.inf)

@@ -23,7 +23,7 @@ from realm.model.config import (
     ModelConfig,
     Pooling,
 )
-from realm.model.inputs import LEAST_BODY, InputLimits
+from realm.model.inputs import MIN_BODY_TOKENS, InputLimits
 from realm.model.weights import Weights, read_weights
 from realm.records.store import file_sha256
 
@@ -193,8 +193,8 @@ def fitting_lengths(positions: int, reader: int | None = None) -> InputLimits:
     reader = min(wished.reader if reader is None else reader, positions)
     return InputLimits(
         passage=passage,
-        title=min(wished.title, passage - 3 - LEAST_BODY),
-        query=min(wished.query, reader - 1 - LEAST_BODY),
+        title=min(wished.title, passage - 3 - MIN_BODY_TOKENS),
+        query=min(wished.query, reader - 1 - MIN_BODY_TOKENS),
         reader=reader,
     )
 

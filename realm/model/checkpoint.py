@@ -19,10 +19,15 @@ from realm.errors import BadSettings, Corrupt
 from realm.model.base import Base, load_base
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
-from realm.model.extractive import USUAL_WIDTH, Extractive, check_words, read_extractive
+from realm.model.extractive import (
+    DEFAULT_ANSWER_WIDTH,
+    ExtractiveReader,
+    check_same_vocabulary,
+    load_extractive_reader,
+)
 from realm.model.inputs import InputBuilder
 from realm.model.reader import MaskedLMHead, Reader, span_head
-from realm.model.starter import find_starter
+from realm.model.starter import load_starter
 from realm.model.weights import Weights, build, read_weights, write_weights
 
 CONFIG_FILE = "config.json"
@@ -75,7 +80,7 @@ def new_model(
     if unknown := sorted(set(overrides) - known):
         raise BadSettings(f"a model's config has no {', '.join(unknown)}")
     config = dataclasses.replace(source.config, **overrides)
-    shipped = find_starter(config.base_sha256) if starter and not reader else None
+    shipped = load_starter(config.base_sha256) if starter and not reader else None
     if shipped is not None and shipped.span_hidden_size == config.span_hidden_size:
         learnt = shipped.weights()
         width = overrides.get("max_span_width", shipped.max_span_width)
@@ -93,15 +98,15 @@ def new_model(
     )
     if not reader:
         return model
-    width = overrides.get("max_span_width", USUAL_WIDTH)
-    return with_reader(model, read_extractive(reader), max_span_width=width, seed=seed)
+    width = overrides.get("max_span_width", DEFAULT_ANSWER_WIDTH)
+    return with_reader(model, load_extractive_reader(reader), max_span_width=width, seed=seed)
 
 
 def with_reader(
     model: Model,
-    found: Extractive,
+    found: ExtractiveReader,
     *,
-    max_span_width: int = USUAL_WIDTH,
+    max_span_width: int = DEFAULT_ANSWER_WIDTH,
     no_answer: bool = False,
     seed: int = 0,
 ) -> Model:
@@ -110,7 +115,7 @@ def with_reader(
     :param no_answer: whether it was trained on questions without an answer, as SQuAD 2.0 has them.
     :raises Corrupt: if its word pieces are others, or a weight does not fit.
     """
-    check_words(found, model.inputs.tokenizer)
+    check_same_vocabulary(found, model.inputs.tokenizer)
     reader = min(model.config.lengths.reader, found.shape.max_position_embeddings)
     config = dataclasses.replace(
         model.config,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,13 +22,35 @@ from transformers import BertConfig, BertModel
 from realm.errors import InvalidInput
 from realm.model.config import BertShape, ModelConfig, Pooling, Projection
 from realm.model.inputs import Encoded
-from realm.model.rows import Rows, at_once
 
 PROJECTION_NORM_EPS = 1e-12
 PROJECTION_DROPOUT = 0.1
 CPU_TOKEN_BUDGET = 2048  # larger batches fall out of the cache
 CUDA_TOKEN_BUDGET = 65536
 CUDA_PAD_MULTIPLE = 8  # tensor cores want aligned lengths
+
+
+ForwardPass = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class ForwardRunner(Protocol):
+    """Gives what `forward` gives for `ids`, `segments`, `mask`, each [rows, tokens].
+
+    Training puts another runner in an encoder's or reader's `runner`, which shares the rows out
+    (over parts, over processes) while every objective still sees the whole batch. `backbone` is
+    the module whose layers `forward` goes through.
+    """
+
+    def __call__(
+        self, forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+    ) -> Tensor: ...
+
+
+def run_directly(
+    forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+) -> Tensor:
+    """The whole batch in one forward pass."""
+    return forward(ids, segments, mask)
 
 
 def build_backbone(shape: BertShape, *, pooler: bool) -> nn.Module:
@@ -72,7 +95,7 @@ class Encoder(nn.Module):
         self.pooling: Pooling = config.pooling
         self.normalize = config.normalize
         self.embedding_size = config.embedding_size
-        self.rows: Rows = at_once
+        self.runner: ForwardRunner = run_directly
         self.backbone = build_backbone(config.base, pooler=config.pooling == "pooler")
         self.projection: EmbeddingProjection | None = None
         if config.projection is not None:
@@ -80,7 +103,7 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → vectors [batch, embedding_size]."""
-        return self.rows(self._vectors, self.backbone, ids, segments, mask)
+        return self.runner(self._vectors, self.backbone, ids, segments, mask)
 
     def _vectors(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)

@@ -18,11 +18,11 @@ from realm.model.weights import Weights
 
 HEAD = "qa_outputs."
 #: Longest answer in word pieces, as transformers' own pipeline has it.
-USUAL_WIDTH = 15
+DEFAULT_ANSWER_WIDTH = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Extractive:
+class ExtractiveReader:
     """A checkpoint's shape, and its weights by `Reader`'s names, without a masked-LM head."""
 
     origin: str
@@ -31,7 +31,7 @@ class Extractive:
     tokenizer: Tokenizer
 
 
-def read_extractive(name_or_folder: str | Path) -> Extractive:
+def load_extractive_reader(name_or_folder: str | Path) -> ExtractiveReader:
     """Reads a folder or hub repository.
 
     :raises NotFound, DependencyUnavailable, Corrupt, Unsupported: as `load_base`.
@@ -50,10 +50,10 @@ def read_extractive(name_or_folder: str | Path) -> Extractive:
         for name, tensor in base.backbone.items()
         if not name.startswith((HEAD, "pooler."))
     }
-    return Extractive(str(name_or_folder), shape, {**backbone, **head}, base.tokenizer)
+    return ExtractiveReader(str(name_or_folder), shape, {**backbone, **head}, base.tokenizer)
 
 
-def check_words(found: Extractive, tokenizer: Tokenizer) -> None:
+def check_same_vocabulary(found: ExtractiveReader, tokenizer: Tokenizer) -> None:
     """:raises Corrupt: if the reader was trained on other word pieces than `tokenizer` gives."""
     mine, its = tokenizer.get_vocab(), found.tokenizer.get_vocab()
     if mine != its:

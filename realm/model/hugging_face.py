@@ -15,7 +15,7 @@ from realm.errors import Corrupt, InvalidInput, Unsupported
 from realm.model.base import WEIGHT_FILES, Base, find_folder, read_json
 from realm.model.checkpoint import Model, build_reader, build_retriever, new_model, with_reader
 from realm.model.config import ModelConfig
-from realm.model.extractive import read_extractive
+from realm.model.extractive import load_extractive_reader
 from realm.model.hugging_face_checkpoint import CONFIG_FILE, Checkpoint, read_checkpoint
 from realm.model.hugging_face_format import (
     PREFIXES,
@@ -63,7 +63,7 @@ def import_model(
             raise InvalidInput(f"{source} is a BERT-type base: it takes no query tower and no mlm")
         else:
             model = new_model(source, starter=False, seed=seed)
-        return with_reader(model, read_extractive(reader), no_answer=no_answer, seed=seed)
+        return with_reader(model, load_extractive_reader(reader), no_answer=no_answer, seed=seed)
     main = _read(source, "passage", "an embedder, scorer or openqa")
     other_query = (
         _read(query, "passage", "the query tower as embedder or openqa") if query else None

@@ -20,7 +20,7 @@ from realm.text import terms
 #: Raised whenever sentences or passages are cut in another way: old passages do not fit then.
 SPLITTER = 1
 #: Fewer word pieces than this are no body: one character may be several (a Hangul syllable is 3).
-LEAST_BODY = 8
+MIN_BODY_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from realm.model.checkpoint import (
     write_model,
 )
 from realm.model.config import ModelConfig, Projection
-from realm.model.inputs import LEAST_BODY, InputBuilder, InputLimits
+from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, InputLimits
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import file_sha256
 from realm.settings import Settings
@@ -34,7 +34,7 @@ from realm.settings import Settings
 _log = structlog.get_logger(__name__)
 
 
-def read_source(source: str | Path, settings: Settings) -> Model:
+def load_source(source: str | Path, settings: Settings) -> Model:
     """The model in a folder of ours; else the one that begins with a base, as a trainer would.
 
     A base is a Hugging Face BERT-type folder or hub name, or a sentence-transformers folder; the
@@ -72,7 +72,7 @@ def begin_model(source: str | Path, settings: Settings) -> Model:
         seed=settings.trainer.seed,
         starter=settings.model.starter,
         reader=settings.model.reader_model or None,
-        lengths=lengths_in_force(base.config, settings),
+        lengths=effective_lengths(base.config, settings),
         candidates=settings.model.candidates,
         **shape,
     )
@@ -80,17 +80,17 @@ def begin_model(source: str | Path, settings: Settings) -> Model:
 
 def with_settings(model: Model, settings: Settings) -> Model:
     """A model to train on, with what the settings in force decide: lengths, k, marginal, towers."""
-    model = with_towers(model, settings)
+    model = with_tower_settings(model, settings)
     config = dataclasses.replace(
         model.config,
-        lengths=lengths_in_force(model.config, settings),
+        lengths=effective_lengths(model.config, settings),
         candidates=settings.model.candidates,
     )
     inputs = InputBuilder(model.inputs.tokenizer, config.lengths)
     return Model(config, inputs, model.retriever, model.reader)
 
 
-def with_towers(model: Model, settings: Settings) -> Model:
+def with_tower_settings(model: Model, settings: Settings) -> Model:
     """The model with the settings' marginal, and with two towers if they ask for them.
 
     Pooling and projection are a model's own from its beginning, and two towers never become one:
@@ -113,9 +113,9 @@ def with_towers(model: Model, settings: Settings) -> Model:
 
 
 def source_digest(source: str | Path) -> str:
-    """sha256 of the weights that `read_source` would begin with.
+    """sha256 of the weights that `load_source` would begin with.
 
-    :raises NotFound, Corrupt, DependencyUnavailable: as `read_source`.
+    :raises NotFound, Corrupt, DependencyUnavailable: as `load_source`.
     """
     if _is_ours(source):
         return file_sha256(Path(source) / PASSAGE_ENCODER_FILE)
@@ -141,7 +141,7 @@ def publish_model(
         )
 
 
-def lengths_in_force(config: ModelConfig, settings: Settings) -> InputLimits:
+def effective_lengths(config: ModelConfig, settings: Settings) -> InputLimits:
     """The settings' lengths, cut where the model has fewer positions.
 
     :raises BadSettings: if it has too few for any passage.
@@ -151,8 +151,8 @@ def lengths_in_force(config: ModelConfig, settings: Settings) -> InputLimits:
     reader = min(settings.model.reader_tokens, config.reader_shape.max_position_embeddings)
     lengths = InputLimits(
         passage=passage,
-        title=min(config.lengths.title, passage - 3 - LEAST_BODY),
-        query=min(settings.model.query_tokens, positions, reader - 1 - LEAST_BODY),
+        title=min(config.lengths.title, passage - 3 - MIN_BODY_TOKENS),
+        query=min(settings.model.query_tokens, positions, reader - 1 - MIN_BODY_TOKENS),
         reader=reader,
     )
     if lengths.title < 0 or lengths.query < 1:

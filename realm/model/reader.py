@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
 from realm.model.config import BertShape, ModelConfig
-from realm.model.encoders import at_least_float32, build_backbone
-from realm.model.rows import Rows, at_once
+from realm.model.encoders import ForwardRunner, at_least_float32, build_backbone, run_directly
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
 
@@ -126,7 +125,7 @@ class Reader(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.rows: Rows = at_once
+        self.runner: ForwardRunner = run_directly
         self.answers = config.answers
         self.backbone = build_backbone(config.reader_shape, pooler=False)
         self.predictions = MaskedLMHead(config.reader_shape)
@@ -138,7 +137,7 @@ class Reader(nn.Module):
 
     def hidden(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → hidden states [batch, tokens, hidden]."""
-        return self.rows(self._states, self.backbone, ids, segments, mask)
+        return self.runner(self._states, self.backbone, ids, segments, mask)
 
     def _states(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)

@@ -17,7 +17,7 @@ from realm.text.answers import is_spaceless
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class ReaderInput:
     """A reader input, and of its body's word pieces where they stand and which end words.
 
     `first` is the body's first token in the input; `offsets` [pieces, 2] are characters of the
@@ -31,7 +31,7 @@ class Body:
     ends: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, inputs: InputBuilder, question: str, text: str) -> Body:
+    def of(cls, inputs: InputBuilder, question: str, text: str) -> ReaderInput:
         ids, offsets = inputs.tokenize(text)
         encoded = inputs.reader(inputs.tokenize(question)[0], ids)
         kept = max(0, sum(encoded.segments) - 1)
@@ -50,9 +50,11 @@ class Body:
         return _spans(self.begins, self.ends, widths)
 
 
-class Words:
-    """Whole words by word piece ids alone, where a text was tokenized long ago: as `Body` has it,
-    but for words of scripts without spaces that the tokenizer does not know.
+class WordBoundaries:
+    """Whole words by word piece ids alone, for text that is stored tokenized.
+
+    As in `ReaderInput`, except for words of scripts without spaces that the tokenizer does not
+    know.
     """
 
     def __init__(self, inputs: InputBuilder) -> None:

@@ -107,7 +107,7 @@ def usable(
     return kept
 
 
-def as_candidate(passage: Passage) -> Candidate:
+def to_candidate(passage: Passage) -> Candidate:
     return Candidate(
         passage.passage_id,
         passage.document_id,

@@ -18,19 +18,18 @@ from torch import Tensor
 
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
-from realm.evaluation.metrics import contains_answer
-from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate, CandidateSearch, usable
 from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
-from realm.objectives.objective import Draw, Loss, tensors
-from realm.objectives.open_qa import two_terms
-from realm.objectives.reading import Lesson, ReaderTerm, Task
-from realm.objectives.sentences import first_of_each, shuffled_sentences
+from realm.objectives.objective import Loss, PassageSource, tensors
+from realm.objectives.open_qa import open_qa_loss
+from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
+from realm.objectives.sentences import first_success_of_each, shuffled_sentences
 from realm.objectives.windows import PassageWindows
 from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import SpanTagger
 
 SEARCHED_PER_PLACE = 8  # passages asked for, a place: most hold no answer
@@ -46,7 +45,7 @@ class ClozeExample:
     query: Encoded
     candidates: list[Candidate]
     contains: list[bool]
-    task: Task
+    task: EncodedExample
 
 
 class ClozeQA:
@@ -64,7 +63,7 @@ class ClozeQA:
         inputs: InputBuilder,
         tagger: SpanTagger,
         search: CandidateSearch,
-        reading: ReaderTerm,
+        reading: ReaderLoss,
         *,
         batch_size: int,
         read: int,
@@ -84,7 +83,7 @@ class ClozeQA:
         :raises DependencyUnavailable: if the index does not answer.
         """
         batch: list[ClozeExample] = []
-        draw = iter(Draw(passages, self.skipped, self.name, ROUNDS * self._batch_size))
+        draw = iter(PassageSource(passages, self.skipped, self.name, ROUNDS * self._batch_size))
         for _ in range(ROUNDS):
             asked = self._questions(draw, self._batch_size - len(batch), rng)
             queries = [query for _, _, query in asked]
@@ -104,7 +103,7 @@ class ClozeQA:
         scores = self._scores(batch, model.retriever)
         contains = [torch.tensor(one.contains, device=scores[0].device) for one in batch]
         tasks = [one.task for one in batch]
-        return two_terms(scores, contains, tasks, self._reading, model.reader)
+        return open_qa_loss(scores, contains, tasks, self._reading, model.reader)
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -119,7 +118,7 @@ class ClozeQA:
         while len(made) < count:
             drawn = list(islice(draw, count - len(made)))
             tries = [shuffled_sentences(passage.text, rng) for passage in drawn]
-            asked = first_of_each(
+            asked = first_success_of_each(
                 tries, lambda texts: cloze_questions(texts, self._tagger, rng, self.skipped)
             )
             for passage, question in zip(drawn, asked, strict=True):
@@ -156,8 +155,8 @@ class ClozeQA:
             places[-1] = min(holding)
         candidates = [kept[place] for place in places]
         texts = tuple(one.text for one in candidates)
-        lesson = Lesson(question.question, (question.answer,), texts, (0.0,) * len(texts))
-        task = self._reading.task(lesson, rng)
+        example = ReadingExample(question.question, (question.answer,), texts, (0.0,) * len(texts))
+        task = self._reading.task(example, rng)
         if task is None:
             return None
         contains = [place in holding for place in places]

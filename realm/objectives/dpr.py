@@ -20,8 +20,6 @@ from torch import Tensor
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
-from realm.evaluation.metrics import contains_answer
-from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
@@ -31,6 +29,7 @@ from realm.objectives.questions import QuestionPool, Questions
 from realm.objectives.windows import PassageWindows
 from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
+from realm.text.questions import Question, contains_answer
 
 DRAWS = 8  # of questions, until a batch is whole
 SEARCHED = 20  # passages among which positive and negatives are looked for

@@ -18,8 +18,8 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
-from realm.objectives.candidates import Candidate, as_candidate
-from realm.objectives.objective import Draw, Loss, tensors
+from realm.objectives.candidates import Candidate, to_candidate
+from realm.objectives.objective import Loss, PassageSource, tensors
 from realm.objectives.windows import PassageWindows
 from realm.text.inverse_cloze import inverse_cloze, normalise_sentence
 
@@ -66,7 +66,7 @@ class InverseCloze:
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> InverseClozeBatch:
         """:raises NotReady: if the passages hold too little of use."""
         examples: list[_Example] = []
-        for passage in Draw(passages, self.skipped, self.name, self._batch_size):
+        for passage in PassageSource(passages, self.skipped, self.name, self._batch_size):
             example = self._example(passage, rng)
             if example is None:
                 continue
@@ -112,7 +112,7 @@ class InverseCloze:
         if not query_ids:
             self.skipped["no_word_pieces"] += 1
             return None
-        positive: Candidate | None = as_candidate(passage)
+        positive: Candidate | None = to_candidate(passage)
         assert positive is not None
         if rng.random() < self._removal_share:
             shortened = replace(positive, text=rest, body_ids=self._inputs.tokenize(rest)[0])

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
-from realm.model.reader_inputs import Words
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import (
@@ -29,6 +28,7 @@ from realm.model.likelihood import (
     span_marginal,
 )
 from realm.model.reader import SpanLogits, body_mask
+from realm.model.reader_inputs import WordBoundaries
 from realm.objectives.candidates import (
     Candidate,
     CandidateSearch,
@@ -41,13 +41,13 @@ from realm.objectives.masking import (
     Masker,
     continuations,
 )
-from realm.objectives.objective import Draw, Loss, SignalGate, tensors
-from realm.objectives.sentences import first_of_each, shuffled_sentences
+from realm.objectives.objective import Loss, PassageSource, SignalGate, tensors
+from realm.objectives.sentences import first_success_of_each, shuffled_sentences
 from realm.objectives.windows import PassageWindows
 
 #: Nats by which passages must surely help before the retriever learns: an untrained head's answers
 #: differ from passage to passage by chance, and a mixture is never as bad as its worst.
-LEAST_GAIN = 0.02
+MIN_GAIN = 0.02
 SEARCHED_PER_PLACE = 2  # passages asked for, a place: some are trivial or held out
 
 
@@ -104,7 +104,7 @@ class MaskedLM:
         span_term: bool = True,
     ) -> None:
         self.skipped: Counter[str] = Counter()
-        self.utility_gate = SignalGate(LEAST_GAIN)
+        self.utility_gate = SignalGate(MIN_GAIN)
         self.span_gate = SignalGate()
         self._inputs = inputs
         self._masker = Masker(inputs, masks, self.skipped)
@@ -113,7 +113,7 @@ class MaskedLM:
         self._places = candidates
         self._windows = PassageWindows(inputs, passage_tokens)
         self._span_term = span_term
-        self._words = Words(inputs)
+        self._words = WordBoundaries(inputs)
         self._continuations = continuations(inputs)
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> MaskedBatch:
@@ -123,14 +123,14 @@ class MaskedLM:
         :raises DependencyUnavailable: if the index does not answer.
         """
         sentences: list[MaskedSentence] = []
-        draw = iter(Draw(passages, self.skipped, self.name, self._batch_size))
+        draw = iter(PassageSource(passages, self.skipped, self.name, self._batch_size))
         while len(sentences) < self._batch_size:
             drawn = islice(draw, self._batch_size - len(sentences))
             tries = [
                 [(one.passage_id, text) for text in shuffled_sentences(one.text, rng)]
                 for one in drawn
             ]
-            masked = first_of_each(tries, lambda each: self._masker.mask_all(each, rng))
+            masked = first_success_of_each(tries, lambda each: self._masker.mask_all(each, rng))
             sentences += [one for one in masked if one is not None]
         queries = [self._inputs.query_from_ids(sentence.ids) for sentence in sentences]
         found = self._search.search(queries, SEARCHED_PER_PLACE * self._places)
@@ -153,7 +153,7 @@ class MaskedLM:
         mean over its rows.
 
         The retriever learns by the first once passages help: once log p(y|x) − log p(y|∅, x), a
-        moving average, is surely above `LEAST_GAIN`.
+        moving average, is surely above `MIN_GAIN`.
         """
         scores, valid = self._scores(batch, model)  # [b, k]
         read = self._read(batch, model)

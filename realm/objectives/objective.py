@@ -63,7 +63,7 @@ class Objective(Protocol[BatchT]):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-class Draw:
+class PassageSource:
     """Passages to learn from, one after another: those of held-out documents left out."""
 
     def __init__(

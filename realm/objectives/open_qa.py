@@ -21,8 +21,6 @@ from torch import Tensor
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
-from realm.evaluation.metrics import contains_answer
-from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import retriever_answer_marginal
@@ -30,14 +28,15 @@ from realm.model.reader import Reader
 from realm.objectives.candidates import Beam, TrainingSearch
 from realm.objectives.objective import Loss, tensors
 from realm.objectives.questions import QuestionPool, Questions
-from realm.objectives.reading import Lesson, ReaderTerm, Task
+from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer
 
 DRAWS = 100  # of questions, until a batch is whole; a step that failed would draw the same again
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QAExample:
     """A question with its beam: `vectors` [n, size], and which passages hold an answer [n].
 
     `task` reads the first of them; None where none of their spans answers. A reader that knows
@@ -47,7 +46,7 @@ class Asked:
     query: Encoded
     vectors: Tensor
     contains: Tensor
-    task: Task | None
+    task: EncodedExample | None
 
 
 class QuestionAnswering:
@@ -65,7 +64,7 @@ class QuestionAnswering:
         inputs: InputBuilder,
         questions: Questions,
         search: TrainingSearch,
-        reading: ReaderTerm,
+        reading: ReaderLoss,
         *,
         batch_size: int,
         beam: int,
@@ -82,19 +81,19 @@ class QuestionAnswering:
         # The beams of a batch share most of their passages.
         self._normalised = lru_cache(2 * beam)(normalise_answer)
 
-    def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[Asked]:
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[QAExample]:
         """Questions by chance, their beams searched; `passages` are not drawn from.
 
         :raises NotReady: if none of many questions has an answer in its beam.
         :raises DependencyUnavailable: if the index does not answer.
         """
-        batch: list[Asked] = []
+        batch: list[QAExample] = []
         for _ in range(DRAWS):
             drawn = self._pool.draw(self._batch_size - len(batch), rng)
             asked = [(one, encoded) for one in drawn if (encoded := self._query(one))]
             beams = self._search.beams([encoded for _, encoded in asked], self._beam)
             for (question, query), beam in zip(asked, beams, strict=True):
-                made = self._asked(question, query, beam, rng)
+                made = self._example(question, query, beam, rng)
                 if made is None:
                     self.skipped["answer_not_found"] += 1
                 else:
@@ -108,7 +107,7 @@ class QuestionAnswering:
             )
         return batch
 
-    def loss(self, batch: Sequence[Asked], model: Model) -> Loss:
+    def loss(self, batch: Sequence[QAExample], model: Model) -> Loss:
         """Both terms, summed, a mean over the questions; a term is 0 where nothing matches."""
         retriever, device = model.retriever, model.retriever.query.device
         inputs = tensors([one.query for one in batch], self._inputs.pad, device)
@@ -118,7 +117,9 @@ class QuestionAnswering:
             for query, one in zip(queries, batch, strict=True)
         ]
         contains = [one.contains.to(device) for one in batch]
-        return two_terms(scores, contains, [one.task for one in batch], self._reading, model.reader)
+        return open_qa_loss(
+            scores, contains, [one.task for one in batch], self._reading, model.reader
+        )
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -133,9 +134,9 @@ class QuestionAnswering:
             self.skipped["no_word_pieces"] += 1
             return None
 
-    def _asked(
+    def _example(
         self, question: Question, query: Encoded, found: Beam, rng: random.Random
-    ) -> Asked | None:
+    ) -> QAExample | None:
         """None if no passage holds an answer: both terms would be 0."""
         free = [row for row, name in enumerate(found.document_ids) if not is_held_out(name)]
         self.skipped["held_out_candidate"] += len(found.document_ids) - len(free)
@@ -146,20 +147,20 @@ class QuestionAnswering:
         read = tuple(beam.texts[: self._read])
         # The scores are those of the parameters that learn: `loss` fills them in.
         is_there = any(contains[: self._read])
-        lesson = Lesson(
+        example = ReadingExample(
             question.question, question.answers if is_there else (), read, (0.0,) * len(read)
         )
         # An expression names no span, and so teaches the retriever alone.
         teaches = question.answers and (is_there or self._reading.null)
-        task = self._reading.task(lesson, rng) if teaches else None
-        return Asked(query, torch.from_numpy(beam.vectors), torch.tensor(contains), task)
+        task = self._reading.task(example, rng) if teaches else None
+        return QAExample(query, torch.from_numpy(beam.vectors), torch.tensor(contains), task)
 
 
-def two_terms(
+def open_qa_loss(
     scores: Sequence[Tensor],
     contains: Sequence[Tensor],
-    tasks: Sequence[Task | None],
-    reading: ReaderTerm,
+    tasks: Sequence[EncodedExample | None],
+    reading: ReaderLoss,
     reader: Reader,
 ) -> Loss:
     """The retriever's and the reader's term of each question, summed; a mean over the questions.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, NotFound, NotReady
-from realm.text.questions import Question, parse_questions
 from realm.records.store import Store
+from realm.text.questions import Question, parse_questions
 
 
 def load_questions(name: str, store: Store) -> tuple[Question, ...]:

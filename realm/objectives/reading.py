@@ -4,8 +4,8 @@ Per question the joint softmax over all (passage, span) of [span score + f(x, z)
 the sum over every span that reads an answer (REALM, section 3.2; Lee et al. 2019, eq. 7). Spans
 are those of `realm.model.reader_inputs`: what is trained is what is served.
 
-With `null` the null document ∅ takes part with its one span, the empty answer: a lesson without
-any answer teaches that span, every other lesson teaches against it.
+With `null` the null document ∅ takes part with its one span, the empty answer: an example without
+any answer teaches that span, every other example teaches against it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from torch.nn import functional as F
 
 from realm.errors import InvalidInput
 from realm.model.answering import with_null
-from realm.model.reader_inputs import Body
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
-from realm.model.inputs import LEAST_BODY, InputBuilder
+from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder
 from realm.model.likelihood import span_marginal
 from realm.model.reader import Reader
+from realm.model.reader_inputs import ReaderInput
 from realm.objectives.objective import Loss, tensors
 from realm.text.answers import normalise_answer
 
@@ -37,7 +37,7 @@ _OF_ARTICLES = frozenset("antheال")
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class ReadingExample:
     """A question, its answers, and passages to read with f(x, z) of each, not normalised.
 
     Without answers it says that none of the passages holds one.
@@ -57,14 +57,14 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A lesson as model input; `matches` [pieces, widths] marks each body's spans that answer.
+class EncodedExample:
+    """An example as model input; `matches` [pieces, widths] marks each body's spans that answer.
 
     With `null` the last body is the null document's: no pieces, one empty span, which answers if
     `unanswerable`.
     """
 
-    bodies: tuple[Body, ...]
+    bodies: tuple[ReaderInput, ...]
     matches: tuple[NDArray[np.bool_], ...]
     scores: tuple[float, ...]
     null: bool = False
@@ -76,16 +76,16 @@ class Task:
         return len(self.bodies) - self.null
 
 
-class ReaderTerm:
+class ReaderLoss:
     """Supervised reading: no objective by itself, but what objectives and `train-reader` share.
 
-    `skipped` counts, by reason, lessons that teach nothing.
+    `skipped` counts, by reason, examples that teach nothing.
 
     :param max_span_width: the reader's longest span, in word pieces.
     :param reader_tokens: longest reader input in training; a longer passage is cut to a window,
         around an answer if it holds one.
     :param token_budget: padded tokens that go through the reader at once.
-    :param null: whether the null document takes part; without it, a lesson needs an answer.
+    :param null: whether the null document takes part; without it, an example needs an answer.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class ReaderTerm:
         self._reader_tokens = min(reader_tokens, inputs.limits.reader)
         self._token_budget = token_budget
 
-    def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
-        """Those of the lessons with at least one answer to point at."""
-        tasks = [self.task(lesson, rng) for lesson in lessons]
+    def batch(self, examples: Sequence[ReadingExample], rng: random.Random) -> list[EncodedExample]:
+        """Those of the examples with at least one answer to point at."""
+        tasks = [self.task(example, rng) for example in examples]
         return [task for task in tasks if task is not None]
 
-    def loss(self, batch: Sequence[Task], reader: Reader) -> Loss:
+    def loss(self, batch: Sequence[EncodedExample], reader: Reader) -> Loss:
         """−log p(y|x), a mean over the tasks.
 
         :raises InvalidInput: if the batch is empty.
@@ -122,7 +122,10 @@ class ReaderTerm:
         return Loss(loss, {"loss": loss.item()})
 
     def log_likelihoods(
-        self, batch: Sequence[Task], reader: Reader, scores: Sequence[Tensor] | None = None
+        self,
+        batch: Sequence[EncodedExample],
+        reader: Reader,
+        scores: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """log p(y|x) of each task [b], of which there must be some.
 
@@ -134,15 +137,15 @@ class ReaderTerm:
         # Every task has a match: one that is lost among the logits was not finite.
         return term.log_likelihood.masked_fill(~term.matched, torch.nan)
 
-    def task(self, lesson: Lesson, rng: random.Random) -> Task | None:
+    def task(self, example: ReadingExample, rng: random.Random) -> EncodedExample | None:
         """None, and the reason counted, if there is no answer to point at."""
-        answers = {normalise_answer(answer) for answer in lesson.answers} - {""}
-        unanswerable = self.null and not lesson.answers
+        answers = {normalise_answer(answer) for answer in example.answers} - {""}
+        unanswerable = self.null and not example.answers
         if not answers and not unanswerable:
             self.skipped["empty_answer"] += 1
             return None
-        texts = [self._window(lesson.question, text, answers, rng) for text in lesson.passages]
-        bodies = tuple(Body.of(self._inputs, lesson.question, text) for text in texts)
+        texts = [self._window(example.question, text, answers, rng) for text in example.passages]
+        bodies = tuple(ReaderInput.of(self._inputs, example.question, text) for text in texts)
         matches = tuple(
             answer_spans(text, body, answers, self._widths)
             for text, body in zip(texts, bodies, strict=True)
@@ -151,16 +154,18 @@ class ReaderTerm:
             self.skipped["no_answer_span"] += 1
             return None
         if not self.null:
-            return Task(bodies, matches, lesson.scores)
-        priors, of_null = with_null(lesson.scores)
-        empty = Body.of(self._inputs, lesson.question, "")
+            return EncodedExample(bodies, matches, example.scores)
+        priors, of_null = with_null(example.scores)
+        empty = ReaderInput.of(self._inputs, example.question, "")
         unmarked = np.zeros((0, self._widths), np.bool_)
-        return Task((*bodies, empty), (*matches, unmarked), (*priors, of_null), True, unanswerable)
+        return EncodedExample(
+            (*bodies, empty), (*matches, unmarked), (*priors, of_null), True, unanswerable
+        )
 
     def _window(self, question: str, text: str, answers: set[str], rng: random.Random) -> str:
         """The text, or as much of it in one run of words as the reader's length leaves room for."""
-        body = Body.of(self._uncut, question, text)
-        room = max(LEAST_BODY, self._reader_tokens - body.first - 1)
+        body = ReaderInput.of(self._uncut, question, text)
+        room = max(MIN_BODY_TOKENS, self._reader_tokens - body.first - 1)
         pieces = len(body.offsets)
         if pieces <= room:
             return text
@@ -179,7 +184,7 @@ class ReaderTerm:
         return text[body.offsets[first, 0] : body.offsets[last, 1]]
 
     def _joint(
-        self, batch: Sequence[Task], reader: Reader, scores: Sequence[Tensor] | None
+        self, batch: Sequence[EncodedExample], reader: Reader, scores: Sequence[Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         """Logits of whole-word spans plus f(x, z), −inf elsewhere, and the matches: both
         [b, k, starts, widths].
@@ -226,11 +231,11 @@ class ReaderTerm:
         return joint, matches.to(device)
 
     @staticmethod
-    def _is_null(batch: Sequence[Task], row: int, k: int) -> bool:
+    def _is_null(batch: Sequence[EncodedExample], row: int, k: int) -> bool:
         return batch[row].null and k == len(batch[row].bodies) - 1
 
 
-def _priors(task: Task, scores: Tensor) -> Tensor:
+def _priors(task: EncodedExample, scores: Tensor) -> Tensor:
     """f(x, z) of a task's passages [k], with the null document's place [k + 1] if it takes part.
 
     As `realm.model.answering.with_null` has it, but with a gradient.
@@ -243,7 +248,7 @@ def _priors(task: Task, scores: Tensor) -> Tensor:
 
 
 def answer_spans(
-    text: str, body: Body, answers: set[str], max_span_width: int
+    text: str, body: ReaderInput, answers: set[str], max_span_width: int
 ) -> NDArray[np.bool_]:
     """Which whole-word spans of a body read one of the `answers`: [pieces, widths].
 
@@ -267,7 +272,7 @@ def answer_spans(
     return found
 
 
-def _letters(text: str, body: Body) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _letters(text: str, body: ReaderInput) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bounds of what a span's text keeps in letters, each [pieces + 1], cumulative."""
     most, fewest = [0], [0]
     begins, ends = body.offsets.T.tolist()

@@ -16,7 +16,7 @@ from realm.objectives.masking import mask_chooser
 from realm.objectives.objective import Objective
 from realm.objectives.open_qa import QuestionAnswering
 from realm.objectives.questions import Questions
-from realm.objectives.reading import ReaderTerm
+from realm.objectives.reading import ReaderLoss
 from realm.settings import Settings
 from realm.text.salient_spans import SpanTagger
 
@@ -119,14 +119,14 @@ class _Maker:
             words=self._words,
         )
 
-    def _reading(self, *, null: bool = False) -> ReaderTerm:
+    def _reading(self, *, null: bool = False) -> ReaderLoss:
         """The reader reads as much of a passage as the retriever does, beside the question.
 
         :param null: whether "no answer" is learnt too; only where the reader has begun to know it.
         """
         passage = self._settings.objectives.train_passage_tokens or self._inputs.limits.passage
         tokens = passage + self._settings.model.query_tokens
-        return ReaderTerm(
+        return ReaderLoss(
             self._inputs,
             max_span_width=self._model.config.max_span_width,
             reader_tokens=min(tokens, self._settings.model.reader_tokens),

@@ -25,7 +25,7 @@ _KINDS: dict[str, Kind] = {
     ),
 }
 _OUTSIDE = "O"
-AT_ONCE = 64  # texts
+TEXT_BATCH = 64  # texts
 CPU = torch.device("cpu")
 _LEAST_WINDOW, _LONGEST_WINDOW = 8, 512
 
@@ -86,8 +86,8 @@ class TokenClassificationTagger:
         """
         spans: list[list[Span]] = [[] for _ in texts]
         order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        for start in range(0, len(order), AT_ONCE):
-            chosen = order[start : start + AT_ONCE]
+        for start in range(0, len(order), TEXT_BATCH):
+            chosen = order[start : start + TEXT_BATCH]
             words = self._words([texts[place] for place in chosen])
             for place, own in zip(chosen, words, strict=True):
                 spans[place] = _spans(texts[place], own)
@@ -141,7 +141,7 @@ class TokenClassificationTagger:
 
 
 def _spans(text: str, words: Sequence[_Tagged]) -> list[Span]:
-    """Words side by side of one entity type, unless another begins, are one span."""
+    """WordBoundaries side by side of one entity type, unless another begins, are one span."""
     spans: list[Span] = []
     previous: _Tagged | None = None
     for word in words:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from realm.model.inputs import LEAST_BODY, Encoded, InputBuilder
+from realm.model.inputs import MIN_BODY_TOKENS, Encoded, InputBuilder
 from realm.objectives.candidates import Candidate
 from realm.objectives.masking import continuations
 
@@ -92,7 +92,7 @@ class PassageWindows:
 
     def _room(self, candidate: Candidate) -> tuple[list[int], int]:
         """The title, and how many pieces of the body go beside it."""
-        title = candidate.title_ids[: max(0, self.tokens - 3 - LEAST_BODY)]
+        title = candidate.title_ids[: max(0, self.tokens - 3 - MIN_BODY_TOKENS)]
         return title, self.tokens - 3 - len(title)
 
     def _window(

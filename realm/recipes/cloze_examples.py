@@ -1,4 +1,4 @@
-"""Lessons without a teacher: a sentence whose salient span is taken out asks for that span.
+"""Examples without a teacher: a sentence whose salient span is taken out asks for that span.
 
 The answer stands in another passage, the one that the retriever ranks best among those that hold
 it, as a user's question meets its answer (Lewis, Denoyer and Riedel 2019; Dhingra et al. 2018).
@@ -12,15 +12,14 @@ from collections.abc import Sequence
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.evaluation.evaluate import Progress, no_progress
-from realm.evaluation.metrics import contains_answer
-from realm.text.questions import Question
+from realm.evaluation.evaluate import Progress, no_progress_bars
 from realm.evaluation.searching import encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.objectives.cloze_questions import cloze_questions
 from realm.recipes.reading_examples import Material, Scored
 from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
+from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import SpanTagger
 from realm.text.sentences import sentence_spans
 
@@ -36,9 +35,9 @@ def cloze_material(
     *,
     skipped: Counter[str],
     tagger: SpanTagger,
-    progress: Progress = no_progress,
+    progress: Progress = no_progress_bars,
 ) -> list[Material]:
-    """At most `most` lessons from passages; none of a held-out document takes part.
+    """At most `most` examples from passages; none of a held-out document takes part.
 
     `skipped` counts, by reason, sentences that gave none.
     """

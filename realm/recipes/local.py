@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
-from realm.evaluation.parallel import OnProgress, unheard
+from realm.evaluation.parallel import OnProgress, no_progress
 from realm.evaluation.searching import encode_passages, weights
 from realm.evaluation.systems import system_of
 from realm.model.checkpoint import Model
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate, as_candidate
+from realm.objectives.candidates import Beam, Candidate, to_candidate
 from realm.objectives.objective import Objective
 from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, question_weights
@@ -82,7 +82,7 @@ class LocalIndex:
         for passage in passages:
             self._by_document.setdefault(passage.document_id, []).append(passage)
 
-    def refresh(self, on_progress: OnProgress = unheard) -> None:
+    def refresh(self, on_progress: OnProgress = no_progress) -> None:
         """Encodes every passage, as it reads now, with the parameters as they are now."""
         system = system_of(
             self._model, "local", 0, self._model.retriever.passage.device, self._dtype
@@ -101,7 +101,7 @@ class LocalIndex:
         return [self._beam(best) for best in self.rows(queries, limit)]
 
     def of_document(self, document_id: str) -> list[Candidate]:
-        return [as_candidate(passage) for passage in self._by_document.get(document_id, ())]
+        return [to_candidate(passage) for passage in self._by_document.get(document_id, ())]
 
     def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
         if self._words is None:
@@ -121,7 +121,7 @@ class LocalIndex:
         return top_k(vectors, self._vectors, limit)[0]
 
     def _candidate(self, row: int) -> Candidate:
-        return as_candidate(self._passages[row])
+        return to_candidate(self._passages[row])
 
     def _beam(self, rows: NDArray[np.int64]) -> Beam:
         assert self._vectors is not None  # rows come from a search

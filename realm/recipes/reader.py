@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from realm.errors import Diverged
-from realm.evaluation.parallel import spread, unheard
+from realm.evaluation.parallel import no_progress, parallel_map
 from realm.model.reader import Reader
-from realm.objectives.reading import Lesson, ReaderTerm, Task
+from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reading_examples import Material
 from realm.training.learner import MAX_GRADIENT_NORM
 from realm.training.parameters import WEIGHT_DECAY
@@ -34,7 +34,7 @@ LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
 class Plan:
     """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed.
 
-    `cloze` is how many cloze lessons come on top of each question at first; they get fewer, to
+    `cloze` is how many cloze examples come on top of each question at first; they get fewer, to
     none at the end. `no_answer` is the share of questions taught without an answer.
     """
 
@@ -65,7 +65,7 @@ class Step:
 
 def train_reader(
     reader: Reader,
-    objective: ReaderTerm,
+    objective: ReaderLoss,
     material: Sequence[Material],
     plan: Plan,
     *,
@@ -92,8 +92,8 @@ def train_reader(
             done = max(last.number / planned, spent)
             for group in optimizer.param_groups:
                 group["lr"] = group["rate"] * triangular_share(done, plan.warm_up, 1 / planned)
-            lessons = [one.lesson(plan.negatives, rng, plan.no_answer) for one in chosen]
-            tasks = objective.batch([*lessons, *extra.lessons(done, rng)], rng)
+            examples = [one.example(plan.negatives, rng, plan.no_answer) for one in chosen]
+            tasks = objective.batch([*examples, *extra.examples(done, rng)], rng)
             loss = math.nan
             if tasks:
                 loss = _gradients(objective, tasks, reader, parameters, dtype)
@@ -132,20 +132,20 @@ def _dropping(reader: Reader, plan: Plan) -> Iterator[None]:
 
 
 class _Extra:
-    """Cloze lessons in turn: many at first, none at the end."""
+    """Cloze examples in turn: many at first, none at the end."""
 
     def __init__(self, material: Sequence[Material], plan: Plan) -> None:
         self._material = material
         self._plan = plan
         self._next = 0
 
-    def lessons(self, done: float, rng: random.Random) -> list[Lesson]:
+    def examples(self, done: float, rng: random.Random) -> list[ReadingExample]:
         if not self._material:
             return []
         count = round(self._plan.cloze * self._plan.batch * (1 - done))
         first, self._next = self._next, self._next + count
         chosen = (self._material[n % len(self._material)] for n in range(first, self._next))
-        return [one.lesson(self._plan.negatives, rng) for one in chosen]
+        return [one.example(self._plan.negatives, rng) for one in chosen]
 
 
 def learning(reader: Reader) -> dict[str, nn.Parameter]:
@@ -185,8 +185,8 @@ def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, o
 
 
 def _gradients(
-    objective: ReaderTerm,
-    tasks: Sequence[Task],
+    objective: ReaderLoss,
+    tasks: Sequence[EncodedExample],
     reader: Reader,
     parameters: dict[str, nn.Parameter],
     dtype: torch.dtype,
@@ -199,7 +199,7 @@ def _gradients(
     weights = list(parameters.values())
 
     def work(
-        shares: Sequence[Sequence[Task]], _told: Callable[[int], None]
+        shares: Sequence[Sequence[EncodedExample]], _told: Callable[[int], None]
     ) -> list[tuple[float, tuple[Tensor, ...]]]:
         half = dtype != torch.float32
         results = []
@@ -212,7 +212,7 @@ def _gradients(
 
     count = min(torch.get_num_threads(), len(tasks)) if reader.device.type == "cpu" else 1
     shares = [tasks[number::count] for number in range(count)]
-    results = spread(work, shares, reader.device, unheard)
+    results = parallel_map(work, shares, reader.device, no_progress)
     for weight, *gradients in zip(weights, *(each for _, each in results), strict=True):
         weight.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
     return math.fsum(loss for loss, _ in results)

@@ -1,4 +1,4 @@
-"""Questions with known answers become lessons: their own passage and hard negatives beside it.
+"""Questions with known answers become examples: their own passage and hard negatives beside it.
 
 Negatives are what exact search finds best for the question. Only documents that a question names
 take part, so nothing of other documents (those of a development set, say) is ever seen.
@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
-from realm.evaluation.evaluate import Progress, no_progress
-from realm.evaluation.metrics import contains_answer
-from realm.text.questions import Question
+from realm.evaluation.evaluate import Progress, no_progress_bars
 from realm.evaluation.reading import make_reading
 from realm.evaluation.searching import (
     PassageVectors,
@@ -26,8 +24,9 @@ from realm.evaluation.searching import (
 )
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
-from realm.objectives.reading import Lesson
+from realm.objectives.reading import ReadingExample
 from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,9 @@ class Material:
     negatives: tuple[Scored, ...]
     empty: tuple[Scored, ...] = ()
 
-    def lesson(self, negatives: float, rng: random.Random, no_answer: float = 0.0) -> Lesson:
+    def example(
+        self, negatives: float, rng: random.Random, no_answer: float = 0.0
+    ) -> ReadingExample:
         """One passage of its own and so many negatives (in the mean), drawn by chance.
 
         With probability `no_answer` as many passages without an answer instead, if there are any.
@@ -58,15 +59,15 @@ class Material:
         count = int(negatives + rng.random())
         if no_answer and self.empty and rng.random() < no_answer:
             empty = rng.sample(self.empty, min(count + 1, len(self.empty)))
-            return _lesson(self.question.question, (), empty)
+            return _example(self.question.question, (), empty)
         drawn = rng.sample(self.negatives, min(count, len(self.negatives)))
         passages = [rng.choice(self.own), *drawn]
-        return _lesson(self.question.question, self.question.answers, passages)
+        return _example(self.question.question, self.question.answers, passages)
 
 
-def _lesson(question: str, answers: tuple[str, ...], passages: Sequence[Scored]) -> Lesson:
+def _example(question: str, answers: tuple[str, ...], passages: Sequence[Scored]) -> ReadingExample:
     texts = tuple(passage.text for passage in passages)
-    return Lesson(question, answers, texts, tuple(passage.score for passage in passages))
+    return ReadingExample(question, answers, texts, tuple(passage.score for passage in passages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def prepare(
     *,
     hard: int,
     read: int,
-    progress: Progress = no_progress,
+    progress: Progress = no_progress_bars,
 ) -> Course:
     """:param system: its `retrieval` chooses what held-out questions are read in.
     :param hard: how many of the best other passages serve as negatives.

@@ -20,19 +20,19 @@ from realm.corpus.documents import Document
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
 from realm.evaluation import report
-from realm.evaluation.evaluate import Progress, no_progress
+from realm.evaluation.evaluate import Progress, no_progress_bars
 from realm.evaluation.parallel import OnProgress
-from realm.text.questions import Question
 from realm.evaluation.searching import cut
 from realm.evaluation.trained import Recipe
 from realm.model.base import public_name
 from realm.model.checkpoint import Model
-from realm.objectives.registry import make_objectives
 from realm.objectives.objective import Objective
 from realm.objectives.questions import Questions
+from realm.objectives.registry import make_objectives
 from realm.objectives.taggers import make_tagger
 from realm.recipes.local import LocalIndex, Phase, Step, endless, train
 from realm.settings import Settings
+from realm.text.questions import Question
 from realm.training.learner import Learner, train_dtype
 
 WARM_START_SHARE = 0.25  # of the time, where time is limited
@@ -105,7 +105,7 @@ def train_retriever(
     plan: Plan,
     settings: Settings,
     *,
-    progress: Progress = no_progress,
+    progress: Progress = no_progress_bars,
 ) -> dict[str, Any]:
     """Trains the model's retriever in place; what its card says of the training.
 

@@ -19,24 +19,24 @@ import torch
 from realm.corpus.documents import Document, stable_bucket
 from realm.errors import NotFound
 from realm.evaluation import report
-from realm.evaluation.evaluate import Progress, no_progress
+from realm.evaluation.evaluate import Progress, no_progress_bars
 from realm.evaluation.metrics import mean
-from realm.evaluation.parallel import OnProgress, unheard
-from realm.text.questions import Question
-from realm.evaluation.reading import is_exact, read
+from realm.evaluation.parallel import OnProgress, no_progress
+from realm.evaluation.reading import read
 from realm.evaluation.searching import cut
 from realm.evaluation.systems import System, system_of
 from realm.model.answering import Reading
 from realm.model.calibration import calibrate, expected_calibration_error, fit
 from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules
-from realm.model.starter import CARD_FILE, find_starter, write_starter
-from realm.objectives.reading import ReaderTerm
+from realm.model.starter import CARD_FILE, load_starter, write_starter
+from realm.objectives.reading import ReaderLoss
 from realm.recipes.cloze_examples import cloze_material
 from realm.recipes.reader import Plan, Step, learning, train_reader
 from realm.recipes.reading_examples import Course, Material, prepare
 from realm.retrieval import Retrieval
 from realm.text import answers as scoring
+from realm.text.questions import Question, is_exact_match
 from realm.text.salient_spans import RuleTagger, SpanTagger
 
 HARD_NEGATIVES = 4  # the best passages but its own, from which a question's negatives are drawn
@@ -60,14 +60,14 @@ def make_starter(
     more: Sequence[Document] = (),
     retrieval: Retrieval = Retrieval.HYBRID,
     tagger: SpanTagger = RuleTagger(),
-    progress: Progress = no_progress,
+    progress: Progress = no_progress_bars,
 ) -> dict[str, Any]:
     """Trains the model's reader and writes it, every few minutes and at the end; its card.
 
-    :param more: documents to make cloze lessons from, beside those of the questions.
+    :param more: documents to make cloze examples from, beside those of the questions.
     :param retrieval: what chooses passages for the held-out questions, as it will in serving: the
         probabilities are fitted to that.
-    :param tagger: finds what cloze lessons ask for.
+    :param tagger: finds what cloze examples ask for.
     :param about: fields of the card that the caller knows: command, data, licence.
 
     :raises InvalidInput: if no question can be taught.
@@ -82,7 +82,7 @@ def make_starter(
         read=PASSAGES_READ,
         progress=progress,
     )
-    objective = ReaderTerm(
+    objective = ReaderLoss(
         model.inputs,
         max_span_width=plan.max_span_width,
         reader_tokens=plan.reader_tokens,
@@ -116,7 +116,7 @@ def continue_from(model: Model, folder: Path) -> dict[str, Any]:
     :raises NotFound: if the folder has no starter of the model's base.
     :raises Corrupt: if the starter is damaged.
     """
-    found = find_starter(model.config.base_sha256, folder)
+    found = load_starter(model.config.base_sha256, folder)
     if found is None:
         raise NotFound(f"{folder} has no starter for the base {model.config.base_name}")
     weights = {**model.reader.state_dict(), **found.weights()}
@@ -181,7 +181,7 @@ def _cloze(
     tagger: SpanTagger,
     progress: Progress,
 ) -> list[Material]:
-    """Lessons from documents that a question names, and from `more`; none if none are planned."""
+    """Examples from documents that a question names, and from `more`; none if none are planned."""
     if plan.cloze <= 0:
         return []
     named = {question.document_id for question in questions}
@@ -221,7 +221,7 @@ def _facts(model: Model, course: Course, cloze: int, plan: Plan, system: System)
 def measure(
     system: System,
     held_out: Sequence[tuple[Question, Reading]],
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> tuple[dict[str, Any], AnswerRules]:
     """EM, F1 and calibration on questions of held-out documents, and the rules fitted to them.
 
@@ -231,7 +231,7 @@ def measure(
     answers = read(system, [reading for _, reading in held_out], on_progress)
     asked = [question for question, _ in held_out]
     texts = [one.found[0].text if one.found else "" for one in answers]
-    right = [is_exact(question, text) for question, text in zip(asked, texts, strict=True)]
+    right = [is_exact_match(question, text) for question, text in zip(asked, texts, strict=True)]
     shares = [one.found[0].probability if one.found else 0.0 for one in answers]
     nulls = [one.no_answer for one in answers]
     half = [stable_bucket(one.document_id or "", 2) for one in asked]

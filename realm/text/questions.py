@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from realm.errors import InvalidInput
+from realm.text.answers import exact_match, is_spaceless, normalise_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,23 @@ class Question:
     @property
     def has_answer(self) -> bool:
         return bool(self.answers) or self.answer_pattern is not None
+
+
+def contains_answer(text: str, normalised: str, question: Question) -> bool:
+    """Whether a passage holds an answer: whole words after normalisation, or the expression.
+
+    :param normalised: `normalise_answer(text)`, which many questions share.
+    """
+    if question.answer_pattern is not None and question.answer_pattern.search(text):
+        return True
+    return any(_holds_words(normalised, normalise_answer(answer)) for answer in question.answers)
+
+
+def is_exact_match(question: Question, answer: str) -> bool:
+    """Equal to an answer after normalisation, or matched by the expression from its start."""
+    if question.answer_pattern is not None and question.answer_pattern.match(answer):
+        return True
+    return exact_match(answer, question.answers)
 
 
 def read_questions(path: Path, limit: int | None = None) -> list[Question]:
@@ -104,3 +122,22 @@ def _pattern(row: dict[str, Any], place: str) -> re.Pattern[str] | None:
         raise InvalidInput(
             f"{place}: answer_pattern is not a regular expression: {error}", place=place
         ) from error
+
+
+def _holds_words(text: str, words: str) -> bool:
+    if not words:
+        return False
+    at = text.find(words)
+    while at >= 0:
+        end = at + len(words)
+        if not _one_word(text[at - 1 : at], words[0]) and not _one_word(
+            words[-1], text[end : end + 1]
+        ):
+            return True
+        at = text.find(words, at + 1)
+    return False
+
+
+def _one_word(left: str, right: str) -> bool:
+    """Whether two neighbouring characters belong to one word; either may be missing."""
+    return left.isalnum() and right.isalnum() and not (is_spaceless(left) or is_spaceless(right))

@@ -18,7 +18,7 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import InputBuilder
 from realm.objectives.masking import MaskedSentence, Masker, RandomWords
-from realm.objectives.objective import Draw, Loss, Objective, tensors
+from realm.objectives.objective import Loss, Objective, PassageSource, tensors
 
 TaskT = TypeVar("TaskT")
 
@@ -59,7 +59,7 @@ class WithAuxiliaryLM(Generic[TaskT]):
         """:raises NotReady, DependencyUnavailable, NotFound: as the task's does."""
         task = self._task.batch(passages, rng)
         texts: list[MaskedSentence] = []
-        for passage in Draw(passages, self.skipped, self.name, self._texts):
+        for passage in PassageSource(passages, self.skipped, self.name, self._texts):
             masked = self._masker.mask(passage.passage_id, passage.text, rng)
             if masked is not None:
                 texts.append(masked)

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from realm.model.checkpoint import Model
-from realm.model.encoders import at_least_float32
-from realm.model.rows import Run, at_once
+from realm.model.encoders import ForwardPass, at_least_float32, run_directly
 from realm.training.distributed import ALONE, World
 
 _recompute = partial(checkpoint, use_reentrant=False)
@@ -26,7 +25,7 @@ _recompute = partial(checkpoint, use_reentrant=False)
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """A `realm.model.rows.Rows`.
+    """A `realm.model.encoders.ForwardRunner`.
 
     :param parts: rows are computed in so many parts. Only a part's activations are held at a
         time: each is computed again in the backward pass, and its gradients added to those of the
@@ -42,9 +41,9 @@ class RowPlan:
     recompute_layers: bool = False
 
     def __call__(
-        self, run: Run, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor:
-        work = partial(self._run, run, backbone)
+        work = partial(self._run, forward, backbone)
         if self.parts == 1 and self.world.alone:
             return work(ids, segments, mask)
         computed = [
@@ -58,33 +57,33 @@ class RowPlan:
         """Within, this plan runs the rows of the model's towers and reader."""
         users = (model.retriever.query, model.retriever.passage, model.reader)
         for user in users:
-            user.rows = self
+            user.runner = self
         try:
             yield
         finally:
             for user in users:
-                user.rows = at_once
+                user.runner = run_directly
 
     def _own(self, rows: int) -> Tensor:
         """Positions of this process's rows: as many as any other's, some twice if need be."""
         each = -(-rows // self.world.size)
         return torch.arange(self.world.rank * each, (self.world.rank + 1) * each) % rows
 
-    def _part(self, work: Run, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
+    def _part(self, work: ForwardPass, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         if self.parts > 1 and torch.is_grad_enabled():
             again: Tensor = _recompute(work, ids, segments, mask)
             return again
         return work(ids, segments, mask)
 
     def _run(
-        self, run: Run, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor:
         half = self.dtype != torch.float32
         with (
             torch.autocast(ids.device.type, dtype=self.dtype, enabled=half),
             recomputing_layers(backbone) if self.recompute_layers else nullcontext(),
         ):
-            return at_least_float32(run(ids, segments, mask))
+            return at_least_float32(forward(ids, segments, mask))
 
 
 @contextmanager

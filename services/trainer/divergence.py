@@ -13,9 +13,9 @@ from realm.errors import Diverged, FailedPrecondition
 from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.objectives.candidates import TrainingSearch, WordSearch
-from realm.objectives.registry import FROM_QUESTIONS, make_objectives
 from realm.objectives.objective import Objective
 from realm.objectives.questions import Questions, load_questions
+from realm.objectives.registry import FROM_QUESTIONS, make_objectives
 from realm.objectives.taggers import make_tagger
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots

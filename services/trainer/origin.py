@@ -13,7 +13,7 @@ import structlog
 
 from realm.errors import NotFound
 from realm.model.checkpoint import CONFIG_FILE, Model, load_config, load_model
-from realm.model.publishing import read_source, source_digest, with_settings
+from realm.model.publishing import load_source, source_digest, with_settings
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.settings import Settings
 from services.trainer.checkpoints import Checkpoint, Checkpoints
@@ -39,7 +39,7 @@ def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapsho
     """:raises RealmError: if the base cannot be had, or the newest snapshot is damaged."""
     source, newest = source_digest(settings.model.base_model), snapshots.newest()
     if newest is None or checkpoints.source() not in (None, source):
-        model = with_settings(read_source(settings.model.base_model, settings), settings)
+        model = with_settings(load_source(settings.model.base_model, settings), settings)
         _log.info("begins_with_base", base=model.config.base_name)
         return Origin(model, 0, None, unpublished=True, source=source, anew=True)
     checkpoint = checkpoints.newest() if settings.trainer.train else None

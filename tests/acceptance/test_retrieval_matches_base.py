@@ -15,13 +15,13 @@ from realm.corpus.documents import Document
 from realm.corpus.importers import read_documents
 from realm.corpus.passages import Passage
 from realm.evaluation.evaluate import document_recall
-from realm.text.questions import Question, read_questions
 from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System, base_system
 from realm.model.base import default_folder
 from realm.model.runtime import best_dtype
 from realm.records.vectors import Vectors
 from realm.settings import load_settings
+from realm.text.questions import Question, read_questions
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 DOCUMENTS = [DATA / "squad_open" / "documents.jsonl", DATA / "wikitext" / "documents.jsonl"]

@@ -51,7 +51,7 @@ class Starter:
         return read_weights(path)
 
 
-def find_starter(base_sha256: str, folder: Path | None = None) -> Starter | None:
+def load_starter(base_sha256: str, folder: Path | None = None) -> Starter | None:
     """The starter in a folder (the shipped one), if there is one and it belongs to the base.
 
     :raises Corrupt: if its card is not readable.

@@ -13,12 +13,12 @@ import torch
 from realm.corpus.documents import Document
 from realm.errors import InvalidInput
 from realm.evaluation.evaluate import document_recall, evaluate
-from realm.text.questions import Question
-from realm.evaluation.reading import is_exact, make_reading
+from realm.evaluation.reading import make_reading
 from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
 from realm.retrieval import Retrieval
+from realm.text.questions import Question, is_exact_match
 
 DOCUMENTS = [Document(f"d{number}", "t", f"pig {number} ran.") for number in range(30)]
 QUESTIONS = [Question(f"what ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(6)]
@@ -124,8 +124,8 @@ def test_priors_are_the_softmax_of_scaled_products(system: System) -> None:
 
 
 def test_exact_match_by_text_or_by_expression() -> None:
-    assert is_exact(Question("q", ("The Fox",)), "fox")
-    assert not is_exact(Question("q", ("The Fox",)), "fox ran")
+    assert is_exact_match(Question("q", ("The Fox",)), "fox")
+    assert not is_exact_match(Question("q", ("The Fox",)), "fox ran")
     by_expression = Question("q", answer_pattern=re.compile("fox", re.IGNORECASE))
-    assert is_exact(by_expression, "Fox ran")
-    assert not is_exact(by_expression, "a fox")
+    assert is_exact_match(by_expression, "Fox ran")
+    assert not is_exact_match(by_expression, "a fox")

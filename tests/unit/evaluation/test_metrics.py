@@ -6,16 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.evaluation.metrics import (
-    contains_answer,
-    depth_for_documents,
-    first_rank,
-    mean,
-    percentile,
-    recall,
-)
-from realm.text.questions import Question
+from realm.evaluation.metrics import depth_for_documents, first_rank, mean, percentile, recall
 from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer
 
 ranks = st.lists(st.one_of(st.none(), st.integers(1, 40)), min_size=1)
 

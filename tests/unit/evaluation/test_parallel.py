@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import torch
 
-from realm.evaluation.parallel import one_thread_each, spread
+from realm.evaluation.parallel import one_thread_each, parallel_map
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def test_results_keep_the_order_of_the_items(count: int) -> None:
         told(len(share))
         return [item * item for item in share]
 
-    found = spread(square, range(count), CPU, lambda done, total: heard.append((done, total)))
+    found = parallel_map(square, range(count), CPU, lambda done, total: heard.append((done, total)))
     assert found == [item * item for item in range(count)]
     assert heard[-1] == (count, count)
 
@@ -37,7 +37,7 @@ def test_budget_of_threads_comes_back_after_an_error() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        spread(fail, range(9), CPU, lambda _done, _total: None)
+        parallel_map(fail, range(9), CPU, lambda _done, _total: None)
     assert torch.get_num_threads() == 3
 
 

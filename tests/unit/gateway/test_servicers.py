@@ -18,7 +18,7 @@ from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import encode
-from realm.objectives.reading import Lesson, ReaderTerm
+from realm.objectives.reading import ReaderLoss, ReadingExample
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
 from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, running, until
@@ -99,13 +99,13 @@ async def test_answer_equals_the_models_own(site: Site, first: Generation) -> No
 
 def learn_when_to_abstain(model: Model) -> None:
     """The reader learns that one question has an answer in the passages, another none."""
-    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    objective = ReaderLoss(model.inputs, max_span_width=5, reader_tokens=96, null=True)
     scores = (0.0,) * len(TEXTS)
-    lessons = [
-        Lesson("who built it", ("Gustave",), TEXTS, scores),
-        Lesson("river", (), TEXTS, scores),
+    examples = [
+        ReadingExample("who built it", ("Gustave",), TEXTS, scores),
+        ReadingExample("river", (), TEXTS, scores),
     ]
-    batch = objective.batch(lessons, random.Random(0))
+    batch = objective.batch(examples, random.Random(0))
     optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
     for _ in range(30):
         optimizer.zero_grad()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
 from realm.model.answering import FoundAnswer, Reading, answer_questions, with_null
-from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate
+from realm.model.reader_inputs import ReaderInput
 from realm.text.answers import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
 
@@ -168,7 +168,7 @@ def test_the_null_document_is_one_more_passage_with_one_empty_span(seed: int) ->
     with torch.inference_mode():
         for text, prior in zip(PASSAGES, PRIORS, strict=True):
             encoded = model.inputs.reader(question, model.inputs.tokenize(text)[0])
-            body = Body.of(model.inputs, QUESTION, text)
+            body = ReaderInput.of(model.inputs, QUESTION, text)
             logits = model.reader(*collate([encoded], model.inputs.pad)).logits[0]
             logits = logits[body.first : body.first + len(body.offsets)]
             whole = torch.from_numpy(body.whole_words(logits.shape[1])) & logits.isfinite()

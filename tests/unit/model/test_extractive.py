@@ -1,4 +1,4 @@
-"""Extractive QA checkpoints of transformers as readers: their logits, their words, their files."""
+"""Extractive QA checkpoints of transformers as readers: their logits, words and files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model, load_model, new_model, write_model
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.encoders import collate
-from realm.model.extractive import read_extractive
+from realm.model.extractive import load_extractive_reader
 from realm.model.hugging_face import export_model, import_model
 from realm.model.inputs import InputLimits
 from tests.tiny import VOCABULARY, write_base
@@ -130,7 +130,7 @@ def test_import_takes_it_beside_a_base(base: Path, checkpoint: Path) -> None:
     model = import_model(base, reader=checkpoint, no_answer=True)
     assert model.config.span_scores == "start_end"
     assert model.reader.answers == AnswerRules(null=True)
-    expected = read_extractive(checkpoint).weights
+    expected = load_extractive_reader(checkpoint).weights
     mine = model.reader.state_dict()
     assert all(torch.equal(tensor, mine[name]) for name, tensor in expected.items())
 

@@ -16,17 +16,16 @@ from safetensors.torch import save_file
 
 from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
-from realm.evaluation.metrics import contains_answer
-from realm.text.questions import Question
 from realm.model.answering import Reading, answer_questions
-from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import BertShape
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
+from realm.model.reader_inputs import ReaderInput
 from realm.objectives.cloze_questions import cloze_questions
-from realm.objectives.reading import Lesson, ReaderTerm, answer_spans
+from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
 from realm.text.answers import exact_match, f1, normalise_answer
+from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import RuleTagger
 from realm.text.sentences import sentence_spans
 
@@ -114,7 +113,7 @@ def check_spans(model: Model, document: Document, answers: Sequence[str]) -> Cou
     seen: Counter[str] = Counter()
     for passage in split_document(document, version=0, inputs=model.inputs):
         assert document.text[passage.start : passage.end] == passage.text
-        body = Body.of(model.inputs, "", passage.text)
+        body = ReaderInput.of(model.inputs, "", passage.text)
         normalised = normalise_answer(passage.text)
         for answer in answers:
             if not contains_answer(passage.text, normalised, Question("", (answer,), None, None)):
@@ -173,27 +172,27 @@ def test_a_base_of_characters_learns_to_read_each(tmp_path: Path) -> None:
     texts = [text for one in asked.values() for text in (one.text, *sum(one.asked, ()))]
     model = make_model(tmp_path, texts)
     model.reader.eval()
-    objective = ReaderTerm(model.inputs, max_span_width=12, reader_tokens=256)
-    lessons = [
-        Lesson(question, (answer,), (one.text,), (0.0,))
+    objective = ReaderLoss(model.inputs, max_span_width=12, reader_tokens=256)
+    examples = [
+        ReadingExample(question, (answer,), (one.text,), (0.0,))
         for one in asked.values()
         for question, answer in one.asked
         if len(answer.replace(" ", "")) <= 12
     ]
-    batch = objective.batch(lessons, random.Random(0))
-    assert len(batch) == len(lessons) >= 7
+    batch = objective.batch(examples, random.Random(0))
+    assert len(batch) == len(examples) >= 7
     optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
     for _ in range(60):
         optimizer.zero_grad()
         objective.loss(batch, model.reader).value.backward()
         optimizer.step()
-    readings = [Reading(one.question, one.passages, (0.0,)) for one in lessons]
+    readings = [Reading(one.question, one.passages, (0.0,)) for one in examples]
     found = answer_questions(model.reader, model.inputs, readings)
     right = [
-        exact_match(one.found[0].text, lesson.answers)
-        for one, lesson in zip(found, lessons, strict=True)
+        exact_match(one.found[0].text, example.answers)
+        for one, example in zip(found, examples, strict=True)
     ]
-    assert sum(right) >= len(lessons) - 1
+    assert sum(right) >= len(examples) - 1
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.model.base import default_folder, read_tokenizer
-from realm.model.reader_inputs import Body, Words
 from realm.model.inputs import InputBuilder
+from realm.model.reader_inputs import ReaderInput, WordBoundaries
 
 WORDS = ("Warszawa", "unbelievably", "don't", "1987", "東京", "カタカナ語", "اللغة", "naïve", "x_y")
 
 
 @functools.cache
-def builder() -> tuple[InputBuilder, Words]:
+def builder() -> tuple[InputBuilder, WordBoundaries]:
     inputs = InputBuilder(read_tokenizer(default_folder()))
-    return inputs, Words(inputs)
+    return inputs, WordBoundaries(inputs)
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), st.integers(2, 90))
 def test_words_of_pieces_are_words_of_the_text(text: str, kept: int) -> None:
     inputs, words = builder()
-    body = Body.of(inputs, "who?", text)
+    body = ReaderInput.of(inputs, "who?", text)
     ids, _ = inputs.tokenize(text)
     found = words.whole(ids, len(ids), 6)
     assert (found == body.whole_words(6)).all()

@@ -14,7 +14,7 @@ from realm.model import starter
 from realm.model.base import DEFAULT_SHA256, Base
 from realm.model.checkpoint import new_model
 from realm.model.config import AnswerRules
-from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, find_starter, write_starter
+from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, load_starter, write_starter
 from tests.unit.gateway.tiny import tiny_model
 
 CARD = {"base_sha256": "b" * 64, "span_hidden_size": 8, "max_span_width": 7}
@@ -51,12 +51,12 @@ def test_a_new_model_of_its_base_begins_with_the_starter(shipped: Path) -> None:
 def test_how_its_scores_become_probabilities_comes_with_it(tmp_path: Path) -> None:
     rules = AnswerRules(null=True, slope=0.7, offset=-0.25)
     write_starter(tmp_path, {}, CARD | {"answers": dataclasses.asdict(rules)})
-    found = find_starter("b" * 64, tmp_path)
+    found = load_starter("b" * 64, tmp_path)
     assert found is not None
     assert found.answers == rules
     write_starter(tmp_path, {}, CARD | {"answers": {"null": True, "slope": -1.0}})
     with pytest.raises(Corrupt, match="is not a starter's card"):
-        find_starter("b" * 64, tmp_path)
+        load_starter("b" * 64, tmp_path)
 
 
 def test_overrides_win(shipped: Path) -> None:
@@ -67,12 +67,12 @@ def test_overrides_win(shipped: Path) -> None:
 
 
 def test_another_base_begins_without(shipped: Path) -> None:
-    assert find_starter("c" * 64, shipped) is None
+    assert load_starter("c" * 64, shipped) is None
     assert new_model(tiny_base("c" * 64)).config.max_span_width == 5
 
 
 def test_a_folder_without_card_has_no_starter(tmp_path: Path) -> None:
-    assert find_starter("b" * 64, tmp_path) is None
+    assert load_starter("b" * 64, tmp_path) is None
 
 
 def test_an_altered_or_missing_file_is_refused(shipped: Path) -> None:
@@ -101,7 +101,7 @@ def test_weights_that_are_not_the_readers_are_refused(shipped: Path) -> None:
 
 
 def test_the_shipped_starter_fits_the_default_base_and_is_small(minilm: Base) -> None:
-    found = find_starter(DEFAULT_SHA256)
+    found = load_starter(DEFAULT_SHA256)
     assert found is not None
     assert (SHIPPED / WEIGHTS_FILE).stat().st_size <= 25_000_000
     weights = found.weights()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.objectives.cloze_questions import ClozeQuestion, ask, cloze_questions
-from realm.objectives.sentences import first_of_each, shuffled_sentences
+from realm.objectives.sentences import first_success_of_each, shuffled_sentences
 from realm.text.answers import normalise_answer
 from realm.text.salient_spans import RuleTagger, Span
 from realm.text.sentences import sentence_spans
@@ -53,7 +53,7 @@ def each_question(text: str, skipped: Counter[str]) -> list[ClozeQuestion]:
 def one_question(text: str, seed: int, skipped: Counter[str]) -> ClozeQuestion | None:
     rng = random.Random(seed)
     tries = [shuffled_sentences(text, rng)]
-    return first_of_each(tries, lambda each: cloze_questions(each, TAGGER, rng, skipped))[0]
+    return first_success_of_each(tries, lambda each: cloze_questions(each, TAGGER, rng, skipped))[0]
 
 
 def test_every_sentence_with_a_salient_span_gives_a_question() -> None:

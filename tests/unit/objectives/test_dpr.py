@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import DependencyUnavailable, NotReady
-from realm.text.questions import Question
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.dpr import DPR, ContrastBatch, no_negatives
 from realm.objectives.questions import Questions
+from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone
 from tests.unit.objectives.beams import FREE, Listed, holds, ids_of, texts, words
 

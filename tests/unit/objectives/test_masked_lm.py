@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
-from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Candidate, as_candidate, usable, whole_word_matches
+from realm.model.reader_inputs import ReaderInput
+from realm.objectives.candidates import Candidate, to_candidate, usable, whole_word_matches
 from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.masking import MaskedSentence, SalientSpans
 from realm.objectives.objective import SignalGate, tensors
@@ -278,7 +278,9 @@ def test_spans_that_are_taught_are_whole_words_as_in_serving(
     scores, valid = objective._scores(batch, model)
     spans = objective._read(batch, model).spans
     assert spans is not None
-    bodies = [Body.of(model.inputs, batch.sentences[0].text, c.text) for c in batch.candidates[0]]
+    bodies = [
+        ReaderInput.of(model.inputs, batch.sentences[0].text, c.text) for c in batch.candidates[0]
+    ]
     for row, served in enumerate(bodies, start=1):
         run = slice(served.first, served.first + len(served.offsets))
         taught = spans.logits[row].isfinite().numpy()
@@ -482,7 +484,7 @@ def _with_matches(objective: MaskedLM, corpus: list[Passage]) -> MaskedBatch:
     sentence = MaskedSentence("origin", text, masked, positions, name)
     holding = [p for p in town if "Belmor" in p.text][:2]
     lacking = [p for p in town if "Belmor" not in p.text][:1]
-    return MaskedBatch([sentence], [[as_candidate(p) for p in holding + lacking]])
+    return MaskedBatch([sentence], [[to_candidate(p) for p in holding + lacking]])
 
 
 def _open(gate: SignalGate) -> None:

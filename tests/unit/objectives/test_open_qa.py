@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import NotReady
-from realm.text.questions import Question
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.reader import SpanHead
-from realm.objectives.open_qa import Asked, QuestionAnswering
+from realm.objectives.open_qa import QAExample, QuestionAnswering
 from realm.objectives.questions import Questions
-from realm.objectives.reading import ReaderTerm
+from realm.objectives.reading import ReaderLoss
+from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
 from tests.unit.objectives.beams import (
     Listed,
@@ -49,7 +49,7 @@ def make(
 ) -> QuestionAnswering:
     model = exact_model()
     width = model.config.max_span_width
-    reading = ReaderTerm(model.inputs, max_span_width=width, reader_tokens=48, null=null)
+    reading = ReaderLoss(model.inputs, max_span_width=width, reader_tokens=48, null=null)
     return QuestionAnswering(
         model.inputs,
         Questions(questions),
@@ -61,7 +61,7 @@ def make(
     )
 
 
-def batch_of(objective: QuestionAnswering, seed: int = 0) -> list[Asked]:
+def batch_of(objective: QuestionAnswering, seed: int = 0) -> list[QAExample]:
     return objective.batch(iter(()), random.Random(seed))
 
 

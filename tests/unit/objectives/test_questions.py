@@ -10,9 +10,9 @@ import pytest
 
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, InvalidInput
-from realm.text.questions import Question
 from realm.objectives.questions import QuestionPool, Questions, load_questions
 from realm.records.store import Store
+from realm.text.questions import Question
 
 LINES = b'{"question": "who wrote it", "answers": ["she"], "document_id": "a", "id": "1"}\n\n'
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
 from realm.model.answering import Reading, answer_questions
-from realm.model.reader_inputs import Body
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
-from realm.objectives.reading import Lesson, ReaderTerm, answer_spans
+from realm.model.reader_inputs import ReaderInput
+from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
 from realm.text.answers import normalise_answer
 from tests.unit.gateway.tiny import tiny_model
 
@@ -34,8 +34,8 @@ WIDTHS = MODEL.config.max_span_width
 
 def reader_term(
     reader_tokens: int = 96, token_budget: int | None = None, null: bool = False
-) -> ReaderTerm:
-    return ReaderTerm(
+) -> ReaderLoss:
+    return ReaderLoss(
         MODEL.inputs,
         max_span_width=WIDTHS,
         reader_tokens=reader_tokens,
@@ -44,12 +44,12 @@ def reader_term(
     )
 
 
-def lesson(*answers: str, passages: tuple[str, ...] = PASSAGES) -> Lesson:
-    return Lesson(QUESTION, answers, passages, SCORES[: len(passages)])
+def example(*answers: str, passages: tuple[str, ...] = PASSAGES) -> ReadingExample:
+    return ReadingExample(QUESTION, answers, passages, SCORES[: len(passages)])
 
 
-def loss_of(objective: ReaderTerm, *lessons: Lesson, model: Model = MODEL) -> torch.Tensor:
-    return objective.loss(objective.batch(lessons, random.Random(0)), model.reader).value
+def loss_of(objective: ReaderLoss, *examples: ReadingExample, model: Model = MODEL) -> torch.Tensor:
+    return objective.loss(objective.batch(examples, random.Random(0)), model.reader).value
 
 
 @pytest.mark.parametrize("answer", ["Paris", "the Eiffel Tower", "seine", "is"])
@@ -59,7 +59,7 @@ def test_loss_is_minus_the_log_of_the_probability_that_serving_gives(answer: str
     (served,) = answer_questions(MODEL.reader, MODEL.inputs, [reading])
     found = {normalise_answer(one.text): one.probability for one in served.found}
     expected = -math.log(found[normalise_answer(answer)])
-    assert loss_of(reader_term(), lesson(answer)).item() == pytest.approx(expected, abs=1e-3)
+    assert loss_of(reader_term(), example(answer)).item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("answers", [("Paris",), ("river", "seine"), ()])
@@ -76,66 +76,66 @@ def test_loss_with_the_null_document_is_that_of_serving(
     expected = sum(found[answer] for answer in map(normalise_answer, answers))
     objective = reader_term(token_budget=budget, null=True)
     # Beside one of fewer passages: each has its own null document.
-    other = lesson("tower", passages=PASSAGES[:1])
+    other = example("tower", passages=PASSAGES[:1])
     alone = loss_of(objective, other).item()
-    both = 2 * loss_of(objective, other, lesson(*answers)).item()
+    both = 2 * loss_of(objective, other, example(*answers)).item()
     assert both - alone == pytest.approx(-math.log(expected or served.no_answer), abs=2e-3)
 
 
 def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
     plain, null = reader_term(), reader_term(null=True)
-    assert plain.batch([lesson()], random.Random(0)) == []
+    assert plain.batch([example()], random.Random(0)) == []
     assert plain.skipped == {"empty_answer": 1}
-    (task,) = null.batch([lesson()], random.Random(0))
+    (task,) = null.batch([example()], random.Random(0))
     assert task.unanswerable
-    # An answer that no passage holds is no lesson in saying so: the answers may be incomplete.
-    assert null.batch([lesson("Rome")], random.Random(0)) == []
+    # An answer that no passage holds is no example in saying so: the answers may be incomplete.
+    assert null.batch([example("Rome")], random.Random(0)) == []
     assert null.skipped == {"no_answer_span": 1}
 
 
 def test_several_answers_share_the_numerator() -> None:
-    alone = [math.exp(-loss_of(reader_term(), lesson(one)).item()) for one in ("Paris", "river")]
-    both = loss_of(reader_term(), lesson("Paris", "river", "The river")).item()
+    alone = [math.exp(-loss_of(reader_term(), example(one)).item()) for one in ("Paris", "river")]
+    both = loss_of(reader_term(), example("Paris", "river", "The river")).item()
     assert math.exp(-both) == pytest.approx(sum(alone), rel=1e-4)
 
 
 def test_loss_is_a_mean_that_no_batching_changes() -> None:
-    lessons = [lesson("Paris"), lesson("river"), lesson("tower", passages=PASSAGES[:2])]
-    each = [loss_of(reader_term(), one).item() for one in lessons]
+    examples = [example("Paris"), example("river"), example("tower", passages=PASSAGES[:2])]
+    each = [loss_of(reader_term(), one).item() for one in examples]
     for budget in (1, 60, 10_000):
-        together = loss_of(reader_term(token_budget=budget), *lessons).item()
+        together = loss_of(reader_term(token_budget=budget), *examples).item()
         assert together == pytest.approx(sum(each) / 3, rel=1e-5)
 
 
 def test_a_higher_score_of_the_passage_with_the_answer_lowers_the_loss() -> None:
-    low = Lesson(QUESTION, ("Seine",), PASSAGES, (0.0, 0.0, 0.0))
-    high = Lesson(QUESTION, ("Seine",), PASSAGES, (0.0, 3.0, 0.0))
+    low = ReadingExample(QUESTION, ("Seine",), PASSAGES, (0.0, 0.0, 0.0))
+    high = ReadingExample(QUESTION, ("Seine",), PASSAGES, (0.0, 3.0, 0.0))
     assert loss_of(reader_term(), high) < loss_of(reader_term(), low)
 
 
 def test_what_teaches_nothing_is_left_out_and_counted() -> None:
     objective = reader_term()
-    long = lesson("Eiffel Tower is in Paris the tower")  # wider than the reader's spans
-    lessons = [lesson("Rome"), lesson("the", "!"), lesson("ari"), long, lesson("Paris")]
-    assert len(objective.batch(lessons, random.Random(0))) == 1
+    long = example("Eiffel Tower is in Paris the tower")  # wider than the reader's spans
+    examples = [example("Rome"), example("the", "!"), example("ari"), long, example("Paris")]
+    assert len(objective.batch(examples, random.Random(0))) == 1
     assert objective.skipped == {"no_answer_span": 3, "empty_answer": 1}
     with pytest.raises(InvalidInput, match="without a task"):
         objective.loss([], MODEL.reader)
     with pytest.raises(InvalidInput, match="1 scores do not fit 2 passages"):
-        Lesson(QUESTION, ("x",), ("a", "b"), (1.0,))
+        ReadingExample(QUESTION, ("x",), ("a", "b"), (1.0,))
 
 
 def test_learning_makes_the_answer_likely() -> None:
     model = tiny_model(3)
     model.reader.eval()
     optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
-    lessons = [lesson("Paris"), lesson("river")]
-    before = loss_of(reader_term(), *lessons, model=model).item()
+    examples = [example("Paris"), example("river")]
+    before = loss_of(reader_term(), *examples, model=model).item()
     for _ in range(40):
         optimizer.zero_grad()
-        loss_of(reader_term(), *lessons, model=model).backward()
+        loss_of(reader_term(), *examples, model=model).backward()
         optimizer.step()
-    assert loss_of(reader_term(), *lessons, model=model).item() < before / 2
+    assert loss_of(reader_term(), *examples, model=model).item() < before / 2
 
 
 words = st.sampled_from(
@@ -164,7 +164,7 @@ def test_answer_spans_are_all_that_read_the_answer_and_no_others(
     told: list[str], wanted: list[str]
 ) -> None:
     text, answers = " ".join(told), {normalise_answer(" ".join(wanted))} - {""}
-    body = Body.of(MODEL.inputs, QUESTION, text)
+    body = ReaderInput.of(MODEL.inputs, QUESTION, text)
     expected = np.zeros_like(body.whole_words(WIDTHS))
     for start, width in np.argwhere(body.whole_words(WIDTHS)):
         read = text[body.offsets[start, 0] : body.offsets[start + width, 1]]
@@ -178,7 +178,7 @@ def test_a_window_keeps_an_answer_and_the_length(
     before: int, after: int, reader_tokens: int, seed: int
 ) -> None:
     text = " ".join([*["in"] * before, "Paris", *["tower"] * after])
-    task = lesson("paris", passages=(text,))
+    task = example("paris", passages=(text,))
     (made,) = reader_term(reader_tokens).batch([task], random.Random(seed))
     assert made.matches[0].sum() == 1
     assert len(made.bodies[0].encoded) <= reader_tokens

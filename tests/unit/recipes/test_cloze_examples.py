@@ -1,4 +1,4 @@
-"""Cloze lessons: the answer stands elsewhere, and no held-out document takes part."""
+"""Cloze examples: the answer stands elsewhere, and no held-out document takes part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DOCUMENTS = [
 ]
 
 
-def lessons(
+def examples(
     system: System, documents: list[Document] = DOCUMENTS, most: int = 100
 ) -> tuple[list[Material], Counter[str]]:
     skipped: Counter[str] = Counter()
@@ -38,7 +38,7 @@ def lessons(
 def test_the_answer_is_gone_from_the_question_and_stands_in_another_passage(
     system: System,
 ) -> None:
-    made, skipped = lessons(system)
+    made, skipped = examples(system)
     assert made
     by_id = {document.id: document.text for document in DOCUMENTS}
     for one in made:
@@ -55,7 +55,7 @@ def test_the_answer_is_gone_from_the_question_and_stands_in_another_passage(
 def test_held_out_documents_neither_ask_nor_answer(system: System) -> None:
     held_out = {one.text for one in DOCUMENTS if is_held_out(one.id)}
     assert held_out
-    made, _ = lessons(system)
+    made, _ = examples(system)
     read = {passage.text for one in made for passage in (*one.own, *one.negatives)}
     assert not held_out & read
     assert not any(is_held_out(one.question.document_id or "") for one in made)
@@ -63,10 +63,10 @@ def test_held_out_documents_neither_ask_nor_answer(system: System) -> None:
 
 def test_a_copy_of_the_sentence_is_no_passage_to_find_it_in(system: System) -> None:
     copies = [Document(f"c{n}", "t", DOCUMENTS[1].text) for n in range(12)]
-    made, skipped = lessons(system, copies)
+    made, skipped = examples(system, copies)
     assert made == []
     assert skipped["answer_not_found"] > 0
 
 
 def test_no_more_than_asked_for(system: System) -> None:
-    assert len(lessons(system, most=3)[0]) == 3
+    assert len(examples(system, most=3)[0]) == 3

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from realm.errors import Diverged
-from realm.text.questions import Question
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
-from realm.objectives.reading import Lesson, ReaderTerm, Task
+from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reader import Plan, Step, learning, train_reader
 from realm.recipes.reading_examples import Material, Scored
+from realm.text.questions import Question
 from tests.unit.gateway.tiny import tiny_model
 
 NAMES = ("river", "tower", "paris", "eiffel")
@@ -40,7 +40,7 @@ PLAN = Plan(
 
 
 def train(model: Model, plan: Plan = PLAN) -> list[Step]:
-    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
+    objective = ReaderLoss(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
     steps: list[Step] = []
     last = train_reader(model.reader, objective, MATERIAL, plan, on_step=steps.append)
     assert not steps or last == steps[-1]
@@ -80,10 +80,12 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
 def test_cloze_lessons_fade() -> None:
     seen: list[int] = []
 
-    class Counting(ReaderTerm):
-        def batch(self, lessons: Sequence[Lesson], rng: random.Random) -> list[Task]:
-            seen.append(sum(lesson.question.startswith("what") for lesson in lessons))
-            return super().batch(lessons, rng)
+    class Counting(ReaderLoss):
+        def batch(
+            self, examples: Sequence[ReadingExample], rng: random.Random
+        ) -> list[EncodedExample]:
+            seen.append(sum(example.question.startswith("what") for example in examples))
+            return super().batch(examples, rng)
 
     cloze = [Material(Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ())]
     plan = Plan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
@@ -115,7 +117,7 @@ def test_a_share_without_answers_teaches_to_say_so() -> None:
     rules = AnswerRules(null=True)
     material = [replace(one, empty=one.negatives[1:]) for one in MATERIAL]
     plan = replace(PLAN, no_answer=0.5, epochs=60)
-    objective = ReaderTerm(model.inputs, max_span_width=5, reader_tokens=96, null=True)
+    objective = ReaderLoss(model.inputs, max_span_width=5, reader_tokens=96, null=True)
     train_reader(model.reader, objective, material, plan)
     model.reader.answers = rules
     readings = [

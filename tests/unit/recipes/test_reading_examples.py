@@ -1,4 +1,4 @@
-"""Questions become lessons: which passages a question may learn from, and which never."""
+"""Questions become examples: which passages a question may learn from, and which never."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
-from realm.text.questions import Question
 from realm.evaluation.systems import System
 from realm.recipes.reading_examples import Course, prepare
+from realm.text.questions import Question
 
 DOCUMENTS = [Document(f"d{n}", "t", f"pig {n} ran home. cow {n} sat.") for n in range(60)]
 ASKED = [Question(f"which pig ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(40)]
@@ -53,23 +53,23 @@ def test_negatives_are_the_best_of_other_documents(system: System) -> None:
 
 def test_a_lesson_draws_one_own_passage_and_negatives(system: System) -> None:
     material = course(system).material[0]
-    drawn = [material.lesson(2, random.Random(seed)) for seed in range(20)]
-    assert {lesson.passages[0] for lesson in drawn} == {material.own[0].text}
-    assert {len(lesson.passages) for lesson in drawn} == {3}
-    assert len({lesson.passages for lesson in drawn}) > 2
-    assert len(material.lesson(9, random.Random(0)).passages) == 4
+    drawn = [material.example(2, random.Random(seed)) for seed in range(20)]
+    assert {example.passages[0] for example in drawn} == {material.own[0].text}
+    assert {len(example.passages) for example in drawn} == {3}
+    assert len({example.passages for example in drawn}) > 2
+    assert len(material.example(9, random.Random(0)).passages) == 4
 
 
 def test_negatives_come_in_the_mean_and_no_answer_without_any(system: System) -> None:
     material = course(system).material[0]
     assert material.empty == material.negatives
     rng = random.Random(3)
-    drawn = [material.lesson(0.25, rng) for _ in range(400)]
-    assert {len(lesson.passages) for lesson in drawn} == {1, 2}
-    assert 0.15 < sum(len(lesson.passages) - 1 for lesson in drawn) / 400 < 0.35
-    empty = [material.lesson(1, rng, no_answer=1.0) for _ in range(20)]
-    assert all(lesson.answers == () and len(lesson.passages) == 2 for lesson in empty)
-    assert not {material.own[0].text} & {text for lesson in empty for text in lesson.passages}
+    drawn = [material.example(0.25, rng) for _ in range(400)]
+    assert {len(example.passages) for example in drawn} == {1, 2}
+    assert 0.15 < sum(len(example.passages) - 1 for example in drawn) / 400 < 0.35
+    empty = [material.example(1, rng, no_answer=1.0) for _ in range(20)]
+    assert all(example.answers == () and len(example.passages) == 2 for example in empty)
+    assert not {material.own[0].text} & {text for example in empty for text in example.passages}
 
 
 def test_what_holds_the_answer_by_chance_never_teaches_that_there_is_none(
@@ -80,7 +80,7 @@ def test_what_holds_the_answer_by_chance_never_teaches_that_there_is_none(
     made = prepare(system, same, asked, hard=3, read=2).material
     for one in made:
         assert not any("pig 1" in passage.text for passage in one.empty)
-        assert one.lesson(1, random.Random(0), no_answer=1.0).answers == (
+        assert one.example(1, random.Random(0), no_answer=1.0).answers == (
             () if one.empty else ("pig 1",)
         )
     assert any(one.negatives and not one.empty for one in made)

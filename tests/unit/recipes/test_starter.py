@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from realm.corpus.documents import Document
-from realm.text.questions import Question
 from realm.model.checkpoint import Model
-from realm.model.starter import CARD_FILE, WEIGHTS_FILE, find_starter
+from realm.model.starter import CARD_FILE, WEIGHTS_FILE, load_starter
 from realm.recipes.reader import Plan, learning
 from realm.recipes.starter import describe_files, make_starter
+from realm.text.questions import Question
 from tests.unit.gateway.tiny import tiny_model
 
 DOCUMENTS = [Document(f"d{n}", "t", f"tower {n} is in paris.") for n in range(30)]
@@ -49,7 +49,7 @@ def test_files_hold_the_trained_weights_and_the_card_their_origin(tmp_path: Path
     assert card["held_out"]["questions"] + card["questions_taught"] == 30
     assert 0 <= card["held_out"]["em"] <= card["held_out"]["f1"] <= 1
     assert card["plan"]["seconds"] is None
-    found = find_starter(model.config.base_sha256, tmp_path / "starter")
+    found = load_starter(model.config.base_sha256, tmp_path / "starter")
     assert found is not None
     assert found.max_span_width == 5
     weights, trained = found.weights(), model.reader.state_dict()
@@ -64,7 +64,7 @@ def test_calibration_is_fitted_on_held_out_questions_and_applied(tmp_path: Path)
     said = card["held_out"]["calibration_error"]
     assert 0 <= said["after"] <= 1
     assert 0 <= said["before"] <= 1
-    found = find_starter(model.config.base_sha256, tmp_path)
+    found = load_starter(model.config.base_sha256, tmp_path)
     assert found is not None
     assert asdict(found.answers) == card["answers"]
     assert found.answers.null

@@ -12,7 +12,6 @@ import pytest
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, Diverged, NotReady
-from realm.text.questions import Question
 from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
@@ -20,6 +19,7 @@ from realm.objectives.candidates import Beam, Candidate, TrainingSearch
 from realm.objectives.questions import Questions
 from realm.records.store import Store
 from realm.settings import Settings
+from realm.text.questions import Question
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 from services.trainer.corpus_view import CorpusView, Sampler
 from services.trainer.curriculum import Curriculum, StepReport

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from realm.errors import DependencyUnavailable, NotReady, RealmError
-from realm.text.questions import Question
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.questions import Questions
 from realm.records.store import Store
+from realm.text.questions import Question
 from realm.training.distributed import ALONE, World
 from services.trainer.ranks import Fellow, SharedSearch
 from services.trainer.retrieval import LiveRetrieval

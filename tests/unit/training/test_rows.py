@@ -11,8 +11,7 @@ from torch import Tensor
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
-from realm.model.rows import at_once
+from realm.model.encoders import encode, run_directly
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
@@ -153,5 +152,5 @@ def test_outside_a_loss_rows_run_plainly(model: Model, corpus: list[Passage]) ->
     before = encode(model.retriever.passage, inputs, model.inputs.pad)
     learner = Learner(model, tiny.settings(train_precision="bfloat16", accumulate_steps=2))
     learner.loss(objective, objective.batch(iter(corpus), random.Random(5)))
-    assert model.retriever.passage.rows is at_once
+    assert model.retriever.passage.runner is run_directly
     assert (encode(model.retriever.passage, inputs, model.inputs.pad) == before).all()
