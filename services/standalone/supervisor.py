@@ -1,23 +1,35 @@
-"""Starts the cluster in order, keeps it running, and ends it without leaving anything behind."""
+"""Starts the cluster's processes in order, restarts those that die, and stops them all."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from realm.errors import DependencyUnavailable
-from services.standalone.cluster import HOST, Cluster
-from services.standalone.processes import ProcessSpec, Supervised, last_lines
+from services.standalone.cluster import HOST, Cluster, ProcessSpec
 
+PARENT_DEATH = Path(__file__).with_name("parent_death.py")
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+#: A process that has run this long is healthy: its next death starts the back-off anew.
+HEALTHY_SECONDS = 30.0
+#: Exit code of a process whose settings are unusable: a restart cannot help.
+BAD_SETTINGS_EXIT = 2
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 T = TypeVar("T")
 
@@ -25,82 +37,176 @@ log = structlog.get_logger(__name__)
 
 
 class Stopped(Exception):
-    """Everything is to end before it has started."""
+    """Startup was interrupted."""
+
+
+def restart_backoff(deaths_in_a_row: int) -> float:
+    """Seconds to wait after that many deaths in a row: doubling, capped."""
+    exponent = min(max(0, deaths_in_a_row - 1), 16)
+    return min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * float(2**exponent))
+
+
+@dataclass(slots=True)
+class ChildProcess:
+    """One process of the cluster, restarted after a back-off when it dies."""
+
+    spec: ProcessSpec
+    clock: Callable[[], float] = time.monotonic
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    deaths_in_a_row: int = 0
+    last_exit: int | None = None
+    _started_at: float = 0.0
+    _restart_at: float = 0.0
+    _stopping: bool = False
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def misconfigured(self) -> bool:
+        """Whether it exited because its settings are unusable."""
+        return self.last_exit == BAD_SETTINGS_EXIT
+
+    def start(self) -> None:
+        """Must be called from a thread that lives as long as the supervisor: the kernel sends
+        the parent-death signal when the *thread* that forked ends."""
+        self.spec.log_file.parent.mkdir(parents=True, exist_ok=True)
+        wrapper = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid())]
+        with self.spec.log_file.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*wrapper, str(self.spec.niceness), *self.spec.command],
+                env={**os.environ, **self.spec.environment},
+                cwd=self.spec.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A Ctrl-C at the terminal is for the supervisor, which then stops us in order.
+                # Not a session of its own: niceness counts only within one (autogroups).
+                process_group=0,
+            )
+        self._started_at = self.clock()
+
+    def restart_if_dead(self) -> None:
+        if self._stopping or self.running:
+            return
+        if self.process is not None:
+            self._record_death(self.process)
+            self.process = None
+        if self.clock() >= self._restart_at and not self.misconfigured:
+            self.restarts += 1
+            self.start()
+            log.info("process_restarted", process=self.spec.name, pid=self.pid)
+
+    def terminate(self) -> None:
+        self._stopping = True
+        if self.process is not None and self.running:
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits up to `seconds`, then kills it. Returns whether it ended by itself."""
+        if self.process is None:
+            return True
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log.warning("process_killed", process=self.spec.name, after_seconds=seconds)
+            self.process.kill()
+            self.process.wait(10)
+            return False
+        return True
+
+    def _record_death(self, process: subprocess.Popen[bytes]) -> None:
+        lived = self.clock() - self._started_at
+        self.deaths_in_a_row = 1 if lived > HEALTHY_SECONDS else self.deaths_in_a_row + 1
+        self.last_exit = process.returncode
+        backoff = restart_backoff(self.deaths_in_a_row)
+        self._restart_at = self.clock() + backoff
+        log.warning(
+            "process_died",
+            process=self.spec.name,
+            exit=describe_exit(process.returncode),
+            restart_in_seconds=backoff,
+            log=str(self.spec.log_file),
+        )
 
 
 class Supervisor:
     """Owns the child processes. Used from one thread, which must live as long as they do."""
 
     def __init__(self, cluster: Cluster, stopped: Callable[[float], bool]) -> None:
-        """`stopped(seconds)` sleeps at most so long and tells whether to end."""
+        """:param stopped: sleeps up to the given seconds and returns whether to stop."""
         self.cluster = cluster
-        self.processes: list[Supervised] = []
+        self.processes: list[ChildProcess] = []
         self._stopped = stopped
 
     def start(self, specs: Sequence[ProcessSpec]) -> None:
         for spec in specs:
-            child = Supervised(spec)
+            child = ChildProcess(spec)
             self.processes.append(child)
             child.start()
             log.info("process_started", process=spec.name, pid=child.pid)
 
-    def look(self) -> None:
-        """Starts again what died.
-
-        :raises DependencyUnavailable: if a process ended because of its settings.
-        """
+    def restart_dead(self) -> None:
+        """:raises DependencyUnavailable: if a process ended because of its settings."""
         for child in self.processes:
-            child.look()
-            if child.hopeless:
+            child.restart_if_dead()
+            if child.misconfigured:
                 raise DependencyUnavailable(
-                    f"{child.spec.name} cannot start; its last words:\n"
+                    f"{child.spec.name} cannot start; the end of its log:\n"
                     + last_lines(child.spec.log_file)
                 )
 
     def await_ports(self, names: Sequence[str]) -> None:
-        """Until all listen, restarting what dies meanwhile.
+        """Waits until all listen, restarting what dies meanwhile.
 
         :raises DependencyUnavailable: naming the one that does not, with the end of its log.
-        :raises Stopped: if it is to end meanwhile.
+        :raises Stopped: if startup is interrupted.
         """
         deadline = time.monotonic() + START_SECONDS
         for name in names:
             while not _listens(self.cluster.port(name)):
-                self.look()
                 if time.monotonic() > deadline:
                     log_file = self.cluster.logs / f"{name}.log"
                     raise DependencyUnavailable(
                         f"{name} does not listen on port {self.cluster.port(name)} after"
                         f" {START_SECONDS:.0f} s; the end of {log_file}:\n{last_lines(log_file)}"
                     )
-                if self._stopped(LOOK_SECONDS):
-                    raise Stopped
+                self._poll()
 
     def wait_for(self, work: Callable[[], T]) -> T:
-        """What `work` returns; it runs in a thread of its own, and is left alone at the end.
+        """Runs `work` in a thread of its own, which is abandoned if startup is interrupted.
 
-        :raises Stopped: if it is to end meanwhile.
+        :raises Stopped: if startup is interrupted.
         """
         done: Future[T] = Future()
-        threading.Thread(target=_settle, args=(done, work), name="start", daemon=True).start()
+        threading.Thread(target=_run_into, args=(done, work), name="start", daemon=True).start()
         while not done.done():
-            self.look()
-            if self._stopped(LOOK_SECONDS):
-                raise Stopped
+            self._poll()
         return done.result()
 
     def stop(self) -> None:
-        """Ends everything, clients first, within STOP_SECONDS each at the most."""
+        """Ends everything, clients first, within STOP_SECONDS for each."""
         for child in reversed(self.processes):
             child.terminate()
             # Redis and Qdrant go last: services write to them while they end.
-            if child.spec.name.startswith(("redis", "qdrant", "indexer", "gateway", "visitor")):
+            if child.spec.name.startswith(("redis", "qdrant", "indexer", "gateway", "load")):
                 child.wait(STOP_SECONDS)
         for child in self.processes:
             child.wait(STOP_SECONDS)
 
+    def _poll(self) -> None:
+        self.restart_dead()
+        if self._stopped(POLL_SECONDS):
+            raise Stopped
 
-def _settle(done: Future[T], work: Callable[[], T]) -> None:
+
+def _run_into(done: Future[T], work: Callable[[], T]) -> None:
     try:
         done.set_result(work())
     except BaseException as error:
@@ -111,3 +217,17 @@ def _listens(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def describe_exit(code: int) -> str:
+    """`exit code 1` or the signal's name."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def last_lines(path: Path, count: int = 5) -> str:
+    """The end of a log, for an error message."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])

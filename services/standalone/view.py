@@ -1,4 +1,4 @@
-"""The live view in the terminal: model, index, the refresh under way, questions, processes."""
+"""The live view in the terminal: model, index, refresh, load and processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.text import Text
 from realm.v1.index_pb2 import GenerationState, IndexStatus, Refresh
 from services.standalone.load.audit import Verdict
 from services.standalone.observer import Observer, Sample
-from services.standalone.processes import Supervised
+from services.standalone.supervisor import ChildProcess
 
 PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 
 
 def render(
-    observer: Observer, processes: Sequence[Supervised], began: float, address: str
+    observer: Observer, processes: Sequence[ChildProcess], began: float, address: str
 ) -> RenderableType:
     """One frame."""
     sample = observer.newest
@@ -31,10 +31,11 @@ def render(
     rows.add_row("model", _model(sample))
     rows.add_row("index", _index(sample.status if sample else None))
     rows.add_row("refresh", _refresh(sample.status if sample else None))
-    rows.add_row("questions", _questions(observer))
+    if observer.requests:
+        rows.add_row("load", _load(observer))
     rows.add_row("processes", _processes(processes))
     rows.add_row("ask it", Text(f"realm ask --address {address} 'your question'", style="green"))
-    return Panel(rows, title="realm", subtitle="Ctrl-C ends it", expand=False)
+    return Panel(rows, title="realm", subtitle="Ctrl-C stops it", expand=False)
 
 
 def _model(sample: Sample | None) -> RenderableType:
@@ -90,19 +91,19 @@ def _phases(refresh: Refresh) -> str:
     return "  ".join(f"{name} {known[name]:.1f} s" for name in PHASES if name in known)
 
 
-def _questions(observer: Observer) -> RenderableType:
-    visits = observer.visits
-    failed = sum(bool(visit.failed) for visit in visits)
-    mixed = sum(visit.verdict == Verdict.MIXED for visit in visits)
-    text = Text(f"{len(visits)} asked  ")
+def _load(observer: Observer) -> RenderableType:
+    requests = observer.requests
+    failed = sum(bool(each.failed) for each in requests)
+    mixed = sum(each.verdict == Verdict.MIXED for each in requests)
+    text = Text(f"{len(requests)} questions  ")
     text.append(f"{failed} failed  ", style="bold red" if failed else "green")
     text.append(f"{mixed} of mixed versions", style="bold red" if mixed else "green")
-    if recent := [visit.latency for visit in visits[-50:] if not visit.failed]:
+    if recent := [each.latency for each in requests[-50:] if not each.failed]:
         text.append(f"  median {sorted(recent)[len(recent) // 2] * 1000:.0f} ms", style="dim")
     return text
 
 
-def _processes(processes: Sequence[Supervised]) -> RenderableType:
+def _processes(processes: Sequence[ChildProcess]) -> RenderableType:
     text = Text()
     for each in processes:
         style = "green" if each.running else "bold red"

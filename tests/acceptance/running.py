@@ -141,8 +141,8 @@ class RunningCluster:
             return "redis"
         if "qdrant_edge" in command:
             return "qdrant"
-        for name in ("indexer", "gateway", "trainer", "visitor"):
-            if f"services.{name}" in command or f"standalone.{name}" in command:
+        for name in ("indexer", "gateway", "trainer"):
+            if f"services.{name}" in command:
                 return name
         if "services.embedder" in command:
             return "embedder-delta" if queues == "realm.delta" else "embedder"

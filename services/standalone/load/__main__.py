@@ -1,4 +1,4 @@
-"""Asks the gateway all along, as a user would, and writes down what came back."""
+"""The load generator: asks the gateway questions at a steady rate and logs every answer."""
 
 from __future__ import annotations
 
@@ -6,65 +6,73 @@ import argparse
 import asyncio
 import random
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client import AsyncClient
-from realm.corpus.passages import Passage
+from realm.corpus.passages import Passage, from_table
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.model.runtime import set_threads
 from realm.process import telemetry
 from realm.process.signals import stop_signals
-from realm.records.generations import Generations
+from realm.records import arrow
+from realm.records.generations import Generation, Generations
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
+from realm.text.inverse_cloze import inverse_cloze
 from services.standalone.load.audit import Auditor, Verdict
-from services.standalone.load.questions import make_question, sample_passages
-from services.standalone.load.visits import Visit, write_visit
+from services.standalone.load.request_log import RequestRecord, append_record
 
-#: One request in so many is a question to be answered; the others are searches.
+#: One request in this many is a question to answer; the others are searches.
 ANSWER_EVERY = 6
-#: One search in so many is recomputed from the store.
+#: One request in this many is checked against the store, if it is a search.
 AUDIT_EVERY = 5
 DEADLINE_SECONDS = 30.0
-#: A gateway that was killed is back in seconds: until the deadline a user asks again.
+#: A gateway that was killed is back within seconds: a user asks again until the deadline.
 RETRY_SECONDS = 0.3
 ANSWER_PASSAGES = 3
+#: Questions are made from a sample of this many passages.
+SAMPLED_PASSAGES = 500
+TITLE_SHARE = 0.5
+MAX_QUESTION_LENGTH = 500
 
 log = structlog.get_logger(__name__)
 
 
-class Visitor:
-    """One request after another at a steady rate, several under way at once."""
+class LoadGenerator:
+    """Sends one request after another at a steady rate, several in flight at once."""
 
-    def __init__(self, settings: Settings, visits: Path, rate: float) -> None:
+    def __init__(self, settings: Settings, request_log: Path, rate: float) -> None:
+        """:param rate: requests a second."""
         self._client = AsyncClient(settings.addresses.gateway_address, timeout=DEADLINE_SECONDS)
         self._store = Store.open(settings.addresses.store_url, settings.addresses.store_cache)
         self._auditor = Auditor(self._store)
         self._auditing = asyncio.Lock()
-        self._visits = visits
+        self._request_log = request_log
         self._rate = rate
         self._rng = random.Random(settings.trainer.seed)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        passages = await self._first_passages(stop)
-        await self._first_answer(stop)
+        passages = await self._sample_passages(stop)
+        await self._wait_for_gateway(stop)
         count = 0
         while not stop.is_set():
             question = make_question(passages, self._rng)
-            task = asyncio.create_task(self._visit(question, count))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task = asyncio.create_task(self._send(question, count))
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
             count += 1
             await _sleep(stop, 1 / self._rate)
-        await asyncio.gather(*self._under_way)
+        await asyncio.gather(*self._in_flight)
         await self._client.close()
 
-    async def _first_passages(self, stop: asyncio.Event) -> list[Passage]:
-        """Waits for the first live generation: nothing can be asked before."""
+    async def _sample_passages(self, stop: asyncio.Event) -> list[Passage]:
+        """Waits for the first live generation and samples its passages."""
         generations = Generations(self._store)
         while not stop.is_set():
             if live := generations.live():
@@ -72,8 +80,8 @@ class Visitor:
             await _sleep(stop, 0.2)
         return []
 
-    async def _first_answer(self, stop: asyncio.Event) -> None:
-        """What is live is not yet loaded by a gateway that just started."""
+    async def _wait_for_gateway(self, stop: asyncio.Event) -> None:
+        """Waits for a first answer: a gateway that just started has not loaded its models yet."""
         while not stop.is_set():
             try:
                 await self._client.search("hello", limit=1)
@@ -83,31 +91,29 @@ class Visitor:
             else:
                 return
 
-    async def _visit(self, question: str, count: int) -> None:
+    async def _send(self, question: str, count: int) -> None:
         kind = "answer" if count % ANSWER_EVERY == ANSWER_EVERY - 1 else "search"
         began = time.monotonic()
         try:
-            visit = await self._patiently(kind, question, audit=count % AUDIT_EVERY == 0)
+            record = await self._retry(kind, question, audit=count % AUDIT_EVERY == 0)
         except RealmError as error:
-            log.warning("visit_failed", kind=kind, question=question, error=str(error))
-            visit = Visit(time.time(), kind, time.monotonic() - began, failed=str(error))
-        write_visit(self._visits, visit)
+            log.warning("request_failed", kind=kind, question=question, error=str(error))
+            latency = time.monotonic() - began
+            record = RequestRecord(time.time(), kind, latency, failed=str(error))
+        append_record(self._request_log, record)
 
-    async def _patiently(self, kind: str, question: str, *, audit: bool) -> Visit:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        retries = 0
-        while True:
-            try:
-                visit = await self._ask(kind, question, audit=audit)
-            except (DependencyUnavailable, NotReady):
-                if time.monotonic() > deadline:
-                    raise
-                retries += 1
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return replace(visit, retries=retries)
+    async def _retry(self, kind: str, question: str, *, audit: bool) -> RequestRecord:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((DependencyUnavailable, NotReady)),
+            stop=stop_after_delay(DEADLINE_SECONDS),
+            wait=wait_fixed(RETRY_SECONDS),
+            reraise=True,
+        ):
+            with attempt:
+                record = await self._ask(kind, question, audit=audit)
+        return replace(record, retries=attempt.retry_state.attempt_number - 1)
 
-    async def _ask(self, kind: str, question: str, *, audit: bool) -> Visit:
+    async def _ask(self, kind: str, question: str, *, audit: bool) -> RequestRecord:
         began = time.monotonic()
         verdict = ""
         if kind == "answer":
@@ -123,7 +129,7 @@ class Visitor:
             if audit:
                 async with self._auditing:
                     verdict = await asyncio.to_thread(self._auditor.check, question, found)
-        return Visit(
+        return RequestRecord(
             at=time.time(),
             kind=kind,
             latency=latency,
@@ -133,30 +139,47 @@ class Visitor:
         )
 
 
+def sample_passages(store: Store, generation: Generation, rng: random.Random) -> list[Passage]:
+    """A sample of a generation's passages, evenly from all of its shards."""
+    found: list[Passage] = []
+    share = max(1, SAMPLED_PASSAGES // max(1, len(generation.passage_files)))
+    for file in generation.passage_files:
+        passages = from_table(arrow.read_table(store, file))
+        found += rng.sample(passages, min(share, len(passages)))
+    return found
+
+
+def make_question(passages: list[Passage], rng: random.Random) -> str:
+    """A question about a passage's title, or a sentence taken out of a passage."""
+    passage = rng.choice(passages)
+    if passage.title and rng.random() < TITLE_SHARE:
+        return f"What is {passage.title}?"[:MAX_QUESTION_LENGTH]
+    cloze = inverse_cloze(passage.text, rng)
+    return (cloze[0] if cloze else passage.text)[:MAX_QUESTION_LENGTH]
+
+
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    """Until stop is set, at most so long."""
-    try:
+    """Returns early when stop is set."""
+    with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
 
 
-async def _main(settings: Settings, visits: Path, rate: float) -> None:
+async def _main(settings: Settings, request_log: Path, rate: float) -> None:
     stop = asyncio.Event()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Visitor(settings, visits, rate).run(stop)
+    await LoadGenerator(settings, request_log, rate).run(stop)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--visits", type=Path, required=True, help="file of JSON lines to append")
-    parser.add_argument("--rate", type=float, default=2.0, help="requests a second")
+    parser.add_argument("--request-log", type=Path, required=True, help="JSON lines file")
+    parser.add_argument("--rate", type=float, required=True, help="requests a second")
     arguments = parser.parse_args()
     settings = load_settings()
-    telemetry.set_up(settings, "visitor")
+    telemetry.set_up(settings, "load-generator")
     set_threads(settings.process.threads)
-    asyncio.run(_main(settings, arguments.visits, arguments.rate))
+    asyncio.run(_main(settings, arguments.request_log, arguments.rate))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from realm.records.store import Store
 from realm.reporting.history import quantiles
 from realm.v1.index_pb2 import IndexStatus
 from realm.v1.types_pb2 import IndexVersion
-from services.standalone.load.visits import Visit, read_visits, write_visit
+from services.standalone.load.request_log import RequestRecord, append_record, read_records
 from services.standalone.observer import Sample
 from services.standalone.report import Run, build_report
 
@@ -34,17 +34,19 @@ def sample(at: float, step: int, lag: float = 0) -> Sample:
     return Sample(at, IndexStatus(live=live), step, {"inverse_cloze": 0.5}, None)
 
 
-def report_of(generations: Generations, visits: list[Visit], samples: list[Sample]) -> dict:  # type: ignore[type-arg]
-    return build_report(Run(BEGAN, BEGAN + 120, samples, visits, {"redis": 1}), generations)
+def report_of(
+    generations: Generations, requests: list[RequestRecord], samples: list[Sample]
+) -> dict:  # type: ignore[type-arg]
+    return build_report(Run(BEGAN, BEGAN + 120, samples, requests, {"redis": 1}), generations)
 
 
 def test_failed_and_mixed_answers_are_counted(generations: Generations) -> None:
-    visits = [
-        Visit(BEGAN + 5, "search", 0.01, generation=1, verdict="one_version"),
-        Visit(BEGAN + 6, "search", 0.03, generation=2, verdict="mixed"),
-        Visit(BEGAN + 7, "answer", 0.5, failed="gone"),
+    requests = [
+        RequestRecord(BEGAN + 5, "search", 0.01, generation=1, verdict="one_version"),
+        RequestRecord(BEGAN + 6, "search", 0.03, generation=2, verdict="mixed"),
+        RequestRecord(BEGAN + 7, "answer", 0.5, failed="gone"),
     ]
-    queries = report_of(generations, visits, [])["queries"]
+    queries = report_of(generations, requests, [])["queries"]
     assert queries["total"] == 3
     assert (queries["failed"], queries["mixed_version"], queries["audited"]) == (1, 1, 1)
     assert queries["failures"] == ["gone"]
@@ -52,8 +54,8 @@ def test_failed_and_mixed_answers_are_counted(generations: Generations) -> None:
 
 
 def test_answers_are_counted_by_generation(generations: Generations) -> None:
-    visits = [Visit(BEGAN, "search", 0.1, generation=g) for g in (1, 2, 2)]
-    assert report_of(generations, visits, [])["queries_by_generation"] == {"1": 1, "2": 2}
+    requests = [RequestRecord(BEGAN, "search", 0.1, generation=g) for g in (1, 2, 2)]
+    assert report_of(generations, requests, [])["queries_by_generation"] == {"1": 1, "2": 2}
 
 
 def test_only_this_runs_refreshes_count(generations: Generations) -> None:
@@ -80,12 +82,12 @@ def test_quantiles_of_nothing_are_nothing() -> None:
     assert quantiles([], 50) == {}
 
 
-def test_a_half_written_visit_is_read_when_it_is_whole(tmp_path: Path) -> None:
-    file = tmp_path / "visits.jsonl"
-    write_visit(file, Visit(1.0, "search", 0.1))
+def test_a_half_written_record_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    append_record(file, RequestRecord(1.0, "search", 0.1))
     whole = file.read_bytes()
     file.write_bytes(whole + whole[:10])
-    visits, position = read_visits(file)
-    assert len(visits) == 1
+    requests, position = read_records(file)
+    assert len(requests) == 1
     file.write_bytes(whole + whole)
-    assert len(read_visits(file, position)[0]) == 1
+    assert len(read_records(file, position)[0]) == 1

@@ -1,4 +1,4 @@
-"""Supervised processes: they come back, and never outlive their supervisor."""
+"""Child processes: they come back, and never outlive their supervisor."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.standalone.processes import (
-    LONGEST_PAUSE_SECONDS,
-    ProcessSpec,
-    Supervised,
+from services.standalone.cluster import ProcessSpec
+from services.standalone.supervisor import (
+    MAX_BACKOFF_SECONDS,
+    ChildProcess,
     describe_exit,
     last_lines,
-    pause_before_restart,
+    restart_backoff,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -35,24 +35,24 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def test_the_pause_doubles_up_to_a_limit() -> None:
-    pauses = [pause_before_restart(deaths) for deaths in range(1, 50)]
+    pauses = [restart_backoff(deaths) for deaths in range(1, 50)]
     assert pauses[:3] == [0.5, 1.0, 2.0]
     assert pauses == sorted(pauses)
-    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+    assert pauses[-1] == MAX_BACKOFF_SECONDS
 
 
 def test_a_killed_process_is_started_again_after_its_pause(tmp_path: Path) -> None:
     now = 0.0
-    child = Supervised(spec(tmp_path, "import time; time.sleep(60)"), clock=lambda: now)
+    child = ChildProcess(spec(tmp_path, "import time; time.sleep(60)"), clock=lambda: now)
     child.start()
     first = child.pid
     assert first
     os.kill(first, signal.SIGKILL)
     until(lambda: not child.running)
-    child.look()
+    child.restart_if_dead()
     assert not child.running
     now = 1.0
-    child.look()
+    child.restart_if_dead()
     assert child.running
     assert child.pid != first
     assert child.restarts == 1
@@ -62,13 +62,13 @@ def test_a_killed_process_is_started_again_after_its_pause(tmp_path: Path) -> No
 
 def test_a_process_with_unusable_settings_is_not_started_again(tmp_path: Path) -> None:
     now = 0.0
-    child = Supervised(spec(tmp_path, "import sys; sys.exit('no'*0 or 2)"), clock=lambda: now)
+    child = ChildProcess(spec(tmp_path, "import sys; sys.exit('no'*0 or 2)"), clock=lambda: now)
     child.start()
     until(lambda: not child.running)
-    child.look()
+    child.restart_if_dead()
     now = 1e6
-    child.look()
-    assert child.hopeless
+    child.restart_if_dead()
+    assert child.misconfigured
     assert not child.running
 
 
@@ -77,7 +77,7 @@ def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
         "import signal, time; signal.signal(15, signal.SIG_IGN);"
         " print(1, flush=True); time.sleep(60)"
     )
-    child = Supervised(spec(tmp_path, code))
+    child = ChildProcess(spec(tmp_path, code))
     child.start()
     until(lambda: "1" in last_lines(child.spec.log_file))
     child.terminate()
@@ -86,13 +86,14 @@ def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
 
 
 def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    """`kill -9` of the supervisor leaves nothing behind, grandchildren of the tether included."""
+    """`kill -9` of the supervisor leaves nothing behind, their wrapped commands included."""
     code = f"""
 import sys, time
 from pathlib import Path
-from services.standalone.processes import ProcessSpec, Supervised
+from services.standalone.cluster import ProcessSpec
+from services.standalone.supervisor import ChildProcess
 command = (sys.executable, "-c", "import time; time.sleep(120)")
-child = Supervised(ProcessSpec("child", command, {{}}, Path({str(tmp_path)!r}) / "log"))
+child = ChildProcess(ProcessSpec("child", command, {{}}, Path({str(tmp_path)!r}) / "log"))
 child.start()
 print(child.pid, flush=True)
 time.sleep(120)

@@ -1,0 +1,39 @@
+"""The load generator's request log: one JSON line a request, read by the live view and report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request. `at` is Unix time at its end, `latency` in seconds; `verdict` if audited.
+
+    `retries` counts the attempts that found no gateway or a gateway that was not ready.
+    """
+
+    at: float
+    kind: str
+    latency: float
+    failed: str = ""
+    generation: int = 0
+    snapshot: int = 0
+    verdict: str = ""
+    retries: int = 0
+
+
+def append_record(file: Path, record: RequestRecord) -> None:
+    with file.open("a") as log:
+        log.write(json.dumps(asdict(record)) + "\n")
+
+
+def read_records(file: Path, position: int = 0) -> tuple[list[RequestRecord], int]:
+    """Records from a byte position on, and the position after the last whole line."""
+    if not file.exists():
+        return [], position
+    with file.open("rb") as log:
+        log.seek(position)
+        lines = [line for line in log if line.endswith(b"\n")]
+    return [RequestRecord(**json.loads(line)) for line in lines], position + sum(map(len, lines))
