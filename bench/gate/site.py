@@ -28,7 +28,7 @@ from services.indexer.build.loader import load_shard
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.probes import SCHEMA, probes_file
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 FINGERPRINT = "bench"
 SHARDS = 4
@@ -42,14 +42,14 @@ class Site:
         self._store = self._cluster.store
         self._snapshots = Snapshots(self._store)
         self._generations = Generations(self._store)
-        self._following = Following(self._generations)
+        self._replication = ReplicationState(self._generations)
         settings = load_settings(
             store_url=self._store.url, qdrant_url=self._cluster.qdrant_url, gate_probes=len(probes)
         )
         self._index = PassageIndex(settings)
         references = GateBaselines(self._generations, self._snapshots, settings.gate.memory)
         self._gate = Gate(
-            self._store, self._snapshots, self._index, self._following, settings,
+            self._store, self._snapshots, self._index, self._replication, settings,
             IndexerMetrics(CollectorRegistry()), references,
         )  # fmt: skip
         self._parts = [passages[shard::SHARDS] for shard in range(SHARDS)]
@@ -82,14 +82,14 @@ class Site:
         made, verdict, report = self._look(passages, probes)
         entry = self._generations.commit(made.number, after=None, by="bench", why="first")
         self._generations.record(made.number, State.LIVE, "first", report)
-        self._following.keep({made.number: made}, entry.generation)
+        self._replication.set_serving({made.number: made}, entry.generation)
         self._live, self._live_probes = made, probes
         return verdict, report
 
     def look(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
         """The gate's verdict on a candidate with these vectors; its collection goes again."""
         made, verdict, report = self._look(passages, probes)
-        self._following.drop(made.number)
+        self._replication.drop(made.number)
         self._index.drop(made.collection)
         state = State.ABANDONED if verdict.passed else State.REJECTED
         self._generations.record(made.number, state, verdict.why, report)
@@ -140,7 +140,7 @@ class Site:
             )
             write_vectors(self._store, output, table)
             load_shard(self._store, self._index, made, path, output)
-        self._following.put_ahead(made, made.corpus_version)
+        self._replication.start_catch_up(made, made.corpus_version)
         return made
 
     def _write_probes(self, path: str, vectors: Vectors) -> None:

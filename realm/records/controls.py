@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RefreshAsked:
+class RefreshRequest:
     """A refresh on demand: of a snapshot (None: the newest). `forced` says who wants it live
     whatever the gate thinks of its quality; empty: nobody."""
 
@@ -46,7 +46,7 @@ class Controls:
         """No build begins by itself while paused; one under way goes on to its end."""
         self._store.write_json(PAUSED, {"paused": paused, "why": why, "at": time.time()})
 
-    def refresh_asked(self) -> RefreshAsked | None:
+    def refresh_request(self) -> RefreshRequest | None:
         """The newest request; a generation whose manifest has its number, or a later one, has
         answered it."""
         for number, path in reversed(numbered(self._store.files(REFRESHES), ".json")):
@@ -55,10 +55,10 @@ class Controls:
             except Corrupt as error:
                 log.error("request_passed_over", why=error.message)
                 continue
-            return RefreshAsked(number, found.get("snapshot"), found.get("forced", ""))
+            return RefreshRequest(number, found.get("snapshot"), found.get("forced", ""))
         return None
 
-    def ask_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> None:
+    def request_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> None:
         """One more request; earlier ones count no more."""
         asked = {"why": why, "at": time.time(), "snapshot": snapshot, "forced": forced}
         while True:

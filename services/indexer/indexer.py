@@ -36,19 +36,19 @@ from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
-from services.indexer.leader.election import Alone, Leadership
+from services.indexer.leader.election import AlwaysLeader, Leadership
 from services.indexer.leader.housekeeping import Housekeeping
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding_tasks import Outstanding
-from services.indexer.report.gateways import Gateways
-from services.indexer.report.recording import Recording
-from services.indexer.report.refreshes import Refreshes
+from services.indexer.outstanding_tasks import OutstandingTasks
+from services.indexer.report.gateways import GatewayReports
+from services.indexer.report.recording import QuestionRecorder
+from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.report.status import Status
-from services.indexer.tasks import Tasks, make_sender
-from services.indexer.wake import Bell, NudgeListener
-from services.indexer.writes.applier import Follower
+from services.indexer.tasks import TaskSender, make_sender
+from services.indexer.wake import WakeSignal, WakeupListener
+from services.indexer.writes.applier import ChangeApplier
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 from services.indexer.writes.writer import Writer
 
 STOP_SECONDS = 10.0
@@ -57,8 +57,7 @@ log = structlog.get_logger(__name__)
 
 
 class Indexer:
-    """Four threads that work (writer, follower, reconciler, integrity) and one that listens for
-    nudges.
+    """Four worker threads (writer, change applier, reconciler, integrity), one Redis listener.
 
     A standby has made this object but not called `start`: it touches nothing. Whatever it
     changes, in store, corpus or Qdrant, asks `leadership` first.
@@ -72,7 +71,7 @@ class Indexer:
         leadership: Leadership | None = None,
     ) -> None:
         self.settings = settings
-        self.leadership: Leadership = leadership or Alone()
+        self.leadership: Leadership = leadership or AlwaysLeader()
         store = store.guarded(self.leadership.check)
         self.store = store
         self.snapshots = Snapshots(store)
@@ -81,18 +80,20 @@ class Indexer:
             settings, self.leadership.check, self.leadership.changed, self._refuse_to_drop
         )
         self.controls = Controls(store)
-        self.gateways = Gateways(settings.indexer.gateway_ttl_seconds)
-        self.following = Following(self.generations)
+        self.gateways = GatewayReports(settings.indexer.gateway_ttl_seconds)
+        self.replication = ReplicationState(self.generations)
         self.memory = Memory()
         self.parked = ParkedDocuments(store)
-        self.recording = Recording(store, Bounds.of(settings))
-        self.bell = Bell()
+        self.recorder = QuestionRecorder(store, Bounds.of(settings))
+        self.wake = WakeSignal()
         self._stopping = threading.Event()
         self._started = False
         self._metrics = metrics
-        self._nudge = Wakeup(settings.addresses.redis_url)
-        self._outstanding = Outstanding(settings.addresses.redis_url, self.generations.is_active)
-        self._tasks = Tasks(
+        self._wakeup = Wakeup(settings.addresses.redis_url)
+        self._outstanding = OutstandingTasks(
+            settings.addresses.redis_url, self.generations.is_active
+        )
+        self._tasks = TaskSender(
             make_sender(settings),
             self._outstanding,
             settings.indexer.request_again_seconds,
@@ -100,7 +101,9 @@ class Indexer:
         )
         self._inputs = SnapshotInputs(self.snapshots)
         self._references = GateBaselines(self.generations, self.snapshots, settings.gate.memory)
-        self._listener = NudgeListener(settings.addresses.redis_url, self.bell, self._tasks.forget)
+        self._listener = WakeupListener(
+            settings.addresses.redis_url, self.wake, self._tasks.allow_resend
+        )
         metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
         self.corpus = self._reader()
         self.writer = Writer(
@@ -110,7 +113,7 @@ class Indexer:
             self.leadership.check,
         )
         self.committer = Committer(
-            self.generations, self.index, self.following, self.controls, self._nudge, metrics,
+            self.generations, self.index, self.replication, self.controls, self._wakeup, metrics,
             self._term, self._damaged,
         )  # fmt: skip
         self.integrity = Integrity(
@@ -119,7 +122,7 @@ class Indexer:
             generations=self.generations,
             index=self.index,
             corpus=self._reader(),
-            following=self.following,
+            replication=self.replication,
             metrics=metrics,
             on_damage=self._found_damaged,
             pause_seconds=settings.indexer.verify_seconds,
@@ -129,17 +132,17 @@ class Indexer:
             snapshots=self.snapshots,
             generations=self.generations,
             corpus=self._reader(),
-            following=self.following,
+            replication=self.replication,
             controls=self.controls,
             gateways=self.gateways,
             memory=self.memory,
             parked=self.parked,
         )
-        self.follower = self._make_follower()
+        self.applier = self._make_applier()
         self.reconciler = self._make_reconciler()
         self._threads = [
             self.writer,
-            VitalThread("follower", self.follower.run),
+            VitalThread("change applier", self.applier.run),
             VitalThread("reconciler", self.reconciler.run),
             VitalThread("integrity", self.integrity.run),
             self._listener,
@@ -154,7 +157,7 @@ class Indexer:
         self._started = True
         self._metrics.leads.set(1)
         self._metrics.term.set(self.leadership.term)
-        self._nudge.send("live")
+        self._wakeup.send("live")
         for thread in self._threads:
             thread.start()
 
@@ -172,10 +175,10 @@ class Indexer:
         deadline = time.monotonic() + seconds
         self._stopping.set()
         self.writer.stop()
-        self.follower.stop()
+        self.applier.stop()
         self.integrity.stop()
         self._listener.stop()
-        self.bell.ring()
+        self.wake.notify()
         ended = True
         for thread in self._threads if self._started else ():
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -183,21 +186,21 @@ class Indexer:
                 ended = False
                 log.warning("thread_still_at_work", thread=thread.name)
         self.index.close()
-        self._nudge.close()
+        self._wakeup.close()
         self._outstanding.close()
         return ended
 
-    def _make_follower(self) -> Follower:
-        return Follower(
+    def _make_applier(self) -> ChangeApplier:
+        return ChangeApplier(
             store=self.store,
             generations=self.generations,
             index=self.index,
             corpus=self._reader(),
             inputs=self._inputs,
-            following=self.following,
+            replication=self.replication,
             tasks=self._tasks,
             parked=self.parked,
-            bell=self.bell,
+            wake=self.wake,
             on_applied=self._applied,
             counts=self.integrity.counts,
             metrics=self._metrics,
@@ -213,7 +216,7 @@ class Indexer:
             generations=self.generations,
             index=self.index,
             corpus=corpus,
-            following=self.following,
+            replication=self.replication,
             controls=self.controls,
             retirement_seconds=settings.indexer.retirement_seconds,
             references=self._references,
@@ -224,11 +227,11 @@ class Indexer:
         return Reconciler(
             observer=observer,
             actions=self._make_actions(corpus),
-            following=self.following,
+            replication=self.replication,
             generations=self.generations,
             memory=self.memory,
-            bell=self.bell,
-            after_look=self._after_look(corpus),
+            wake=self.wake,
+            after_look=self._report(corpus),
             metrics=self._metrics,
             pause_seconds=settings.indexer.reconcile_seconds,
             stopping=self._stopping,
@@ -241,7 +244,7 @@ class Indexer:
             snapshots=self.snapshots,
             generations=self.generations,
             index=self.index,
-            following=self.following,
+            replication=self.replication,
             tasks=self._tasks,
             builder=Builder(
                 self.store, self.snapshots, self.generations, corpus, self._inputs,
@@ -249,31 +252,31 @@ class Indexer:
             ),
             failed_shards=FailedShards(
                 self.store, self._tasks, self._inputs.of, self.parked,
-                self.controls.ask_refresh,
+                self.controls.request_refresh,
             ),
             gate=Gate(
-                self.store, self.snapshots, self.index, self.following, settings, self._metrics,
+                self.store, self.snapshots, self.index, self.replication, settings, self._metrics,
                 self._references,
             ),
             committer=self.committer,
-            nudge=self._nudge,
+            wakeup=self._wakeup,
             metrics=self._metrics,
             corpus_version=corpus.version,
             references=self._references,
             gate_probes=settings.gate.probes,
             gate_probes_file=settings.gate.probes_file,
             gate_optimise_seconds=settings.gate.optimise_seconds,
-            recording=self.recording,
+            recorder=self.recorder,
             stopped=self._stopping.is_set,
         )  # fmt: skip
 
-    def _after_look(self, corpus: CorpusReader) -> Callable[[Observation], None]:
-        refreshes = Refreshes(
+    def _report(self, corpus: CorpusReader) -> Callable[[Observation], None]:
+        refreshes = RefreshMonitor(
             snapshots=self.snapshots,
             generations=self.generations,
             index=self.index,
             corpus=corpus,
-            following=self.following,
+            replication=self.replication,
             gateways=self.gateways,
             memory=self.memory,
             metrics=self._metrics,
@@ -289,27 +292,27 @@ class Indexer:
             ),
             controls=self.controls,
             index=self.index,
-            submit=self.writer.between,
+            submit=self.writer.run_maintenance,
             erase_within_seconds=settings.corpus.erase_within_seconds,
             on_erasure_due=self._metrics.erasure_due.set,
             on_strays=self._show_strays,
         )  # fmt: skip
 
-        def after_look(seen: Observation) -> None:
+        def report(seen: Observation) -> None:
             parts: tuple[Callable[[], object], ...] = (
                 partial(refreshes.after_look, seen),
-                self.recording.write_when_due,
-                housekeeping.when_due,
+                self.recorder.write_when_due,
+                housekeeping.run_when_due,
             )
             for part in parts:
                 try:
                     part()
                 except RealmError as error:
                     # What is wrong with one keeps none of the others from its work.
-                    self._metrics.action_failures.labels("after_look").inc()
-                    log.warning("part_of_a_look_failed", why=str(error))
+                    self._metrics.action_failures.labels("report").inc()
+                    log.warning("report_failed", why=str(error))
 
-        return after_look
+        return report
 
     def _show_strays(self, found: list[Stray]) -> None:
         for kind in (STRAY, DAMAGED):
@@ -331,8 +334,8 @@ class Indexer:
         return damaged(self.store)
 
     def _found_damaged(self) -> None:
-        self.bell.ring()
-        self._nudge.send("live")
+        self.wake.notify()
+        self._wakeup.send("live")
 
     def _term(self) -> int:
         return self.leadership.term
@@ -347,10 +350,10 @@ class Indexer:
         return CorpusReader(self._open_table)
 
     def _written(self, version: int) -> None:
-        self.bell.ring()
-        self._nudge.send("writes")
+        self.wake.notify()
+        self._wakeup.send("writes")
 
     def _applied(self, generation: int) -> None:
-        self.bell.ring()
-        if generation == self.following.live:
-            self._nudge.send("live")
+        self.wake.notify()
+        if generation == self.replication.live:
+            self._wakeup.send("live")

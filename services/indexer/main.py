@@ -23,7 +23,12 @@ from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
 from services.indexer.indexer import Indexer
 from services.indexer.leader.election import Election
-from services.indexer.leader.lifecycle import ABLE_NAME, LEADING_NAMES, Duty, LeaderInterceptor
+from services.indexer.leader.lifecycle import (
+    ABLE_NAME,
+    LEADING_NAMES,
+    LeaderInterceptor,
+    LeaderLifecycle,
+)
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.servicers import CorpusServicer, IndexServicer, ServingReportServicer
 
@@ -59,19 +64,19 @@ async def serve(settings: Settings, indexer: Indexer, election: Election) -> boo
     :raises BadSettings: if the address cannot be listened on.
     """
     executor = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="call")
-    duty = Duty(indexer, election)
+    lifecycle = LeaderLifecycle(indexer, election)
     stopped = asyncio.Event()
-    server = make_server(settings, indexer, duty, executor, stopped)
+    server = make_server(settings, indexer, lifecycle, executor, stopped)
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await duty.begin()
+    await lifecycle.begin()
     await server.start()
     log.info("indexer_ready", listen=settings.addresses.indexer_listen, store=indexer.store.url)
-    why = await duty.until(stopped)
+    why = await lifecycle.until(stopped)
     stopped.set()
-    await duty.health.enter_graceful_shutdown()
+    await lifecycle.health.enter_graceful_shutdown()
     await server.stop(settings.gateway.drain_seconds if not why else 0)
-    await asyncio.to_thread(duty.end, resign=not why)
+    await asyncio.to_thread(lifecycle.end, resign=not why)
     executor.shutdown(wait=False, cancel_futures=True)
     log.info("indexer_stopped", why=why or "asked to")
     return not why
@@ -80,7 +85,7 @@ async def serve(settings: Settings, indexer: Indexer, election: Election) -> boo
 def make_server(
     settings: Settings,
     indexer: Indexer,
-    duty: Duty,
+    lifecycle: LeaderLifecycle,
     executor: ThreadPoolExecutor,
     closing: asyncio.Event,
 ) -> grpc.aio.Server:
@@ -90,7 +95,7 @@ def make_server(
             CallInterceptor(),
             MetricsInterceptor(REGISTRY),
             ErrorInterceptor(),
-            LeaderInterceptor(duty),
+            LeaderInterceptor(lifecycle),
         ],
         options=server_options(),
     )
@@ -106,16 +111,16 @@ def make_server(
             committer=indexer.committer,
             controls=indexer.controls,
             snapshots=indexer.snapshots,
-            bell=indexer.bell,
+            wake=indexer.wake,
             executor=executor,
             closing=closing,
         ),
         server,
     )
     serving_pb2_grpc.add_ServingReportServiceServicer_to_server(
-        ServingReportServicer(indexer.gateways, indexer.recording, indexer.bell), server
+        ServingReportServicer(indexer.gateways, indexer.recorder, indexer.wake), server
     )
-    health_pb2_grpc.add_HealthServicer_to_server(duty.health, server)
+    health_pb2_grpc.add_HealthServicer_to_server(lifecycle.health, server)
     try:
         server.add_insecure_port(settings.addresses.indexer_listen)
     except RuntimeError as error:

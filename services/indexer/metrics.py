@@ -14,9 +14,9 @@ PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 CHECKS = ("count", "sample", "norms", "recall", "probes", "best", "latency")
 CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate", "verify")
 ACTIONS = (
-    "look",
-    "after_look",
-    "follow",
+    "reconcile",
+    "report",
+    "apply_changes",
     "verify",
     *(each.__name__ for each in get_args(lifecycle.Action)),
 )

@@ -34,7 +34,7 @@ class _Read:
     at: float
 
 
-class Outstanding:
+class OutstandingTasks:
     """Reads; but tasks of a generation that nobody wants any more it takes out of their queue, so
     that no queue is longer than what is wanted. Thread-safe."""
 

@@ -21,10 +21,10 @@ from realm.records.recorded_questions import RecordedQuestion
 from realm.records.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from services.indexer.build.committer import Committer
-from services.indexer.report.gateways import Gateways, Report
-from services.indexer.report.recording import Recording
+from services.indexer.report.gateways import GatewayReport, GatewayReports
+from services.indexer.report.recording import QuestionRecorder
 from services.indexer.report.status import Status
-from services.indexer.wake import Bell
+from services.indexer.wake import WakeSignal
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.writer import Writer, check_changes
 
@@ -35,7 +35,7 @@ ROLL_BACK_SECONDS = 10.0
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1_000
 HEARTBEAT_SECONDS = 1.0
-RING_POLL_SECONDS = 0.1
+WAKE_POLL_SECONDS = 0.1
 
 
 async def _in(executor: Executor, call: Callable[..., Result], *arguments: object) -> Result:
@@ -119,7 +119,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         committer: Committer,
         controls: Controls,
         snapshots: Snapshots,
-        bell: Bell,
+        wake: WakeSignal,
         executor: Executor,
         closing: asyncio.Event,
     ) -> None:
@@ -128,7 +128,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         self._committer = committer
         self._controls = controls
         self._snapshots = snapshots
-        self._bell = bell
+        self._wake = wake
         self._executor = executor
         self._closing = closing
 
@@ -151,20 +151,20 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
         sent: index_pb2.IndexStatus | None = None
         while not self._closing.is_set():
-            heard = self._bell.rings
+            heard = self._wake.count
             status = await _in(self._executor, self._status.now)
             if status != sent:
                 yield index_pb2.WatchIndexResponse(status=status)
                 sent = status
-            await self._ring_or_heartbeat(heard)
+            await self._wake_or_heartbeat(heard)
         raise NotReady("this indexer is stopping; call again")
 
-    async def _ring_or_heartbeat(self, heard: int) -> None:
+    async def _wake_or_heartbeat(self, heard: int) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + HEARTBEAT_SECONDS
-        await asyncio.sleep(RING_POLL_SECONDS)
-        while self._bell.rings == heard and loop.time() < deadline:
-            await asyncio.sleep(RING_POLL_SECONDS)
+        await asyncio.sleep(WAKE_POLL_SECONDS)
+        while self._wake.count == heard and loop.time() < deadline:
+            await asyncio.sleep(WAKE_POLL_SECONDS)
 
     async def RefreshIndex(
         self, request: index_pb2.RefreshIndexRequest, context: Context
@@ -176,7 +176,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         forced = f"{request.by or 'somebody'}: {request.reason}" if request.force else ""
         if request.HasField("generation"):
             snapshot = self._status.snapshot_of(request.generation)
-            self._controls.ask_refresh(request.reason, snapshot, forced)
+            self._controls.request_refresh(request.reason, snapshot, forced)
         else:
             newest = self._snapshots.newest()
             if newest is None:
@@ -184,8 +184,8 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
                     "there is no snapshot to build from: the trainer publishes the first one"
                 )
             snapshot = newest.number
-            self._controls.ask_refresh(request.reason, forced=forced)
-        self._bell.ring()
+            self._controls.request_refresh(request.reason, forced=forced)
+        self._wake.notify()
         return snapshot
 
     async def RollBackIndex(
@@ -198,37 +198,39 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
             return self._committer.roll_back(request.reason, deadline - time.monotonic())
 
         generation = await _in(self._executor, roll_back)
-        self._bell.ring()
+        self._wake.notify()
         return index_pb2.RollBackIndexResponse(generation=generation)
 
     async def PauseRefresh(
         self, request: index_pb2.PauseRefreshRequest, context: Context
     ) -> index_pb2.PauseRefreshResponse:
         await _in(self._executor, self._controls.pause, request.paused, request.reason)
-        self._bell.ring()
+        self._wake.notify()
         return index_pb2.PauseRefreshResponse(paused=request.paused)
 
 
 class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
     """What the gateways say of themselves."""
 
-    def __init__(self, gateways: Gateways, recording: Recording, bell: Bell) -> None:
+    def __init__(
+        self, gateways: GatewayReports, recorder: QuestionRecorder, wake: WakeSignal
+    ) -> None:
         self._gateways = gateways
-        self._recording = recording
-        self._bell = bell
+        self._recorder = recorder
+        self._wake = wake
         self._known: dict[str, tuple[int, bool]] = {}
 
     async def ReportServing(
         self, request: serving_pb2.ReportServingRequest, context: Context
     ) -> serving_pb2.ReportServingResponse:
-        self._gateways.heard(Report(request.gateway_id, request.generation, request.ready))
+        self._gateways.record(GatewayReport(request.gateway_id, request.generation, request.ready))
         now = time.time()
-        self._recording.heard(
+        self._recorder.record(
             RecordedQuestion(each.question, each.document_id, each.snapshot, now)
             for each in request.questions
         )
         said = (request.generation, request.ready)
         if self._known.get(request.gateway_id) != said:
             self._known[request.gateway_id] = said
-            self._bell.ring()
+            self._wake.notify()
         return serving_pb2.ReportServingResponse()

@@ -27,7 +27,7 @@ from realm.process.queue import (
 from realm.records.generations import Generation
 from realm.settings import Settings
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding_tasks import Outstanding
+from services.indexer.outstanding_tasks import OutstandingTasks
 
 QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: DELTA_QUEUE}
 
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TaskRequest:
     """A file that an embedder makes from another, for a generation, with a snapshot."""
 
     task: str
@@ -51,9 +51,9 @@ class Wanted:
     generation: int
 
 
-def wanted(task: str, generation: Generation, input_file: str, output_file: str) -> Wanted:
+def wanted(task: str, generation: Generation, input_file: str, output_file: str) -> TaskRequest:
     """What a generation wants made with its own snapshot."""
-    return Wanted(task, generation.snapshot, input_file, output_file, generation.number)
+    return TaskRequest(task, generation.snapshot, input_file, output_file, generation.number)
 
 
 def make_sender(settings: Settings) -> Celery:
@@ -71,13 +71,13 @@ def make_sender(settings: Settings) -> Celery:
     return app
 
 
-class Tasks:
+class TaskSender:
     """Sends a task where nobody holds it. Thread-safe."""
 
     def __init__(
         self,
         celery: Celery,
-        outstanding: Outstanding,
+        outstanding: OutstandingTasks,
         again_seconds: float,
         metrics: IndexerMetrics,
         clock: Callable[[], float] = time.monotonic,
@@ -91,7 +91,7 @@ class Tasks:
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def ask(self, want: Wanted) -> bool:
+    def send(self, want: TaskRequest) -> bool:
         """Sends the task unless it was sent lately, or somebody holds it; tells whether it was.
 
         :raises DependencyUnavailable: if the queue cannot be reached.
@@ -107,17 +107,17 @@ class Tasks:
         try:
             if self._outstanding.holds(queue, output):
                 return False
-            self._send(want)
+            self._send_task(want)
             self._outstanding.sent(queue, output)
         except (OperationalError, RedisError, OSError) as error:
-            self.forget(output)
+            self.allow_resend(output)
             raise DependencyUnavailable(f"the queue takes no task for {output}: {error}") from error
         if before is not None:
             self._metrics.shards_requeued.inc()
             log.warning("asked_again", task=want.task, output=output)
         return True
 
-    def forget(self, output_file: str | None = None) -> None:
+    def allow_resend(self, output_file: str | None = None) -> None:
         """The file (all files: None) may be asked for again at once."""
         with self._lock:
             if output_file is None:
@@ -126,7 +126,7 @@ class Tasks:
                 self._due.pop(output_file, None)
         self._outstanding.forget()
 
-    def _send(self, want: Wanted) -> None:
+    def _send_task(self, want: TaskRequest) -> None:
         self._celery.send_task(
             want.task,
             kwargs={

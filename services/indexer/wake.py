@@ -1,6 +1,6 @@
-"""Wakes the indexer's threads: rung by Redis' nudges and by one thread for another.
+"""Wakes the indexer's threads early: on Redis wake-ups, and when one thread has work for another.
 
-A ring that is lost costs a pause between two looks, no more.
+A lost signal costs one poll interval, nothing else.
 """
 
 from __future__ import annotations
@@ -20,65 +20,63 @@ LISTEN_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Bell:
-    """Many sleepers, each of which hears every ring since it last woke."""
+class WakeSignal:
+    """A counter to wait on; each waiter sees every notification since it last woke."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._rings = 0
+        self.count = 0
 
-    @property
-    def rings(self) -> int:
-        return self._rings
-
-    def ring(self) -> None:
+    def notify(self) -> None:
         with self._condition:
-            self._rings += 1
+            self.count += 1
             self._condition.notify_all()
 
-    def wait(self, heard: int, seconds: float) -> int:
-        """Sleeps until a ring beyond `heard` or for `seconds`; returns the rings so far."""
+    def wait(self, seen: int, seconds: float) -> int:
+        """Sleeps until the count differs from `seen`, at most `seconds`; returns the count."""
         with self._condition:
-            self._condition.wait_for(lambda: self._rings != heard, timeout=seconds)
-            return self._rings
+            self._condition.wait_for(lambda: self.count != seen, timeout=seconds)
+            return self.count
 
 
-class NudgeListener(VitalThread):
-    """Turns nudges into rings; tells when Redis came back, since its queue may be empty then."""
+class WakeupListener(VitalThread):
+    """Forwards Redis wake-ups to a `WakeSignal`.
 
-    def __init__(self, redis_url: str, bell: Bell, on_return: Callable[[], None]) -> None:
-        super().__init__("nudges", self._until_stopped)
+    :param on_reconnect: called when Redis is back: its queue may be empty.
+    """
+
+    def __init__(self, redis_url: str, wake: WakeSignal, on_reconnect: Callable[[], None]) -> None:
+        super().__init__("wake-ups", self._until_stopped)
         self._redis_url = redis_url
-        self._bell = bell
-        self._on_return = on_return
+        self._wake = wake
+        self._on_reconnect = on_reconnect
         self._stopping = threading.Event()
+        self._lost = False
         self.connected = False
-
-    def _until_stopped(self) -> None:
-        lost = False
-        while not self._stopping.is_set():
-            nudge = Wakeup(self._redis_url)
-            try:
-                self._listen(nudge, lost)
-            except (RedisError, OSError) as error:
-                if not lost:
-                    log.warning("redis_lost", why=str(error))
-                lost = True
-                self.connected = False
-                self._stopping.wait(RETRY_SECONDS)
-            finally:
-                nudge.close()
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def _listen(self, nudge: Wakeup, lost: bool) -> None:
+    def _until_stopped(self) -> None:
         while not self._stopping.is_set():
-            heard = nudge.wait(LISTEN_SECONDS)
+            wakeup = Wakeup(self._redis_url)
+            try:
+                self._listen(wakeup)
+            except (RedisError, OSError) as error:
+                if not self._lost:
+                    log.warning("redis_lost", why=str(error))
+                self._lost, self.connected = True, False
+                self._stopping.wait(RETRY_SECONDS)
+            finally:
+                wakeup.close()
+
+    def _listen(self, wakeup: Wakeup) -> None:
+        while not self._stopping.is_set():
+            topic = wakeup.wait(LISTEN_SECONDS)
             self.connected = True
-            if lost:
+            if self._lost:
                 log.info("redis_back")
-                self._on_return()
-                lost = False
-            if heard is not None:
-                self._bell.ring()
+                self._on_reconnect()
+                self._lost = False
+            if topic is not None:
+                self._wake.notify()

@@ -230,8 +230,8 @@ def test_a_clock_that_is_set_back_stops_no_refresh(
     bench.restart_indexer()
     bench.publish(step=40)
     bench.until_live(2)
-    bench.indexer.controls.ask_refresh("it must be")
-    bench.indexer.bell.ring()
+    bench.indexer.controls.request_refresh("it must be")
+    bench.indexer.wake.notify()
     bench.until_live(3)
     assert bench.indexer.generations.state(2) is State.RETAINED
 

@@ -123,7 +123,7 @@ def test_a_damaged_retained_one_is_retired_and_a_rollback_says_so(bench: Bench) 
 def test_what_a_killed_indexer_left_half_done_is_no_damage(bench: Bench) -> None:
     """Half of a step is in the collection; its successor does the step again."""
     bench.stop_workers()
-    bench.indexer.follower.stop()
+    bench.indexer.applier.stop()
     version = bench.write([document(3, edition=1), document(7, edition=1)])
     bench.lose_points(1, "document-3")  # as the step's first half would
     bench.start_worker()

@@ -38,13 +38,13 @@ class Sleeper:
         self.falls_asleep = False
         self.election = self.elect(bench)
         self.other = self.elect(bench)
-        self.election.look()
+        self.election.tick()
         assert self.election.term == 1
         self.index = PassageIndex(bench.settings, self.check, self.election.changed)
 
     def elect(self, bench: Bench) -> Election:
         return Election(
-            bench.settings, bench.store, clock=lambda: self.now, gone=lambda identity: False
+            bench.settings, bench.store, clock=lambda: self.now, has_ended=lambda name: False
         )
 
     def check(self) -> None:
@@ -52,7 +52,7 @@ class Sleeper:
         if self.falls_asleep:
             for _ in range(12):
                 self.now += 1.0
-                self.other.look()
+                self.other.tick()
             assert self.other.term == 2
 
 

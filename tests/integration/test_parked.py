@@ -111,7 +111,7 @@ def test_a_refresh_that_was_asked_for_is_not_lost_with_what_is_parked(
     bench.start()
     bench.write([*DOCUMENTS, bad(500)])
     bench.publish(step=0)
-    bench.indexer.controls.ask_refresh("for the test")
+    bench.indexer.controls.request_refresh("for the test")
     bench.until(lambda: bench.live() > 0, "something is live")
     assert parked(bench)
 

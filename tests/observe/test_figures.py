@@ -17,11 +17,11 @@ from realm.settings import load_settings
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Live, Observation
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.gateways import Gateways
-from services.indexer.report.refreshes import Refreshes
-from services.indexer.wake import Bell, NudgeListener
+from services.indexer.report.gateways import GatewayReports
+from services.indexer.report.refreshes import RefreshMonitor
+from services.indexer.wake import WakeSignal, WakeupListener
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 from tests.integration.redis_process import RedisProcess
 from tests.unit.indexer.examples import create, publish
 
@@ -57,13 +57,13 @@ def seen(live: Live) -> Observation:
 
 def look(store: Store, registry: CollectorRegistry, live: Live) -> None:
     generations = Generations(store)
-    refreshes = Refreshes(
+    refreshes = RefreshMonitor(
         snapshots=Snapshots(store),
         generations=generations,
         index=PassageIndex(load_settings()),
         corpus=CorpusReader(lambda: CorpusTable(store)),
-        following=Following(generations),
-        gateways=Gateways(15.0),
+        replication=ReplicationState(generations),
+        gateways=GatewayReports(15.0),
         memory=Memory(),
         metrics=IndexerMetrics(registry),
     )
@@ -99,7 +99,7 @@ def test_an_idle_index_has_no_lag(
 def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     redis = RedisProcess(tmp_path / "redis")
-    listener = NudgeListener(redis.url, Bell(), lambda: None)
+    listener = WakeupListener(redis.url, WakeSignal(), lambda: None)
     listener.start()
     try:
         wait_until(lambda: listener.connected)
@@ -109,9 +109,9 @@ def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:
         wait_until(lambda: listener.connected)
     finally:
         listener.stop()
-        nudge = Wakeup(redis.url)
-        nudge.send("writes")
-        nudge.close()
+        wakeup = Wakeup(redis.url)
+        wakeup.send("writes")
+        wakeup.close()
         listener.join(WAIT_SECONDS)
         redis.kill(wipe=True)
 

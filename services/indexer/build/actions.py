@@ -30,10 +30,10 @@ from services.indexer.build.loader import load_shard
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.probes import choose_questions, probes_file, questions_file, read_given
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.recording import Recording
+from services.indexer.report.recording import QuestionRecorder
 from services.indexer.report.status import PHASE
-from services.indexer.tasks import Tasks, Wanted, wanted
-from services.indexer.writes.replication import Following
+from services.indexer.tasks import TaskRequest, TaskSender, wanted
+from services.indexer.writes.replication import ReplicationState
 
 #: A look is due after loading for so long, whatever is left.
 LOAD_SECONDS = 1.0
@@ -52,39 +52,39 @@ class Actions:
         snapshots: Snapshots,
         generations: Generations,
         index: PassageIndex,
-        following: Following,
-        tasks: Tasks,
+        replication: ReplicationState,
+        tasks: TaskSender,
         builder: Builder,
         failed_shards: FailedShards,
         gate: Gate,
         committer: Committer,
-        nudge: Wakeup,
+        wakeup: Wakeup,
         metrics: IndexerMetrics,
         corpus_version: Callable[[], int],
         references: GateBaselines,
         gate_probes: int,
         gate_probes_file: str,
         gate_optimise_seconds: float,
-        recording: Recording,
+        recorder: QuestionRecorder,
         stopped: Callable[[], bool],
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._generations = generations
         self._index = index
-        self._following = following
+        self._replication = replication
         self._tasks = tasks
         self._builder = builder
         self._failed_shards = failed_shards
         self._gate = gate
         self._committer = committer
-        self._nudge = nudge
+        self._wakeup = wakeup
         self._metrics = metrics
         self._corpus_version = corpus_version
         self._references = references
         self._gate_probes = gate_probes
         self._gate_probes_file = gate_probes_file
-        self._recording = recording
+        self._recorder = recorder
         self._optimise_seconds = gate_optimise_seconds
         self._stopped = stopped
 
@@ -138,7 +138,7 @@ class Actions:
         made = build.generation
         points = sum(each.rows for each in build.loaded.values())
         self._generations.record_applied(made.number, made.corpus_version, points)
-        self._following.put_ahead(made, made.corpus_version, points)
+        self._replication.start_catch_up(made, made.corpus_version, points)
         build.follows = True
 
     def _begin(self, wanted: lifecycle.BeginBuild, seen: Observation, memory: Memory) -> bool:
@@ -162,7 +162,7 @@ class Actions:
     def _request_shards(self, build: Build, files: frozenset[str]) -> None:
         for path in sorted(files - self._failed_shards.look(build, files)):
             output = build.vectors_of(path)
-            self._tasks.ask(wanted(EMBED_SHARD, build.generation, path, output))
+            self._tasks.send(wanted(EMBED_SHARD, build.generation, path, output))
 
     def _request_probes(self, generation: Generation, live: Generation | None) -> None:
         """The candidate's questions, encoded by its own snapshot and by those compared with."""
@@ -171,15 +171,15 @@ class Actions:
         if not self._store.exists(source):
             given = read_given(Path(self._gate_probes_file)) if self._gate_probes_file else []
             tables = (arrow.read_table(self._store, path) for path in generation.passage_files)
-            recorded = self._recording.probes(compared)
+            recorded = self._recorder.probes(compared)
             chosen = choose_questions(tables, self._gate_probes, given, recorded)
             arrow.write_table(self._store, source, chosen)
         for by in compared:
             output = probes_file(generation, by)
             if self._store.exists(output) or self._reuse(generation, by, source, output):
                 continue
-            want = Wanted(ENCODE_QUERIES, by.snapshot, source, output, generation.number)
-            self._tasks.ask(want)
+            want = TaskRequest(ENCODE_QUERIES, by.snapshot, source, output, generation.number)
+            self._tasks.send(want)
 
     def _reuse(self, generation: Generation, by: Generation, source: str, output: str) -> bool:
         """Live encoded the same questions for its own gate: they need not be encoded again."""
@@ -221,7 +221,7 @@ class Actions:
         else:
             self._metrics.corrupt_files.labels("vectors").inc()
             self._store.delete(output)
-            self._tasks.forget(output)
+            self._tasks.allow_resend(output)
         log.error("file_refused", generation=build.number, why=str(error))
 
     def _optimise(self, build: Build) -> bool:
@@ -259,8 +259,8 @@ class Actions:
             log.error("gate_cannot_read", generation=build.number, why=str(error))
             if file := error.details.get("file"):
                 self._store.delete(file)
-                self._tasks.forget(file)
-            self._following.drop(build.number)
+                self._tasks.allow_resend(file)
+            self._replication.drop(build.number)
             build.start_over()
             build.probes_ready = False
             return
@@ -299,7 +299,7 @@ class Actions:
         build = memory.build if memory.build and memory.build.number == number else None
         report = build.report if build else {}
         self._generations.record(number, state, why, report)
-        self._following.drop(number)
+        self._replication.drop(number)
         generation = self._generations.get(number)
         if build:
             self._forget_refusals(build, memory)
@@ -315,7 +315,7 @@ class Actions:
             phases = build.phase_seconds(now)
             RefreshTrace(build.snapshot).ended(number, phases, str(state), now)
         self._metrics.refreshes.labels(str(state)).inc()
-        self._nudge.send("live")
+        self._wakeup.send("live")
         log.error("build_ends", generation=number, state=str(state), why=why)
         if self._index.full:
             # Nobody searches it, and live's writes need the room now.
@@ -335,7 +335,7 @@ class Actions:
                 self._metrics.corrupt_files.labels("snapshot").inc()
                 memory.damaged.add(refusal.snapshot)
             forgive(self._store, refusal.output_file)
-            self._tasks.forget(refusal.output_file)
+            self._tasks.allow_resend(refusal.output_file)
 
     def _drop(self, number: int) -> None:
         generation = self._generations.get(number)

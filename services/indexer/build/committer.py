@@ -23,7 +23,7 @@ from realm.records.controls import Controls
 from realm.records.generations import Generation, Generations, LiveEntry, State
 from realm.search.qdrant import PassageIndex
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 #: Of the time for a rollback: for the put itself, and for the answer to arrive.
 LAST_SECONDS = 0.5
@@ -38,9 +38,9 @@ class Committer:
         self,
         generations: Generations,
         index: PassageIndex,
-        following: Following,
+        replication: ReplicationState,
         controls: Controls,
-        nudge: Wakeup,
+        wakeup: Wakeup,
         metrics: IndexerMetrics,
         term: Callable[[], int] = lambda: 0,
         damaged: Callable[[], frozenset[int]] = frozenset,
@@ -49,9 +49,9 @@ class Committer:
         self._damaged = damaged
         self._generations = generations
         self._index = index
-        self._following = following
+        self._replication = replication
         self._controls = controls
-        self._nudge = nudge
+        self._wakeup = wakeup
         self._metrics = metrics
         self._term = term
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -76,7 +76,7 @@ class Committer:
             before = self._generations.live()
             if (before.generation if before else None) != instead_of:
                 raise Conflict("another generation went live meanwhile: look again")
-            if not self._following.may_go_live(generation.number):
+            if not self._replication.may_go_live(generation.number):
                 return None
             kept = self._kept(before, generation.number)
             if time.monotonic() >= deadline:
@@ -85,7 +85,7 @@ class Committer:
                 generation.number, after=before, by=self._name, why=why, term=self._term()
             )
             serving = {generation.number: generation, **({kept.number: kept} if kept else {})}
-            self._following.keep(serving, live=generation.number)
+            self._replication.set_serving(serving, live=generation.number)
         log.info("live", generation=generation.number, instead_of=instead_of, why=why)
         self._follow_up(generation, kept, why, report)
         return entry
@@ -113,7 +113,7 @@ class Committer:
         if time.monotonic() >= deadline:
             raise _too_late()
         self._controls.pause(True, f"rollback: {why}")
-        self._following.put_ahead(retained)
+        self._replication.start_catch_up(retained)
         try:
             while True:
                 entry = self.commit(
@@ -127,22 +127,22 @@ class Committer:
                     return entry.generation
                 self._await_step(deadline - time.monotonic())
         finally:
-            if self._following.ahead == retained.number:
-                self._following.settle()
+            if self._replication.catching_up == retained.number:
+                self._replication.clear()
 
     @contextmanager
     def _locked(self, deadline: float) -> Iterator[None]:
         seconds = -1.0 if deadline == math.inf else max(0.0, deadline - time.monotonic())
-        if not self._following.lock.acquire(timeout=seconds):
+        if not self._replication.lock.acquire(timeout=seconds):
             raise _too_late()
         try:
             yield
         finally:
-            self._following.lock.release()
+            self._replication.lock.release()
 
     def _await_step(self, seconds: float) -> None:
-        with self._following.changed:
-            if seconds <= 0 or not self._following.changed.wait(seconds):
+        with self._replication.changed:
+            if seconds <= 0 or not self._replication.changed.wait(seconds):
                 raise NotReady(
                     "the retained generation is behind live and does not catch up in time;"
                     " refresh is paused, ask for the rollback again",
@@ -186,7 +186,7 @@ class Committer:
         report: dict[str, float] | None,
     ) -> None:
         """What the next look would repair, done at once: states, alias, nudge."""
-        self._nudge.send("live")
+        self._wakeup.send("live")
         self._metrics.last_swap_timestamp.set_to_current_time()
         try:
             self._generations.record(generation.number, State.LIVE, why, report)

@@ -16,8 +16,8 @@ from realm.records.refusals import faults_of_content, try_again
 from realm.records.store import Store
 from realm.records.vectors import write_vectors
 from services.indexer.build.build import Build
-from services.indexer.tasks import Tasks
-from services.indexer.writes.pieces import Pieces
+from services.indexer.tasks import TaskSender
+from services.indexer.writes.pieces import PiecewiseEmbedding
 
 
 class FailedShards:
@@ -26,10 +26,10 @@ class FailedShards:
     def __init__(
         self,
         store: Store,
-        tasks: Tasks,
+        tasks: TaskSender,
         inputs: Callable[[int], InputBuilder],
         parked: ParkedDocuments,
-        ask_refresh: Callable[[str, int, str], None],
+        request_refresh: Callable[[str, int, str], None],
     ) -> None:
         """:param inputs: the input builder of a snapshot, by its number.
         :param ask_refresh: asks for a build: why, of which snapshot, by whom it is forced.
@@ -38,10 +38,10 @@ class FailedShards:
         self._tasks = tasks
         self._inputs = inputs
         self._parked = parked
-        self._ask_refresh = ask_refresh
+        self._ask_refresh = request_refresh
         self._has_asked = False
         self._build = 0
-        self._pieces: dict[str, Pieces] = {}
+        self._pieces: dict[str, PiecewiseEmbedding] = {}
         self._parked_of: dict[str, int] = {}
 
     def look(self, build: Build, missing: frozenset[str]) -> frozenset[str]:
@@ -79,7 +79,7 @@ class FailedShards:
             folder = f"{pieces_folder(build.number)}/{PurePosixPath(path).stem}"
             inputs = self._inputs(build.snapshot.number)
             table = arrow.read_table(self._store, path)
-            self._pieces[path] = Pieces(
+            self._pieces[path] = PiecewiseEmbedding(
                 self._store, self._tasks, inputs, build.generation, table, folder
             )
         pieces = self._pieces[path]
@@ -94,6 +94,6 @@ class FailedShards:
         else:
             write_vectors(self._store, output, pieces.vectors())
         try_again(self._store, output)
-        self._tasks.forget(output)
+        self._tasks.allow_resend(output)
         pieces.close()
         del self._pieces[path]

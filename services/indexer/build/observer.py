@@ -21,7 +21,7 @@ from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import Live, Observation, Progress, Seen, candidate_of
 from services.indexer.gate.probes import probes_file
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 #: A build counts as stalled when nothing has been embedded or loaded for so long.
 STALLED_SECONDS = 1200.0
@@ -41,7 +41,7 @@ class Observer:
         generations: Generations,
         index: PassageIndex,
         corpus: CorpusReader,
-        following: Following,
+        replication: ReplicationState,
         controls: Controls,
         retirement_seconds: float,
         references: GateBaselines,
@@ -58,7 +58,7 @@ class Observer:
         self._generations = generations
         self._index = index
         self._corpus = corpus
-        self._following = following
+        self._replication = replication
         self._controls = controls
         self._retirement = retirement_seconds
         self._references = references
@@ -79,7 +79,7 @@ class Observer:
         candidate = candidate_of(generations, live, self._floor())
         version = self._corpus.version()
         newest = self.newest_snapshot(memory)
-        asked = self._controls.refresh_asked()
+        asked = self._controls.refresh_request()
         return Observation(
             retirement_seconds=self._retirement,
             newest_snapshot=newest.number if newest else None,
@@ -166,9 +166,9 @@ class Observer:
             build.probes_ready = self._probes_ready(build.generation, live)
         files = frozenset(build.generation.passage_files)
         # A rollback that did not come about took its place in front.
-        build.follows = build.follows and self._following.ahead == number
-        with self._following.lock:
-            caught_up = build.follows and self._following.may_go_live(number)
+        build.follows = build.follows and self._replication.catching_up == number
+        with self._replication.lock:
+            caught_up = build.follows and self._replication.may_go_live(number)
         waiting = bool(files - build.loaded.keys())
         idle = time.monotonic() - build.progress_at
         return Progress(
@@ -236,7 +236,7 @@ class Observer:
 
     def _refused(self, build: Build, live: Live | None) -> str:
         """An embedder wrote down that it cannot use what it was given. That the best accepted
-        lately cannot be compared with is no obstacle; changes are the follower's affair."""
+        lately cannot be compared with is no obstacle; changes are the change applier's."""
         generation = build.generation
         shards = {build.vectors_of(path) for path in generation.passage_files}
         outputs = {*shards, probes_file(generation, generation)}

@@ -14,8 +14,8 @@ from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Observation, decide
 from services.indexer.build.observer import Observer
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.wake import Bell
-from services.indexer.writes.replication import Following
+from services.indexer.wake import WakeSignal
+from services.indexer.writes.replication import ReplicationState
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +28,10 @@ class Reconciler:
         *,
         observer: Observer,
         actions: Actions,
-        following: Following,
+        replication: ReplicationState,
         generations: Generations,
         memory: Memory,
-        bell: Bell,
+        wake: WakeSignal,
         after_look: Callable[[Observation], None],
         metrics: IndexerMetrics,
         pause_seconds: float,
@@ -39,17 +39,17 @@ class Reconciler:
     ) -> None:
         self._observer = observer
         self._actions = actions
-        self._following = following
+        self._replication = replication
         self._generations = generations
         self._memory = memory
-        self._bell = bell
+        self._wake = wake
         self._after_look = after_look
         self._metrics = metrics
         self._pause = pause_seconds
         self._stopping = stopping
 
     def run(self) -> None:
-        heard = self._bell.rings
+        heard = self._wake.count
         while not self._stopping.is_set():
             try:
                 again = self.look()
@@ -57,13 +57,13 @@ class Reconciler:
                 again = False
                 if isinstance(error, DependencyUnavailable):
                     self._metrics.dependency_up.labels("store").set(0)
-                self._metrics.action_failures.labels("look").inc()
-                log.warning("look_failed", why=str(error))
+                self._metrics.action_failures.labels("reconcile").inc()
+                log.warning("reconcile_failed", why=str(error))
             except Exception:
                 again = False
-                self._metrics.action_failures.labels("look").inc()
-                log.exception("look_failed")
-            heard = self._bell.wait(heard, 0.0 if again else self._pause)
+                self._metrics.action_failures.labels("reconcile").inc()
+                log.exception("reconcile_failed")
+            heard = self._wake.wait(heard, 0.0 if again else self._pause)
 
     def look(self) -> bool:
         """One look; tells whether the next is due at once, because something was done."""
@@ -97,7 +97,7 @@ class Reconciler:
             for each in seen.generations
             if each.number in served and each.has_collection and each.state in ACTIVE
         }
-        with self._following.lock:
+        with self._replication.lock:
             # A rollback may have come in between: then the next look sees all of it.
             if self._observer.live() == seen.live:
-                self._following.keep(serving, seen.live.generation if seen.live else None)
+                self._replication.set_serving(serving, seen.live.generation if seen.live else None)

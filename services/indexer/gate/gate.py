@@ -41,7 +41,7 @@ from services.indexer.gate.probes import (
     recall_at,
 )
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 RECALL_DEPTH = 10
 RECALL_QUERIES = 100
@@ -77,7 +77,7 @@ class Gate:
         store: Store,
         snapshots: Snapshots,
         index: PassageIndex,
-        following: Following,
+        replication: ReplicationState,
         settings: Settings,
         metrics: IndexerMetrics,
         references: GateBaselines,
@@ -85,7 +85,7 @@ class Gate:
         self._store = store
         self._snapshots = snapshots
         self._index = index
-        self._following = following
+        self._replication = replication
         self._settings = settings
         self._metrics = metrics
         self._references = references
@@ -102,8 +102,8 @@ class Gate:
         content = ExpectedContent()
         content.put_shards(self._store, self._snapshots, generation)
         rng = random.Random(generation.number)
-        with self._following.still(generation.number):
-            steps = self._following.steps(generation.number)
+        with self._replication.frozen(generation.number):
+            steps = self._replication.steps(generation.number)
             content.put_steps(self._store, generation, steps)
             looked = self._collection(generation, content, rng)
         faults: dict[str, str] = {}
@@ -140,7 +140,7 @@ class Gate:
         )
         hits: list[list[Hit]] = []
         for start in range(0, len(queries), 32):
-            self._following.check_still(generation.number)
+            self._replication.check_frozen(generation.number)
             hits += self._index.search(
                 generation.collection, queries[start : start + 32], RECALL_DEPTH
             )
@@ -318,13 +318,13 @@ class Gate:
         """While both collections hold the same writes, and no more are applied."""
         deadline = time.monotonic() + ONE_VERSION_SECONDS
         with ExitStack() as standing:
-            with self._following.lock:
+            with self._replication.lock:
                 while live is not None and (left := deadline - time.monotonic()) > 0:
-                    mine = self._following.applied(generation.number)
-                    if mine == self._following.applied(live.number):
+                    mine = self._replication.applied(generation.number)
+                    if mine == self._replication.applied(live.number):
                         break
-                    self._following.changed.wait(left)
-                standing.enter_context(self._following.still(generation.number))
+                    self._replication.changed.wait(left)
+                standing.enter_context(self._replication.frozen(generation.number))
             yield
 
 

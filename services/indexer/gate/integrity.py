@@ -32,7 +32,7 @@ from services.indexer.gate.gate import SAMPLE_TOLERANCE
 from services.indexer.gate.point_counts import LOOKS, PAUSE_SHARE, PointCounts
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 #: Points of one file that are compared at a look.
 SAMPLE = 32
@@ -62,7 +62,7 @@ class Integrity:
         generations: Generations,
         index: PassageIndex,
         corpus: CorpusReader,
-        following: Following,
+        replication: ReplicationState,
         metrics: IndexerMetrics,
         on_damage: Callable[[], None],
         pause_seconds: float,
@@ -73,7 +73,7 @@ class Integrity:
         self._generations = generations
         self._index = index
         self._corpus = corpus
-        self._following = following
+        self._replication = replication
         self._metrics = metrics
         self._on_damage = on_damage
         self._pause = pause_seconds
@@ -81,7 +81,7 @@ class Integrity:
         self._rng = random.Random()
         self._turns = 0
         self._cursors: dict[int, int] = {}
-        self.counts = PointCounts(index, following, pause_seconds, self.found)
+        self.counts = PointCounts(index, replication, pause_seconds, self.found)
 
     def run(self) -> None:
         pause = self._pause
@@ -113,7 +113,7 @@ class Integrity:
         """Compares a sample of one file, and reckons a number of points that is in doubt."""
         if (number := self.counts.recount) is not None:
             self._count_anew(number)
-        serving = self._following.serving
+        serving = self._replication.serving
         if not serving:
             return
         self._turns += 1
@@ -127,7 +127,7 @@ class Integrity:
         at = self._cursors.get(generation.number, 0) % len(windows)
         self._cursors = {generation.number: at + 1} | {
             each.number: self._cursors.get(each.number, 0)
-            for each in self._following.serving
+            for each in self._replication.serving
             if each.number != generation.number
         }
         window = windows[at]
@@ -161,7 +161,7 @@ class Integrity:
 
     def _steps(self, generation: Generation) -> list[tuple[int, int]]:
         """Those that were applied."""
-        applied = self._following.applied(generation.number) or 0
+        applied = self._replication.applied(generation.number) or 0
         steps = []
         for path in self._store.files(f"{generation.folder}/deltas"):
             after, upto = path.rpartition("/")[2].removesuffix(".arrow").split("-")
@@ -216,12 +216,12 @@ class Integrity:
 
     def _count_anew(self, number: int) -> None:
         generation = self._generations.get(number)
-        if (since := self._following.since(number)) is None:
+        if (since := self._replication.applied_and_points(number)) is None:
             self.counts.recount = None
             return
         applied, points = since
         expected = self._points_of(generation, applied)
-        self._following.correct(number, expected - points)
+        self._replication.adjust_points(number, expected - points)
         self.counts.counted_anew(number)
         log.info("points_counted", generation=number, points=expected, corpus_version=applied)
 

@@ -1,8 +1,8 @@
 """Counts the points of what gateways search, and knows how many there should be.
 
 How many is known when a collection is loaded, and kept with every step: so many passages more, so
-many points of the same documents less. Used by the follower's thread, which alone changes what is
-searched: whatever it counts stands still meanwhile. Memory: a few numbers a generation.
+many points of the same documents less. Used by the change applier's thread, the only one that
+changes what is searched, so nothing it counts moves meanwhile. Memory: a few numbers a generation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from realm.errors import NotFound
 from realm.records.generations import Generation
 from realm.search.qdrant import PassageIndex
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 #: One answer may come from a peer that lags: so many in a row must say the same.
 LOOKS = 3
@@ -38,14 +38,14 @@ class PointCounts:
     def __init__(
         self,
         index: PassageIndex,
-        following: Following,
+        replication: ReplicationState,
         pause_seconds: float,
         on_damage: Callable[[int, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """:param on_damage: hears of a generation what its collection has lost."""
         self._index = index
-        self._following = following
+        self._replication = replication
         self._pause = pause_seconds
         self._on_damage = on_damage
         self._clock = clock
@@ -89,9 +89,9 @@ class PointCounts:
             return
         began = self._clock()
         try:
-            serving = self._following.serving
+            serving = self._replication.serving
             for number in set(self._watched) - {each.number for each in serving}:
-                if number != self._following.ahead:
+                if number != self._replication.catching_up:
                     del self._watched[number]
             for generation in serving:
                 self._compare(generation, newest)
@@ -112,7 +112,7 @@ class PointCounts:
             return
         if watched.begun is not None:
             return  # half of a step is in it
-        expected = self._following.points(number)
+        expected = self._replication.points(number)
         if count == expected:
             watched.odd, watched.certain = 0, True
             return
@@ -122,7 +122,7 @@ class PointCounts:
         if expected is not None and watched.certain:
             words = f"its collection has {count} points, its files {expected}"
             self._on_damage(number, words)
-        elif watched.stepped or (self._following.applied(number) or 0) >= newest:
+        elif watched.stepped or (self._replication.applied(number) or 0) >= newest:
             # A predecessor that was killed may have left half of a step, which is whole by now.
             self.recount = number
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class LeaderSigns:
     """What a standby sees of the newest term; 0: nobody ever led. Beats count by their change."""
 
     term: int = 0
@@ -23,23 +23,25 @@ class Signs:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class StandbyWatch:
     """A standby's patience: when a sign last changed and when it last looked."""
 
-    signs: Signs
+    signs: LeaderSigns
     heard_at: float
     looked_at: float
 
 
-def watch(before: Watch | None, signs: Signs, now: float, lease: float) -> Watch:
+def watch(
+    before: StandbyWatch | None, signs: LeaderSigns, now: float, lease: float
+) -> StandbyWatch:
     """One look. Who slept cannot say how long the leader was silent: patience begins anew."""
     slept = before is None or now - before.looked_at >= lease
     if before is None or slept or signs != before.signs:
-        return Watch(signs, heard_at=now, looked_at=now)
+        return StandbyWatch(signs, heard_at=now, looked_at=now)
     return replace(before, looked_at=now)
 
 
-def may_claim(seen: Watch, lease: float) -> bool:
+def may_claim(seen: StandbyWatch, lease: float) -> bool:
     """Whether the next term may be claimed."""
     if seen.signs.term == 0 or seen.signs.ended:
         return True
@@ -59,6 +61,6 @@ class Tenure:
         return now - self.confirmed_at < lease / 2
 
 
-def floor_of(signs: Signs, floor: int, claimed: int) -> int:
+def floor_of(signs: LeaderSigns, floor: int, claimed: int) -> int:
     """The floor of a claimed term, from the signs and the floor of the one before."""
     return floor if signs.term == 0 or signs.ended else claimed

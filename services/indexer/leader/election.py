@@ -31,11 +31,18 @@ from realm.process.threads import VitalThread
 from realm.records.leaders import Leaders, Term
 from realm.records.store import Store
 from realm.settings import Settings
-from services.indexer.leader.candidacy import Signs, Tenure, Watch, floor_of, may_claim, watch
-from services.indexer.leader.identity import identity, is_gone
+from services.indexer.leader.candidacy import (
+    LeaderSigns,
+    StandbyWatch,
+    Tenure,
+    floor_of,
+    may_claim,
+    watch,
+)
+from services.indexer.leader.identity import process_has_ended, process_identity
 
 LEASE_KEY = "realm:leader"
-BEATS_A_LEASE = 4
+BEATS_PER_LEASE = 4
 #: A leader that could not write its beat for so many leases keeps still in Redis too.
 PATIENT_LEASES = 4
 REDIS_SECONDS = 0.5
@@ -43,7 +50,7 @@ REDIS_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
-def awake_or_asleep() -> float:
+def boot_clock() -> float:
     """Seconds that count a suspended machine's sleep too; `time.monotonic` leaves that out, and
     a leader would trust a look of before it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
@@ -68,7 +75,7 @@ class Leadership(Protocol):
         """
 
 
-class Alone:
+class AlwaysLeader:
     """Leads always: for whoever runs an indexer by itself, as tests do."""
 
     term = 0
@@ -82,29 +89,29 @@ class Alone:
 
 
 class Election:
-    """`look` once to begin with, then `start`; `leads` and `lost` tell where it stands."""
+    """`tick` once to begin with, then `start`; `leads` and `lost` tell where it stands."""
 
     def __init__(
         self,
         settings: Settings,
         store: Store,
-        clock: Callable[[], float] = awake_or_asleep,
-        gone: Callable[[str], bool] = is_gone,
+        clock: Callable[[], float] = boot_clock,
+        has_ended: Callable[[str], bool] = process_has_ended,
     ) -> None:
         """:param gone: whether the process of that identity ended for certain."""
         self._clock = clock
-        self._gone = gone
+        self._has_ended = has_ended
         self._leaders = Leaders(store)
         self._lease = settings.indexer.lease_seconds
-        self._address = advertised(settings)
-        self.by = identity()
+        self._address = advertised_address(settings)
+        self.by = process_identity()
         self._redis = Redis.from_url(
             settings.addresses.redis_url,
             socket_connect_timeout=REDIS_SECONDS,
             socket_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._watch: Watch | None = None
+        self._watch: StandbyWatch | None = None
         self._tenure: Tenure | None = None
         self._newest: Term | None = None
         self._beats = 0
@@ -165,7 +172,7 @@ class Election:
         """
         tenure = self._tenure
         if tenure is None or self._lost.is_set():
-            raise self.elsewhere()
+            raise self.not_leader()
         if not tenure.is_trusted(self._clock(), self._lease):
             self._confirm(tenure)
 
@@ -184,7 +191,7 @@ class Election:
             self._doubtful.add(collection)
             raise
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """A standby's look, or a leader's beat.
 
         :raises DependencyUnavailable: if the store cannot be reached.
@@ -197,7 +204,7 @@ class Election:
             self._doubtful -= doubtful
             self._beat(before)
 
-    def elsewhere(self) -> NotReady:
+    def not_leader(self) -> NotReady:
         """What a call hears here, with who leads."""
         newest = self._newest
         who = f"{newest.address or newest.by} of term {newest.number}" if newest else "nobody yet"
@@ -207,9 +214,9 @@ class Election:
         )
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._lease / BEATS_A_LEASE):
+        while not self._stopping.wait(self._lease / BEATS_PER_LEASE):
             try:
-                self.look()
+                self.tick()
             except NotReady as error:
                 log.error("leadership_lost", why=str(error))
                 return
@@ -217,7 +224,7 @@ class Election:
                 log.warning("leader_unknown", why=str(error))
 
     def _run_beat(self) -> None:
-        while not self._stopping.wait(self._lease / BEATS_A_LEASE):
+        while not self._stopping.wait(self._lease / BEATS_PER_LEASE):
             if self.leads:
                 self._beat_in_redis()
 
@@ -241,12 +248,12 @@ class Election:
         self._beat(before)
         self._leaders.forget_old()
 
-    def _signs(self, term: Term | None) -> Signs:
+    def _signs(self, term: Term | None) -> LeaderSigns:
         if term is None:
-            return Signs()
-        return Signs(
+            return LeaderSigns()
+        return LeaderSigns(
             term=term.number,
-            ended=self._gone(term.by) or self._leaders.ended(term.number),
+            ended=self._has_ended(term.by) or self._leaders.ended(term.number),
             store_beat=self._leaders.heard(term.number),
             redis_beat=self._heard_in_redis(term.number),
         )
@@ -259,7 +266,7 @@ class Election:
             for collection in self._doubtful.union(changed):
                 log.error("changed_too_late", collection=collection, term=tenure.term)
                 self._leaders.record_stale_write(tenure.term, collection)
-            raise self.elsewhere()
+            raise self.not_leader()
 
     def _beat(self, confirmed_at: float) -> None:
         """Trust grows with beats alone: whoever leads unheard is trusted no longer."""
@@ -288,7 +295,7 @@ class Election:
         return str(found.get("beat"))
 
 
-def advertised(settings: Settings) -> str:
+def advertised_address(settings: Settings) -> str:
     """Where gateways reach this indexer: `host:port`; empty if it does not say."""
     given = settings.addresses.indexer_advertise
     if not given or ":" in given:

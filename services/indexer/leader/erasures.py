@@ -17,7 +17,7 @@ from realm.records.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingErasure:
     """Deletions up to a corpus version, the oldest at `deleted_at`, whose rows the table has
     dropped; a vacuum after `vacuum_at` takes their files. Unix times."""
 
@@ -26,7 +26,7 @@ class Waiting:
     vacuum_at: float
 
 
-class Erasures:
+class ErasureDeadlines:
     """Keeps account; deletes nothing.
 
     :param on_due: hears when the oldest must be gone, in Unix time; 0: none waits.
@@ -45,7 +45,7 @@ class Erasures:
         self._in_table = oldest
         self._tell(self._waiting())
 
-    def dropped(self, deletions: Waiting) -> None:
+    def dropped(self, deletions: PendingErasure) -> None:
         """The table has dropped their rows."""
         self._write([*self._waiting(), deletions])
 
@@ -62,20 +62,20 @@ class Erasures:
         if left != before:
             self._write(left)
 
-    def _write(self, waiting: list[Waiting]) -> None:
+    def _write(self, waiting: list[PendingErasure]) -> None:
         upto = max(erased_upto(self._store), *(each.version for each in waiting), 0)
         rows = [asdict(each) for each in waiting]
         self._store.write_json(ERASED, {"version": upto, "waiting": rows})
         self._tell(waiting)
 
-    def _waiting(self) -> list[Waiting]:
+    def _waiting(self) -> list[PendingErasure]:
         try:
             rows = self._store.read_json(ERASED).get("waiting", [])
-            return [as_record(Waiting, row, ERASED) for row in rows]
+            return [as_record(PendingErasure, row, ERASED) for row in rows]
         except (NotFound, Corrupt):
             return []
 
-    def _tell(self, waiting: list[Waiting]) -> None:
+    def _tell(self, waiting: list[PendingErasure]) -> None:
         times = [each.deleted_at for each in waiting]
         if self._in_table is not None:
             times.append(self._in_table)

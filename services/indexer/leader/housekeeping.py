@@ -22,7 +22,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.strays import Stray, Strays
 from realm.search.qdrant import PassageIndex
-from services.indexer.leader.erasures import Erasures, Waiting
+from services.indexer.leader.erasures import ErasureDeadlines, PendingErasure
 
 EVERY_SECONDS = 60.0
 #: The table is looked after so often, and at the most four times in the time for erasure.
@@ -40,7 +40,7 @@ FLOOR = "control/corpus_floor.json"
 STAGED = re.compile(r".*#\d+")
 
 #: Work on the table between two of the writer's commits.
-Chore = Callable[[CorpusTable], None]
+TableMaintenance = Callable[[CorpusTable], None]
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Housekeeping:
         retention: Retention,
         controls: Controls,
         index: PassageIndex | None,
-        submit: Callable[[Chore], None],
+        submit: Callable[[TableMaintenance], None],
         erase_within_seconds: float,
         on_erasure_due: Callable[[float], None] = lambda due: None,
         on_strays: Callable[[list[Stray]], None] = lambda found: None,
@@ -91,7 +91,7 @@ class Housekeeping:
         self._on_strays = on_strays
         self._strays = Strays(store)
         self._told: set[Stray] = set()
-        self._erasures = Erasures(store, erase_within_seconds, on_erasure_due)
+        self._erasures = ErasureDeadlines(store, erase_within_seconds, on_erasure_due)
         self._wall = wall
         self._ticks = ticks
         self._ages, self._staged = Ages(ticks), Ages(ticks)
@@ -99,20 +99,20 @@ class Housekeeping:
         self._last_strays = float("-inf")
         self._overdue = 0
 
-    def when_due(self) -> None:
+    def run_when_due(self) -> None:
         now = self._ticks()
         if now - self._last >= EVERY_SECONDS or self._was_asked():
             self._last = now
-            self.tidy()
-            self._replace()
+            self.collect_garbage()
+            self._request_rebuilds()
         if now - self._last_table >= min(TABLE_SECONDS, self._erase_within / 4):
             self._last_table = now
-            self.look_after_table()
+            self.maintain_table()
         if now - self._last_strays >= TABLE_SECONDS:
             self._last_strays = now
-            self.look_for_strays()
+            self.report_strays()
 
-    def look_for_strays(self) -> None:
+    def report_strays(self) -> None:
         """Tells of what everybody passes over: of each once in the log."""
         found = self._strays.look()
         for each in set(found) - self._told:
@@ -120,7 +120,7 @@ class Housekeeping:
         self._told = set(found)
         self._on_strays(found)
 
-    def tidy(self) -> int:
+    def collect_garbage(self) -> int:
         """Deletes; returns how many things went."""
         plan = self._retention.plan(self._wall(), self._overdue, self._collections())
         for removal in plan:
@@ -131,7 +131,7 @@ class Housekeeping:
             log.info("tidied", things=len(plan) + staged, bytes=size)
         return len(plan) + staged
 
-    def look_after_table(self) -> None:
+    def maintain_table(self) -> None:
         """Has rows that count no more erased, never past what an active generation needs."""
         active = self._active()
         if not active:
@@ -153,7 +153,7 @@ class Housekeeping:
             if forgotten.deleted_upto:
                 vacuum_at = self._wall() + hours * 3600.0
                 self._erasures.dropped(
-                    Waiting(forgotten.deleted_at, forgotten.deleted_upto, vacuum_at)
+                    PendingErasure(forgotten.deleted_at, forgotten.deleted_upto, vacuum_at)
                 )
             table.compact()
             began = self._wall()
@@ -167,7 +167,7 @@ class Housekeeping:
 
         self._submit(chore)
 
-    def _replace(self) -> None:
+    def _request_rebuilds(self) -> None:
         """Files that hold documents deleted long ago go with the indexes that are made of them:
         a refresh by the same snapshot takes the place of each. So it does of an index that a
         leader changed when it led no more: what is in it is known no longer."""
@@ -181,7 +181,7 @@ class Housekeeping:
         live = self._generations.find(entry.generation) if entry else None
         if not stale or live is None:
             return
-        asked = self._controls.refresh_asked()
+        asked = self._controls.refresh_request()
         newest = self._generations.get(self._generations.numbers()[-1])
         if asked is not None and asked.number > newest.request:
             return  # it has not begun yet
@@ -197,7 +197,7 @@ class Housekeeping:
         if late:
             why = f"a leader changed {', '.join(sorted(late))} after its end"
         log.info("asks_for_refresh", generations=stale, why=why)
-        self._controls.ask_refresh(why, live.snapshot)
+        self._controls.request_refresh(why, live.snapshot)
 
     def _changed_late(self, active: set[str]) -> set[str]:
         """Those of the collections; that others were is of no matter any more."""

@@ -11,13 +11,13 @@ PROC = Path("/proc")
 START_TIME = 19
 
 
-def identity() -> str:
+def process_identity() -> str:
     """`host/machine's boot/pid namespace/pid/start time`."""
     pid = os.getpid()
     return "/".join([socket.gethostname(), _machine(), str(pid), _started(pid)])
 
 
-def is_gone(named: str) -> bool:
+def process_has_ended(named: str) -> bool:
     """Whether that process ended for certain; False also if it is of another machine."""
     host_and_machine, _, rest = named.rpartition("/")
     machine, _, pid = host_and_machine.rpartition("/")

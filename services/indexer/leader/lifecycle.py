@@ -35,7 +35,7 @@ RETRY_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Duty:
+class LeaderLifecycle:
     """Follows the election on the event loop; starts the indexer when it leads."""
 
     def __init__(self, indexer: Indexer, election: Election) -> None:
@@ -51,7 +51,7 @@ class Duty:
         for name in LEADING_NAMES:
             await self._say(name, False)
         try:
-            await asyncio.to_thread(self._election.look)
+            await asyncio.to_thread(self._election.tick)
             await self._lead_if_elected()
         except RealmError as error:
             log.warning("not_leading_yet", why=str(error))
@@ -83,8 +83,8 @@ class Duty:
         ended = self._indexer.stop()
         self._election.stop(resign=resign and ended)
 
-    def elsewhere(self) -> RealmError:
-        return self._election.elsewhere()
+    def not_leader(self) -> RealmError:
+        return self._election.not_leader()
 
     async def _lead_if_elected(self) -> None:
         if self.leads or not self._election.leads:
@@ -117,12 +117,12 @@ class Duty:
 class LeaderInterceptor(AroundInterceptor):
     """Only a leader answers: others say who leads. Health is everybody's. Innermost."""
 
-    def __init__(self, duty: Duty) -> None:
+    def __init__(self, lifecycle: LeaderLifecycle) -> None:
         super().__init__()
-        self._duty = duty
+        self._lifecycle = lifecycle
 
     @asynccontextmanager
     async def around(self, method: str, kind: str, context: Any) -> AsyncIterator[None]:
-        if not method.startswith("/grpc.health.") and not self._duty.leads:
-            raise self._duty.elsewhere()
+        if not method.startswith("/grpc.health.") and not self._lifecycle.leads:
+            raise self._lifecycle.not_leader()
         yield

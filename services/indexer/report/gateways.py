@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class GatewayReport:
     """A gateway's word; `generation` is 0 when it has none."""
 
     gateway_id: str
@@ -17,24 +17,24 @@ class Report:
     ready: bool
 
 
-class Gateways:
+class GatewayReports:
     """Reports expire: a gateway that is silent for `ttl_seconds` does not count. Thread-safe."""
 
     def __init__(self, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.ttl = ttl_seconds
         self._clock = clock
-        self._reports: dict[str, tuple[Report, float]] = {}
+        self._reports: dict[str, tuple[GatewayReport, float]] = {}
         #: When a gateway first reported the generation that it answers with, in Unix time.
         self._since: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
-    def heard(self, report: Report) -> None:
+    def record(self, report: GatewayReport) -> None:
         with self._lock:
             self._reports[report.gateway_id] = (report, self._clock())
             if self._since.get(report.gateway_id, (0, 0.0))[0] != report.generation:
                 self._since[report.gateway_id] = (report.generation, time.time())
 
-    def all(self) -> list[Report]:
+    def all(self) -> list[GatewayReport]:
         """Those that reported lately, by name."""
         oldest = self._clock() - self.ttl
         with self._lock:
@@ -50,7 +50,7 @@ class Gateways:
             known = {name: self._since[name] for name in ready}
         return max((at for number, at in known.values() if number == generation), default=None)
 
-    def all_answer_with(self, generation: int) -> bool:
+    def all_serve(self, generation: int) -> bool:
         """Whether a refresh has reached every ready gateway; with no gateway at all it has."""
         reports = self.all()
         ready = [report for report in reports if report.ready]

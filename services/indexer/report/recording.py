@@ -21,7 +21,7 @@ WINDOW_SECONDS = 600.0
 log = structlog.get_logger(__name__)
 
 
-class Recording:
+class QuestionRecorder:
     """Thread-safe. While recording is switched off it drops what it hears."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Recording:
         self._began = clock()
         self._mark: bytes | None = None
 
-    def heard(self, questions: Iterable[RecordedQuestion]) -> None:
+    def record(self, questions: Iterable[RecordedQuestion]) -> None:
         if self._share:
             with self._lock:
                 for each in questions:

@@ -17,10 +17,10 @@ from realm.search.qdrant import PassageIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Observation
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.gateways import Gateways
+from services.indexer.report.gateways import GatewayReports
 from services.indexer.report.status import PHASE, phases_of
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 #: Counting points asks Qdrant; the gauge need not be fresher.
 COUNT_SECONDS = 15.0
@@ -28,7 +28,7 @@ COUNT_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 
-class Refreshes:
+class RefreshMonitor:
     """Called after each look by the reconciler's thread."""
 
     def __init__(
@@ -38,8 +38,8 @@ class Refreshes:
         generations: Generations,
         index: PassageIndex,
         corpus: CorpusReader,
-        following: Following,
-        gateways: Gateways,
+        replication: ReplicationState,
+        gateways: GatewayReports,
         memory: Memory,
         metrics: IndexerMetrics,
         clock: Callable[[], float] = time.monotonic,
@@ -48,7 +48,7 @@ class Refreshes:
         self._generations = generations
         self._index = index
         self._corpus = corpus
-        self._following = following
+        self._replication = replication
         self._gateways = gateways
         self._memory = memory
         self._metrics = metrics
@@ -78,7 +78,7 @@ class Refreshes:
         live = self._generations.live()
         if live is None or live.generation != build.number:
             self._memory.flipping = None
-        elif self._gateways.all_answer_with(build.number):
+        elif self._gateways.all_serve(build.number):
             # Whatever kept this thread from looking is no part of the refresh.
             flipped_at = self._gateways.reached_at(build.number) or time.time()
             self._ended(build, max(flipped_at, build.committed_at))
@@ -156,7 +156,7 @@ class Refreshes:
             if snapshot.number == generation.snapshot:
                 self._metrics.active_snapshot_timestamp.set(snapshot.created_at)
         self._metrics.last_swap_timestamp.set(seen.live.at)
-        applied = self._following.applied(generation.number)
+        applied = self._replication.applied(generation.number)
         if applied is None:
             applied = self._generations.applied(generation.number)
         self._metrics.corpus_version.labels("live").set(applied)
@@ -182,6 +182,6 @@ class Refreshes:
     def _show_integrity(self, seen: Observation) -> None:
         for state in (State.LIVE, State.RETAINED):
             mine = [each for each in seen.generations if each.state is state]
-            expected = [self._following.points(each.number) for each in mine]
+            expected = [self._replication.points(each.number) for each in mine]
             self._metrics.damaged.labels(str(state)).set(any(each.damaged for each in mine))
             self._metrics.points_expected.labels(str(state)).set(sum(n or 0 for n in expected))

@@ -16,9 +16,9 @@ from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory
-from services.indexer.report.gateways import Gateways
+from services.indexer.report.gateways import GatewayReports
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 
 PHASE = "phase_"
 PARKED_SHOWN = 100
@@ -35,9 +35,9 @@ class Status:
         snapshots: Snapshots,
         generations: Generations,
         corpus: CorpusReader,
-        following: Following,
+        replication: ReplicationState,
         controls: Controls,
-        gateways: Gateways,
+        gateways: GatewayReports,
         memory: Memory,
         parked: ParkedDocuments,
     ) -> None:
@@ -46,7 +46,7 @@ class Status:
         self._snapshots = snapshots
         self._generations = generations
         self._corpus = corpus
-        self._following = following
+        self._replication = replication
         self._controls = controls
         self._gateways = gateways
         self._memory = memory
@@ -164,7 +164,7 @@ class Status:
         return None
 
     def _applied(self, number: int) -> int:
-        followed = self._following.applied(number)
+        followed = self._replication.applied(number)
         return self._generations.applied(number) if followed is None else followed
 
     def _snapshot(self, generation: Generation) -> index_pb2.Snapshot:

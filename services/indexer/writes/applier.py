@@ -1,4 +1,4 @@
-"""Takes every acknowledged write to every active generation, in the order of `Following`.
+"""Takes every acknowledged write to every active generation, in the order of `ReplicationState`.
 
 A thread of its own, so that no cutting, loading or validating delays a write. A step is the
 changes of corpus versions after < version ≤ upto: cut once, embedded in pieces by each
@@ -28,12 +28,12 @@ from services.indexer.build.inputs import SnapshotInputs
 from services.indexer.build.loader import apply_changes, paired
 from services.indexer.gate.point_counts import PointCounts
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.tasks import Tasks
-from services.indexer.wake import Bell
+from services.indexer.tasks import TaskSender
+from services.indexer.wake import WakeSignal
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.pieces import Pieces
-from services.indexer.writes.replication import Following
-from services.indexer.writes.steps import Planner, Step
+from services.indexer.writes.pieces import PiecewiseEmbedding
+from services.indexer.writes.replication import ReplicationState
+from services.indexer.writes.steps import ChangeStep, StepPlanner
 
 #: Steps that a generation ahead takes for one of live's until it has joined: so it does join.
 CATCH_UP_STEPS = 4
@@ -46,15 +46,15 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Planned:
+class PlannedStep:
     """A step; its passages on their way to vectors, once they are cut; whether all are there."""
 
-    step: Step
-    pieces: Pieces | None = None
+    step: ChangeStep
+    pieces: PiecewiseEmbedding | None = None
     embedded: bool = False
 
 
-class Follower:
+class ChangeApplier:
     """One look after the other; `run` is the thread's body."""
 
     def __init__(
@@ -65,10 +65,10 @@ class Follower:
         index: PassageIndex,
         corpus: CorpusReader,
         inputs: SnapshotInputs,
-        following: Following,
-        tasks: Tasks,
+        replication: ReplicationState,
+        tasks: TaskSender,
         parked: ParkedDocuments,
-        bell: Bell,
+        wake: WakeSignal,
         on_applied: Callable[[int], None],
         counts: PointCounts,
         metrics: IndexerMetrics,
@@ -80,34 +80,34 @@ class Follower:
         self._index = index
         self._corpus = corpus
         self._inputs = inputs
-        self._following = following
+        self._replication = replication
         self._tasks = tasks
         self._parked = parked
-        self._planner = Planner(corpus.writes)
-        self._bell = bell
+        self._planner = StepPlanner(corpus.writes)
+        self._wake = wake
         self._on_applied = on_applied
         self._counts = counts
         self._metrics = metrics
         self._pause = pause_seconds
-        self._planned: dict[int, Planned] = {}
+        self._planned: dict[int, PlannedStep] = {}
         self._embedded: dict[int, dict[int, int]] = {}
         self._held_since: float | None = None
         self._stopping = threading.Event()
 
     def run(self) -> None:
         while not self._stopping.is_set():
-            heard = self._bell.rings
+            heard = self._wake.count
             try:
                 waiting = self.look()
             except RealmError as error:
                 waiting = False
-                self._metrics.action_failures.labels("follow").inc()
-                log.warning("follow_failed", why=str(error))
+                self._metrics.action_failures.labels("apply_changes").inc()
+                log.warning("apply_changes_failed", why=str(error))
             except Exception:
                 waiting = False
-                self._metrics.action_failures.labels("follow").inc()
-                log.exception("follow_failed")
-            self._bell.wait(heard, ANSWER_POLL_SECONDS if waiting else self._pause)
+                self._metrics.action_failures.labels("apply_changes").inc()
+                log.exception("apply_changes_failed")
+            self._wake.wait(heard, ANSWER_POLL_SECONDS if waiting else self._pause)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -115,42 +115,42 @@ class Follower:
     def look(self) -> bool:
         """Applies what can be applied, asks for what is missing; True if something is behind."""
         newest = self._corpus.version()
-        order = self._following.order()
+        order = self._replication.order()
         self._forget({generation.number for generation in order})
         self._metrics.parked_documents.set(len(self._parked.all()))
         behind = False
         for generation in order:
-            ahead = generation.number == self._following.ahead
-            steps = CATCH_UP_STEPS if ahead and not self._following.joined else 1
+            ahead = generation.number == self._replication.catching_up
+            steps = CATCH_UP_STEPS if ahead and not self._replication.gates_live else 1
             # Each is tried: one snapshot's trouble must not keep writes from the others.
             try:
                 behind |= self._advance(generation, newest, steps)
             except RealmError as error:
                 behind = True
-                self._metrics.action_failures.labels("follow").inc()
-                log.warning("follow_failed", generation=generation.number, why=str(error))
+                self._metrics.action_failures.labels("apply_changes").inc()
+                log.warning("apply_changes_failed", generation=generation.number, why=str(error))
         self._counts.look(newest)
         return behind
 
     def _advance(self, generation: Generation, newest: int, steps: int) -> bool:
         number = generation.number
         for _ in range(steps):
-            applied = self._following.applied(number)
+            applied = self._replication.applied(number)
             if applied is None or applied >= newest:
                 return False
             planned = self._plan(generation, applied, newest)
             if not self._ready(generation, planned) or not self._allowed(number, planned.step):
                 return True
             self._apply(generation, planned.step)
-        return (self._following.applied(number) or 0) < newest
+        return (self._replication.applied(number) or 0) < newest
 
-    def _plan(self, generation: Generation, applied: int, newest: int) -> Planned:
+    def _plan(self, generation: Generation, applied: int, newest: int) -> PlannedStep:
         """The step under way unless less work does by now; else the next."""
         planned = self._planned.get(generation.number)
         if planned is not None and planned.step.after == applied:
             if planned.embedded:
                 return planned
-            again = self._planner.again(planned.step, newest)
+            again = self._planner.replan(planned.step, newest)
             if again.upto != planned.step.upto:
                 log.info("planned_again", generation=generation.number, upto=again.upto)
                 if planned.pieces is not None:
@@ -158,15 +158,17 @@ class Follower:
                 planned.pieces = None
             planned.step = again
             return planned
-        made = self._planned[generation.number] = Planned(self._next(generation, applied, newest))
+        made = self._planned[generation.number] = PlannedStep(
+            self._next(generation, applied, newest)
+        )
         return made
 
-    def _next(self, generation: Generation, after: int, newest: int) -> Step:
+    def _next(self, generation: Generation, after: int, newest: int) -> ChangeStep:
         """The longest step that is embedded already, as after a restart; else a new one."""
         if generation.number not in self._embedded:
             self._embedded[generation.number] = self._steps_in_store(generation)
         if (known := self._embedded[generation.number].pop(after, None)) is not None:
-            return Step(after, known)
+            return ChangeStep(after, known)
         return self._planner.plan(after, newest)
 
     def _steps_in_store(self, generation: Generation) -> dict[int, int]:
@@ -180,7 +182,7 @@ class Follower:
                 found[after] = max(found.get(after, 0), upto)
         return found
 
-    def _take_over(self, generation: Generation, step: Step) -> None:
+    def _take_over(self, generation: Generation, step: ChangeStep) -> None:
         """The changes of one that takes a damaged one's place are embedded already."""
         healed = self._generations.get(generation.heals)
         theirs = healed.delta_file(step.after, step.upto)
@@ -189,7 +191,7 @@ class Follower:
                 vectors = read_vectors(self._store, theirs)
                 write_vectors(self._store, generation.delta_file(step.after, step.upto), vectors)
 
-    def _ready(self, generation: Generation, planned: Planned) -> bool:
+    def _ready(self, generation: Generation, planned: PlannedStep) -> bool:
         """Whether the step's vectors are there; asks for them if not."""
         step = planned.step
         delta = generation.delta_file(step.after, step.upto)
@@ -212,7 +214,7 @@ class Follower:
         planned.pieces, planned.embedded = None, True
         return True
 
-    def _cut(self, generation: Generation, source: str) -> Pieces | None:
+    def _cut(self, generation: Generation, source: str) -> PiecewiseEmbedding | None:
         try:
             # Another generation may have had them cut before it was found out.
             if known := self._parked.among(arrow.read_table(self._store, source)):
@@ -225,9 +227,11 @@ class Follower:
             return None
         inputs = self._inputs.of(generation.snapshot)
         folder = f"{pieces_folder(generation.number)}/changes"
-        return Pieces(self._store, self._tasks, inputs, generation, table, folder)
+        return PiecewiseEmbedding(self._store, self._tasks, inputs, generation, table, folder)
 
-    def _join(self, generation: Generation, pieces: Pieces, source: str, delta: str) -> None:
+    def _join(
+        self, generation: Generation, pieces: PiecewiseEmbedding, source: str, delta: str
+    ) -> None:
         """The step's one file of vectors; what cannot be embedded is parked."""
         vectors = pieces.vectors()
         if unembeddable := pieces.unembeddable():
@@ -237,21 +241,23 @@ class Follower:
         write_vectors(self._store, delta, vectors)
         pieces.close()
 
-    def _allowed(self, number: int, step: Step) -> bool:
-        if self._following.may_apply(number, step.upto):
-            if number == self._following.live:
+    def _allowed(self, number: int, step: ChangeStep) -> bool:
+        if self._replication.may_apply(number, step.upto):
+            if number == self._replication.live:
                 self._held_since = None
             return True
         now = time.monotonic()
         self._held_since = self._held_since or now
         if now - self._held_since < HOLD_SECONDS:
             return False
-        log.warning("live_goes_on_alone", ahead=self._following.ahead, held_seconds=HOLD_SECONDS)
+        log.warning(
+            "live_goes_on_alone", ahead=self._replication.catching_up, held_seconds=HOLD_SECONDS
+        )
         self._held_since = None
-        self._following.release()
+        self._replication.ungate()
         return True
 
-    def _apply(self, generation: Generation, step: Step) -> None:
+    def _apply(self, generation: Generation, step: ChangeStep) -> None:
         number = generation.number
         delta = generation.delta_file(step.after, step.upto)
         source = changes_file(generation.fingerprint, step.after, step.upto)
@@ -265,24 +271,24 @@ class Follower:
                 self._store.delete(path)
             self._planned.pop(number, None)
             return
-        with self._following.moving():
-            if self._following.applied(number) != step.after:
+        with self._replication.applying():
+            if self._replication.applied(number) != step.after:
                 return
-            if not self._following.may_apply(number, step.upto):
+            if not self._replication.may_apply(number, step.upto):
                 return
             documents = [each.document_id for each in changes.documents]
             replaced = self._counts.before(generation, step.after, step.upto, documents)
             apply_changes(self._index, generation, changes, vectors)
             more = len(changes.passages) - replaced
-            known = self._following.points(number)
+            known = self._replication.points(number)
             points = None if known is None else known + more
             self._generations.record_applied(number, step.upto, points)
-            self._following.advance(number, step.upto, more)
+            self._replication.advance(number, step.upto, more)
             self._counts.done(number)
         self._on_applied(number)
 
-    def _forget(self, following: set[int]) -> None:
+    def _forget(self, replication: set[int]) -> None:
         for number in set(self._planned) | set(self._embedded):
-            if number not in following:
+            if number not in replication:
                 self._planned.pop(number, None)
                 self._embedded.pop(number, None)

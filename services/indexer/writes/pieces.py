@@ -26,7 +26,7 @@ from realm.records.generations import Generation
 from realm.records.refusals import fault_of_content, forgive, refusal_of, try_again
 from realm.records.store import Store
 from realm.records.vectors import read_vectors, to_table
-from services.indexer.tasks import Tasks, wanted
+from services.indexer.tasks import TaskSender, wanted
 
 #: Passages of one piece: some seconds of work on a slow machine.
 PIECE_PASSAGES = 64
@@ -49,7 +49,7 @@ class Piece:
     stop: int
 
 
-class Fate(Enum):
+class PieceStatus(Enum):
     """What became of a piece. FAILED: no embedder gets through it."""
 
     MADE = auto()
@@ -57,7 +57,7 @@ class Fate(Enum):
     FAILED = auto()
 
 
-class Division:
+class PieceSplitter:
     """Which pieces of a table are wanted or made, and which documents pieces came down to.
 
     :param documents: the document of each row; the rows of one document stand together.
@@ -70,18 +70,18 @@ class Division:
         self.made: list[Piece] = []
         self.failed: dict[str, Piece] = {}
 
-    def look(self, fate: Callable[[Piece], Fate]) -> list[Piece]:
+    def look(self, fate: Callable[[Piece], PieceStatus]) -> list[Piece]:
         """Asks what became of the first pieces; returns those of them that are to be made."""
         asked, rest = self.wanted[:AT_ONCE], self.wanted[AT_ONCE:]
         divided: list[Piece] = []
         waiting: list[Piece] = []
         for piece in asked:
             match fate(piece):
-                case Fate.MADE:
+                case PieceStatus.MADE:
                     self.made.append(piece)
-                case Fate.WAITING:
+                case PieceStatus.WAITING:
                     waiting.append(piece)
-                case Fate.FAILED:
+                case PieceStatus.FAILED:
                     if parts := self._parts(piece):
                         divided += parts
                     else:
@@ -114,7 +114,7 @@ class Division:
         return bool(self.rows(piece))
 
 
-class Pieces:
+class PiecewiseEmbedding:
     """Has a table embedded for a generation; `look` again and again until it is settled.
 
     Names of inputs and vectors follow from their
@@ -124,7 +124,7 @@ class Pieces:
     def __init__(
         self,
         store: Store,
-        tasks: Tasks,
+        tasks: TaskSender,
         inputs: InputBuilder,
         generation: Generation,
         table: pa.Table,
@@ -147,7 +147,7 @@ class Pieces:
         self._begin()
 
     def _begin(self) -> None:
-        self._division = Division(self._table["document_id"].to_pylist())
+        self._division = PieceSplitter(self._table["document_id"].to_pylist())
         self._why: dict[Piece, str] = {}
         self._names: dict[Piece, str] = {}
 
@@ -184,7 +184,7 @@ class Pieces:
                 table = read_vectors(self._store, output)
             except (Corrupt, NotFound):
                 self._store.delete(output)
-                self._tasks.forget(output)
+                self._tasks.allow_resend(output)
                 self._begin()
                 raise
             rows = [row - piece.start for row in self._division.rows(piece)]
@@ -216,14 +216,14 @@ class Pieces:
             self._names[piece] = content_name(self._piece(piece))
         return self._names[piece]
 
-    def _fate(self, piece: Piece, there: set[str]) -> Fate:
+    def _fate(self, piece: Piece, there: set[str]) -> PieceStatus:
         output = self._output(self._name(piece))
         if output in there:
-            return Fate.MADE
+            return PieceStatus.MADE
         if why := fault_of_content(self._store, output):
             self._why[piece] = why
-            return Fate.FAILED
-        return Fate.WAITING
+            return PieceStatus.FAILED
+        return PieceStatus.WAITING
 
     def _ask(self, name: str, table: pa.Table, there: set[str]) -> None:
         source, output = f"{self._input_folder}/{name}.arrow", self._output(name)
@@ -233,8 +233,8 @@ class Pieces:
         if source not in there or (refusal is not None and refusal.blames_input):
             arrow.write_table(self._store, source, table.replace_schema_metadata(None))
             forgive(self._store, output)
-            self._tasks.forget(output)
-        self._tasks.ask(wanted(EMBED_CHANGES, self._generation, source, output))
+            self._tasks.allow_resend(output)
+        self._tasks.send(wanted(EMBED_CHANGES, self._generation, source, output))
 
     def _is_their_fault(self, there: set[str]) -> bool:
         """Whether the documents failed again after embedders got through a harmless sentence. If
@@ -255,7 +255,7 @@ class Pieces:
         log.error("embedders_fail", generation=self._generation.number, why=why)
         self.embedders_fail = why
         try_again(self._store, output)
-        self._tasks.forget(output)
+        self._tasks.allow_resend(output)
         self._tried_again.clear()
         self._not_before = self._clock() + AGAIN_SECONDS
         self._once_more(list(self._why))
@@ -265,5 +265,5 @@ class Pieces:
         for piece in pieces:
             output = self._output(self._name(piece))
             try_again(self._store, output)
-            self._tasks.forget(output)
+            self._tasks.allow_resend(output)
         self._begin()

@@ -1,10 +1,9 @@
-"""Which generations follow the writes and how far each is: shared by follower, gate and commit.
+"""Which generations follow the writes and how far each one is; shared by applier, gate and commit.
 
-The order of invariant 3 lives here. Of the generations that follow, one may be *ahead*: the
-loaded candidate, or the retained one while a rollback is asked for. Once it has caught up with
-live it has *joined*, and live takes no step that it has not taken. So at any moment after that
-`applied(ahead) ≥ applied(live)`, however steady the writes, and the switch needs no pause.
-The others take no step that live has not taken.
+This is where invariant 3's order is kept. One of the generations may be *catching up*: the loaded
+candidate, or the retained one during a rollback. Once it has reached live it *gates live*: live
+takes no step before it. From then on `applied(catching up) ≥ applied(live)`, however steady the
+writes, and the switch needs no pause. The other generations take no step before live.
 """
 
 from __future__ import annotations
@@ -19,205 +18,198 @@ from realm.records.generations import Generation, Generations
 
 
 @dataclass(slots=True)
-class _Place:
+class _Replica:
     generation: Generation
     applied: int
-    #: How many its collection should hold, or by how many that has changed if nobody knows it.
+    #: Points that its collection should hold; only their change so far if `points_known` is False.
     points: int = 0
     points_known: bool = False
-    #: Steps applied since it was put ahead, as (after, upto).
+    #: Steps (after, upto) applied since it began to catch up.
     steps: list[tuple[int, int]] = field(default_factory=list)
 
+    @classmethod
+    def at(cls, generation: Generation, applied: int, points: int | None) -> _Replica:
+        return cls(generation, applied, points or 0, points is not None)
 
-class Following:
-    """`lock` is held while a step is applied and while a commit is put. The gate looks without it,
-    while the collections stand `still`: a rollback puts another one ahead, which ends that at once.
+
+class ReplicationState:
+    """Hold `lock` while a step is applied or a commit is put.
+
+    The gate checks without the lock while the collections are `frozen`; a rollback, which makes
+    another generation catch up, ends that at once.
     """
 
     def __init__(self, generations: Generations) -> None:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
+        self.live: int | None = None
+        self.catching_up: int | None = None
+        #: Live waits for the generation that is catching up.
+        self.gates_live = False
         self._generations = generations
-        self._places: dict[int, _Place] = {}
+        self._replicas: dict[int, _Replica] = {}
         self._serving: frozenset[int] = frozenset()
-        self._live: int | None = None
-        self._ahead: int | None = None
-        self._joined = False
-        #: Whether nothing is applied, for the sake of the one ahead.
-        self._still = False
-
-    @property
-    def live(self) -> int | None:
-        return self._live
-
-    @property
-    def ahead(self) -> int | None:
-        return self._ahead
+        #: Nothing is applied, so that the generation catching up can be checked.
+        self._frozen = False
 
     @property
     def serving(self) -> list[Generation]:
-        """Live and retained, as far as they follow."""
+        """Live and the retained one, as far as they follow; live first."""
         with self.lock:
-            found = [self._places[each].generation for each in self._serving & set(self._places)]
-            return sorted(found, key=lambda each: (each.number != self._live, each.number))
+            found = [self._replicas[n].generation for n in self._serving & set(self._replicas)]
+            return sorted(found, key=lambda each: (each.number != self.live, each.number))
 
-    @property
-    def joined(self) -> bool:
-        """Whether live waits for the generation that is ahead."""
-        return self._joined
-
-    def keep(self, serving: dict[int, Generation], live: int | None) -> None:
-        """These, and the one ahead, follow from now on; others do no longer."""
+    def set_serving(self, serving: dict[int, Generation], live: int | None) -> None:
+        """From now on these and the one catching up follow, no others."""
         with self.lock:
-            for number in set(self._places) - set(serving) - {self._ahead}:
-                del self._places[number]
+            for number in set(self._replicas) - set(serving) - {self.catching_up}:
+                del self._replicas[number]
             for number, generation in serving.items():
-                if number not in self._places:
-                    applied = self._generations.applied(number)
-                    points = self._generations.points(number)
-                    known = points is not None
-                    self._places[number] = _Place(generation, applied, points or 0, known)
-            self._live, self._serving = live, frozenset(serving)
-            if self._ahead == live:
-                self.settle()
+                if number not in self._replicas:
+                    self._replicas[number] = _Replica.at(
+                        generation,
+                        self._generations.applied(number),
+                        self._generations.points(number),
+                    )
+            self.live, self._serving = live, frozenset(serving)
+            if self.catching_up == live:
+                self.clear()
 
-    def put_ahead(
+    def start_catch_up(
         self, generation: Generation, applied: int | None = None, points: int | None = None
     ) -> None:
-        """The generation follows from `applied` on (None: from where it is) and goes first.
+        """Makes the generation follow from `applied` on (None: from where it is), first in order.
 
-        :param points: how many its collection holds there; None: nobody knows.
+        :param points: how many its collection holds there; None: unknown.
         """
         with self.lock:
             if applied is not None:
-                known = points is not None
-                place = _Place(generation, applied, points or 0, known)
-                self._places[generation.number] = place
-            self._still &= self._ahead == generation.number
-            self._ahead = generation.number
-            self._join()
+                self._replicas[generation.number] = _Replica.at(generation, applied, points)
+            self._frozen &= self.catching_up == generation.number
+            self.catching_up = generation.number
+            self._update_gate()
             self.changed.notify_all()
 
-    def settle(self) -> None:
-        """Nobody goes ahead any more: live goes on alone."""
+    def clear(self) -> None:
+        """No generation catches up any more: live no longer waits."""
         with self.lock:
-            self._ahead, self._joined, self._still = None, False, False
+            self.catching_up, self.gates_live, self._frozen = None, False, False
             self.changed.notify_all()
 
     def drop(self, number: int) -> None:
-        """The generation does not follow any more."""
+        """The generation no longer follows."""
         with self.lock:
-            self._places.pop(number, None)
-            if self._ahead == number:
-                self.settle()
+            self._replicas.pop(number, None)
+            if self.catching_up == number:
+                self.clear()
 
-    def release(self) -> None:
-        """Live need not wait until the generation ahead has caught up again."""
+    def ungate(self) -> None:
+        """Live does not wait until the generation has caught up again."""
         with self.lock:
-            self._joined = False
+            self.gates_live = False
 
     @contextmanager
-    def still(self, number: int) -> Iterator[None]:
-        """Nothing is applied meanwhile, to any generation, as long as this one is ahead.
+    def frozen(self, number: int) -> Iterator[None]:
+        """Applies nothing to any generation meanwhile, as long as this one is catching up.
 
-        :raises Conflict: if it is not, or was not to the end: what was seen counts for nothing.
+        :raises Conflict: if it is not, or ceased to be: discard what was seen.
         """
         with self.lock:
-            self._still = self._ahead == number
+            self._frozen = self.catching_up == number
         try:
-            self.check_still(number)
+            self.check_frozen(number)
             yield
-            self.check_still(number)
+            self.check_frozen(number)
         finally:
             with self.lock:
-                self._still = False
+                self._frozen = False
                 self.changed.notify_all()
 
-    def check_still(self, number: int) -> None:
-        """:raises Conflict: if something may have been applied since they began to stand still."""
-        if not (self._still and self._ahead == number):
-            raise Conflict(f"generation {number} is not ahead any more: its validation is given up")
+    def check_frozen(self, number: int) -> None:
+        """:raises Conflict: if something may have been applied since `frozen` began."""
+        if not (self._frozen and self.catching_up == number):
+            raise Conflict(f"generation {number} no longer catches up: its validation is given up")
 
     @contextmanager
-    def moving(self) -> Iterator[None]:
-        """The lock, when nobody wants things to stand still: for whoever applies a step."""
+    def applying(self) -> Iterator[None]:
+        """Holds the lock once nothing is frozen; for applying a step."""
         with self.lock:
-            self.changed.wait_for(lambda: not self._still)
+            self.changed.wait_for(lambda: not self._frozen)
             yield
 
     def order(self) -> list[Generation]:
-        """Those that follow: the one ahead, live, the others."""
+        """Those that follow: the one catching up, live, the others."""
         with self.lock:
-            rank = {self._ahead: 0, self._live: 1}
-            numbers = sorted(self._places, key=lambda number: (rank.get(number, 2), -number))
-            return [self._places[number].generation for number in numbers]
+            rank = {self.catching_up: 0, self.live: 1}
+            numbers = sorted(self._replicas, key=lambda number: (rank.get(number, 2), -number))
+            return [self._replicas[number].generation for number in numbers]
 
     def applied(self, number: int) -> int | None:
         """The corpus version that its collection holds; None if it does not follow."""
-        place = self._places.get(number)
-        return place.applied if place else None
+        replica = self._replicas.get(number)
+        return replica.applied if replica else None
 
     def points(self, number: int) -> int | None:
-        """How many points its collection should hold at `applied`; None if nobody knows."""
-        place = self._places.get(number)
-        return place.points if place and place.points_known else None
+        """How many points its collection should hold at `applied`; None if unknown."""
+        replica = self._replicas.get(number)
+        return replica.points if replica and replica.points_known else None
 
-    def since(self, number: int) -> tuple[int, int] | None:
-        """The version applied, and the points there or by how many they have changed."""
+    def applied_and_points(self, number: int) -> tuple[int, int] | None:
+        """Both at one moment; where the points are unknown, only their change so far."""
         with self.lock:
-            place = self._places.get(number)
-            return (place.applied, place.points) if place else None
+            replica = self._replicas.get(number)
+            return (replica.applied, replica.points) if replica else None
 
-    def correct(self, number: int, points: int) -> None:
-        """So many points more than was thought are what its collection should hold."""
+    def adjust_points(self, number: int, points: int) -> None:
+        """Adds to what its collection should hold, which is known from now on."""
         with self.lock:
-            if place := self._places.get(number):
-                place.points += points
-                place.points_known = True
+            if replica := self._replicas.get(number):
+                replica.points += points
+                replica.points_known = True
 
     def steps(self, number: int) -> list[tuple[int, int]]:
-        """The steps (after, upto) that the generation ahead took. Call with the lock held."""
-        return list(self._places[number].steps)
+        """The steps (after, upto) taken while catching up. Call with the lock held."""
+        return list(self._replicas[number].steps)
 
     def may_apply(self, number: int, upto: int) -> bool:
-        """Whether a step to `upto` keeps the order: the one ahead, live, the retained one.
+        """Whether a step to `upto` keeps the order: the one catching up, live, the retained one.
 
-        A gateway that has not flipped yet answers with the retained one: if that ran ahead of
-        live, its flip would take writes back.
+        A gateway that has not flipped yet answers with the retained one: if that were ahead of
+        live, the flip would undo writes.
         """
         with self.lock:
-            if number == self._ahead or self._live is None:
+            if number == self.catching_up or self.live is None:
                 return True
-            if number != self._live:
-                return upto <= self._applied_by_live(self._live)
-            return not self._joined or (
-                self._ahead is None or self._places[self._ahead].applied >= upto
+            if number != self.live:
+                return upto <= self._applied_by_live(self.live)
+            return not self.gates_live or (
+                self.catching_up is None or self._replicas[self.catching_up].applied >= upto
             )
 
     def advance(self, number: int, version: int, points: int = 0) -> None:
-        """Its collection holds every write up to `version` now, and so many points more. Call with
-        the lock held."""
-        place = self._places[number]
-        place.points += points
-        if number == self._ahead:
-            place.steps.append((place.applied, version))
-        place.applied = version
-        self._join()
+        """Notes that its collection holds every write up to `version`, and so many points more.
+
+        Call with the lock held.
+        """
+        replica = self._replicas[number]
+        replica.points += points
+        if number == self.catching_up:
+            replica.steps.append((replica.applied, version))
+        replica.applied = version
+        self._update_gate()
         self.changed.notify_all()
 
     def may_go_live(self, number: int) -> bool:
-        """Whether the switch would lose no write. Ask with the lock held, and keep it."""
+        """Whether a switch to it would lose no write. Ask with the lock held, and keep it."""
         mine = self.applied(number)
         if mine is None or mine < self._generations.applied(number):
             return False
-        if self._live is None:
-            return True
-        return mine >= self._applied_by_live(self._live)
+        return self.live is None or mine >= self._applied_by_live(self.live)
 
     def _applied_by_live(self, live: int) -> int:
         applied = self.applied(live)
         return self._generations.applied(live) if applied is None else applied
 
-    def _join(self) -> None:
-        if self._ahead in self._places:
-            self._joined = self._joined or self.may_go_live(self._ahead)
+    def _update_gate(self) -> None:
+        if self.catching_up in self._replicas:
+            self.gates_live = self.gates_live or self.may_go_live(self.catching_up)

@@ -36,7 +36,7 @@ def digest_of(documents: Sequence[Document], deletions: Sequence[str]) -> str:
     return _hash(asked).hex()
 
 
-class Requests:
+class RequestHistory:
     """Used by the writer's thread alone."""
 
     def __init__(

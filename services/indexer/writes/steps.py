@@ -17,7 +17,7 @@ LOOK_AHEAD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChangeStep:
     """The changes of corpus versions after < version ≤ upto. `cost` is in characters to embed;
     `seen` is the newest corpus version when it was planned."""
 
@@ -27,7 +27,7 @@ class Step:
     seen: int = 0
 
 
-class Planner:
+class StepPlanner:
     """Reads no more of the corpus than a plan needs, however far a generation is behind.
 
     :param writes: those of versions after < version ≤ upto, in the order of versions.
@@ -37,13 +37,13 @@ class Planner:
         self._writes = writes
         self._versions = 1
 
-    def plan(self, after: int, newest: int) -> Step:
+    def plan(self, after: int, newest: int) -> ChangeStep:
         """The next step of a generation that has applied `after`."""
-        upto, writes = self._ahead(after, newest)
+        upto, writes = self._catching_up(after, newest)
         end, cost = step_end(writes, upto, STEP_COST)
-        return Step(after, end, cost, newest)
+        return ChangeStep(after, end, cost, newest)
 
-    def again(self, step: Step, newest: int) -> Step:
+    def replan(self, step: ChangeStep, newest: int) -> ChangeStep:
         """The step, or one in its place that costs half of it at the most: documents of it were
         deleted or replaced meanwhile. So a step under way is given up a few times at the most."""
         if newest <= step.seen or step.cost <= SMALL_COST:
@@ -51,9 +51,9 @@ class Planner:
         other = self.plan(step.after, newest)
         if 2 * other.cost <= step.cost:
             return other
-        return Step(step.after, step.upto, step.cost, newest)
+        return ChangeStep(step.after, step.upto, step.cost, newest)
 
-    def _ahead(self, after: int, newest: int) -> tuple[int, Sequence[Write]]:
+    def _catching_up(self, after: int, newest: int) -> tuple[int, Sequence[Write]]:
         """Up to which version was looked, and the writes until then."""
         while True:
             upto = min(newest, after + self._versions)

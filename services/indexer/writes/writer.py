@@ -25,7 +25,7 @@ from realm.errors import (
     RealmError,
 )
 from realm.process.threads import VitalThread
-from services.indexer.writes.requests import Requests, digest_of
+from services.indexer.writes.requests import RequestHistory, digest_of
 
 MAX_DOCUMENTS = 1_000
 MAX_REQUEST_ID_BYTES = 128
@@ -105,12 +105,12 @@ class Writer(VitalThread):
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._table: CorpusTable | None = None
-        self._requests = Requests()
-        self._chores: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
+        self._requests = RequestHistory()
+        self._maintenance: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
 
-    def between(self, chore: Callable[[CorpusTable], None]) -> None:
+    def run_maintenance(self, work: Callable[[CorpusTable], None]) -> None:
         """Work on the table, done between two commits; what goes wrong with it is logged."""
-        self._chores.put(chore)
+        self._maintenance.put(work)
 
     def submit(self, request_id: str, changes: tuple[Change, ...]) -> Future[int]:
         """Promises the corpus version that will hold the changes.
@@ -136,7 +136,7 @@ class Writer(VitalThread):
                 if group:
                     self._commit(group)
                 if not self._stopping.is_set():
-                    self._do_chores()
+                    self._run_maintenance()
         finally:
             self._ended.set()
             self._turn_away()
@@ -212,17 +212,17 @@ class Writer(VitalThread):
         else:
             write.version.set_result(version)
 
-    def _do_chores(self) -> None:
-        while not self._chores.empty():
-            chore = self._chores.get()
+    def _run_maintenance(self) -> None:
+        while not self._maintenance.empty():
+            work = self._maintenance.get()
             try:
                 self._before_commit()
                 table = self._ready_table()
                 before = table.version
-                chore(table)
+                work(table)
             except Exception as error:
                 self._table = None
-                log.warning("chore_failed", why=str(error))
+                log.warning("maintenance_failed", why=str(error))
             else:
                 if table.version != before:
                     self._on_commit(table.version)

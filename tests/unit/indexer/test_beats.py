@@ -44,9 +44,9 @@ class Pair:
         self.slept = self.now = 0.0
         self.leader = Election(self.settings, store, lambda: time.monotonic() + self.slept)
         self.puts = self.leader._leaders = SlowBeats(store)
-        self.standby = Election(self.settings, store, lambda: self.now, lambda identity: False)
-        self.leader.look()
-        self.standby.look()
+        self.standby = Election(self.settings, store, lambda: self.now, lambda name: False)
+        self.leader.tick()
+        self.standby.tick()
         self.leader.start()
 
     def stick(self) -> None:
@@ -56,7 +56,7 @@ class Pair:
 
     def standby_looks(self) -> None:
         self.now += LEASE / 3
-        self.standby.look()
+        self.standby.tick()
 
     def beat(self) -> object:
         return json.loads(self.redis.get(LEASE_KEY) or b"{}").get("beat")

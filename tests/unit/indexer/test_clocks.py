@@ -21,7 +21,7 @@ from services.indexer.build import lifecycle
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Action, Verdict, decide
 from services.indexer.build.observer import Observer
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import generation, publish
 
 RETIREMENT = 900.0
@@ -71,14 +71,14 @@ class World:
         """A new leader: nothing is in its memory, and its monotonic clock began elsewhere."""
         began = self.elapsed
         self.memory = Memory()
-        self.following = Following(self.generations)
+        self.replication = ReplicationState(self.generations)
         self.observer = Observer(
             store=self.store,
             snapshots=self.snapshots,
             generations=self.generations,
             index=self.qdrant,  # type: ignore[arg-type]
             corpus=SimpleNamespace(version=lambda: 1),  # type: ignore[arg-type]
-            following=self.following,
+            replication=self.replication,
             controls=self.controls,
             retirement_seconds=RETIREMENT,
             references=GateBaselines(self.generations, self.snapshots, 0),
@@ -109,7 +109,7 @@ class World:
                 self.qdrant.names.add(collection_name(number))
                 build.prepared = True
             case lifecycle.CatchUp() if build:
-                self.following.put_ahead(build.generation, build.generation.corpus_version)
+                self.replication.start_catch_up(build.generation, build.generation.corpus_version)
                 build.follows = True
             case lifecycle.Validate(number) if build:
                 self.record(number, State.VALIDATING, "")
@@ -118,7 +118,7 @@ class World:
                 self.commit(number, why)
             case lifecycle.GiveUp(number, state, why):
                 self.record(number, state, why)
-                self.following.drop(number)
+                self.replication.drop(number)
                 self.memory.build = None
             case lifecycle.DropCollection(number):
                 self.qdrant.names.discard(collection_name(number))
@@ -145,7 +145,7 @@ class World:
         serving = {number: self.generations.get(number)}
         if before:
             serving[before.generation] = self.generations.get(before.generation)
-        self.following.keep(serving, live=number)
+        self.replication.set_serving(serving, live=number)
         self.memory.build = None
 
     def roll_back(self) -> None:
@@ -158,7 +158,7 @@ class World:
             case "publish":
                 self.publish()
             case "refresh":
-                self.controls.ask_refresh("")
+                self.controls.request_refresh("")
             case "roll back":
                 self.roll_back()
             case "new leader":

@@ -15,7 +15,7 @@ from realm.process.queue import EMBED_QUEUE, EMBED_SHARD
 from realm.process.wakeup import Wakeup
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.indexer.outstanding_tasks import Outstanding
+from services.indexer.outstanding_tasks import OutstandingTasks
 from services.indexer.tasks import make_sender
 from services.indexer.writes.writer import Writer, check_changes
 from tests.silent import silent_port
@@ -31,8 +31,8 @@ def redis_url() -> Iterator[str]:
 
 
 def test_a_silent_redis_holds_no_commit_up(store: Store, redis_url: str) -> None:
-    nudge = Wakeup(redis_url)
-    writer = Writer(lambda: CorpusTable(store), 0.0, lambda version: nudge.send("writes"))
+    wakeup = Wakeup(redis_url)
+    writer = Writer(lambda: CorpusTable(store), 0.0, lambda version: wakeup.send("writes"))
     writer.start()
     changes = [check_changes("", [Document(name, "", "Text.")], [], 100) for name in "abcdefgh"]
 
@@ -43,14 +43,14 @@ def test_a_silent_redis_holds_no_commit_up(store: Store, redis_url: str) -> None
         assert thread.submit(write).result(SECONDS) == list(range(1, 9))
     writer.stop()
     writer.join(SECONDS)
-    nudge.close()
+    wakeup.close()
 
 
 def test_a_silent_redis_takes_no_task_and_says_so_soon(redis_url: str) -> None:
     sender = make_sender(load_settings(redis_url=redis_url))
     thread = ThreadPoolExecutor(2)
     sent = thread.submit(sender.send_task, EMBED_SHARD, queue=EMBED_QUEUE, retry=False)
-    outstanding = Outstanding(redis_url, lambda generation: True)
+    outstanding = OutstandingTasks(redis_url, lambda generation: True)
     asked = thread.submit(outstanding.holds, EMBED_QUEUE, "out")
     for each in (sent, asked):
         with pytest.raises((OperationalError, RedisError)):

@@ -15,7 +15,7 @@ from services.indexer.build import observer as observer_module
 from services.indexer.build.build import Memory
 from services.indexer.build.loader import Loaded
 from services.indexer.build.observer import Observer
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import create, publish
 
 FILE = "passages/f/000-000/a.arrow"
@@ -35,7 +35,7 @@ def test_a_build_whose_vectors_are_there_and_not_loaded_makes_no_progress(
         generations=generations,
         index=SimpleNamespace(collections=list, alias=lambda: None, full=""),  # type: ignore[arg-type]
         corpus=SimpleNamespace(version=lambda: 1),  # type: ignore[arg-type]
-        following=Following(generations),
+        replication=ReplicationState(generations),
         controls=Controls(store),
         retirement_seconds=900.0,
         references=GateBaselines(generations, snapshots, 0),

@@ -51,7 +51,7 @@ def world(store: Store, tmp_path: Path) -> Store:
         generations.record_applied(number, 5)
     Leaders(store).claim(Term(1, "elsewhere", "there:1", 0.0, 0))
     Snapshots(store).pin(1, "the one of the paper")
-    Controls(store).ask_refresh("test")
+    Controls(store).request_refresh("test")
     Controls(store).pause(True, "test")
     return store
 
@@ -79,7 +79,7 @@ def goes_on(store: Store) -> None:
     assert snapshots.pinned() == {1: "the one of the paper"}
     assert Leaders(store).newest()
     Leaders(store).forget_old()
-    assert Controls(store).refresh_asked()
+    assert Controls(store).refresh_request()
     assert Controls(store).paused()
     assert refusals(store) == []
     assert quarantined(store) == {}

@@ -16,8 +16,8 @@ from realm.records.store import Store
 from realm.settings import load_settings
 from services.embedder.deliveries import Deliveries
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding_tasks import Outstanding
-from services.indexer.tasks import Tasks, Wanted, make_sender, wanted
+from services.indexer.outstanding_tasks import OutstandingTasks
+from services.indexer.tasks import TaskRequest, TaskSender, make_sender, wanted
 from tests.integration.redis_process import RedisProcess, free_port
 from tests.unit.indexer.examples import create, generation
 
@@ -53,33 +53,33 @@ def client(redis: RedisProcess) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def leader(redis: RedisProcess, clock: Clock, store: Store) -> Iterator[Callable[[], Tasks]]:
+def leader(redis: RedisProcess, clock: Clock, store: Store) -> Iterator[Callable[[], TaskSender]]:
     """Makes a leader's tasks, over the same Redis as those of the leaders before it."""
     create(store, 4, State.BUILDING)
     outstanding = []
     with make_sender(load_settings(redis_url=redis.url)) as app:
 
-        def make() -> Tasks:
-            held = Outstanding(redis.url, Generations(store).is_active, clock)
+        def make() -> TaskSender:
+            held = OutstandingTasks(redis.url, Generations(store).is_active, clock)
             outstanding.append(held)
-            return Tasks(app, held, AGAIN, IndexerMetrics(CollectorRegistry()), clock)
+            return TaskSender(app, held, AGAIN, IndexerMetrics(CollectorRegistry()), clock)
 
         yield make
         for each in outstanding:
             each.close()
 
 
-def ask_until(tasks: Tasks, clock: Clock, until: float, *wants: Wanted) -> int:
+def ask_until(tasks: TaskSender, clock: Clock, until: float, *wants: TaskRequest) -> int:
     """As the reconciler does, every 30 s; returns how often a task was sent."""
     sent = 0
     while clock.now < until:
-        sent += sum(tasks.ask(each) for each in wants)
+        sent += sum(tasks.send(each) for each in wants)
         clock.now += 30.0
     return sent
 
 
 def test_without_a_worker_the_queue_holds_a_day_later_what_is_wanted_once(
-    leader: Callable[[], Tasks], clock: Clock, client: Redis
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis
 ) -> None:
     shards = [wanted(EMBED_SHARD, generation(4), f"in{n}", f"out{n}") for n in range(8)]
     for hour in range(0, 24, 6):  # by four leaders, one after the other
@@ -89,7 +89,7 @@ def test_without_a_worker_the_queue_holds_a_day_later_what_is_wanted_once(
 
 
 def test_tasks_of_builds_that_ended_leave_the_queue(
-    leader: Callable[[], Tasks], clock: Clock, client: Redis, store: Store
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis, store: Store
 ) -> None:
     tasks = leader()
     for number in range(5, 50):  # a build every half hour, none of which anybody embeds
@@ -103,22 +103,22 @@ def test_tasks_of_builds_that_ended_leave_the_queue(
 
 
 def test_the_same_file_wanted_by_the_next_build_is_asked_for_at_once(
-    leader: Callable[[], Tasks], clock: Clock, client: Redis, store: Store
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis, store: Store
 ) -> None:
     """Else an embedder would take the task, see that its generation is over, and drop it."""
-    assert leader().ask(WANT)
+    assert leader().send(WANT)
     Generations(store).record(4, State.ABANDONED)
     create(store, 5, State.BUILDING)
     clock.now += 1.0
-    assert leader().ask(wanted(EMBED_SHARD, generation(5), "in", "out"))
+    assert leader().send(wanted(EMBED_SHARD, generation(5), "in", "out"))
     assert client.llen(EMBED_QUEUE) == 1
 
 
 def test_a_task_says_what_to_make_and_when_it_was_asked_for_and_never_expires(
-    leader: Callable[[], Tasks], client: Redis
+    leader: Callable[[], TaskSender], client: Redis
 ) -> None:
     before = time.time()
-    leader().ask(WANT)
+    leader().send(WANT)
     (message,) = client.lrange(EMBED_QUEUE, 0, -1)
     headers = json.loads(message)["headers"]
     assert headers["kwargsrepr"] == repr(
@@ -130,20 +130,20 @@ def test_a_task_says_what_to_make_and_when_it_was_asked_for_and_never_expires(
 
 
 def test_what_is_forgotten_may_be_sent_again_at_once(
-    leader: Callable[[], Tasks], client: Redis
+    leader: Callable[[], TaskSender], client: Redis
 ) -> None:
     tasks = leader()
-    assert tasks.ask(WANT)
+    assert tasks.send(WANT)
     client.delete(EMBED_QUEUE)
-    tasks.forget("out")
-    assert tasks.ask(WANT)
+    tasks.allow_resend("out")
+    assert tasks.send(WANT)
 
 
 def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(
-    leader: Callable[[], Tasks], clock: Clock, client: Redis, redis: RedisProcess
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis, redis: RedisProcess
 ) -> None:
     tasks = leader()
-    assert tasks.ask(WANT)
+    assert tasks.send(WANT)
     client.delete(EMBED_QUEUE)  # an embedder takes it
     embedder = Deliveries(redis.url, silence_seconds=30.0)
     assert embedder.claim("out")
@@ -155,41 +155,41 @@ def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(
 
 
 def test_a_task_that_was_lost_is_sent_again(
-    leader: Callable[[], Tasks], clock: Clock, client: Redis
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis
 ) -> None:
     tasks = leader()
-    assert tasks.ask(WANT)
+    assert tasks.send(WANT)
     client.flushall()
-    assert not tasks.ask(WANT), "it was sent just now"
+    assert not tasks.send(WANT), "it was sent just now"
     clock.now = AGAIN
-    assert tasks.ask(WANT)
+    assert tasks.send(WANT)
 
 
 def test_forgotten_tasks_are_looked_at_at_once(
-    leader: Callable[[], Tasks], clock: Clock, client: Redis
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis
 ) -> None:
     tasks = leader()
     for file in ("out", None):
-        tasks.ask(WANT)
+        tasks.send(WANT)
         client.flushall()
         clock.now += 1.0
-        tasks.forget(file)
-        assert tasks.ask(WANT)
+        tasks.allow_resend(file)
+        assert tasks.send(WANT)
         clock.now += AGAIN
     assert client.llen(EMBED_QUEUE) == 1
 
 
-def test_changes_have_a_queue_of_their_own(leader: Callable[[], Tasks], client: Redis) -> None:
-    leader().ask(wanted(EMBED_CHANGES, generation(4), "in", "out"))
+def test_changes_have_a_queue_of_their_own(leader: Callable[[], TaskSender], client: Redis) -> None:
+    leader().send(wanted(EMBED_CHANGES, generation(4), "in", "out"))
     assert client.llen(DELTA_QUEUE) == 1
 
 
 def test_without_the_queue_nothing_counts_as_asked(metrics: IndexerMetrics) -> None:
     settings = load_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    outstanding = Outstanding(settings.addresses.redis_url, lambda number: True)
+    outstanding = OutstandingTasks(settings.addresses.redis_url, lambda number: True)
     with make_sender(settings) as app:
-        tasks = Tasks(app, outstanding, 100.0, metrics)
+        tasks = TaskSender(app, outstanding, 100.0, metrics)
         for _ in range(2):
             with pytest.raises(DependencyUnavailable):
-                tasks.ask(WANT)
+                tasks.send(WANT)
     outstanding.close()

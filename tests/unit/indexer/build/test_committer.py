@@ -18,7 +18,7 @@ from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
 from services.indexer.build.committer import Committer
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import create
 
 WAIT = 30.0
@@ -35,14 +35,14 @@ class Site:
         candidate = create(store, 3, State.VALIDATING, version=5)
         first = self.generations.commit(1, after=None, by="", why="")
         self.generations.commit(2, after=first, by="", why="")
-        self.following = Following(self.generations)
-        self.following.keep({1: retained, 2: live}, live=2)
-        self.following.put_ahead(candidate, 5)
+        self.replication = ReplicationState(self.generations)
+        self.replication.set_serving({1: retained, 2: live}, live=2)
+        self.replication.start_catch_up(candidate, 5)
         self.controls = Controls(store)
         self.index = PassageIndex(NOWHERE)
-        self.nudge = Wakeup(NOWHERE.redis_url)
+        self.wakeup = Wakeup(NOWHERE.redis_url)
         self.committer = Committer(
-            self.generations, self.index, self.following, self.controls, self.nudge, metrics
+            self.generations, self.index, self.replication, self.controls, self.wakeup, metrics
         )
 
     def live(self) -> int:
@@ -56,7 +56,7 @@ def site(store: Store, metrics: IndexerMetrics) -> Iterator[Site]:
     made = Site(store, metrics)
     yield made
     made.index.close()
-    made.nudge.close()
+    made.wakeup.close()
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def somebody_holds(lock: threading.RLock) -> Iterator[None]:  # type: ignore[val
 def test_a_rollback_whose_time_is_over_is_not_carried_out_later(site: Site) -> None:
     """It waited for the lock as long as it took, and committed then."""
     with ThreadPoolExecutor(1) as thread:
-        with somebody_holds(site.following.lock):
+        with somebody_holds(site.replication.lock):
             asked = thread.submit(site.committer.roll_back, "worse", 1.0)
             threading.Event().wait(1.2)
         with pytest.raises(DeadlinePassed, match="nothing was committed"):
@@ -98,8 +98,8 @@ def test_one_that_comes_too_late_does_not_even_pause(site: Site) -> None:
 
 
 def test_one_that_cannot_catch_up_in_time_says_so(site: Site) -> None:
-    with site.following.lock:
-        site.following.advance(2, 6)
+    with site.replication.lock:
+        site.replication.advance(2, 6)
     with pytest.raises(NotReady, match="does not catch up"):
         site.committer.roll_back("worse", 0.2)
     assert site.live() == 2
@@ -110,15 +110,15 @@ def test_a_rollback_ends_a_validation_at_once(site: Site) -> None:
     looks, stuck, go = threading.Event(), threading.Event(), threading.Event()
 
     def validate() -> None:
-        with site.following.still(3):
+        with site.replication.frozen(3):
             looks.set()
             assert go.wait(WAIT)
-            site.following.check_still(3)
+            site.replication.check_frozen(3)
             stuck.set()
 
     def apply() -> int | None:
-        with site.following.moving():
-            return site.following.applied(1)
+        with site.replication.applying():
+            return site.replication.applied(1)
 
     with ThreadPoolExecutor(2) as threads:
         validation = threads.submit(validate)
@@ -136,11 +136,11 @@ def test_a_rollback_ends_a_validation_at_once(site: Site) -> None:
 
 
 def test_things_move_again_when_the_look_is_over(site: Site) -> None:
-    with site.following.still(3):
-        site.following.check_still(3)
-    with site.following.moving():
-        site.following.advance(3, 6)
-    with pytest.raises(Conflict), site.following.still(1):
+    with site.replication.frozen(3):
+        site.replication.check_frozen(3)
+    with site.replication.applying():
+        site.replication.advance(3, 6)
+    with pytest.raises(Conflict), site.replication.frozen(1):
         raise AssertionError("1 is not ahead")
-    with site.following.moving():
-        site.following.advance(3, 7)
+    with site.replication.applying():
+        site.replication.advance(3, 7)

@@ -17,7 +17,7 @@ from realm.records.generations import Generations, LiveEntry
 from realm.records.leaders import Leaders, changed_late
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.indexer.leader.candidacy import Signs, Tenure, floor_of, may_claim, watch
+from services.indexer.leader.candidacy import LeaderSigns, Tenure, floor_of, may_claim, watch
 from services.indexer.leader.election import Election
 
 LEASE = 4.0
@@ -67,7 +67,7 @@ class Leading(RuleBasedStateMachine):
             load_settings(redis_url=NOWHERE, lease_seconds=LEASE),
             self.store,
             clock=lambda: self.now,
-            gone=self.dead.__contains__,
+            has_ended=self.dead.__contains__,
         )
         election.by = name
         return Node(name, election, Generations(self.store.guarded(election.check)))
@@ -80,7 +80,7 @@ class Leading(RuleBasedStateMachine):
     def looks(self, number: int) -> None:
         node = self.nodes[number]
         try:
-            node.election.look()
+            node.election.tick()
             if node.election.leads and not node.started:
                 node.generations.fence(node.election.term, node.election.floor, node.name)
                 node.started = True
@@ -187,12 +187,12 @@ class Pair:
         self.folder = folder
         self.store = Store.open(str(folder))
         self.leader, self.other = self.elect(), self.elect()
-        self.leader.look()
-        self.other.look()
+        self.leader.tick()
+        self.other.tick()
 
     def elect(self) -> Election:
         settings = load_settings(redis_url=NOWHERE, lease_seconds=LEASE)
-        return Election(settings, self.store, lambda: self.now, gone=lambda identity: False)
+        return Election(settings, self.store, lambda: self.now, has_ended=lambda name: False)
 
     def changes_while_the_store_is_away(self) -> None:
         control, aside = self.folder / "control", self.folder / "aside"
@@ -208,7 +208,7 @@ class Pair:
     def other_leads(self) -> None:
         for _ in range(12):
             self.now += 1.0
-            self.other.look()
+            self.other.tick()
         assert self.other.leads
 
 
@@ -220,7 +220,7 @@ def test_a_change_that_the_store_could_not_judge_is_told_of_when_it_came_too_lat
     pair.changes_while_the_store_is_away()
     pair.other_leads()
     with pytest.raises(NotReady):
-        pair.leader.look()
+        pair.leader.tick()
     assert list(changed_late(pair.store).values()) == ["passages-00000001"]
 
 
@@ -228,15 +228,15 @@ def test_one_that_was_in_time_is_not_told_of_later(tmp_path: Path) -> None:
     pair = Pair(tmp_path / "store")
     pair.now += LEASE
     pair.changes_while_the_store_is_away()
-    pair.leader.look()
+    pair.leader.tick()
     pair.other_leads()
     with pytest.raises(NotReady):
-        pair.leader.look()
+        pair.leader.tick()
     assert not changed_late(pair.store)
 
 
 def test_silence_counts_only_while_one_is_awake() -> None:
-    signs = Signs(term=1, store_beat="7")
+    signs = LeaderSigns(term=1, store_beat="7")
     seen = watch(None, signs, 0.0, LEASE)
     for moment in (1.0, 2.0, 3.0):
         seen = watch(seen, signs, moment, LEASE)
@@ -249,19 +249,19 @@ def test_silence_counts_only_while_one_is_awake() -> None:
 
 
 def test_either_beat_is_a_sign_of_life_and_an_absent_redis_is_none_of_death() -> None:
-    seen = watch(None, Signs(1, False, "1", "a"), 0.0, LEASE)
+    seen = watch(None, LeaderSigns(1, False, "1", "a"), 0.0, LEASE)
     for number in range(1, 20):
-        seen = watch(seen, Signs(1, False, str(number), ""), float(number), LEASE)
+        seen = watch(seen, LeaderSigns(1, False, str(number), ""), float(number), LEASE)
         assert not may_claim(seen, LEASE)
     for number in range(20, 40):
-        seen = watch(seen, Signs(1, False, "19", str(number)), float(number), LEASE)
+        seen = watch(seen, LeaderSigns(1, False, "19", str(number)), float(number), LEASE)
         assert not may_claim(seen, LEASE)
 
 
 def test_builds_are_handed_on_by_those_alone_that_cannot_wake() -> None:
-    assert floor_of(Signs(), 0, claimed=1) == 0
-    assert floor_of(Signs(term=4, ended=True), 2, claimed=5) == 2
-    assert floor_of(Signs(term=4), 2, claimed=5) == 5
+    assert floor_of(LeaderSigns(), 0, claimed=1) == 0
+    assert floor_of(LeaderSigns(term=4, ended=True), 2, claimed=5) == 2
+    assert floor_of(LeaderSigns(term=4), 2, claimed=5) == 5
 
 
 def test_trust_ends_before_a_lease_does() -> None:

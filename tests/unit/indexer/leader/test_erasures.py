@@ -16,7 +16,7 @@ from realm.records.generations import Generations, State
 from realm.records.retention import Retention, erased_upto
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.indexer.leader.erasures import Erasures, Waiting
+from services.indexer.leader.erasures import ErasureDeadlines, PendingErasure
 from services.indexer.leader.housekeeping import Housekeeping
 from tests.unit.indexer.examples import create, generation, publish
 
@@ -35,15 +35,15 @@ class Due:
 
 def test_the_oldest_that_waits_is_due_first(store: Store) -> None:
     due = Due()
-    erasures = Erasures(store, 100.0, due)
+    erasures = ErasureDeadlines(store, 100.0, due)
     erasures.in_table(None)
     assert due.at == 0.0
     erasures.in_table(50.0)
     assert due.at == 150.0
-    erasures.dropped(Waiting(50.0, version=3, vacuum_at=80.0))
+    erasures.dropped(PendingErasure(50.0, version=3, vacuum_at=80.0))
     erasures.in_table(70.0)
     assert due.at == 150.0, "its files are there"
-    erasures.dropped(Waiting(60.0, version=5, vacuum_at=95.0))
+    erasures.dropped(PendingErasure(60.0, version=5, vacuum_at=95.0))
     assert erased_upto(store) == 5
     erasures.vacuumed(79.0, [9])
     assert due.at == 150.0, "that vacuum came too early for its files"
@@ -59,9 +59,9 @@ def test_the_oldest_that_waits_is_due_first(store: Store) -> None:
 
 
 def test_what_waits_is_known_to_the_next_leader(store: Store) -> None:
-    Erasures(store, 100.0, Due()).dropped(Waiting(50.0, version=3, vacuum_at=80.0))
+    ErasureDeadlines(store, 100.0, Due()).dropped(PendingErasure(50.0, version=3, vacuum_at=80.0))
     due = Due()
-    Erasures(store, 100.0, due).in_table(None)
+    ErasureDeadlines(store, 100.0, due).in_table(None)
     assert due.at == 150.0
 
 
@@ -83,7 +83,7 @@ def test_where_no_index_is_yet_a_deletion_waits_all_the_same(
         retention=Retention(store, snapshots, generations, 60.0), controls=Controls(store),
         index=None, submit=lambda chore: chore(table), erase_within_seconds=WITHIN,
         on_erasure_due=due,
-    ).look_after_table()  # fmt: skip
+    ).maintain_table()  # fmt: skip
     assert due.at == pytest.approx(time.time() + WITHIN, abs=60)
 
 
@@ -107,7 +107,7 @@ def test_a_deletion_is_done_with_when_table_files_and_indexes_are(
 
     def later(hours: float) -> None:
         now[0] = deleted + hours * HOURS
-        keeper.look_after_table()
+        keeper.maintain_table()
 
     later(1)
     assert due.at == pytest.approx(deleted + WITHIN, abs=60)

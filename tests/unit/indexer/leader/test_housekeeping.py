@@ -66,8 +66,8 @@ def housekeeping(
     )
 
 
-def tidy(store: Store, later: float = 0.0, memory: int = 0) -> None:
-    housekeeping(store, lambda: 0.0, memory, lambda *_: later).tidy()
+def collect_garbage(store: Store, later: float = 0.0, memory: int = 0) -> None:
+    housekeeping(store, lambda: 0.0, memory, lambda *_: later).collect_garbage()
 
 
 def snapshots(store: Store) -> list[int]:
@@ -75,7 +75,7 @@ def snapshots(store: Store) -> list[int]:
 
 
 def test_what_active_generations_need_stays_and_the_rest_goes(grown: Store) -> None:
-    tidy(grown, later=10 * RETIREMENT)
+    collect_garbage(grown, later=10 * RETIREMENT)
     assert snapshots(grown) == [2, 3, 4, 5]
     assert [name.split("-")[0] for name in grown.folders("vectors")] == [
         "00000002", "00000003", "00000004",
@@ -88,9 +88,9 @@ def test_what_active_generations_need_stays_and_the_rest_goes(grown: Store) -> N
 
 def test_what_ended_lately_is_kept_for_a_while(grown: Store) -> None:
     Generations(grown).record(2, State.RETIRED)
-    tidy(grown)
+    collect_garbage(grown)
     assert 2 in snapshots(grown)
-    tidy(grown, later=RETIREMENT + 60)
+    collect_garbage(grown, later=RETIREMENT + 60)
     assert snapshots(grown) == [3, 4, 5]
     assert not grown.exists(passage_file("p2"))
 
@@ -99,14 +99,14 @@ def test_a_snapshot_between_needed_and_newest_goes(grown: Store, tmp_path: Path)
     publish(grown, tmp_path / "6", 6)
     Generations(grown).record(4, State.ABANDONED)
     create(grown, 5, State.BUILDING, snapshot=6, version=60)
-    tidy(grown, later=RETIREMENT + 60)
+    collect_garbage(grown, later=RETIREMENT + 60)
     assert snapshots(grown) == [2, 3, 6]
 
 
 def test_nothing_is_touched_before_the_first_generation(store: Store, tmp_path: Path) -> None:
     publish(store, tmp_path / "1", 1)
     store.write(passage_file("early"), b"")
-    tidy(store, later=10 * RETIREMENT)
+    collect_garbage(store, later=10 * RETIREMENT)
     assert snapshots(store) == [1]
     assert store.exists(passage_file("early"))
 
@@ -115,10 +115,10 @@ def test_it_runs_once_a_minute(grown: Store) -> None:
     now = [0.0]
     found = housekeeping(grown, lambda: now[0])
     now[0] = 59.0
-    found.when_due()
+    found.run_when_due()
     assert snapshots(grown) == [1, 2, 3, 4, 5]
     now[0] = 61.0
-    found.when_due()
+    found.run_when_due()
     assert snapshots(grown) == [2, 3, 4, 5]
 
 
@@ -136,15 +136,15 @@ def test_a_build_that_is_refused_does_not_end_erasure(store: Store, tmp_path: Pa
     )
     for _ in range(2):
         now[0] += 60.0
-        keeper.when_due()
-    asked = controls.refresh_asked()
+        keeper.run_when_due()
+    asked = controls.refresh_request()
     assert asked is not None
     assert asked.snapshot == 1
     generations.create(replace(generation(2, version=2), request=asked.number))
     generations.record(2, State.REJECTED, "by chance")
     for _ in range(2):  # the first look sees it refused, the second for how long it has been
         now[0] += 60.0
-        keeper.when_due()
-    again = controls.refresh_asked()
+        keeper.run_when_due()
+    again = controls.refresh_request()
     assert again is not None
     assert again.number > asked.number

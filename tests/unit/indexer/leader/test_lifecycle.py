@@ -13,8 +13,8 @@ from realm.records.leaders import Leaders, Term
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
-from services.indexer.leader.election import Election, advertised
-from services.indexer.leader.lifecycle import Duty
+from services.indexer.leader.election import Election, advertised_address
+from services.indexer.leader.lifecycle import LeaderLifecycle
 from services.indexer.metrics import IndexerMetrics
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -32,55 +32,57 @@ def site(tmp_path: Path) -> Settings:
     )
 
 
-def make_duty(settings: Settings) -> tuple[Duty, Indexer]:
+def make_duty(settings: Settings) -> tuple[LeaderLifecycle, Indexer]:
     store = Store.open(settings.addresses.store_url)
     election = Election(settings, store)
     indexer = Indexer(settings, store, IndexerMetrics(CollectorRegistry()), election)
-    return Duty(indexer, election), indexer
+    return LeaderLifecycle(indexer, election), indexer
 
 
-async def says(duty: Duty) -> dict[str, int]:
+async def says(lifecycle: LeaderLifecycle) -> dict[str, int]:
     found = {}
     for name in ("", "able", "live"):
         request = health_pb2.HealthCheckRequest(service=name)
-        found[name] = (await duty.health.Check(request, None)).status
+        found[name] = (await lifecycle.health.Check(request, None)).status
     return found
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_one_whose_thread_dies_serves_nothing_and_has_to_end(site: Settings) -> None:
-    duty, indexer = make_duty(site)
-    await duty.begin()
+    lifecycle, indexer = make_duty(site)
+    await lifecycle.begin()
     try:
-        assert await says(duty) == {"": SERVING, "able": SERVING, "live": SERVING}
+        assert await says(lifecycle) == {"": SERVING, "able": SERVING, "live": SERVING}
         assert indexer.dead_threads() == []
         indexer.writer._waiting.put(None)  # type: ignore[arg-type]
         async with asyncio.timeout(30):
-            why = await duty.until(asyncio.Event())
+            why = await lifecycle.until(asyncio.Event())
         assert "writer" in why
-        assert await says(duty) == {"": NOT_SERVING, "able": NOT_SERVING, "live": NOT_SERVING}
+        assert await says(lifecycle) == {"": NOT_SERVING, "able": NOT_SERVING, "live": NOT_SERVING}
     finally:
-        await asyncio.to_thread(duty.end, resign=False)
+        await asyncio.to_thread(lifecycle.end, resign=False)
     assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
 
 
 async def test_one_that_stands_by_is_able_and_asked_to_end_it_just_ends(site: Settings) -> None:
     leaders = Leaders(Store.open(site.addresses.store_url))
     leaders.claim(Term(1, "elsewhere/x/1/1", "there:1", 0.0, 0))
-    duty, _ = make_duty(site)
-    await duty.begin()
-    assert await says(duty) == {"": NOT_SERVING, "able": SERVING, "live": SERVING}
-    assert "there:1" in duty.elsewhere().message
+    lifecycle, _ = make_duty(site)
+    await lifecycle.begin()
+    assert await says(lifecycle) == {"": NOT_SERVING, "able": SERVING, "live": SERVING}
+    assert "there:1" in lifecycle.not_leader().message
     asked = asyncio.Event()
     asked.set()
-    assert await duty.until(asked) == ""
-    await asyncio.to_thread(duty.end, resign=True)
+    assert await lifecycle.until(asked) == ""
+    await asyncio.to_thread(lifecycle.end, resign=True)
     assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
 
 
 def test_an_address_without_a_port_gets_that_of_the_server() -> None:
     def told(given: str) -> str:
-        return advertised(load_settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052"))
+        return advertised_address(
+            load_settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052")
+        )
 
     assert told("10.1.2.3") == "10.1.2.3:50052"
     assert told("indexer-0:7") == "indexer-0:7"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from realm.records.generations import Generations
 from realm.records.recorded_questions import Bounds, Recorded, RecordedQuestion
 from realm.records.store import Store
-from services.indexer.report.recording import WINDOW_SECONDS, Recording
+from services.indexer.report.recording import WINDOW_SECONDS, QuestionRecorder
 from tests.unit.indexer.examples import generation
 
 DAY = 86_400.0
@@ -27,23 +27,23 @@ def questions(count: int, clock: Callable[[], float], snapshot: int = 1) -> list
 
 def test_of_what_is_heard_each_window_writes_its_share(store: Store) -> None:
     clock = Clock()
-    recording = Recording(store, BOUNDS, clock)
+    recorder = QuestionRecorder(store, BOUNDS, clock)
     for _ in range(3):
-        recording.heard(questions(500, clock))
-        recording.write_when_due()
+        recorder.record(questions(500, clock))
+        recorder.write_when_due()
         clock.now += WINDOW_SECONDS
-        recording.write_when_due()
+        recorder.write_when_due()
     assert len(store.files("recorded")) == 3
     assert len(Recorded(store).all()) == 30
 
 
 def test_a_few_are_all_written_and_silence_writes_nothing(store: Store) -> None:
     clock = Clock()
-    recording = Recording(store, BOUNDS, clock)
-    recording.heard(questions(3, clock))
+    recorder = QuestionRecorder(store, BOUNDS, clock)
+    recorder.record(questions(3, clock))
     for _ in range(3):
         clock.now += WINDOW_SECONDS
-        recording.write_when_due()
+        recorder.write_when_due()
     assert len(store.files("recorded")) == 1
     assert len(Recorded(store).all()) == 3
 
@@ -51,26 +51,26 @@ def test_a_few_are_all_written_and_silence_writes_nothing(store: Store) -> None:
 def test_switched_off_nothing_is_kept_and_nothing_asked(store: Store) -> None:
     clock = Clock()
     Recorded(store).write(questions(3, clock, snapshot=9))
-    recording = Recording(store, Bounds(0, DAY), clock)
-    recording.heard(questions(3, clock))
+    recorder = QuestionRecorder(store, Bounds(0, DAY), clock)
+    recorder.record(questions(3, clock))
     clock.now += 2 * WINDOW_SECONDS
-    recording.write_when_due()
+    recorder.write_when_due()
     assert len(store.files("recorded")) == 1
-    assert recording.probes([generation(3, snapshot=3)]) == []
+    assert recorder.probes([generation(3, snapshot=3)]) == []
 
 
 def test_what_was_heard_before_questions_were_forgotten_is_not_written(store: Store) -> None:
     clock = Clock()
-    recording = Recording(store, BOUNDS, clock)
-    recording.write_when_due()
-    recording.heard(questions(3, clock))
+    recorder = QuestionRecorder(store, BOUNDS, clock)
+    recorder.write_when_due()
+    recorder.record(questions(3, clock))
     Recorded(store).forget(["nobody asked this"], Generations(store))
     clock.now += WINDOW_SECONDS
-    recording.write_when_due()
+    recorder.write_when_due()
     assert not store.files("recorded")
-    recording.heard(questions(2, clock))
+    recorder.record(questions(2, clock))
     clock.now += WINDOW_SECONDS
-    recording.write_when_due()
+    recorder.write_when_due()
     assert len(Recorded(store).all()) == 2
 
 
@@ -80,11 +80,11 @@ def test_what_is_being_written_while_questions_are_forgotten_goes(store: Store) 
     def meanwhile() -> None:
         Recorded(store).forget(None, Generations(store))
 
-    recording = Recording(store.guarded(meanwhile), BOUNDS, clock)
-    recording.write_when_due()
-    recording.heard(questions(3, clock))
+    recorder = QuestionRecorder(store.guarded(meanwhile), BOUNDS, clock)
+    recorder.write_when_due()
+    recorder.record(questions(3, clock))
     clock.now += WINDOW_SECONDS
-    recording.write_when_due()
+    recorder.write_when_due()
     assert not store.files("recorded")
 
 
@@ -92,9 +92,9 @@ def test_nobody_is_asked_what_it_answered_itself(store: Store) -> None:
     clock = Clock()
     for snapshot in (1, 2, 3, 4):
         Recorded(store).write(questions(4, clock, snapshot))
-    recording = Recording(store, BOUNDS, clock)
+    recorder = QuestionRecorder(store, BOUNDS, clock)
     candidate, live, best = (generation(number, snapshot=number) for number in (4, 3, 1))
-    asked = recording.probes([candidate, live, best])
+    asked = recorder.probes([candidate, live, best])
     assert sorted(each["question"] for each in asked) == [f"who 2 {n}?" for n in range(4)]
     assert {each["document_id"] for each in asked} == {"d0", "d1", "d2", "d3"}
-    assert len(recording.probes([candidate])) == 12
+    assert len(recorder.probes([candidate])) == 12

@@ -18,11 +18,11 @@ from realm.settings import load_settings
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Live, Observation
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.gateways import Gateways, Report
-from services.indexer.report.refreshes import Refreshes
+from services.indexer.report.gateways import GatewayReport, GatewayReports
+from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.report.status import phases_of
 from services.indexer.writes.corpus_reader import CorpusReader
-from services.indexer.writes.replication import Following
+from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import create, generation, publish
 
 BUILT = {"phase_queue": 1.0, "phase_embed": 4.0, "phase_load": 2.0}
@@ -38,14 +38,14 @@ class Leader:
         self.now = 0.0
         self.registry = CollectorRegistry()
         self.generations = Generations(store)
-        self.gateways = Gateways(TTL, lambda: self.now)
+        self.gateways = GatewayReports(TTL, lambda: self.now)
         self.memory = Memory()
-        self._refreshes = Refreshes(
+        self._refreshes = RefreshMonitor(
             snapshots=Snapshots(store),
             generations=self.generations,
             index=PassageIndex(load_settings()),
             corpus=CorpusReader(lambda: CorpusTable(store)),
-            following=Following(self.generations),
+            replication=ReplicationState(self.generations),
             gateways=self.gateways,
             memory=self.memory,
             metrics=IndexerMetrics(self.registry),
@@ -89,11 +89,11 @@ def test_a_new_leader_ends_the_refresh_that_a_lost_one_committed(
     leader = Leader(store)
     leader.look(0.0)
     leader.now = TTL
-    leader.gateways.heard(Report("a", 6, ready=True))
+    leader.gateways.record(GatewayReport("a", 6, ready=True))
     leader.look(0.0)
     assert leader.memory.flipping is not None
     assert leader.ended() == 0
-    leader.gateways.heard(Report("a", 7, ready=True))
+    leader.gateways.record(GatewayReport("a", 7, ready=True))
     leader.look(1.0)
     leader.look(1.0)
     assert leader.ended() == 1
@@ -124,7 +124,7 @@ def test_who_leads_newly_waits_until_it_has_heard_of_all_gateways(
     store: Store, committed: Generations
 ) -> None:
     leader = Leader(store)
-    leader.gateways.heard(Report("a", 7, ready=True))
+    leader.gateways.record(GatewayReport("a", 7, ready=True))
     leader.look(0.0)
     leader.look(TTL / 2)
     assert leader.memory.flipping is None
@@ -140,10 +140,10 @@ def test_a_commit_whose_answer_was_lost_is_followed_with_what_is_remembered(
     leader.memory.build = build
     leader.look(0.0)
     leader.now = TTL
-    leader.gateways.heard(Report("a", 6, ready=True))
+    leader.gateways.record(GatewayReport("a", 6, ready=True))
     leader.look(0.0)
     assert leader.memory.build is None
     assert leader.memory.flipping is build
-    leader.gateways.heard(Report("a", 7, ready=True))
+    leader.gateways.record(GatewayReport("a", 7, ready=True))
     leader.look(0.0)
     assert leader.ended() == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.indexer.writes.pieces import AT_ONCE, Division, Fate, Piece
+from services.indexer.writes.pieces import AT_ONCE, Piece, PieceSplitter, PieceStatus
 
 LENGTHS = st.lists(st.integers(1, 12), max_size=40)
 
@@ -18,15 +18,17 @@ def test_every_passage_is_made_once_but_those_of_documents_that_cannot_be(
     poison = data.draw(
         st.sets(st.sampled_from(range(len(documents)))) if documents else st.just(set())
     )
-    division = Division(documents, limit)
+    division = PieceSplitter(documents, limit)
     started: set[Piece] = set()
     looks = 0
 
-    def fate(piece: Piece) -> Fate:
+    def fate(piece: Piece) -> PieceStatus:
         assert piece.stop - piece.start <= limit
         if piece not in started:
-            return Fate.WAITING
-        return Fate.FAILED if poison & set(range(piece.start, piece.stop)) else Fate.MADE
+            return PieceStatus.WAITING
+        return (
+            PieceStatus.FAILED if poison & set(range(piece.start, piece.stop)) else PieceStatus.MADE
+        )
 
     while division.wanted:
         wanted = division.look(fate)
@@ -44,13 +46,13 @@ def test_every_passage_is_made_once_but_those_of_documents_that_cannot_be(
 
 def test_one_bad_passage_among_many_is_found_in_few_tasks() -> None:
     documents = [str(row) for row in range(640)]
-    division = Division(documents)
+    division = PieceSplitter(documents)
     tried = 0
 
-    def fate(piece: Piece) -> Fate:
+    def fate(piece: Piece) -> PieceStatus:
         nonlocal tried
         tried += 1
-        return Fate.FAILED if piece.start <= 333 < piece.stop else Fate.MADE
+        return PieceStatus.FAILED if piece.start <= 333 < piece.stop else PieceStatus.MADE
 
     while division.wanted:
         division.look(fate)

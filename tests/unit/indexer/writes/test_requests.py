@@ -20,7 +20,7 @@ from realm.corpus.table import Change, CorpusTable
 from realm.errors import RequestIdReused
 from realm.records.store import Store
 from services.indexer.writes import writer
-from services.indexer.writes.requests import LONGEST_PAUSE, SECONDS, Requests, digest_of
+from services.indexer.writes.requests import LONGEST_PAUSE, SECONDS, RequestHistory, digest_of
 from services.indexer.writes.writer import Writer, check_changes
 
 WAIT = 30
@@ -40,7 +40,7 @@ def append(table: CorpusTable, *requests: str) -> int:
     return table.append(given)
 
 
-def known(requests: Requests, *names: str) -> str:
+def known(requests: RequestHistory, *names: str) -> str:
     return "".join(each for each in names if requests.knows(each))
 
 
@@ -59,7 +59,7 @@ def test_a_digest_tells_method_content_and_order_but_not_the_order_of_metadata()
 
 
 def test_memory_is_bounded_and_the_newest_stay() -> None:
-    requests = Requests(most=20)
+    requests = RequestHistory(most=20)
     for number in range(1_000):
         requests.learn(str(number), digest_of([], [str(number)]), number)
         assert len(requests) <= 20
@@ -69,7 +69,7 @@ def test_memory_is_bounded_and_the_newest_stay() -> None:
 
 def test_an_id_is_remembered_for_a_day_by_the_own_clock_and_forgotten_after_two() -> None:
     clock = Clock()
-    requests = Requests(clock=clock)
+    requests = RequestHistory(clock=clock)
     for hour in range(200):
         clock.now = hour * 3600.0
         requests.forget_old()
@@ -84,7 +84,7 @@ def test_an_id_is_remembered_for_a_day_by_the_own_clock_and_forgotten_after_two(
 
 def test_a_standby_of_many_days_remembers_what_it_reads(store: Store) -> None:
     clock = Clock()
-    requests = Requests(clock=clock)
+    requests = RequestHistory(clock=clock)
     append(CorpusTable(store), "a")
     clock.now = 10 * SECONDS
     requests.read(CorpusTable(store))
@@ -97,7 +97,7 @@ def test_a_table_gives_no_more_requests_than_asked_for_and_the_newest(store: Sto
     for number in range(12):
         append(table, f"r{number}", f"s{number}")
     table.compact()
-    requests = Requests(most=10)
+    requests = RequestHistory(most=10)
     requests.read(table)
     assert len(requests) == 10
     assert known(requests, "r11", "s11", "r8") == "r11s11r8"
@@ -119,13 +119,13 @@ def test_no_other_leaders_clock_makes_an_id_old_too_early(
     append(table, "second")
     clock.now += 3 * 3600.0 - skew
     append(table, "third")
-    requests = Requests()
+    requests = RequestHistory()
     requests.read(CorpusTable(store))
     assert known(requests, "first", "second", "third") == "firstsecondthird"
     for _ in range(5):
         clock.now += LONGEST_PAUSE
         append(table, f"at {clock.now}")
-    aged = Requests()
+    aged = RequestHistory()
     aged.read(CorpusTable(store))
     assert not aged.knows("first")
 
@@ -137,13 +137,13 @@ def test_a_table_of_before_digests_opens_and_takes_them_from_then_on(
     with monkeypatch.context() as before:
         before.setattr(corpus_table, "SCHEMA", old)
         append(CorpusTable(store), "old")
-    reader, table, requests = CorpusTable(store), CorpusTable(store), Requests()
+    reader, table, requests = CorpusTable(store), CorpusTable(store), RequestHistory()
     requests.read(table)
     assert requests.version_of("old", digest_of([], ["anything"])) == 1
     assert append(table, "new") == 2
     assert reader.refresh() == 2
     assert {each.document_id for each in reader.states(2)} == {"of-old", "of-new"}
-    after = Requests()
+    after = RequestHistory()
     after.read(CorpusTable(store))
     assert known(after, "old", "new") == "oldnew"
     with pytest.raises(RequestIdReused):
@@ -194,7 +194,7 @@ class Writes(RuleBasedStateMachine):
         assert CorpusTable(self.store).version >= table.version
 
     def on_table(self, chore: Callable[[CorpusTable], None]) -> None:
-        self.writer.between(chore)
+        self.writer.run_maintenance(chore)
         # Chores are done after a commit: this one's id is new.
         self.send("", [Document("z", "", "z")], [])
         self.send("", [], ["z"])

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from realm.corpus.changes import DOCUMENT_COST, costs, step_end
 from realm.corpus.table import Write
-from services.indexer.writes.steps import LOOK_AHEAD, SMALL_COST, STEP_COST, Planner, Step
+from services.indexer.writes.steps import LOOK_AHEAD, SMALL_COST, STEP_COST, ChangeStep, StepPlanner
 
 SIZES = st.sampled_from([0, 10, 1_000, STEP_COST // 3, STEP_COST, 5 * STEP_COST])
 VERSIONS = st.lists(
@@ -62,11 +62,11 @@ class Followed(RuleBasedStateMachine):
         self.applied = 0
         self.index: dict[str, Write] = {}
         self.read = 0
-        self.step: Step | None = None
+        self.step: ChangeStep | None = None
         self.given_up = 0
-        self.planner = Planner(self.between)
+        self.planner = StepPlanner(self.writes_between)
 
-    def between(self, after: int, upto: int) -> list[Write]:
+    def writes_between(self, after: int, upto: int) -> list[Write]:
         found = [write for write in self.writes if after < write.version <= upto]
         self.read += len(found)
         return found
@@ -83,7 +83,7 @@ class Followed(RuleBasedStateMachine):
         if self.step is None:
             self.step, self.given_up = self.planner.plan(self.applied, self.newest), 0
             self.first_cost = self.step.cost
-        again = self.planner.again(self.step, self.newest)
+        again = self.planner.replan(self.step, self.newest)
         if again.upto != self.step.upto:
             self.given_up += 1
             assert 2 * again.cost <= self.step.cost
@@ -127,19 +127,23 @@ TestFollowed = Followed.TestCase
 
 def test_a_document_that_is_deleted_meanwhile_costs_nothing() -> None:
     big = [Write("big", 1, 2_000_000), Write("small", 1, 100)]
-    planner = Planner(lambda after, upto: [each for each in big if after < each.version <= upto])
+    planner = StepPlanner(
+        lambda after, upto: [each for each in big if after < each.version <= upto]
+    )
     step = planner.plan(0, 1)
     assert step.cost > 2_000_000
-    assert planner.again(step, 1) is step
+    assert planner.replan(step, 1) is step
     big += [Write("other", 2, 100), Write("big", 3, 0), Write("tiny", 4, 40)]
-    assert planner.again(step, 2).upto == 1, "it is still wanted"
-    again = planner.again(step, 4)
+    assert planner.replan(step, 2).upto == 1, "it is still wanted"
+    again = planner.replan(step, 4)
     assert (again.upto, again.cost) == (4, 4 * DOCUMENT_COST + 240)
 
 
 def test_small_writes_before_a_big_one_do_not_wait_for_it() -> None:
     writes = [Write("tiny", 1, 40), Write("big", 2, 2_000_000), Write("small", 3, 40)]
-    planner = Planner(lambda after, upto: [each for each in writes if after < each.version <= upto])
+    planner = StepPlanner(
+        lambda after, upto: [each for each in writes if after < each.version <= upto]
+    )
     assert [planner.plan(after, 3).upto for after in (0, 1, 2)] == [1, 2, 3]
 
 
@@ -153,7 +157,7 @@ def test_planning_a_long_backlog_reads_each_of_it_a_few_times() -> None:
         read += upto - after
         return [Write(str(version), version, 1_500) for version in range(after + 1, upto + 1)]
 
-    planner = Planner(writes)
+    planner = StepPlanner(writes)
     applied = steps = 0
     while applied < backlog:
         step = planner.plan(applied, backlog)
