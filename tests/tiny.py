@@ -1,51 +1,59 @@
-"""A tiny BERT of random weights and a small corpus, for tests of what size does not change."""
+"""Tiny models of random weights and a small corpus, for tests of what size does not change."""
 
 from __future__ import annotations
 
 import json
 import string
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 
+from bench.tiny import random_base
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
+from realm.model.base import Base
 from realm.model.checkpoint import Model, new_model
-from realm.model.config import BertShape
-from realm.model.encoders import build_backbone
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.settings import Settings, load_settings
 
-# With every letter in the vocabulary each text has word pieces, and words have several.
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = string.ascii_lowercase + string.digits
+# With every letter in the vocabulary each text has word pieces, and words have several.
+PIECES = (*LETTERS, *(f"##{letter}" for letter in LETTERS))
 VOCABULARY = [
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation),
-    *(*LETTERS, *(f"##{letter}" for letter in LETTERS)),
+    *(*SPECIAL, *string.punctuation, *PIECES),
     *("the", "town", "of", "was", "founded", "in", "river", "people", "live", "and", "its"),
 ]
-SHAPE = BertShape(
-    vocab_size=len(VOCABULARY),
-    hidden_size=32,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    intermediate_size=64,
-    max_position_embeddings=160,
-)
+EIFFEL_WORDS = ("the", "a", "eiffel", "tower", "paris", "is", "in", "who", "built", "river")
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
 LIMITS = InputLimits(passage=96, title=16, query=64, reader=160)
 NAMES = ("Arden", "Belmor", "Cestria", "Dunholm", "Esker", "Farrow", "Galen", "Hythe")
 
 
-def write_base(folder: Path, seed: int = 3) -> Path:
-    """A plain BERT checkpoint on disk, without pooler and heads."""
+def tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> Tokenizer:
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    return Tokenizer.from_str(BertWordPieceTokenizer(numbers, lowercase=True).to_str())
+
+
+def write_base(folder: Path, base: Base | None = None) -> Path:
+    """A plain BERT checkpoint on disk, in memory's place a small one without pooler and heads."""
+    base = base or random_base(tokenizer(), LIMITS, seed=3, **SHAPE)
     folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        weights = dict(build_backbone(SHAPE, pooler=False).state_dict())
-    save_file(weights, folder / "model.safetensors")
-    shape = {name: getattr(SHAPE, name) for name in BertShape.__dataclass_fields__}
+    predictions = {f"cls.predictions.{name}": part for name, part in base.predictions.items()}
+    save_file({**base.backbone, **predictions}, folder / "model.safetensors")
+    shape = asdict(base.config.base)
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", **shape}))
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    numbers = base.tokenizer.get_vocab()
+    words = sorted(numbers, key=numbers.__getitem__)
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     return folder
 
 
@@ -60,6 +68,29 @@ def make_model(base: Path, candidates: int = 4) -> Model:
         span_hidden_size=16,
         max_span_width=6,
     )
+
+
+def letter_model(seed: int = 0, **overrides: object) -> Model:
+    """A model that spells: a word piece a letter. `overrides` are fields of `ModelConfig`."""
+    lengths = InputLimits(passage=32, title=8, query=16, reader=48)
+    words = tokenizer([*SPECIAL, *PIECES, ".", "?"])
+    base = random_base(words, lengths, seed=seed, max_position_embeddings=64)
+    return new_model(base, seed=seed, **overrides)
+
+
+def eiffel_model(seed: int = 0) -> Model:
+    """A model with words about the Eiffel Tower: two seeds are two that agree on nothing."""
+    pieces = [piece for piece in PIECES if piece not in EIFFEL_WORDS]
+    words = tokenizer([*SPECIAL, *EIFFEL_WORDS, *pieces, *string.punctuation])
+    base = random_base(
+        words,
+        InputLimits(passage=64, title=8, query=24, reader=96),
+        seed=seed,
+        num_hidden_layers=1,
+        max_position_embeddings=128,
+        initializer_range=0.5,
+    )
+    return new_model(base, seed=seed, scale_init=5.0, max_span_width=5)
 
 
 def documents(count: int = 40) -> list[Document]:

@@ -19,6 +19,7 @@ from bench.points import Points, read_points
 from realm.client import Client
 from realm.corpus.documents import Document
 from realm.model.checkpoint import Model, new_model
+from realm.model.publishing import publish_model
 from realm.model.runtime import best_dtype, pick_device, set_threads
 from realm.records import arrow
 from realm.records.generations import Generation, Generations
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
 def _grow(folder: Path, model: Model, corpus: list[Document], changes: Edits) -> Grown:
     with BenchCluster(folder, SETTINGS) as cluster, Client(cluster.gateways[0]) as client:
         send(client, corpus)
-        tiny.publish(cluster.snapshots, model, step=0)
+        publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
         first = _live(cluster.store)
@@ -92,7 +93,7 @@ def _build_afresh(folder: Path, model: Model, corpus: list[Document], changes: E
     with BenchCluster(folder, SETTINGS) as cluster, Client(cluster.gateways[0]) as client:
         send(client, corpus)
         version = change(client, changes)
-        tiny.publish(cluster.snapshots, model, step=0)
+        publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
         return _points(cluster, _live(cluster.store), version)

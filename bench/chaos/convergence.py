@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
-from bench import tiny
 from bench.chaos import oracle
 from bench.cluster import BenchCluster
 from bench.points import read_points
@@ -15,6 +14,7 @@ from bench.swap.ledger import Ledger
 from realm.client import Client
 from realm.errors import RealmError
 from realm.model.checkpoint import Model
+from realm.model.publishing import publish_model
 from realm.records.generations import ACTIVE, Generations, State
 from realm.search.qdrant import PassageIndex
 from realm.settings import load_settings
@@ -44,7 +44,7 @@ async def settle(
     """
     began = time.monotonic()
     generations = Generations(cluster.store)
-    snapshot = await asyncio.to_thread(tiny.publish, cluster.snapshots, model, 1_000_000)
+    snapshot = await asyncio.to_thread(publish_model, cluster.snapshots, model, step=1_000_000)
     conditions = [
         (f"snapshot {snapshot.number} to be live", lambda: _is_live(generations, snapshot.number)),
         ("every write in every active generation", lambda: _applied(generations, ledger)),

@@ -29,6 +29,7 @@ from bench.swap.program import fill, keep_up
 from bench.swap.refreshes import Refreshes
 from bench.swap.schedule import Kind, schedule
 from realm.model.checkpoint import Model
+from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
 from realm.records.generations import Generations
 
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     with BenchCluster(folder, SETTINGS, GATEWAYS, standby=True) as cluster:
         ledger = Ledger()
         fill(cluster, author, ledger)
-        tiny.publish(cluster.snapshots, model, step=0)
+        publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
         with Audit(cluster.store.url, AUDIT_EVERY) as audit:

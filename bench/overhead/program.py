@@ -35,6 +35,7 @@ from bench.corpus import Author, words_of
 from realm.client import AsyncClient, Client
 from realm.errors import RealmError
 from realm.model.checkpoint import new_model
+from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
 from services.standalone.cluster import HOST
 
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     with BenchCluster(folder, {"REALM_GATE_PROBES": "20"}) as cluster, ExitStack() as stack:
         with Client(cluster.gateways[0]) as client:
             send(client, first_corpus(author, DOCUMENTS))
-        tiny.publish(cluster.snapshots, model, step=0)
+        publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
         contestants = [_start(name, cluster, folder, stack) for name in PORTS]

@@ -23,6 +23,7 @@ from bench.swap.schedule import Kind, schedule
 from bench.swap.verdict import Bounds, Run, judge
 from realm.client import Client, document
 from realm.model.checkpoint import Model
+from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
 
 GATEWAYS = 2
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
     with BenchCluster(folder, SETTINGS, GATEWAYS) as cluster:
         ledger = Ledger()
         fill(cluster, author, ledger)
-        tiny.publish(cluster.snapshots, model, step=0)
+        publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
         with Audit(cluster.store.url, AUDIT_EVERY) as audit:

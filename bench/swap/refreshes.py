@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bench import tiny
 from realm.model.checkpoint import Model
+from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
 from realm.records.generations import Event, Generations, State
 from realm.records.snapshots import Snapshot, Snapshots
@@ -81,7 +82,7 @@ class Refreshes:
     def _publish(self, number: int, spoilt: bool) -> Snapshot:
         make = tiny.spoilt if spoilt else tiny.changed
         model = make(self._model, self._seed * 10_000 + number)
-        snapshot = tiny.publish(self._snapshots, model, step=number)
+        snapshot = publish_model(self._snapshots, model, step=number)
         self._nudge.send("snapshot")
         return snapshot
 

@@ -6,6 +6,7 @@ and reader (.safetensors). Its manifest is `realm.records.snapshots`' affair.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,6 +148,18 @@ def with_own_query_encoder(model: Model) -> Model:
     tower = model.retriever.passage.state_dict()
     retriever = build_retriever(config, tower, tower, model.retriever.log_scale)
     return Model(config, model.inputs, retriever, model.reader)
+
+
+def copy_model(model: Model) -> Model:
+    """A copy that training no longer changes; frozen parameters are shared with it."""
+    parts = (model.retriever, model.reader)
+    frozen = {id(p): p for part in parts for p in part.parameters() if not p.requires_grad}
+    memo: dict[int, object] = dict(frozen)
+    return dataclasses.replace(
+        model,
+        retriever=copy.deepcopy(model.retriever, memo),
+        reader=copy.deepcopy(model.reader, memo),
+    )
 
 
 def build_retriever(

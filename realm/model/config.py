@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Literal, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import InputLimits
@@ -17,7 +18,6 @@ from realm.model.inputs import InputLimits
 Pooling = Literal["mean", "cls", "pooler"]
 Marginal = Literal["sequence", "token"]
 SpanScores = Literal["mlp", "start_end"]
-Record = TypeVar("Record")
 
 UNNORMALISED_SCALE = 1.0
 # Cosines lie in [-1, 1]: without this factor the softmax over candidates is flat.
@@ -132,16 +132,18 @@ class ModelConfig:
     def from_json(cls, text: str | bytes) -> ModelConfig:
         """The exact inverse of `to_json`.
 
-        :raises Corrupt: if a key is unknown or missing, or a value is of another kind.
+        :raises Corrupt: if a key is unknown or missing, or a value is of another type.
         """
         try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise Corrupt(f"the model's config is not JSON: {error}") from error
-        try:
-            return _record(cls, values, "config")
+            config = _STORED.validate_json(text, strict=True, extra="forbid")
+        except ValidationError as error:
+            faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise Corrupt(f"the model's config is unusable: {'; '.join(faults)}") from error
         except BadSettings as error:
             raise Corrupt(f"the model's config is unusable: {error}") from error
+        if missing := sorted(_REQUIRED - json.loads(text).keys()):
+            raise Corrupt(f"the model's config lacks keys: {', '.join(missing)}")
+        return config
 
     def _check_projection(self) -> None:
         if self.projection is None:
@@ -171,42 +173,7 @@ def _require(condition: bool, name: str, value: object) -> None:
         raise BadSettings(f"the model's {name} cannot be {value!r}")
 
 
-def _record(kind: type[Record], values: object, where: str) -> Record:
-    """Builds dataclass `kind` from JSON values; every field must be there and nothing else.
-
-    But for `LATER`: configs written before those fields are read with their defaults.
-    """
-    if not isinstance(values, Mapping):
-        raise Corrupt(f"{where} of the model must be a JSON object, not {values!r}")
-    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(values) - names):
-        raise Corrupt(f"{where} of the model has unknown keys: {', '.join(map(str, unknown))}")
-    if missing := sorted(names - set(values) - LATER):
-        raise Corrupt(f"{where} of the model lacks keys: {', '.join(missing)}")
-    hints = get_type_hints(kind)
-    return kind(**{k: _value(hints[k], v, f"{where}.{k}") for k, v in values.items()})
-
-
-#: Fields that the first stores' configs do not have.
-LATER = frozenset({"reader_base", "span_scores", "answers"})
-
-_RECORDS: dict[object, type[Any]] = {
-    AnswerRules: AnswerRules,
-    BertShape: BertShape,
-    BertShape | None: BertShape,
-    InputLimits: InputLimits,
-    Projection | None: Projection,
-}
-
-
-def _value(hint: object, value: object, where: str) -> object:
-    if hint in _RECORDS:
-        if value is None and not isinstance(hint, type):
-            return None
-        return _record(_RECORDS[hint], value, where)
-    kind = hint if isinstance(hint, type) else str  # the Literals are strings
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise Corrupt(f"{where} of the model must be {kind.__name__}, not {value!r}")
-    return value
+#: Every field has to be stored, except these: the first stores' configs lack them.
+ADDED_LATER = frozenset({"reader_base", "span_scores", "answers"})
+_STORED = TypeAdapter(ModelConfig)
+_REQUIRED = {field.name for field in fields(ModelConfig)} - ADDED_LATER

@@ -123,13 +123,20 @@ def source_digest(source: str | Path) -> str:
 
 
 def publish_model(
-    snapshots: Snapshots, model: Model, *, step: int = 0, metrics: dict[str, float] | None = None
+    snapshots: Snapshots,
+    model: Model,
+    *,
+    step: int = 0,
+    parent: int | None = None,
+    metrics: dict[str, float] | None = None,
 ) -> Snapshot:
     """The model becomes the newest snapshot, once all its files are in the store.
 
-    :raises Corrupt: if a weight is no finite number.
+    :param parent: number of the snapshot that it was trained from.
+    :raises Corrupt: if a parameter is NaN or infinite.
     """
-    _check_finite(model)
+    if name := non_finite_parameter(model):
+        raise Corrupt(f"the parameter {name} is not finite: nothing is published")
     with tempfile.TemporaryDirectory(prefix="realm-snapshot-") as folder:
         write_model(Path(folder), model)
         return snapshots.publish(
@@ -137,8 +144,18 @@ def publish_model(
             step=step,
             fingerprint=model.inputs.fingerprint,
             vector_size=model.config.embedding_size,
+            parent=parent,
             metrics=metrics,
         )
+
+
+def non_finite_parameter(model: Model) -> str | None:
+    """The name of a parameter that is NaN or infinite, if there is one."""
+    for part in (model.retriever, model.reader):
+        for name, parameter in part.named_parameters():
+            if not torch.isfinite(parameter).all():
+                return name
+    return None
 
 
 def effective_lengths(config: ModelConfig, settings: Settings) -> InputLimits:
@@ -166,10 +183,3 @@ def _is_ours(source: str | Path) -> bool:
     folder = Path(source)
     files = (CONFIG_FILE, PASSAGE_ENCODER_FILE)
     return bool(str(source)) and all((folder / name).is_file() for name in files)
-
-
-def _check_finite(model: Model) -> None:
-    for part in (model.retriever, model.reader):
-        for name, parameter in part.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise Corrupt(f"the weight {name} is no finite number: nothing is published")

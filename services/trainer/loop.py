@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from realm.errors import Diverged, NotReady, RealmError
+from realm.model.checkpoint import copy_model
 from realm.records.controls import Controls
 from realm.records.generations import Generations
 from realm.records.store import Store
@@ -27,7 +28,7 @@ from services.trainer.curriculum import Curriculum, StepReport
 from services.trainer.early_stop import EarlyStop
 from services.trainer.heartbeat import Heartbeat
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.publisher import Publisher, copy_model
+from services.trainer.publisher import Publisher
 from services.trainer.questions import QuestionWatch
 from services.trainer.ranks import tell
 from services.trainer.retrieval import LiveRetrieval

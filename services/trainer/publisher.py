@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
-import torch
 
 from realm.errors import Diverged, RealmError
-from realm.model.checkpoint import Model, write_model
+from realm.model.checkpoint import Model, copy_model
+from realm.model.publishing import non_finite_parameter, publish_model
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot, Snapshots
 from services.trainer.background import Background
@@ -107,17 +104,14 @@ class Publisher:
 
     def _publish(self, model: Model, step: int, figures: dict[str, float]) -> _Published:
         started = time.perf_counter()
-        check_finite(model, step)
-        with tempfile.TemporaryDirectory(prefix="realm-snapshot-") as folder:
-            write_model(Path(folder), model)
-            snapshot = self._snapshots.publish(
-                Path(folder),
+        if name := non_finite_parameter(model):
+            raise Diverged(
+                f"the parameter {name} at step {step} is not finite: nothing is published",
+                parameter=name,
                 step=step,
-                fingerprint=model.inputs.fingerprint,
-                vector_size=model.config.embedding_size,
-                parent=self.newest.number if self.newest else None,
-                metrics=figures,
             )
+        parent = self.newest.number if self.newest else None
+        snapshot = publish_model(self._snapshots, model, step=step, parent=parent, metrics=figures)
         self._nudge("snapshot")
         seconds = time.perf_counter() - started
         RefreshTrace(snapshot).published(seconds, until=time.time())
@@ -138,28 +132,3 @@ class Publisher:
     def _measure(self, snapshot: Snapshot) -> None:
         self._metrics.published_step.set(snapshot.step)
         self._metrics.published_timestamp.set(snapshot.created_at)
-
-
-def copy_model(model: Model) -> Model:
-    """A copy that training no longer changes; parameters that do not learn are shared with it."""
-    parts = (model.retriever, model.reader)
-    resting = {id(p): p for part in parts for p in part.parameters() if not p.requires_grad}
-    memo: dict[int, object] = dict(resting)
-    return Model(
-        model.config,
-        model.inputs,
-        copy.deepcopy(model.retriever, memo),
-        copy.deepcopy(model.reader, memo),
-    )
-
-
-def check_finite(model: Model, step: int) -> None:
-    """:raises Diverged: if a parameter is NaN or infinite: such a snapshot is never published."""
-    for part in (model.retriever, model.reader):
-        for name, parameter in part.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise Diverged(
-                    f"the parameter {name} at step {step} is not finite: nothing is published",
-                    parameter=name,
-                    step=step,
-                )

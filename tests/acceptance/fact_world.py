@@ -10,18 +10,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from bench.tiny import random_base
 from realm.corpus.documents import Document, is_held_out
 from realm.corpus.passages import Passage, split_document
-from realm.model.base import Base
 from realm.model.checkpoint import Model, new_model
-from realm.model.config import BertShape, ModelConfig
-from realm.model.encoders import build_backbone
 from realm.model.inputs import Encoded, InputBuilder, InputLimits
 from realm.objectives.candidates import Candidate, to_candidate
 from realm.text.salient_spans import Span
@@ -142,29 +139,24 @@ class Echo:
 
 def tiny_model(seed: int) -> Model:
     """A random BERT of two layers over the world's words."""
-    shape = BertShape(
-        vocab_size=len(VOCABULARY),
+    base = random_base(
+        _tokenizer(),
+        InputLimits(passage=32, title=8, query=24, reader=48),
+        seed=seed,
         hidden_size=64,
-        num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=128,
         max_position_embeddings=64,
         initializer_range=0.125,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = dict(build_backbone(shape, pooler=False).state_dict())
-    config = ModelConfig(
-        base=shape,
-        pooling="mean",
-        normalize=True,
-        lengths=InputLimits(passage=32, title=8, query=24, reader=48),
+    return new_model(
+        base,
+        seed=seed,
+        starter=False,
         scale_init=5.0,
         candidates=CANDIDATES,
-        span_hidden_size=8,
         max_span_width=1,
     )
-    return new_model(Base(config, backbone, {}, _tokenizer()), seed=seed, starter=False)
 
 
 def _tokenizer() -> Tokenizer:

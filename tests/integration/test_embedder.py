@@ -15,6 +15,7 @@ import pytest
 from celery import Celery
 
 from realm.model.checkpoint import Model
+from realm.model.publishing import publish_model
 from realm.process.queue import (
     DELTA_QUEUE,
     EMBED_CHANGES,
@@ -28,12 +29,13 @@ from realm.process.wakeup import Wakeup
 from realm.records import vectors
 from realm.records.generations import Generations, State
 from realm.records.refusals import quarantine_file
-from realm.records.snapshots import Snapshot
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.settings import load_settings
 from services.embedder.deliveries import KEY
 from tests.integration.redis_process import RedisProcess
-from tests.unit.embedder.tiny import begin_generation, cut, publish, tiny_model, write_passages
+from tests.tiny import letter_model
+from tests.unit.embedder.conftest import begin_generation, cut, write_passages
 
 START_SECONDS = 60
 WORK_SECONDS = 45
@@ -140,8 +142,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "redis").mkdir()
     redis = RedisProcess(tmp_path / "redis")
     store = Store.open(str(tmp_path / "store"))
-    model = tiny_model()
-    snapshot = publish(store, model)
+    model = letter_model()
+    snapshot = publish_model(Snapshots(store), model)
     bench = Bench(tmp_path, redis, store, model, snapshot, begin_generation(store, snapshot, ()))
     try:
         yield bench

@@ -8,21 +8,19 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from bench.tiny import random_base
 from realm.cli import model as commands
 from realm.errors import FailedPrecondition, InvalidInput, NotFound, RealmError, Unsupported
-from realm.model.base import Base
 from realm.model.checkpoint import Model, load_model, new_model, write_model
 from realm.model.config import Projection
-from realm.model.encoders import build_backbone
-from tests.unit.embedder.tiny import SHAPE, tiny_model, tiny_tokenizer
+from tests.tiny import letter_model
 
 
 def realm_model() -> Model:
     """A tiny model of REALM's own form."""
-    config = tiny_model().config
-    backbone = build_backbone(SHAPE, pooler=True).state_dict()
+    model = letter_model()
     return new_model(
-        Base(config, backbone, {}, tiny_tokenizer()),
+        random_base(model.inputs.tokenizer, model.config.lengths, pooler=True),
         pooling="pooler",
         projection=Projection(6),
         normalize=False,
@@ -87,7 +85,7 @@ def test_query_tower_and_tokenizer_may_come_from_elsewhere(
     )
     assert "towers separate" in told
     tokenizer = load_model(tmp_path / "model").inputs.tokenizer
-    assert tokenizer.to_str() == tiny_tokenizer().to_str()
+    assert tokenizer.to_str() == letter_model().inputs.tokenizer.to_str()
 
 
 def test_a_folder_with_something_in_it_is_left_alone(
@@ -104,7 +102,7 @@ def test_a_folder_with_something_in_it_is_left_alone(
 
 
 def test_what_fails_leaves_nothing_behind(app: typer.Typer, tmp_path: Path) -> None:
-    write_model(tmp_path / "cosine", tiny_model())
+    write_model(tmp_path / "cosine", letter_model())
     with pytest.raises(Unsupported, match="normalised"):
         run(app, "export", tmp_path / "cosine", "--to", tmp_path / "out", "--kind", "scorer")
     with pytest.raises(Unsupported, match="not a REALM checkpoint"):

@@ -10,9 +10,13 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
+from realm.corpus.documents import Document
+from realm.corpus.passages import Passage, split_document, to_table
 from realm.model.checkpoint import Model
+from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
-from realm.records.generations import Generations, State
+from realm.records import arrow
+from realm.records.generations import Generation, Generations, State
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.records.vectors import vector_file
@@ -22,7 +26,7 @@ from services.embedder.encoding import Compute
 from services.embedder.liveness import Drain, Heartbeat
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.tasks import Embedder, Job
-from tests.unit.embedder.tiny import begin_generation, cut, publish, tiny_model, write_passages
+from tests.tiny import letter_model
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 TEXTS = ["one fox ran. it ran far and it ran on.", "two hens sat.", "three cows ate all of it."]
@@ -91,11 +95,46 @@ def interrupted_by(embedder: Embedder, happens: Callable[[], object]) -> Embedde
     )
 
 
+def cut(model: Model, texts: list[str], first: int = 0) -> list[Passage]:
+    """One document a text, ids counted from `first`."""
+    return [
+        passage
+        for number, text in enumerate(texts, first)
+        for passage in split_document(Document(f"d{number}", "a title", text), 1, model.inputs)
+    ]
+
+
+def write_passages(store: Store, model: Model, passages: list[Passage], name: str = "c") -> str:
+    path = f"passages/{model.inputs.fingerprint}/001-000/{name}.arrow"
+    arrow.write_table(store, path, to_table(passages))
+    return path
+
+
+def begin_generation(store: Store, snapshot: Snapshot, passage_files: tuple[str, ...]) -> int:
+    """A generation that is being built."""
+    generations = Generations(store)
+    generation = Generation(
+        number=generations.next_number(),
+        snapshot=snapshot.number,
+        step=snapshot.step,
+        corpus_version=1,
+        fingerprint=snapshot.fingerprint,
+        vector_size=snapshot.vector_size,
+        passage_files=passage_files,
+        collection="passages-00000001",
+        created_at=0.0,
+        why="test",
+    )
+    generations.create(generation)
+    generations.record(generation.number, State.BUILDING)
+    return generation.number
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     store = Store.open(str(tmp_path / "store"))
-    model = tiny_model()
-    snapshot = publish(store, model)
+    model = letter_model()
+    snapshot = publish_model(Snapshots(store), model)
     file = write_passages(store, model, cut(model, TEXTS))
     generation = begin_generation(store, snapshot, (file,))
     registry = CollectorRegistry()

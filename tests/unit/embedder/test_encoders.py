@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from realm.errors import Corrupt
+from realm.model.publishing import publish_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from services.embedder.encoders import Encoders
-from tests.unit.embedder.tiny import publish, tiny_model
+from tests.tiny import letter_model
 
 CPU = torch.device("cpu")
 
@@ -20,14 +21,15 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_snapshot_is_loaded_once(store: Store) -> None:
-    snapshot = publish(store, tiny_model())
+    snapshot = publish_model(Snapshots(store), letter_model())
     encoders = Encoders(Snapshots(store), CPU, keep=2)
     assert encoders.passage(snapshot) is encoders.passage(snapshot)
 
 
 def test_the_one_not_used_longest_goes(store: Store) -> None:
-    first, second, third = (publish(store, tiny_model(seed), step=seed) for seed in range(3))
-    encoders = Encoders(Snapshots(store), CPU, keep=2)
+    snapshots = Snapshots(store)
+    first, second, third = (publish_model(snapshots, letter_model(seed)) for seed in range(3))
+    encoders = Encoders(snapshots, CPU, keep=2)
     kept = encoders.passage(first)
     encoders.passage(second)
     assert encoders.passage(first) is kept
@@ -38,8 +40,8 @@ def test_the_one_not_used_longest_goes(store: Store) -> None:
 
 
 def test_shared_towers_are_one_object_and_separate_ones_are_two(store: Store) -> None:
-    shared = publish(store, tiny_model())
-    separate = publish(store, tiny_model(shared_towers=False))
+    shared = publish_model(Snapshots(store), letter_model())
+    separate = publish_model(Snapshots(store), letter_model(shared_towers=False))
     encoders = Encoders(Snapshots(store), CPU, keep=2)
     assert encoders.query(shared) is encoders.passage(shared)
     assert encoders.query(separate) is not encoders.passage(separate)
@@ -47,7 +49,7 @@ def test_shared_towers_are_one_object_and_separate_ones_are_two(store: Store) ->
 
 
 def test_query_encoder_is_left_alone_until_it_is_needed(store: Store) -> None:
-    snapshot = publish(store, tiny_model(shared_towers=False))
+    snapshot = publish_model(Snapshots(store), letter_model(shared_towers=False))
     store.delete(f"{snapshot.folder}/query_encoder.safetensors")
     encoders = Encoders(Snapshots(store), CPU, keep=2)
     encoders.passage(snapshot)
@@ -56,7 +58,7 @@ def test_query_encoder_is_left_alone_until_it_is_needed(store: Store) -> None:
 
 
 def test_unusable_snapshot_costs_no_encoder_in_memory(store: Store) -> None:
-    good, bad = publish(store, tiny_model()), publish(store, tiny_model(1))
+    good, bad = (publish_model(Snapshots(store), letter_model(seed)) for seed in range(2))
     store.delete(f"{bad.folder}/passage_encoder.safetensors")
     encoders = Encoders(Snapshots(store), CPU, keep=1)
     encoders.passage(good)

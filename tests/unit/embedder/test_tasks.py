@@ -12,17 +12,20 @@ import pytest
 from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
 from realm.model.encoders import encode
+from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
 from realm.records.generations import State
 from realm.records.refusals import refusal_of
+from realm.records.snapshots import Snapshots
 from services.embedder.encoding import related_folders
 from services.embedder.tasks import Job, Outcome
-from tests.unit.embedder.conftest import TEXTS, World, interrupted_by
-from tests.unit.embedder.tiny import (
+from tests.tiny import letter_model
+from tests.unit.embedder.conftest import (
+    TEXTS,
+    World,
     begin_generation,
     cut,
-    publish,
-    tiny_model,
+    interrupted_by,
     write_passages,
 )
 
@@ -89,7 +92,7 @@ def test_vectors_of_unchanged_passages_are_taken_over(world: World) -> None:
 
 def test_vectors_of_another_snapshot_are_not_taken_over(world: World) -> None:
     world.embedder.embed_shard(world.job)
-    newer = publish(world.store, tiny_model(seed=1), step=40)
+    newer = publish_model(Snapshots(world.store), letter_model(seed=1), step=40)
     generation = begin_generation(world.store, newer, (world.job.input_file,))
     output = vectors.vector_file(newer.name, world.job.input_file)
     job = Job(newer.number, world.job.input_file, output, generation)
@@ -131,8 +134,8 @@ def test_changes_without_passages_give_a_file_without_rows(world: World) -> None
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_questions_keep_their_rows_and_get_vectors(world: World, shared: bool) -> None:
-    model = tiny_model(shared_towers=shared)
-    snapshot = publish(world.store, model)
+    model = letter_model(shared_towers=shared)
+    snapshot = publish_model(Snapshots(world.store), model)
     asked = ["who ran?", "what sat?"]
     questions = pa.table({"question": asked, "document_id": ["d0", "d1"], "passage_id": ["p", "q"]})
     arrow.write_table(world.store, "generations/00000001/probe_questions.arrow", questions)
@@ -150,8 +153,8 @@ def test_questions_keep_their_rows_and_get_vectors(world: World, shared: bool) -
 def test_a_question_comes_with_the_vector_of_its_shortened_passage(
     world: World, shared: bool
 ) -> None:
-    model = tiny_model(shared_towers=shared)
-    snapshot = publish(world.store, model)
+    model = letter_model(shared_towers=shared)
+    snapshot = publish_model(Snapshots(world.store), model)
     texts = ["the cat ran", ""]
     questions = pa.table(
         {"question": ["who ran?", "what sat?"], "title": ["a cat", ""], "passage": texts}

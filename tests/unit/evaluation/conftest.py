@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from realm.evaluation.systems import System
-from tests.unit.embedder.tiny import tiny_model
+from tests.tiny import letter_model
 
 
 @pytest.fixture
 def system() -> System:
-    model = tiny_model()
+    model = letter_model()
     return System(
         name="tiny",
         base="tiny",

@@ -19,10 +19,11 @@ from realm.cli import eval as eval_command
 from realm.errors import Corrupt, FailedPrecondition, InvalidInput, NotFound
 from realm.model import starter
 from realm.model.base import load_base
+from realm.model.publishing import publish_model
 from realm.model.starter import write_starter
+from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from tests.tiny import write_base
-from tests.unit.embedder.tiny import publish, tiny_model
+from tests.tiny import letter_model, write_base
 
 DOCUMENTS = [{"id": f"d{n}", "title": "t", "text": f"pig {n} ran."} for n in range(5)]
 QUESTIONS = [
@@ -43,7 +44,8 @@ def same_threads_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def folder(tmp_path: Path) -> Path:
     write(tmp_path / "documents.jsonl", DOCUMENTS)
     write(tmp_path / "questions.jsonl", QUESTIONS)
-    publish(Store.open(str(tmp_path / "store")), tiny_model(), step=40)
+    store = Store.open(str(tmp_path / "store"))
+    publish_model(Snapshots(store), letter_model(), step=40)
     return tmp_path
 
 

@@ -11,14 +11,14 @@ import torch
 from realm.errors import Corrupt, InvalidInput
 from realm.evaluation.trained import CARD_FILE, Recipe, trained_system
 from realm.model.checkpoint import write_model
-from tests.unit.embedder.tiny import tiny_model
+from tests.tiny import letter_model
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_model(tmp_path / "model", tiny_model(scale_init=7.0))
+    write_model(tmp_path / "model", letter_model(scale_init=7.0))
     phases = [{"steps": 30}, {"steps": 70}]
     card = {"recipe": "realm", "phases": phases}
     (tmp_path / "model" / CARD_FILE).write_text(json.dumps(card))
@@ -29,7 +29,7 @@ def test_it_is_called_by_its_recipe_and_knows_its_steps(folder: Path) -> None:
     system = trained_system(Recipe.REALM, folder, CPU, torch.float32)
     assert (system.name, system.step) == ("realm", 100)
     assert system.scale == pytest.approx(7.0)
-    expected = tiny_model().retriever.passage.state_dict()
+    expected = letter_model().retriever.passage.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in system.passage.state_dict().items())
 
 

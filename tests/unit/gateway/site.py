@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry
 from realm.client.wire import channel_options
 from realm.corpus.documents import passage_id
 from realm.errors import NotFound
-from realm.model.checkpoint import Model, write_model
+from realm.model.checkpoint import Model
 from realm.model.encoders import encode
+from realm.model.publishing import publish_model
 from realm.records.generations import Generation, Generations, LiveEntry, State, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
@@ -35,7 +36,7 @@ from realm.v1 import (
 )
 from services.gateway.answering import PassageSearch
 from services.gateway.gateway import Gateway
-from tests.unit.gateway.tiny import tiny_model
+from tests.tiny import eiffel_model
 
 PATIENCE = 20.0
 #: The passage length that BM25 weights refer to.
@@ -126,15 +127,8 @@ class World:
         self.models: dict[int, Model] = {}
 
     def publish(self, seed: int, step: int) -> Snapshot:
-        model = tiny_model(seed)
-        folder = self.folder / f"model-{seed}-{step}"
-        write_model(folder, model)
-        snapshot = self.snapshots.publish(
-            folder,
-            step=step,
-            fingerprint=model.inputs.fingerprint,
-            vector_size=model.config.embedding_size,
-        )
+        model = eiffel_model(seed)
+        snapshot = publish_model(self.snapshots, model, step=step)
         self.models[snapshot.number] = model
         return snapshot
 

@@ -17,7 +17,7 @@ from realm.model.config import AnswerRules
 from realm.model.encoders import collate
 from realm.model.reader_inputs import ReaderInput
 from realm.text.answers import normalise_answer
-from tests.unit.gateway.tiny import tiny_model
+from tests.tiny import eiffel_model
 
 QUESTION = "who built the tower"
 PASSAGES = (
@@ -30,7 +30,7 @@ PRIORS = (math.log(0.5), math.log(0.3), math.log(0.2))
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return tiny_model()
+    return eiffel_model()
 
 
 def find(model: Model, *readings: Reading) -> list[tuple[FoundAnswer, ...]]:
@@ -145,7 +145,7 @@ def test_probabilities_must_fit_the_passages() -> None:
 
 
 def reads_null(seed: int = 0) -> Model:
-    model = tiny_model(seed)
+    model = eiffel_model(seed)
     model.reader.answers = AnswerRules(null=True)
     return model
 
@@ -155,7 +155,7 @@ def test_the_null_document_is_one_more_passage_with_one_empty_span(seed: int) ->
     model = reads_null(seed)
     plain = brute_force(model, Reading(QUESTION, PASSAGES, PRIORS))
     (alone,) = answer_questions(
-        tiny_model(seed).reader.eval(),
+        eiffel_model(seed).reader.eval(),
         model.inputs,
         [Reading(QUESTION, PASSAGES, PRIORS, answers=1000)],
     )
@@ -210,7 +210,7 @@ def test_places_with_the_null_document_are_a_distribution(
 
 def test_calibration_keeps_answers_and_their_order() -> None:
     reading = Reading(QUESTION, PASSAGES, PRIORS, answers=50)
-    model = tiny_model()
+    model = eiffel_model()
     (plain,) = answer_questions(model.reader.eval(), model.inputs, [reading])
     model.reader.answers = AnswerRules(slope=0.4, offset=0.8)
     (found,) = answer_questions(model.reader.eval(), model.inputs, [reading])
@@ -234,7 +234,7 @@ def test_sums_over_any_passages_equal_the_plain_ones(
     )
     priors = tuple(math.log(weight / sum(weights)) for weight in weights)
     reading = Reading(QUESTION, tuple(passages), priors, answers=10_000)
-    model = tiny_model()
+    model = eiffel_model()
     (found,) = find(model, reading)
     said = {normalise_answer(one.text): one.probability for one in found}
     expected = brute_force(model, reading) if any(passages) else {}

@@ -15,14 +15,14 @@ from realm.model.base import DEFAULT_SHA256, Base
 from realm.model.checkpoint import new_model
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, load_starter, write_starter
-from tests.unit.gateway.tiny import tiny_model
+from tests.tiny import eiffel_model
 
 CARD = {"base_sha256": "b" * 64, "span_hidden_size": 8, "max_span_width": 7}
 HEAD = "qa_outputs.dense_output.weight"
 
 
 def tiny_base(sha256: str = "b" * 64) -> Base:
-    model = tiny_model()
+    model = eiffel_model()
     weights = model.retriever.passage.backbone.state_dict()
     config = dataclasses.replace(model.config, base_sha256=sha256)
     return Base(config, dict(weights), {}, model.inputs.tokenizer)

@@ -242,9 +242,9 @@ def test_questions_are_skipped_for_reasons() -> None:
 
 
 def test_learning_lowers_the_loss() -> None:
-    from tests.unit.gateway.tiny import tiny_model
+    from tests.tiny import eiffel_model
 
-    model = tiny_model(1)
+    model = eiffel_model(1)
     model.retriever.eval()
     passages = ["the tower is in paris", "a river built the a", "who is built in the tower"]
     asked = [

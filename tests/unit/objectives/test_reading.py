@@ -18,7 +18,7 @@ from realm.model.config import AnswerRules
 from realm.model.reader_inputs import ReaderInput
 from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
 from realm.text.answers import normalise_answer
-from tests.unit.gateway.tiny import tiny_model
+from tests.tiny import eiffel_model
 
 QUESTION = "who built the tower"
 PASSAGES = (
@@ -27,7 +27,7 @@ PASSAGES = (
     "paris!",
 )
 SCORES = (2.0, 1.25, -0.5)
-MODEL = tiny_model()
+MODEL = eiffel_model()
 MODEL.reader.eval()
 WIDTHS = MODEL.config.max_span_width
 
@@ -67,7 +67,7 @@ def test_loss_is_minus_the_log_of_the_probability_that_serving_gives(answer: str
 def test_loss_with_the_null_document_is_that_of_serving(
     answers: tuple[str, ...], budget: int | None
 ) -> None:
-    model = tiny_model()
+    model = eiffel_model()
     model.reader.answers = AnswerRules(null=True)
     priors = torch.log_softmax(torch.tensor(SCORES), 0).tolist()
     reading = Reading(QUESTION, PASSAGES, tuple(priors), answers=10_000)
@@ -126,7 +126,7 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
 
 
 def test_learning_makes_the_answer_likely() -> None:
-    model = tiny_model(3)
+    model = eiffel_model(3)
     model.reader.eval()
     optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
     examples = [example("Paris"), example("river")]

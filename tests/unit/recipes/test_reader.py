@@ -18,7 +18,7 @@ from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reader import Plan, Step, learning, train_reader
 from realm.recipes.reading_examples import Material, Scored
 from realm.text.questions import Question
-from tests.unit.gateway.tiny import tiny_model
+from tests.tiny import eiffel_model
 
 NAMES = ("river", "tower", "paris", "eiffel")
 MATERIAL = [
@@ -48,7 +48,7 @@ def train(model: Model, plan: Plan = PLAN) -> list[Step]:
 
 
 def test_loss_falls_over_the_planned_steps() -> None:
-    steps = train(tiny_model())
+    steps = train(eiffel_model())
     assert [step.number for step in steps] == list(range(1, 61))
     assert {step.planned for step in steps} == {60}
     first, last = ([step.loss for step in part] for part in (steps[:6], steps[-6:]))
@@ -56,7 +56,7 @@ def test_loss_falls_over_the_planned_steps() -> None:
 
 
 def test_word_embeddings_and_masked_lm_head_rest() -> None:
-    model, untouched = tiny_model(), tiny_model().reader.state_dict()
+    model, untouched = eiffel_model(), eiffel_model().reader.state_dict()
     train(model)
     names = set(learning(model.reader))
     for name, tensor in model.reader.state_dict().items():
@@ -67,7 +67,7 @@ def test_word_embeddings_and_masked_lm_head_rest() -> None:
 
 def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     plan = Plan(epochs=2, batch=2, max_span_width=5, dropout=0)
-    one, same, other = tiny_model(), tiny_model(), tiny_model()
+    one, same, other = eiffel_model(), eiffel_model(), eiffel_model()
     losses = [step.loss for step in train(one, plan)]
     assert losses == [step.loss for step in train(same, plan)]
     assert losses != [
@@ -89,7 +89,7 @@ def test_cloze_lessons_fade() -> None:
 
     cloze = [Material(Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ())]
     plan = Plan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
-    model = tiny_model()
+    model = eiffel_model()
     objective = Counting(model.inputs, max_span_width=5, reader_tokens=96)
     train_reader(model.reader, objective, MATERIAL, plan, cloze=cloze)
     assert seen[0] == 6
@@ -102,18 +102,18 @@ def test_cloze_lessons_fade() -> None:
 
 
 def test_dropout_is_on_while_it_learns_and_off_afterwards() -> None:
-    model = tiny_model()
+    model = eiffel_model()
     before = torch.random.get_rng_state()
     losses = [step.loss for step in train(model, Plan(epochs=2, batch=4, max_span_width=5))]
     other = Plan(epochs=2, batch=4, max_span_width=5, dropout=0)
-    assert losses != [step.loss for step in train(tiny_model(), other)]
+    assert losses != [step.loss for step in train(eiffel_model(), other)]
     assert not any(module.training for module in model.reader.modules())
     assert model.reader.backbone.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_share_without_answers_teaches_to_say_so() -> None:
-    model = tiny_model()
+    model = eiffel_model()
     rules = AnswerRules(null=True)
     material = [replace(one, empty=one.negatives[1:]) for one in MATERIAL]
     plan = replace(PLAN, no_answer=0.5, epochs=60)
@@ -138,7 +138,7 @@ def test_threads_change_nothing_but_rounding() -> None:
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            losses.append([step.loss for step in train(tiny_model(), plan)])
+            losses.append([step.loss for step in train(eiffel_model(), plan)])
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
@@ -147,11 +147,11 @@ def test_threads_change_nothing_but_rounding() -> None:
 
 
 def test_no_step_begins_after_the_limit() -> None:
-    assert train(tiny_model(), Plan(seconds=1e-9)) == []
+    assert train(eiffel_model(), Plan(seconds=1e-9)) == []
 
 
 def test_what_is_not_finite_stops_training() -> None:
-    model = tiny_model()
+    model = eiffel_model()
     with torch.no_grad():
         model.reader.qa_outputs.dense_output.bias.fill_(math.nan)
     with pytest.raises(Diverged, match="loss of reading at step 1"):

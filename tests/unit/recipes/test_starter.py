@@ -16,7 +16,7 @@ from realm.model.starter import CARD_FILE, WEIGHTS_FILE, load_starter
 from realm.recipes.reader import Plan, learning
 from realm.recipes.starter import describe_files, make_starter
 from realm.text.questions import Question
-from tests.unit.gateway.tiny import tiny_model
+from tests.tiny import eiffel_model
 
 DOCUMENTS = [Document(f"d{n}", "t", f"tower {n} is in paris.") for n in range(30)]
 QUESTIONS = [Question(f"who built {n}", (f"tower {n}",), None, f"d{n}") for n in range(30)]
@@ -39,7 +39,7 @@ def make(
 
 
 def test_files_hold_the_trained_weights_and_the_card_their_origin(tmp_path: Path) -> None:
-    model = tiny_model()
+    model = eiffel_model()
     told = make(model, tmp_path / "starter")
     assert {path.name for path in (tmp_path / "starter").iterdir()} == {CARD_FILE, WEIGHTS_FILE}
     card = json.loads((tmp_path / "starter" / CARD_FILE).read_text())
@@ -59,7 +59,7 @@ def test_files_hold_the_trained_weights_and_the_card_their_origin(tmp_path: Path
 
 
 def test_calibration_is_fitted_on_held_out_questions_and_applied(tmp_path: Path) -> None:
-    model = tiny_model()
+    model = eiffel_model()
     card = make(model, tmp_path, no_answer=0.2)
     said = card["held_out"]["calibration_error"]
     assert 0 <= said["after"] <= 1
@@ -71,7 +71,7 @@ def test_calibration_is_fitted_on_held_out_questions_and_applied(tmp_path: Path)
 
 
 def test_without_epochs_a_reader_is_measured_and_calibrated_alone(tmp_path: Path) -> None:
-    model = tiny_model()
+    model = eiffel_model()
     before = {name: tensor.clone() for name, tensor in model.reader.state_dict().items()}
     card = make(model, tmp_path, epochs=0)
     assert card["training"]["steps"] == 0
@@ -86,9 +86,9 @@ def test_cloze_lessons_come_from_documents_with_questions_and_from_more(tmp_path
         return f"In the long war number {n} the town was held by {('Arden', 'Belmor')[n % 2]}."
 
     stories = [Document(f"s{n}", "t", story(n)) for n in range(12)]
-    told = make(tiny_model(), tmp_path, cloze=0.5, documents=[*DOCUMENTS, *stories])
+    told = make(eiffel_model(), tmp_path, cloze=0.5, documents=[*DOCUMENTS, *stories])
     assert told["cloze_lessons"] == 0
-    told = make(tiny_model(), tmp_path, cloze=0.5, more=stories)
+    told = make(eiffel_model(), tmp_path, cloze=0.5, more=stories)
     assert told["cloze_lessons"] > 0
 
 

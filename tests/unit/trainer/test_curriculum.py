@@ -13,7 +13,7 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, Diverged, NotReady
 from realm.mixture import OBJECTIVES
-from realm.model.checkpoint import Model
+from realm.model.checkpoint import Model, copy_model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate, TrainingSearch
 from realm.objectives.questions import Questions
@@ -25,7 +25,6 @@ from services.trainer.corpus_view import CorpusView, Sampler
 from services.trainer.curriculum import Curriculum, StepReport
 from services.trainer.divergence import make_curriculum
 from services.trainer.origin import Origin
-from services.trainer.publisher import copy_model
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 

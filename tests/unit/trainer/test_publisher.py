@@ -10,12 +10,12 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from realm.errors import DependencyUnavailable, Diverged
-from realm.model.checkpoint import Model, load_model
+from realm.model.checkpoint import Model, copy_model, load_model
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.training.learner import Learner
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.publisher import Publisher, copy_model
+from services.trainer.publisher import Publisher
 from services.trainer.schedule import Cadence
 from tests import tiny
 

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from realm.corpus.passages import to_table
-from realm.model.checkpoint import Model
+from realm.model.checkpoint import Model, copy_model
 from realm.records.store import Store
 from realm.settings import Settings
 from services.trainer.checkpoints import Checkpoint, Checkpoints
 from services.trainer.corpus_view import CorpusView, Sampler
 from services.trainer.divergence import make_curriculum, resume
 from services.trainer.origin import Origin
-from services.trainer.publisher import copy_model
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 

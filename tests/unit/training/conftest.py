@@ -10,12 +10,12 @@ import torch
 from realm.evaluation.systems import System, system_of
 from realm.model.checkpoint import Model
 from tests import tiny
-from tests.unit.embedder.tiny import tiny_model
+from tests.tiny import letter_model
 
 
 @pytest.fixture
 def system() -> System:
-    return system_of(tiny_model(), "tiny", 0, torch.device("cpu"), torch.float32)
+    return system_of(letter_model(), "tiny", 0, torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="session")
