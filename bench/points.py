@@ -11,7 +11,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from realm.records.vectors import Vectors
-from realm.search.qdrant import BM25, DENSE
+from realm.search.qdrant.points import BM25, DENSE
 
 PAGE = 500
 

@@ -16,7 +16,7 @@ from realm.errors import RealmError
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.records.generations import ACTIVE, Generations, State
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 
 PATIENCE_SECONDS = 180.0
@@ -113,7 +113,7 @@ def _active(generations: Generations) -> set[int]:
 
 def _alias(cluster: BenchCluster, generations: Generations) -> bool:
     live = generations.live()
-    index = PassageIndex(load_settings(qdrant_url=cluster.qdrant_url))
+    index = open_index(load_settings(qdrant_url=cluster.qdrant_url))
     try:
         return live is not None and index.alias() == generations.get(live.generation).collection
     finally:

@@ -22,7 +22,7 @@ from realm.errors import RealmError
 from realm.records.generations import ACTIVE, Generation, Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.vectors import vector_file
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 
 
@@ -162,7 +162,7 @@ class Hands:
             return ""
         collection = self._generations.get(live.generation).collection
         if not points:
-            index = PassageIndex(load_settings(qdrant_url=self._cluster.qdrant_url))
+            index = open_index(load_settings(qdrant_url=self._cluster.qdrant_url))
             try:
                 index.drop(collection)
             finally:

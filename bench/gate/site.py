@@ -21,7 +21,7 @@ from realm.records.generations import Generation, Generations, State, collection
 from realm.records.snapshots import Snapshots
 from realm.records.vectors import Vectors, vector_file, write_vectors
 from realm.records.vectors import to_table as vectors_table
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.lifecycle import Verdict
 from services.indexer.build.loader import load_shard
@@ -46,7 +46,7 @@ class Site:
         settings = load_settings(
             store_url=self._store.url, qdrant_url=self._cluster.qdrant_url, gate_probes=len(probes)
         )
-        self._index = PassageIndex(settings)
+        self._index = open_index(settings)
         references = GateBaselines(self._generations, self._snapshots, settings.gate.memory)
         self._gate = Gate(
             self._store, self._snapshots, self._index, self._replication, settings,

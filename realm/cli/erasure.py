@@ -57,9 +57,9 @@ def _in_collections(settings: Settings, wanted: Wanted) -> tuple[int, list[Trace
     :raises DependencyUnavailable: if Qdrant cannot be asked: nothing is proven then.
     """
     from realm.corpus.erasure import search_collections
-    from realm.search.qdrant import PassageIndex
+    from realm.search.vector_index import open_index
 
-    index = PassageIndex(settings)
+    index = open_index(settings)
     try:
         names = index.collections()
         return len(names), search_collections(names, index.count_of, wanted)

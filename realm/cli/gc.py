@@ -69,9 +69,9 @@ def gc(
 def _collections(settings: Settings) -> list[str]:
     """Without Qdrant at hand its part is left out, and that is said."""
     check_packages("realm gc", {"qdrant_client": "indexer"})
-    from realm.search.qdrant import PassageIndex
+    from realm.search.vector_index import open_index
 
-    index = PassageIndex(settings)
+    index = open_index(settings)
     try:
         return index.collections()
     except DependencyUnavailable as error:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import structlog
@@ -19,7 +18,7 @@ from realm.model.inputs import Encoded
 from realm.process.calls import annotate_call
 from realm.retrieval import Retrieval
 from realm.search.bm25 import question_weights
-from realm.search.qdrant import Hit, Query
+from realm.search.vector_index import Hit, Query, VectorSearch
 from realm.settings import Settings
 from services.gateway.admission import Admission
 from services.gateway.batcher import Batcher
@@ -38,14 +37,6 @@ SEARCH_PATIENCE_SECONDS = 30.0
 SEARCH_PAUSE_SECONDS = 0.25
 #: How long the search for a lost collection may take.
 LOST_SECONDS = 1.0
-
-
-class PassageSearch(Protocol):
-    """What `realm.search.qdrant.AsyncPassageSearch` does."""
-
-    async def search(
-        self, collection: str, query: Query, limit: int, timeout: float
-    ) -> list[Hit]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,7 @@ class Answering:
     """Answers many questions at once; an async context manager for its two batchers."""
 
     def __init__(
-        self, settings: Settings, slot: ServingSlot, search: PassageSearch, metrics: GatewayMetrics
+        self, settings: Settings, slot: ServingSlot, search: VectorSearch, metrics: GatewayMetrics
     ) -> None:
         self._slot = slot
         self._search = search

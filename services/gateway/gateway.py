@@ -20,9 +20,10 @@ from realm.model.runtime import best_dtype, pick_device
 from realm.process.calls import CallInterceptor
 from realm.process.rpc import LIVE_NAME, ErrorInterceptor, MetricsInterceptor, server_options
 from realm.records.store import Store
+from realm.search.vector_index import VectorSearch
 from realm.settings import Settings
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
-from services.gateway.answering import Answering, PassageSearch
+from services.gateway.answering import Answering
 from services.gateway.closing import Closing
 from services.gateway.events import happens
 from services.gateway.forwarding import CorpusServicer, Forwarder, IndexServicer
@@ -56,7 +57,7 @@ class Gateway:
         self,
         settings: Settings,
         store: Store,
-        search: PassageSearch,
+        search: VectorSearch,
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         """:raises BadSettings: if the address cannot be listened on."""

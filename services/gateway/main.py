@@ -12,7 +12,7 @@ from realm.process.signals import stop_signals
 from realm.process.threads import exit_or_kill_after
 from realm.process.waiting import await_store
 from realm.records.store import Store
-from realm.search.qdrant import AsyncPassageSearch
+from realm.search.vector_index import open_search
 from realm.settings import Settings, load_settings
 from services.gateway.gateway import HEALTH_NAMES, Gateway
 
@@ -43,7 +43,7 @@ async def serve(settings: Settings, store: Store) -> bool:
     stop = asyncio.Event()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    search = AsyncPassageSearch(settings)
+    search = open_search(settings)
     gateway = Gateway(settings, store, search)
     await gateway.start()
     told = asyncio.create_task(stop.wait())

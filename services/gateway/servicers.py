@@ -14,7 +14,7 @@ from realm.errors import RealmError
 from realm.model.answering import FoundAnswer
 from realm.process.rpc import EXITS, incident, remaining, to_status
 from realm.retrieval import Retrieval
-from realm.search.qdrant import IndexedPassage
+from realm.search.vector_index import IndexedPassage
 from realm.v1 import (
     answer_pb2,
     answer_pb2_grpc,

@@ -23,7 +23,7 @@ from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.strays import DAMAGED, STRAY, Stray
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import ChangeHooks, open_index
 from realm.settings import Settings
 from services.indexer.build.actions import Actions
 from services.indexer.build.build import Memory
@@ -76,8 +76,9 @@ class Indexer:
         self.store = store
         self.snapshots = Snapshots(store)
         self.generations = Generations(store)
-        self.index = PassageIndex(
-            settings, self.leadership.check, self.leadership.changed, self._refuse_to_drop
+        self.index = open_index(
+            settings,
+            ChangeHooks(self.leadership.check, self.leadership.changed, self._refuse_to_drop),
         )
         self.controls = Controls(store)
         self.gateways = GatewayReports(settings.indexer.gateway_ttl_seconds)

@@ -20,7 +20,7 @@ from realm.objectives.taggers import make_tagger
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex, open_index
 from realm.settings import Settings
 from realm.training.auxiliary import WithAuxiliaryLM
 from realm.training.distributed import ALONE, World
@@ -114,7 +114,7 @@ class Training:
             name = settings.objectives.train_questions
             loaded = patiently(stop, self._heartbeat, lambda: load_questions(name, self._store))
             self._questions.replace(loaded or ())
-        index = PassageIndex(settings)
+        index = open_index(settings)
         try:
             while (found := self._begin(origin, stop)) is not None:
                 if self._attempt(found, index, stop):
@@ -144,7 +144,7 @@ class Training:
             )
         return origin
 
-    def _attempt(self, origin: Origin, index: PassageIndex, stop: threading.Event) -> bool:
+    def _attempt(self, origin: Origin, index: VectorIndex, stop: threading.Event) -> bool:
         """False if it diverged and may be tried again."""
         model = origin.model
         model.retriever.to(self._device)

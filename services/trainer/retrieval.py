@@ -32,7 +32,7 @@ from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector, question_weights
-from realm.search.qdrant import Hit, IndexedPassage
+from realm.search.vector_index import Hit, IndexedPassage
 from services.trainer.background import Background
 from services.trainer.corpus_view import CorpusView
 
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Collections(Protocol):
-    """What training needs of `realm.search.qdrant.PassageIndex`."""
+    """What training needs of `realm.search.vector_index.VectorIndex`."""
 
     def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]: ...
 

@@ -21,7 +21,7 @@ from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, passage_weights, question_weights
 from realm.search.exact import ExactIndex
 from realm.search.fusion import FUSED, RRF_K
-from realm.search.qdrant import AsyncPassageSearch, PassageIndex, Query
+from realm.search.vector_index import Query, VectorIndex, open_index, open_search
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from tests.congruence.conftest import REAL_SERVER
@@ -82,13 +82,13 @@ def settings(request: pytest.FixtureRequest) -> Settings:
 
 
 @pytest.fixture
-def index(settings: Settings) -> Iterator[PassageIndex]:
-    with closing(PassageIndex(settings)) as found:
+def index(settings: Settings) -> Iterator[VectorIndex]:
+    with closing(open_index(settings)) as found:
         yield found
 
 
 @pytest.fixture
-def collection(index: PassageIndex) -> Iterator[str]:
+def collection(index: VectorIndex) -> Iterator[str]:
     name = f"passages-{uuid4().hex}"
     index.create(name, SIZE)
     yield name
@@ -103,7 +103,7 @@ async def agrees(
     oracle = exact_index(passages, vectors)
     rows = {each.passage_id: row for row, each in enumerate(passages)}
     rng = random.Random(5)
-    search = AsyncPassageSearch(settings)
+    search = open_search(settings)
     for query in make_vectors(9)[:12]:
         terms = question_weights(" ".join(rng.choices(WORDS, WEIGHTS, k=5)))
         by_vector = oracle.vectors @ query
@@ -138,7 +138,7 @@ def fused_scores(*rankings: Vectors) -> Vectors:
 
 
 async def test_each_way_finds_what_exact_search_finds(
-    settings: Settings, index: PassageIndex, collection: str
+    settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
     index.upsert(collection, passages, vectors, AVERAGE_TERMS)
@@ -146,7 +146,7 @@ async def test_each_way_finds_what_exact_search_finds(
 
 
 async def test_edited_passages_are_found_by_their_new_words_alone(
-    settings: Settings, index: PassageIndex, collection: str
+    settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     index.upsert(collection, make_passages(1), make_vectors(1), AVERAGE_TERMS)
     passages, vectors = make_passages(2, version=2), make_vectors(2)
@@ -155,7 +155,7 @@ async def test_edited_passages_are_found_by_their_new_words_alone(
 
 
 async def test_what_comes_late_takes_no_newer_version_s_place(
-    settings: Settings, index: PassageIndex, collection: str
+    settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(2, version=2), make_vectors(2)
     index.upsert(collection, passages, vectors, AVERAGE_TERMS)
@@ -164,11 +164,11 @@ async def test_what_comes_late_takes_no_newer_version_s_place(
 
 
 async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
-    settings: Settings, index: PassageIndex, collection: str
+    settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
     index.upsert(collection, passages, vectors, AVERAGE_TERMS)
-    search = AsyncPassageSearch(settings)
+    search = open_search(settings)
     query, terms = vectors[0], question_weights("…?")
     by_words = await search.search(collection, Query(query, terms, Retrieval.BM25), 5, 10.0)
     by_both = await search.search(collection, Query(query, terms, Retrieval.HYBRID), 5, 10.0)
@@ -179,7 +179,7 @@ async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
     assert len(by_both) == 5
 
 
-def test_stored_weights_come_back(index: PassageIndex, collection: str) -> None:
+def test_stored_weights_come_back(index: VectorIndex, collection: str) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
     index.upsert(collection, passages, vectors, AVERAGE_TERMS)
     chosen = [*passages[:20], passages[-1]]
@@ -190,7 +190,7 @@ def test_stored_weights_come_back(index: PassageIndex, collection: str) -> None:
 
 
 def test_training_finds_by_words_what_exact_search_finds(
-    index: PassageIndex, collection: str
+    index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
     index.upsert(collection, passages, vectors, AVERAGE_TERMS)
@@ -207,7 +207,7 @@ def test_training_finds_by_words_what_exact_search_finds(
         np.testing.assert_allclose(own, scores, atol=TOLERANCE)
 
 
-def test_a_beam_of_thousands_comes_back_whole(index: PassageIndex, collection: str) -> None:
+def test_a_beam_of_thousands_comes_back_whole(index: VectorIndex, collection: str) -> None:
     """Some megabytes: more than gRPC takes by itself."""
     text = "word " * 260
     passages = [passage(number, f"{number} {text}", 1) for number in range(4500)]

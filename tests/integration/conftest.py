@@ -66,10 +66,10 @@ def qdrant_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def qdrant_url(qdrant_process: str) -> str:
     """An empty Qdrant."""
-    from realm.search.qdrant import PassageIndex
+    from realm.search.vector_index import open_index
     from realm.settings import load_settings
 
-    index = PassageIndex(load_settings(qdrant_url=qdrant_process))
+    index = open_index(load_settings(qdrant_url=qdrant_process))
     for collection in index.collections():
         index.drop(collection)
     index.close()

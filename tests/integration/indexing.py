@@ -24,7 +24,7 @@ from realm.model.inputs import InputBuilder, InputLimits
 from realm.records.generations import State
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import Hit, PassageIndex
+from realm.search.vector_index import Hit, open_index
 from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
@@ -170,10 +170,10 @@ class Bench:
 
     def lose_collection(self, generation: int) -> None:
         """As somebody with Qdrant's key may do: the indexer itself would refuse."""
-        PassageIndex(self.settings).drop(self.indexer.generations.get(generation).collection)
+        open_index(self.settings).drop(self.indexer.generations.get(generation).collection)
 
     def lose_points(self, generation: int, *document_ids: str) -> None:
-        index = PassageIndex(self.settings)
+        index = open_index(self.settings)
         for each in document_ids:
             collection = self.indexer.generations.get(generation).collection
             index.delete_older(collection, each, 1 << 40)

@@ -13,7 +13,7 @@ from realm.records.generations import State
 from realm.records.recorded_questions import Recorded, RecordedQuestion, probe_files
 from realm.records.store import Store
 from realm.records.vectors import Vectors
-from realm.search.qdrant import Hit
+from realm.search.vector_index import Hit
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(150)]

@@ -28,7 +28,7 @@ from realm.records.generations import Generation, Generations, State, collection
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
-from realm.search.qdrant import AsyncPassageSearch, IndexedPassage, PassageIndex
+from realm.search.vector_index import IndexedPassage, open_index, open_search
 from realm.settings import load_settings
 from realm.text.terms import count_terms
 from tests.integration.redis_process import free_port
@@ -50,7 +50,7 @@ class QdrantWorld(World):
 
     def __init__(self, store: Store, folder: Path, url: str) -> None:
         super().__init__(store, MemorySearch(), folder)
-        self.index = PassageIndex(load_settings(qdrant_url=url))
+        self.index = open_index(load_settings(qdrant_url=url))
 
     def fill(
         self, generation: Generation, passages: list[IndexedPassage], vectors: Vectors
@@ -75,7 +75,7 @@ def as_passage(indexed: IndexedPassage) -> Passage:
 
 @asynccontextmanager
 async def gateway(world: World, url: str) -> AsyncIterator[Site]:
-    search = AsyncPassageSearch(load_settings(qdrant_url=url))
+    search = open_search(load_settings(qdrant_url=url))
     async with running(world, search) as site:
         yield site
     await search.close()
@@ -166,7 +166,7 @@ def make_live(store: Store, folder: Path, url: str, model: Model) -> None:
         why="test",
         average_terms=10.0,
     )
-    index = PassageIndex(load_settings(qdrant_url=url))
+    index = open_index(load_settings(qdrant_url=url))
     index.create(generation.collection, generation.vector_size)
     index.upsert(generation.collection, passages, vectors, generation.average_terms)
     index.close()

@@ -15,7 +15,7 @@ from realm.errors import FailedPrecondition
 from realm.records.damage import damage_of, damaged
 from realm.records.generations import State
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from tests.integration.indexing import Bench, bench_settings, document
 from tests.integration.redis_process import RedisProcess
 
@@ -151,8 +151,8 @@ def test_one_look_that_finds_no_collection_is_no_proof(
 ) -> None:
     """One peer's list lags: the collection is neither dropped nor filled nor left unfollowed."""
     lists = iter([[]] * 6)
-    real = PassageIndex.collections
-    monkeypatch.setattr(PassageIndex, "collections", lambda self: next(lists, None) or real(self))
+    real = VectorIndex.collections
+    monkeypatch.setattr(VectorIndex, "collections", lambda self: next(lists, None) or real(self))
     version = bench.write([document(951)])
     bench.until_applied(version)
     bench.until(lambda: next(lists, "over") == "over", "the lists are asked for")

@@ -13,7 +13,7 @@ from realm.records import arrow
 from realm.records.generations import ACTIVE
 from realm.records.leaders import changed_late
 from realm.records.vectors import Vectors, read_vectors, vector_file
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import ChangeHooks, open_index
 from services.indexer.build.loader import paired
 from services.indexer.leader import housekeeping
 from services.indexer.leader.election import Election
@@ -40,7 +40,7 @@ class Sleeper:
         self.other = self.elect(bench)
         self.election.tick()
         assert self.election.term == 1
-        self.index = PassageIndex(bench.settings, self.check, self.election.changed)
+        self.index = open_index(bench.settings, ChangeHooks(self.check, self.election.changed))
 
     def elect(self, bench: Bench) -> Election:
         return Election(

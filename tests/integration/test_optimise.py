@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from realm.corpus.passages import Passage
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from tests.congruence.edge_server import EdgeServer, until
 
@@ -39,9 +39,7 @@ def test_a_large_collection_is_indexed_while_another_one_is_searched(server: Edg
     topics = rng.normal(size=(40, SIZE))
     vectors = (topics[rng.integers(0, 40, COUNT)] + rng.normal(size=(COUNT, SIZE))).astype("f4")
     queries = vectors[rng.integers(0, COUNT, 50)] + rng.normal(size=(50, SIZE)).astype("f4") / 4
-    with closing(
-        PassageIndex(load_settings(qdrant_url=f"http://127.0.0.1:{server.port}"))
-    ) as index:
+    with closing(open_index(load_settings(qdrant_url=f"http://127.0.0.1:{server.port}"))) as index:
         index.create("small", SIZE)
         index.upsert("small", passages(100), vectors[:100], 1.0)
         index.optimise("small")

@@ -26,7 +26,7 @@ from realm.records import arrow
 from realm.records.generations import Generation, Generations, State, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings, variable
 from tests import tiny
 from tests.congruence.edge_server import EdgeServer
@@ -133,7 +133,7 @@ class Bench:
         number = self.generations.numbers()[-1]
         serving = load_passage_encoder(self.snapshots.materialise(snapshot))
         inputs = [serving.inputs.passage(p.title_ids, p.body_ids) for p in passages]
-        index = PassageIndex(load_settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
+        index = open_index(load_settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
         index.create(collection_name(number), snapshot.vector_size)
         vectors = encode(serving.encoder, inputs, serving.inputs.pad)
         index.upsert(collection_name(number), passages, vectors, average_terms=20.0)

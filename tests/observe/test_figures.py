@@ -12,7 +12,7 @@ from realm.process.wakeup import Wakeup
 from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Live, Observation
@@ -60,7 +60,7 @@ def look(store: Store, registry: CollectorRegistry, live: Live) -> None:
     refreshes = RefreshMonitor(
         snapshots=Snapshots(store),
         generations=generations,
-        index=PassageIndex(load_settings()),
+        index=open_index(load_settings()),
         corpus=CorpusReader(lambda: CorpusTable(store)),
         replication=ReplicationState(generations),
         gateways=GatewayReports(15.0),

@@ -164,14 +164,14 @@ async def test_a_bucket_of_this_machine_is_reached_directly() -> None:
 
 QDRANT = """
 import asyncio, sys
-from realm.search.qdrant import AsyncPassageSearch, PassageIndex
+from realm.search.vector_index import open_index, open_search
 from realm.settings import load_settings
 settings = load_settings(qdrant_url=sys.argv[1])
-index = PassageIndex(settings)
+index = open_index(settings)
 print(len(index.collections()))
 index.close()
 async def main():
-    search = AsyncPassageSearch(settings)
+    search = open_search(settings)
     print(len((await search._client.get_collections()).collections))
     await search.close()
 asyncio.run(main())

@@ -19,7 +19,7 @@ from realm.records.refresh_trace import RefreshTrace
 from realm.records.refusals import forgive, refusals
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.build import lifecycle
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.builder import RATE, Builder
@@ -51,7 +51,7 @@ class Actions:
         store: Store,
         snapshots: Snapshots,
         generations: Generations,
-        index: PassageIndex,
+        index: VectorIndex,
         replication: ReplicationState,
         tasks: TaskSender,
         builder: Builder,

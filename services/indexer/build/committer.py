@@ -21,7 +21,7 @@ from realm.errors import (
 from realm.process.wakeup import Wakeup
 from realm.records.controls import Controls
 from realm.records.generations import Generation, Generations, LiveEntry, State
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 
@@ -37,7 +37,7 @@ class Committer:
     def __init__(
         self,
         generations: Generations,
-        index: PassageIndex,
+        index: VectorIndex,
         replication: ReplicationState,
         controls: Controls,
         wakeup: Wakeup,

@@ -14,7 +14,7 @@ from realm.records import arrow
 from realm.records.generations import Generation
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix, read_vectors
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Loaded:
 
 
 def load_shard(
-    store: Store, index: PassageIndex, generation: Generation, passage_file: str, vector_file: str
+    store: Store, index: VectorIndex, generation: Generation, passage_file: str, vector_file: str
 ) -> Loaded:
     """Puts a shard's passages with their vectors into a generation's collection.
 
@@ -42,7 +42,7 @@ def load_shard(
 
 
 def apply_changes(
-    index: PassageIndex, generation: Generation, changes: Changes, vectors: Vectors
+    index: VectorIndex, generation: Generation, changes: Changes, vectors: Vectors
 ) -> None:
     """Applies a step; doing it again changes nothing.
 

@@ -16,7 +16,7 @@ from realm.records.generations import Generation, Generations, State
 from realm.records.refusals import quarantined, refusal_of, refusals
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import Live, Observation, Progress, Seen, candidate_of
 from services.indexer.gate.probes import probes_file
@@ -39,7 +39,7 @@ class Observer:
         store: Store,
         snapshots: Snapshots,
         generations: Generations,
-        index: PassageIndex,
+        index: VectorIndex,
         corpus: CorpusReader,
         replication: ReplicationState,
         controls: Controls,

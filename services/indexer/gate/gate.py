@@ -24,7 +24,7 @@ from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector
 from realm.search.exact import top_k
-from realm.search.qdrant import Hit, PassageIndex
+from realm.search.vector_index import Hit, VectorIndex
 from realm.settings import Settings
 from services.indexer.build.lifecycle import Verdict
 from services.indexer.gate.content import ExpectedContent
@@ -76,7 +76,7 @@ class Gate:
         self,
         store: Store,
         snapshots: Snapshots,
-        index: PassageIndex,
+        index: VectorIndex,
         replication: ReplicationState,
         settings: Settings,
         metrics: IndexerMetrics,

@@ -27,7 +27,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix, read_vectors, vector_file
 from realm.search.bm25 import passage_weights
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.gate.gate import SAMPLE_TOLERANCE
 from services.indexer.gate.point_counts import LOOKS, PAUSE_SHARE, PointCounts
 from services.indexer.metrics import IndexerMetrics
@@ -60,7 +60,7 @@ class Integrity:
         store: Store,
         snapshots: Snapshots,
         generations: Generations,
-        index: PassageIndex,
+        index: VectorIndex,
         corpus: CorpusReader,
         replication: ReplicationState,
         metrics: IndexerMetrics,

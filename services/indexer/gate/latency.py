@@ -26,7 +26,7 @@ FLOOR_SECONDS = 0.01
 SIGNIFICANCE = 0.001
 
 
-#: As `PassageIndex.search`: a collection, queries [1, size], how many passages.
+#: As `VectorIndex.search`: a collection, queries [1, size], how many passages.
 Search = Callable[[str, Vectors, int], object]
 
 

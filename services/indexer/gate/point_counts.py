@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from realm.errors import NotFound
 from realm.records.generations import Generation
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.writes.replication import ReplicationState
 
 #: One answer may come from a peer that lags: so many in a row must say the same.
@@ -37,7 +37,7 @@ class PointCounts:
 
     def __init__(
         self,
-        index: PassageIndex,
+        index: VectorIndex,
         replication: ReplicationState,
         pause_seconds: float,
         on_damage: Callable[[int, str], None],

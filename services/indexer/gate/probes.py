@@ -28,7 +28,7 @@ from realm.records.generations import Generation
 from realm.records.recorded_questions import FOLDER
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from realm.text.inverse_cloze import inverse_cloze
 
 #: `passage_id` is empty where only the document is known; `source` is one of the three below.
@@ -217,7 +217,7 @@ def read_probes(store: Store, path: str) -> Probes:
     return Probes(table, matrix(table), matrix(table, PASSAGE_VECTOR) if shortened else None)
 
 
-def ranks(index: PassageIndex, collection: str, probes: Probes, by: str) -> list[int | None]:
+def ranks(index: VectorIndex, collection: str, probes: Probes, by: str) -> list[int | None]:
     """The place, from 1, at which each question's own passage is found; None beyond DEPTH.
 
     :param by: `passage_id`, or `document_id` where two collections are cut differently.

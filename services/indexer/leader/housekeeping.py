@@ -21,7 +21,7 @@ from realm.records.retention import ASKED, SETTLED_SECONDS, Removal, Retention
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.strays import Stray, Strays
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.leader.erasures import ErasureDeadlines, PendingErasure
 
 EVERY_SECONDS = 60.0
@@ -72,7 +72,7 @@ class Housekeeping:
         generations: Generations,
         retention: Retention,
         controls: Controls,
-        index: PassageIndex | None,
+        index: VectorIndex | None,
         submit: Callable[[TableMaintenance], None],
         erase_within_seconds: float,
         on_erasure_due: Callable[[float], None] = lambda due: None,

@@ -13,7 +13,7 @@ from realm.records.generations import ACTIVE, Generations, State
 from realm.records.lag import lag_behind
 from realm.records.refresh_trace import TOTAL, RefreshTrace
 from realm.records.snapshots import Snapshots
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Observation
 from services.indexer.metrics import IndexerMetrics
@@ -36,7 +36,7 @@ class RefreshMonitor:
         *,
         snapshots: Snapshots,
         generations: Generations,
-        index: PassageIndex,
+        index: VectorIndex,
         corpus: CorpusReader,
         replication: ReplicationState,
         gateways: GatewayReports,

@@ -23,7 +23,7 @@ from realm.records import arrow
 from realm.records.generations import Generation, Generations, generation_folder, pieces_folder
 from realm.records.store import Store
 from realm.records.vectors import read_vectors, write_vectors
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import VectorIndex
 from services.indexer.build.inputs import SnapshotInputs
 from services.indexer.build.loader import apply_changes, paired
 from services.indexer.gate.point_counts import PointCounts
@@ -62,7 +62,7 @@ class ChangeApplier:
         *,
         store: Store,
         generations: Generations,
-        index: PassageIndex,
+        index: VectorIndex,
         corpus: CorpusReader,
         inputs: SnapshotInputs,
         replication: ReplicationState,

@@ -25,7 +25,7 @@ from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
 from realm.search.exact import ExactIndex
-from realm.search.qdrant import Hit, IndexedPassage, Query
+from realm.search.vector_index import Hit, IndexedPassage, Query, VectorSearch
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from realm.v1 import (
@@ -34,7 +34,6 @@ from realm.v1 import (
     index_pb2_grpc,
     retrieval_pb2_grpc,
 )
-from services.gateway.answering import PassageSearch
 from services.gateway.gateway import Gateway
 from tests.tiny import eiffel_model
 
@@ -64,7 +63,7 @@ async def until(condition: Callable[[], bool], what: str = "the condition") -> N
 
 
 class MemorySearch:
-    """`PassageSearch` over exact search. `gate`, once set, holds searches back until opened."""
+    """`VectorSearch` over exact search. `gate`, once set, holds searches back until opened."""
 
     def __init__(self) -> None:
         self.collections: dict[str, tuple[list[IndexedPassage], Vectors]] = {}
@@ -224,7 +223,7 @@ def site_settings(store: Store, **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def running(
-    world: World, search: PassageSearch | None = None, **changes: Any
+    world: World, search: VectorSearch | None = None, **changes: Any
 ) -> AsyncIterator[Site]:
     """A gateway in this process, stopped at the end unless the test stopped it."""
     registry = CollectorRegistry()

@@ -14,7 +14,7 @@ from realm.process.wakeup import Wakeup
 from realm.records.controls import Controls
 from realm.records.generations import Generations, State
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.committer import Committer
 from services.indexer.metrics import IndexerMetrics
@@ -39,7 +39,7 @@ class Site:
         self.replication.set_serving({1: retained, 2: live}, live=2)
         self.replication.start_catch_up(candidate, 5)
         self.controls = Controls(store)
-        self.index = PassageIndex(NOWHERE)
+        self.index = open_index(NOWHERE)
         self.wakeup = Wakeup(NOWHERE.redis_url)
         self.committer = Committer(
             self.generations, self.index, self.replication, self.controls, self.wakeup, metrics

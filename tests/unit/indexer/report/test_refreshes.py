@@ -13,7 +13,7 @@ from realm.corpus.table import CorpusTable
 from realm.records.generations import Generations, State
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.search.qdrant import PassageIndex
+from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Live, Observation
@@ -43,7 +43,7 @@ class Leader:
         self._refreshes = RefreshMonitor(
             snapshots=Snapshots(store),
             generations=self.generations,
-            index=PassageIndex(load_settings()),
+            index=open_index(load_settings()),
             corpus=CorpusReader(lambda: CorpusTable(store)),
             replication=ReplicationState(self.generations),
             gateways=self.gateways,

@@ -1,4 +1,4 @@
-"""Where Qdrant is, and what its client's many errors mean."""
+"""Where Qdrant is, and what its client's errors mean."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ NO_SPACE = re.compile(
 
 
 def endpoint(settings: Settings) -> dict[str, Any]:
+    """What a client is made of, a blocking or an asyncio one."""
     parts = urlsplit(settings.addresses.qdrant_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadSettings(
@@ -40,6 +41,8 @@ def endpoint(settings: Settings) -> dict[str, Any]:
         "https": parts.scheme == "https",
         "api_key": settings.addresses.qdrant_api_key or None,
         "timeout": TIMEOUT_SECONDS,
+        "prefer_grpc": True,
+        "check_compatibility": False,
     }
 
 
@@ -49,23 +52,20 @@ ANSWERED = (grpc.Call, grpc.aio.AioRpcError)
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """Turns the client's many errors into ours."""
+    """Turns the client's errors into ours."""
     try:
         yield
     except grpc.RpcError as error:
         if isinstance(error, ANSWERED) and error.code() == grpc.StatusCode.NOT_FOUND:
             raise NotFound(f"Qdrant: {error.details()}") from error
-        raise _refused(_words(error)) from error
+        answered = isinstance(error, ANSWERED)
+        why = f"{error.code().name}: {error.details()}" if answered else str(error)
+        raise _unavailable(why) from error
     except (ApiException, ResponseHandlingException, OSError) as error:
-        raise _refused(str(error)) from error
+        raise _unavailable(str(error)) from error
 
 
-def _words(error: grpc.RpcError) -> str:
-    answered = isinstance(error, ANSWERED)
-    return f"{error.code().name}: {error.details()}" if answered else str(error)
-
-
-def _refused(words: str) -> DependencyUnavailable:
-    if NO_SPACE.search(words):
-        return OutOfSpace(f"Qdrant has no space left: {words}")
-    return DependencyUnavailable(f"Qdrant does not serve: {words}")
+def _unavailable(why: str) -> DependencyUnavailable:
+    if NO_SPACE.search(why):
+        return OutOfSpace(f"Qdrant has no space left: {why}")
+    return DependencyUnavailable(f"Qdrant does not serve: {why}")

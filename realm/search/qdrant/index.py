@@ -1,0 +1,210 @@
+"""Collections of passages, for indexer, trainer and command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from realm.corpus.passages import Passage
+from realm.errors import NotFound, OutOfSpace
+from realm.records.vectors import Vectors
+from realm.search.bm25 import SparseVector
+from realm.search.qdrant.connection import TIMEOUT_SECONDS, endpoint, reachable
+from realm.search.qdrant.points import (
+    BM25,
+    DENSE,
+    dense_request,
+    not_newer_than,
+    of_documents,
+    older_than,
+    to_hit,
+    to_passage,
+    to_point,
+    word_request,
+)
+from realm.search.vector_index import ChangeHooks, Hit, IndexedPassage
+from realm.settings import Settings
+
+ALIAS = "live"
+
+
+class QdrantIndex:
+    """`VectorIndex` over Qdrant."""
+
+    def __init__(self, settings: Settings, hooks: ChangeHooks) -> None:
+        self.full = ""
+        self._hooks = hooks
+        self._client = QdrantClient(**endpoint(settings))
+        self._batch = settings.indexer.upsert_points
+
+    def create(self, collection: str, vector_size: int) -> None:
+        self._hooks.before_drop(collection)
+        with self._changing(collection):
+            if self._client.collection_exists(collection):
+                self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
+            self._client.create_collection(
+                collection,
+                vectors_config={
+                    DENSE: models.VectorParams(size=vector_size, distance=models.Distance.DOT)
+                },
+                sparse_vectors_config={
+                    BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)
+                },
+                timeout=TIMEOUT_SECONDS,
+            )
+            for field, kind in (
+                ("document_id", models.PayloadSchemaType.KEYWORD),
+                ("document_version", models.PayloadSchemaType.INTEGER),
+            ):
+                self._client.create_payload_index(collection, field, field_schema=kind, wait=True)
+
+    def exists(self, collection: str) -> bool:
+        with reachable():
+            return bool(self._client.collection_exists(collection))
+
+    def collections(self) -> list[str]:
+        with reachable():
+            found = self._client.get_collections().collections
+        return sorted(each.name for each in found)
+
+    def optimise(self, collection: str) -> None:
+        # A server optimises by itself while a collection is filled; the engine on one machine
+        # does when it is asked.
+        with self._changing(collection):
+            self._client.update_collection(
+                collection,
+                optimizers_config=models.OptimizersConfigDiff(),
+                timeout=TIMEOUT_SECONDS,
+            )
+
+    def is_optimising(self, collection: str) -> bool:
+        try:
+            with reachable():
+                found = self._client.get_collection(collection)
+        except NotFound:
+            return False
+        return bool(found.status == models.CollectionStatus.YELLOW)
+
+    def drop(self, collection: str) -> None:
+        self._hooks.before_drop(collection)
+        self._hooks.before_change()
+        with reachable():
+            self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
+        self.full = ""
+
+    def upsert(
+        self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
+    ) -> None:
+        for start in range(0, len(passages), self._batch):
+            batch = passages[start : start + self._batch]
+            points = [
+                to_point(passage, vector, average_terms)
+                for passage, vector in zip(batch, vectors[start:], strict=False)
+            ]
+            newest = max(passage.document_version for passage in batch)
+            with self._changing(collection):
+                self._client.upsert(
+                    collection, points, wait=True, update_filter=not_newer_than(newest)
+                )
+
+    def delete_older(self, collection: str, document_id: str, version: int) -> None:
+        older = models.FilterSelector(filter=older_than(document_id, version))
+        with self._changing(collection):
+            self._client.delete(collection, older, wait=True)
+
+    def count(self, collection: str) -> int:
+        with reachable():
+            return int(self._client.count(collection, exact=True).count)
+
+    def count_of(self, collection: str, *document_ids: str) -> int:
+        theirs = of_documents(document_ids)
+        with reachable():
+            return int(self._client.count(collection, count_filter=theirs, exact=True).count)
+
+    def versions(self, collection: str, passage_ids: Sequence[str]) -> dict[str, int]:
+        with reachable():
+            records = self._client.retrieve(
+                collection, list(passage_ids), with_payload=["document_version"]
+            )
+        return {
+            str(each.id): int((each.payload or {}).get("document_version", 0)) for each in records
+        }
+
+    def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]:
+        found = self._stored(collection, passage_ids, DENSE)
+        return {name: np.asarray(vector, dtype=np.float32) for name, vector in found.items()}
+
+    def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
+        found = self._stored(collection, passage_ids, BM25)
+        return {name: SparseVector(each.indices, each.values) for name, each in found.items()}
+
+    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
+        answers = self._query(collection, [dense_request(query, limit) for query in queries])
+        return [
+            [to_hit(point, query) for point in answer.points]
+            for query, answer in zip(queries, answers, strict=True)
+        ]
+
+    def search_words(
+        self, collection: str, questions: Sequence[SparseVector], limit: int
+    ) -> list[list[IndexedPassage]]:
+        with_words = [question for question in questions if question.indices]
+        answers = iter(self._query(collection, [word_request(q, limit) for q in with_words]))
+        return [
+            [to_passage(point) for point in next(answers).points] if question.indices else []
+            for question in questions
+        ]
+
+    def alias(self) -> str | None:
+        with reachable():
+            aliases = self._client.get_aliases().aliases
+        return next((each.collection_name for each in aliases if each.alias_name == ALIAS), None)
+
+    def point_alias(self, collection: str) -> None:
+        # One CreateAlias re-points silently and is atomic.
+        operation = models.CreateAliasOperation(
+            create_alias=models.CreateAlias(collection_name=collection, alias_name=ALIAS)
+        )
+        self._hooks.before_change()
+        with reachable():
+            self._client.update_collection_aliases([operation], timeout=TIMEOUT_SECONDS)
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def _changing(self, collection: str) -> Iterator[None]:
+        self._hooks.before_change()
+        try:
+            with reachable():
+                yield
+            self.full = ""
+        except OutOfSpace as error:
+            self.full = error.message
+            raise
+        finally:
+            self._hooks.after_change(collection)
+
+    def _query(
+        self, collection: str, requests: list[models.QueryRequest]
+    ) -> list[models.QueryResponse]:
+        if not requests:
+            return []
+        with reachable():
+            return self._client.query_batch_points(collection, requests, timeout=TIMEOUT_SECONDS)
+
+    def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
+        with reachable():
+            records = self._client.retrieve(
+                collection, ids=list(passage_ids), with_payload=False, with_vectors=[name]
+            )
+        found: dict[str, Any] = {}
+        for record in records:
+            assert isinstance(record.vector, dict)
+            if name in record.vector:
+                found[str(record.id)] = record.vector[name]
+        return found

@@ -1,0 +1,158 @@
+"""A vector database behind one protocol: a collection a generation, searched by its own name.
+
+An implementation is one folder of this package; `open_index` and `open_search` name the one in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from realm.corpus.passages import Passage
+from realm.records.vectors import Vectors
+from realm.retrieval import Retrieval
+from realm.search.bm25 import SparseVector
+from realm.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedPassage:
+    """A passage as the collection holds it: text and origin, no token ids."""
+
+    passage_id: str
+    document_id: str
+    document_version: int
+    ordinal: int
+    title: str
+    text: str
+    start: int
+    end: int
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a collection is asked: a vector [size], terms, and which of them rank."""
+
+    vector: Vectors
+    terms: SparseVector
+    retrieval: Retrieval = Retrieval.DENSE
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found; `score` is the inner product, not yet scaled by s, whatever ranked it."""
+
+    passage: IndexedPassage
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeHooks:
+    """Called around changes; those called before may refuse by raising.
+
+    :param before_change: before anything in the database changes.
+    :param after_change: after a change to a collection was tried, whether or not it succeeded.
+    :param before_drop: before a collection is dropped or replaced.
+    """
+
+    before_change: Callable[[], None] = lambda: None
+    after_change: Callable[[str], None] = lambda collection: None
+    before_drop: Callable[[str], None] = lambda collection: None
+
+
+class VectorIndex(Protocol):
+    """Creates, fills, searches and drops collections. Blocking; indexer, trainer and CLI use it.
+
+    Every method raises DependencyUnavailable if the database does not answer, OutOfSpace if it is
+    full, NotFound if a collection is missing and nothing else is said.
+    """
+
+    @property
+    def full(self) -> str:
+        """Why the last change failed, if for want of space; else empty."""
+
+    def create(self, collection: str, vector_size: int) -> None:
+        """Makes an empty collection, replacing a half-built one of the same name."""
+
+    def exists(self, collection: str) -> bool: ...
+
+    def collections(self) -> list[str]:
+        """Their names, sorted."""
+
+    def optimise(self, collection: str) -> None:
+        """Starts building approximate indexes where they are due; returns at once."""
+
+    def is_optimising(self, collection: str) -> bool:
+        """Whether approximate indexes are being built, so that searches are slower; False if the
+        collection is missing."""
+
+    def drop(self, collection: str) -> None:
+        """A missing one is no error."""
+
+    def upsert(
+        self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
+    ) -> None:
+        """Writes passages with their vectors [passages, size]; searchable on return. A late call
+        never replaces a newer version by an older one.
+
+        :param average_terms: the passage length that the generation's BM25 weights refer to.
+        """
+
+    def delete_older(self, collection: str, document_id: str, version: int) -> None:
+        """Deletes a document's passages that are older than a version of it."""
+
+    def count(self, collection: str) -> int:
+        """Exactly how many passages the collection has."""
+
+    def count_of(self, collection: str, *document_ids: str) -> int:
+        """How many passages of some documents the collection has."""
+
+    def versions(self, collection: str, passage_ids: Sequence[str]) -> dict[str, int]:
+        """The document versions of those passages that are there."""
+
+    def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]:
+        """The stored vectors [size] of those passages that are there."""
+
+    def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
+        """The stored BM25 weights of those passages that are there."""
+
+    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
+        """The best passages for each of queries [n, size], best first."""
+
+    def search_words(
+        self, collection: str, questions: Sequence[SparseVector], limit: int
+    ) -> list[list[IndexedPassage]]:
+        """The passages that BM25 ranks best for each question; none for one without a word."""
+
+    def alias(self) -> str | None:
+        """The collection that the alias `live` points to."""
+
+    def point_alias(self, collection: str) -> None:
+        """Atomically re-points the alias `live`."""
+
+    def close(self) -> None: ...
+
+
+class VectorSearch(Protocol):
+    """Searches a collection without blocking the event loop; the gateway uses it."""
+
+    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
+        """The passages that `query.retrieval` ranks best, best first; `timeout` in seconds."""
+
+    async def close(self) -> None: ...
+
+
+def open_index(settings: Settings, hooks: ChangeHooks | None = None) -> VectorIndex:
+    """:raises BadSettings: if its URL is unusable."""
+    from realm.search.qdrant.index import QdrantIndex
+
+    return QdrantIndex(settings, hooks or ChangeHooks())
+
+
+def open_search(settings: Settings) -> VectorSearch:
+    """:raises BadSettings: if its URL is unusable."""
+    from realm.search.qdrant.search import QdrantSearch
+
+    return QdrantSearch(settings)
