@@ -40,7 +40,7 @@ class Site:
         self.replication.start_catch_up(candidate, 5)
         self.controls = Controls(store)
         self.index = open_index(NOWHERE)
-        self.wakeup = Wakeup(NOWHERE.redis_url)
+        self.wakeup = Wakeup(NOWHERE.addresses.redis_url)
         self.committer = Committer(
             self.generations, self.index, self.replication, self.controls, self.wakeup, metrics
         )
