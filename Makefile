@@ -15,7 +15,7 @@ PORT_OFFSET ?= 0
 CORPUS ?=
 REPORT ?=
 
-.PHONY: help run test test-all lint protos constraints clean images preflight test-deploy test-observe
+.PHONY: help run test test-all lint protos client constraints clean images preflight test-deploy test-observe
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,7 @@ lint: $(VENV)/dev.done
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint protos
 	$(BIN)/python -m tools.protos --check
+	$(BIN)/python -m tools.blocking_client --check
 	$(BIN)/python -m tools.metrics_docs --check
 	$(BIN)/python -m tools.dashboards --check
 	$(BIN)/python -m tools.prometheus_rule --check
@@ -47,6 +48,9 @@ lint: $(VENV)/dev.done
 protos: $(VENV)/dev.done ## make the gRPC stubs again after a change of the API
 	$(BIN)/buf lint protos
 	$(BIN)/python -m tools.protos
+
+client: $(VENV)/dev.done ## make the blocking client again after a change of the asyncio one
+	$(BIN)/python -m tools.blocking_client
 
 constraints: ## pin every dependency to what resolves today
 	sh tools/constraints.sh "$(PYTHON)" "$(TORCH)"

@@ -1,4 +1,6 @@
-"""The client: search, answers, writes and the index over gRPC. Needs gRPC and protobuf alone.
+"""The client: search, answers, writes and the index over gRPC.
+
+Needs gRPC, protobuf and tenacity alone.
 
 >>> from realm.client import Client, document
 >>> with Client("127.0.0.1:50051") as client:
@@ -6,14 +8,15 @@
 ...     answer = client.ask("who built it?", at_least_version=version.corpus_version)
 ...     print(answer.answers[0].text, answer.index_version.generation)
 
-Results are the messages of `realm.v1`; errors are those of `realm.errors`: `InvalidInput` names
-the argument that cannot be sent. Every call has a deadline and is tried again while the service is
-unavailable; writes carry a request id, so that a write sent twice is one write.
+`AsyncClient` has the same methods for asyncio. Results are the messages of `realm.v1`; errors are
+those of `realm.errors`, and `InvalidInput` names the argument that cannot be sent. Every call has
+a deadline and is retried while the service is unavailable; writes carry a request id, so that a
+write sent twice is one write.
 """
 
 from realm.client.aio import AsyncClient
 from realm.client.blocking import Client
-from realm.client.questions import Reply
 from realm.client.requests import document
+from realm.client.streams import Reply
 
 __all__ = ["AsyncClient", "Client", "Reply", "document"]

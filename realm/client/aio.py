@@ -1,61 +1,47 @@
-"""The client for asyncio."""
+"""The client for asyncio, and the source of the blocking one.
+
+`make client` writes `realm/client/blocking.py` from this file (`tools.blocking_client`), without
+async and await; what differs otherwise is in `realm.client.transport`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from realm.client.arguments import called, text
-from realm.client.questions import Questions, Reply
+from realm.client import arguments
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
-    IMPORT_PATIENCE_SECONDS,
+    IMPORT_RETRY_SECONDS,
     RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
-    Stubs,
     ask_request,
     batches,
-    delete_request,
-    generations_request,
-    get_request,
-    pause_request,
-    questions_asked,
-    refresh_request,
-    roll_back_request,
-    search_request,
-    seconds,
+    retrieval_name,
     upsert_request,
 )
-from realm.client.watching import Watching
-from realm.client.wire import channel_options, dial, from_rpc_error
-from realm.errors import DependencyUnavailable, FailedPrecondition, NotReady, RealmError
-from realm.tracing.client import aio_interceptors
+from realm.client.streams import QuestionStream, Reply, StatusStream
+from realm.client.transport import AsyncTransport
+from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
-
-Response = TypeVar("Response")
 
 
 class AsyncClient:
-    """As `realm.client.blocking.Client`, for asyncio.
+    """Calls one gateway. `timeout` is the deadline of each call in seconds, None for no deadline.
 
-    >>> async with AsyncClient() as client:
-    ...     answer = await client.ask("who built the Eiffel tower?")
+    :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     """
 
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float | None = DEFAULT_SECONDS
     ) -> None:
-        self.address = text("address", address)
-        self.timeout = seconds(timeout)
-        self._closed = False
-        self._channel = _channel(address)
-        self._stubs = Stubs(self._channel)
+        self.address = arguments.text("address", address)
+        self.timeout = arguments.seconds("timeout", timeout)
+        self._transport = AsyncTransport(address)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -64,14 +50,22 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        self._closed = True
-        await self._channel.close(None)
+        await self._transport.close()
 
     async def search(
         self, question: str, *, limit: int = 5, at_least_version: int = 0, retrieval: str = ""
     ) -> retrieval_pb2.RetrievePassagesResponse:
-        request = search_request(question, limit, at_least_version, retrieval)
-        return await self._call(self._stubs.retrieval.RetrievePassages, request)
+        """The passages that most likely help to answer a question, best first.
+
+        `retrieval` is dense, bm25 or hybrid; empty: the gateway's own setting.
+        """
+        request = retrieval_pb2.RetrievePassagesRequest(
+            question=arguments.text("question", question),
+            limit=arguments.count("limit", limit),
+            at_least_version=arguments.uint64("at_least_version", at_least_version),
+            retrieval=retrieval_name(retrieval),
+        )
+        return await self._call(self._transport.retrieval.RetrievePassages, request)
 
     async def ask(
         self,
@@ -82,8 +76,9 @@ class AsyncClient:
         at_least_version: int = 0,
         retrieval: str = "",
     ) -> answer_pb2.AnswerQuestionResponse:
+        """The most probable answers with their sources."""
         request = ask_request(question, passages, answers, at_least_version, retrieval)
-        return await self._call(self._stubs.answers.AnswerQuestion, request)
+        return await self._call(self._transport.answers.AnswerQuestion, request)
 
     def ask_many(
         self,
@@ -95,25 +90,40 @@ class AsyncClient:
         retrieval: str = "",
         timeout: float | None = STREAM_SECONDS,
     ) -> AsyncIterator[Reply]:
+        """Answers over one call, as they become ready; each names its question.
+
+        Questions that the gateway refuses for the moment are asked again. An exception of
+        `questions` itself is raised here, after the answers to all questions before it.
+        """
+        shared = ask_request("", passages, answers, at_least_version, retrieval)
+        checked = arguments.texts("questions", questions)
         return self._replies(
-            questions_asked(questions, passages, answers, at_least_version, retrieval, timeout)
+            QuestionStream(checked, shared, seconds=arguments.seconds("timeout", timeout))
         )
 
     async def upsert(
         self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
     ) -> corpus_pb2.UpsertDocumentsResponse:
+        """Writes up to 1,000 documents, all or none; durable on return."""
         request = upsert_request(documents, request_id)
-        return await self._call(self._stubs.corpus.UpsertDocuments, request)
+        return await self._call(self._transport.corpus.UpsertDocuments, request)
 
     async def delete(
         self, document_ids: Iterable[str], *, request_id: str = ""
     ) -> corpus_pb2.DeleteDocumentsResponse:
-        request = delete_request(document_ids, request_id)
-        return await self._call(self._stubs.corpus.DeleteDocuments, request)
+        """Deletes documents; durable on return."""
+        request = corpus_pb2.DeleteDocumentsRequest(
+            request_id=arguments.request_id(request_id),
+            document_ids=arguments.texts("document_ids", document_ids),
+        )
+        return await self._call(self._transport.corpus.DeleteDocuments, request)
 
     async def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
-        request = get_request(document_id)
-        return await self._call(self._stubs.corpus.GetDocument, request)
+        """:raises NotFound: if there is no such document."""
+        request = corpus_pb2.GetDocumentRequest(
+            document_id=arguments.text("document_id", document_id)
+        )
+        return await self._call(self._transport.corpus.GetDocument, request)
 
     async def import_documents(
         self,
@@ -121,20 +131,25 @@ class AsyncClient:
         *,
         on_written: Callable[[int], None] = lambda documents: None,
     ) -> corpus_pb2.ImportDocumentsResponse:
-        called("on_written", on_written)
+        """Writes any number of documents in batches; `on_written` gets each batch's size.
+
+        After the first batch it retries for up to a minute while the service is away.
+        """
+        arguments.called("on_written", on_written)
         total = corpus_pb2.ImportDocumentsResponse()
         for batch in batches(documents):
             begun = total.documents_written > 0
-            written = await (self._patiently(batch) if begun else self._upsert(batch))
+            written = await (self._retry_upsert(batch) if begun else self._upsert(batch))
             total.corpus_version = written.corpus_version
             total.documents_written += len(batch.documents)
             on_written(len(batch.documents))
         return total
 
     async def status(self) -> index_pb2.IndexStatus:
+        """What is live, what is being built, how far the index lags."""
         request = index_pb2.GetIndexStatusRequest()
         response: index_pb2.GetIndexStatusResponse = await self._call(
-            self._stubs.index.GetIndexStatus, request
+            self._transport.index.GetIndexStatus, request
         )
         return response.status
 
@@ -144,13 +159,18 @@ class AsyncClient:
         timeout: float | None = None,
         on_lost: Callable[[RealmError], None] = lambda error: None,
     ) -> AsyncIterator[index_pb2.IndexStatus]:
-        called("on_lost", on_lost)
-        return self._statuses(Watching(seconds(timeout), time.monotonic, on_lost))
+        """The status now and at every change, until `timeout` or for ever.
+
+        Continues with another gateway or leader when one goes away, and calls `on_lost` then.
+        """
+        arguments.called("on_lost", on_lost)
+        return self._statuses(StatusStream(arguments.seconds("timeout", timeout), on_lost))
 
     async def generations(self, *, limit: int = 20) -> list[index_pb2.Generation]:
-        request = generations_request(limit)
+        """Generations that still exist, newest first."""
+        request = index_pb2.ListGenerationsRequest(limit=arguments.count("limit", limit))
         response: index_pb2.ListGenerationsResponse = await self._call(
-            self._stubs.index.ListGenerations, request
+            self._transport.index.ListGenerations, request
         )
         return list(response.generations)
 
@@ -162,114 +182,96 @@ class AsyncClient:
         force: bool = False,
         by: str = "",
     ) -> index_pb2.RefreshIndexResponse:
-        request = refresh_request(reason, generation, force, by)
-        return await self._call(self._stubs.index.RefreshIndex, request)
+        """Requests a new generation from the newest snapshot, or from another generation's.
+
+        With `force` it goes live even if the gate finds it worse; `by` names who wants that.
+        """
+        request = index_pb2.RefreshIndexRequest(
+            reason=arguments.text("reason", reason),
+            generation=None if generation is None else arguments.uint64("generation", generation),
+            force=arguments.flag("force", force),
+            by=arguments.text("by", by),
+        )
+        return await self._call(self._transport.index.RefreshIndex, request)
 
     async def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:
-        request = roll_back_request(reason)
-        return await self._call(self._stubs.index.RollBackIndex, request)
+        """Makes the retained generation live again and pauses refresh. Never sent twice."""
+        request = index_pb2.RollBackIndexRequest(reason=arguments.text("reason", reason))
+        return await self._call(self._transport.index.RollBackIndex, request)
 
     async def pause(
         self, paused: bool = True, *, reason: str = ""
     ) -> index_pb2.PauseRefreshResponse:
-        request = pause_request(paused, reason)
-        return await self._call(self._stubs.index.PauseRefresh, request)
+        """Pauses automatic refresh, or resumes it."""
+        request = index_pb2.PauseRefreshRequest(
+            paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
+        )
+        return await self._call(self._transport.index.PauseRefresh, request)
+
+    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        return await self._transport.call(method, request, self.timeout)
 
     async def _upsert(
         self, batch: corpus_pb2.UpsertDocumentsRequest
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        return await self._call(self._stubs.corpus.UpsertDocuments, batch)
+        response: corpus_pb2.UpsertDocumentsResponse = await self._call(
+            self._transport.corpus.UpsertDocuments, batch
+        )
+        return response
 
-    async def _patiently(
+    async def _retry_upsert(
         self, batch: corpus_pb2.UpsertDocumentsRequest
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        deadline = time.monotonic() + IMPORT_PATIENCE_SECONDS
-        while True:
-            try:
-                return await self._upsert(batch)
-            except (NotReady, DependencyUnavailable):
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+        """Safe to repeat: the batch keeps its request id."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((NotReady, DependencyUnavailable)),
+            stop=stop_after_delay(IMPORT_RETRY_SECONDS),
+            wait=wait_fixed(RETRY_PAUSE_SECONDS),
+            reraise=True,
+        )
+        return await retrying(self._upsert, batch)
 
-    async def _replies(self, asked: Questions) -> AsyncIterator[Reply]:
+    async def _replies(self, stream: QuestionStream) -> AsyncIterator[Reply]:
         try:
-            asked.begin()
-            while not asked.done:
-                broke = None
+            stream.begin()
+            while not stream.done:
+                error = None
                 try:
-                    async with aclosing(self._round(asked)) as replies:
+                    async with aclosing(self._round(stream)) as replies:
                         async for reply in replies:
                             yield reply
-                except RealmError as error:
-                    broke = error
-                pause, given_up = asked.after_round(broke)
+                except RealmError as raised:
+                    error = raised
+                pause, given_up = stream.end_round(error)
                 for reply in given_up:
                     yield reply
-                await asyncio.sleep(pause)
-            asked.raise_fault()
+                await self._transport.sleep(pause)
+            stream.raise_fault()
         finally:
-            asked.close()
+            stream.close()
 
-    async def _round(self, asked: Questions) -> AsyncGenerator[Reply, None]:
-        method, requests = self._stubs.answers.AnswerQuestions, asked.requests()
-        async with aclosing(self._stream(method, requests, asked.left)) as responses:
+    async def _round(self, stream: QuestionStream) -> AsyncGenerator[Reply, None]:
+        method, requests = self._transport.answers.AnswerQuestions, stream.requests()
+        async with aclosing(
+            self._transport.stream(method, requests, stream.seconds_left)
+        ) as responses:
             async for response in responses:
-                if (reply := asked.heard(response)) is not None:
+                if (reply := stream.receive(response)) is not None:
                     yield reply
-                if asked.round_is_over:
+                if stream.round_is_over:
                     return
 
-    async def _statuses(self, watching: Watching) -> AsyncIterator[index_pb2.IndexStatus]:
-        request = index_pb2.WatchIndexRequest()
+    async def _statuses(self, stream: StatusStream) -> AsyncIterator[index_pb2.IndexStatus]:
+        method, request = self._transport.index.WatchIndex, index_pb2.WatchIndexRequest()
         while True:
-            broke = None
+            error = None
             try:
-                method = self._stubs.index.WatchIndex
-                async with aclosing(self._stream(method, request, watching.left)) as responses:
-                    async for each in responses:
-                        if watching.news(each):
-                            yield each.status
-            except RealmError as error:
-                broke = error
-            await asyncio.sleep(watching.lost(broke))
-
-    async def _call(self, method: Callable[..., Awaitable[Response]], request: Any) -> Response:
-        try:
-            return await method(request, timeout=self.timeout)
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
-            raise self._told(error) from error
-
-    async def _stream(
-        self, method: Callable[..., Any], request: Any, timeout: float | None
-    ) -> AsyncGenerator[Any, None]:
-        responses = None
-        try:
-            responses = method(request, timeout=timeout)
-            async for response in responses:
-                yield response
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
-            raise self._told(error) from error
-        finally:
-            if responses is not None:
-                responses.cancel()
-
-    def _told(self, error: BaseException) -> BaseException:
-        """gRPC's errors as ours. It cancels the calls of a channel that is closed, and so whoever
-        waits for one; a caller who was cancelled hears that."""
-        task = asyncio.current_task()
-        if self._closed and not (task is not None and task.cancelling()):
-            return FailedPrecondition("this client is closed: make another one")
-        return from_rpc_error(error, self._peer) if isinstance(error, grpc.RpcError) else error
-
-    @property
-    def _peer(self) -> str:
-        return f"the gateway at {self.address}"
-
-
-def _channel(address: str) -> grpc.aio.Channel:
-    target, credentials = dial(address)
-    options, interceptors = channel_options(target), aio_interceptors()
-    if credentials is None:
-        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
-    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+                async with aclosing(
+                    self._transport.stream(method, request, stream.seconds_left)
+                ) as responses:
+                    async for response in responses:
+                        if stream.is_news(response):
+                            yield response.status
+            except RealmError as raised:
+                error = raised
+            await self._transport.sleep(stream.pause_after(error))

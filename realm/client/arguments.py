@@ -1,12 +1,13 @@
-"""What callers may give the client: whatever else they give is refused, by name, and nothing sent.
+"""Checks of the client's arguments, before anything is sent.
 
-Each function returns the value as it is to be used and raises `InvalidInput` naming the argument.
+Each function returns the value to use, or raises `InvalidInput` naming the argument.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from realm.errors import InvalidInput
 
 UINT32 = 2**32 - 1
 UINT64 = 2**64 - 1
-#: About thirty years: whoever gives more waits without a deadline.
+#: About thirty years: more is no deadline.
 ENDLESS_SECONDS = 1e9
 
 
@@ -32,7 +33,7 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def whole(name: str, value: Any, most: int, least: int = 0) -> int:
+def integer(name: str, value: Any, most: int, least: int = 0) -> int:
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -45,8 +46,21 @@ def whole(name: str, value: Any, most: int, least: int = 0) -> int:
     return number
 
 
+def count(name: str, value: Any) -> int:
+    return integer(name, value, UINT32, least=1)
+
+
+def uint64(name: str, value: Any) -> int:
+    return integer(name, value, UINT64)
+
+
+def request_id(value: Any) -> str:
+    """A new one if none is given."""
+    return text("request_id", value) or str(uuid.uuid4())
+
+
 def seconds(name: str, value: Any) -> float | None:
-    """A duration; None if there is none, or one so long that it is no deadline."""
+    """A duration; None for no deadline."""
     if value is None:
         return None
     if isinstance(value, bool | str | bytes):
@@ -75,8 +89,8 @@ def called(name: str, value: Any) -> Any:
 
 
 def many(name: str, value: Any) -> Iterator[Any]:
-    """The entries of any iterable that is no text: one text where many are meant is a mistake, and
-    its characters would be taken for them."""
+    """The entries of any iterable but a text: one text where a list is meant is a mistake, and its
+    characters would be taken for the entries."""
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping):
         raise InvalidInput(f"{name} is {_kind(value)}: give a list", field=name)
     try:
@@ -90,7 +104,7 @@ def texts(name: str, value: Any) -> Iterator[str]:
 
 
 def each_of(name: str, kind: type[Any], how: str, value: Any) -> Iterator[Any]:
-    """:param how: the way to make such an entry."""
+    """:param how: how to make such an entry."""
 
     def check(field: str, each: Any) -> Any:
         if not isinstance(each, kind):
@@ -101,7 +115,7 @@ def each_of(name: str, kind: type[Any], how: str, value: Any) -> Iterator[Any]:
 
 
 def _checked(name: str, value: Any, check: Callable[[str, Any], Any]) -> Iterator[Any]:
-    """A list is checked to its end at once, before the first of its entries is used."""
+    """A list is checked as a whole, before its first entry is used."""
     entries = many(name, value)
     checked = (check(f"{name}[{place}]", each) for place, each in enumerate(entries))
     return iter(list(checked)) if isinstance(value, Collection) else checked

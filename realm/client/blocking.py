@@ -1,47 +1,33 @@
-"""The blocking client."""
+"""The blocking client. Generated from `aio.py` by `make client`: change that file."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from realm.client.arguments import called, text
-from realm.client.questions import Questions, Reply
+from realm.client import arguments
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
-    IMPORT_PATIENCE_SECONDS,
+    IMPORT_RETRY_SECONDS,
     RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
-    Stubs,
     ask_request,
     batches,
-    delete_request,
-    generations_request,
-    get_request,
-    pause_request,
-    questions_asked,
-    refresh_request,
-    roll_back_request,
-    search_request,
-    seconds,
+    retrieval_name,
     upsert_request,
 )
-from realm.client.watching import Watching
-from realm.client.wire import channel_options, dial, from_rpc_error
-from realm.errors import DependencyUnavailable, FailedPrecondition, NotReady, RealmError
-from realm.tracing.client import traced
+from realm.client.streams import QuestionStream, Reply, StatusStream
+from realm.client.transport import Transport
+from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
-
-Response = TypeVar("Response")
 
 
 class Client:
-    """Blocking; thread-safe. `timeout` is the deadline of each call, in seconds; or None.
+    """Calls one gateway. `timeout` is the deadline of each call in seconds, None for no deadline.
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     """
@@ -49,11 +35,9 @@ class Client:
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float | None = DEFAULT_SECONDS
     ) -> None:
-        self.address = text("address", address)
-        self.timeout = seconds(timeout)
-        self._closed = False
-        self._channel = traced(_channel(address))
-        self._stubs = Stubs(self._channel)
+        self.address = arguments.text("address", address)
+        self.timeout = arguments.seconds("timeout", timeout)
+        self._transport = Transport(address)
 
     def __enter__(self) -> Client:
         return self
@@ -62,18 +46,22 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._closed = True
-        self._channel.close()
+        self._transport.close()
 
     def search(
         self, question: str, *, limit: int = 5, at_least_version: int = 0, retrieval: str = ""
     ) -> retrieval_pb2.RetrievePassagesResponse:
         """The passages that most likely help to answer a question, best first.
 
-        `retrieval` is dense, bm25 or hybrid; empty: what the gateway is set to.
+        `retrieval` is dense, bm25 or hybrid; empty: the gateway's own setting.
         """
-        request = search_request(question, limit, at_least_version, retrieval)
-        return self._call(self._stubs.retrieval.RetrievePassages, request)
+        request = retrieval_pb2.RetrievePassagesRequest(
+            question=arguments.text("question", question),
+            limit=arguments.count("limit", limit),
+            at_least_version=arguments.uint64("at_least_version", at_least_version),
+            retrieval=retrieval_name(retrieval),
+        )
+        return self._call(self._transport.retrieval.RetrievePassages, request)
 
     def ask(
         self,
@@ -86,7 +74,7 @@ class Client:
     ) -> answer_pb2.AnswerQuestionResponse:
         """The most probable answers with their sources."""
         request = ask_request(question, passages, answers, at_least_version, retrieval)
-        return self._call(self._stubs.answers.AnswerQuestion, request)
+        return self._call(self._transport.answers.AnswerQuestion, request)
 
     def ask_many(
         self,
@@ -98,13 +86,15 @@ class Client:
         retrieval: str = "",
         timeout: float | None = STREAM_SECONDS,
     ) -> Iterator[Reply]:
-        """Answers over one call, as they are ready; each says which question it belongs to.
+        """Answers over one call, as they become ready; each names its question.
 
-        What the gateway refuses for the moment is asked again. What the iterable raises is raised
-        here, after the answers to all questions before.
+        Questions that the gateway refuses for the moment are asked again. An exception of
+        `questions` itself is raised here, after the answers to all questions before it.
         """
+        shared = ask_request("", passages, answers, at_least_version, retrieval)
+        checked = arguments.texts("questions", questions)
         return self._replies(
-            questions_asked(questions, passages, answers, at_least_version, retrieval, timeout)
+            QuestionStream(checked, shared, seconds=arguments.seconds("timeout", timeout))
         )
 
     def upsert(
@@ -112,19 +102,24 @@ class Client:
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Writes up to 1,000 documents, all or none; durable on return."""
         request = upsert_request(documents, request_id)
-        return self._call(self._stubs.corpus.UpsertDocuments, request)
+        return self._call(self._transport.corpus.UpsertDocuments, request)
 
     def delete(
         self, document_ids: Iterable[str], *, request_id: str = ""
     ) -> corpus_pb2.DeleteDocumentsResponse:
         """Deletes documents; durable on return."""
-        request = delete_request(document_ids, request_id)
-        return self._call(self._stubs.corpus.DeleteDocuments, request)
+        request = corpus_pb2.DeleteDocumentsRequest(
+            request_id=arguments.request_id(request_id),
+            document_ids=arguments.texts("document_ids", document_ids),
+        )
+        return self._call(self._transport.corpus.DeleteDocuments, request)
 
     def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
         """:raises NotFound: if there is no such document."""
-        request = get_request(document_id)
-        return self._call(self._stubs.corpus.GetDocument, request)
+        request = corpus_pb2.GetDocumentRequest(
+            document_id=arguments.text("document_id", document_id)
+        )
+        return self._call(self._transport.corpus.GetDocument, request)
 
     def import_documents(
         self,
@@ -132,15 +127,15 @@ class Client:
         *,
         on_written: Callable[[int], None] = lambda documents: None,
     ) -> corpus_pb2.ImportDocumentsResponse:
-        """Writes any number of documents in batches; `on_written` hears of each batch's size.
+        """Writes any number of documents in batches; `on_written` gets each batch's size.
 
-        Once begun it outlasts a service that goes away for up to a minute.
+        After the first batch it retries for up to a minute while the service is away.
         """
-        called("on_written", on_written)
+        arguments.called("on_written", on_written)
         total = corpus_pb2.ImportDocumentsResponse()
         for batch in batches(documents):
             begun = total.documents_written > 0
-            written = self._patiently(batch) if begun else self._upsert(batch)
+            written = self._retry_upsert(batch) if begun else self._upsert(batch)
             total.corpus_version = written.corpus_version
             total.documents_written += len(batch.documents)
             on_written(len(batch.documents))
@@ -150,7 +145,7 @@ class Client:
         """What is live, what is being built, how far the index lags."""
         request = index_pb2.GetIndexStatusRequest()
         response: index_pb2.GetIndexStatusResponse = self._call(
-            self._stubs.index.GetIndexStatus, request
+            self._transport.index.GetIndexStatus, request
         )
         return response.status
 
@@ -162,16 +157,16 @@ class Client:
     ) -> Iterator[index_pb2.IndexStatus]:
         """The status now and at every change, until `timeout` or for ever.
 
-        Goes on with another gateway or leader when one goes away; `on_lost` hears of it.
+        Continues with another gateway or leader when one goes away, and calls `on_lost` then.
         """
-        called("on_lost", on_lost)
-        return self._statuses(Watching(seconds(timeout), time.monotonic, on_lost))
+        arguments.called("on_lost", on_lost)
+        return self._statuses(StatusStream(arguments.seconds("timeout", timeout), on_lost))
 
     def generations(self, *, limit: int = 20) -> list[index_pb2.Generation]:
         """Generations that still exist, newest first."""
-        request = generations_request(limit)
+        request = index_pb2.ListGenerationsRequest(limit=arguments.count("limit", limit))
         response: index_pb2.ListGenerationsResponse = self._call(
-            self._stubs.index.ListGenerations, request
+            self._transport.index.ListGenerations, request
         )
         return list(response.generations)
 
@@ -183,110 +178,92 @@ class Client:
         force: bool = False,
         by: str = "",
     ) -> index_pb2.RefreshIndexResponse:
-        """Asks for a new generation from the newest snapshot, or from another generation's.
+        """Requests a new generation from the newest snapshot, or from another generation's.
 
-        With `force` it goes live though the gate finds it worse; `by` says who wants that.
+        With `force` it goes live even if the gate finds it worse; `by` names who wants that.
         """
-        request = refresh_request(reason, generation, force, by)
-        return self._call(self._stubs.index.RefreshIndex, request)
+        request = index_pb2.RefreshIndexRequest(
+            reason=arguments.text("reason", reason),
+            generation=None if generation is None else arguments.uint64("generation", generation),
+            force=arguments.flag("force", force),
+            by=arguments.text("by", by),
+        )
+        return self._call(self._transport.index.RefreshIndex, request)
 
     def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:
         """Makes the retained generation live again and pauses refresh. Never sent twice."""
-        request = roll_back_request(reason)
-        return self._call(self._stubs.index.RollBackIndex, request)
+        request = index_pb2.RollBackIndexRequest(reason=arguments.text("reason", reason))
+        return self._call(self._transport.index.RollBackIndex, request)
 
     def pause(self, paused: bool = True, *, reason: str = "") -> index_pb2.PauseRefreshResponse:
         """Pauses automatic refresh, or resumes it."""
-        request = pause_request(paused, reason)
-        return self._call(self._stubs.index.PauseRefresh, request)
+        request = index_pb2.PauseRefreshRequest(
+            paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
+        )
+        return self._call(self._transport.index.PauseRefresh, request)
+
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        return self._transport.call(method, request, self.timeout)
 
     def _upsert(
         self, batch: corpus_pb2.UpsertDocumentsRequest
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        return self._call(self._stubs.corpus.UpsertDocuments, batch)
+        response: corpus_pb2.UpsertDocumentsResponse = self._call(
+            self._transport.corpus.UpsertDocuments, batch
+        )
+        return response
 
-    def _patiently(
+    def _retry_upsert(
         self, batch: corpus_pb2.UpsertDocumentsRequest
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Safe to repeat: the batch keeps its request id."""
-        deadline = time.monotonic() + IMPORT_PATIENCE_SECONDS
-        while True:
-            try:
-                return self._upsert(batch)
-            except (NotReady, DependencyUnavailable):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(RETRY_PAUSE_SECONDS)
+        retrying = Retrying(
+            retry=retry_if_exception_type((NotReady, DependencyUnavailable)),
+            stop=stop_after_delay(IMPORT_RETRY_SECONDS),
+            wait=wait_fixed(RETRY_PAUSE_SECONDS),
+            reraise=True,
+        )
+        return retrying(self._upsert, batch)
 
-    def _replies(self, asked: Questions) -> Iterator[Reply]:
+    def _replies(self, stream: QuestionStream) -> Iterator[Reply]:
         try:
-            asked.begin()
-            while not asked.done:
-                broke = None
+            stream.begin()
+            while not stream.done:
+                error = None
                 try:
-                    yield from self._round(asked)
-                except RealmError as error:
-                    broke = error
-                pause, given_up = asked.after_round(broke)
-                yield from given_up
-                time.sleep(pause)
-            asked.raise_fault()
-        finally:
-            asked.close()
-
-    def _round(self, asked: Questions) -> Iterator[Reply]:
-        method, requests = self._stubs.answers.AnswerQuestions, asked.requests()
-        with closing(self._stream(method, requests, asked.left)) as responses:
-            for response in responses:
-                if (reply := asked.heard(response)) is not None:
+                    with closing(self._round(stream)) as replies:
+                        for reply in replies:
+                            yield reply
+                except RealmError as raised:
+                    error = raised
+                pause, given_up = stream.end_round(error)
+                for reply in given_up:
                     yield reply
-                if asked.round_is_over:
+                self._transport.sleep(pause)
+            stream.raise_fault()
+        finally:
+            stream.close()
+
+    def _round(self, stream: QuestionStream) -> Generator[Reply, None]:
+        method, requests = self._transport.answers.AnswerQuestions, stream.requests()
+        with closing(self._transport.stream(method, requests, stream.seconds_left)) as responses:
+            for response in responses:
+                if (reply := stream.receive(response)) is not None:
+                    yield reply
+                if stream.round_is_over:
                     return
 
-    def _statuses(self, watching: Watching) -> Iterator[index_pb2.IndexStatus]:
-        request = index_pb2.WatchIndexRequest()
+    def _statuses(self, stream: StatusStream) -> Iterator[index_pb2.IndexStatus]:
+        method, request = self._transport.index.WatchIndex, index_pb2.WatchIndexRequest()
         while True:
-            broke = None
+            error = None
             try:
-                method = self._stubs.index.WatchIndex
-                with closing(self._stream(method, request, watching.left)) as responses:
-                    yield from (each.status for each in responses if watching.news(each))
-            except RealmError as error:
-                broke = error
-            time.sleep(watching.lost(broke))
-
-    def _call(self, method: Callable[..., Response], request: Any) -> Response:
-        try:
-            return method(request, timeout=self.timeout)
-        except (grpc.RpcError, ValueError) as error:
-            raise self._told(error) from error
-
-    def _stream(
-        self, method: Callable[..., Any], request: Any, timeout: float | None
-    ) -> Generator[Any, None, None]:
-        responses = None
-        try:
-            responses = method(request, timeout=timeout)
-            yield from responses
-        except (grpc.RpcError, ValueError) as error:
-            raise self._told(error) from error
-        finally:
-            if responses is not None:
-                responses.cancel()
-
-    def _told(self, error: Exception) -> Exception:
-        """gRPC's errors as ours; a closed channel is a ValueError to it."""
-        if self._closed:
-            return FailedPrecondition("this client is closed: make another one")
-        return from_rpc_error(error, self._peer) if isinstance(error, grpc.RpcError) else error
-
-    @property
-    def _peer(self) -> str:
-        return f"the gateway at {self.address}"
-
-
-def _channel(address: str) -> grpc.Channel:
-    target, credentials = dial(address)
-    if credentials is None:
-        return grpc.insecure_channel(target, options=channel_options(target))
-    return grpc.secure_channel(target, credentials, options=channel_options(target))
+                with closing(
+                    self._transport.stream(method, request, stream.seconds_left)
+                ) as responses:
+                    for response in responses:
+                        if stream.is_news(response):
+                            yield response.status
+            except RealmError as raised:
+                error = raised
+            self._transport.sleep(stream.pause_after(error))

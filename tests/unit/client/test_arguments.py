@@ -1,4 +1,4 @@
-"""Whatever is given to the client is sent, or refused by name: both clients, one test."""
+"""Whatever is given to a client is sent, or refused by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from realm.client import AsyncClient, Client, document
+from realm.client import document
 from realm.client.wire import to_trailers
 from realm.errors import DeadlinePassed, FailedPrecondition, InvalidInput
+from tests.unit.client.clients import BOTH, KINDS
 
 TIMEOUT = 20
 KEA = document("kea", "Kea parrots live in alpine New Zealand.")
@@ -70,49 +71,37 @@ class Refusing(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
 
 class Place:
-    """A server that refuses all, and how each client of it ends: None if its call was sent."""
+    """A server that refuses all, and both clients of it."""
 
-    def __init__(self, port: int, handler: Refusing, runner: asyncio.Runner) -> None:
-        self.address = f"127.0.0.1:{port}"
-        self.handler = handler
+    def __init__(self, address: str, handler: Refusing, runner: asyncio.Runner) -> None:
+        self.address = address
+        self._handler = handler
         self._runner = runner
-        self._blocking = Client(self.address, timeout=TIMEOUT)
-        self._asyncio = runner.run(self._opened())
+        self._clients = runner.run(self._open())
 
-    async def _opened(self) -> AsyncClient:
-        return AsyncClient(self.address, timeout=TIMEOUT)
+    async def _open(self) -> list[Any]:
+        return [kind(self.address, timeout=TIMEOUT) for kind in KINDS.values()]
 
     def close(self) -> None:
-        self._blocking.close()
-        self._runner.run(self._asyncio.close())
+        for client in self._clients:
+            self._runner.run(client.close())
 
     def outcomes(self, name: str, given: dict[str, Any]) -> list[InvalidInput | None]:
+        """How each client refuses the call; None: it was sent."""
+        return [self._runner.run(self._outcome(each, name, given)) for each in self._clients]
+
+    async def _outcome(self, client: Any, name: str, given: dict[str, Any]) -> InvalidInput | None:
         positional = [value for key, value in given.items() if key.startswith("*")]
         named = {key: value for key, value in given.items() if not key.startswith("*")}
-
-        def blocking() -> None:
-            result = getattr(self._blocking, name)(*positional, **named)
-            if hasattr(result, "__next__"):
-                list(result)
-
-        async def asynchronous() -> None:
-            result = getattr(self._asyncio, name)(*positional, **named)
+        before = self._handler.received
+        try:
+            result = getattr(client, name)(*positional, **named)
             if hasattr(result, "__aiter__"):
                 [each async for each in result]
             else:
                 await result
-
-        return [
-            self._outcome(blocking),
-            self._outcome(lambda: self._runner.run(asynchronous())),
-        ]
-
-    def _outcome(self, call: Callable[[], None]) -> InvalidInput | None:
-        before = self.handler.received
-        try:
-            call()
         except InvalidInput as error:
-            assert self.handler.received == before, "refused, but sent"
+            assert self._handler.received == before, "refused, but sent"
             return error
         except (FailedPrecondition, DeadlinePassed):
             return None
@@ -126,7 +115,7 @@ def place() -> Iterator[Place]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with asyncio.Runner() as runner:
-        found = Place(port, handler, runner)
+        found = Place(f"127.0.0.1:{port}", handler, runner)
         yield found
         found.close()
     server.stop(0).wait()
@@ -202,28 +191,20 @@ def test_metadata_of_other_than_text_is_refused_by_name(metadata: Any) -> None:
     assert "metadata" in caught.value.details["field"]
 
 
+@BOTH
 @pytest.mark.parametrize("timeout", [math.nan, -1, -math.inf, "5", True, [], 1j])
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_a_timeout_that_is_none_is_refused_by_name(kind: Any, timeout: Any) -> None:
-    async def make() -> None:
-        with pytest.raises(InvalidInput) as caught:
-            kind("127.0.0.1:1", timeout=timeout)
-        assert caught.value.details["field"] == "timeout"
-
-    asyncio.run(make())
+async def test_an_invalid_timeout_is_refused_by_name(kind: Any, timeout: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        kind("127.0.0.1:1", timeout=timeout)
+    assert caught.value.details["field"] == "timeout"
 
 
+@BOTH
 @pytest.mark.parametrize("timeout", [math.inf, 1e300, 10**400, None])
-def test_an_endless_timeout_waits_as_long_as_it_takes(place: Place, timeout: Any) -> None:
-    with Client(place.address, timeout=timeout) as client, pytest.raises(FailedPrecondition):
-        client.status()
-
-    async def ask() -> None:
-        async with AsyncClient(place.address, timeout=timeout) as client:
-            with pytest.raises(FailedPrecondition):
-                await client.status()
-
-    asyncio.run(ask())
+async def test_an_endless_timeout_is_no_deadline(place: Place, kind: Any, timeout: Any) -> None:
+    async with kind(place.address, timeout=timeout) as client:
+        with pytest.raises(FailedPrecondition):
+            await client.status()
 
 
 JUNK = st.recursive(
@@ -278,14 +259,13 @@ def test_a_document_of_junk_is_made_or_refused_by_name(
     assert error is None or error.details["field"]
 
 
+@BOTH
 @given(JUNK, JUNK)
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_client_of_junk_is_made_or_refused_by_name(address: Any, timeout: Any) -> None:
-    async def open_and_close(kind: Any) -> None:
-        closing = kind(address, timeout=timeout).close()
-        if closing is not None:
-            await closing
+def test_a_client_of_junk_is_made_or_refused_by_name(kind: Any, address: Any, timeout: Any) -> None:
+    async def open_and_close() -> None:
+        async with kind(address, timeout=timeout):
+            pass
 
-    for kind in (Client, AsyncClient):
-        error = refusal(lambda kind=kind: asyncio.run(open_and_close(kind)))  # type: ignore[misc]
-        assert error is None or error.details["field"] in {"address", "timeout"}
+    error = refusal(lambda: asyncio.run(open_and_close()))
+    assert error is None or error.details["field"] in {"address", "timeout"}

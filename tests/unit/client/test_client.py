@@ -25,6 +25,7 @@ from realm.errors import (
 )
 from realm.records.store import Store
 from tests.tls import ingress, write_certificate
+from tests.unit.client.clients import BOTH
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import NOWHERE, MemorySearch, Site, World, running
 
@@ -54,84 +55,42 @@ async def place(tmp_path: Any) -> AsyncIterator[Place]:
         yield Place(site, indexer)
 
 
-def everything(address: str) -> dict[str, Any]:
-    """One call of each kind by the blocking client."""
-    with Client(address, timeout=PATIENCE) as client:
-        found: dict[str, Any] = {}
-        found["upsert"] = client.upsert([document("a", "text", title="t", metadata={"k": "v"})])
-        found["get"] = client.get("a")
-        found["delete"] = client.delete(["a"])
-        found["search"] = client.search(QUESTION, limit=2)
-        found["ask"] = client.ask(QUESTION, answers=2)
-        found["many"] = list(client.ask_many([QUESTION, " ", "paris"]))
-        found["status"] = client.status()
-        found["watch"] = next(client.watch())
-        found["generations"] = client.generations(limit=1)
-        found["refresh"] = client.refresh(reason="why not")
-        found["pause"] = client.pause()
-        found["resume"] = client.pause(False)
-        with pytest.raises(NotFound, match="no document a"):
-            client.get("a")
-        with pytest.raises(FailedPrecondition):
-            client.roll_back()
-        with pytest.raises(InvalidInput) as caught:
-            client.search("")
-        assert caught.value.details["field"] == "question"
-        return found
-
-
-async def everything_async(address: str) -> dict[str, Any]:
-    async with AsyncClient(address, timeout=PATIENCE) as client:
-        found: dict[str, Any] = {}
-        found["upsert"] = await client.upsert(
-            [document("a", "text", title="t", metadata={"k": "v"})]
-        )
-        found["get"] = await client.get("a")
-        found["delete"] = await client.delete(["a"])
-        found["search"] = await client.search(QUESTION, limit=2)
-        found["ask"] = await client.ask(QUESTION, answers=2)
-        found["many"] = [each async for each in client.ask_many([QUESTION, " ", "paris"])]
-        found["status"] = await client.status()
-        found["watch"] = await anext(client.watch())
-        found["generations"] = await client.generations(limit=1)
-        found["refresh"] = await client.refresh(reason="why not")
-        found["pause"] = await client.pause()
-        found["resume"] = await client.pause(False)
+@BOTH
+async def test_every_call_reaches_the_service(place: Place, kind: Any) -> None:
+    async with kind(place.address, timeout=PATIENCE) as client:
+        written = await client.upsert([document("a", "text", title="t", metadata={"k": "v"})])
+        assert written.corpus_version == 1
+        got = await client.get("a")
+        assert got.document == document("a", "text", title="t", metadata={"k": "v"})
+        assert (await client.delete(["a"])).corpus_version == 2
+        found = await client.search(QUESTION, limit=2)
+        assert (len(found.passages), found.index_version.generation) == (2, 1)
+        answered = await client.ask(QUESTION, answers=2)
+        assert len(answered.answers) == 2
+        replies = [each async for each in client.ask_many([QUESTION, " ", "paris"])]
+        first, empty, last = sorted(replies, key=lambda reply: int(reply.number))
+        assert [first.question, empty.question, last.question] == [QUESTION, " ", "paris"]
+        assert empty.answer is None
+        assert "empty" in empty.error
+        assert first.answer.answers[0].text == answered.answers[0].text
+        watched = await anext(client.watch())
+        assert (await client.status()).newest_snapshot.number == watched.newest_snapshot.number == 3
+        assert [each.generation for each in await client.generations(limit=1)] == [2]
+        await client.refresh(reason="why not")
+        assert place.indexer.refreshes == ["why not"]
+        assert (await client.pause()).paused
+        assert not (await client.pause(False)).paused
         with pytest.raises(NotFound, match="no document a"):
             await client.get("a")
         with pytest.raises(FailedPrecondition):
             await client.roll_back()
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInput) as caught:
             await client.search("")
-        return found
+        assert caught.value.details["field"] == "question"
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_every_call_reaches_the_service(place: Place, kind: str) -> None:
-    if kind == "sync":
-        found = await asyncio.to_thread(everything, place.address)
-    else:
-        found = await everything_async(place.address)
-    assert found["upsert"].corpus_version == 1
-    assert found["get"].document == document("a", "text", title="t", metadata={"k": "v"})
-    assert found["delete"].corpus_version == 2
-    assert len(found["search"].passages) == 2
-    assert found["search"].index_version.generation == 1
-    assert len(found["ask"].answers) == 2
-    many = {each.number: each for each in found["many"]}
-    assert [many[number].question for number in range(3)] == [QUESTION, " ", "paris"]
-    assert many[1].answer is None
-    assert "empty" in many[1].error
-    assert many[0].answer is not None
-    assert many[0].answer.answers[0].text == found["ask"].answers[0].text
-    assert found["status"].newest_snapshot.number == found["watch"].newest_snapshot.number == 3
-    assert [each.generation for each in found["generations"]] == [2]
-    assert place.indexer.refreshes == ["why not"]
-    assert found["pause"].paused
-    assert not found["resume"].paused
-
-
-async def test_import_goes_on_when_the_service_comes_back(place: Place) -> None:
+@BOTH
+async def test_import_continues_when_the_service_comes_back(place: Place, kind: Any) -> None:
     documents = [document(str(n), "text") for n in range(2 * BATCH_DOCUMENTS + 1)]
     sizes: list[int] = []
 
@@ -141,20 +100,11 @@ async def test_import_goes_on_when_the_service_comes_back(place: Place) -> None:
         place.indexer.fault = NotReady("this indexer is a standby")
         place.indexer.failures = 20 if len(sizes) == 1 else 0
 
-    def run() -> Any:
-        with Client(place.address, timeout=PATIENCE) as client:
-            return client.import_documents(iter(documents), on_written=on_written)
-
-    total = await asyncio.to_thread(run)
+    async with kind(place.address, timeout=PATIENCE) as client:
+        total = await client.import_documents(iter(documents), on_written=on_written)
     assert sizes == [BATCH_DOCUMENTS, BATCH_DOCUMENTS, 1]
     assert (total.documents_written, total.corpus_version) == (len(documents), 3)
     assert len(place.indexer.documents) == len(documents)
-
-
-async def test_import_by_the_async_client(place: Place) -> None:
-    async with AsyncClient(place.address, timeout=PATIENCE) as client:
-        total = await client.import_documents(document(str(n), "text") for n in range(3))
-    assert (total.documents_written, total.corpus_version) == (3, 1)
 
 
 ASK_BOTH_WAYS = """
@@ -203,26 +153,29 @@ def test_scheme_says_whether_a_channel_is_secure(address: str, target: str, secu
     assert (found, credentials is not None) == (target, secure)
 
 
-def test_nobody_there_is_said_with_the_address() -> None:
-    with Client(NOWHERE, timeout=5) as client:
+@BOTH
+async def test_an_unreachable_gateway_is_named(kind: Any) -> None:
+    async with kind(NOWHERE, timeout=5) as client:
         with pytest.raises(DependencyUnavailable, match=f"the gateway at {NOWHERE}"):
-            client.status()
+            await client.status()
         with pytest.raises(DependencyUnavailable):
-            next(client.watch())
+            await anext(client.watch())
 
 
-async def test_deadline_is_kept(place: Place) -> None:
+@BOTH
+async def test_deadline_is_kept(place: Place, kind: Any) -> None:
     place.site.world.search.gate = asyncio.Event()
-    async with AsyncClient(place.address, timeout=0.2) as client:
+    async with kind(place.address, timeout=0.2) as client:
         with pytest.raises(DeadlinePassed):
             await client.search(QUESTION)
 
 
-async def test_abandoned_watch_ends_its_call(place: Place) -> None:
-    async with AsyncClient(place.address) as client:
+@BOTH
+async def test_abandoned_watch_ends_its_call(place: Place, kind: Any) -> None:
+    async with kind(place.address) as client:
         watch = client.watch()
         await anext(watch)
-        await watch.aclose()  # type: ignore[attr-defined]
+        await watch.aclose()
     async with asyncio.timeout(PATIENCE):
         while not place.site.value(
             "grpc_server_handled_total",

@@ -1,17 +1,17 @@
-"""The client's streams go on where they can and end with an error of ours: both clients."""
+"""The client's streams continue where they can and end with a `RealmError` otherwise."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
-from realm.client import AsyncClient, Client, Reply
+from realm.client import AsyncClient, Reply
 from realm.client.wire import to_status
 from realm.errors import (
     DeadlinePassed,
@@ -24,6 +24,7 @@ from realm.errors import (
 )
 from realm.process.rpc import ErrorInterceptor, server_options
 from realm.v1 import answer_pb2, answer_pb2_grpc, index_pb2, index_pb2_grpc
+from tests.unit.client.clients import BOTH, ThreadedClient
 from tests.unit.gateway.site import NOWHERE, PATIENCE
 
 Script = Callable[[str, int], RealmError | None]
@@ -90,46 +91,24 @@ async def place() -> AsyncIterator[tuple[Gateway, str]]:
         yield found
 
 
-Asker = Callable[..., Awaitable[list[Reply]]]
-Watcher = Callable[..., Awaitable[list[int]]]
-BOTH = pytest.mark.parametrize("kind", ["blocking", "asyncio"])
-
-
-async def ask(kind: str, address: str, questions: Iterable[str], **options: Any) -> list[Reply]:
+async def ask(kind: Any, address: str, questions: Iterable[str], **options: Any) -> list[Reply]:
     """The replies in the order of their questions."""
-    options = {"timeout": PATIENCE, **options}
-
-    def blocking() -> list[Reply]:
-        with Client(address) as client:
-            return list(client.ask_many(questions, **options))
-
-    if kind == "blocking":
-        replies = await asyncio.to_thread(blocking)
-    else:
-        async with AsyncClient(address) as client:
-            replies = [each async for each in client.ask_many(questions, **options)]
-    return sorted(replies, key=lambda reply: reply.number)
+    async with kind(address) as client:
+        options = {"timeout": PATIENCE, **options}
+        replies = [each async for each in client.ask_many(questions, **options)]
+    return sorted(replies, key=lambda reply: int(reply.number))
 
 
-async def watch(kind: str, address: str, count: int, **options: Any) -> list[int]:
+async def watch(kind: Any, address: str, count: int, **options: Any) -> list[int]:
     """The corpus versions of so many statuses."""
-    options = {"timeout": PATIENCE, **options}
-
-    def blocking() -> list[int]:
-        with Client(address) as client:
-            statuses = client.watch(**options)
-            return [next(statuses).corpus_version for _ in range(count)]
-
-    if kind == "blocking":
-        return await asyncio.to_thread(blocking)
-    async with AsyncClient(address) as client:
-        statuses = client.watch(**options)
+    async with kind(address) as client:
+        statuses = client.watch(**{"timeout": PATIENCE, **options})
         return [(await anext(statuses)).corpus_version for _ in range(count)]
 
 
 @BOTH
 async def test_a_question_refused_for_the_moment_is_asked_again(
-    place: tuple[Gateway, str], kind: str
+    place: tuple[Gateway, str], kind: Any
 ) -> None:
     gateway, address = place
 
@@ -146,7 +125,7 @@ async def test_a_question_refused_for_the_moment_is_asked_again(
 
 @BOTH
 async def test_a_question_refused_for_good_says_with_which_error(
-    place: tuple[Gateway, str], kind: str
+    place: tuple[Gateway, str], kind: Any
 ) -> None:
     gateway, address = place
     faults: dict[str, RealmError] = {
@@ -166,28 +145,26 @@ async def test_a_question_refused_for_good_says_with_which_error(
 
 
 @BOTH
-async def test_refusals_that_do_not_end_are_told(place: tuple[Gateway, str], kind: str) -> None:
-    gateway, address = place
-    gateway.script = lambda question, asking: NotReady("nothing is live yet")
-    replies = await ask(kind, address, ["one", "two"])
-    assert [type(each.failure) for each in replies] == [NotReady, NotReady]
-    assert [each.error for each in replies] == ["nothing is live yet"] * 2
-
-
-@BOTH
-async def test_a_gateway_of_an_older_version_is_understood(
-    place: tuple[Gateway, str], kind: str
+@pytest.mark.parametrize(
+    ("old", "fault", "failure"),
+    [
+        pytest.param(False, NotReady("nothing is live yet"), NotReady, id="never ready"),
+        pytest.param(True, InvalidInput("no"), RealmError, id="gateway of an older version"),
+    ],
+)
+async def test_a_lasting_refusal_is_the_reply(
+    place: tuple[Gateway, str], kind: Any, old: bool, fault: RealmError, failure: Any
 ) -> None:
     gateway, address = place
-    gateway.old = True
-    gateway.script = lambda question, asking: InvalidInput("no")
-    (reply,) = await ask(kind, address, ["bad"])
-    assert (reply.error, str(reply.failure)) == ("no", "no")
+    gateway.old, gateway.script = old, lambda question, asking: fault
+    replies = await ask(kind, address, ["one", "two"])
+    assert [type(each.failure) for each in replies] == [failure] * 2
+    assert [each.error for each in replies] == [fault.message] * 2
 
 
 @BOTH
 async def test_a_stream_that_breaks_goes_on_with_what_is_unanswered(
-    place: tuple[Gateway, str], kind: str
+    place: tuple[Gateway, str], kind: Any
 ) -> None:
     gateway, address = place
     gateway.breaks = [None, NotReady("this gateway is stopping"), None, NotReady("and this one")]
@@ -199,7 +176,7 @@ async def test_a_stream_that_breaks_goes_on_with_what_is_unanswered(
 
 @BOTH
 async def test_a_broken_stream_of_no_passing_fault_is_raised(
-    place: tuple[Gateway, str], kind: str
+    place: tuple[Gateway, str], kind: Any
 ) -> None:
     gateway, address = place
     gateway.breaks = [FailedPrecondition("never")]
@@ -219,15 +196,12 @@ async def test_the_next_question_may_wait_for_the_answer_to_a_refused_one(
             yield question
             assert answered.acquire(timeout=PATIENCE)
 
-    def converse() -> list[str]:
-        said = []
-        with Client(address) as client:
-            for reply in client.ask_many(conversation(), timeout=PATIENCE):
-                said.append(reply.question)
-                answered.release()
-        return said
-
-    assert await asyncio.to_thread(converse) == ["first", "second", "third"]
+    said = []
+    async with ThreadedClient(address) as client:
+        async for reply in client.ask_many(conversation(), timeout=PATIENCE):
+            said.append(reply.question)
+            answered.release()
+    assert said == ["first", "second", "third"]
 
 
 class Broken(Exception):
@@ -237,7 +211,7 @@ class Broken(Exception):
 @BOTH
 @pytest.mark.parametrize("good", [0, 2])
 async def test_what_the_iterable_raises_is_raised_as_it_is(
-    place: tuple[Gateway, str], kind: str, good: int
+    place: tuple[Gateway, str], kind: Any, good: int
 ) -> None:
     fault = Broken("the file ended in the middle")
 
@@ -252,13 +226,13 @@ async def test_what_the_iterable_raises_is_raised_as_it_is(
 
 
 @BOTH
-async def test_at_least_goes_with_each_question(place: tuple[Gateway, str], kind: str) -> None:
+async def test_at_least_goes_with_each_question(place: tuple[Gateway, str], kind: Any) -> None:
     await ask(kind, place[1], ["one", "two"], at_least_version=7)
     assert place[0].at_least == {7}
 
 
 @BOTH
-async def test_deadline_of_many_questions_is_kept(place: tuple[Gateway, str], kind: str) -> None:
+async def test_deadline_of_many_questions_is_kept(place: tuple[Gateway, str], kind: Any) -> None:
     place[0].script = lambda question, asking: Overloaded("full")
     try:
         replies = await ask(kind, place[1], ["one"], timeout=0.3)
@@ -267,26 +241,17 @@ async def test_deadline_of_many_questions_is_kept(place: tuple[Gateway, str], ki
     assert [type(each.failure) for each in replies] == [Overloaded]
 
 
-async def test_a_closed_client_says_so() -> None:
-    client = Client(NOWHERE)
-    client.close()
-    calls: list[Callable[[], Any]] = [
-        client.status,
-        lambda: next(client.watch()),
-        lambda: list(client.ask_many(["one"])),
-    ]
-    for call in calls:
-        with pytest.raises(FailedPrecondition, match="closed"):
-            call()
-    other = AsyncClient(NOWHERE)
-    await other.close()
-    for awaitable in (
-        other.status(),
-        anext(other.watch()),
-        anext(other.ask_many(["one"])),
+@BOTH
+async def test_a_closed_client_says_so(kind: Any) -> None:
+    client = kind(NOWHERE)
+    await client.close()
+    for call in (
+        client.status(),
+        anext(client.watch()),
+        anext(client.ask_many(["one"])),
     ):
         with pytest.raises(FailedPrecondition, match="closed"):
-            await awaitable
+            await call
 
 
 async def test_closing_ends_the_calls_under_way_with_an_error_of_ours(
@@ -320,7 +285,7 @@ async def test_a_cancelled_caller_is_cancelled(place: tuple[Gateway, str]) -> No
     "broke", [NotReady("another indexer leads"), DependencyUnavailable("gone"), None]
 )
 async def test_a_watch_goes_on_with_changes_alone(
-    place: tuple[Gateway, str], kind: str, broke: RealmError | None
+    place: tuple[Gateway, str], kind: Any, broke: RealmError | None
 ) -> None:
     gateway, address = place
     gateway.versions = [1, 1, 2]
@@ -333,7 +298,7 @@ async def test_a_watch_goes_on_with_changes_alone(
 
 
 @BOTH
-async def test_a_watch_outlives_its_gateway(kind: str) -> None:
+async def test_a_watch_outlives_its_gateway(kind: Any) -> None:
     async with running() as (gateway, address):
         gateway.versions = [1]
         lost = asyncio.Event()
@@ -351,7 +316,7 @@ async def test_a_watch_outlives_its_gateway(kind: str) -> None:
 
 
 @BOTH
-async def test_a_watch_ends_with_its_deadline(place: tuple[Gateway, str], kind: str) -> None:
+async def test_a_watch_ends_with_its_deadline(place: tuple[Gateway, str], kind: Any) -> None:
     place[0].versions = [1]
     with pytest.raises(DeadlinePassed):
         await watch(kind, place[1], 2, timeout=0.5)

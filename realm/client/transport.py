@@ -1,0 +1,131 @@
+"""One channel to the gateway, blocking or asyncio: calls, streams, and gRPC's errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+import grpc
+
+from realm.client.wire import channel_options, dial, from_rpc_error
+from realm.errors import FailedPrecondition
+from realm.tracing.client import aio_interceptors, traced
+from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
+
+Response = TypeVar("Response")
+
+
+class _Connection:
+    """The services' stubs on a channel of either kind."""
+
+    def __init__(self, address: str, channel: Any) -> None:
+        self._peer = f"the gateway at {address}"
+        self._channel = channel
+        self._closed = False
+        self.retrieval = retrieval_pb2_grpc.RetrievalServiceStub(channel)
+        self.answers = answer_pb2_grpc.AnswerServiceStub(channel)
+        self.corpus = corpus_pb2_grpc.CorpusServiceStub(channel)
+        self.index = index_pb2_grpc.IndexServiceStub(channel)
+
+    def _translate(self, error: BaseException, cancelled: bool = False) -> BaseException:
+        """What to raise for an error that gRPC raised.
+
+        :param cancelled: whether the caller was; a closed channel also cancels its calls.
+        """
+        if self._closed and not cancelled:
+            return FailedPrecondition("this client is closed: make another one")
+        return from_rpc_error(error, self._peer) if isinstance(error, grpc.RpcError) else error
+
+
+class Transport(_Connection):
+    """For the blocking client; thread-safe."""
+
+    def __init__(self, address: str) -> None:
+        target, credentials = dial(address)
+        options = channel_options(target)
+        channel = (
+            grpc.insecure_channel(target, options=options)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options=options)
+        )
+        super().__init__(address, traced(channel))
+
+    def close(self) -> None:
+        self._closed = True
+        self._channel.close()
+
+    def call(
+        self, method: Callable[..., Response], request: Any, timeout: float | None
+    ) -> Response:
+        try:
+            return method(request, timeout=timeout)
+        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
+            raise self._translate(error) from error
+
+    def stream(
+        self, method: Callable[..., Any], request: Any, timeout: float | None
+    ) -> Generator[Any, None, None]:
+        responses = None
+        try:
+            responses = method(request, timeout=timeout)
+            yield from responses
+        except (grpc.RpcError, ValueError) as error:
+            raise self._translate(error) from error
+        finally:
+            if responses is not None:
+                responses.cancel()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class AsyncTransport(_Connection):
+    """For the asyncio client."""
+
+    def __init__(self, address: str) -> None:
+        target, credentials = dial(address)
+        options, interceptors = channel_options(target), aio_interceptors()
+        channel = (
+            grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+            if credentials is None
+            else grpc.aio.secure_channel(
+                target, credentials, options=options, interceptors=interceptors
+            )
+        )
+        super().__init__(address, channel)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._channel.close(None)
+
+    async def call(
+        self, method: Callable[..., Awaitable[Response]], request: Any, timeout: float | None
+    ) -> Response:
+        try:
+            return await method(request, timeout=timeout)
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise self._translate(error, _caller_cancelled()) from error
+
+    async def stream(
+        self, method: Callable[..., Any], request: Any, timeout: float | None
+    ) -> AsyncGenerator[Any, None]:
+        responses = None
+        try:
+            responses = method(request, timeout=timeout)
+            async for response in responses:
+                yield response
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise self._translate(error, _caller_cancelled()) from error
+        finally:
+            if responses is not None:
+                responses.cancel()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def _caller_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
