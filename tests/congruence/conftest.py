@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
@@ -54,6 +56,19 @@ def client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
         )
     ) as real:
         yield real
+
+
+def search(
+    client: QdrantClient, name: str, query: Any, *, using: str = DENSE, **options: Any
+) -> list[models.ScoredPoint]:
+    """One query, sent as a batch of one: the only way in which the project searches."""
+    options = {"limit": 10, **options}
+    if isinstance(query, np.ndarray):
+        query = query.tolist()
+    (answer,) = client.query_batch_points(
+        name, [models.QueryRequest(query=query, using=using, **options)]
+    )
+    return list(answer.points)
 
 
 def create(client: QdrantClient, name: str, modifier: models.Modifier | None = None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client import QdrantClient
 
 ROOT = Path(__file__).parents[2]
 #: Seconds that anything here may take on a busy machine.
@@ -88,15 +88,6 @@ class EdgeServer:
 
     def client(self) -> QdrantClient:
         return QdrantClient(
-            "127.0.0.1",
-            grpc_port=self.port,
-            prefer_grpc=True,
-            check_compatibility=False,
-            timeout=int(LIMIT),
-        )
-
-    def async_client(self) -> AsyncQdrantClient:
-        return AsyncQdrantClient(
             "127.0.0.1",
             grpc_port=self.port,
             prefer_grpc=True,

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from qdrant_client import QdrantClient, models
 
+from tests.congruence.conftest import search
 from tests.congruence.edge_server import LIMIT, EdgeServer
 
 ROUNDS = 5
@@ -70,7 +71,7 @@ def audit(client: QdrantClient, server: EdgeServer, ledger: Ledger) -> None:
     assert certain <= there <= set(ledger.points) | {ledger.open}
     for name in there:
         assert client.count(name).count >= ledger.points.get(name, 0)
-        assert client.query_points(name, query=[1.0] * 4, using="dense").points is not None
+        search(client, name, [1.0] * 4)
     aliases = {found.alias_name: found.collection_name for found in client.get_aliases().aliases}
     if ledger.live is not None:
         assert aliases[ALIAS] in (ledger.live, ledger.open)

@@ -58,6 +58,10 @@ def test_a_large_collection_is_indexed_while_another_one_is_searched(server: Edg
         found = index.search("large", queries, DEPTH)
     graphs = (server.folder / "collections" / "large" / "segments").glob("*/vector_index-*/graph*")
     assert until(lambda: list(graphs), "a graph on disk")
+    server.kill()
+    server.start()
+    with closing(server.client()) as client:
+        assert client.count("large").count == COUNT, "lost with the process that indexed it"
     exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :DEPTH]
     hits = [
         len({int(hit.passage.document_id[1:]) for hit in row} & set(best))

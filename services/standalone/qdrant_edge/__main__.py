@@ -18,7 +18,7 @@ log = structlog.get_logger("services.standalone.qdrant_edge")
 
 #: Seconds that requests in progress get when the server is told to end.
 GRACE = 5.0
-#: Points from which a graph is worth its building; below, scanning all takes about a millisecond.
+#: Above this many points a graph is worth building; below, a full scan takes about 1 ms.
 OPTIMIZE_ABOVE = 20_000
 
 
@@ -34,7 +34,7 @@ def main() -> None:
         type=int,
         default=OPTIMIZE_ABOVE,
         metavar="POINTS",
-        help="a collection of more points builds its index when an update_collection asks",
+        help="collections of more points build a vector index when asked to optimize",
     )
     arguments = parser.parse_args()
     log_to_stderr()
@@ -74,8 +74,8 @@ async def serve(folder: Path, host: str, port: int, optimize_above: int) -> None
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
         raise BadSettings(
-            f"{host}:{port} cannot be listened on: it is in use, or not an address of this"
-            " machine; stop the other process or give another --port"
+            f"cannot listen on {host}:{port}: it is in use, or not an address of this machine; stop"
+            " the other process or give another --port"
         ) from error
     try:
         await registry.open()

@@ -15,11 +15,11 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from realm.errors import Conflict, Corrupt, InvalidInput, NotFound
+from realm.errors import Conflict, Corrupt, InvalidInput, NotFound, Unsupported
 from services.standalone.qdrant_edge.protocol import collections
 
 FORMAT = 1
-#: What Qdrant, too, refuses in a name; it becomes a folder's.
+#: Qdrant, too, refuses these in a name, which becomes a folder's.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 NAME_LIMIT = 255
 
@@ -49,7 +49,6 @@ class Catalogue:
         return resolved
 
     def with_collection(self, config: collections.CreateCollection) -> Catalogue:
-        """Adds a collection, or replaces its configuration."""
         return replace(self, configs={**self.configs, config.collection_name: config})
 
     def without_collection(self, name: str) -> Catalogue:
@@ -75,42 +74,24 @@ class Catalogue:
     def after(self, action: collections.AliasOperations) -> Catalogue:
         """After one alias operation; creating an alias that exists re-points it.
 
-        :raises NotFound: if the collection, or the alias to rename, does not exist.
-        :raises AlreadyExists: if the new alias is the name of a collection.
+        :raises NotFound: if the collection does not exist.
+        :raises AlreadyExists: if the alias has the name of a collection.
+        :raises Unsupported: for operations other than creating.
         """
-        match action.WhichOneof("action"):
-            case "create_alias":
-                alias, target = action.create_alias.alias_name, action.create_alias.collection_name
-                if target not in self.configs:
-                    raise missing(target)
-                self._check_alias(alias)
-                return replace(self, aliases={**self.aliases, alias: target})
-            case "rename_alias":
-                old, new = action.rename_alias.old_alias_name, action.rename_alias.new_alias_name
-                if old not in self.aliases:
-                    raise NotFound(f"Alias {old} does not exists!")
-                self._check_alias(new)
-                kept = without(self.aliases, old)
-                return replace(self, aliases={**kept, new: self.aliases[old]})
-            case "delete_alias":
-                # Qdrant is silent about an alias that is not there
-                return replace(self, aliases=without(self.aliases, action.delete_alias.alias_name))
-            case _:
-                raise InvalidInput("An alias operation is empty; create, rename or delete")
-
-    def _check_alias(self, alias: str) -> None:
+        if action.WhichOneof("action") != "create_alias":
+            raise Unsupported("Of the operations on aliases, only creating is covered here")
+        alias, target = action.create_alias.alias_name, action.create_alias.collection_name
+        if target not in self.configs:
+            raise missing(target)
         if not alias:
             raise InvalidInput("An alias needs a name")
         if alias in self.configs:
             raise AlreadyExists(f"Collection `{alias}` already exists!")
+        return replace(self, aliases={**self.aliases, alias: target})
 
 
 def missing(name: str) -> NotFound:
     return NotFound(f"Not found: Collection `{name}` doesn't exist!")
-
-
-def without(aliases: Mapping[str, str], alias: str) -> dict[str, str]:
-    return {key: target for key, target in aliases.items() if key != alias}
 
 
 def load(path: Path) -> Catalogue:

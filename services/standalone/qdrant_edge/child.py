@@ -7,7 +7,6 @@ the order of arrival. It ends when the front says so, hangs up or dies.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from realm.errors import InvalidInput, RealmError
+from services.standalone.parent_death import die_with
 from services.standalone.qdrant_edge.framing import (
     Request,
     fault_frame,
@@ -28,15 +28,13 @@ from services.standalone.qdrant_edge.framing import (
 from services.standalone.qdrant_edge.protocol import collections
 from services.standalone.qdrant_edge.shard import Shard, as_fault
 
-#: Linux's prctl option: the signal that the kernel sends when the parent ends.
-PR_SET_PDEATHSIG = 1
 READ_THREADS = 4
 #: Exit status after an engine panic: the memory cannot be trusted, the folder can.
 PANIC = 70
 
 
-class Line:
-    """The way back to the front; frames of several threads do not mix."""
+class Replies:
+    """Sends replies to the front; frames of several threads do not mix."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -62,41 +60,35 @@ def main() -> None:
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
-    die_with_parent(arguments.parent)
+    # A front killed outright takes its children along: the folder's lock is free at once.
+    if sys.platform == "linux":
+        die_with(arguments.parent)
     # a terminal or supervisor signals the whole group; only the front decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(fileno=arguments.socket) as connection:
-        serve(Line(connection), connection.makefile("rb"), arguments.folder)
+        serve(Replies(connection), connection.makefile("rb"), arguments.folder)
 
 
-def die_with_parent(parent: int) -> None:
-    """A front killed outright takes its children along: the folder's lock is free at once."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the front has ended already")
-
-
-def serve(line: Line, requests: BinaryIO, folder: Path) -> None:
+def serve(replies: Replies, requests: BinaryIO, folder: Path) -> None:
     opening = read_request(requests)
     if opening is None:
         return
     try:
         shard = Shard(folder, collections.CreateCollection.FromString(opening.body))
     except Exception as error:
-        line.send(fault_frame(opening.number, as_fault(error)))
+        replies.send(fault_frame(opening.number, as_fault(error)))
         return
-    line.send(reply_frame(opening.number, shard.info()))
+    replies.send(reply_frame(opening.number, shard.info()))
     with ThreadPoolExecutor(READ_THREADS) as reading, ThreadPoolExecutor(1) as writing:
-        stop = dispatch(line, requests, shard, reading, writing)
+        stop = dispatch(replies, requests, shard, reading, writing)
     shard.close()
     if stop is not None:
-        line.send(reply_frame(stop.number, b""))
+        replies.send(reply_frame(stop.number, b""))
 
 
 def dispatch(
-    line: Line,
+    replies: Replies,
     requests: BinaryIO,
     shard: Shard,
     reading: ThreadPoolExecutor,
@@ -107,12 +99,12 @@ def dispatch(
         if request.operation == "Stop":
             return request
         if request.operation in shard.writes:
-            writing.submit(line.answer, request, shard.writes[request.operation])
+            writing.submit(replies.answer, request, shard.writes[request.operation])
         elif request.operation in shard.reads:
-            reading.submit(line.answer, request, shard.reads[request.operation])
+            reading.submit(replies.answer, request, shard.reads[request.operation])
         else:
             unknown: RealmError = InvalidInput(f"A collection knows no {request.operation!r}")
-            line.send(fault_frame(request.number, unknown))
+            replies.send(fault_frame(request.number, unknown))
     return None
 
 

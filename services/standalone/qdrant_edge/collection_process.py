@@ -35,12 +35,12 @@ IN_FLIGHT = 64
 READ_AHEAD = 1 << 20
 
 
-class Keeper:
-    """Keeps one collection served, from `start` to `stop`."""
+class CollectionProcess:
+    """Runs one collection's child and restarts it when it dies, from `start` to `stop`."""
 
     def __init__(self, folder: Path, config: collections.CreateCollection) -> None:
         self.name = config.collection_name
-        #: What the child last said of itself; stands in while it optimizes and cannot answer.
+        #: The child's last answer to `Info`, for while it optimizes and cannot answer.
         self.info = collections.CollectionInfo()
         self.optimizing = False
         self._folder = folder
@@ -48,7 +48,7 @@ class Keeper:
         self._numbers = count(1)
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT)
-        # set once there is a child to ask or a fault to tell; clear while one is being started
+        # Set while there is a child to ask or a fault to report; clear while a child starts.
         self._settled = asyncio.Event()
         self._fault: RealmError | None = None
         self._stopping = False
@@ -62,14 +62,12 @@ class Keeper:
 
         :raises RealmError: what the child found wrong with the folder or the configuration.
         """
-        self._stopping = False
         reader = await self._spawn()
-        self._watch = asyncio.create_task(self._keep(reader))
+        self._watch = asyncio.create_task(self._supervise(reader))
 
     async def start_or_retry(self) -> None:
         """Like `start`, but a folder that cannot be opened is logged and tried again later."""
-        self._stopping = False
-        self._watch = asyncio.create_task(self._keep(None))
+        self._watch = asyncio.create_task(self._supervise(None))
         await self._settled.wait()
 
     async def call(self, operation: str, body: bytes) -> bytes:
@@ -85,21 +83,6 @@ class Keeper:
                 raise NotReady(f"Collection `{self.name}` cannot be served: {self._fault.message}")
             return await self._exchange(operation, body)
 
-    async def reconfigure(self, config: collections.CreateCollection) -> None:
-        """Opens the folder anew under another configuration; requests wait meanwhile.
-
-        :raises RealmError: if the engine refuses it; the former one is then in force again.
-        """
-        former, self._config = self._config, config
-        self._settled.clear()
-        await self._halt()
-        try:
-            await self.start()
-        except RealmError:
-            self._config = former
-            await self.start_or_retry()
-            raise
-
     def optimize(self) -> None:
         """Has the child build its indexes, in the background. A second call changes nothing."""
         if not self.optimizing:
@@ -110,7 +93,15 @@ class Keeper:
         """Lets the child finish what it was asked, flush and end; else kills it."""
         self._fault = NotReady("it is being closed")
         self._settled.set()
-        await self._halt()
+        self._stopping = True
+        if not self.optimizing:  # else it could not hear us; its write-ahead log keeps all
+            with suppress(TimeoutError, RealmError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await self._exchange("Stop", b"")
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        await self._end()
 
     async def _optimize(self) -> None:
         log.info("optimization_started", collection=self.name)
@@ -130,14 +121,14 @@ class Keeper:
         self._pending[number] = reply
         try:
             self._writer.write(Request(number, operation, body).frame())
-            # a child that dies while we write is told of through the reply
+            # A child that dies while we write fails the reply.
             with suppress(ConnectionError):
                 await self._writer.drain()
             return open_reply(await reply)
         finally:
             self._pending.pop(number, None)
 
-    async def _keep(self, reader: asyncio.StreamReader | None) -> None:
+    async def _supervise(self, reader: asyncio.StreamReader | None) -> None:
         while not self._stopping:
             if reader is None:
                 reader = await self._respawn()
@@ -156,7 +147,7 @@ class Keeper:
             while True:
                 number, content = await read_reply(reader)
                 reply = self._pending.get(number)
-                # nobody waits for an answer whose deadline has passed
+                # Nobody waits for it once the deadline has passed.
                 if reply is not None and not reply.done():
                     reply.set_result(content)
 
@@ -199,19 +190,8 @@ class Keeper:
         log.info("collection_opened", collection=self.name, child=self._process.pid)
         return reader
 
-    async def _halt(self) -> None:
-        self._stopping = True
-        if not self.optimizing:  # else it would not hear us; its write-ahead log keeps all
-            with suppress(TimeoutError, RealmError):
-                async with asyncio.timeout(STOP_LIMIT):
-                    await self._exchange("Stop", b"")
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
-        await self._end()
-
     async def _end(self) -> None:
-        """Makes sure that the child is gone, and tells whoever waits for it."""
+        """Makes sure that the child is gone, and fails the requests that wait for it."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -226,8 +206,8 @@ class Keeper:
 
     def _died(self) -> DependencyUnavailable:
         return DependencyUnavailable(
-            f"The process of collection `{self.name}` ended during the request; it is started"
-            " again: send the request again"
+            f"The process of collection `{self.name}` ended during the request and is being"
+            " restarted: send the request again"
         )
 
 

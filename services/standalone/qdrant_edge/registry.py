@@ -1,4 +1,4 @@
-"""The collections of one folder: the catalogue on disk and a keeper for each collection.
+"""The collections of one folder: the catalogue on disk and a process for each collection.
 
 <folder>/catalogue.json          collections, what they were created with, aliases
 <folder>/collections/<name>/     one engine's files, opened by one child alone
@@ -18,8 +18,7 @@ import structlog
 
 from realm.errors import FailedPrecondition
 from services.standalone.qdrant_edge.catalogue import Catalogue, load, save, strays
-from services.standalone.qdrant_edge.collection_process import Keeper
-from services.standalone.qdrant_edge.description import merge_update
+from services.standalone.qdrant_edge.collection_process import CollectionProcess
 from services.standalone.qdrant_edge.protocol import collections
 
 log = structlog.get_logger(__name__)
@@ -39,7 +38,7 @@ class Registry:
         self._lock_file = lock_folder(folder)
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[Any]] = set()
-        self._keepers: dict[str, Keeper] = {}
+        self._processes: dict[str, CollectionProcess] = {}
         self.catalogue = Catalogue()
 
     async def open(self) -> None:
@@ -51,24 +50,24 @@ class Registry:
         for stray in strays(self._collections_folder, self.catalogue.configs):
             log.warning("half_made_collection_removed", folder=stray.name)
             await asyncio.to_thread(shutil.rmtree, stray)
-        self._keepers = {
-            name: Keeper(self._collections_folder / name, config)
+        self._processes = {
+            name: CollectionProcess(self._collections_folder / name, config)
             for name, config in self.catalogue.configs.items()
         }
-        await asyncio.gather(*(keeper.start_or_retry() for keeper in self._keepers.values()))
+        await asyncio.gather(*(process.start_or_retry() for process in self._processes.values()))
 
     async def close(self) -> None:
         """Lets every process flush and end."""
         async with self._changing:
-            await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
+            await asyncio.gather(*(process.stop() for process in self._processes.values()))
         self._lock_file.close()
 
-    def keeper(self, name: str) -> Keeper:
+    def process(self, name: str) -> CollectionProcess:
         """By a collection's or an alias' name, resolved once.
 
         :raises NotFound: if there is no such collection.
         """
-        return self._keepers[self.catalogue.resolve(name)]
+        return self._processes[self.catalogue.resolve(name)]
 
     async def create(self, config: collections.CreateCollection) -> None:
         """:raises RealmError: if the name is taken or the configuration cannot be served."""
@@ -78,13 +77,17 @@ class Registry:
         """Whether there was such a collection; an alias' name is none, as in Qdrant."""
         return await self._whole(self._delete(name))
 
-    async def update(self, update: collections.UpdateCollection) -> None:
-        """Changes the configuration; optimizes, in the background, a collection that is large
-        enough if `optimizers_config` is given, even empty.
+    async def optimize(self, name: str) -> None:
+        """Builds a collection's vector indexes in the background, if it is large enough.
 
-        :raises RealmError: if there is no such collection or the change is not covered.
+        :raises NotFound: if there is no such collection.
         """
-        await self._whole(self._update(update))
+        process = self.process(name)
+        if process.optimizing:
+            return
+        process.info = collections.CollectionInfo.FromString(await process.call("Info", b""))
+        if process.info.points_count > self._optimize_above:
+            process.optimize()
 
     async def change_aliases(self, actions: Iterable[collections.AliasOperations]) -> None:
         """One by one, like Qdrant: what went before a refused operation stays done.
@@ -101,15 +104,15 @@ class Registry:
             if folder.exists():  # left by a deletion that failed
                 shutil.rmtree(folder)
             folder.mkdir()
-            keeper = Keeper(folder, config)
+            process = CollectionProcess(folder, config)
             try:
-                await keeper.start()
+                await process.start()
                 await self._commit(self.catalogue.with_collection(config))
             except Exception:
-                await keeper.stop()
+                await process.stop()
                 shutil.rmtree(folder)
                 raise
-            self._keepers[name] = keeper
+            self._processes[name] = process
 
     async def _delete(self, name: str) -> bool:
         async with self._changing:
@@ -117,36 +120,14 @@ class Registry:
                 return False
             await self._commit(self.catalogue.without_collection(name))
             # a folder that outlives a kill here is no longer in the catalogue: a stray
-            await self._keepers.pop(name).stop()
+            await self._processes.pop(name).stop()
             await asyncio.to_thread(shutil.rmtree, self._collections_folder / name)
             return True
-
-    async def _update(self, update: collections.UpdateCollection) -> None:
-        async with self._changing:
-            name = self.catalogue.resolve(update.collection_name)
-            keeper = self._keepers[name]
-            old = self.catalogue.configs[name]
-            new = merge_update(old, update)
-            if new != old:
-                await keeper.reconfigure(new)
-                await self._commit(self.catalogue.with_collection(new))
-        if update.HasField("optimizers_config") and await self._worth_optimizing(keeper, new):
-            keeper.optimize()
 
     async def _change_aliases(self, actions: Iterable[collections.AliasOperations]) -> None:
         async with self._changing:
             for action in actions:
                 await self._commit(self.catalogue.after(action))
-
-    async def _worth_optimizing(self, keeper: Keeper, config: collections.CreateCollection) -> bool:
-        threshold = config.optimizers_config
-        if threshold.HasField("indexing_threshold") and threshold.indexing_threshold == 0:
-            return False
-        if keeper.optimizing:
-            return False
-        info = collections.CollectionInfo.FromString(await keeper.call("Info", b""))
-        keeper.info = info
-        return info.points_count > self._optimize_above
 
     async def _commit(self, catalogue: Catalogue) -> None:
         # on disk first: nobody sees a change that a kill could undo

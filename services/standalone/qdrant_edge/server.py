@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import grpc
@@ -12,19 +12,21 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
-from realm.errors import RealmError
-from services.standalone.qdrant_edge.collections_service import CollectionsService
+from realm.errors import NotFound, RealmError
 from services.standalone.qdrant_edge.protocol import collections, load
 from services.standalone.qdrant_edge.registry import Registry
+from services.standalone.qdrant_edge.translation import allow_only
+
+if TYPE_CHECKING:
+    from qdrant_client.grpc.collections_service_pb2_grpc import CollectionsServicer
+else:
+    CollectionsServicer = load("collections_service_pb2_grpc").CollectionsServicer
 
 log = structlog.get_logger(__name__)
 
 POINTS, COLLECTIONS, ROOT = "qdrant.Points", "qdrant.Collections", "qdrant.Qdrant"
 #: The calls of `qdrant.Points` that a collection's process answers.
-POINT_CALLS = (
-    *("Query", "QueryBatch", "Get", "Scroll", "Count"),
-    *("Upsert", "Delete", "CreateFieldIndex", "DeleteFieldIndex"),
-)
+POINT_CALLS = ("QueryBatch", "Get", "Scroll", "Count", "Upsert", "Delete", "CreateFieldIndex")
 
 OPTIONS = [
     # else a second server would share the port, and half the requests, in silence
@@ -35,6 +37,107 @@ OPTIONS = [
 ]
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+class CollectionsService(CollectionsServicer):
+    """Qdrant's `Collections` over the registry. Calls not defined here are refused before."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def Get(  # noqa: N802
+        self, request: collections.GetCollectionInfoRequest, context: Any
+    ) -> collections.GetCollectionInfoResponse:
+        name = self._registry.catalogue.resolve(request.collection_name)
+        process = self._registry.process(name)
+        info = collections.CollectionInfo(status=collections.Green)
+        if process.optimizing:
+            info.CopyFrom(process.info)
+            info.status = collections.Yellow
+        else:
+            info.MergeFromString(await process.call("Info", b""))
+        info.optimizer_status.ok = True
+        info.config.CopyFrom(describe(self._registry.catalogue.configs[name]))
+        return collections.GetCollectionInfoResponse(result=info)
+
+    async def List(  # noqa: N802
+        self, request: collections.ListCollectionsRequest, context: Any
+    ) -> collections.ListCollectionsResponse:
+        names = sorted(self._registry.catalogue.configs)
+        return collections.ListCollectionsResponse(
+            collections=[collections.CollectionDescription(name=name) for name in names]
+        )
+
+    async def CollectionExists(  # noqa: N802
+        self, request: collections.CollectionExistsRequest, context: Any
+    ) -> collections.CollectionExistsResponse:
+        try:
+            self._registry.catalogue.resolve(request.collection_name)
+            exists = True
+        except NotFound:
+            exists = False
+        return collections.CollectionExistsResponse(
+            result=collections.CollectionExists(exists=exists)
+        )
+
+    async def Create(  # noqa: N802
+        self, request: collections.CreateCollection, context: Any
+    ) -> collections.CollectionOperationResponse:
+        await self._registry.create(request)
+        return collections.CollectionOperationResponse(result=True)
+
+    async def Update(  # noqa: N802
+        self, request: collections.UpdateCollection, context: Any
+    ) -> collections.CollectionOperationResponse:
+        """An empty change of the optimizers' configuration asks to optimize."""
+        allow_only(request, "collection_name", "optimizers_config", "timeout")
+        allow_only(request.optimizers_config)
+        await self._registry.optimize(request.collection_name)
+        return collections.CollectionOperationResponse(result=True)
+
+    async def Delete(  # noqa: N802
+        self, request: collections.DeleteCollection, context: Any
+    ) -> collections.CollectionOperationResponse:
+        existed = await self._registry.delete(request.collection_name)
+        return collections.CollectionOperationResponse(result=existed)
+
+    async def UpdateAliases(  # noqa: N802
+        self, request: collections.ChangeAliases, context: Any
+    ) -> collections.CollectionOperationResponse:
+        await self._registry.change_aliases(request.actions)
+        return collections.CollectionOperationResponse(result=True)
+
+    async def ListAliases(  # noqa: N802
+        self, request: collections.ListAliasesRequest, context: Any
+    ) -> collections.ListAliasesResponse:
+        aliases = sorted(self._registry.catalogue.aliases.items())
+        return collections.ListAliasesResponse(
+            aliases=[
+                collections.AliasDescription(alias_name=alias, collection_name=name)
+                for alias, name in aliases
+            ]
+        )
+
+
+def describe(config: collections.CreateCollection) -> collections.CollectionConfig:
+    """A collection's configuration with the values that Qdrant's clients insist on."""
+    return collections.CollectionConfig(
+        params=collections.CollectionParams(
+            shard_number=1,
+            vectors_config=config.vectors_config,
+            sparse_vectors_config=config.sparse_vectors_config,
+            replication_factor=1,
+            write_consistency_factor=1,
+        ),
+        hnsw_config=collections.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=10_000),
+        optimizer_config=collections.OptimizersConfigDiff(
+            deleted_threshold=0.2,
+            vacuum_min_vector_number=1000,
+            default_segment_number=0,
+            flush_interval_sec=5,
+        ),
+        wal_config=collections.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
+    )
 
 
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -91,7 +194,7 @@ def forward(registry: Registry, call: str) -> Handler:
     async def forwarded(body: bytes, context: Any) -> bytes:
         # every request of `qdrant.Points` has the collection's name as field 1, like this one
         name = collections.GetCollectionInfoRequest.FromString(body).collection_name
-        return await registry.keeper(name).call(call, body)
+        return await registry.process(name).call(call, body)
 
     return forwarded
 

@@ -9,18 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import qdrant_edge as edge
 
 from realm.errors import InvalidInput, RealmError, Unsupported
 from realm.process.threads import lower_priority
-from services.standalone.qdrant_edge.configuration import dense_vectors, read_config
-from services.standalone.qdrant_edge.filters import read_filter
 from services.standalone.qdrant_edge.protocol import collections, points
-from services.standalone.qdrant_edge.queries import (
+from services.standalone.qdrant_edge.translation import (
+    allow_only,
+    dense_vectors,
+    read_config,
+    read_filter,
+    read_ids,
     read_limit,
-    read_order,
     read_payload_choice,
     read_query,
     read_vector_choice,
@@ -35,36 +36,14 @@ from services.standalone.qdrant_edge.values import (
 
 #: Seconds between flushes while writes come in; a shorter write-ahead log loads quicker.
 FLUSH_INTERVAL = 5.0
-
-UPDATE_MODES = {
-    points.Upsert: edge.UpdateMode.Upsert,
-    points.InsertOnly: edge.UpdateMode.InsertOnly,
-    points.UpdateOnly: edge.UpdateMode.UpdateOnly,
-}
 INDEX_TYPES = {
     points.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
     points.FieldTypeInteger: edge.PayloadSchemaType.Integer,
-    points.FieldTypeFloat: edge.PayloadSchemaType.Float,
-    points.FieldTypeBool: edge.PayloadSchemaType.Bool,
-    points.FieldTypeDatetime: edge.PayloadSchemaType.Datetime,
-    points.FieldTypeUuid: edge.PayloadSchemaType.Uuid,
-    points.FieldTypeText: edge.PayloadSchemaType.Text,
-}
-#: By Edge's name of the type: its enumeration cannot be hashed.
-REPORTED_TYPES = {
-    "Keyword": collections.Keyword,
-    "Integer": collections.Integer,
-    "Float": collections.Float,
-    "Bool": collections.Bool,
-    "Datetime": collections.Datetime,
-    "Uuid": collections.Uuid,
-    "Text": collections.Text,
 }
 #: Edge raises plain exceptions; these beginnings are the caller's fault.
 CALLERS_FAULTS = (
     "Vector dimension error",
     "Not existing vector name error",
-    "No range index for `order_by`",
     "Wrong input",
     "Bad request",
 )
@@ -84,7 +63,6 @@ class Shard:
         else:
             self._engine = edge.EdgeShard.create(str(folder), settings)
         self.reads: dict[str, Callable[[bytes], bytes]] = {
-            "Query": self.query,
             "QueryBatch": self.query_batch,
             "Get": self.retrieve,
             "Scroll": self.scroll,
@@ -95,7 +73,6 @@ class Shard:
             "Upsert": self.upsert,
             "Delete": self.delete,
             "CreateFieldIndex": self.create_field_index,
-            "DeleteFieldIndex": self.delete_field_index,
             "Optimize": self.optimize,
         }
 
@@ -103,24 +80,23 @@ class Shard:
         self._engine.flush()
         self._engine.close()
 
-    def query(self, body: bytes) -> bytes:
-        found = self._engine.query(read_query(points.QueryPoints.FromString(body)))
-        response = points.QueryResponse()
-        write_scored(response.result, found)
-        return response.SerializeToString()
-
     def query_batch(self, body: bytes) -> bytes:
         request = points.QueryBatchPoints.FromString(body)
         queries = edge.QueryBatchRequest([read_query(query) for query in request.query_points])
         response = points.QueryBatchResponse()
         for found in self._engine.query_batch(queries):
-            write_scored(response.result.add().result, found)
+            result = response.result.add().result
+            for scored in found:
+                point = result.add()
+                write_record(point, scored)
+                point.score = scored.score
+                point.version = scored.version
         return response.SerializeToString()
 
     def retrieve(self, body: bytes) -> bytes:
         request = points.GetPoints.FromString(body)
         found = self._engine.retrieve(
-            [read_id(point_id) for point_id in request.ids],
+            read_ids(request.ids),
             read_payload_choice(request.with_payload),
             read_vector_choice(request.with_vectors),
         )
@@ -131,14 +107,15 @@ class Shard:
 
     def scroll(self, body: bytes) -> bytes:
         request = points.ScrollPoints.FromString(body)
+        allow_only(
+            request, "collection_name", "offset", "limit", "with_payload", "with_vectors", "timeout"
+        )
         found, following = self._engine.scroll(
             edge.ScrollRequest(
                 offset=read_id(request.offset) if request.HasField("offset") else None,
                 limit=read_limit(request),
-                filter=read_filter(request.filter) if request.HasField("filter") else None,
                 with_payload=read_payload_choice(request.with_payload),
                 with_vector=read_vector_choice(request.with_vectors),
-                order_by=read_order(request.order_by) if request.HasField("order_by") else None,
             )
         )
         response = points.ScrollResponse()
@@ -150,7 +127,7 @@ class Shard:
 
     def count(self, body: bytes) -> bytes:
         request = points.CountPoints.FromString(body)
-        # always exact: it costs milliseconds, and an estimate has misled readers before
+        # Always exact: it costs milliseconds.
         counted = self._engine.count(
             edge.CountRequest(
                 exact=True,
@@ -162,27 +139,20 @@ class Shard:
     def info(self, body: bytes = b"") -> bytes:
         """The part of `CollectionInfo` that only the engine knows."""
         shard = self._engine.info()
-        info = collections.CollectionInfo(
+        return collections.CollectionInfo(
             segments_count=shard.segments_count,
             points_count=shard.points_count,
             indexed_vectors_count=shard.indexed_vectors_count,
-        )
-        for field, index in shard.payload_schema.items():
-            kind = str(index.data_type).rpartition(".")[2]
-            described = info.payload_schema[field]
-            described.data_type = REPORTED_TYPES.get(kind, collections.UnknownType)
-            described.points = index.points
-        return info.SerializeToString()
+        ).SerializeToString()
 
     def upsert(self, body: bytes) -> bytes:
         request = points.UpsertPoints.FromString(body)
+        allow_only(request, "collection_name", "wait", "points", "update_filter", "timeout")
         batch = [self._read_point(point) for point in request.points]
         guarded = request.HasField("update_filter")
         return self._update(
             edge.UpdateOperation.upsert_points(
-                batch,
-                condition=read_filter(request.update_filter) if guarded else None,
-                update_mode=UPDATE_MODES[request.update_mode],
+                batch, condition=read_filter(request.update_filter) if guarded else None
             )
         )
 
@@ -194,7 +164,7 @@ class Shard:
         return edge.Point(read_id(point.id), vectors, payload)
 
     def _check_vector(self, name: str, vector: edge.NamedVector) -> None:
-        # Edge meets a bad vector half way and keeps the points that it took before
+        # Edge meets a bad vector half way and keeps the points that it took before.
         if isinstance(vector, edge.SparseVector):
             if name not in self._sparse:
                 raise InvalidInput(f"Not existing vector name error: no sparse vector {name!r}")
@@ -210,7 +180,7 @@ class Shard:
         selector = points.DeletePoints.FromString(body).points
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
-                ids = [read_id(point_id) for point_id in selector.points.ids]
+                ids = read_ids(selector.points.ids)
                 return self._update(edge.UpdateOperation.delete_points(ids))
             case "filter":
                 chosen = read_filter(selector.filter)
@@ -225,12 +195,8 @@ class Shard:
         kind = INDEX_TYPES[request.field_type]
         return self._update(edge.UpdateOperation.create_field_index(request.field_name, kind))
 
-    def delete_field_index(self, body: bytes) -> bytes:
-        request = points.DeleteFieldIndexCollection.FromString(body)
-        return self._update(edge.UpdateOperation.delete_field_index(request.field_name))
-
     def optimize(self, body: bytes = b"") -> bytes:
-        """Builds the indexes that the configuration asks for.
+        """Builds the vector indexes that the engine's thresholds call for.
 
         The engine holds the interpreter lock meanwhile: this process answers nothing else. Its
         threads leave the processor to the collections that are searched.
@@ -250,16 +216,8 @@ class Shard:
         ).SerializeToString()
 
 
-def write_scored(target: Any, found: list[edge.ScoredPoint]) -> None:
-    for scored in found:
-        point = target.add()
-        write_record(point, scored)
-        point.score = scored.score
-        point.version = scored.version
-
-
 def as_fault(error: Exception) -> RealmError:
-    """What Edge, or reading a request for it, complained of, in the project's errors."""
+    """An exception of Edge, or of reading a request for it, as one of the project's errors."""
     if isinstance(error, RealmError):
         return error
     message = str(error)

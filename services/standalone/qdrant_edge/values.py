@@ -10,9 +10,6 @@ import qdrant_edge as edge
 from realm.errors import InvalidInput, Unsupported
 from services.standalone.qdrant_edge.protocol import common, json_values, points
 
-#: The name that Qdrant and Edge give to the one vector of a collection that names none.
-DEFAULT_VECTOR = ""
-
 
 def read_id(point_id: common.PointId) -> edge.PointId:
     """:raises InvalidInput: if it is neither a number nor a UUID."""
@@ -38,15 +35,9 @@ def write_id(target: common.PointId, point_id: edge.PointId) -> None:
 
 
 def read_value(value: json_values.Value) -> Any:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
-        case "integer_value":
-            return value.integer_value
-        case "double_value":
-            return value.double_value
-        case "bool_value":
-            return value.bool_value
+    match kind := value.WhichOneof("kind"):
+        case "string_value" | "integer_value" | "double_value" | "bool_value":
+            return getattr(value, kind)
         case "list_value":
             return [read_value(item) for item in value.list_value.values]
         case "struct_value":
@@ -77,8 +68,9 @@ def write_value(target: json_values.Value, value: Any) -> None:
         target.null_value = json_values.NULL_VALUE
 
 
-def read_sparse(indices: list[int], values: list[float]) -> edge.SparseVector:
+def read_sparse(vector: points.SparseVector) -> edge.SparseVector:
     """:raises InvalidInput: if the lengths differ or an index occurs twice."""
+    indices, values = list(vector.indices), list(vector.values)
     if len(indices) != len(values):
         raise InvalidInput(
             f"A sparse vector has {len(indices)} indices and {len(values)} values; give as many"
@@ -88,40 +80,24 @@ def read_sparse(indices: list[int], values: list[float]) -> edge.SparseVector:
     return edge.SparseVector(indices, values)
 
 
-def read_vector(vector: points.Vector) -> edge.NamedVector:
-    """:raises Unsupported: if it is a multi-vector or something to embed."""
+def read_vectors(vectors: points.Vectors) -> dict[str, edge.NamedVector]:
+    """By name.
+
+    :raises Unsupported: for a vector without a name, or neither dense nor sparse.
+    """
+    if vectors.WhichOneof("vectors_options") == "vector":
+        raise Unsupported("A vector without a name is not covered here")
+    return {name: _read_vector(vector) for name, vector in vectors.vectors.vectors.items()}
+
+
+def _read_vector(vector: points.Vector) -> edge.NamedVector:
     match vector.WhichOneof("vector"):
         case "dense":
             return list(vector.dense.data)
         case "sparse":
-            return read_sparse(list(vector.sparse.indices), list(vector.sparse.values))
-        case None:  # clients before 1.16 fill the flat fields
-            if vector.HasField("indices"):
-                return read_sparse(list(vector.indices.data), list(vector.data))
-            return list(vector.data)
+            return read_sparse(vector.sparse)
         case other:
-            raise Unsupported(f"Vectors of kind {other!r} are not covered; give dense or sparse")
-
-
-def read_vectors(vectors: points.Vectors) -> dict[str, edge.NamedVector]:
-    if vectors.WhichOneof("vectors_options") == "vector":
-        return {DEFAULT_VECTOR: read_vector(vectors.vector)}
-    return {name: read_vector(vector) for name, vector in vectors.vectors.vectors.items()}
-
-
-def write_vectors(target: points.VectorsOutput, vectors: Any) -> None:
-    """`vectors` as Edge gives them: a list for the default vector, else a mapping by name."""
-    if not isinstance(vectors, dict):
-        target.vector.dense.data.extend(vectors)
-        return
-    target.vectors.SetInParent()
-    for name, vector in vectors.items():
-        output = target.vectors.vectors[name]
-        if isinstance(vector, edge.SparseVector):
-            output.sparse.indices.extend(vector.indices)
-            output.sparse.values.extend(vector.values)
-        else:
-            output.dense.data.extend(vector)
+            raise Unsupported(f"Vectors of kind {other!r} are not covered here")
 
 
 def write_record(
@@ -131,9 +107,11 @@ def write_record(
     write_id(target.id, record.id)
     for key, value in (record.payload or {}).items():
         write_value(target.payload[key], value)
-    if record.vector is not None:
-        write_vectors(target.vectors, record.vector)
-    if isinstance(record.order_value, int):
-        target.order_value.int = record.order_value
-    elif record.order_value is not None:
-        target.order_value.float = record.order_value
+    vectors: Any = record.vector or {}
+    for name, vector in vectors.items():
+        output = target.vectors.vectors.vectors[name]
+        if isinstance(vector, edge.SparseVector):
+            output.sparse.indices.extend(vector.indices)
+            output.sparse.values.extend(vector.values)
+        else:
+            output.dense.data.extend(vector)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from realm.errors import DependencyUnavailable, NotReady
-from services.standalone.qdrant_edge.collection_process import Keeper
+from services.standalone.qdrant_edge.collection_process import CollectionProcess
 from services.standalone.qdrant_edge.framing import RemoteFault
 from services.standalone.qdrant_edge.protocol import collections, points
 
@@ -24,75 +24,65 @@ def config(size: int = 4) -> collections.CreateCollection:
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
-    kept = Keeper(tmp_path, config())
+async def process(tmp_path: Path) -> AsyncIterator[CollectionProcess]:
+    kept = CollectionProcess(tmp_path, config())
     await kept.start()
     yield kept
     await kept.stop()
 
 
-def child(keeper: Keeper) -> int:
-    assert keeper._process is not None
-    return keeper._process.pid
+def child(process: CollectionProcess) -> int:
+    assert process._process is not None
+    return process._process.pid
 
 
-async def count(keeper: Keeper) -> int:
+async def count(process: CollectionProcess) -> int:
     async with asyncio.timeout(LIMIT):
-        reply = await keeper.call("Count", b"")
+        reply = await process.call("Count", b"")
     return points.CountResponse.FromString(reply).result.count
 
 
-async def upsert(keeper: Keeper, number: int) -> None:
+async def upsert(process: CollectionProcess, number: int) -> None:
     vector = points.Vector(dense=points.DenseVector(data=[1.0] * 4))
     named = points.NamedVectors(vectors={"dense": vector})
     point = points.PointStruct(vectors=points.Vectors(vectors=named))
     point.id.num = number
-    await keeper.call("Upsert", points.UpsertPoints(points=[point]).SerializeToString())
+    await process.call("Upsert", points.UpsertPoints(points=[point]).SerializeToString())
 
 
 async def test_a_request_in_a_dying_child_is_unavailable_and_the_next_is_served(
-    keeper: Keeper,
+    process: CollectionProcess,
 ) -> None:
-    await upsert(keeper, 1)
-    os.kill(child(keeper), signal.SIGSTOP)  # holds the request, so that it is there at the kill
-    request = asyncio.create_task(count(keeper))
-    while not keeper._pending:
+    await upsert(process, 1)
+    os.kill(child(process), signal.SIGSTOP)  # holds the request, so that it is there at the kill
+    request = asyncio.create_task(count(process))
+    while not process._pending:
         await asyncio.sleep(0)
-    os.kill(child(keeper), signal.SIGKILL)
+    os.kill(child(process), signal.SIGKILL)
     with pytest.raises(DependencyUnavailable, match="passages-1"):
         await request
-    assert await count(keeper) == 1
+    assert await count(process) == 1
 
 
 async def test_a_deadline_ends_the_wait_for_a_frozen_child_and_leaves_it_usable(
-    keeper: Keeper,
+    process: CollectionProcess,
 ) -> None:
-    os.kill(child(keeper), signal.SIGSTOP)
+    os.kill(child(process), signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await keeper.call("Count", b"")
-    os.kill(child(keeper), signal.SIGCONT)
-    assert await count(keeper) == 0  # the late answer to the first is not taken for this one's
+            await process.call("Count", b"")
+    os.kill(child(process), signal.SIGCONT)
+    assert await count(process) == 0  # the late answer to the first is not taken for this one's
 
 
-async def test_a_refusal_of_the_child_keeps_its_code(keeper: Keeper) -> None:
+async def test_a_refusal_of_the_child_keeps_its_code(process: CollectionProcess) -> None:
     with pytest.raises(RemoteFault) as caught:
-        await keeper.call("Juggle", b"")
+        await process.call("Juggle", b"")
     assert caught.value.code == "INVALID_ARGUMENT"
 
 
-async def test_a_configuration_that_does_not_fit_leaves_the_former_in_force(
-    keeper: Keeper,
-) -> None:
-    await upsert(keeper, 1)
-    with pytest.raises(RemoteFault, match="incompatible"):
-        await keeper.reconfigure(config(size=5))
-    await upsert(keeper, 2)
-    assert await count(keeper) == 2
-
-
 async def test_a_folder_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
-    holder, waiting = Keeper(tmp_path, config()), Keeper(tmp_path, config())
+    holder, waiting = CollectionProcess(tmp_path, config()), CollectionProcess(tmp_path, config())
     await holder.start()
     await waiting.start_or_retry()
     with pytest.raises(NotReady, match="cannot be served"):
@@ -105,10 +95,10 @@ async def test_a_folder_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> 
     await waiting.stop()
 
 
-async def test_after_the_end_nothing_is_left(keeper: Keeper) -> None:
-    process = child(keeper)
-    await keeper.stop()
+async def test_after_the_end_nothing_is_left(process: CollectionProcess) -> None:
+    pid = child(process)
+    await process.stop()
     with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+        os.kill(pid, 0)
     with pytest.raises(NotReady):
-        await keeper.call("Count", b"")
+        await process.call("Count", b"")

@@ -1,0 +1,161 @@
+"""Qdrant's protobuf requests in Qdrant Edge's terms: configurations, queries and filters.
+
+It covers what this project calls. A request that sets any other field is refused, never half
+served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import qdrant_edge as edge
+from google.protobuf.message import Message
+
+from realm.errors import InvalidInput, Unsupported
+from services.standalone.qdrant_edge.protocol import collections, common, points
+from services.standalone.qdrant_edge.values import read_id, read_sparse
+
+#: Qdrant's own defaults.
+DEFAULT_LIMIT = 10
+RRF_K = 2
+
+
+def allow_only(message: Message, *fields: str) -> None:
+    """:raises Unsupported: naming a field that is set and not among these."""
+    for field, _ in message.ListFields():
+        if field.name not in fields:
+            raise Unsupported(f"{field.name} of {message.DESCRIPTOR.name} is not covered here")
+
+
+def read_config(source: collections.CreateCollection) -> edge.EdgeConfig:
+    """:raises InvalidInput: for a vector without a size.
+    :raises Unsupported: for anything but named vectors, with Dot as their distance.
+    """
+    allow_only(source, "collection_name", "vectors_config", "sparse_vectors_config", "timeout")
+    allow_only(source.vectors_config, "params_map")
+    sparse = source.sparse_vectors_config.map
+    return edge.EdgeConfig(
+        vectors={name: _read_dense(name, each) for name, each in dense_vectors(source).items()},
+        sparse_vectors={name: _read_sparse_params(each) for name, each in sparse.items()},
+        optimizers=edge.EdgeOptimizersConfig(),
+    )
+
+
+def dense_vectors(source: collections.CreateCollection) -> dict[str, collections.VectorParams]:
+    return dict(source.vectors_config.params_map.map)
+
+
+def _read_dense(name: str, params: collections.VectorParams) -> edge.EdgeVectorParams:
+    allow_only(params, "size", "distance")
+    if params.distance != collections.Dot:
+        raise Unsupported(f"Vector {name!r}: only the distance Dot is covered")
+    if params.size < 1:
+        raise InvalidInput(f"Vector {name!r} needs a size of at least 1")
+    return edge.EdgeVectorParams(params.size, edge.Distance.Dot)
+
+
+def _read_sparse_params(params: collections.SparseVectorParams) -> edge.EdgeSparseVectorParams:
+    allow_only(params, "modifier")
+    idf = params.modifier == collections.Idf
+    return edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if idf else None)
+
+
+def read_query(source: points.QueryPoints) -> edge.QueryRequest:
+    """:raises Unsupported: for queries other than the nearest and reciprocal rank fusion."""
+    allow_only(
+        source,
+        *("collection_name", "query", "prefetch", "using", "limit", "with_payload"),
+        *("with_vectors", "timeout"),
+    )
+    return edge.QueryRequest(
+        limit=read_limit(source),
+        query=_read_scoring(source),
+        prefetches=[_read_prefetch(prefetch) for prefetch in source.prefetch] or None,
+        with_payload=read_payload_choice(source.with_payload),
+        with_vector=read_vector_choice(source.with_vectors),
+    )
+
+
+def _read_prefetch(source: points.PrefetchQuery) -> edge.Prefetch:
+    allow_only(source, "query", "using", "limit")
+    return edge.Prefetch(limit=read_limit(source), query=_read_scoring(source))
+
+
+def _read_scoring(
+    source: points.QueryPoints | points.PrefetchQuery,
+) -> edge.ScoringQueryType | None:
+    query = source.query
+    allow_only(query, "nearest", "rrf")
+    match query.WhichOneof("variant"):
+        case "nearest":
+            return edge.Query.Nearest(_read_target(query.nearest), using=source.using)
+        case "rrf":
+            allow_only(query.rrf, "k")
+            # Edge's stubs do not say that this is a fusion; its engine does.
+            k = query.rrf.k if query.rrf.HasField("k") else RRF_K
+            return cast(edge.Fusion, edge.Fusion.Rrf(k=k))
+        case _:
+            raise InvalidInput("A query is empty; give a vector or a fusion")
+
+
+def _read_target(target: points.VectorInput) -> list[float] | edge.SparseVector:
+    allow_only(target, "dense", "sparse")
+    if target.WhichOneof("variant") == "dense":
+        return list(target.dense.data)
+    return read_sparse(target.sparse)
+
+
+def read_limit(source: points.QueryPoints | points.PrefetchQuery | points.ScrollPoints) -> int:
+    if not source.HasField("limit"):
+        return DEFAULT_LIMIT
+    if source.limit < 1:
+        raise InvalidInput("limit is 0; ask for at least one point")
+    return source.limit
+
+
+def read_payload_choice(choice: points.WithPayloadSelector) -> edge.WithPayloadType:
+    allow_only(choice, "enable", "include")
+    if choice.WhichOneof("selector_options") == "include":
+        return list(choice.include.fields)
+    return choice.enable
+
+
+def read_vector_choice(choice: points.WithVectorsSelector) -> edge.WithVectorType:
+    if choice.WhichOneof("selector_options") == "include":
+        return list(choice.include.names)
+    return choice.enable
+
+
+def read_filter(source: common.Filter) -> edge.Filter:
+    """:raises Unsupported: for anything but conditions on fields that must all hold."""
+    allow_only(source, "must")
+    # Edge, like Qdrant, takes an empty clause for an absent one.
+    return edge.Filter(must=list(_read_conditions(source.must)) or None)
+
+
+def _read_conditions(conditions: Iterable[common.Condition]) -> Iterable[edge.FieldCondition]:
+    for condition in conditions:
+        allow_only(condition, "field")
+        field = condition.field
+        allow_only(field, "key", "match", "range")
+        yield edge.FieldCondition(
+            field.key,
+            match=_read_match(field.match) if field.HasField("match") else None,
+            range=_read_range(field.range) if field.HasField("range") else None,
+        )
+
+
+def _read_match(match: common.Match) -> edge.MatchType:
+    allow_only(match, "keyword", "keywords")
+    if match.WhichOneof("match_value") == "keywords":
+        return edge.MatchAny(list(match.keywords.strings))
+    return edge.MatchValue(match.keyword)
+
+
+def _read_range(source: common.Range) -> edge.RangeFloat:
+    return edge.RangeFloat(**{bound.name: value for bound, value in source.ListFields()})
+
+
+def read_ids(ids: Iterable[common.PointId]) -> list[edge.PointId]:
+    return [read_id(point_id) for point_id in ids]
