@@ -15,7 +15,8 @@ from realm.client import Client
 from realm.errors import RealmError
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
-from realm.records.generations import ACTIVE, Generations, State
+from realm.records.generations import Generations
+from realm.records.states import ACTIVE, IN_PROGRESS
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
 
@@ -101,7 +102,7 @@ def _is_live(generations: Generations, snapshot: int) -> bool:
 def _applied(generations: Generations, ledger: Ledger) -> bool:
     """Nothing is being built either."""
     states = {generations.state(number) for number in generations.numbers()}
-    if {State.BUILDING, State.VALIDATING, None} & states:
+    if IN_PROGRESS & states:
         return False
     active = _active(generations)
     return all(generations.applied(number) >= ledger.newest_version for number in active)

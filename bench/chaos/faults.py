@@ -19,8 +19,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from bench.cluster import BenchCluster
 from bench.points import delete_points, read_points
 from realm.errors import RealmError
-from realm.records.generations import ACTIVE, Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import ACTIVE, IN_PROGRESS, State
 from realm.records.vectors import vector_file
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
@@ -182,7 +183,7 @@ class Hands:
                 continue
             generation = self._generations.get(number)
             found += self._files_of(generation)
-            if state in (State.BUILDING, State.VALIDATING):
+            if state in IN_PROGRESS:
                 found += store.files(self._snapshots.get(generation.snapshot).folder)
         return [each for each in found if store.exists(each) and not each.endswith("manifest.json")]
 

@@ -17,8 +17,9 @@ from bench.texts import Asked
 from realm.corpus.passages import Passage, to_table
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.vectors import Vectors, vector_file, write_vectors
 from realm.records.vectors import to_table as vectors_table
 from realm.search.vector_index import open_index

@@ -11,7 +11,8 @@ from bench.points import read_points
 from bench.swap.ledger import Ledger, Write, compare, fresh_fault
 from realm.client import AsyncClient
 from realm.errors import NotFound, RealmError
-from realm.records.generations import ACTIVE, Generations
+from realm.records.generations import Generations
+from realm.records.states import ACTIVE
 from realm.records.store import Store
 
 AT_ONCE = 4

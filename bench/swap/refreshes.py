@@ -15,8 +15,9 @@ from bench import tiny
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
-from realm.records.generations import Event, Generations, State
+from realm.records.generations import Event, Generations, outcome
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 
 SPOILT_EVERY = 3
@@ -24,7 +25,6 @@ SPOILT_EVERY = 3
 LOOK_SECONDS = 0.1
 #: A build takes a few seconds: one that takes so long will not end.
 PATIENCE_SECONDS = 90.0
-ENDED = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Refreshes:
         for number in reversed(self._generations.numbers()):
             if self._generations.get(number).snapshot == snapshot:
                 events = self._generations.events(number)
-                return number, next((each for each in events if each.state in ENDED), None)
+                return number, outcome(events)
         return 0, None
 
 

@@ -14,7 +14,8 @@ from bench.swap.ledger import Ledger
 from bench.swap.refreshes import Refresh
 from bench.swap.schedule import Kind
 from bench.swap.visits import READS, Visit, sightings, went_back, windows
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
+from realm.records.states import State
 from realm.records.store import Store
 from services.standalone.load.audit import Verdict
 

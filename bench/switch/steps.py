@@ -15,11 +15,11 @@ from pathlib import Path
 from bench.cluster import BenchCluster
 from realm.client import AsyncClient
 from realm.errors import DependencyUnavailable
-from realm.records.generations import Event, Generation, Generations, State
+from realm.records.generations import Event, Generation, Generations, outcome
+from realm.records.states import State
 
 LOOK_SECONDS = 0.1
 PATIENCE_SECONDS = 300.0
-ENDED = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})
 
 
 class Kind(StrEnum):
@@ -118,8 +118,7 @@ class Steps:
         """The newest generation of the snapshot, begun since then, and how it ended."""
         for number in reversed(self._generations.numbers()):
             generation = self._generations.get(number)
-            if generation.snapshot == snapshot and generation.created_at >= since:
-                for event in self._generations.events(number):
-                    if event.state in ENDED:
-                        return generation, event
+            event = outcome(self._generations.events(number))
+            if event and generation.snapshot == snapshot and generation.created_at >= since:
+                return generation, event
         return None

@@ -14,7 +14,8 @@ from bench.swap.ledger import Ledger
 from bench.swap.schedule import Kind as Request
 from bench.swap.visits import READS, Visit, sightings
 from bench.switch.steps import Kind, Step
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
+from realm.records.states import State
 from realm.records.store import Store
 from services.standalone.load.audit import Verdict
 

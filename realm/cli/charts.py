@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from realm.cli.format import duration
-from realm.cli.history import PHASES, History
+from realm.cli.history import History
+from realm.records.states import PHASES, TOTAL
 
 #: Rows and least columns of the lag's chart.
 HEIGHT = 12
@@ -91,4 +92,4 @@ def _legend(history: History) -> Text:
 
 
 def _total(phases: dict[str, float]) -> float:
-    return phases.get("total", sum(phases.get(name, 0.0) for name in PHASES))
+    return phases.get(TOTAL, sum(phases.get(name, 0.0) for name in PHASES))

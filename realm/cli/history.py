@@ -10,8 +10,6 @@ from realm.v1 import index_pb2
 #: Seconds of lag that are drawn, and how many refreshes.
 WINDOW_SECONDS = 900.0
 REFRESHES = 8
-#: Of the phases that add up to the total, in their order.
-PHASES = ("queue", "embed", "load", "optimize", "validate", "swap", "flip")
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from realm.errors import NotFound
-from realm.records.generations import Event, Generation, Generations, State
+from realm.records.generations import Event, Generation, Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 
 PROBE_RECALL = "probe_recall@5"
 

@@ -7,34 +7,19 @@ entry of `live/`, put conditionally: that put is the commit.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 
 import structlog
 
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records.checked import numbered
+from realm.records.states import ACTIVE, OUTCOMES, State, may_follow
 from realm.records.store import Store
 
 MANIFEST = "manifest.json"
 
 log = structlog.get_logger(__name__)
-
-
-class State(StrEnum):
-    BUILDING = "building"
-    VALIDATING = "validating"
-    LIVE = "live"
-    RETAINED = "retained"
-    RETIRED = "retired"
-    DELETED = "deleted"
-    REJECTED = "rejected"
-    ABANDONED = "abandoned"
-
-
-#: States whose collections follow every write.
-ACTIVE = frozenset({State.BUILDING, State.VALIDATING, State.LIVE, State.RETAINED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +86,11 @@ class LiveEntry:
     why: str
     #: Of the leader that put it: an earlier leader puts none after it.
     term: int = 0
+
+
+def outcome(events: Sequence[Event]) -> Event | None:
+    """How a refresh ended, by its generation's events: live, rejected or abandoned."""
+    return next((event for event in events if event.state in OUTCOMES), None)
 
 
 def generation_folder(number: int) -> str:
@@ -189,8 +179,11 @@ class Generations:
     ) -> Event:
         """Adds the next event.
 
-        :raises Conflict: if somebody else recorded one at the same time.
+        :raises Conflict: if somebody else recorded one at the same time, or the generation has
+            got to a state that this one cannot follow.
         """
+        if not may_follow(before := self.state(number), state):
+            raise Conflict(f"generation {number} is {before}: it cannot become {state}")
         sequence = max((each for each, _ in self._event_files(number)), default=0) + 1
         event = Event(sequence, state, time.time(), why, report or {})
         path = f"{generation_folder(number)}/events/{sequence:06d}.json"

@@ -20,7 +20,8 @@ import structlog
 from realm.errors import Corrupt, NotFound
 from realm.records import arrow
 from realm.records.files import Entry
-from realm.records.generations import Generations, State, generation_folder
+from realm.records.generations import Generations, generation_folder
+from realm.records.states import IN_PROGRESS
 from realm.records.store import Store
 from realm.settings import Settings
 
@@ -144,7 +145,7 @@ class Recorded:
         building: list[int] = []
         for number in generations.numbers():
             probes = probe_files(self._store, number)
-            if generations.state(number) in (None, State.BUILDING, State.VALIDATING):
+            if generations.state(number) in IN_PROGRESS:
                 # Before it has its probes they may be being chosen from the files found.
                 if self.asked_of(number, texts) or (found and not probes):
                     building.append(number)

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from realm.records.states import TOTAL
 from realm.tracing import API, EXPORT
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from realm.records.snapshots import Snapshot
 
-TOTAL = "total"
 Attributes = Mapping[str, Any]
 
 

@@ -17,16 +17,15 @@ from realm.records.ages import Ages
 from realm.records.baselines import GateBaselines
 from realm.records.damage import FOLDER as DAMAGED
 from realm.records.files import Entry
-from realm.records.generations import ACTIVE, Generation, Generations, State, generation_folder
+from realm.records.generations import Generation, Generations, generation_folder
 from realm.records.recorded_questions import Bounds, Recorded, probe_files
 from realm.records.refusals import FOLDER as REFUSED
 from realm.records.refusals import QUARANTINE, quarantine_file, quarantined, refusal_file, refusals
 from realm.records.snapshots import CLAIMS, MANIFEST, NAME, Snapshots
+from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 
-#: Generations that ended lately keep their files: a rejected one is there to be looked at.
-ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 #: Whoever still writes a file has written it by then.
 SETTLED_SECONDS = 3600.0
 #: Ended generations whose manifest and events are kept, for the history.
@@ -162,6 +161,7 @@ class Retention:
         events = self._generations.events(number)
         if not events or events[-1].state in ACTIVE:
             return True
+        # A rejected one is there to be looked at for a while.
         return (
             events[-1].state in ENDED
             and self._age(generation_folder(number), events[-1].at) <= self._retirement
@@ -255,7 +255,7 @@ class Retention:
             yield Removal("recorded questions", entry.path, entry.size, why)
         for number in needed.numbers:
             state = self._generations.state(number)
-            if number in self._unasked or state in (None, State.BUILDING, State.VALIDATING):
+            if number in self._unasked or state in IN_PROGRESS:
                 continue
             if not recorded.asked_of(number):
                 self._unasked.add(number)

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from realm.reporting.history import LIVE_PROBE, PHASE
+from realm.records.states import PHASES, TOTAL, phases_in
+from realm.reporting.history import LIVE_PROBE
 
 Report = Mapping[str, Any]
 Figure = dict[str, Any]
 
-#: Of those phases that add up to the total, in their order.
-PHASES = ("queue", "embed", "load", "optimize", "validate", "swap", "flip")
 RECALLS = ("recall@1", "recall@5", "mrr")
 OUTCOMES = ("live", "rejected", "abandoned", "under way")
 #: More swaps than this are lines without a label.
@@ -74,14 +73,17 @@ def _lag(report: Report) -> Chart:
 
 
 def _refreshes(report: Report) -> Chart:
-    done = [each for each in report.get("refreshes", []) if f"{PHASE}total" in each["figures"]]
-    names = [each for each in PHASES if any(f"{PHASE}{each}" in one["figures"] for one in done)]
+    phases = {
+        each["generation"]: phases_in(each["figures"]) for each in report.get("refreshes", [])
+    }
+    done = {number: each for number, each in phases.items() if TOTAL in each}
+    names = [name for name in PHASES if any(name in each for each in done.values())]
     bars = [
         {
             "type": "bar",
             "name": name,
-            "x": [str(each["generation"]) for each in done],
-            "y": [each["figures"].get(f"{PHASE}{name}", 0.0) for each in done],
+            "x": [str(number) for number in done],
+            "y": [each.get(name, 0.0) for each in done.values()],
             "marker": {"color": f"series-{place}"},
             "hovertemplate": "%{y:.2f} s<extra>" + name + "</extra>",
         }

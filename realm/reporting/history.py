@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations, outcome
 from realm.records.lag import lag_behind
 from realm.records.snapshots import Snapshots
+from realm.records.states import State, phases_in
 
-#: The indexer writes durations by phase under this prefix,
-PHASE = "phase_"
-#: what it measured with probe questions under this one,
+#: The gate reports what it measured with probe questions under this prefix,
 PROBE = "probe_"
 #: and the same for the generation that was live at the time.
 LIVE_PROBE = "live_probe_"
@@ -65,9 +64,9 @@ def latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]
     """Quantiles by phase, over refreshes that went live."""
     phases: dict[str, list[float]] = {}
     for refresh in refreshes:
-        for name, value in refresh["figures"].items():
-            if name.startswith(PHASE) and refresh["went_live"]:
-                phases.setdefault(name.removeprefix(PHASE), []).append(value)
+        if refresh["went_live"]:
+            for name, value in phases_in(refresh["figures"]).items():
+                phases.setdefault(name, []).append(value)
     return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
 
 
@@ -120,7 +119,7 @@ def _refresh(generations: Generations, number: int, began: float) -> dict[str, A
     figures: dict[str, float] = {}
     for event in events:
         figures.update(event.report)
-    ended = next((each for each in events if each.state in ENDS), None)
+    ended = outcome(events)
     return {
         "generation": number,
         "snapshot": generation.snapshot,
@@ -132,6 +131,3 @@ def _refresh(generations: Generations, number: int, began: float) -> dict[str, A
         "went_live": any(event.state == State.LIVE for event in events),
         "figures": figures,
     }
-
-
-ENDS = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})

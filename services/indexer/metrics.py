@@ -7,10 +7,10 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from realm.process.telemetry import REFRESH_BUCKETS
+from realm.records.states import PHASES, TOTAL
 from services.indexer.build import lifecycle
 
 OUTCOMES = ("live", "healed", "rejected", "abandoned", "rolled_back")
-PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 CHECKS = ("count", "sample", "norms", "recall", "probes", "best", "latency")
 CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate", "verify")
 ACTIONS = (
@@ -35,7 +35,7 @@ class IndexerMetrics:
         self.refreshes = counter("refreshes", "Refreshes ended, by how", "outcome")
         self.refresh_duration = Histogram(
             "realm_indexer_refresh_duration_seconds",
-            "Refreshes by phase: queue, embed, load, validate, swap, flip, total",
+            f"Refreshes by phase: {', '.join((*PHASES, TOTAL))}",
             ["phase"],
             buckets=REFRESH_BUCKETS,
             registry=registry,
@@ -112,5 +112,5 @@ class IndexerMetrics:
         ):
             for value in values:
                 counter.labels(value)
-        for phase in PHASES:
+        for phase in (*PHASES, TOTAL):
             self.refresh_duration.labels(phase)

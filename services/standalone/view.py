@@ -11,12 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from realm.records.states import PHASES, TOTAL
 from realm.v1.index_pb2 import GenerationState, IndexStatus, Refresh
 from services.standalone.load.audit import Verdict
 from services.standalone.observer import Observer, Sample
 from services.standalone.supervisor import ChildProcess
-
-PHASES = ("queue", "embed", "load", "validate", "swap", "flip", "total")
 
 
 def render(
@@ -88,7 +87,7 @@ def _under_way(refresh: Refresh) -> RenderableType:
 
 def _phases(refresh: Refresh) -> str:
     known = refresh.phase_seconds
-    return "  ".join(f"{name} {known[name]:.1f} s" for name in PHASES if name in known)
+    return "  ".join(f"{name} {known[name]:.1f} s" for name in (*PHASES, TOTAL) if name in known)
 
 
 def _load(observer: Observer) -> RenderableType:

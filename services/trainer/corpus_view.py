@@ -16,10 +16,9 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, from_table
 from realm.objectives.candidates import Candidate, to_candidate
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
+from realm.records.states import ACTIVE, IN_PROGRESS
 from realm.records.store import Store
-
-_UNUSABLE = frozenset({State.REJECTED, State.ABANDONED, State.RETIRED, State.DELETED})
 
 
 class CorpusView:
@@ -101,7 +100,7 @@ class Sampler:
 def newest_generation(generations: Generations, fingerprint: str) -> Generation | None:
     """The newest one whose passages were cut with this fingerprint and are not given up."""
     for number in reversed(generations.numbers()):
-        if generations.state(number) in _UNUSABLE:
+        if generations.state(number) not in ACTIVE | IN_PROGRESS:
             continue
         generation = generations.get(number)
         if generation.fingerprint == fingerprint:

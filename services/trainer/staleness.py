@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from realm.records.generations import State
 from realm.records.lag import steps_behind
-
-#: The newest snapshot may still become live.
-_UNDECIDED = frozenset({None, State.BUILDING, State.VALIDATING})
+from realm.records.states import IN_PROGRESS, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class StalenessBound:
 
     def must_wait(self, situation: IndexSituation) -> bool:
         """Waiting helps only while the newest snapshot can still become live."""
-        if not self.max_lag_steps or situation.paused or situation.fate not in _UNDECIDED:
+        if not self.max_lag_steps or situation.paused or situation.fate not in IN_PROGRESS:
             return False
         lag = steps_behind(situation.published_step, situation.live_step or 0)
         return lag > self.max_lag_steps

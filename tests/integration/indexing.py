@@ -21,8 +21,8 @@ from prometheus_client import CollectorRegistry
 from realm.corpus.documents import Document
 from realm.model.config import BertShape, ModelConfig
 from realm.model.inputs import InputBuilder, InputLimits
-from realm.records.generations import State
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import Hit, open_index
 from realm.settings import Settings, load_settings

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from realm.corpus.erasure import Trace, Wanted, search_collections, search_store
-from realm.records.generations import State
+from realm.records.states import State
 from services.indexer.leader import housekeeping
 from tests.integration.indexing import Bench, document
 

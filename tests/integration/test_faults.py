@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from realm.corpus.changes import changes_file
-from realm.records.generations import State
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 from tests.integration.indexing import Bench, document

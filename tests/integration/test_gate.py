@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.generations import State
 from realm.records.recorded_questions import Recorded, RecordedQuestion, probe_files
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.vector_index import Hit

@@ -24,8 +24,9 @@ from realm.corpus.passages import Passage, split_document
 from realm.errors import DependencyUnavailable
 from realm.model.checkpoint import Model, new_model, write_model
 from realm.model.encoders import encode
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.vector_index import IndexedPassage, open_index, open_search

@@ -10,7 +10,7 @@ import pytest
 
 from realm.errors import RequestIdReused
 from realm.records import controls, generations
-from realm.records.generations import State
+from realm.records.states import State
 from realm.records.vectors import vector_file
 from services.indexer.build import builder
 from tests.integration.indexing import Bench, document

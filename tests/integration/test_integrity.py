@@ -13,7 +13,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 from realm.errors import FailedPrecondition
 from realm.records.damage import damage_of, damaged
-from realm.records.generations import State
+from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import VectorIndex
 from tests.integration.indexing import Bench, bench_settings, document

@@ -10,8 +10,8 @@ import pytest
 from realm.corpus.passages import Passage, from_table
 from realm.errors import NotReady
 from realm.records import arrow
-from realm.records.generations import ACTIVE
 from realm.records.leaders import changed_late
+from realm.records.states import ACTIVE
 from realm.records.vectors import Vectors, read_vectors, vector_file
 from realm.search.vector_index import ChangeHooks, open_index
 from services.indexer.build.loader import paired

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from realm.corpus.documents import Document
-from realm.records.generations import State
+from realm.records.states import State
 from services.indexer.writes import pieces
 from tests.integration.embedder_double import BREAKS, KILLS, OUT_OF_ORDER
 from tests.integration.indexing import Bench, document

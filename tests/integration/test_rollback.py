@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from realm.records.generations import State
+from realm.records.states import State
 from tests.integration.indexing import DEADLINE, Bench, document
 
 DOCUMENTS = [document(number) for number in range(80)]

@@ -20,8 +20,9 @@ import torch
 
 from realm.errors import RealmError
 from realm.model.checkpoint import Model, load_model, write_model
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from services.standalone.cluster import PORTS
 from tests.acceptance.running import RunningCluster, until

@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
 from realm.process.wakeup import Wakeup
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import open_index
 from realm.settings import load_settings

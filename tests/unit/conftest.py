@@ -1,4 +1,4 @@
-"""The default tokenizer, and the shared data where a checkout has it."""
+"""A store, the default tokenizer, and the shared data where a checkout has it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from realm.model.inputs import InputBuilder
+from realm.records.store import Store
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ from realm.process.wakeup import Wakeup
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
 from realm.records.damage import damage_of
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.refusals import forgive, refusals
 from realm.records.snapshots import Snapshots
+from realm.records.states import BUILD_PHASES, State, phase_figures
 from realm.records.store import Store
 from realm.search.vector_index import VectorIndex
 from services.indexer.build import lifecycle
@@ -31,13 +32,11 @@ from services.indexer.gate.gate import Gate
 from services.indexer.gate.probes import choose_questions, probes_file, questions_file, read_given
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.recording import QuestionRecorder
-from services.indexer.report.status import PHASE
 from services.indexer.tasks import TaskRequest, TaskSender, wanted
 from services.indexer.writes.replication import ReplicationState
 
 #: A look is due after loading for so long, whatever is left.
 LOAD_SECONDS = 1.0
-BUILDING_PHASES = frozenset({"queue", "embed", "load", "optimize"})
 
 log = structlog.get_logger(__name__)
 
@@ -248,7 +247,7 @@ class Actions:
         if self._generations.state(build.number) is not State.VALIDATING:
             # Whoever follows the refresh to its end, should this process be lost, learns them here.
             passed = build.phase_seconds(time.time()).items()
-            report = {f"{PHASE}{name}": value for name, value in passed if name in BUILDING_PHASES}
+            report = phase_figures({name: value for name, value in passed if name in BUILD_PHASES})
             self._generations.record(build.number, State.VALIDATING, "loaded and caught up", report)
         try:
             whole = live is None or not damage_of(self._store, live.number)

@@ -12,8 +12,9 @@ import structlog
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from services.indexer.build.inputs import SnapshotInputs
 from services.indexer.build.lifecycle import BeginBuild

@@ -20,7 +20,8 @@ from realm.errors import (
 )
 from realm.process.wakeup import Wakeup
 from realm.records.controls import Controls
-from realm.records.generations import Generation, Generations, LiveEntry, State
+from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.states import SERVED, State
 from realm.search.vector_index import VectorIndex
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
@@ -197,7 +198,7 @@ class Committer:
                 if kept and number == kept.number:
                     if state is not State.RETAINED:
                         self._generations.record(number, State.RETAINED, why)
-                elif state in (State.LIVE, State.RETAINED):
+                elif state in SERVED:
                     self._generations.record(number, State.RETIRED, why)
             self._index.point_alias(generation.collection)
         except RealmError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from realm.records.generations import ACTIVE, State
+from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, SERVED, State
 
 #: A snapshot that could not be built this often is left alone until a refresh is asked for.
 MAX_ABANDONED = 3
@@ -19,7 +19,6 @@ REFRESH = "refresh"
 HEAL = "live is damaged"
 NEWER = "a newer snapshot was published"
 UNREADABLE = "live's manifest is damaged"
-ENDED = frozenset({State.RETIRED, State.REJECTED, State.ABANDONED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +242,7 @@ def candidate_of(generations: tuple[Seen, ...], live: Live | None, floor: int = 
         each
         for each in generations
         if each.term >= floor
-        and each.state in (None, State.BUILDING, State.VALIDATING)
+        and each.state in IN_PROGRESS
         and (live is None or each.number not in (live.generation, live.previous))
     ]
     return max(building, key=lambda each: each.number, default=None)
@@ -270,7 +269,7 @@ def _wanted_state(
         return None
     if live and each.number == live.previous:
         return State.RETAINED, "another one is live"
-    if each.state in (State.LIVE, State.RETAINED):
+    if each.state in SERVED:
         return State.RETIRED, "it is damaged" if each.damaged else "newer ones are live"
     if candidate and each.number == candidate.number:
         return (State.BUILDING, "a build begins") if each.state is None else None

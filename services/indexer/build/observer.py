@@ -12,9 +12,10 @@ from realm.records.ages import Ages
 from realm.records.baselines import GateBaselines
 from realm.records.controls import Controls
 from realm.records.damage import damaged
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.refusals import quarantined, refusal_of, refusals
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import FINAL, State
 from realm.records.store import Store
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
@@ -25,7 +26,6 @@ from services.indexer.writes.replication import ReplicationState
 
 #: A build counts as stalled when nothing has been embedded or loaded for so long.
 STALLED_SECONDS = 1200.0
-FINAL = frozenset({State.DELETED, State.REJECTED, State.ABANDONED})
 
 log = structlog.get_logger(__name__)
 

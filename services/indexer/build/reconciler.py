@@ -8,7 +8,8 @@ from collections.abc import Callable
 import structlog
 
 from realm.errors import DependencyUnavailable, RealmError
-from realm.records.generations import ACTIVE, Generations
+from realm.records.generations import Generations
+from realm.records.states import ACTIVE
 from services.indexer.build.actions import Actions
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Observation, decide

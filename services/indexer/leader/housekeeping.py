@@ -15,10 +15,11 @@ from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.records.ages import Ages
 from realm.records.controls import Controls
 from realm.records.folder import PARTIAL
-from realm.records.generations import ACTIVE, Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.leaders import changed_late
 from realm.records.retention import ASKED, SETTLED_SECONDS, Removal, Retention
 from realm.records.snapshots import Snapshots
+from realm.records.states import ACTIVE, FAILED, IN_PROGRESS
 from realm.records.store import Store
 from realm.records.strays import Stray, Strays
 from realm.search.vector_index import VectorIndex
@@ -187,11 +188,10 @@ class Housekeeping:
             return  # it has not begun yet
         state = self._generations.state(newest.number)
         failed_for = self._ages.of(newest.folder, state)
-        failed = state in (State.REJECTED, State.ABANDONED)
-        if failed and failed_for < ERASURE_AGAIN * self._erase_within:
+        if state in FAILED and failed_for < ERASURE_AGAIN * self._erase_within:
             return
         states = {each.number: self._generations.state(each.number) for each in active}
-        if {None, State.BUILDING, State.VALIDATING} & set(states.values()):
+        if IN_PROGRESS & set(states.values()):
             return  # one is being built: the next look after it will tell
         why = f"documents deleted up to version {self._overdue} must be gone"
         if late:

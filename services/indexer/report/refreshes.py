@@ -9,16 +9,17 @@ from contextlib import suppress
 import structlog
 
 from realm.errors import NotFound
-from realm.records.generations import ACTIVE, Generations, State
+from realm.records.generations import Generations
 from realm.records.lag import lag_behind
-from realm.records.refresh_trace import TOTAL, RefreshTrace
+from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshots
+from realm.records.states import ACTIVE, SERVED, TOTAL, State, phase_figures
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Observation
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.gateways import GatewayReports
-from services.indexer.report.status import PHASE, phases_of
+from services.indexer.report.status import phases_of
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
@@ -123,7 +124,7 @@ class RefreshMonitor:
             build.number,
             State.LIVE,
             "every ready gateway answers with it",
-            {f"{PHASE}{name}": seconds for name, seconds in phases.items()},
+            phase_figures(phases),
         )
         trace = RefreshTrace(build.snapshot)
         trace.ended(build.number, phases, str(State.LIVE), flipped_at)
@@ -180,7 +181,7 @@ class RefreshMonitor:
             self._metrics.points.labels(state).set(count)
 
     def _show_integrity(self, seen: Observation) -> None:
-        for state in (State.LIVE, State.RETAINED):
+        for state in sorted(SERVED):
             mine = [each for each in seen.generations if each.state is state]
             expected = [self._replication.points(each.number) for each in mine]
             self._metrics.damaged.labels(str(state)).set(any(each.damaged for each in mine))

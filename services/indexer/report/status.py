@@ -10,9 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from realm.corpus.parked import Parked, ParkedDocuments
 from realm.records.controls import Controls
 from realm.records.damage import damage_of
-from realm.records.generations import Event, Generation, Generations, State
+from realm.records.generations import Event, Generation, Generations, outcome
 from realm.records.lag import lag_behind
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import State, phases_in
 from realm.records.store import Store
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory
@@ -20,9 +21,7 @@ from services.indexer.report.gateways import GatewayReports
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
-PHASE = "phase_"
 PARKED_SHOWN = 100
-ENDS = frozenset({State.LIVE, State.REJECTED, State.ABANDONED})
 
 
 class Status:
@@ -97,7 +96,7 @@ class Status:
         return self._snapshots.get(self._generations.get(number).snapshot).number
 
     def _generation(self, generation: Generation, events: list[Event]) -> index_pb2.Generation:
-        ended = _how_it_ended(events)
+        ended = outcome(events)
         return index_pb2.Generation(
             generation=generation.number,
             snapshot=self._snapshot(generation),
@@ -146,7 +145,7 @@ class Status:
             if number == but:
                 continue
             events = self._generations.events(number)
-            ended = _how_it_ended(events)
+            ended = outcome(events)
             if ended is None:
                 continue
             generation = self._generations.get(number)
@@ -176,16 +175,7 @@ class Status:
 
 def phases_of(events: list[Event]) -> dict[str, float]:
     """The durations that were recorded when the refresh had reached every gateway."""
-    return {
-        name.removeprefix(PHASE): seconds
-        for event in events
-        for name, seconds in event.report.items()
-        if name.startswith(PHASE)
-    }
-
-
-def _how_it_ended(events: list[Event]) -> Event | None:
-    return next((event for event in events if event.state in ENDS), None)
+    return {name: seconds for event in events for name, seconds in phases_in(event.report).items()}
 
 
 def _reason(ended: Event | None) -> str:

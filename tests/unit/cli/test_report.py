@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from realm.cli.main import app
 from realm.errors import InvalidInput, NotFound
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
+from realm.records.states import State
 from realm.records.store import Store
 from tests.unit.indexer.examples import create, publish
 from tests.unit.reporting.run import a_run

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from realm.cli.gate_report import gate_rows
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from tests.tiny import write_base
 from tests.unit.cli.conftest import Shell, run

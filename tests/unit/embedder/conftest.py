@@ -16,8 +16,9 @@ from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 from services.embedder.deliveries import Deliveries

@@ -14,9 +14,9 @@ from realm.errors import DependencyUnavailable
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
-from realm.records.generations import State
 from realm.records.refusals import refusal_of
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from services.embedder.encoding import related_folders
 from services.embedder.tasks import Job, Outcome
 from tests.tiny import letter_model
@@ -62,9 +62,14 @@ def test_second_delivery_changes_nothing(world: World) -> None:
     assert world.outcomes("exists") == 1
 
 
-@pytest.mark.parametrize("state", [State.RETIRED, State.DELETED, State.ABANDONED, State.REJECTED])
-def test_nothing_is_made_for_a_generation_that_is_not_wanted(world: World, state: State) -> None:
-    world.embedder.generations.record(world.job.generation, state)
+@pytest.mark.parametrize(
+    "states", [[State.ABANDONED], [State.REJECTED], [State.LIVE, State.RETIRED, State.DELETED]]
+)
+def test_nothing_is_made_for_a_generation_that_is_not_wanted(
+    world: World, states: list[State]
+) -> None:
+    for state in states:
+        world.embedder.generations.record(world.job.generation, state)
     assert world.embedder.embed_shard(world.job) is Outcome.UNWANTED
     assert not world.store.exists(world.job.output_file)
 

@@ -19,8 +19,9 @@ from realm.errors import NotFound
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
-from realm.records.generations import Generation, Generations, LiveEntry, State, collection_name
+from realm.records.generations import Generation, Generations, LiveEntry, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights

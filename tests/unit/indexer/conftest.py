@@ -1,18 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.process import threads
-from realm.records.store import Store
 from services.indexer.metrics import IndexerMetrics
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path / "store"))
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from realm.records.baselines import GateBaselines
 from realm.records.controls import Controls
-from realm.records.generations import ACTIVE, Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
+from realm.records.states import ACTIVE, State
 from realm.records.store import Store
 from services.indexer.build import lifecycle
 from services.indexer.build.build import Memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from realm.records.generations import State
+from realm.records.states import State
 from services.indexer.build.lifecycle import (
     MAX_ABANDONED,
     BeginBuild,

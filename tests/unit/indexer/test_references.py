@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from realm.records.baselines import PROBE_RECALL, GateBaselines
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from tests.unit.indexer.examples import create, generation, publish
 

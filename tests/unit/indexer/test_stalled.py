@@ -7,8 +7,9 @@ import pytest
 
 from realm.records.baselines import GateBaselines
 from realm.records.controls import Controls
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 from services.indexer.build import observer as observer_module

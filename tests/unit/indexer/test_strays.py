@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from realm.errors import Corrupt
 from realm.records.controls import Controls
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.leaders import Leaders, Term
 from realm.records.refusals import quarantined, refusals
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
 from services.gateway.watcher import look

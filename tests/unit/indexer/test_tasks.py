@@ -11,7 +11,8 @@ from redis import Redis
 
 from realm.errors import DependencyUnavailable
 from realm.process.queue import ASKED_AT, DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
+from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
 from services.embedder.deliveries import Deliveries

@@ -2,18 +2,13 @@
 
 import threading
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
+from realm.records.states import State
 from realm.records.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path))
 
 
 @pytest.fixture

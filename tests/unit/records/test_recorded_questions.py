@@ -9,7 +9,7 @@ import pytest
 
 from realm.corpus.erasure import Wanted, search_store
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, State, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.recorded_questions import (
     Bounds,
     Recorded,
@@ -19,15 +19,11 @@ from realm.records.recorded_questions import (
 )
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path / "store"))
 
 
 def question(words: str, asked_at: float = 1000.0, document: str = "d") -> RecordedQuestion:

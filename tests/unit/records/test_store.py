@@ -17,11 +17,6 @@ from realm.records.folder import PARTIAL
 from realm.records.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path / "store"))
-
-
 def test_a_file_is_read_as_it_was_written(store: Store) -> None:
     store.write("a/b.bin", b"\x00\xff")
     assert store.read("a/b.bin") == b"\x00\xff"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.leaders import Leaders, Term
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.strays import DAMAGED, STRAY, Strays
 from tests.unit.indexer.examples import create, publish

@@ -4,16 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.reporting.history import history, lag_over_time
 from tests.unit.indexer.examples import create, publish
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path / "store"))
 
 
 def test_the_lag_rises_until_the_swap(store: Store, tmp_path: Path) -> None:

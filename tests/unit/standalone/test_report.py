@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
+from realm.records.states import State
 from realm.records.store import Store
 from realm.reporting.history import quantiles
 from realm.v1.index_pb2 import IndexStatus

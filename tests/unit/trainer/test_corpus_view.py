@@ -11,7 +11,8 @@ from realm.corpus.passages import Passage, to_table
 from realm.errors import NotFound
 from realm.model.checkpoint import Model
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
+from realm.records.states import State
 from realm.records.store import Store
 from services.trainer.corpus_view import CorpusView, Sampler, load_view, newest_generation
 from tests import tiny
@@ -87,16 +88,19 @@ def test_position_beyond_a_smaller_corpus_begins_the_next_epoch(
     assert sampler.state() == {"epoch": 3, "position": 1}
 
 
-@pytest.mark.parametrize("given_up", [State.REJECTED, State.ABANDONED, State.RETIRED])
+@pytest.mark.parametrize(
+    "given_up", [[State.REJECTED], [State.ABANDONED], [State.LIVE, State.RETIRED]]
+)
 def test_newest_generation_that_is_not_given_up(
-    store: Store, corpus: list[Passage], given_up: State
+    store: Store, corpus: list[Passage], given_up: list[State]
 ) -> None:
     generations = Generations(store)
     first, second = put(store, 1, [corpus]), put(store, 2, [corpus])
     assert newest_generation(generations, "f") == second
     generations.record(2, State.BUILDING)
     assert newest_generation(generations, "f") == second
-    generations.record(2, given_up)
+    for state in given_up:
+        generations.record(2, state)
     assert newest_generation(generations, "f") == first
 
 

@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from services.trainer.divergence import make_curriculum
 from services.trainer.loop import Trainer

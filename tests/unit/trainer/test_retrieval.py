@@ -14,8 +14,9 @@ from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, NotReady
 from realm.model.checkpoint import Model, write_model
 from realm.model.encoders import Encoder, encode
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights

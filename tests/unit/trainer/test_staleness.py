@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.records.generations import State
+from realm.records.states import State
 from services.trainer.staleness import IndexSituation, StalenessBound
 
 BEHIND = IndexSituation(published_step=120, live_step=40, fate=State.BUILDING, paused=False)

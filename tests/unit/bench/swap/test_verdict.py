@@ -9,7 +9,8 @@ from bench.swap.refreshes import Refresh
 from bench.swap.schedule import Kind
 from bench.swap.verdict import Bounds, Run, judge
 from bench.swap.visits import Origin, Visit
-from realm.records.generations import Generation, Generations, State
+from realm.records.generations import Generation, Generations
+from realm.records.states import State
 from realm.records.store import Store
 
 SNAPSHOTS = {1: 1, 2: 2}

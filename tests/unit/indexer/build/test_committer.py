@@ -12,7 +12,8 @@ import pytest
 from realm.errors import Conflict, DeadlinePassed, NotReady
 from realm.process.wakeup import Wakeup
 from realm.records.controls import Controls
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
+from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import open_index
 from realm.settings import load_settings

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from realm.records.generations import ACTIVE, State
+from realm.records.states import ACTIVE, State
 from services.indexer.build import lifecycle
 from services.indexer.build.lifecycle import (
     MAX_ABANDONED,

@@ -12,9 +12,10 @@ from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.records.ages import Ages
 from realm.records.controls import Controls
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.retention import Retention, erased_upto
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from services.indexer.leader.erasures import ErasureDeadlines, PendingErasure
 from services.indexer.leader.housekeeping import Housekeeping

@@ -11,9 +11,10 @@ from realm.corpus.changes import changes_file
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.records.controls import Controls
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 from services.indexer.leader.housekeeping import Housekeeping

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from realm.records.generations import Event, State
+from realm.records.generations import Event
+from realm.records.states import State
 from services.indexer.report.status import phases_of, state_value
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
+from realm.records.states import State
 from realm.records.store import Store
 from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import create
