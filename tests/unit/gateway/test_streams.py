@@ -152,7 +152,7 @@ async def test_an_import_is_ended_by_the_gateways_end(world: World) -> None:
 async def ask_many(address: str, name: str, count: int) -> list[str]:
     """The errors."""
     async with AsyncClient(address) as client:
-        stream = client._stubs.answers.AnswerQuestions(timeout=4 * PATIENCE)
+        stream = client._transport.answers.AnswerQuestions(timeout=4 * PATIENCE)
 
         async def write() -> None:
             for number in range(count):
