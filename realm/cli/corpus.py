@@ -24,9 +24,9 @@ from realm.cli.options import (
 )
 from realm.cli.replaced import Replaced
 from realm.client import Client, document
-from realm.corpus.decoding import decode
 from realm.corpus.documents import Document
 from realm.corpus.importers import Problem, in_words, read_documents
+from realm.corpus.plain_text import decode
 from realm.errors import InvalidInput
 from realm.settings import load_settings
 from realm.v1 import corpus_pb2, types_pb2

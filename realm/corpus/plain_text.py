@@ -1,24 +1,85 @@
-"""Files' bytes to a title and plain text, by kind: what a reader reads, one paragraph a line.
-
-`READERS` is the whole list of kinds: a new one is a function from bytes and an entry in it. Each
-parser is loaded when its first file comes.
-"""
+"""What is common to readers of files: decoding, the list of readers, hard-wrapped paragraphs."""
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from realm.corpus.decoding import decode, with_one_line_end
+from realm.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
 class PlainText:
-    """A text without its markup, and its title where it gives one."""
+    """A text without its markup, and its title if it has one."""
 
     title: str | None
     text: str
+
+
+#: Readers by suffix; the modules of `realm.corpus.formats` add theirs.
+READERS: dict[str, Callable[[bytes], PlainText]] = {}
+
+Reader = Callable[[bytes], PlainText]
+TextReader = Callable[[str], PlainText]
+
+
+def reader(*suffixes: str) -> Callable[[Reader], Reader]:
+    """Registers the reader of files with these suffixes; it raises InvalidInput if it cannot."""
+
+    def register(read: Reader) -> Reader:
+        READERS.update(dict.fromkeys(suffixes, read))
+        return read
+
+    return register
+
+
+def text_reader(*suffixes: str) -> Callable[[TextReader], TextReader]:
+    """As `reader`, of text with "\\n" at line ends and without a byte order mark."""
+
+    def register(read: TextReader) -> TextReader:
+        reader(*suffixes)(lambda data: read(decode(data)))
+        return read
+
+    return register
+
+
+MARKS = (
+    # UTF-32's begins like UTF-16's, so it comes first.
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_LINE_END = re.compile(r"\r\n?")
+
+
+def decode(data: bytes, declared: codecs.CodecInfo | None = None) -> str:
+    """Decodes by byte order mark, else as declared, else as UTF-8. Line ends become "\\n".
+
+    Encodings are not guessed: nobody would notice a wrong guess.
+
+    :raises InvalidInput: if the bytes are not in that encoding.
+    """
+    codec = marked(data) or declared or codecs.lookup("utf-8")
+    try:
+        return _LINE_END.sub("\n", without_mark(codec.decode(data)[0]))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"not {codec.name.upper()} at byte {error.start}: convert it to UTF-8"
+        ) from error
+
+
+def marked(data: bytes) -> codecs.CodecInfo | None:
+    """The encoding that a byte order mark names."""
+    found = (name for mark, name in MARKS if data.startswith(mark))
+    return next(map(codecs.lookup, found), None)
+
+
+def without_mark(text: str) -> str:
+    return text.removeprefix("\ufeff")
 
 
 # Shorter lines were broken on purpose: lists, verses, addresses.
@@ -26,6 +87,12 @@ _SHORTEST_WRAPPED = 45
 _LIST_ITEM = re.compile(r"(?:[-*+•]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s+")
 _NOT_PROSE = re.compile(r"::=|>>>|\.\.\. |[{}|\\]|;$|[^=!<>]=[^=]|\S {3,}\S")
 UNDERLINE = re.compile(r"([=\-`:.'\"~^_*+#<>!])\1{2,200}\s*")
+
+
+@text_reader(".txt")
+def read_text(text: str) -> PlainText:
+    """Plain text has no headings; its paragraphs are unwrapped."""
+    return PlainText(None, unwrap(text))
 
 
 def unwrap(text: str) -> str:
@@ -40,54 +107,6 @@ def unwrap(text: str) -> str:
             lines.append(line)
         previous = line
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
-
-
-def from_text(text: str) -> PlainText:
-    """Plain text has no headings; its paragraphs are unwrapped."""
-    return PlainText(None, unwrap(with_one_line_end(text)))
-
-
-def from_markdown(text: str) -> PlainText:
-    """CommonMark with tables; the title is the front matter's, else the first heading."""
-    from realm.corpus.markdown_text import read_markdown
-
-    found = read_markdown(with_one_line_end(text))
-    return PlainText(*found) if found else from_text(text)
-
-
-def from_rst(text: str) -> PlainText:
-    """reStructuredText, Sphinx's own included; no file that it names is read."""
-    from realm.corpus.rest_text import read_rest
-
-    found = read_rest(with_one_line_end(text))
-    return PlainText(*found) if found else from_text(text)
-
-
-def from_html(text: str) -> PlainText:
-    """What a browser would show: no scripts, styles or templates; a block or a row is a line."""
-    from realm.corpus.html_text import read_page
-
-    return PlainText(*read_page(with_one_line_end(text)))
-
-
-def _from_html_file(data: bytes) -> PlainText:
-    from realm.corpus.html_text import decode_page
-
-    return from_html(decode_page(data))
-
-
-def _decoded(read: Callable[[str], PlainText]) -> Callable[[bytes], PlainText]:
-    return lambda data: read(decode(data))
-
-
-READERS: dict[str, Callable[[bytes], PlainText]] = {
-    ".md": _decoded(from_markdown),
-    ".markdown": _decoded(from_markdown),
-    ".rst": _decoded(from_rst),
-    ".txt": _decoded(from_text),
-    ".html": _from_html_file,
-    ".htm": _from_html_file,
-}
 
 
 def _continues(previous: str, line: str) -> bool:

@@ -4,7 +4,7 @@ Each commit creates one Delta version and stamps its rows with that number: the 
 A document's state is its newest row; the changes from v to w are the rows with v < version ≤ w.
 Maintenance makes versions too, without rows of their own. A row that counts no more is `erased`:
 it keeps its request id, so that a write sent again is known, and nothing of its document. Which
-files the table is made of, and how it is committed: `realm.corpus.log`.
+files the table is made of, and how it is committed: `realm.corpus.delta_log`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from realm.corpus.data_files import DataFile, Filter, batches, gathered, may_hold, read_rows
+from realm.corpus.delta_log import DeltaLog
 from realm.corpus.documents import Document, stable_bucket
-from realm.corpus.log import DeltaLog
 from realm.errors import Corrupt, NotFound
 from realm.records.store import Store
 

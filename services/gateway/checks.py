@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from realm.corpus.decoding import without_mark
 from realm.corpus.documents import Document, check_document, one_form
+from realm.corpus.plain_text import without_mark
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 from realm.v1 import types_pb2

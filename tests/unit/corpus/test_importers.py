@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.documents import Document, is_visible, one_form
+from realm.corpus.formats import READERS
 from realm.corpus.importers import SOURCE, Problem, in_words, read_documents
-from realm.corpus.plain_text import READERS, PlainText
+from realm.corpus.plain_text import PlainText
 from realm.errors import InvalidInput
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
@@ -281,7 +282,7 @@ def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 def test_a_folder_without_documents_is_reported(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path)
-    assert "the folder has no .md" in problem.message
+    assert "the folder has no .txt, .html" in problem.message
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "missing"])

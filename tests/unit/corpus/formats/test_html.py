@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from realm.corpus.plain_text import READERS, from_html
+from realm.corpus.formats.html import read_html, read_html_file
 
 
 def test_html_shows_what_a_browser_would() -> None:
-    plain = from_html(
+    plain = read_html(
         "<html><head><title> A\n title</title><style>p{}</style></head><body><h1>Head <b>ing</b>"
         "</h1><script>x='<p>'</script><p>Some <b>bold</b> text &amp;\n more.</p><pre>a\n  b</pre>"
         "<ul><li>one<li>two</ul><template>no</template></body></html>"
@@ -29,7 +29,7 @@ def test_html_shows_what_a_browser_would() -> None:
     ],
 )
 def test_without_a_title_a_page_has_its_first_heading(page: str, title: str | None) -> None:
-    assert from_html(page).title == title
+    assert read_html(page).title == title
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_without_a_title_a_page_has_its_first_heading(page: str, title: str | No
     ],
 )
 def test_tags_may_be_left_out(page: str, title: str | None, text: str) -> None:
-    plain = from_html(page)
+    plain = read_html(page)
     assert (plain.title, plain.text) == (title, text)
 
 
@@ -78,7 +78,7 @@ def test_tags_may_be_left_out(page: str, title: str | None, text: str) -> None:
     ],
 )
 def test_what_no_browser_shows_is_left_out(page: str) -> None:
-    assert from_html(f"<p>a</p>{page}<p>b</p>").text == "a\nb"
+    assert read_html(f"<p>a</p>{page}<p>b</p>").text == "a\nb"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_no_browser_shows_is_left_out(page: str) -> None:
     ],
 )
 def test_text_stays(page: str, text: str) -> None:
-    assert from_html(page).text.strip() == text
+    assert read_html(page).text.strip() == text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_text_stays(page: str, text: str) -> None:
     ],
 )
 def test_a_row_of_a_table_is_a_line(table: str, text: str) -> None:
-    assert from_html(f"<table>{table}").text == text
+    assert read_html(f"<table>{table}").text == text
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_a_row_of_a_table_is_a_line(table: str, text: str) -> None:
 )
 def test_a_page_is_read_in_the_encoding_that_it_declares(head: str, encoding: str) -> None:
     page = f"{head}<p>Привет".encode(encoding)
-    assert READERS[".html"](page).text == "Привет"
+    assert read_html_file(page).text == "Привет"
 
 
 def test_latin_1_is_what_browsers_take_it_for() -> None:
-    assert READERS[".htm"](b"<meta charset=iso-8859-1>30 \x80").text == "30 €"
+    assert read_html_file(b"<meta charset=iso-8859-1>30 \x80").text == "30 €"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from realm.corpus.plain_text import from_rst
+from realm.corpus.formats.rest import read_rest
 
 
 def test_restructured_text() -> None:
-    plain = from_rst(
+    plain = read_rest(
         "=====\nTitle\n=====\n\n.. comment\n.. _target:\n\nUse :class:`~a.B`, "
         ":meth:`run <a.B.run>` or ``lit``; see `docs <http://x>`_::\n\n"
         "    code = 1\n      more\n\n.. note:: be careful\n\n"
@@ -42,7 +42,7 @@ def test_restructured_text() -> None:
     ],
 )
 def test_directives_known_or_not_keep_their_content(source: str, text: str | None) -> None:
-    assert from_rst(source).text == (text or "words\n\nContent.\n\ndeep")
+    assert read_rest(source).text == (text or "words\n\nContent.\n\ndeep")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_directives_known_or_not_keep_their_content(source: str, text: str | Non
     ],
 )
 def test_a_reader_reads(source: str, text: str) -> None:
-    assert from_rst(source).text == text
+    assert read_rest(source).text == text
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_reader_reads(source: str, text: str) -> None:
 def test_no_file_is_read(tmp_path: Path, source: str) -> None:
     secret = tmp_path / "secret"
     secret.write_text("the secret,word\n", encoding="utf-8")
-    assert "word" not in from_rst(source.format(secret)).text
+    assert "word" not in read_rest(source.format(secret)).text
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_no_file_is_read(tmp_path: Path, source: str) -> None:
 def test_no_system_message_is_printed_or_kept(
     source: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plain = from_rst(source)
+    plain = read_rest(source)
     assert "System" not in plain.text
     assert "line" not in plain.text
     assert capfd.readouterr() == ("", "")

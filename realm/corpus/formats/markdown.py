@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
+from typing import Any
 
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from realm.corpus import front_matter
-from realm.corpus.html_text import HtmlText, fragment
-from realm.corpus.plain_lines import PlainLines, words
+from realm.corpus.formats.html import HtmlText, fragment
+from realm.corpus.formats.lines import PlainLines, words
+from realm.corpus.plain_text import PlainText, read_text, text_reader
 
 # Quotes in lists in quotes; the parser recurses, and leaves out what lies deeper.
 _DEEPEST = 100
@@ -37,23 +40,58 @@ class _Parser(MarkdownIt):
         return link
 
 
-def read_markdown(text: str) -> tuple[str | None, str] | None:
-    """The title, of the front matter or of the first heading, and the text.
-
-    None if it is nested deeper than can be read.
-    """
-    given, body = front_matter.cut(text)
+@text_reader(".md", ".markdown")
+def read_markdown(text: str) -> PlainText:
+    """Titled by its front matter, else by its first heading; nested too deep, it is plain text."""
+    given, body = cut_front_matter(text)
     # Made anew for each: definitions of links belong to one text, and threads share nothing.
     parser = _Parser("commonmark", {"maxNesting": _DEEPEST}).enable(["table", "strikethrough"])
     try:
         tokens = parser.parse(body)
     except RecursionError:
-        return None
+        return read_text(text)
     if any(token.level >= _DEEPEST - 2 for token in tokens):
-        return None
+        return read_text(text)
     reader = _Reader()
     reader.read(tokens)
-    return given or reader.title or None, reader.lines.text()
+    return PlainText(given or reader.title or None, reader.lines.text())
+
+
+# Between `---` (YAML) or `+++` (TOML). It begins at once: two rulers with a paragraph between
+# them are no front matter, nor is what never ends.
+_FRONT_MATTER = re.compile(
+    r"(?:(---)|\+\+\+)[^\S\n]*\n(?![^\S\n]*\n)((?:.*\n)*?)"
+    r"(?(1)(?:---|\.\.\.)|\+\+\+)[^\S\n]*(?:\n|\Z)"
+)
+_KEY = re.compile(r"[\w.\"'-]+[ \t]*[:=](?:\s|$)")
+_TITLE = re.compile(r"^title[ \t]*[:=][ \t]*(.*)", re.IGNORECASE | re.MULTILINE)
+
+
+def cut_front_matter(text: str) -> tuple[str, str]:
+    """The title that the front matter gives, empty if it gives none, and the text without it."""
+    found = _FRONT_MATTER.match(text)
+    fields = _fields(found[2], yaml_fence=bool(found[1])) if found else None
+    if found is None or fields is None:
+        return "", text
+    title = next((value for key, value in fields.items() if str(key).lower() == "title"), "")
+    shown = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
+    return shown, text[found.end() :]
+
+
+def _fields(matter: str, *, yaml_fence: bool) -> dict[str, Any] | None:
+    """None if it is something else."""
+    try:
+        # Without types: a title of digits, or one that is `no`, stays as it is written.
+        found = yaml.load(matter, yaml.BaseLoader) if yaml_fence else tomllib.loads(matter)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        # Written by hand, as in `title: Leave: how to ask for it`.
+        if not _KEY.match(matter):
+            return None
+        title = _TITLE.search(matter)
+        found = {"title": title[1].strip().strip("\"'") if title else ""}
+    if found in (None, ""):
+        return {}
+    return found if isinstance(found, dict) else None
 
 
 class _Reader:

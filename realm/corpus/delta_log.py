@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
-from realm.corpus.checkpoints import Action, checkpoint_bytes, checkpoint_rows
 from realm.corpus.data_files import FOLDER, DataFile
+from realm.corpus.delta_checkpoints import Action, checkpoint_bytes, checkpoint_rows
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records.store import Store
 

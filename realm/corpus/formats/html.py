@@ -12,11 +12,10 @@ from typing import Any
 import webencodings
 from justhtml import JustHTML
 
-from realm.corpus.decoding import decode
-from realm.corpus.plain_lines import PlainLines, words
+from realm.corpus.formats.lines import PlainLines, words
+from realm.corpus.plain_text import PlainText, decode, reader
 
 Node = Any  # justhtml's nodes share no base with `name`, `attrs`, `children` and `data`
-
 
 _BLOCKS = words(
     "address article aside blockquote body caption center dd details dialog dir div dl dt "
@@ -115,13 +114,18 @@ class HtmlText:
             self._heading.append(" ")
 
 
-def read_page(text: str) -> tuple[str | None, str]:
-    """The page's title, else its first heading, and its text."""
+@reader(".html", ".htm")
+def read_html_file(data: bytes) -> PlainText:
+    return read_html(decode_page(data))
+
+
+def read_html(text: str) -> PlainText:
+    """What a browser shows; the title, else the first heading."""
     lines = PlainLines()
     page = HtmlText(lines)
     page.read(JustHTML(text, sanitize=False).root)
     title = page.title or page.headings.get("h1") or next(iter(page.headings.values()), "")
-    return title or None, lines.text()
+    return PlainText(title or None, lines.text())
 
 
 def fragment(text: str) -> Iterator[Node]:

@@ -15,7 +15,8 @@ from docutils.frontend import get_default_settings
 from docutils.parsers.rst import Parser, states
 from docutils.utils import new_document, unescape
 
-from realm.corpus.plain_lines import PlainLines, words
+from realm.corpus.formats.lines import PlainLines, words
+from realm.corpus.plain_text import PlainText, read_text, text_reader
 
 # Tables and what substitutions are made of are worth docutils' own reading; none reads a file
 # while `file_insertion_enabled` is off.
@@ -44,8 +45,9 @@ _PIECES = re.compile(rf"(?s).{{1,{_PIECE}}}(?:\s|\Z)|.{{1,{_PIECE}}}")
 _MAX_EXPANSION = 1_000
 
 
-def read_rest(text: str) -> tuple[str | None, str] | None:
-    """The first title, and the text; None if it is nested deeper than can be read."""
+@text_reader(".rst")
+def read_rest(text: str) -> PlainText:
+    """With its first title; nested too deep, it is plain text."""
     parser = Parser(inliner=_inliner())
     parser.state_classes = _STATES
     settings = get_default_settings(Parser)
@@ -56,10 +58,10 @@ def read_rest(text: str) -> tuple[str | None, str] | None:
     try:
         parser.parse(text, document)
     except RecursionError:
-        return None
+        return read_text(text)
     reader = _Reader(document.substitution_defs)
     reader.read(document)
-    return reader.title or None, reader.lines.text()
+    return PlainText(reader.title or None, reader.lines.text())
 
 
 class _Directives:
