@@ -32,11 +32,11 @@ class Addresses(Group):
 
     store_url: str = Field(".realm/store", description="folder, file:// or s3:// URL of the store")
     store_cache: str = Field(
-        "", description="folder for copies of remote files; empty: a temporary"
+        "", description="folder for copies of remote files; empty: a temporary folder"
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis: queue, lease, nudges")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis: queue, lease, wake-ups")
     qdrant_url: str = Field("http://127.0.0.1:6334", description="Qdrant's gRPC endpoint")
-    qdrant_api_key: str = Field("", description="Qdrant's API key, if it wants one")
+    qdrant_api_key: str = Field("", description="Qdrant's API key, if it needs one")
     indexer_url: str = Field("127.0.0.1:50052", description="gRPC target of the leading indexer")
     gateway_address: str = Field(
         "127.0.0.1:50051", description="gateway that clients call: host:port, or https://host"
@@ -45,8 +45,8 @@ class Addresses(Group):
     indexer_listen: str = Field("127.0.0.1:50052", description="address the indexer listens on")
     indexer_advertise: str = Field(
         "",
-        description="where gateways reach this indexer when it leads: host or host:port; empty:"
-        " they use REALM_INDEXER_URL",
+        description="address at which gateways reach this indexer when it leads: host or"
+        " host:port; empty: REALM_INDEXER_URL",
     )
     metrics_listen: str = Field("127.0.0.1", description="address that /metrics listens on")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: none")
@@ -58,11 +58,13 @@ class Process(Group):
     log_format: Literal["json", "text"] = Field("json", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     trace_folder: str = Field(
-        "", description="folder for traces as JSON lines; empty: none but what OTEL_* ask for"
+        "", description="folder for traces as JSON lines; empty: only what OTEL_* asks for"
     )
-    threads: int = Field(1, ge=1, description="the process's budget of compute threads")
+    threads: int = Field(1, ge=1, description="compute threads of the process")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    heartbeat_file: str = Field("", description="touched between batches, for liveness probes")
+    heartbeat_file: str = Field(
+        "", description="file touched between batches, for liveness probes; empty: none"
+    )
 
 
 class Corpus(Group):
@@ -73,7 +75,7 @@ class Corpus(Group):
         0.02, ge=0, description="how long the leader gathers writes into one commit"
     )
     erase_within_seconds: float = Field(
-        86_400, gt=0, description="deleted documents are physically gone after so long"
+        86_400, gt=0, description="time after which deleted documents are physically gone"
     )
 
 
@@ -82,40 +84,39 @@ class Model(Group):
 
     base_model: str = Field(
         "",
-        description="what training begins with: a base's folder or hub name, or a folder of a model"
-        " of ours; empty: the packaged MiniLM",
+        description="model that training begins with: a base's folder or hub name, or a folder"
+        " that realm wrote; empty: the packaged MiniLM",
     )
     reader_model: str = Field(
         "",
-        description="extractive QA checkpoint (BERT, start and end logits) that reads, by folder or"
-        " hub name; empty: the base's own",
+        description="extractive QA checkpoint (BERT, start and end logits) to read with, by"
+        " folder or hub name; empty: the base itself",
     )
     starter: bool = Field(
-        True, description="begin with the shipped reader, where it belongs to the base"
+        True, description="begin with the packaged reader if it belongs to the base"
     )
     pooling: Literal["", "mean", "cls", "pooler"] = Field(
-        "", description="how a base's token vectors become one; empty: as the base says, else cls"
+        "", description="how a base's token vectors become one; empty: what the base says, else cls"
     )
     projection: int = Field(
         0,
         ge=0,
-        description="size of a projection with LayerNorm that a model from a base begins with"
-        " (REALM: 128); 0: none",
+        description="size of the projection with LayerNorm of a new model (REALM: 128); 0: none",
     )
     towers: Literal["", "shared", "two"] = Field(
         "",
-        description="one encoder for questions and passages, or two; empty: as the model has it,"
-        " of a base shared",
+        description="one encoder for questions and passages, or two; empty: what the model has;"
+        " a new one shares",
     )
     marginal: Literal["", "sequence", "token"] = Field(
         "",
         description="masked LM: the product over masked word pieces inside the sum over passages"
-        " (the paper) or outside (Google's code); empty: as the model says, of a base sequence",
+        " (the paper) or outside it (Google's code); empty: what the model says; a new one: sequence",
     )
     passage_tokens: int = Field(288, ge=96, description="longest passage input, in word pieces")
     query_tokens: int = Field(96, ge=8, description="longest query input, in word pieces")
     reader_tokens: int = Field(384, ge=32, description="longest reader input, in word pieces")
-    candidates: int = Field(8, ge=2, description="k, the null document included")
+    candidates: int = Field(8, ge=2, description="k, including the null document")
 
     @model_validator(mode="after")
     def _leave_room_for_the_passage(self) -> Self:
@@ -127,28 +128,29 @@ class Model(Group):
 class Trainer(Group):
     """The trainer: what it publishes and when, and when it waits or stops."""
 
-    train: bool = Field(True, description="learn; false: publish the base model and idle")
-    seed: int = Field(0, description="seed of everything random in training")
+    train: bool = Field(True, description="train; false: publish the base model and idle")
+    seed: int = Field(0, description="seed of all randomness in training")
     snapshot_every_steps: int = Field(40, ge=1, description="steps between two snapshots")
-    snapshot_min_seconds: float = Field(60, ge=0, description="least time between two snapshots")
+    snapshot_min_seconds: float = Field(60, ge=0, description="minimum time between two snapshots")
     checkpoint_every_steps: int = Field(40, ge=1, description="steps between two checkpoints")
-    max_steps: int = Field(0, ge=0, description="stop training there; 0: never")
+    max_steps: int = Field(0, ge=0, description="step at which training ends; 0: never")
     max_index_lag_steps: int = Field(
-        0, ge=0, description="wait for the index beyond this; 0: never"
+        0, ge=0, description="wait for the index when it lags further; 0: never wait"
     )
     retrieval_encoder: Literal["index", "fresh"] = Field(
-        "index", description="query encoder of searches in training: the index's own or the newest"
+        "index",
+        description="query encoder for searches in training: the index's own, or the newest",
     )
     evaluate_every_steps: int = Field(
-        0, ge=0, description="steps between two looks at held-out retrieval; 0: never"
+        0, ge=0, description="steps between two evaluations of held-out retrieval; 0: never"
     )
     patience: int = Field(
-        0, ge=0, description="stop after so many looks without a better one; 0: never"
+        0, ge=0, description="evaluations without improvement before training stops; 0: never"
     )
     divergence_retries: int = Field(
-        3, ge=0, description="go back to the last checkpoint so often, each time at half the rate"
+        3, ge=0, description="returns to the last checkpoint, each at half the learning rate"
     )
-    tensorboard_dir: str = Field("", description="folder for TensorBoard's figures; empty: none")
+    tensorboard_dir: str = Field("", description="folder for TensorBoard event files; empty: none")
 
     @model_validator(mode="after")
     def _evaluate_before_stopping(self) -> Self:
@@ -168,15 +170,15 @@ class Objectives(Group):
     inverse_cloze_batch: int = Field(16, ge=2, description="passages in an inverse cloze step")
     masked_lm_batch: int = Field(2, ge=1, description="sentences in a masked-LM step")
     masked_lm_masks: Literal["salient_spans", "random_spans", "random_words"] = Field(
-        "salient_spans", description="what masked LM hides; random: for ablations"
+        "salient_spans", description="what masked LM hides; random_*: the paper's ablations"
     )
     masked_lm_span_term: bool = Field(
         True,
-        description="masked LM: teach the span head too, and the retriever by it; false: the"
+        description="masked LM: train the span head as well, and the retriever by it; false: the"
         " paper's pre-training alone",
     )
     salient_tagger: str = Field(
-        "", description="token-classification model, folder or hub name; empty: rules"
+        "", description="token-classification model, by folder or hub name; empty: rules"
     )
     train_questions: str = Field(
         "",
@@ -187,19 +189,27 @@ class Objectives(Group):
     open_qa_beam: int = Field(
         5000, ge=1, description="passages in the retriever's term of open-domain QA"
     )
-    open_qa_read: int = Field(5, ge=1, description="passages that open-domain QA reads a question")
+    open_qa_read: int = Field(
+        5, ge=1, description="passages that open-domain QA reads per question"
+    )
     dpr_batch: int = Field(16, ge=2, description="questions in a DPR step")
     hard_negatives: int = Field(
-        1, ge=0, description="DPR: best passages without an answer, a question; 0: in-batch alone"
+        1,
+        ge=0,
+        description="DPR: best passages without an answer, per question; 0: in-batch negatives"
+        " only",
     )
     train_passage_tokens: int = Field(
         0,
         ge=0,
-        description="longest passage input in training steps, in word pieces: of a longer passage a"
-        " window, around the answer; 0: the index's, else at least 16",
+        description="longest passage input in training steps, in word pieces; of a longer"
+        " passage, a window around the answer; 0: as in the index, else at least 16",
     )
     trivial_removal_share: float = Field(
-        0.9, ge=0, le=1, description="inverse cloze: share of passages that lose their sentence"
+        0.9,
+        ge=0,
+        le=1,
+        description="inverse cloze: share of passages from which the sentence is removed",
     )
 
     @field_validator("train_passage_tokens")
@@ -224,7 +234,7 @@ class Optimizer(Group):
 
     retriever_learning_rate: float = Field(2e-5, gt=0, description="AdamW's rate for the retriever")
     reader_learning_rate: float = Field(
-        1e-5, gt=0, description="AdamW's rate for the reader: low, lest it forget how to answer"
+        1e-5, gt=0, description="AdamW's rate for the reader; low, so that it keeps what it knows"
     )
     masked_lm_head_learning_rate: float = Field(
         1e-4, gt=0, description="AdamW's rate for the reader's masked-LM head"
@@ -232,35 +242,40 @@ class Optimizer(Group):
     scale_learning_rate: float = Field(
         1e-3, gt=0, description="AdamW's rate for the logarithm of the scale s of scores"
     )
-    warmup_steps: int = Field(50, ge=0, description="steps until the full learning rate")
+    warmup_steps: int = Field(50, ge=0, description="steps to the full learning rate")
     schedule: Literal["constant", "linear", "cosine", "slanted"] = Field(
         "constant",
-        description="the rates' course after the warm-up, until max_steps; slanted: ULMFiT's, with"
-        " a warm-up of its own",
+        description="learning rate after the warm-up, until max_steps; slanted: ULMFiT's, with"
+        " its own warm-up",
     )
     trainable_layers: int = Field(
-        2, ge=0, description="top layers that learn; those below rest; beyond all: embeddings too"
+        2,
+        ge=0,
+        description="number of top layers that train, the rest is frozen; more than there are:"
+        " embeddings as well",
     )
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="a layer's rate over that of the layer above (ULMFiT: 0.385)"
+        1.0, gt=0, le=1, description="a layer's rate relative to the layer above (ULMFiT: 0.385)"
     )
     unfreeze_every_steps: int = Field(
-        0, ge=0, description="teach the top layer first, one more every so many steps; 0: all"
+        0,
+        ge=0,
+        description="gradual unfreezing from the top, one layer per so many steps; 0: all at once",
     )
     auxiliary_lm_weight: float = Field(
         0.0, ge=0, description="SiATL: weight of a masked LM beside the reader's task; 0: none"
     )
     auxiliary_lm_half_life: int = Field(
-        1000, ge=1, description="steps in which the auxiliary LM's weight halves"
+        1000, ge=1, description="steps in which the weight of the auxiliary LM halves"
     )
     accumulate_steps: int = Field(
-        1, ge=1, description="parts in which a batch is computed: less memory, the same gradient"
+        1, ge=1, description="parts in which a batch is computed: less memory, same gradient"
     )
     recompute_activations: bool = Field(
-        False, description="hold layers' inputs alone, compute the rest again: less memory"
+        False, description="keep only the inputs of layers and recompute the rest: less memory"
     )
     train_precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="format of the backbones' sums in training; auto: what is native"
+        "auto", description="number format of the backbones in training; auto: what is native"
     )
 
 
@@ -268,63 +283,70 @@ class Embedder(Group):
     """The embedders and their queue."""
 
     embed_token_budget: int = Field(
-        0, ge=0, description="padded tokens in a batch; 0: what suits the device"
+        0, ge=0, description="padded tokens per batch; 0: what suits the device"
     )
     max_deliveries: int = Field(
-        3, ge=1, description="a shard of which so many embedders died is quarantined"
+        3, ge=1, description="embedders that may die of a shard before it is quarantined"
     )
     work_silence_seconds: float = Field(
-        30, gt=0, description="an embedder that was silent for so long died of what it was at"
+        30, gt=0, description="an embedder silent for this long counts as dead"
     )
-    embedder_queues: str = Field("realm.delta,realm.embed", description="queues served, in order")
-    visibility_seconds: int = Field(600, ge=10, description="Redis redelivers a task after this")
+    embedder_queues: str = Field("realm.delta,realm.embed", description="queues to serve, in order")
+    visibility_seconds: int = Field(
+        600, ge=10, description="time after which Redis redelivers a task"
+    )
 
 
 class Indexer(Group):
     """The indexer: how it leads, builds and retires."""
 
     lease_seconds: float = Field(
-        5.0, gt=0, description="a standby leads after the leader was silent for so long"
+        5.0, gt=0, description="silence of the leader after which a standby leads"
     )
-    shard_seconds: float = Field(10, gt=0, description="wished length of a unit of embedding work")
-    reconcile_seconds: float = Field(1.0, gt=0, description="longest pause between two looks")
+    shard_seconds: float = Field(
+        10, gt=0, description="target duration of a unit of embedding work"
+    )
+    reconcile_seconds: float = Field(
+        1.0, gt=0, description="longest pause between two reconciliations"
+    )
     request_again_seconds: float = Field(
-        10, gt=0, description="see so often whether a missing result is asked for still"
+        10, gt=0, description="how often to check that a missing result is still requested"
     )
     verify_seconds: float = Field(
         2.0,
         gt=0,
-        description="pause between two comparisons of live's points with its files, and at least 20"
+        description="pause between two comparisons of live's points with its files; at least 20"
         " times as long as one takes",
     )
-    upsert_points: int = Field(256, ge=1, description="points in one upsert to Qdrant")
-    retirement_seconds: float = Field(900, ge=0, description="a retired collection lives so long")
-    gateway_ttl_seconds: float = Field(15, gt=0, description="a silent gateway counts so long")
+    upsert_points: int = Field(256, ge=1, description="points per upsert to Qdrant")
+    retirement_seconds: float = Field(900, ge=0, description="how long to keep retired collections")
+    gateway_ttl_seconds: float = Field(
+        15, gt=0, description="silence after which a gateway no longer counts"
+    )
 
 
 class Gate(Group, prefix="gate_"):
     """What a candidate must pass before it goes live."""
 
-    sample: int = Field(200, ge=1, description="vectors that the gate compares")
-    probes: int = Field(400, ge=0, description="probe questions of the gate; 0: none")
-    min_recall: float = Field(0.98, ge=0, le=1, description="recall@10 against exact search")
-    tolerance: float = Field(0.02, ge=0, description="how far probe recall@5 may fall")
-    significance: float = Field(
-        0.05, gt=0, le=1, description="a fall this likely by chance, or likelier, is no fall"
+    sample: int = Field(200, ge=1, description="vectors to compare")
+    probes: int = Field(400, ge=0, description="probe questions; 0: none")
+    min_recall: float = Field(
+        0.98, ge=0, le=1, description="required recall@10 against exact search"
     )
+    tolerance: float = Field(0.02, ge=0, description="allowed drop in probe recall@5")
+    significance: float = Field(0.05, gt=0, le=1, description="significance level of a drop")
     latency_factor: float = Field(
         2.0,
         ge=0,
-        description="a search may take so many times as long as with live, and 10 ms; 0: not asked",
+        description="allowed search time relative to live, beyond 10 ms; 0: not compared",
     )
     optimise_seconds: float = Field(
-        3600, ge=0, description="how long a candidate waits for Qdrant to end its optimisation"
+        3600, ge=0, description="how long a candidate waits for Qdrant's optimisation"
     )
-    memory: int = Field(
-        5, ge=0, description="the best of so many generations accepted last is compared with too"
-    )
+    memory: int = Field(5, ge=0, description="accepted generations whose best is compared with too")
     probes_file: str = Field(
-        "", description=".jsonl of question and document_id to probe with; empty: made of documents"
+        "",
+        description=".jsonl of question and document_id to probe with; empty: made from documents",
     )
 
 
@@ -332,16 +354,16 @@ class Recording(Group, prefix="record_"):
     """Which of the users' questions are kept."""
 
     questions: bool = Field(
-        False, description="keep some of the users' questions in the store, for the gate to ask"
+        False, description="keep some of the users' questions in the store, as probes for the gate"
     )
-    most: int = Field(2_000, ge=1, description="so many recorded questions are kept")
+    most: int = Field(2_000, ge=1, description="number of recorded questions to keep")
     seconds: float = Field(
         86_400,
         gt=0,
-        description="a recorded question is kept so long, never over REALM_ERASE_WITHIN_SECONDS",
+        description="how long to keep a recorded question; never beyond REALM_ERASE_WITHIN_SECONDS",
     )
     probability: float = Field(
-        0.5, ge=0, le=1, description="only questions whose answer is as likely are recorded"
+        0.5, ge=0, le=1, description="record only questions answered with at least this probability"
     )
 
 
@@ -349,22 +371,29 @@ class Gateway(Group):
     """The gateways: batches, limits, pauses."""
 
     retrieval: Retrieval = Field(
-        Retrieval.HYBRID, description="what chooses passages where a request does not say"
+        Retrieval.HYBRID, description="how to choose passages when a request does not say"
     )
-    serve_batch: int = Field(32, ge=1, description="most questions encoded at once")
-    read_batch: int = Field(16, ge=1, description="most (question, passage) pairs read at once")
-    batch_wait_seconds: float = Field(0.002, ge=0, description="how long a batch waits to fill")
+    serve_batch: int = Field(32, ge=1, description="most questions encoded in one batch")
+    read_batch: int = Field(
+        16, ge=1, description="most (question, passage) pairs read in one batch"
+    )
+    batch_wait_seconds: float = Field(0.002, ge=0, description="how long a batch waits for more")
     max_inflight: int = Field(
         256,
         ge=1,
-        description="calls taken before RESOURCE_EXHAUSTED; questions of streams wait, for half",
+        description="calls accepted before RESOURCE_EXHAUSTED; questions of streams wait, and"
+        " take half of the places",
     )
     compute_stall_seconds: float = Field(
-        60, gt=0, description="unready while models finish nothing for so long and questions wait"
+        60,
+        gt=0,
+        description="unready when models finish nothing for this long while questions wait",
     )
-    live_poll_seconds: float = Field(0.5, gt=0, description="longest pause between looks at live/")
+    live_poll_seconds: float = Field(
+        0.5, gt=0, description="longest pause between two reads of live/"
+    )
     leader_wait_seconds: float = Field(
-        20.0, ge=0, description="how long a write waits for an indexer to lead"
+        20.0, ge=0, description="how long a write waits for a leader"
     )
-    report_seconds: float = Field(3.0, gt=0, description="pause between reports to the indexer")
-    drain_seconds: float = Field(10, ge=0, description="how long requests may end at shutdown")
+    report_seconds: float = Field(3.0, gt=0, description="pause between two reports to the indexer")
+    drain_seconds: float = Field(10, ge=0, description="time for requests to finish at shutdown")
