@@ -111,7 +111,7 @@ class Model(Group):
     marginal: Literal["", "sequence", "token"] = Field(
         "",
         description="masked LM: the product over masked word pieces inside the sum over passages"
-        " (the paper) or outside it (Google's code); empty: what the model says; a new one: sequence",
+        " (the paper) or outside it (Google's code); empty: what the model says, else sequence",
     )
     passage_tokens: int = Field(288, ge=96, description="longest passage input, in word pieces")
     query_tokens: int = Field(96, ge=8, description="longest query input, in word pieces")
