@@ -28,9 +28,9 @@ def register(app: typer.Typer) -> None:
 def list_(store: StoreUrl = "", as_json: AsJson = False) -> None:
     """List the questions in the store, newest first."""
     check_packages("realm recorded", NEEDS)
-    from realm.records.recorded_questions import Recorded
+    from realm.records.recorded_questions import RecordedQuestions
 
-    found = Recorded(open_store(settings_with(store))).all()
+    found = RecordedQuestions(open_store(settings_with(store))).all()
     if as_json:
         rows = [
             {
@@ -61,10 +61,10 @@ def forget(
         raise typer.BadParameter("give a piece of the questions to forget, or --all")
     check_packages("realm recorded", NEEDS)
     from realm.records.generations import Generations
-    from realm.records.recorded_questions import Recorded
+    from realm.records.recorded_questions import RecordedQuestions
 
     opened = open_store(settings_with(store))
-    building = Recorded(opened).forget(None if every else texts, Generations(opened))
+    building = RecordedQuestions(opened).forget(None if every else texts, Generations(opened))
     if building:
         numbers = ", ".join(map(str, building))
         messages().print(f"generation {numbers} is being built with one: forget again when it ends")

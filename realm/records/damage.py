@@ -14,7 +14,7 @@ from realm.records.store import Store
 FOLDER = "control/damaged"
 
 
-def note_damage(store: Store, generation: int, why: str) -> None:
+def record_damage(store: Store, generation: int, why: str) -> None:
     store.write_json(_path(generation), {"why": why, "at": time.time()})
 
 

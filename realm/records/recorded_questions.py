@@ -86,7 +86,7 @@ class Sample(Generic[Each]):
             self.items[place] = item
 
 
-class Recorded:
+class RecordedQuestions:
     """The questions in the store."""
 
     def __init__(self, store: Store) -> None:
@@ -112,7 +112,7 @@ class Recorded:
             found += [RecordedQuestion(**row) for row in rows]
         return found
 
-    def outlived(self, now: float, bounds: Bounds) -> list[Entry]:
+    def expired(self, now: float, bounds: Bounds) -> list[Entry]:
         """Files that are too old at a Unix time, or too many; the oldest go first."""
         kept, gone = 0, []
         for entry in reversed(self._store.entries(FOLDER)):
@@ -147,14 +147,14 @@ class Recorded:
             probes = probe_files(self._store, number)
             if generations.state(number) in IN_PROGRESS:
                 # Before it has its probes they may be being chosen from the files found.
-                if self.asked_of(number, texts) or (found and not probes):
+                if self.probed_with(number, texts) or (found and not probes):
                     building.append(number)
-            elif self.asked_of(number, texts):
+            elif self.probed_with(number, texts):
                 for entry in probes:
                     self._store.delete(entry.path)
         return building
 
-    def asked_of(self, number: int, texts: Sequence[str] | None = None) -> bool:
+    def probed_with(self, number: int, texts: Sequence[str] | None = None) -> bool:
         """Whether a generation's files have a recorded question, with one of the texts in it."""
         for entry in probe_files(self._store, number):
             try:

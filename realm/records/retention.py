@@ -16,11 +16,11 @@ from realm.errors import Corrupt, NotFound
 from realm.records.ages import Ages
 from realm.records.baselines import GateBaselines
 from realm.records.damage import FOLDER as DAMAGED
+from realm.records.failures import FOLDER as REFUSED
+from realm.records.failures import QUARANTINE, failure_file, failures, quarantine_file, quarantined
 from realm.records.files import Entry
 from realm.records.generations import Generation, Generations, generation_folder
-from realm.records.recorded_questions import Bounds, Recorded, probe_files
-from realm.records.refusals import FOLDER as REFUSED
-from realm.records.refusals import QUARANTINE, quarantine_file, quarantined, refusal_file, refusals
+from realm.records.recorded_questions import Bounds, RecordedQuestions, probe_files
 from realm.records.snapshots import CLAIMS, MANIFEST, NAME, Snapshots
 from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, State
 from realm.records.store import Store
@@ -249,15 +249,15 @@ class Retention:
 
     def _questions(self, needed: Needed, now: float) -> Iterator[Removal]:
         """Users' questions, and what the gate asked of them; nobody asks it a second time."""
-        recorded = Recorded(self._store)
-        for entry in recorded.outlived(now, self._recorded):
+        recorded = RecordedQuestions(self._store)
+        for entry in recorded.expired(now, self._recorded):
             why = "recorded questions are not kept longer, or not so many"
             yield Removal("recorded questions", entry.path, entry.size, why)
         for number in needed.numbers:
             state = self._generations.state(number)
             if number in self._unasked or state in IN_PROGRESS:
                 continue
-            if not recorded.asked_of(number):
+            if not recorded.probed_with(number):
                 self._unasked.add(number)
                 continue
             for entry in probe_files(self._store, number):
@@ -266,7 +266,7 @@ class Retention:
 
     def _notes(self, needed: Needed) -> Iterator[Removal]:
         """Of embedders, on work that nobody waits for any more."""
-        about = {refusal_file(each.output_file): each.snapshot for each in refusals(self._store)}
+        about = {failure_file(each.output_file): each.snapshot for each in failures(self._store)}
         for output_file, snapshot in quarantined(self._store).items():
             about[quarantine_file(output_file)] = snapshot
         for folder in (REFUSED, QUARANTINE):

@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from realm.process.queue import work_key
 from realm.process.threads import VitalThread
-from realm.records.refusals import quarantine_file
+from realm.records.failures import quarantine_file
 from realm.records.store import Store
 
 #: Starts without an end, by output file: one more than the deaths while somebody is at it.

@@ -21,9 +21,9 @@ from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
+from realm.records.failures import clear_failure, is_quarantined, record_failure
 from realm.records.generations import Generations, pieces_folder
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.refusals import forgive, is_quarantined, refuse
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from services.embedder.deliveries import Deliveries, quarantine
@@ -162,7 +162,7 @@ class Embedder:
             if not self._wanted(job):
                 return Outcome.UNWANTED
             # Not tried again here: the same bytes would fail again. The indexer decides.
-            refuse(
+            record_failure(
                 self.store,
                 snapshot=job.snapshot,
                 input_file=job.input_file,
@@ -175,7 +175,7 @@ class Embedder:
         except Conflict:
             # Another embedder was at it too, as after a wipe of Redis; or our put's reply was lost.
             outcome = Outcome.EXISTS
-        forgive(self.store, job.output_file)
+        clear_failure(self.store, job.output_file)
         self.nudge.send("vectors")
         return outcome
 

@@ -23,8 +23,8 @@ from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
+from realm.records.failures import is_quarantined, record_failure
 from realm.records.generations import Generations
-from realm.records.refusals import is_quarantined, refuse
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import ACTIVE
 from realm.records.store import Store
@@ -140,7 +140,7 @@ def refusing(double: Double, work: Callable[..., None]) -> Callable[..., None]:
         try:
             work(snapshot, input_file, output_file, generation)
         except (Corrupt, NotFound) as error:
-            refuse(
+            record_failure(
                 double.store, snapshot=snapshot, input_file=input_file, output_file=output_file,
                 error=error,
             )  # fmt: skip

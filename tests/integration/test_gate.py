@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.recorded_questions import Recorded, RecordedQuestion, probe_files
+from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions, probe_files
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
@@ -114,7 +114,7 @@ def test_users_questions_probe_those_who_did_not_answer_them(
     made.publish(step=0)
     made.until_live(1)
     now = time.time()
-    Recorded(store).write(
+    RecordedQuestions(store).write(
         [
             RecordedQuestion(each.text.split(". ")[2], each.id, snapshot=1, asked_at=now)
             for each in asked[:100]
@@ -135,8 +135,8 @@ def test_users_questions_probe_those_who_did_not_answer_them(
     assert made.indexer.generations.get(4).snapshot == bad.number
 
     words = asked[0].text.split(". ")[2]
-    assert Recorded(store).forget([words], made.indexer.generations) == []
-    assert not Recorded(store).all(), "they were in one file"
+    assert RecordedQuestions(store).forget([words], made.indexer.generations) == []
+    assert not RecordedQuestions(store).all(), "they were in one file"
     assert not probe_files(store, 3)
 
 

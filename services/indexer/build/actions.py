@@ -14,9 +14,9 @@ from realm.process.wakeup import Wakeup
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
 from realm.records.damage import damage_of
+from realm.records.failures import clear_failure, failures
 from realm.records.generations import Generation, Generations
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.refusals import forgive, refusals
 from realm.records.snapshots import Snapshots
 from realm.records.states import BUILD_PHASES, State, phase_figures
 from realm.records.store import Store
@@ -102,7 +102,7 @@ class Actions:
                 self._drop(number)
             case lifecycle.PointAlias(number):
                 self._index.point_alias(self._generations.get(number).collection)
-            case lifecycle.GiveUp(number, state, why):
+            case lifecycle.EndBuild(number, state, why):
                 self._give_up(number, state, why, memory)
             case _ if build is not None and build.number == action.generation:
                 return self._go_on(action, seen, memory, build)
@@ -125,7 +125,7 @@ class Actions:
                 self._load(build, files)
             case lifecycle.Optimise():
                 return self._optimise(build)
-            case lifecycle.CatchUp():
+            case lifecycle.StartReplication():
                 self._catch_up(build)
             case lifecycle.Validate():
                 self._validate(build, live, memory)
@@ -324,17 +324,17 @@ class Actions:
         """What an embedder found damaged is made again by the next build, or not tried again."""
         folder = f"{build.generation.folder}/"
         outputs = {build.vectors_of(path) for path in build.generation.passage_files}
-        for refusal in refusals(self._store):
-            if refusal.output_file not in outputs and not refusal.output_file.startswith(folder):
+        for failure in failures(self._store):
+            if failure.output_file not in outputs and not failure.output_file.startswith(folder):
                 continue
-            if refusal.blames_input:
+            if failure.blames_input:
                 self._metrics.corrupt_files.labels("passages").inc()
-                self._store.delete(refusal.input_file)
-            elif refusal.snapshot == build.snapshot.number:
+                self._store.delete(failure.input_file)
+            elif failure.snapshot == build.snapshot.number:
                 self._metrics.corrupt_files.labels("snapshot").inc()
-                memory.damaged.add(refusal.snapshot)
-            forgive(self._store, refusal.output_file)
-            self._tasks.allow_resend(refusal.output_file)
+                memory.damaged.add(failure.snapshot)
+            clear_failure(self._store, failure.output_file)
+            self._tasks.allow_resend(failure.output_file)
 
     def _drop(self, number: int) -> None:
         generation = self._generations.get(number)

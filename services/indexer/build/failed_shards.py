@@ -11,8 +11,8 @@ from realm.corpus.parked import ParkedDocuments
 from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
 from realm.records import arrow
+from realm.records.failures import allow_retry, faults_of_content
 from realm.records.generations import pieces_folder
-from realm.records.refusals import faults_of_content, try_again
 from realm.records.store import Store
 from realm.records.vectors import write_vectors
 from services.indexer.build.build import Build
@@ -93,7 +93,7 @@ class FailedShards:
             self._parked_of[path] = len(unembeddable)
         else:
             write_vectors(self._store, output, pieces.vectors())
-        try_again(self._store, output)
+        allow_retry(self._store, output)
         self._tasks.allow_resend(output)
         pieces.close()
         del self._pieces[path]

@@ -22,7 +22,7 @@ UNREADABLE = "live's manifest is damaged"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class GenerationView:
     """A generation; `state` is None until its first event is recorded.
 
     `seconds` is for how long this process has seen it in that state: a new leader counts anew.
@@ -102,7 +102,7 @@ class Observation:
     #: The number of the newest request for a refresh; 0: there is none.
     refresh_asked: int
     live: Live | None
-    generations: tuple[Seen, ...]
+    generations: tuple[GenerationView, ...]
     candidate: Progress | None
     qdrant_reachable: bool
     alias: int | None
@@ -175,7 +175,7 @@ class Optimise:
 
 
 @dataclass(frozen=True, slots=True)
-class CatchUp:
+class StartReplication:
     generation: int
 
 
@@ -191,7 +191,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class EndBuild:
     """Ends a build: `state` is REJECTED or ABANDONED."""
 
     generation: int
@@ -211,7 +211,7 @@ class PointAlias:
 
 Action = (
     BeginBuild | Record | RequestShards | RequestProbes | PrepareCollection | LoadShards
-    | Optimise | CatchUp | Validate | Commit | GiveUp | DropCollection | PointAlias
+    | Optimise | StartReplication | Validate | Commit | EndBuild | DropCollection | PointAlias
 )  # fmt: skip
 
 
@@ -236,7 +236,9 @@ def decide(seen: Observation) -> Decision:
     return Decision(candidate.number if candidate else None, actions)
 
 
-def candidate_of(generations: tuple[Seen, ...], live: Live | None, floor: int = 0) -> Seen | None:
+def candidate_of(
+    generations: tuple[GenerationView, ...], live: Live | None, floor: int = 0
+) -> GenerationView | None:
     """The newest generation that is being built, and not by a leader that may wake."""
     building = [
         each
@@ -248,7 +250,7 @@ def candidate_of(generations: tuple[Seen, ...], live: Live | None, floor: int = 
     return max(building, key=lambda each: each.number, default=None)
 
 
-def _repairs(seen: Observation, candidate: Seen | None) -> list[Action]:
+def _repairs(seen: Observation, candidate: GenerationView | None) -> list[Action]:
     """State events follow `live/`, which is the truth; a leader killed in between left them."""
     actions: list[Action] = []
     for each in seen.generations:
@@ -259,7 +261,7 @@ def _repairs(seen: Observation, candidate: Seen | None) -> list[Action]:
 
 
 def _wanted_state(
-    each: Seen, seen: Observation, candidate: Seen | None
+    each: GenerationView, seen: Observation, candidate: GenerationView | None
 ) -> tuple[State, str] | None:
     """The state that a generation should be recorded in, and why; None if all is as it is."""
     live = seen.live
@@ -322,21 +324,21 @@ def _begin(seen: Observation) -> list[Action]:
     return [BeginBuild(seen.newest_snapshot, NEWER, seen.refresh_asked, seen.turn)]
 
 
-def _build(seen: Observation, candidate: Seen, progress: Progress) -> list[Action]:
+def _build(seen: Observation, candidate: GenerationView, progress: Progress) -> list[Action]:
     number = candidate.number
     if candidate.replaces != seen.turn:
         # A rollback, another leader's commit, or a build of a release that did not note it.
-        return [GiveUp(number, State.ABANDONED, "what is live is not what it was to replace")]
+        return [EndBuild(number, State.ABANDONED, "what is live is not what it was to replace")]
     if candidate.why == NEWER and _heal_of(seen) is not None:
-        return [GiveUp(number, State.ABANDONED, "live is damaged and is made again first")]
+        return [EndBuild(number, State.ABANDONED, "live is damaged and is made again first")]
     if progress.hopeless:
-        return [GiveUp(number, State.ABANDONED, progress.hopeless)]
+        return [EndBuild(number, State.ABANDONED, progress.hopeless)]
     if progress.stalled and (seen.newest_snapshot or 0) > candidate.snapshot:
         why = "it makes no progress, and a newer snapshot is there"
-        return [GiveUp(number, State.ABANDONED, why)]
+        return [EndBuild(number, State.ABANDONED, why)]
     if progress.verdict is not None and not progress.verdict.passed:
         state = State.ABANDONED if progress.verdict.again else State.REJECTED
-        return [GiveUp(number, state, progress.verdict.why)]
+        return [EndBuild(number, state, progress.verdict.why)]
     actions: list[Action] = []
     if missing := progress.files - progress.embedded - progress.loaded:
         actions.append(RequestShards(number, missing))
@@ -347,7 +349,7 @@ def _build(seen: Observation, candidate: Seen, progress: Progress) -> list[Actio
     return actions
 
 
-def _fill(candidate: Seen, progress: Progress) -> list[Action]:
+def _fill(candidate: GenerationView, progress: Progress) -> list[Action]:
     number = candidate.number
     if not progress.prepared:
         return [PrepareCollection(number)]
@@ -358,7 +360,7 @@ def _fill(candidate: Seen, progress: Progress) -> list[Action]:
     if not progress.optimised:
         return [Optimise(number)]
     if not progress.follows:
-        return [CatchUp(number)]
+        return [StartReplication(number)]
     if not progress.caught_up:
         return []
     if progress.verdict is not None:
@@ -366,7 +368,7 @@ def _fill(candidate: Seen, progress: Progress) -> list[Action]:
     return [Validate(number)] if progress.probes_ready else []
 
 
-def _is_over(each: Seen, seen: Observation) -> bool:
+def _is_over(each: GenerationView, seen: Observation) -> bool:
     """Whether no request can still be at it."""
     return each.state in ENDED and each.seconds > seen.retirement_seconds
 

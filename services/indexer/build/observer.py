@@ -12,14 +12,20 @@ from realm.records.ages import Ages
 from realm.records.baselines import GateBaselines
 from realm.records.controls import Controls
 from realm.records.damage import damaged
+from realm.records.failures import failure_of, failures, quarantined
 from realm.records.generations import Generation, Generations
-from realm.records.refusals import quarantined, refusal_of, refusals
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import FINAL, State
 from realm.records.store import Store
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
-from services.indexer.build.lifecycle import Live, Observation, Progress, Seen, candidate_of
+from services.indexer.build.lifecycle import (
+    GenerationView,
+    Live,
+    Observation,
+    Progress,
+    candidate_of,
+)
 from services.indexer.gate.probes import probes_file
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
@@ -136,14 +142,14 @@ class Observer:
         live: Live | None,
         collections: frozenset[str] | None,
         lost: frozenset[int],
-    ) -> Seen:
+    ) -> GenerationView:
         generation = self._generations.get(number)
         state, seconds = self._state(number)
         there = collections is not None and generation.collection in collections
         if live and number in (live.generation, live.previous):
             # One peer's list proves nothing: who searches it finds it missing, or not.
             there = collections is not None and number not in self._missing()
-        return Seen(
+        return GenerationView(
             number, generation.snapshot, state, seconds, there, generation.term,
             generation.request, generation.replaces, number in lost, generation.why,
         )  # fmt: skip
@@ -215,7 +221,7 @@ class Observer:
             generation, self._generations.find(live.generation) if live else None
         )
         return all(
-            self._store.exists(output) or (each not in by[:2] and refusal_of(self._store, output))
+            self._store.exists(output) or (each not in by[:2] and failure_of(self._store, output))
             for each in by
             if (output := probes_file(generation, each))
         )
@@ -242,11 +248,11 @@ class Observer:
         outputs = {*shards, probes_file(generation, generation)}
         if live is not None and (made := self._generations.find(live.generation)):
             outputs.add(probes_file(generation, made))
-        for refusal in refusals(self._store):
-            if refusal.output_file in shards and refusal.blames_content:
+        for failure in failures(self._store):
+            if failure.output_file in shards and failure.blames_content:
                 continue
-            if refusal.output_file in outputs:
-                return f"an embedder cannot make {refusal.output_file}: {refusal.why}"
+            if failure.output_file in outputs:
+                return f"an embedder cannot make {failure.output_file}: {failure.why}"
         return ""
 
 

@@ -21,7 +21,7 @@ from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.passages import Passage, from_table
 from realm.errors import Corrupt, NotFound, RealmError
 from realm.records import arrow
-from realm.records.damage import damage_of, note_damage
+from realm.records.damage import damage_of, record_damage
 from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -104,7 +104,7 @@ class Integrity:
         """Notes that a generation is damaged: what is searched is made again elsewhere."""
         if damage_of(self._store, number):
             return
-        note_damage(self._store, number, why)
+        record_damage(self._store, number, why)
         self._metrics.damages.inc()
         log.error("index_damaged", generation=number, why=why)
         self._on_damage()

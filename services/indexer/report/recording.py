@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from realm.records.generations import Generation
-from realm.records.recorded_questions import Bounds, Recorded, RecordedQuestion, Sample
+from realm.records.recorded_questions import Bounds, RecordedQuestion, RecordedQuestions, Sample
 from realm.records.store import Store
 
 #: A file is written so often, or ten times in the time for which questions are kept.
@@ -28,7 +28,7 @@ class QuestionRecorder:
         self, store: Store, bounds: Bounds, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
-        self._recorded = Recorded(store)
+        self._recorded = RecordedQuestions(store)
         self._window = min(WINDOW_SECONDS, bounds.seconds / 10)
         # So many a window that the windows together hold `most`: a busy hour is not all there is.
         self._share = math.ceil(bounds.most * self._window / bounds.seconds)

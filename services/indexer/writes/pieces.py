@@ -22,8 +22,8 @@ from realm.errors import Corrupt, NotFound
 from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES
 from realm.records import arrow
+from realm.records.failures import allow_retry, clear_failure, failure_of, fault_of_content
 from realm.records.generations import Generation
-from realm.records.refusals import fault_of_content, forgive, refusal_of, try_again
 from realm.records.store import Store
 from realm.records.vectors import read_vectors, to_table
 from services.indexer.tasks import TaskSender, wanted
@@ -198,7 +198,7 @@ class PiecewiseEmbedding:
     def close(self) -> None:
         """Nothing of the work is needed any more."""
         for piece in self._why:
-            try_again(self._store, self._output(self._name(piece)))
+            allow_retry(self._store, self._output(self._name(piece)))
         self._store.delete_folder(self._folder)
 
     @property
@@ -229,10 +229,10 @@ class PiecewiseEmbedding:
         source, output = f"{self._input_folder}/{name}.arrow", self._output(name)
         if output in there:
             return
-        refusal = refusal_of(self._store, output)
-        if source not in there or (refusal is not None and refusal.blames_input):
+        failure = failure_of(self._store, output)
+        if source not in there or (failure is not None and failure.blames_input):
             arrow.write_table(self._store, source, table.replace_schema_metadata(None))
-            forgive(self._store, output)
+            clear_failure(self._store, output)
             self._tasks.allow_resend(output)
         self._tasks.send(wanted(EMBED_CHANGES, self._generation, source, output))
 
@@ -254,7 +254,7 @@ class PiecewiseEmbedding:
             return False
         log.error("embedders_fail", generation=self._generation.number, why=why)
         self.embedders_fail = why
-        try_again(self._store, output)
+        allow_retry(self._store, output)
         self._tasks.allow_resend(output)
         self._tried_again.clear()
         self._not_before = self._clock() + AGAIN_SECONDS
@@ -264,6 +264,6 @@ class PiecewiseEmbedding:
     def _once_more(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             output = self._output(self._name(piece))
-            try_again(self._store, output)
+            allow_retry(self._store, output)
             self._tasks.allow_resend(output)
         self._begin()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.recorded_questions import Recorded, RecordedQuestion
+from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions
 from realm.records.store import Store
 from tests.unit.cli.conftest import run
 
@@ -27,7 +27,7 @@ def test_questions_are_listed_and_forgotten(store: Store, capsys: Captured) -> N
     assert "No question is recorded" in capsys.readouterr().out
     for at, words in enumerate(("where do I live?", "who wrote this?")):
         asked_at = time.time() - 100 + at
-        Recorded(store).write([RecordedQuestion(words, "d1", 3, asked_at)])
+        RecordedQuestions(store).write([RecordedQuestion(words, "d1", 3, asked_at)])
     assert run(["recorded", "list"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert "who wrote this? (d1)" in first

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.process.queue import work_key
-from realm.records.refusals import is_quarantined, quarantine_file
+from realm.records.failures import is_quarantined, quarantine_file
 from realm.records.store import Store
 from services.embedder.deliveries import HANGS_SECONDS, KEY, Deliveries, quarantine
 from services.embedder.tasks import Outcome

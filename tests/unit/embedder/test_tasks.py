@@ -14,7 +14,7 @@ from realm.errors import DependencyUnavailable
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
-from realm.records.refusals import refusal_of
+from realm.records.failures import failure_of
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from services.embedder.encoding import related_folders
@@ -235,16 +235,16 @@ def test_unusable_input_is_counted_and_leaves_nothing(
     assert world.embedder.embed_shard(job) is Outcome.CORRUPT
     assert world.outcomes("corrupt") == 1
     assert not world.store.exists(job.output_file)
-    refusal = refusal_of(world.store, job.output_file)
-    assert refusal is not None
-    assert (refusal.snapshot, refusal.input_file) == (job.snapshot, job.input_file)
-    assert refusal.why
+    failure = failure_of(world.store, job.output_file)
+    assert failure is not None
+    assert (failure.snapshot, failure.input_file) == (job.snapshot, job.input_file)
+    assert failure.why
 
 
 def test_a_refusal_says_whether_the_input_is_damaged_or_the_snapshot(world: World) -> None:
     snapshot = damaged_snapshot(world)
     world.embedder.embed_shard(snapshot)
-    found = refusal_of(world.store, snapshot.output_file)
+    found = failure_of(world.store, snapshot.output_file)
     assert found is not None
     assert not found.blames_input
 
@@ -255,12 +255,12 @@ def test_a_task_that_is_done_after_all_takes_its_refusal_back(world: World) -> N
     whole = file.read_bytes()
     file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
     assert world.embedder.embed_shard(world.job) is Outcome.CORRUPT
-    found = refusal_of(world.store, world.job.output_file)
+    found = failure_of(world.store, world.job.output_file)
     assert found is not None
     assert found.blames_input
     file.write_bytes(whole)
     assert world.embedder.embed_shard(world.job) is Outcome.DONE
-    assert refusal_of(world.store, world.job.output_file) is None
+    assert failure_of(world.store, world.job.output_file) is None
 
 
 @pytest.mark.parametrize("shard", ["001-000", "002-000", "004-002", "008-006"])
@@ -329,7 +329,7 @@ def test_what_was_taken_back_while_it_waited_is_not_refused(world: World) -> Non
     job = taken_back(world)
     world.store.delete(job.input_file)
     assert world.embedder.embed_changes(job) is Outcome.UNWANTED
-    assert refusal_of(world.store, job.output_file) is None
+    assert failure_of(world.store, job.output_file) is None
 
 
 def test_work_ends_between_batches_when_the_process_must(world: World) -> None:

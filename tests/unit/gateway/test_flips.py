@@ -18,7 +18,7 @@ from realm.client.wire import from_rpc_error
 from realm.errors import NotReady
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
-from realm.records.damage import note_damage
+from realm.records.damage import record_damage
 from realm.records.generations import Generation
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.store import Store
@@ -395,7 +395,7 @@ async def test_a_damaged_index_claims_no_version_until_a_whole_one_is_live(
     world = site.world
     world.generations.record_applied(first.number, 7)
     await until(lambda: at_version(site, first) == 7, "its newest write")
-    note_damage(world.store, first.number, "40 points are missing")
+    record_damage(world.store, first.number, "40 points are missing")
     await until(lambda: site.gateway.slot.standing(first.number).damaged)  # type: ignore[union-attr]
     version = (await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)).index_version
     assert (version.damaged, version.corpus_version) == (True, 0)
@@ -420,7 +420,7 @@ async def test_damage_found_while_a_search_runs_is_told_in_its_answer(
     plain = site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
     asked = site.retrieval.RetrievePassages(own_write, timeout=PATIENCE)
     await until(lambda: world.search.waiting == 2)
-    note_damage(world.store, first.number, "40 points are missing")
+    record_damage(world.store, first.number, "40 points are missing")
     await until(lambda: site.gateway.slot.standing(first.number).damaged)  # type: ignore[union-attr]
     world.search.gate.set()
     version = (await plain).index_version

@@ -109,7 +109,7 @@ class World:
             case lifecycle.PrepareCollection(number) if build:
                 self.qdrant.names.add(collection_name(number))
                 build.prepared = True
-            case lifecycle.CatchUp() if build:
+            case lifecycle.StartReplication() if build:
                 self.replication.start_catch_up(build.generation, build.generation.corpus_version)
                 build.follows = True
             case lifecycle.Validate(number) if build:
@@ -117,7 +117,7 @@ class World:
                 build.verdict = Verdict(self.good, "" if self.good else "worse")
             case lifecycle.Commit(number, why):
                 self.commit(number, why)
-            case lifecycle.GiveUp(number, state, why):
+            case lifecycle.EndBuild(number, state, why):
                 self.record(number, state, why)
                 self.replication.drop(number)
                 self.memory.build = None

@@ -8,16 +8,16 @@ from realm.records.states import State
 from services.indexer.build.lifecycle import (
     MAX_ABANDONED,
     BeginBuild,
+    GenerationView,
     Live,
     Observation,
     Record,
-    Seen,
     candidate_of,
     decide,
 )
 
 
-def seen(*generations: Seen, floor: int) -> Observation:
+def seen(*generations: GenerationView, floor: int) -> Observation:
     return Observation(
         retirement_seconds=10.0,
         newest_snapshot=2,
@@ -25,7 +25,10 @@ def seen(*generations: Seen, floor: int) -> Observation:
         paused=False,
         refresh_asked=0,
         live=Live(1, 1, 1, None),
-        generations=(Seen(1, 1, State.LIVE, 1.0, has_collection=True, term=1), *generations),
+        generations=(
+            GenerationView(1, 1, State.LIVE, 1.0, has_collection=True, term=1),
+            *generations,
+        ),
         candidate=None,
         qdrant_reachable=True,
         alias=1,
@@ -33,7 +36,7 @@ def seen(*generations: Seen, floor: int) -> Observation:
     )
 
 
-BUILD = Seen(2, 2, State.BUILDING, 5.0, has_collection=True, term=1, replaces=1)
+BUILD = GenerationView(2, 2, State.BUILDING, 5.0, has_collection=True, term=1, replaces=1)
 
 
 def test_a_build_is_gone_on_with_if_its_leader_cannot_wake() -> None:

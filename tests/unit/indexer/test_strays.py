@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from realm.errors import Corrupt
 from realm.records.controls import Controls
+from realm.records.failures import failures, quarantined
 from realm.records.generations import Generations
 from realm.records.leaders import Leaders, Term
-from realm.records.refusals import quarantined, refusals
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
@@ -82,7 +82,7 @@ def goes_on(store: Store) -> None:
     Leaders(store).forget_old()
     assert Controls(store).refresh_request()
     assert Controls(store).paused()
-    assert refusals(store) == []
+    assert failures(store) == []
     assert quarantined(store) == {}
     assert Checkpoints(store)._manifests() == []
     assert look(store, set(), generations, snapshots).entry

@@ -12,8 +12,8 @@ from realm.records import arrow
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.recorded_questions import (
     Bounds,
-    Recorded,
     RecordedQuestion,
+    RecordedQuestions,
     Sample,
     probe_files,
 )
@@ -54,7 +54,7 @@ def test_nothing_is_recorded_unless_it_is_switched_on() -> None:
 
 
 def test_questions_are_read_back_newest_file_first(store: Store) -> None:
-    recorded = Recorded(store)
+    recorded = RecordedQuestions(store)
     recorded.write([question("one", 1000.0), question("two", 1001.5)])
     recorded.write([question("three", 2000.0)])
     assert [each.question for each in recorded.all()] == ["three", "one", "two"]
@@ -62,7 +62,7 @@ def test_questions_are_read_back_newest_file_first(store: Store) -> None:
 
 
 def test_a_damaged_file_is_left_out(store: Store) -> None:
-    recorded = Recorded(store)
+    recorded = RecordedQuestions(store)
     recorded.write([question("one")])
     (path,) = store.files("recorded")
     store.write(path, store.read(path)[:-1] + b"?")
@@ -71,13 +71,13 @@ def test_a_damaged_file_is_left_out(store: Store) -> None:
 
 
 def test_the_oldest_go_when_there_are_too_many_or_they_are_too_old(store: Store) -> None:
-    recorded = Recorded(store)
+    recorded = RecordedQuestions(store)
     for hour in range(5):
         recorded.write([question(f"{hour}", hour * HOUR), question("again", hour * HOUR)])
     hours = [path.split("/")[1].split("-")[0] for path in store.files("recorded")]
 
     def gone(now: float, bounds: Bounds) -> list[str]:
-        found = recorded.outlived(now, bounds)
+        found = recorded.expired(now, bounds)
         return sorted(entry.path.split("/")[1].split("-")[0] for entry in found)
 
     now = 4 * HOUR + 1
@@ -88,7 +88,7 @@ def test_the_oldest_go_when_there_are_too_many_or_they_are_too_old(store: Store)
 
 
 def test_forgetting_leaves_no_trace_but_says_what_is_being_built(store: Store) -> None:
-    recorded, generations = Recorded(store), Generations(store)
+    recorded, generations = RecordedQuestions(store), Generations(store)
     recorded.write([question("where do I live?"), question("beside it")])
     recorded.write([question("who wrote this?", 2000.0)])
     probed(store, 1, State.RETAINED, 0.0, "who wrote this?")
@@ -111,7 +111,7 @@ def test_forgetting_leaves_no_trace_but_says_what_is_being_built(store: Store) -
 
 @pytest.mark.parametrize("texts", [None, ["where do I live?"]])
 def test_a_damaged_file_may_hold_it_and_is_deleted(store: Store, texts: list[str] | None) -> None:
-    recorded = Recorded(store)
+    recorded = RecordedQuestions(store)
     recorded.write([question("where do I live?")])
     (path,) = store.files("recorded")
     store.write(path, store.read(path)[:-1] + b"?")
@@ -120,7 +120,7 @@ def test_a_damaged_file_may_hold_it_and_is_deleted(store: Store, texts: list[str
 
 
 def test_a_build_that_may_be_choosing_its_probes_is_told_of(store: Store) -> None:
-    recorded, generations = Recorded(store), Generations(store)
+    recorded, generations = RecordedQuestions(store), Generations(store)
     probed(store, 1, State.BUILDING, 0.0)
     for entry in probe_files(store, 1):
         store.delete(entry.path)
@@ -132,8 +132,8 @@ def test_a_build_that_may_be_choosing_its_probes_is_told_of(store: Store) -> Non
 
 def test_what_was_made_of_a_document_is_not_forgotten(store: Store) -> None:
     probed(store, 1, State.LIVE, 0.0)
-    assert Recorded(store).forget(None, Generations(store)) == []
-    assert Recorded(store).forget(["made here"], Generations(store)) == []
+    assert RecordedQuestions(store).forget(None, Generations(store)) == []
+    assert RecordedQuestions(store).forget(["made here"], Generations(store)) == []
     assert len(probe_files(store, 1)) == 3
 
 

@@ -6,7 +6,7 @@ from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damages
 from bench.chaos.faults import Done, Kind
 from bench.swap.schedule import Kind as Asked
 from bench.swap.visits import Origin, Visit
-from realm.records.damage import note_damage
+from realm.records.damage import record_damage
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
 
@@ -31,7 +31,7 @@ def test_what_is_damaged_is_excused_until_it_is_known_and_then_if_it_claims_noth
 
 def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    note_damage(store, 3, "its collection is gone")
+    record_damage(store, 3, "its collection is gone")
     history = [
         LiveEntry(1, 3, 90.0, "", ""),
         LiveEntry(2, 3, 110.0, "", "", term=2),

@@ -14,10 +14,10 @@ from services.indexer.build import lifecycle
 from services.indexer.build.lifecycle import (
     MAX_ABANDONED,
     Action,
+    GenerationView,
     Live,
     Observation,
     Progress,
-    Seen,
     Verdict,
     decide,
 )
@@ -102,9 +102,9 @@ class Lifecycle(RuleBasedStateMachine):
         previous = whole[-1] if whole else None
         return Live(newest, self.generations[newest].snapshot, turn, previous)
 
-    def seen(self) -> tuple[Seen, ...]:
+    def seen(self) -> tuple[GenerationView, ...]:
         return tuple(
-            Seen(
+            GenerationView(
                 n, g.snapshot, g.state, self.now - g.since, g.collection, 0, g.request,
                 g.replaces, g.damaged, g.why,
             )
@@ -157,7 +157,7 @@ class Lifecycle(RuleBasedStateMachine):
             case lifecycle.Optimise(number):
                 assert self.memory.loaded == FILES, "half of it would be in no index"
                 self.memory.optimised = True
-            case lifecycle.CatchUp(number):
+            case lifecycle.StartReplication(number):
                 assert self.memory.loaded == FILES, "deltas before shards resurrect the deleted"
                 assert self.memory.optimised, "a collection at work on its index takes no write"
                 self.memory.follows = True
@@ -167,7 +167,7 @@ class Lifecycle(RuleBasedStateMachine):
                 self.memory.verdict = Verdict(self.good, "" if self.good else "worse")
             case lifecycle.Commit(number, _):
                 self.commit(number, seen)
-            case lifecycle.GiveUp(number, state, _):
+            case lifecycle.EndBuild(number, state, _):
                 self.set_state(number, state)
                 self.memory = Remembered()
             case lifecycle.DropCollection(number):
@@ -379,7 +379,7 @@ TestLifecycle.settings = hypothesis_settings(
 )
 
 
-def observation(*generations: Seen, **more: object) -> Observation:
+def observation(*generations: GenerationView, **more: object) -> Observation:
     fields: dict[str, object] = {
         "retirement_seconds": RETIREMENT,
         "newest_snapshot": 3,
@@ -395,9 +395,9 @@ def observation(*generations: Seen, **more: object) -> Observation:
     return Observation(**(fields | more))  # type: ignore[arg-type]
 
 
-def gone(number: int, snapshot: int, state: State) -> Seen:
+def gone(number: int, snapshot: int, state: State) -> GenerationView:
     """It answers the request of its number."""
-    return Seen(number, snapshot, state, 10.0, False, request=number)
+    return GenerationView(number, snapshot, state, 10.0, False, request=number)
 
 
 def begun(seen: Observation) -> list[int]:
@@ -444,15 +444,15 @@ def test_paused_builds_only_what_is_asked_for() -> None:
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_damaged_live_one_is_made_again_of_its_own_snapshot(paused: bool) -> None:
-    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    live = GenerationView(1, 2, State.LIVE, 50.0, True, damaged=True)
     seen = observation(live, live=Live(1, 2, 1, None), alias=1, paused=paused)
     assert decide(seen).actions == [lifecycle.BeginBuild(2, lifecycle.HEAL, 0, 1)]
 
 
 def test_a_heal_is_tried_again_for_ever_but_not_at_once() -> None:
-    live = Seen(1, 3, State.LIVE, 50.0, False, damaged=True)
+    live = GenerationView(1, 3, State.LIVE, 50.0, False, damaged=True)
     tries = [
-        Seen(n, 3, State.ABANDONED, 40.0, False, why=lifecycle.HEAL)
+        GenerationView(n, 3, State.ABANDONED, 40.0, False, why=lifecycle.HEAL)
         for n in range(2, 3 + MAX_ABANDONED)
     ]
     alone = Live(1, 3, 1, None)
@@ -464,35 +464,35 @@ def test_a_heal_is_tried_again_for_ever_but_not_at_once() -> None:
     ("why", "goes_on"), [(lifecycle.NEWER, False), (lifecycle.ASKED, True), (lifecycle.HEAL, True)]
 )
 def test_only_a_build_that_nobody_asked_for_gives_way_to_a_heal(why: str, goes_on: bool) -> None:
-    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
-    candidate = Seen(2, 3, State.BUILDING, 40.0, True, replaces=1, why=why)
+    live = GenerationView(1, 2, State.LIVE, 50.0, True, damaged=True)
+    candidate = GenerationView(2, 3, State.BUILDING, 40.0, True, replaces=1, why=why)
     progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, None)
     seen = observation(live, candidate, live=Live(1, 2, 1, None), alias=1, candidate=progress)
     first = decide(seen).actions[0]
-    assert isinstance(first, lifecycle.Validate if goes_on else lifecycle.GiveUp)
+    assert isinstance(first, lifecycle.Validate if goes_on else lifecycle.EndBuild)
 
 
 def test_a_heal_that_cannot_be_gives_way_to_the_newest_snapshot() -> None:
-    live = Seen(1, 2, State.LIVE, 50.0, True, damaged=True)
+    live = GenerationView(1, 2, State.LIVE, 50.0, True, damaged=True)
     seen = observation(live, live=Live(1, 2, 1, None), alias=1, can_heal=False)
     assert begun(seen) == [3]
 
 
 def test_what_is_not_as_its_files_say_tells_nothing_of_a_snapshot() -> None:
-    candidate = Seen(1, 3, State.VALIDATING, 50.0, True, replaces=0)
+    candidate = GenerationView(1, 3, State.VALIDATING, 50.0, True, replaces=0)
 
     def ends(verdict: Verdict) -> list[object]:
         progress = Progress(1, FILES, FILES, FILES, True, True, True, True, True, verdict)
         return list(decide(observation(candidate, candidate=progress)).actions)
 
     lost = Verdict(False, "3 points are missing", again=True)
-    assert ends(lost) == [lifecycle.GiveUp(1, State.ABANDONED, "3 points are missing")]
+    assert ends(lost) == [lifecycle.EndBuild(1, State.ABANDONED, "3 points are missing")]
     worse = Verdict(False, "it finds less")
-    assert ends(worse) == [lifecycle.GiveUp(1, State.REJECTED, "it finds less")]
+    assert ends(worse) == [lifecycle.EndBuild(1, State.REJECTED, "it finds less")]
 
 
 def test_a_live_snapshot_is_not_built_again() -> None:
-    live = Seen(1, 3, State.LIVE, 50.0, True)
+    live = GenerationView(1, 3, State.LIVE, 50.0, True)
     seen = observation(live, live=Live(1, 3, 1, None), alias=1)
     assert decide(seen).actions == []
     refreshed = observation(live, live=Live(1, 3, 1, None), alias=1, refresh_asked=1)
@@ -500,14 +500,14 @@ def test_a_live_snapshot_is_not_built_again() -> None:
 
 
 def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
-    candidate = Seen(1, 3, State.BUILDING, 50.0, True, replaces=0)
+    candidate = GenerationView(1, 3, State.BUILDING, 50.0, True, replaces=0)
     stalled = Progress(
         1, FILES, frozenset(), frozenset(), True, False, False, False, True, None, "", True
     )
     alone = decide(observation(candidate, candidate=stalled)).actions
     assert alone == [lifecycle.RequestShards(1, FILES)]
     newer = decide(observation(candidate, candidate=stalled, newest_snapshot=4)).actions
-    assert [type(action) for action in newer] == [lifecycle.GiveUp]
+    assert [type(action) for action in newer] == [lifecycle.EndBuild]
 
 
 def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
@@ -522,24 +522,24 @@ def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
 
 
 def test_a_build_is_given_up_once_another_generation_had_its_turn() -> None:
-    live = Seen(1, 2, State.LIVE, 50.0, True)
+    live = GenerationView(1, 2, State.LIVE, 50.0, True)
     progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, Verdict(True))
 
     def actions(turn: int, replaces: int | None) -> list[Action]:
-        candidate = Seen(2, 3, State.VALIDATING, 50.0, True, replaces=replaces)
+        candidate = GenerationView(2, 3, State.VALIDATING, 50.0, True, replaces=replaces)
         seen = observation(
             live, candidate, live=Live(1, 2, turn, None), candidate=progress, alias=1
         )
         return decide(seen).actions
 
     assert actions(4, 4) == [lifecycle.Commit(2, lifecycle.REFRESH)]
-    assert [type(each) for each in actions(6, 4)] == [lifecycle.GiveUp]
-    assert [type(each) for each in actions(4, None)] == [lifecycle.GiveUp], "nobody noted it"
+    assert [type(each) for each in actions(6, 4)] == [lifecycle.EndBuild]
+    assert [type(each) for each in actions(4, None)] == [lifecycle.EndBuild], "nobody noted it"
 
 
 def test_a_retired_collection_is_dropped_once_this_leader_has_seen_it_retired_long_enough() -> None:
     def actions(seconds: float) -> list[Action]:
-        retired = Seen(1, 2, State.RETIRED, seconds, True)
+        retired = GenerationView(1, 2, State.RETIRED, seconds, True)
         return decide(observation(retired, newest_snapshot=None)).actions
 
     assert actions(RETIREMENT) == []
@@ -548,11 +548,11 @@ def test_a_retired_collection_is_dropped_once_this_leader_has_seen_it_retired_lo
 
 def test_a_live_generation_whose_manifest_cannot_be_read_is_replaced() -> None:
     live = Live(7, 0, turn=4, previous=6, at=0.0)
-    before = Seen(6, 3, State.RETAINED, 40.0, True, replaces=3)
+    before = GenerationView(6, 3, State.RETAINED, 40.0, True, replaces=3)
     seen = observation(before, live=live)
     assert decide(seen).actions == [lifecycle.BeginBuild(3, lifecycle.UNREADABLE, 0, 4)]
     tried = [
-        Seen(8 + n, 3, State.ABANDONED, 40.0, False, replaces=4)
+        GenerationView(8 + n, 3, State.ABANDONED, 40.0, False, replaces=4)
         for n in range(lifecycle.MAX_ABANDONED)
     ]
     assert decide(observation(before, *tried, live=live)).actions == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from realm.records.generations import Generations
-from realm.records.recorded_questions import Bounds, Recorded, RecordedQuestion
+from realm.records.recorded_questions import Bounds, RecordedQuestion, RecordedQuestions
 from realm.records.store import Store
 from services.indexer.report.recording import WINDOW_SECONDS, QuestionRecorder
 from tests.unit.indexer.examples import generation
@@ -34,7 +34,7 @@ def test_of_what_is_heard_each_window_writes_its_share(store: Store) -> None:
         clock.now += WINDOW_SECONDS
         recorder.write_when_due()
     assert len(store.files("recorded")) == 3
-    assert len(Recorded(store).all()) == 30
+    assert len(RecordedQuestions(store).all()) == 30
 
 
 def test_a_few_are_all_written_and_silence_writes_nothing(store: Store) -> None:
@@ -45,12 +45,12 @@ def test_a_few_are_all_written_and_silence_writes_nothing(store: Store) -> None:
         clock.now += WINDOW_SECONDS
         recorder.write_when_due()
     assert len(store.files("recorded")) == 1
-    assert len(Recorded(store).all()) == 3
+    assert len(RecordedQuestions(store).all()) == 3
 
 
 def test_switched_off_nothing_is_kept_and_nothing_asked(store: Store) -> None:
     clock = Clock()
-    Recorded(store).write(questions(3, clock, snapshot=9))
+    RecordedQuestions(store).write(questions(3, clock, snapshot=9))
     recorder = QuestionRecorder(store, Bounds(0, DAY), clock)
     recorder.record(questions(3, clock))
     clock.now += 2 * WINDOW_SECONDS
@@ -64,21 +64,21 @@ def test_what_was_heard_before_questions_were_forgotten_is_not_written(store: St
     recorder = QuestionRecorder(store, BOUNDS, clock)
     recorder.write_when_due()
     recorder.record(questions(3, clock))
-    Recorded(store).forget(["nobody asked this"], Generations(store))
+    RecordedQuestions(store).forget(["nobody asked this"], Generations(store))
     clock.now += WINDOW_SECONDS
     recorder.write_when_due()
     assert not store.files("recorded")
     recorder.record(questions(2, clock))
     clock.now += WINDOW_SECONDS
     recorder.write_when_due()
-    assert len(Recorded(store).all()) == 2
+    assert len(RecordedQuestions(store).all()) == 2
 
 
 def test_what_is_being_written_while_questions_are_forgotten_goes(store: Store) -> None:
     clock = Clock()
 
     def meanwhile() -> None:
-        Recorded(store).forget(None, Generations(store))
+        RecordedQuestions(store).forget(None, Generations(store))
 
     recorder = QuestionRecorder(store.guarded(meanwhile), BOUNDS, clock)
     recorder.write_when_due()
@@ -91,7 +91,7 @@ def test_what_is_being_written_while_questions_are_forgotten_goes(store: Store) 
 def test_nobody_is_asked_what_it_answered_itself(store: Store) -> None:
     clock = Clock()
     for snapshot in (1, 2, 3, 4):
-        Recorded(store).write(questions(4, clock, snapshot))
+        RecordedQuestions(store).write(questions(4, clock, snapshot))
     recorder = QuestionRecorder(store, BOUNDS, clock)
     candidate, live, best = (generation(number, snapshot=number) for number in (4, 3, 1))
     asked = recorder.probes([candidate, live, best])

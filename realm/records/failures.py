@@ -1,6 +1,8 @@
-"""Refusals: an embedder that cannot use what it was given writes down why; the indexer reads it
-and has the damaged file made again. Without it the indexer would wait for vectors for ever.
-Work that kills its workers is written down too: it stands in quarantine.
+"""Failures of embedding tasks, noted in the store.
+
+An embedder that cannot use its input writes down why; the indexer reads the note and has the
+damaged file made again. Without it the indexer would wait for the vectors forever. A task that
+kills its workers is put in quarantine, which is noted here too.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ KILLED = "embedding it killed the embedders"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class TaskFailure:
     """A task's arguments, the damaged file (in the store, if it is one) and what is wrong."""
 
     snapshot: int
@@ -46,31 +48,31 @@ class Quarantined:
     output_file: str
 
 
-def refuse(
+def record_failure(
     store: Store, *, snapshot: int, input_file: str, output_file: str, error: RealmError
 ) -> None:
     file = error.details.get("file", "")
-    refusal = Refusal(snapshot, input_file, output_file, file, error.message, time.time())
-    store.write_json(refusal_file(output_file), asdict(refusal))
+    failure = TaskFailure(snapshot, input_file, output_file, file, error.message, time.time())
+    store.write_json(failure_file(output_file), asdict(failure))
 
 
-def refusal_of(store: Store, output_file: str) -> Refusal | None:
+def failure_of(store: Store, output_file: str) -> TaskFailure | None:
     try:
-        return store.read_record(refusal_file(output_file), Refusal)
+        return store.read_record(failure_file(output_file), TaskFailure)
     except (NotFound, Corrupt):
         return None
 
 
-def forgive(store: Store, output_file: str) -> None:
+def clear_failure(store: Store, output_file: str) -> None:
     """The task may be tried again, or was done."""
-    store.delete(refusal_file(output_file))
+    store.delete(failure_file(output_file))
 
 
-def refusals(store: Store) -> list[Refusal]:
+def failures(store: Store) -> list[TaskFailure]:
     found = []
     for path in store.files(FOLDER):
         with suppress(NotFound, Corrupt):  # forgiven meanwhile, or none of ours
-            found.append(store.read_record(path, Refusal))
+            found.append(store.read_record(path, TaskFailure))
     return found
 
 
@@ -84,15 +86,15 @@ def is_quarantined(store: Store, output_file: str) -> bool:
 
 def fault_of_content(store: Store, output_file: str) -> str:
     """Why embedders do not get through with the work, if what they were given may be to blame."""
-    refusal = refusal_of(store, output_file)
-    if refusal is not None and refusal.blames_content:
-        return refusal.why
+    failure = failure_of(store, output_file)
+    if failure is not None and failure.blames_content:
+        return failure.why
     return KILLED if is_quarantined(store, output_file) else ""
 
 
 def faults_of_content(store: Store) -> dict[str, str]:
     """All such faults, by the output files of the work."""
-    found = {each.output_file: each.why for each in refusals(store) if each.blames_content}
+    found = {each.output_file: each.why for each in failures(store) if each.blames_content}
     return found | dict.fromkeys(quarantined(store), KILLED)
 
 
@@ -106,13 +108,13 @@ def quarantined(store: Store) -> dict[str, int]:
     return found
 
 
-def try_again(store: Store, output_file: str) -> None:
+def allow_retry(store: Store, output_file: str) -> None:
     """Nothing is held against the task any more."""
-    forgive(store, output_file)
+    clear_failure(store, output_file)
     store.delete(quarantine_file(output_file))
 
 
-def refusal_file(output_file: str) -> str:
+def failure_file(output_file: str) -> str:
     return f"{FOLDER}/{_name(output_file)}"
 
 
