@@ -1,15 +1,22 @@
-"""Candidate passages of a masked sentence: what a search gives, and which of it may be used."""
+"""Candidate passages of a question: what a search gives, which may be used, how much is read.
+
+A passage is read as the index reads it, or a window of it where that is too long; the input
+itself is made by `realm.model.inputs`.
+"""
 
 from __future__ import annotations
 
+import random
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.model.inputs import Encoded
+from realm.model.inputs import MIN_BODY_TOKENS, Encoded, InputBuilder
+from realm.objectives.masking import continuations
 from realm.records.vectors import Vectors
 from realm.text.inverse_cloze import normalise_sentence
 
@@ -23,6 +30,16 @@ class Candidate:
     text: str
     title_ids: list[int]
     body_ids: list[int]
+
+    @classmethod
+    def of(cls, passage: Passage) -> Candidate:
+        return cls(
+            passage.passage_id,
+            passage.document_id,
+            passage.text,
+            passage.title_ids,
+            passage.body_ids,
+        )
 
 
 class CandidateSearch(Protocol):
@@ -107,16 +124,6 @@ def usable(
     return kept
 
 
-def to_candidate(passage: Passage) -> Candidate:
-    return Candidate(
-        passage.passage_id,
-        passage.document_id,
-        passage.text,
-        passage.title_ids,
-        passage.body_ids,
-    )
-
-
 def whole_word_matches(
     body_ids: Sequence[int], answer_ids: Sequence[int], continuations: Collection[int]
 ) -> list[int]:
@@ -135,3 +142,100 @@ def whole_word_matches(
         and list(body_ids[start : start + size]) == answer
         and not (start + size < len(body_ids) and body_ids[start + size] in continuations)
     ]
+
+
+class PassageWindows:
+    """Cuts passages to a length, whole words only, at places of chance: what a negative and a
+    positive begin with tells nothing about which is which.
+
+    :param tokens: longest passage input in training, in word pieces; 0: the index's own.
+    """
+
+    def __init__(self, inputs: InputBuilder, tokens: int = 0) -> None:
+        self.tokens = min(tokens or inputs.limits.passage, inputs.limits.passage)
+        self._inputs = inputs
+        self._continuations = continuations(inputs)
+
+    def encode(self, candidate: Candidate) -> Encoded:
+        return self._inputs.passage(candidate.title_ids, candidate.body_ids)
+
+    def distinct(
+        self, candidates: Sequence[Sequence[Candidate]]
+    ) -> tuple[list[Encoded], list[list[int]]]:
+        """The inputs, each once, and which of them each question's candidates are."""
+        places: dict[tuple[str, tuple[int, ...]], int] = {}
+        inputs: list[Encoded] = []
+        rows: list[list[int]] = []
+        for of_question in candidates:
+            rows.append([])
+            for one in of_question:
+                key = one.passage_id, (*one.body_ids,)
+                if key not in places:
+                    places[key] = len(inputs)
+                    inputs.append(self.encode(one))
+                rows[-1].append(places[key])
+        return inputs, rows
+
+    def cut(
+        self, candidate: Candidate, rng: random.Random, keep: tuple[int, int] = (0, 0)
+    ) -> Candidate:
+        """The candidate with as much of its body as there is room for.
+
+        :param keep: pieces [first, last) that must be in it, if there is room for them.
+        """
+        if self._fits(candidate):
+            return candidate
+        title, room = self._room(candidate)
+        first, last = self._window(candidate.body_ids, room, keep, rng)
+        return replace(candidate, title_ids=title, body_ids=candidate.body_ids[first:last])
+
+    def around(
+        self, candidate: Candidate, holds: Callable[[str], bool], rng: random.Random
+    ) -> Candidate | None:
+        """As `cut`, but what `holds` finds in the text stays in the window; None if it cannot."""
+        if self._fits(candidate):
+            return candidate
+        title, room = self._room(candidate)
+        text = candidate.text
+        ids, offsets = self._inputs.tokenize(text)
+        begins = [at for at in range(len(ids)) if self._begins(ids, at)]
+        ends = [*begins[1:], len(ids)]
+
+        def read(first: int, last: int) -> str:
+            return text[offsets[first][0] : offsets[last - 1][1]]
+
+        # The first run of words that holds it: its end, then its begin.
+        place = bisect_left(ends, True, key=lambda end: holds(read(0, end)))
+        last = ends[min(place, len(ends) - 1)]
+        lost = bisect_left(
+            begins, True, key=lambda begin: begin >= last or not holds(read(begin, last))
+        )
+        keep = (begins[max(0, lost - 1)], last)
+        first, last = self._window(ids, room, keep, rng)
+        if not holds(read(first, last)):
+            return None
+        return replace(candidate, title_ids=title, body_ids=ids[first:last])
+
+    def _fits(self, candidate: Candidate) -> bool:
+        return 3 + len(candidate.title_ids) + len(candidate.body_ids) <= self.tokens
+
+    def _room(self, candidate: Candidate) -> tuple[list[int], int]:
+        """The title, and how many pieces of the body go beside it."""
+        title = candidate.title_ids[: max(0, self.tokens - 3 - MIN_BODY_TOKENS)]
+        return title, self.tokens - 3 - len(title)
+
+    def _window(
+        self, ids: Sequence[int], room: int, keep: tuple[int, int], rng: random.Random
+    ) -> tuple[int, int]:
+        least, most = 0, max(0, len(ids) - room)
+        if keep[0] < keep[1] <= keep[0] + room:
+            least, most = max(least, keep[1] - room), min(most, keep[0])
+        begins = [at for at in range(least, most + 1) if self._begins(ids, at)]
+        first = rng.choice(begins) if begins else most
+        last = min(len(ids), first + room)
+        while last > max(first + 1, keep[1]) and not self._begins(ids, last):
+            last -= 1
+        return first, last
+
+    def _begins(self, ids: Sequence[int], at: int) -> bool:
+        return at == 0 or at == len(ids) or ids[at] not in self._continuations

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,13 +21,12 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.candidates import Candidate, CandidateSearch, usable
+from realm.objectives.candidates import Candidate, CandidateSearch, PassageWindows, usable
 from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
-from realm.objectives.objective import Loss, PassageSource, tensors
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.open_qa import open_qa_loss
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
-from realm.objectives.sentences import first_success_of_each, shuffled_sentences
-from realm.objectives.windows import PassageWindows
+from realm.objectives.sources import PassageSource, first_success_of_each, shuffled_sentences
 from realm.text.answers import normalise_answer
 from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import SpanTagger
@@ -48,15 +47,14 @@ class ClozeExample:
     task: EncodedExample
 
 
-class ClozeQA:
+class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
     """Self-supervised question answering over the live index.
 
     :param read: passages of a question, one of which holds the answer.
     :param passage_tokens: longest passage input of the retriever in training, in word pieces.
     """
 
-    name = "cloze_qa"
-    needs_index = True
+    teaches_reader = True
 
     def __init__(
         self,
@@ -77,6 +75,19 @@ class ClozeQA:
         self._batch_size = batch_size
         self._read = read
         self._windows = PassageWindows(inputs, passage_tokens)
+
+    @classmethod
+    def build(cls, setup: ObjectiveSetup) -> Self:
+        chosen = setup.settings.objectives
+        return cls(
+            setup.model.inputs,
+            setup.tagger,
+            setup.search,
+            ReaderLoss.build(setup),
+            batch_size=chosen.cloze_qa_batch,
+            read=chosen.open_qa_read,
+            passage_tokens=chosen.train_passage_tokens,
+        )
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[ClozeExample]:
         """:raises NotReady: if the passages hold too little of use, or no answer is found twice.
@@ -104,12 +115,6 @@ class ClozeQA:
         contains = [torch.tensor(one.contains, device=scores[0].device) for one in batch]
         tasks = [one.task for one in batch]
         return open_qa_loss(scores, contains, tasks, self._reading, model.reader)
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing: each batch stands alone."""
 
     def _questions(
         self, draw: Iterator[Passage], count: int, rng: random.Random

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -23,10 +23,9 @@ from realm.errors import InvalidInput, NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
-from realm.objectives.candidates import Candidate, TrainingSearch, WordSearch
-from realm.objectives.objective import Loss, tensors
-from realm.objectives.questions import QuestionPool, Questions
-from realm.objectives.windows import PassageWindows
+from realm.objectives.candidates import Candidate, PassageWindows, TrainingSearch, WordSearch
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
+from realm.objectives.sources import QuestionPool, Questions
 from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
 from realm.text.questions import Question, contains_answer
@@ -55,7 +54,7 @@ class ContrastBatch:
     exclude: Tensor
 
 
-class DPR:
+class DPR(Objective[ContrastBatch], name="dpr"):
     """Contrastive learning from questions.
 
     :param hard_negatives: a question; 0 needs no index for questions that name their document.
@@ -64,7 +63,7 @@ class DPR:
     :param words: BM25, whose best passages without an answer alternate with the dense index's.
     """
 
-    name = "dpr"
+    from_questions = True
 
     def __init__(
         self,
@@ -86,9 +85,22 @@ class DPR:
         self._hard = hard_negatives
         self._windows = PassageWindows(inputs, passage_tokens)
 
+    @classmethod
+    def build(cls, setup: ObjectiveSetup) -> Self:
+        chosen = setup.settings.objectives
+        return cls(
+            setup.model.inputs,
+            setup.questions,
+            setup.search,
+            batch_size=chosen.dpr_batch,
+            hard_negatives=chosen.hard_negatives,
+            passage_tokens=chosen.train_passage_tokens,
+            words=setup.words,
+        )
+
     @property
     def needs_index(self) -> bool:
-        return self._hard > 0 or not self._pool.named
+        return self._hard > 0 or not self._pool.all_name_documents
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> ContrastBatch:
         """Questions by chance; `passages` are not drawn from.
@@ -131,12 +143,6 @@ class DPR:
             first = (best == rows).float().mean().item()
         figures = {"loss": loss.item(), "batch_recall_at_1": first}
         return Loss(loss, {**figures, "scale": retriever.scale.item()})
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing: each batch stands alone."""
 
     def _pairs(self, questions: Sequence[Question], rng: random.Random) -> list[Pair]:
         asked = [(one, query) for one in questions if (query := self._query(one))]

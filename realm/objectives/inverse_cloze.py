@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import inverse_cloze_loss
-from realm.objectives.candidates import Candidate, to_candidate
-from realm.objectives.objective import Loss, PassageSource, tensors
-from realm.objectives.windows import PassageWindows
+from realm.objectives.candidates import Candidate, PassageWindows
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
+from realm.objectives.sources import PassageSource
 from realm.text.inverse_cloze import inverse_cloze, normalise_sentence
 
 
@@ -41,7 +41,7 @@ class _Example:
     positive: Encoded
 
 
-class InverseCloze:
+class InverseCloze(Objective[InverseClozeBatch], name="inverse_cloze"):
     """The retriever's own objective: it needs neither index nor reader.
 
     :param batch_size: passages in a batch, at least 2.
@@ -51,9 +51,6 @@ class InverseCloze:
         a window is read, with the sentence in it where that is not removed.
     """
 
-    name = "inverse_cloze"
-    needs_index = False
-
     def __init__(
         self, inputs: InputBuilder, *, batch_size: int, removal_share: float, passage_tokens: int
     ) -> None:
@@ -62,6 +59,20 @@ class InverseCloze:
         self._batch_size = batch_size
         self._removal_share = removal_share
         self._windows = PassageWindows(inputs, passage_tokens)
+
+    @classmethod
+    def build(cls, setup: ObjectiveSetup) -> Self:
+        chosen = setup.settings.objectives
+        return cls(
+            setup.model.inputs,
+            batch_size=chosen.inverse_cloze_batch,
+            removal_share=chosen.trivial_removal_share,
+            passage_tokens=chosen.train_passage_tokens,
+        )
+
+    @property
+    def needs_index(self) -> bool:
+        return False
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> InverseClozeBatch:
         """:raises NotReady: if the passages hold too little of use."""
@@ -96,12 +107,6 @@ class InverseCloze:
         figures = {"loss": loss.item(), "batch_recall_at_1": first.item()}
         return Loss(loss, {**figures, "scale": retriever.scale.item()})
 
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing: each batch stands alone."""
-
     def _example(self, passage: Passage, rng: random.Random) -> _Example | None:
         pair = inverse_cloze(passage.text, rng)
         if pair is None:
@@ -112,7 +117,7 @@ class InverseCloze:
         if not query_ids:
             self.skipped["no_word_pieces"] += 1
             return None
-        positive: Candidate | None = to_candidate(passage)
+        positive: Candidate | None = Candidate.of(passage)
         assert positive is not None
         if rng.random() < self._removal_share:
             shortened = replace(positive, text=rest, body_ids=self._inputs.tokenize(rest)[0])

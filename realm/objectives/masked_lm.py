@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from realm.model.reader_inputs import WordBoundaries
 from realm.objectives.candidates import (
     Candidate,
     CandidateSearch,
+    PassageWindows,
     usable,
     whole_word_matches,
 )
@@ -40,10 +41,11 @@ from realm.objectives.masking import (
     MaskedSentence,
     Masker,
     continuations,
+    mask_chooser,
 )
-from realm.objectives.objective import Loss, PassageSource, SignalGate, tensors
-from realm.objectives.sentences import first_success_of_each, shuffled_sentences
-from realm.objectives.windows import PassageWindows
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
+from realm.objectives.signal_gate import SignalGate
+from realm.objectives.sources import PassageSource, first_success_of_each, shuffled_sentences
 
 #: Nats by which passages must surely help before the retriever learns: an untrained head's answers
 #: differ from passage to passage by chance, and a mixture is never as bad as its worst.
@@ -78,7 +80,7 @@ class _Spans:
     matches: Tensor
 
 
-class MaskedLM:
+class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
     """Masked LM over the live index.
 
     :param masks: what is hidden; salient spans, in the paper's own setting.
@@ -88,9 +90,6 @@ class MaskedLM:
     :param span_term: whether the span head learns along, and the retriever by it: distant
         supervision by the answer's words, which is no part of the paper's pre-training.
     """
-
-    name = "masked_lm"
-    needs_index = True
 
     def __init__(
         self,
@@ -115,6 +114,19 @@ class MaskedLM:
         self._span_term = span_term
         self._words = WordBoundaries(inputs)
         self._continuations = continuations(inputs)
+
+    @classmethod
+    def build(cls, setup: ObjectiveSetup) -> Self:
+        chosen = setup.settings.objectives
+        return cls(
+            setup.model.inputs,
+            mask_chooser(chosen.masked_lm_masks, setup.tagger),
+            setup.search,
+            batch_size=chosen.masked_lm_batch,
+            candidates=setup.settings.model.candidates,
+            passage_tokens=chosen.train_passage_tokens,
+            span_term=chosen.masked_lm_span_term,
+        )
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> MaskedBatch:
         """Masks sentences and searches for each.

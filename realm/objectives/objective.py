@@ -1,28 +1,34 @@
-"""What an objective is: passages and chance become a batch, a batch and a model a loss."""
+"""What an objective is, and the registry of all that there are.
+
+An objective lives in one module of this package: its class names itself
+(`class DPR(Objective[...], name="dpr")`) and builds itself from an `ObjectiveSetup`.
+"""
 
 from __future__ import annotations
 
-import math
+import pkgutil
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from importlib import import_module
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from realm.corpus.documents import is_held_out
+from realm import objectives
 from realm.corpus.passages import Passage
-from realm.errors import NotReady
+from realm.errors import BadSettings
+from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.inputs import Encoded
-
-#: Passages that one example may cost before the corpus counts as unusable for an objective.
-TRIES_PER_EXAMPLE = 200
-#: Standard errors. Noise is asked at every step: within 500 it passes in fewer than 1% of runs.
-SIGNIFICANT = 4.0
+from realm.objectives.candidates import TrainingSearch, WordSearch
+from realm.objectives.sources import Questions
+from realm.settings import Settings
+from realm.text.salient_spans import SpanTagger
 
 BatchT = TypeVar("BatchT")
 
@@ -35,125 +41,95 @@ class Loss:
     figures: dict[str, float]
 
 
-class Objective(Protocol[BatchT]):
-    """One way to learn. `skipped` counts, by reason, what was drawn and not used.
+@dataclass(frozen=True, slots=True)
+class ObjectiveSetup:
+    """What objectives are built from.
 
-    `needs_index`: `batch` searches, and fails where nothing can be searched.
+    :param words: BM25, for hard negatives.
+    """
+
+    settings: Settings
+    model: Model
+    search: TrainingSearch
+    tagger: SpanTagger
+    questions: Questions
+    words: WordSearch | None = None
+
+
+class Objective(ABC, Generic[BatchT]):
+    """One way to learn: passages and chance become a batch, a batch and a model a loss.
+
+    `skipped` counts, by reason, what was drawn and not used. `from_questions`: it learns from
+    `REALM_TRAIN_QUESTIONS`. `teaches_reader`: an auxiliary language model may go beside it.
     """
 
     name: str
     skipped: Counter[str]
+    from_questions: ClassVar[bool] = False
+    teaches_reader: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, name: str = "", **others: Any) -> None:
+        super().__init_subclass__(**others)
+        if name:
+            cls.name = name
+            _REGISTERED[name] = cls
+
+    @classmethod
+    def build(cls, setup: ObjectiveSetup) -> Self:
+        """The objective that the settings ask for."""
+        raise NotImplementedError
 
     @property
-    def needs_index(self) -> bool: ...
+    def needs_index(self) -> bool:
+        """Whether `batch` searches, and fails where nothing can be searched."""
+        return True
 
+    @abstractmethod
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> BatchT:
         """Draws passages until a batch is whole; never one of a held-out document.
 
         :raises NotReady: if the passages hold too little of use.
         """
-        ...
 
+    @abstractmethod
     def loss(self, batch: BatchT, model: Model) -> Loss: ...
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON values."""
-        ...
+        return {}
 
-    def restore(self, state: dict[str, Any]) -> None: ...
-
-
-class PassageSource:
-    """Passages to learn from, one after another: those of held-out documents left out."""
-
-    def __init__(
-        self, passages: Iterator[Passage], skipped: Counter[str], objective: str, examples: int
-    ) -> None:
-        self._passages = passages
-        self._skipped = skipped
-        self._objective = objective
-        self._left = examples * TRIES_PER_EXAMPLE
-
-    def __iter__(self) -> Iterator[Passage]:
-        """:raises NotReady: when so many were drawn that the corpus must be unusable."""
-        for passage in self._passages:
-            self._left -= 1
-            if self._left < 0:
-                break
-            if is_held_out(passage.document_id):
-                self._skipped["held_out"] += 1
-            else:
-                yield passage
-        raise NotReady(
-            f"the corpus holds too few passages that {self._objective} can learn from"
-            f" (skipped so far: {dict(self._skipped)}); add documents with several sentences"
-        )
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues from a `state`."""
 
 
-class SignalGate:
-    """Opens once a signal's moving mean is above a margin by `SIGNIFICANT` standard errors.
+_REGISTERED: dict[str, type[Objective[Any]]] = {}
 
-    An untrained masked-LM or span head says nothing about which passage helped, so the retriever
-    must not learn from it yet. How far chance takes a mean follows from batch and variance, which
-    the standard error measures. An open gate shuts when the mean is no longer above the margin.
-    Pure: `observe` figures, ask `open`.
 
-    :param margin: what is too small to learn from, however sure.
-    :param decay: of an observation's weight, a step: the mean is over some 2 / (1 − decay) steps.
+def all_objectives() -> dict[str, type[Objective[Any]]]:
+    """The objectives of this package by name."""
+    for module in pkgutil.iter_modules(objectives.__path__, f"{objectives.__name__}."):
+        import_module(module.name)
+    return _REGISTERED
+
+
+def chosen_objectives(settings: Settings) -> list[type[Objective[Any]]]:
+    """Those with a weight in REALM_OBJECTIVES, in its order.
+
+    :raises BadSettings: naming one that there is not.
     """
+    known = all_objectives()
+    chosen = Mixture.parse(settings.objectives.objectives).names
+    if unknown := [name for name in chosen if name not in known]:
+        raise BadSettings(
+            f"REALM_OBJECTIVES: there is no objective {', '.join(unknown)}; choose among"
+            f" {', '.join(sorted(known))}"
+        )
+    return [known[name] for name in chosen]
 
-    def __init__(self, margin: float = 0.0, decay: float = 0.98, least: int = 20) -> None:
-        self.margin = margin
-        self.decay = decay
-        self.least = least
-        self.open = False
-        self.average = 0.0
-        self.variance = 0.0
-        self.seen = 0
-        self._squares = 0.0  # Σ w², of the weights w whose sum is 1
 
-    def observe(self, signal: float) -> None:
-        """An unusable figure (NaN, infinite) is no observation."""
-        if not math.isfinite(signal):
-            return
-        self.seen += 1
-        # A plain mean at first, so that the beginning does not drag behind the start value.
-        weight = max(1 - self.decay, 1 / self.seen)
-        change = signal - self.average
-        self.average += weight * change
-        self.variance = (1 - weight) * (self.variance + weight * change**2)
-        self._squares = (1 - weight) ** 2 * self._squares + weight**2
-        above = self.average - self.margin
-        if self.open:
-            self.open = above > 0
-        elif self.seen >= self.least:
-            self.open = above > SIGNIFICANT * self.standard_error
-
-    @property
-    def standard_error(self) -> float:
-        """Of the moving mean; infinite before there are two observations."""
-        if self._squares >= 1:
-            return math.inf
-        return math.sqrt(max(0.0, self.variance) * self._squares / (1 - self._squares))
-
-    def state(self) -> dict[str, float]:
-        return {
-            "average": self.average,
-            "variance": self.variance,
-            "squares": self._squares,
-            "seen": self.seen,
-            "open": self.open,
-        }
-
-    def restore(self, state: dict[str, float]) -> None:
-        """A state without variance, of an older release, begins anew."""
-        if "variance" not in state:
-            return
-        self.average = float(state["average"])
-        self.variance = float(state["variance"])
-        self._squares = float(state["squares"])
-        self.seen = int(state["seen"])
-        self.open = bool(state["open"])
+def make_objectives(setup: ObjectiveSetup) -> list[Objective[Any]]:
+    """The chosen objectives. :raises BadSettings: as `chosen_objectives`."""
+    return [chosen.build(setup) for chosen in chosen_objectives(setup.settings)]
 
 
 def tensors(

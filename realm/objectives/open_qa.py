@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import retriever_answer_marginal
 from realm.model.reader import Reader
 from realm.objectives.candidates import Beam, TrainingSearch
-from realm.objectives.objective import Loss, tensors
-from realm.objectives.questions import QuestionPool, Questions
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
+from realm.objectives.sources import QuestionPool, Questions
 from realm.text.answers import normalise_answer
 from realm.text.questions import Question, contains_answer
 
@@ -49,15 +49,15 @@ class QAExample:
     task: EncodedExample | None
 
 
-class QuestionAnswering:
+class OpenQA(Objective[list[QAExample]], name="open_qa"):
     """Fine-tuning on questions over the live index.
 
     :param beam: passages in the retriever's term (ORQA: 5000), or as many as the index holds.
     :param read: passages that the reader reads (REALM: 5).
     """
 
-    name = "open_qa"
-    needs_index = True
+    from_questions = True
+    teaches_reader = True
 
     def __init__(
         self,
@@ -80,6 +80,20 @@ class QuestionAnswering:
         self._read = read
         # The beams of a batch share most of their passages.
         self._normalised = lru_cache(2 * beam)(normalise_answer)
+
+    @classmethod
+    def build(cls, setup: ObjectiveSetup) -> Self:
+        chosen = setup.settings.objectives
+        return cls(
+            setup.model.inputs,
+            setup.questions,
+            setup.search,
+            # A cloze always has its answer before it; a question need not, as in serving.
+            ReaderLoss.build(setup, null=setup.model.reader.answers.null),
+            batch_size=chosen.open_qa_batch,
+            beam=chosen.open_qa_beam,
+            read=chosen.open_qa_read,
+        )
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> list[QAExample]:
         """Questions by chance, their beams searched; `passages` are not drawn from.
@@ -120,12 +134,6 @@ class QuestionAnswering:
         return open_qa_loss(
             scores, contains, [one.task for one in batch], self._reading, model.reader
         )
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing: each batch stands alone."""
 
     def _query(self, question: Question) -> Encoded | None:
         try:

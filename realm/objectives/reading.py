@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder
 from realm.model.likelihood import span_marginal
 from realm.model.reader import Reader
 from realm.model.reader_inputs import ReaderInput
-from realm.objectives.objective import Loss, tensors
+from realm.objectives.objective import Loss, ObjectiveSetup, tensors
 from realm.text.answers import normalise_answer
 
 _OF_ARTICLES = frozenset("antheال")
@@ -105,6 +106,18 @@ class ReaderLoss:
         self._widths = max_span_width
         self._reader_tokens = min(reader_tokens, inputs.limits.reader)
         self._token_budget = token_budget
+
+    @classmethod
+    def build(cls, setup: ObjectiveSetup, *, null: bool = False) -> Self:
+        """Reads as much of a passage as the retriever does, beside the question."""
+        lengths, inputs = setup.settings.model, setup.model.inputs
+        passage = setup.settings.objectives.train_passage_tokens or inputs.limits.passage
+        return cls(
+            inputs,
+            max_span_width=setup.model.config.max_span_width,
+            reader_tokens=min(passage + lengths.query_tokens, lengths.reader_tokens),
+            null=null,
+        )
 
     def batch(self, examples: Sequence[ReadingExample], rng: random.Random) -> list[EncodedExample]:
         """Those of the examples with at least one answer to point at."""

@@ -27,7 +27,7 @@ from realm.evaluation.systems import system_of
 from realm.model.checkpoint import Model
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate, to_candidate
+from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.objective import Objective
 from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, question_weights
@@ -101,7 +101,7 @@ class LocalIndex:
         return [self._beam(best) for best in self.rows(queries, limit)]
 
     def of_document(self, document_id: str) -> list[Candidate]:
-        return [to_candidate(passage) for passage in self._by_document.get(document_id, ())]
+        return [Candidate.of(passage) for passage in self._by_document.get(document_id, ())]
 
     def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
         if self._words is None:
@@ -121,7 +121,7 @@ class LocalIndex:
         return top_k(vectors, self._vectors, limit)[0]
 
     def _candidate(self, row: int) -> Candidate:
-        return to_candidate(self._passages[row])
+        return Candidate.of(self._passages[row])
 
     def _beam(self, rows: NDArray[np.int64]) -> Beam:
         assert self._vectors is not None  # rows come from a search

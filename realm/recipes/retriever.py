@@ -26,9 +26,8 @@ from realm.evaluation.searching import cut
 from realm.evaluation.trained import Recipe
 from realm.model.base import public_name
 from realm.model.checkpoint import Model
-from realm.objectives.objective import Objective
-from realm.objectives.questions import Questions
-from realm.objectives.registry import make_objectives
+from realm.objectives.objective import Objective, ObjectiveSetup, make_objectives
+from realm.objectives.sources import Questions
 from realm.objectives.taggers import make_tagger
 from realm.recipes.local import LocalIndex, Phase, Step, endless, train
 from realm.settings import Settings
@@ -224,14 +223,15 @@ class _School:
         return steps if self._plan.recipe is Recipe.OPEN_QA else self._plan.refresh_every
 
     def _objective(self, settings: Settings) -> Objective[Any]:
-        (made,) = make_objectives(
+        setup = ObjectiveSetup(
             settings,
             self._model,
             self._index,
             make_tagger(settings.objectives.salient_tagger, self._model.retriever.passage.device),
-            questions=Questions(self._questions),
+            Questions(self._questions),
             words=self._index,
         )
+        (made,) = make_objectives(setup)
         return made
 
 

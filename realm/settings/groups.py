@@ -164,8 +164,7 @@ class Objectives(Group):
 
     objectives: str = Field(
         "inverse_cloze=3,masked_lm=1",
-        description="what to learn by, with weights: inverse_cloze, masked_lm, cloze_qa, open_qa,"
-        " dpr",
+        description="what to learn by, with weights: docs/objectives.md has the objectives",
     )
     inverse_cloze_batch: int = Field(16, ge=2, description="passages in an inverse cloze step")
     masked_lm_batch: int = Field(2, ge=1, description="sentences in a masked-LM step")
@@ -182,7 +181,7 @@ class Objectives(Group):
     )
     train_questions: str = Field(
         "",
-        description="JSON lines of questions for open_qa and dpr: a path, or a file in the store",
+        description="JSON lines of questions to learn from: a path, or a file in the store",
     )
     cloze_qa_batch: int = Field(2, ge=1, description="questions in a cloze QA step")
     open_qa_batch: int = Field(2, ge=1, description="questions in an open-domain QA step")

@@ -18,7 +18,8 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import InputBuilder
 from realm.objectives.masking import MaskedSentence, Masker, RandomWords
-from realm.objectives.objective import Loss, Objective, PassageSource, tensors
+from realm.objectives.objective import Loss, Objective, tensors
+from realm.objectives.sources import PassageSource
 
 TaskT = TypeVar("TaskT")
 
@@ -31,7 +32,7 @@ class WithText(Generic[TaskT]):
     texts: list[MaskedSentence]
 
 
-class WithAuxiliaryLM(Generic[TaskT]):
+class WithAuxiliaryLM(Objective[WithText[TaskT]]):
     """An objective that teaches the reader, and γ times a masked LM on passages without retrieval.
 
     :param texts: passages masked a batch (15% of their words, as BERT has it).
@@ -47,13 +48,16 @@ class WithAuxiliaryLM(Generic[TaskT]):
         weight: Callable[[], float],
     ) -> None:
         self.name = task.name
-        self.needs_index = task.needs_index
         self.skipped = task.skipped
         self._task = task
         self._inputs = inputs
         self._texts = texts
         self._weight = weight
         self._masker = Masker(inputs, RandomWords(), self.skipped)
+
+    @property
+    def needs_index(self) -> bool:
+        return self._task.needs_index
 
     def batch(self, passages: Iterator[Passage], rng: random.Random) -> WithText[TaskT]:
         """:raises NotReady, DependencyUnavailable, NotFound: as the task's does."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, from_table
-from realm.objectives.candidates import Candidate, to_candidate
+from realm.objectives.candidates import Candidate
 from realm.records import arrow
 from realm.records.generations import Generation, Generations
 from realm.records.states import ACTIVE, IN_PROGRESS
@@ -46,7 +46,7 @@ class CorpusView:
     def of_document(self, document_id: str) -> list[Candidate]:
         """A document's passages, in their order; none of an unknown document."""
         rows = self._by_document.get(document_id, ())
-        return [to_candidate(self.passage(row)) for row in rows]
+        return [Candidate.of(self.passage(row)) for row in rows]
 
     @cached_property
     def _by_document(self) -> dict[str, list[int]]:

@@ -10,12 +10,10 @@ import structlog
 import torch
 
 from realm.errors import Diverged, FailedPrecondition
-from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.objectives.candidates import TrainingSearch, WordSearch
-from realm.objectives.objective import Objective
-from realm.objectives.questions import Questions, load_questions
-from realm.objectives.registry import FROM_QUESTIONS, make_objectives
+from realm.objectives.objective import Objective, ObjectiveSetup, chosen_objectives, make_objectives
+from realm.objectives.sources import Questions, load_questions
 from realm.objectives.taggers import make_tagger
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
@@ -39,7 +37,6 @@ from services.trainer.ranks import Fellow, SharedSearch
 from services.trainer.retrieval import LiveRetrieval
 from services.trainer.tensorboard import Board
 
-READER_TASKS = frozenset({"cloze_qa", "open_qa"})
 SLOWER = 0.5  # what a divergence makes of every rate
 
 _log = structlog.get_logger(__name__)
@@ -241,7 +238,7 @@ class Training:
 
 
 def learns_from_questions(settings: Settings) -> bool:
-    return not FROM_QUESTIONS.isdisjoint(Mixture.parse(settings.objectives.objectives).names)
+    return any(chosen.from_questions for chosen in chosen_objectives(settings))
 
 
 def resume(curriculum: Curriculum, checkpoint: Checkpoint) -> None:
@@ -265,9 +262,8 @@ def make_curriculum(
     :raises BadSettings: if the tagger cannot be had.
     """
     tagger = make_tagger(settings.objectives.salient_tagger, origin.model.retriever.passage.device)
-    objectives = make_objectives(
-        settings, origin.model, search, tagger, questions=questions, words=words
-    )
+    setup = ObjectiveSetup(settings, origin.model, search, tagger, questions or Questions(), words)
+    objectives = make_objectives(setup)
     learner = Learner(origin.model, settings, origin.step, world)
     if settings.optimizer.auxiliary_lm_weight:
         objectives = [_with_language(one, learner, settings, origin.model) for one in objectives]
@@ -278,7 +274,7 @@ def _with_language(
     objective: Objective[Any], learner: Learner, settings: Settings, model: Model
 ) -> Objective[Any]:
     """An auxiliary LM beside what teaches the reader a task; masked LM is one itself."""
-    if objective.name not in READER_TASKS:
+    if not objective.teaches_reader:
         return objective
 
     def weight() -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from realm.errors import RealmError
-from realm.objectives.questions import Questions, parse, read_file
+from realm.objectives.sources import Questions, parse_questions_file, read_questions_file
 from realm.records.store import Store
 from services.trainer.background import Background
 
@@ -53,7 +53,7 @@ class QuestionWatch:
             if digest == self._seen:
                 return None
             self._seen = digest
-            found = parse(text, self._name)
+            found = parse_questions_file(text, self._name)
         except RealmError as error:
             _log.warning("questions_not_taken", why=error.message)
             return None
@@ -67,4 +67,4 @@ class QuestionWatch:
         now = self._clock()
         if not self._reading.busy and now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
-            self._reading.start(lambda: read_file(self._name, self._store))
+            self._reading.start(lambda: read_questions_file(self._name, self._store))

@@ -16,7 +16,7 @@ import numpy as np
 from realm.errors import DependencyUnavailable, Diverged, NotFound, NotReady, RealmError
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
-from realm.objectives.questions import Questions, parse
+from realm.objectives.sources import Questions, parse_questions_file
 from realm.records.store import Store
 from realm.settings import Settings
 from realm.training.distributed import World
@@ -119,7 +119,7 @@ class Fellow:
                     self._adopt(tuple(order["files"]))
                 case "questions":
                     name = self._settings.objectives.train_questions
-                    self._questions.replace(parse(order["text"].encode(), name))
+                    self._questions.replace(parse_questions_file(order["text"].encode(), name))
                 case "weights":
                     self._curriculum.learner.follow_leader()
                 case "step":

@@ -20,7 +20,7 @@ from realm.corpus.documents import Document, is_held_out
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model, new_model
 from realm.model.inputs import Encoded, InputBuilder, InputLimits
-from realm.objectives.candidates import Candidate, to_candidate
+from realm.objectives.candidates import Candidate
 from realm.text.salient_spans import Span
 
 ENTITIES, ATTRIBUTES, VALUES = 44, 5, 40
@@ -87,7 +87,7 @@ class World:
     def echo(self, value: str) -> Candidate:
         """A passage about anything that happens to say this value."""
         entity, attribute = self._rng.choice(self.facts)
-        return to_candidate(self._passage(_learnable("echo"), entity, attribute, value))
+        return Candidate.of(self._passage(_learnable("echo"), entity, attribute, value))
 
     def _passage(self, id: str, entity: int, attribute: int, value: str = "") -> Passage:
         name, word = ENTITY_NAMES[entity], PASSAGE_WORDS[attribute]

@@ -28,7 +28,8 @@ from realm.model.encoders import encode
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
-from realm.objectives.objective import Objective, SignalGate
+from realm.objectives.objective import Objective
+from realm.objectives.signal_gate import SignalGate
 from realm.recipes.local import LocalIndex, Phase, Step, train
 from realm.records.vectors import Vectors
 from realm.search.exact import top_k

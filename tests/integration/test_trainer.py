@@ -19,9 +19,9 @@ import pytest
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
-from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import load_model, load_passage_encoder
 from realm.model.encoders import encode
+from realm.objectives.objective import all_objectives
 from realm.records import arrow
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
@@ -296,13 +296,13 @@ def test_every_objective_learns_over_the_live_index(bench: Bench, tmp_path: Path
         bench.store.write("questions.jsonl", lines.encode())
         bench.start(
             metrics_port=metrics_port,
-            objectives=",".join(OBJECTIVES),
+            objectives=",".join(all_objectives()),
             train_questions="questions.jsonl",
             retrieval_encoder="fresh",
         )
         base = bench.first_snapshot()
         bench.go_live(base, bench.build(base))
-        for name in OBJECTIVES:
+        for name in all_objectives():
             label = f'steps_total{{objective="{name}"}}'
             until(lambda label=label: _metric(metrics_port, label) >= 2, f"{name} learns")
         away = 'retrieval_fallbacks_total{reason="dependency_unavailable"}'

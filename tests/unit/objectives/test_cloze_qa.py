@@ -16,7 +16,7 @@ from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Candidate, CandidateSearch, to_candidate
+from realm.objectives.candidates import Candidate, CandidateSearch
 from realm.objectives.cloze_qa import ClozeQA
 from realm.objectives.cloze_questions import ClozeQuestion
 from realm.objectives.reading import ReaderLoss
@@ -91,7 +91,7 @@ def test_a_copy_of_the_passage_is_no_candidate(model: Model, corpus: list[Passag
 
     class Copies:
         def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-            return [[to_candidate(copy), to_candidate(free[0])] for _ in queries]
+            return [[Candidate.of(copy), Candidate.of(free[0])] for _ in queries]
 
     objective = make(model, Copies())
     with pytest.raises(NotReady, match="no second passage"):
@@ -107,7 +107,7 @@ def test_the_best_passage_with_the_answer_is_read_even_if_it_ranks_low(
     origin = next(p for p in free if "founded by Belmor" in p.text)
     holding = [p for p in free if "Belmor" in p.text and p.document_id != origin.document_id]
     lacking = [p for p in free if p.document_id != origin.document_id and p not in holding][:5]
-    ranked = [to_candidate(p) for p in (*lacking, *holding)]
+    ranked = [Candidate.of(p) for p in (*lacking, *holding)]
     text = "The quiet old town was founded by Belmor."
     asking = dataclasses.replace(origin, text=text)
 
@@ -117,7 +117,7 @@ def test_the_best_passage_with_the_answer_is_read_even_if_it_ranks_low(
 
     (one,) = make(model, Ranked(), 1).batch(cycle([asking]), random.Random(0))
     assert one.question.answer == "Belmor"
-    assert one.candidates == [*ranked[: READ - 1], to_candidate(holding[0])]
+    assert one.candidates == [*ranked[: READ - 1], Candidate.of(holding[0])]
     assert one.contains == [False, False, True]
 
 

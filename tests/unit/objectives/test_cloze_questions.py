@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.objectives.cloze_questions import ClozeQuestion, ask, cloze_questions
-from realm.objectives.sentences import first_success_of_each, shuffled_sentences
+from realm.objectives.sources import first_success_of_each, shuffled_sentences
 from realm.text.answers import normalise_answer
 from realm.text.salient_spans import RuleTagger, Span
 from realm.text.sentences import sentence_spans

@@ -17,7 +17,7 @@ from realm.errors import DependencyUnavailable, NotReady
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.dpr import DPR, ContrastBatch, no_negatives
-from realm.objectives.questions import Questions
+from realm.objectives.sources import Questions
 from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone
 from tests.unit.objectives.beams import FREE, Listed, holds, ids_of, texts, words

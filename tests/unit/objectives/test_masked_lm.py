@@ -20,10 +20,11 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.model.reader_inputs import ReaderInput
-from realm.objectives.candidates import Candidate, to_candidate, usable, whole_word_matches
+from realm.objectives.candidates import Candidate, usable, whole_word_matches
 from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.masking import MaskedSentence, SalientSpans
-from realm.objectives.objective import SignalGate, tensors
+from realm.objectives.objective import tensors
+from realm.objectives.signal_gate import SignalGate
 from realm.text.salient_spans import RuleTagger
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
@@ -484,7 +485,7 @@ def _with_matches(objective: MaskedLM, corpus: list[Passage]) -> MaskedBatch:
     sentence = MaskedSentence("origin", text, masked, positions, name)
     holding = [p for p in town if "Belmor" in p.text][:2]
     lacking = [p for p in town if "Belmor" not in p.text][:1]
-    return MaskedBatch([sentence], [[to_candidate(p) for p in holding + lacking]])
+    return MaskedBatch([sentence], [[Candidate.of(p) for p in holding + lacking]])
 
 
 def _open(gate: SignalGate) -> None:

@@ -18,9 +18,9 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.reader import SpanHead
-from realm.objectives.open_qa import QAExample, QuestionAnswering
-from realm.objectives.questions import Questions
+from realm.objectives.open_qa import OpenQA, QAExample
 from realm.objectives.reading import ReaderLoss
+from realm.objectives.sources import Questions
 from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
 from tests.unit.objectives.beams import (
@@ -46,11 +46,11 @@ def make(
     beam: int = 5000,
     read: int = 5,
     null: bool = False,
-) -> QuestionAnswering:
+) -> OpenQA:
     model = exact_model()
     width = model.config.max_span_width
     reading = ReaderLoss(model.inputs, max_span_width=width, reader_tokens=48, null=null)
-    return QuestionAnswering(
+    return OpenQA(
         model.inputs,
         Questions(questions),
         search,
@@ -61,7 +61,7 @@ def make(
     )
 
 
-def batch_of(objective: QuestionAnswering, seed: int = 0) -> list[QAExample]:
+def batch_of(objective: OpenQA, seed: int = 0) -> list[QAExample]:
     return objective.batch(iter(()), random.Random(seed))
 
 

@@ -180,7 +180,7 @@ def test_a_batch_of_masked_sentences_goes_through_the_model_together(
 def test_the_rules_are_the_default() -> None:
     assert isinstance(make_tagger(""), RuleTagger)
     assert isinstance(make_tagger("rules"), RuleTagger)
-    assert tiny.settings().salient_tagger == ""
+    assert tiny.settings().objectives.salient_tagger == ""
 
 
 def test_what_is_no_tagger_is_refused(tmp_path: Path) -> None:

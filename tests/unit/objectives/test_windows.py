@@ -15,8 +15,7 @@ from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
 from realm.model.base import load_base
 from realm.model.inputs import InputBuilder, InputLimits
-from realm.objectives.candidates import Candidate, to_candidate
-from realm.objectives.windows import PassageWindows
+from realm.objectives.candidates import Candidate, PassageWindows
 from realm.text.answers import normalise_answer
 from realm.text.questions import Question, contains_answer, read_questions
 from tests import tiny
@@ -54,7 +53,7 @@ def answers(question: Question, text: str) -> bool:
 def test_by_default_training_reads_what_the_index_reads(inputs: InputBuilder) -> None:
     text = " ".join(f"word{n}" for n in range(200))
     for passage in split_document(Document("d", "A Title", text), 1, inputs):
-        one = to_candidate(passage)
+        one = Candidate.of(passage)
         windows = PassageWindows(inputs)
         read = windows.encode(windows.cut(one, random.Random(0)))
         assert read == inputs.passage(passage.title_ids, passage.body_ids)
@@ -123,7 +122,7 @@ def test_no_positive_of_squad_loses_its_answer(tokens: int) -> None:
         holds = functools.partial(answers, question)
         for passage in passages:
             if holds(passage.text):
-                cut = windows.around(to_candidate(passage), holds, rng)
+                cut = windows.around(Candidate.of(passage), holds, rng)
                 assert cut is not None, question
                 assert len(windows.encode(cut)) <= tokens
                 assert holds(read(inputs, cut)), question

@@ -8,7 +8,7 @@ from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate, to_candidate
+from realm.objectives.candidates import Beam, Candidate
 from realm.search.exact import top_k
 
 
@@ -24,7 +24,7 @@ class ExactSearch:
 
     def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
         rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
-        return [[to_candidate(self._passages[row]) for row in best] for best in rows]
+        return [[Candidate.of(self._passages[row]) for row in best] for best in rows]
 
     def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
         rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
@@ -39,4 +39,4 @@ class ExactSearch:
         ]
 
     def of_document(self, document_id: str) -> list[Candidate]:
-        return [to_candidate(p) for p in self._passages if p.document_id == document_id]
+        return [Candidate.of(p) for p in self._passages if p.document_id == document_id]

@@ -12,11 +12,11 @@ import pytest
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, Diverged, NotReady
-from realm.mixture import OBJECTIVES
 from realm.model.checkpoint import Model, copy_model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate, TrainingSearch
-from realm.objectives.questions import Questions
+from realm.objectives.objective import all_objectives
+from realm.objectives.sources import Questions
 from realm.records.store import Store
 from realm.settings import Settings
 from realm.text.questions import Question
@@ -111,12 +111,12 @@ def test_all_objectives_learn_side_by_side(model: Model, corpus: list[Passage]) 
         for town in founded[:2]
     ]
     chosen = tiny.settings(
-        objectives=",".join(OBJECTIVES), open_qa_beam=200, dpr_batch=2, cloze_qa_batch=1
+        objectives=",".join(all_objectives()), open_qa_beam=200, dpr_batch=2, cloze_qa_batch=1
     )
     curriculum = make(model, ExactSearch(model, corpus), chosen, asked)
     sampler = Sampler(view_of(corpus), 0)
     reports = [curriculum.step(sampler, has_index=True) for _ in range(16)]
-    assert {report.objective for report in reports} == set(OBJECTIVES)
+    assert {report.objective for report in reports} == set(all_objectives())
     assert {report.fallback for report in reports} == {None}
     assert all(math.isfinite(report.figures["loss"]) for report in reports)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from realm.model.checkpoint import Model
-from realm.objectives.candidates import to_candidate
+from realm.objectives.candidates import Candidate
 from realm.objectives.dpr import DPR
-from realm.objectives.questions import Questions, load_questions
+from realm.objectives.sources import Questions, load_questions
 from realm.records.store import Store
 from realm.text.questions import Question
 from services.trainer import questions as watching
@@ -59,7 +59,7 @@ def test_new_questions_are_learnt_from_without_a_restart(
 
     corpus = tiny.passages(model.inputs)
     search = ExactSearch(model, corpus)
-    known = [one.document_id for one in map(to_candidate, corpus)][:30]
+    known = [one.document_id for one in map(Candidate.of, corpus)][:30]
     write(lines(*asked("who founded", known)))
     questions = Questions(load_questions(name, store))
     objective = DPR(

@@ -11,7 +11,7 @@ import pytest
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
-from realm.objectives.questions import Questions
+from realm.objectives.sources import Questions
 from realm.records.store import Store
 from realm.text.questions import Question
 from realm.training.distributed import ALONE, World

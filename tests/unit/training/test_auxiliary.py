@@ -13,17 +13,16 @@ import torch
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.objectives.masking import Masker, RandomWords
-from realm.objectives.objective import Loss, tensors
+from realm.objectives.objective import Loss, Objective, tensors
 from realm.training.auxiliary import WithAuxiliaryLM, masked_lm_loss
 from realm.training.learner import Learner
 from tests import tiny
 
 
-class Spoil:
+class Spoil(Objective[list[Passage]]):
     """A task at odds with language: all hidden states of the reader shall be alike."""
 
     name = "spoil"
-    needs_index = False
 
     def __init__(self, model: Model) -> None:
         self.skipped: Counter[str] = Counter()

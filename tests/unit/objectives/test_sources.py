@@ -10,7 +10,7 @@ import pytest
 
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, InvalidInput
-from realm.objectives.questions import QuestionPool, Questions, load_questions
+from realm.objectives.sources import QuestionPool, Questions, load_questions
 from realm.records.store import Store
 from realm.text.questions import Question
 
