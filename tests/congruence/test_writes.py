@@ -99,6 +99,8 @@ def test_a_point_may_lack_a_vector(client: QdrantClient, collection: str) -> Non
     sparse = models.SparseVector(indices=[1], values=[1.0])
     client.upsert(collection, [models.PointStruct(id=1, vector={SPARSE: sparse}), point(2, 1)])
     assert [found.id for found in search(client, collection, [1.0] * SIZE)] == [2]
+    (found,) = client.retrieve(collection, [1], with_vectors=[DENSE])
+    assert found.vector == {}
 
 
 def test_a_large_batch_goes_in_at_once(client: QdrantClient, collection: str) -> None:

@@ -107,7 +107,11 @@ def write_record(
     write_id(target.id, record.id)
     for key, value in (record.payload or {}).items():
         write_value(target.payload[key], value)
-    vectors: Any = record.vector or {}
+    vectors: Any = record.vector
+    if vectors is None:
+        return
+    # Of a point that lacks the vectors asked for, clients expect an empty mapping.
+    target.vectors.vectors.SetInParent()
     for name, vector in vectors.items():
         output = target.vectors.vectors.vectors[name]
         if isinstance(vector, edge.SparseVector):
