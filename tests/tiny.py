@@ -43,9 +43,9 @@ def tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> Tokenizer:
     return Tokenizer.from_str(BertWordPieceTokenizer(numbers, lowercase=True).to_str())
 
 
-def write_base(folder: Path, base: Base | None = None) -> Path:
-    """A plain BERT checkpoint on disk, in memory's place a small one without pooler and heads."""
-    base = base or random_base(tokenizer(), LIMITS, seed=3, **SHAPE)
+def write_base(folder: Path, base: Base | None = None, *, seed: int = 3) -> Path:
+    """Writes a plain BERT checkpoint; by default a small random one without pooler and heads."""
+    base = base or random_base(tokenizer(), LIMITS, seed=seed, **SHAPE)
     folder.mkdir(parents=True, exist_ok=True)
     predictions = {f"cls.predictions.{name}": part for name, part in base.predictions.items()}
     save_file({**base.backbone, **predictions}, folder / "model.safetensors")

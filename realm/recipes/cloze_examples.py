@@ -16,7 +16,7 @@ from realm.evaluation.evaluate import Progress, no_progress_bars
 from realm.evaluation.searching import encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.objectives.cloze_questions import cloze_questions
-from realm.recipes.reading_examples import Material, Scored
+from realm.recipes.reading_examples import QuestionExamples, Scored
 from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
 from realm.text.questions import Question, contains_answer
@@ -27,7 +27,7 @@ NEAREST = 20  # an answer in a passage that is further away is rather a coincide
 HARD = 4
 
 
-def cloze_material(
+def cloze_examples(
     system: System,
     passages: Sequence[Passage],
     most: int,
@@ -36,7 +36,7 @@ def cloze_material(
     skipped: Counter[str],
     tagger: SpanTagger,
     progress: Progress = no_progress_bars,
-) -> list[Material]:
+) -> list[QuestionExamples]:
     """At most `most` examples from passages; none of a held-out document takes part.
 
     `skipped` counts, by reason, sentences that gave none.
@@ -52,7 +52,7 @@ def cloze_material(
     found, products = index.search(queries, NEAREST + 1)
     normalised = [normalise_answer(passage.text) for passage in index.passages]
     sentences = [normalise_sentence(passage.text) for passage in index.passages]
-    material: list[Material] = []
+    material: list[QuestionExamples] = []
     for number, (origin, question, sentence) in enumerate(asked):
         if len(material) == most:
             break
@@ -69,7 +69,7 @@ def cloze_material(
             skipped["answer_not_found"] += 1
             continue
         negatives = tuple(others[:HARD])
-        material.append(Material(question, tuple(own[:1]), negatives, negatives))
+        material.append(QuestionExamples(question, tuple(own[:1]), negatives, negatives))
     return material
 
 

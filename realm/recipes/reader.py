@@ -19,9 +19,9 @@ from realm.errors import Diverged
 from realm.evaluation.parallel import no_progress, parallel_map
 from realm.model.reader import Reader
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
-from realm.recipes.reading_examples import Material
+from realm.recipes.reading_examples import QuestionExamples
 from realm.training.learner import MAX_GRADIENT_NORM
-from realm.training.parameters import WEIGHT_DECAY
+from realm.training.optimizer import WEIGHT_DECAY
 from realm.training.schedules import triangular_share
 
 RESTING = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
@@ -66,10 +66,10 @@ class Step:
 def train_reader(
     reader: Reader,
     objective: ReaderLoss,
-    material: Sequence[Material],
+    material: Sequence[QuestionExamples],
     plan: Plan,
     *,
-    cloze: Sequence[Material] = (),
+    cloze: Sequence[QuestionExamples] = (),
     dtype: torch.dtype = torch.float32,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Step:
@@ -134,7 +134,7 @@ def _dropping(reader: Reader, plan: Plan) -> Iterator[None]:
 class _Extra:
     """Cloze examples in turn: many at first, none at the end."""
 
-    def __init__(self, material: Sequence[Material], plan: Plan) -> None:
+    def __init__(self, material: Sequence[QuestionExamples], plan: Plan) -> None:
         self._material = material
         self._plan = plan
         self._next = 0
@@ -160,8 +160,8 @@ def learning(reader: Reader) -> dict[str, nn.Parameter]:
 
 
 def _batches(
-    material: Sequence[Material], plan: Plan
-) -> Iterator[tuple[list[Material], random.Random]]:
+    material: Sequence[QuestionExamples], plan: Plan
+) -> Iterator[tuple[list[QuestionExamples], random.Random]]:
     """Every question once an epoch, in an order that follows from the seed."""
     for epoch in range(plan.epochs):
         rng = random.Random(f"{plan.seed}:{epoch}")

@@ -38,7 +38,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class QuestionExamples:
     """What one question can be taught with: passages that hold an answer, and hard negatives.
 
     `empty` are the negatives in which no answer stands by chance.
@@ -71,13 +71,13 @@ def _example(question: str, answers: tuple[str, ...], passages: Sequence[Scored]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """Material to learn from, and questions of held-out documents as an answerer meets them.
+class ReaderDataset:
+    """Examples to learn from, and questions of held-out documents as an answerer meets them.
 
     `skipped` counts, by reason, questions that are neither.
     """
 
-    material: list[Material]
+    material: list[QuestionExamples]
     held_out: list[tuple[Question, Reading]]
     skipped: Counter[str]
 
@@ -90,7 +90,7 @@ def prepare(
     hard: int,
     read: int,
     progress: Progress = no_progress_bars,
-) -> Course:
+) -> ReaderDataset:
     """:param system: its `retrieval` chooses what held-out questions are read in.
     :param hard: how many of the best other passages serve as negatives.
     :param read: how many passages a held-out question is read in.
@@ -113,7 +113,7 @@ def prepare(
             f" the documents (left out: {dict(skipped)})"
         )
     tested = [one for one in asked if is_held_out(one.document_id or "")]
-    return Course(material, _readings(system, whole, tested, read, progress), skipped)
+    return ReaderDataset(material, _readings(system, whole, tested, read, progress), skipped)
 
 
 def _is_teachable(question: Question, known: dict[str, Document], skipped: Counter[str]) -> bool:
@@ -133,7 +133,7 @@ def _material(
     hard: int,
     skipped: Counter[str],
     progress: Progress,
-) -> list[Material]:
+) -> list[QuestionExamples]:
     queries = encode_questions(system, [one.question for one in questions], progress("questions"))
     by_document: dict[str, list[int]] = {}
     for row, passage in enumerate(index.passages):
@@ -167,7 +167,7 @@ def _material(
             for scored, row in others
             if not contains_answer(scored.text, normalised[row], question)
         )
-        material.append(Material(question, own, negatives, empty))
+        material.append(QuestionExamples(question, own, negatives, empty))
     return material
 
 

@@ -129,7 +129,7 @@ def train_retriever(
     passages = cut(documents, model.inputs)
     before = copy.deepcopy(model.reader.state_dict())
     began = time.monotonic()
-    school = _School(model, passages, questions, plan, settings, progress)
+    school = _RecipeRun(model, passages, questions, plan, settings, progress)
     phases = [school.phase(name) for name in OBJECTIVES[plan.recipe]]
     if not plan.keep_trained_reader:
         model.reader.load_state_dict(before)
@@ -158,7 +158,7 @@ def train_retriever(
     }
 
 
-class _School:
+class _RecipeRun:
     """What all phases of one training share: the clock, the index, the passages."""
 
     def __init__(

@@ -31,9 +31,9 @@ from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, load_starter, write_starter
 from realm.objectives.reading import ReaderLoss
-from realm.recipes.cloze_examples import cloze_material
+from realm.recipes.cloze_examples import cloze_examples
 from realm.recipes.reader import Plan, Step, learning, train_reader
-from realm.recipes.reading_examples import Course, Material, prepare
+from realm.recipes.reading_examples import QuestionExamples, ReaderDataset, prepare
 from realm.retrieval import Retrieval
 from realm.text import answers as scoring
 from realm.text.questions import Question, is_exact_match
@@ -180,13 +180,13 @@ def _cloze(
     skipped: Counter[str],
     tagger: SpanTagger,
     progress: Progress,
-) -> list[Material]:
+) -> list[QuestionExamples]:
     """Examples from documents that a question names, and from `more`; none if none are planned."""
     if plan.cloze <= 0:
         return []
     named = {question.document_id for question in questions}
     read = {one.id: one for one in documents if one.id in named} | {one.id: one for one in more}
-    return cloze_material(
+    return cloze_examples(
         system,
         cut(read.values(), system.inputs),
         MOST_CLOZE,
@@ -197,7 +197,9 @@ def _cloze(
     )
 
 
-def _facts(model: Model, course: Course, cloze: int, plan: Plan, system: System) -> dict[str, Any]:
+def _facts(
+    model: Model, course: ReaderDataset, cloze: int, plan: Plan, system: System
+) -> dict[str, Any]:
     settings = dataclasses.asdict(plan)
     if math.isinf(plan.seconds):
         settings["seconds"] = None

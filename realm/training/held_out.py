@@ -33,7 +33,7 @@ class HeldOutFigures:
 
 
 class HeldOutRetrieval:
-    """Questions and passages that stay the same from one look to the next.
+    """Questions and passages that stay the same from one evaluation to the next.
 
     :param held_out: passages of held-out documents: each asks one question.
     :param others: passages that nothing asks for; they make the search harder.
@@ -43,21 +43,21 @@ class HeldOutRetrieval:
         rng = random.Random(f"{seed}:held_out")
         chosen = rng.sample(held_out, min(len(held_out), MOST_QUESTIONS))
         pairs = [(one, inverse_cloze(one.text, rng)) for one in chosen]
-        self._asked = [(one, *pair) for one, pair in pairs if pair is not None]
-        room = MOST_PASSAGES - len(self._asked)
+        self._example = [(one, *pair) for one, pair in pairs if pair is not None]
+        room = MOST_PASSAGES - len(self._example)
         self._others = rng.sample(others, min(len(others), room))
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._example)
 
-    def look(self, model: Model, dtype: torch.dtype) -> HeldOutFigures:
+    def evaluate(self, model: Model, dtype: torch.dtype) -> HeldOutFigures:
         """Encodes and ranks all. A passage lacks the sentence that asks for it: with it, every
         model would find it by its words."""
         inputs, retriever = model.inputs, model.retriever
-        rests = [(one.title_ids, inputs.tokenize(rest)[0]) for one, _, rest in self._asked]
+        rests = [(one.title_ids, inputs.tokenize(rest)[0]) for one, _, rest in self._example]
         wholes = [(one.title_ids, one.body_ids) for one in self._others]
         bodies = [inputs.passage(title, body) for title, body in rests + wholes]
-        asked = [inputs.query(sentence) for _, sentence, _ in self._asked]
+        asked = [inputs.query(sentence) for _, sentence, _ in self._example]
         passages = encode(retriever.passage, bodies, inputs.pad, dtype=dtype)  # [n, size]
         queries = encode(retriever.query, asked, inputs.pad, dtype=dtype)  # [q, size]
         scores = queries @ passages.T  # [q, n]; question i asks for passage i
@@ -72,14 +72,14 @@ class HeldOutRetrieval:
 
 @dataclass(slots=True)
 class Patience:
-    """When to stop: after `most` looks in a row without a figure above the best; 0: never."""
+    """When to stop: after `most` evaluations in a row without a figure above the best; 0: never."""
 
     most: int
     best: float = -1.0
     best_step: int = 0
     worse: int = 0
 
-    def note(self, figure: float, step: int) -> bool:
+    def record(self, figure: float, step: int) -> bool:
         """True if this is the best so far."""
         if figure > self.best:
             self.best, self.best_step, self.worse = figure, step, 0
@@ -91,8 +91,8 @@ class Patience:
     def over(self) -> bool:
         return bool(self.most) and self.worse >= self.most
 
-    def renew(self) -> None:
-        """Begins again: what is looked at has changed."""
+    def reset(self) -> None:
+        """Starts over: the held-out questions have changed."""
         self.best, self.worse = -1.0, 0
 
     def state(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from realm.model.runtime import best_dtype
 from realm.objectives.objective import Loss, Objective
 from realm.settings import Settings
 from realm.training.distributed import ALONE, World
-from realm.training.parameters import Group, Named, freeze, groups_of, parts_of
+from realm.training.optimizer import Group, Named, freeze, groups_of, parts_of
 from realm.training.rows import RowPlan
 from realm.training.schedules import rate_factor, unfrozen_layers
 
@@ -42,7 +42,7 @@ class Learner:
     ) -> None:
         self.step = step
         #: On every rate, beside the schedule's factor: less than 1 after a divergence.
-        self.caution = 1.0
+        self.lr_scale = 1.0
         self._model = model
         self._settings = settings
         self._world = world
@@ -97,7 +97,7 @@ class Learner:
         """What multiplies every learning rate at a step."""
         optimizer, end = self._settings.optimizer, self._settings.trainer.max_steps
         scheduled = rate_factor(optimizer.schedule, step, optimizer.warmup_steps, end)
-        return scheduled * self.caution
+        return scheduled * self.lr_scale
 
     def state(self) -> dict[str, Tensor]:
         """Copies of AdamW's moments and step counts, `<parameter>/<what>`."""
@@ -128,8 +128,8 @@ class Learner:
         """Copies of all that learns, by name."""
         return {name: parameter.detach().clone() for name, parameter in self._named()}
 
-    def put_back(self, weights: dict[str, Tensor]) -> None:
-        """Goes back to `weights`, moments apart; names that no longer learn are passed over."""
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Restores `weights`, but not the moments; skips names that no longer learn."""
         with torch.no_grad():
             for name, parameter in self._named():
                 if name in weights:

@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 WAIT_SECONDS = 0.1
 
 
-class Unwanted(Exception):
+class NoLongerNeeded(Exception):
     """What a task makes is no longer wanted."""
 
 
@@ -114,7 +114,7 @@ class Watch:
         self._looked = time.monotonic()
 
     def __call__(self) -> None:
-        """:raises Interrupted, Unwanted:"""
+        """:raises Interrupted, NoLongerNeeded:"""
         self._heartbeat.beat()
         if self._drain.over:
             raise Interrupted
@@ -122,7 +122,7 @@ class Watch:
         if now - self._looked >= self._every:
             self._looked = now
             if not self._still_wanted():
-                raise Unwanted
+                raise NoLongerNeeded
 
     def _still_wanted(self) -> bool:
         try:

@@ -34,7 +34,7 @@ from services.embedder.liveness import (
     Drain,
     Heartbeat,
     Interrupted,
-    Unwanted,
+    NoLongerNeeded,
     Watch,
 )
 from services.embedder.metrics import EmbedderMetrics
@@ -102,7 +102,7 @@ class Embedder:
 
     def encode_queries(self, job: Job) -> Outcome:
         """The probe questions' own rows with a column `vector`; with `passage_vector` too, of the
-        passages that they were taken out of, if `title` and `passage` tell those."""
+        passages that they were taken out of, if `title` and `passage` broadcast those."""
         work = partial(self._encode_questions, job)
         return self._run(job, lambda: self._traced(job, ENCODE_QUERIES, work))
 
@@ -154,7 +154,7 @@ class Embedder:
         outcome = Outcome.DONE
         try:
             work()
-        except Unwanted:
+        except NoLongerNeeded:
             return Outcome.UNWANTED
         except Interrupted:
             return Outcome.INTERRUPTED

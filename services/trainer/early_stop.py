@@ -1,4 +1,4 @@
-"""Looks at held-out retrieval now and then, keeps the best weights, says when to stop."""
+"""Early stopping: evaluates held-out retrieval, keeps the best weights, says when to stop."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch import Tensor
 from realm.settings import Settings
 from realm.training.held_out import MOST_PASSAGES, HeldOutRetrieval, Patience
 from realm.training.learner import train_dtype
-from services.trainer.corpus_view import CorpusView
-from services.trainer.curriculum import Curriculum
-from services.trainer.metrics import TrainerMetrics
-from services.trainer.tensorboard import Board
+from services.trainer.data import CorpusView
+from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
+from services.trainer.step import StepRunner
 
 _log = structlog.get_logger(__name__)
 
 
 class EarlyStop:
-    """Off unless `evaluate_every_steps`; without `patience` it looks and never stops.
+    """Off unless `evaluate_every_steps`; with `patience` 0 it evaluates and never stops.
 
-    A new corpus begins the count anew, so that a trainer that had stopped goes on to learn it.
+    A new corpus resets the count, so that a trainer that has stopped goes on to learn it.
     """
 
-    def __init__(self, settings: Settings, metrics: TrainerMetrics, board: Board) -> None:
+    def __init__(
+        self, settings: Settings, metrics: TrainerMetrics, board: TensorBoardWriter
+    ) -> None:
         self.best: dict[str, Tensor] = {}
         self._every = settings.trainer.evaluate_every_steps
         self._settings = settings
@@ -42,17 +43,17 @@ class EarlyStop:
     @property
     def why(self) -> str:
         return (
-            "the end: held-out retrieval has not improved for REALM_PATIENCE looks; what was best,"
-            f" at step {self._patience.best_step}, is what is published"
+            "the end: held-out retrieval has not improved for REALM_PATIENCE evaluations;"
+            f" the best weights, of step {self._patience.best_step}, are published"
         )
 
-    def take(self, view: CorpusView) -> None:
-        """What is held out of this corpus is looked at from now on."""
+    def use(self, view: CorpusView) -> None:
+        """Evaluates on what is held out of this corpus from now on."""
         if not self._every:
             return
         seen = hashlib.sha256("\n".join(view.files).encode()).hexdigest()
         if self._seen not in ("", seen):
-            self._patience.renew()
+            self._patience.reset()
             self.best = {}
         self._seen = seen
         held_out = [view.passage(int(row)) for row in view.held_out[:MOST_PASSAGES]]
@@ -61,15 +62,15 @@ class EarlyStop:
         if not len(self._retrieval):
             _log.warning("nothing_held_out", why="no document of the held-out tenth has sentences")
 
-    def look(self, curriculum: Curriculum, step: int) -> bool:
-        """Looks if it is time; true if training has to stop: the best weights are back then."""
+    def evaluate(self, runner: StepRunner, step: int) -> bool:
+        """Evaluates if due; true if training has to stop, with the best weights restored."""
         due = self._every and step % self._every == 0 and not self.over
         if not due or not self._retrieval:
             return False
-        dtype = train_dtype(self._settings, curriculum.model.retriever.passage.device)
-        found = self._retrieval.look(curriculum.model, dtype)
-        if self._patience.note(found.reciprocal_rank, step):
-            self.best = curriculum.learner.weights() if self._settings.trainer.patience else {}
+        dtype = train_dtype(self._settings, runner.model.retriever.passage.device)
+        found = self._retrieval.evaluate(runner.model, dtype)
+        if self._patience.record(found.reciprocal_rank, step):
+            self.best = runner.learner.weights() if self._settings.trainer.patience else {}
         figures = {
             "reciprocal_rank": found.reciprocal_rank,
             "recall_at_1": found.recall_at_1,
@@ -79,10 +80,10 @@ class EarlyStop:
         self._metrics.best_step.set(self._patience.best_step)
         self._board.write("held_out", figures, step)
         rounded = {name: round(figure, 4) for name, figure in figures.items()}
-        _log.info("held_out_looked_at", step=step, best_step=self._patience.best_step, **rounded)
+        _log.info("held_out_evaluated", step=step, best_step=self._patience.best_step, **rounded)
         if self.over:
-            curriculum.learner.put_back(self.best)
-            _log.info("stops_early", step=step, best_step=self._patience.best_step)
+            runner.learner.load_weights(self.best)
+            _log.info("stopped_early", step=step, best_step=self._patience.best_step)
         return self.over
 
     def state(self) -> dict[str, Any]:

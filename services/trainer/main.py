@@ -18,14 +18,13 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from realm.training.distributed import ALONE, World, join, leave, local_rank
+from services.trainer.background import Cadence
 from services.trainer.checkpoints import Checkpoints
-from services.trainer.divergence import Training
-from services.trainer.heartbeat import Heartbeat
-from services.trainer.metrics import TrainerMetrics
-from services.trainer.origin import find_origin
-from services.trainer.patience import patiently
+from services.trainer.context import Heartbeat, TrainingContext, retry_while_unavailable
+from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
+from services.trainer.origin import Origin, find_origin
 from services.trainer.publisher import Publisher
-from services.trainer.schedule import Cadence
+from services.trainer.run import TrainingRun
 
 IDLE_BEAT_SECONDS = 10.0
 
@@ -33,9 +32,8 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Exit code 0 after SIGTERM, 1 if training cannot go on, 2 if it never will by itself.
-
-    That is with unusable settings, and when training diverges however often it is tried.
+    """Exit code 0 after SIGTERM; 2 if a restart cannot help (unusable settings, or divergence
+    after all retries); 1 if training cannot go on for another reason.
     """
     stop = stop_event()
     world = ALONE
@@ -43,7 +41,7 @@ def main() -> int:
         settings = load_settings()
         device = start_compute(settings)
         world = join(device)
-        set_up(settings if world.leads else _unseen(settings), "trainer")
+        set_up(settings if world.leads else _without_metrics_port(settings), "trainer")
         run(settings, device, stop, TrainerMetrics(), world)
     except (BadSettings, Diverged) as error:
         sys.stderr.write(f"trainer: {error.message}\n")
@@ -76,58 +74,65 @@ def run(
 ) -> None:
     """Publishes the base if the store lacks it, then trains (or idles) until `stop` is set.
 
-    :raises Diverged: if training left the finite numbers and lower rates did not help.
+    :raises Diverged: if training diverged and lower rates did not help.
     """
     heartbeat = Heartbeat(settings.process.heartbeat_file if world.leads else "")
-    store = patiently(
+    store = retry_while_unavailable(
         stop,
         heartbeat,
         lambda: Store.open(settings.addresses.store_url, settings.addresses.store_cache),
     )
-    if not world.leads:
-        # The leader publishes the base first: else there is nothing to begin with.
-        if world.share(False) and store is not None:
-            Training(settings, store, None, device, metrics, world, heartbeat).run(None, stop)
-        return
-    if store is None:
+    origin = None
+    if store is not None and world.leads:
+        origin = retry_while_unavailable(
+            stop, heartbeat, lambda: find_origin(settings, Checkpoints(store), Snapshots(store))
+        )
+    if store is None or (world.leads and origin is None):
         world.share(False)
         return
-    snapshots = Snapshots(store)
-    checkpoints = Checkpoints(store)
-    origin = patiently(stop, heartbeat, lambda: find_origin(settings, checkpoints, snapshots))
-    if origin is None:
-        world.share(False)
-        return
-    nudge = Wakeup(settings.addresses.redis_url)
+    board = TensorBoardWriter(
+        settings.trainer.tensorboard_dir if world.leads and settings.trainer.train else ""
+    )
+    context = TrainingContext(settings, store, device, metrics, world, heartbeat, board)
+    if origin is not None:
+        _lead(context, origin, stop)
+    # The leader publishes the base first: else there is nothing to begin with.
+    elif world.share(False):
+        TrainingRun(context, None).run(None, stop)
+
+
+def _lead(context: TrainingContext, origin: Origin, stop: threading.Event) -> None:
+    settings, store, heartbeat = context.settings, context.store, context.heartbeat
+    wakeup = Wakeup(settings.addresses.redis_url)
     cadence = Cadence(
         settings.trainer.snapshot_every_steps,
         settings.trainer.snapshot_min_seconds,
         origin.step,
         time.monotonic(),
     )
-    publisher = Publisher(snapshots, cadence, metrics, nudge.send)
+    publisher = Publisher(Snapshots(store), cadence, context.metrics, wakeup.send)
     try:
         if origin.unpublished:
-            patiently(
+            retry_while_unavailable(
                 stop,
                 heartbeat,
                 lambda: publisher.publish_now(origin.model, origin.step, anew=origin.anew),
             )
-        if not stop.is_set():
-            patiently(stop, heartbeat, lambda: checkpoints.note_source(origin.source))
+        retry_while_unavailable(
+            stop, heartbeat, lambda: Checkpoints(store).note_source(origin.source)
+        )
         trains = settings.trainer.train and not stop.is_set()
-        world.share(trains)
+        context.world.share(trains)
         if trains:
-            training = Training(settings, store, publisher, device, metrics, world, heartbeat)
-            training.run(origin, stop)
+            TrainingRun(context, publisher).run(origin, stop)
         elif not stop.is_set():
-            _log.info("idles", why="REALM_TRAIN is false")
+            _log.info("idle", why="REALM_TRAIN is false")
             while not stop.wait(IDLE_BEAT_SECONDS):
                 heartbeat.beat()
     finally:
-        nudge.close()
+        wakeup.close()
 
 
-def _unseen(settings: Settings) -> Settings:
-    """One process alone shows figures."""
+def _without_metrics_port(settings: Settings) -> Settings:
+    """Only the leader serves metrics."""
     return settings.replace(metrics_port=0)

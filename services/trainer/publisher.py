@@ -13,9 +13,8 @@ from realm.model.checkpoint import Model, copy_model
 from realm.model.publishing import non_finite_parameter, publish_model
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot, Snapshots
-from services.trainer.background import Background
+from services.trainer.background import Background, Cadence
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.schedule import Cadence
 
 _log = structlog.get_logger(__name__)
 
@@ -27,9 +26,9 @@ class _Published:
 
 
 class Publisher:
-    """One publication at a time, never queued: a step that finds it busy asks again later.
+    """Runs one publication at a time, never queued: the next step offers again.
 
-    :param nudge: told of each publication; losing a word costs the indexer a poll.
+    :param notify: called after each publication; a lost notification costs the indexer a poll.
     """
 
     def __init__(
@@ -37,29 +36,29 @@ class Publisher:
         snapshots: Snapshots,
         cadence: Cadence,
         metrics: TrainerMetrics,
-        nudge: Callable[[str], None],
+        notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.newest: Snapshot | None = snapshots.newest()
         self._snapshots = snapshots
         self._cadence = cadence
         self._metrics = metrics
-        self._nudge = nudge
+        self._notify = notify
         self._clock = clock
         self._running: Background[_Published] = Background("publish")
         if self.newest is not None:
             self._measure(self.newest)
 
     def publish_now(self, model: Model, step: int, *, anew: bool = False) -> Snapshot:
-        """Publishes in the caller's thread: the base, before there is anything to wait for.
+        """Publishes the base, in the caller's thread.
 
-        :param anew: whether it comes of no snapshot that is there.
+        :param anew: it derives from no snapshot of the store.
         """
         if anew:
             self.newest = None
         published = self._publish(model, step, {})
         self._cadence.happened(step, self._clock())
-        self._note(published)
+        self._record(published)
         return published.snapshot
 
     def offer(
@@ -72,7 +71,7 @@ class Publisher:
     ) -> bool:
         """Starts a publication if one is due and none is running; true if it did.
 
-        :param last: no step follows, so it is due however few there were since the newest.
+        :param last: no step follows, so it is due however recent the newest is.
         """
         now = self._clock()
         known = self.newest is not None and self.newest.step == step
@@ -83,15 +82,15 @@ class Publisher:
         self._cadence.happened(step, self._clock())
         return self._running.start(lambda: self._publish(frozen, step, about))
 
-    def collect(self, seconds: float = 0.0) -> Snapshot | None:
-        """The snapshot published since the last call, waiting for a running one so long.
+    def collect(self, wait_seconds: float = 0.0) -> Snapshot | None:
+        """The snapshot published since the last call; waits so long for one that is being put.
 
         A store that cannot be reached is logged; the next snapshot comes when it is due.
 
         :raises Diverged: if the parameters are no finite numbers.
         """
         try:
-            published = self._running.wait(seconds) if seconds else self._running.take()
+            published = self._running.take(wait_seconds)
         except Diverged:
             raise
         except RealmError as error:
@@ -99,7 +98,7 @@ class Publisher:
             return None
         if published is None:
             return None
-        self._note(published)
+        self._record(published)
         return published.snapshot
 
     def _publish(self, model: Model, step: int, figures: dict[str, float]) -> _Published:
@@ -112,12 +111,12 @@ class Publisher:
             )
         parent = self.newest.number if self.newest else None
         snapshot = publish_model(self._snapshots, model, step=step, parent=parent, metrics=figures)
-        self._nudge("snapshot")
+        self._notify("snapshot")
         seconds = time.perf_counter() - started
         RefreshTrace(snapshot).published(seconds, until=time.time())
         return _Published(snapshot, seconds)
 
-    def _note(self, published: _Published) -> None:
+    def _record(self, published: _Published) -> None:
         self.newest = published.snapshot
         self._metrics.publish_seconds.observe(published.seconds)
         self._measure(published.snapshot)

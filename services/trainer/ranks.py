@@ -1,13 +1,14 @@
-"""What the processes of one training tell each other: the leader decides, the others follow.
+"""How the processes of one training stay in step: rank 0 leads, the worker ranks follow.
 
-The leader alone looks at store and index. It says what comes next, and each process does it at the
-same time; what a search found is told too, so that all make the same batch.
+The leader alone polls store and index. It broadcasts commands, which every process carries out at
+the same time, and search results, so that all make the same batch.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -17,18 +18,17 @@ from realm.errors import DependencyUnavailable, Diverged, NotFound, NotReady, Re
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
 from realm.objectives.sources import Questions, parse_questions_file
-from realm.records.store import Store
-from realm.settings import Settings
 from realm.training.distributed import World
 from services.trainer.checkpoints import Checkpoint
-from services.trainer.corpus_view import CorpusView, Sampler, read_view
-from services.trainer.curriculum import Curriculum
+from services.trainer.context import TrainingContext
+from services.trainer.data import TrainingPassages, read_view
 from services.trainer.retrieval import LiveRetrieval
+from services.trainer.step import StepRunner
 
-Order = Literal["step", "view", "questions", "weights", "rest", "diverged", "stop"]
+Command = Literal["step", "view", "questions", "weights", "rest", "diverged", "stop"]
 
-#: Faults of a search that a step is made without: they are told, and raised on every process.
-_TOLD: tuple[type[RealmError], ...] = (DependencyUnavailable, NotFound, NotReady)
+#: Search errors that a step falls back from: they are broadcast, and raised on every process.
+_SHARED_ERRORS: tuple[type[RealmError], ...] = (DependencyUnavailable, NotFound, NotReady)
 
 
 class SharedSearch:
@@ -48,58 +48,49 @@ class SharedSearch:
 
     def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
         """:raises DependencyUnavailable, NotFound, NotReady: as the leader's does."""
-        told = self._ask(lambda: [_beam_as_json(one) for one in self._own.beams(queries, limit)])
-        return [_beam_from_json(one) for one in told]
+        shared = self._ask(lambda: [_beam_as_json(one) for one in self._own.beams(queries, limit)])
+        return [_beam_from_json(one) for one in shared]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         """No search: every process holds the same passages."""
         return self._own.of_document(document_id)
 
     def _candidates(self, ask: Callable[[], list[list[Candidate]]]) -> list[list[Candidate]]:
-        told = self._ask(lambda: [[asdict(one) for one in found] for found in ask()])
-        return [[Candidate(**one) for one in found] for found in told]
+        shared = self._ask(lambda: [[asdict(one) for one in found] for found in ask()])
+        return [[Candidate(**one) for one in found] for found in shared]
 
     def _ask(self, ask: Callable[[], list[Any]]) -> list[Any]:
         answer: dict[str, Any] = {}
         if self._world.leads:
             try:
                 answer = {"found": ask()}
-            except _TOLD as error:
+            except _SHARED_ERRORS as error:
                 answer = {"fault": error.reason, "message": error.message}
         answer = self._world.share(answer)
-        for kind in _TOLD:
+        for kind in _SHARED_ERRORS:
             if answer.get("fault") == kind.reason:
                 raise kind(answer["message"])
         found: list[Any] = answer["found"]
         return found
 
 
-class Fellow:
+class WorkerRank:
     """A process that does what the leader says, on its share of the rows."""
 
     def __init__(
         self,
-        world: World,
-        settings: Settings,
-        store: Store,
-        curriculum: Curriculum,
+        context: TrainingContext,
+        runner: StepRunner,
         retrieval: LiveRetrieval,
         checkpoint: Checkpoint | None,
-        beat: Callable[[], None],
         questions: Questions,
     ) -> None:
-        self._world = world
-        self._settings = settings
-        self._store = store
-        self._curriculum = curriculum
+        self._context = context
+        self._runner = runner
         self._retrieval = retrieval
-        self._beat = beat
         self._questions = questions
-        self._view: CorpusView | None = None
-        self._sampler: Sampler | None = None
-        self._sampled = {"epoch": 0, "position": 0}
-        if checkpoint is not None:
-            self._sampled = dict(checkpoint.state["sampler"])
+        saved = checkpoint.state["sampler"] if checkpoint else None
+        self._passages = TrainingPassages(context.settings.trainer.seed, saved)
 
     def run(self) -> None:
         """Until the leader says stop.
@@ -108,44 +99,36 @@ class Fellow:
         :raises DependencyUnavailable: if the leader is gone.
         """
         while True:
-            self._beat()
-            order: dict[str, Any] = self._world.share({})
-            match order["do"]:
+            self._context.heartbeat.beat()
+            received: dict[str, Any] = self._context.world.share({})
+            match received["command"]:
                 case "stop":
                     return
                 case "diverged":
-                    raise Diverged(order["why"])
+                    raise Diverged(received["why"])
                 case "view":
-                    self._adopt(tuple(order["files"]))
+                    files = tuple(received["files"])
+                    view = read_view(self._context.store, files, self._passages.view)
+                    self._passages.adopt(view)
+                    self._retrieval.take_ids_from(view)
                 case "questions":
-                    name = self._settings.objectives.train_questions
-                    self._questions.replace(parse_questions_file(order["text"].encode(), name))
+                    name = self._context.settings.objectives.train_questions
+                    self._questions.replace(parse_questions_file(received["text"].encode(), name))
                 case "weights":
-                    self._curriculum.learner.follow_leader()
+                    self._runner.learner.follow_leader()
                 case "step":
-                    self._step(has_index=order["has_index"])
-
-    def _adopt(self, files: tuple[str, ...]) -> None:
-        self._view = read_view(self._store, files, self._view)
-        self._sampler = (
-            self._sampler.over(self._view)
-            if self._sampler
-            else Sampler(self._view, self._settings.trainer.seed, **self._sampled)
-        )
-        self._retrieval.take_ids_from(self._view)
+                    self._step(has_index=received["has_index"])
 
     def _step(self, *, has_index: bool) -> None:
-        assert self._sampler is not None
-        try:
-            self._curriculum.step(self._sampler, has_index=has_index)
-        except NotReady:
-            # The leader met it too, says so, and waits.
-            return
+        assert self._passages.sampler is not None
+        # The leader meets the same error, logs it and waits.
+        with suppress(NotReady):
+            self._runner.step(self._passages.sampler, has_index=has_index)
 
 
-def tell(world: World, order: Order, **more: object) -> None:
-    """What the leader says; in a world of one nobody listens."""
-    world.share({"do": order, **more})
+def broadcast(world: World, command: Command, **arguments: object) -> None:
+    """Sends the leader's command to all worker ranks."""
+    world.share({"command": command, **arguments})
 
 
 def _beam_as_json(beam: Beam) -> dict[str, Any]:
@@ -159,7 +142,7 @@ def _beam_as_json(beam: Beam) -> dict[str, Any]:
     }
 
 
-def _beam_from_json(told: dict[str, Any]) -> Beam:
-    flat = np.frombuffer(base64.b64decode(told["vectors"]), dtype=np.float32)
-    vectors = flat.reshape(told["shape"])
-    return Beam(told["passage_ids"], told["document_ids"], told["texts"], vectors)
+def _beam_from_json(shared: dict[str, Any]) -> Beam:
+    flat = np.frombuffer(base64.b64decode(shared["vectors"]), dtype=np.float32)
+    vectors = flat.reshape(shared["shape"])
+    return Beam(shared["passage_ids"], shared["document_ids"], shared["texts"], vectors)

@@ -34,9 +34,9 @@ from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector, question_weights
 from realm.search.vector_index import Hit, IndexedPassage
 from services.trainer.background import Background
-from services.trainer.corpus_view import CorpusView
+from services.trainer.data import CorpusView
 
-RETRY_SECONDS = 5.0  # an index that failed is left alone so long
+RETRY_SECONDS = 5.0  # pause after the index failed
 VECTORS_AT_ONCE = 1024
 ENCODER_FILES = (CONFIG_FILE, TOKENIZER_FILE, PASSAGE_ENCODER_FILE, QUERY_ENCODER_FILE)
 
@@ -95,7 +95,7 @@ class LiveRetrieval:
         self._clock = clock
         self._view: CorpusView | None = None
         self._loading: Background[LiveIndex] = Background("load-live")
-        self._look_at = 0.0
+        self._poll_at = 0.0
         self._retry_at = 0.0
 
     def take_ids_from(self, view: CorpusView) -> None:
@@ -105,12 +105,12 @@ class LiveRetrieval:
     def refresh(self) -> bool:
         """Takes a loaded encoder; starts to load one if another generation went live.
 
-        True if what is live for training has changed. Never raises for a dependency's fault.
+        True if the index in use has changed. Never raises for a dependency's failure.
         """
         try:
             loaded = self._loading.take()
             if loaded is None:
-                self._look()
+                self._poll()
                 return False
         except RealmError as error:
             _log.warning("live_generation_not_loaded", why=error.message)
@@ -128,7 +128,7 @@ class LiveRetrieval:
         :raises NotReady: if nothing is live.
         """
         vectors = self._vectors_of(queries)  # [n, size]
-        found = self._asked(lambda name: self._index.search(name, vectors, limit))
+        found = self._query(lambda name: self._index.search(name, vectors, limit))
         return [[self._candidate(hit.passage) for hit in hits] for hits in found]
 
     def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
@@ -136,13 +136,13 @@ class LiveRetrieval:
         vectors = self._vectors_of(queries)  # [n, size]
         # One query at a time: thousands of passages and vectors are many megabytes.
         return [
-            self._asked(partial(self._beam, query=query, limit=limit)) for query in vectors[:, None]
+            self._query(partial(self._beam, query=query, limit=limit)) for query in vectors[:, None]
         ]
 
     def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
         """:raises DependencyUnavailable, NotFound, NotReady: as `search` does."""
         asked = [question_weights(question) for question in questions]
-        found = self._asked(lambda name: self._index.search_words(name, asked, limit))
+        found = self._query(lambda name: self._index.search_words(name, asked, limit))
         return [[self._candidate(passage) for passage in passages] for passages in found]
 
     def of_document(self, document_id: str) -> list[Candidate]:
@@ -157,11 +157,11 @@ class LiveRetrieval:
         if self.live is None:
             raise NotReady("no generation is live yet")
         if self._clock() < self._retry_at:
-            raise DependencyUnavailable("the index failed a moment ago and is left alone")
+            raise DependencyUnavailable("the index failed a moment ago and is not asked yet")
         return self.live
 
-    def _asked(self, ask: Callable[[str], Found]) -> Found:
-        """What the live collection answers; one that failed is left alone for a while."""
+    def _query(self, ask: Callable[[str], Found]) -> Found:
+        """What the live collection answers; after a failure it is not asked for a while."""
         live = self._ready()
         try:
             return ask(live.generation.collection)
@@ -176,7 +176,7 @@ class LiveRetrieval:
         vectors: dict[str, Vectors] = {}
         for start in range(0, len(ids), VECTORS_AT_ONCE):
             vectors |= self._index.vectors(collection, ids[start : start + VECTORS_AT_ONCE])
-        # A passage that was deleted between the two questions is none.
+        # Leaves out passages that were deleted between the two requests.
         kept = [one for name, one in found.items() if name in vectors]
         rows = [vectors[one.passage_id] for one in kept]
         return Beam(
@@ -186,11 +186,11 @@ class LiveRetrieval:
             np.array(rows, np.float32).reshape(len(rows), query.shape[-1]),
         )
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         now = self._clock()
-        if self._loading.busy or now < self._look_at:
+        if self._loading.busy or now < self._poll_at:
             return
-        self._look_at = now + self._poll_seconds
+        self._poll_at = now + self._poll_seconds
         entry = self._generations.live()
         if entry is None or (self.live and self.live.generation.number == entry.generation):
             return

@@ -164,7 +164,7 @@ def test_untrained_trainer_publishes_the_base_and_idles(bench: Bench) -> None:
     assert (snapshot.number, snapshot.step) == (1, 0)
     assert bench.end() == 0
     bench.start(train=False)
-    until(lambda: len(bench.events("idles")) == 2, "idle again")
+    until(lambda: len(bench.events("idle")) == 2, "idle again")
     assert bench.end() == 0
     assert len(bench.snapshots.all()) == 1
 

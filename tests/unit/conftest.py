@@ -1,4 +1,4 @@
-"""A store, the default tokenizer, and the shared data where a checkout has it."""
+"""A store, the default tokenizer, tiny models and systems, and the shared data if present."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from realm.model.inputs import InputBuilder
 from realm.records.store import Store
+
+if TYPE_CHECKING:  # torch takes seconds: only the tests that need it import it
+    from realm.evaluation.systems import System
+    from realm.model.checkpoint import Model
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -45,3 +50,29 @@ def shared_rows() -> Callable[[str], list[dict[str, str]]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base on disk."""
+    from tests import tiny
+
+    return tiny.write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def model(base: Path) -> Model:
+    from tests import tiny
+
+    return tiny.make_model(base)
+
+
+@pytest.fixture
+def system() -> System:
+    """Of a tiny random model."""
+    import torch
+
+    from realm.evaluation.systems import system_of
+    from tests.tiny import letter_model
+
+    return system_of(letter_model(), "tiny", 0, torch.device("cpu"), torch.float32)

@@ -58,7 +58,7 @@ LEARNING = Row(
             "Times that training went back to a checkpoint, and the factor on every rate since.",
             "short",
             ("divergences", "realm_trainer_divergences_total{@}"),
-            ("factor", "realm_trainer_rate_caution{@}"),
+            ("factor", "realm_trainer_lr_scale{@}"),
         ),
         lines(
             "Retrieval utility",

@@ -12,7 +12,7 @@ from services.embedder.liveness import (
     Drain,
     Heartbeat,
     Interrupted,
-    Unwanted,
+    NoLongerNeeded,
     Watch,
 )
 
@@ -82,7 +82,7 @@ def test_watch_lets_wanted_work_go_on() -> None:
 
 
 def test_watch_ends_unwanted_work() -> None:
-    with pytest.raises(Unwanted):
+    with pytest.raises(NoLongerNeeded):
         watch(Drain(), [False], every=0)()
 
 

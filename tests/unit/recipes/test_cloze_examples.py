@@ -8,8 +8,8 @@ from collections import Counter
 from realm.corpus.documents import Document, is_held_out
 from realm.evaluation.searching import cut
 from realm.evaluation.systems import System
-from realm.recipes.cloze_examples import cloze_material
-from realm.recipes.reading_examples import Material
+from realm.recipes.cloze_examples import cloze_examples
+from realm.recipes.reading_examples import QuestionExamples
 from realm.text.salient_spans import RuleTagger
 
 NAMES = ("Arden", "Belmor", "Cestria", "Dunholm")
@@ -26,10 +26,10 @@ DOCUMENTS = [
 
 def examples(
     system: System, documents: list[Document] = DOCUMENTS, most: int = 100
-) -> tuple[list[Material], Counter[str]]:
+) -> tuple[list[QuestionExamples], Counter[str]]:
     skipped: Counter[str] = Counter()
     passages = cut(documents, system.inputs)
-    made = cloze_material(
+    made = cloze_examples(
         system, passages, most, random.Random(0), skipped=skipped, tagger=RuleTagger()
     )
     return made, skipped

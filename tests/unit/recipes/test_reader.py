@@ -16,13 +16,13 @@ from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reader import Plan, Step, learning, train_reader
-from realm.recipes.reading_examples import Material, Scored
+from realm.recipes.reading_examples import QuestionExamples, Scored
 from realm.text.questions import Question
 from tests.tiny import eiffel_model
 
 NAMES = ("river", "tower", "paris", "eiffel")
 MATERIAL = [
-    Material(
+    QuestionExamples(
         Question(f"who built {i}", (name,)),
         own=(Scored(f"the {name} built {i}.", 2.0),),
         negatives=(Scored(f"in {i} is a {NAMES[i - 1]}.", 1.0), Scored("is a who.", 0.5)),
@@ -87,7 +87,11 @@ def test_cloze_lessons_fade() -> None:
             seen.append(sum(example.question.startswith("what") for example in examples))
             return super().batch(examples, rng)
 
-    cloze = [Material(Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ())]
+    cloze = [
+        QuestionExamples(
+            Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ()
+        )
+    ]
     plan = Plan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
     model = eiffel_model()
     objective = Counting(model.inputs, max_span_width=5, reader_tokens=96)

@@ -9,14 +9,14 @@ import pytest
 from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
 from realm.evaluation.systems import System
-from realm.recipes.reading_examples import Course, prepare
+from realm.recipes.reading_examples import ReaderDataset, prepare
 from realm.text.questions import Question
 
 DOCUMENTS = [Document(f"d{n}", "t", f"pig {n} ran home. cow {n} sat.") for n in range(60)]
 ASKED = [Question(f"which pig ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(40)]
 
 
-def course(system: System, questions: list[Question] = ASKED, hard: int = 3) -> Course:
+def course(system: System, questions: list[Question] = ASKED, hard: int = 3) -> ReaderDataset:
     return prepare(system, DOCUMENTS, questions, hard=hard, read=4)
 
 

@@ -1,4 +1,4 @@
-"""Early stopping in the trainer's day: it stops, puts the best back, and a restart agrees."""
+"""Early stopping: training stops, the best weights are restored, and a restart agrees."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from realm.model.checkpoint import Model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings
-from services.trainer.corpus_view import CorpusView
-from services.trainer.curriculum import Curriculum
-from services.trainer.divergence import make_curriculum
+from services.trainer.data import CorpusView
 from services.trainer.early_stop import EarlyStop
-from services.trainer.metrics import TrainerMetrics
+from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
 from services.trainer.origin import Origin
-from services.trainer.tensorboard import Board
+from services.trainer.run import make_runner
+from services.trainer.step import StepRunner
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
-from tests.unit.trainer.test_corpus_view import put
+from tests.unit.trainer.test_data import put
 from tests.unit.trainer.test_loop import Bench, until
 
 
@@ -27,12 +26,12 @@ def view(model: Model, name: str = "all") -> CorpusView:
     return CorpusView((name,), {name: to_table(tiny.passages(model.inputs))})
 
 
-def make(model: Model, settings: Settings) -> tuple[EarlyStop, Curriculum]:
-    early = EarlyStop(settings, TrainerMetrics(CollectorRegistry()), Board(""))
-    early.take(view(model))
+def make(model: Model, settings: Settings) -> tuple[EarlyStop, StepRunner]:
+    early = EarlyStop(settings, TrainerMetrics(CollectorRegistry()), TensorBoardWriter())
+    early.use(view(model))
     passages = tiny.passages(model.inputs)
     origin = Origin(model, 0, None, unpublished=False)
-    return early, make_curriculum(settings, origin, ExactSearch(model, passages))
+    return early, make_runner(settings, origin, ExactSearch(model, passages))
 
 
 def spoil(model: Model) -> None:
@@ -45,45 +44,45 @@ def spoil(model: Model) -> None:
 
 def test_it_stops_when_nothing_gets_better_and_the_best_is_back(model: Model) -> None:
     settings = tiny.settings(evaluate_every_steps=5, patience=2)
-    early, curriculum = make(model, settings)
-    assert not early.look(curriculum, 4)
+    early, runner = make(model, settings)
+    assert not early.evaluate(runner, 4)
     assert not early.best
-    assert not early.look(curriculum, 5)
-    best = curriculum.learner.weights()
+    assert not early.evaluate(runner, 5)
+    best = runner.learner.weights()
     torch.manual_seed(0)
     spoil(model)
-    assert not early.look(curriculum, 10)
-    assert early.look(curriculum, 15)
+    assert not early.evaluate(runner, 10)
+    assert early.evaluate(runner, 15)
     assert early.over
-    assert "at step 5" in early.why
-    now = curriculum.learner.weights()
+    assert "of step 5" in early.why
+    now = runner.learner.weights()
     assert all(torch.equal(now[name], best[name]) for name in best)
 
 
 def test_a_restart_goes_on_counting(model: Model) -> None:
     settings = tiny.settings(evaluate_every_steps=1, patience=2)
-    first, curriculum = make(model, settings)
-    first.look(curriculum, 1)
-    first.look(curriculum, 2)
-    second = EarlyStop(settings, TrainerMetrics(CollectorRegistry()), Board(""))
+    first, runner = make(model, settings)
+    first.evaluate(runner, 1)
+    first.evaluate(runner, 2)
+    second = EarlyStop(settings, TrainerMetrics(CollectorRegistry()), TensorBoardWriter())
     second.restore(first.state(), first.best)
-    second.take(view(model))
+    second.use(view(model))
     assert not second.over
-    assert second.look(curriculum, 3)
+    assert second.evaluate(runner, 3)
 
 
-def test_a_new_corpus_begins_the_count_anew(model: Model) -> None:
+def test_a_new_corpus_resets_the_count(model: Model) -> None:
     settings = tiny.settings(evaluate_every_steps=1, patience=1)
-    early, curriculum = make(model, settings)
-    early.look(curriculum, 1)
-    assert early.look(curriculum, 2)
-    early.take(view(model, "more"))
+    early, runner = make(model, settings)
+    early.evaluate(runner, 1)
+    assert early.evaluate(runner, 2)
+    early.use(view(model, "more"))
     assert not early.over
 
 
-def test_without_evaluation_nothing_is_looked_at(model: Model) -> None:
-    early, curriculum = make(model, tiny.settings())
-    assert not early.look(curriculum, 10)
+def test_off_by_default(model: Model) -> None:
+    early, runner = make(model, tiny.settings())
+    assert not early.evaluate(runner, 10)
     assert early.best == {}
 
 
@@ -100,7 +99,7 @@ def test_the_trainer_stops_says_so_and_publishes_the_best(store: Store, model: M
     with bench.running():
         put(store, 1, [tiny.passages(model.inputs)], model.inputs.fingerprint)
         newest = until(lambda: Snapshots(store).newest(), "the best is published")
-        until(lambda: bench.trainer._said.startswith("the end: held-out"), "says so")
+        until(lambda: bench.trainer._waited_for.startswith("the end: held-out"), "says so")
     assert newest.step == 6
     assert bench.metric("finished") == 1
     assert bench.metric("held_out_best_step") == 2

@@ -19,15 +19,16 @@ from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
-from services.trainer.divergence import make_curriculum
+from services.trainer.background import Cadence
+from services.trainer.context import TrainingContext
 from services.trainer.loop import Trainer
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import Origin
 from services.trainer.publisher import Publisher
 from services.trainer.retrieval import LiveRetrieval
-from services.trainer.schedule import Cadence
+from services.trainer.run import make_runner
 from tests import tiny
-from tests.unit.trainer.test_corpus_view import put
+from tests.unit.trainer.test_data import put
 from tests.unit.trainer.test_retrieval import MemoryIndex
 
 LIMIT = 30.0
@@ -53,8 +54,9 @@ class Bench:
             poll_seconds=0.05,
         )
         origin = Origin(model, 0, None, unpublished=True)
-        curriculum = make_curriculum(self.settings, origin, retrieval)
-        self.trainer = Trainer(self.settings, store, curriculum, self.publisher, retrieval, metrics)
+        runner = make_runner(self.settings, origin, retrieval)
+        context = TrainingContext(self.settings, store, torch.device("cpu"), metrics)
+        self.trainer = Trainer(context, runner, self.publisher, retrieval)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -124,7 +126,7 @@ def test_a_newer_corpus_is_taken_over(store: Store, model: Model, corpus: list[P
         until(lambda: bench.metric("passages") == trainable, "the newer corpus")
 
 
-def test_waits_for_the_index_until_the_snapshot_is_decided_on(
+def test_waits_for_the_index_until_the_snapshot_is_accepted_or_rejected(
     store: Store, model: Model, corpus: list[Passage]
 ) -> None:
     bench = Bench(store, model, snapshot_every_steps=5, max_index_lag_steps=4)
@@ -149,5 +151,5 @@ def test_a_corpus_without_sentences_is_waited_on_and_counted(
     bench = Bench(store, model)
     put(store, 1, [held_out], model.inputs.fingerprint)
     with bench.running():
-        until(lambda: bench.trainer._said.startswith("the corpus holds too few"), "says so")
+        until(lambda: bench.trainer._waited_for.startswith("the corpus holds too few"), "says so")
     assert bench.metric("current_step") == 0

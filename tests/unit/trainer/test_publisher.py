@@ -14,9 +14,9 @@ from realm.model.checkpoint import Model, copy_model, load_model
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.training.learner import Learner
+from services.trainer.background import Cadence
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher
-from services.trainer.schedule import Cadence
 from tests import tiny
 
 LIMIT = 20.0

@@ -1,4 +1,4 @@
-"""What processes tell each other comes over whole: what was found, and what failed."""
+"""Commands, search results and search errors reach the other processes whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
+from prometheus_client import CollectorRegistry
 
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.model.inputs import Encoded
@@ -15,7 +17,9 @@ from realm.objectives.sources import Questions
 from realm.records.store import Store
 from realm.text.questions import Question
 from realm.training.distributed import ALONE, World
-from services.trainer.ranks import Fellow, SharedSearch
+from services.trainer.context import TrainingContext
+from services.trainer.metrics import TrainerMetrics
+from services.trainer.ranks import SharedSearch, WorkerRank
 from services.trainer.retrieval import LiveRetrieval
 from tests import tiny
 
@@ -63,28 +67,28 @@ def test_beams_come_over_to_the_last_bit() -> None:
     assert beam.vectors.dtype == np.float32
 
 
-def test_a_fellow_takes_the_questions_that_the_leader_read(store: Store) -> None:
-    orders = iter(
-        [{"do": "questions", "text": '{"question": "wer?", "answers": ["ää"]}'}, {"do": "stop"}]
+def test_a_worker_rank_takes_the_questions_that_the_leader_read(store: Store) -> None:
+    commands = iter(
+        [
+            {"command": "questions", "text": '{"question": "wer?", "answers": ["ää"]}'},
+            {"command": "stop"},
+        ]
     )
 
     class Leader:
         def share(self, value: object) -> object:
-            return next(orders)
+            return next(commands)
 
     questions = Questions()
     nothing: Any = None
-    fellow = Fellow(
-        cast(World, Leader()),
+    context = TrainingContext(
         tiny.settings(train_questions="elsewhere.jsonl"),
         store,
-        nothing,
-        nothing,
-        None,
-        lambda: None,
-        questions,
+        torch.device("cpu"),
+        TrainerMetrics(CollectorRegistry()),
+        cast(World, Leader()),
     )
-    fellow.run()
+    WorkerRank(context, nothing, nothing, None, questions).run()
     assert questions.all == (Question("wer?", ("ää",)),)
 
 

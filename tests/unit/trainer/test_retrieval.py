@@ -22,7 +22,7 @@ from realm.records.vectors import Vectors
 from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
 from realm.search.exact import top_k
 from realm.search.vector_index import Hit, IndexedPassage
-from services.trainer.corpus_view import CorpusView
+from services.trainer.data import CorpusView
 from services.trainer.retrieval import RETRY_SECONDS, LiveRetrieval
 from tests import tiny
 

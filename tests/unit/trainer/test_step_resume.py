@@ -14,9 +14,9 @@ from realm.model.checkpoint import Model, copy_model
 from realm.records.store import Store
 from realm.settings import Settings
 from services.trainer.checkpoints import Checkpoint, Checkpoints
-from services.trainer.corpus_view import CorpusView, Sampler
-from services.trainer.divergence import make_curriculum, resume
+from services.trainer.data import CorpusView, Sampler
 from services.trainer.origin import Origin
+from services.trainer.run import make_runner, resume
 from tests import tiny
 from tests.unit.objectives.towns import ExactSearch
 
@@ -47,21 +47,21 @@ def train(
     passages = tiny.passages(model.inputs)
     view = CorpusView(("all",), {"all": to_table(passages)})
     origin = Origin(model, found.step if found else 0, found, unpublished=False)
-    curriculum = make_curriculum(settings, origin, ExactSearch(indexed, passages))
+    runner = make_runner(settings, origin, ExactSearch(indexed, passages))
     position: dict[str, Any] = {"epoch": 0, "position": 0}
     if found is not None:
-        resume(curriculum, found)
+        resume(runner, found)
         position = found.state["sampler"]
     else:
-        curriculum.learner.caution = 0.5  # as after a divergence
+        runner.learner.lr_scale = 0.5  # as after a divergence
     sampler = Sampler(view, settings.trainer.seed, **position)
-    figures = [curriculum.step(sampler, has_index=True).figures for _ in range(steps)]
+    figures = [runner.step(sampler, has_index=True).figures for _ in range(steps)]
     state = {
         "sampler": sampler.state(),
-        "objectives": curriculum.state(),
-        "caution": curriculum.learner.caution,
+        "objectives": runner.state(),
+        "caution": runner.learner.lr_scale,
     }
-    learner = curriculum.learner
+    learner = runner.learner
     made = Checkpoint(learner.step, copy_model(model), learner.state(), state, learner.weights())
     return figures, made
 

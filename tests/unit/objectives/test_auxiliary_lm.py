@@ -12,9 +12,9 @@ import torch
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
+from realm.objectives.auxiliary_lm import WithAuxiliaryLM, masked_lm_loss
 from realm.objectives.masking import Masker, RandomWords
 from realm.objectives.objective import Loss, Objective, tensors
-from realm.training.auxiliary import WithAuxiliaryLM, masked_lm_loss
 from realm.training.learner import Learner
 from tests import tiny
 

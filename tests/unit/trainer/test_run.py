@@ -13,45 +13,44 @@ from realm.errors import Diverged
 from realm.model.checkpoint import Model, load_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.training.distributed import ALONE
+from services.trainer.background import Cadence
 from services.trainer.checkpoints import Checkpoints
-from services.trainer.divergence import Attempts, Training
-from services.trainer.heartbeat import Heartbeat
+from services.trainer.context import TrainingContext
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.origin import find_origin
 from services.trainer.publisher import Publisher
-from services.trainer.schedule import Cadence
+from services.trainer.run import DivergenceRetries, TrainingRun
 from tests import tiny
-from tests.unit.trainer.test_corpus_view import put
+from tests.unit.trainer.test_data import put
 
 ERROR = Diverged("the loss of x at step 9 is not a finite number", step=9)
 
 
 def test_each_divergence_halves_the_rates_until_there_were_enough() -> None:
-    attempts = Attempts(2)
-    attempts.failed(ERROR, 0, 1.0)
-    assert attempts.caution == 0.5
-    attempts.failed(ERROR, 0, 0.5)
-    assert attempts.caution == 0.25
+    attempts = DivergenceRetries(2)
+    attempts.record(ERROR, 0, 1.0)
+    assert attempts.lr_scale == 0.5
+    attempts.record(ERROR, 0, 0.5)
+    assert attempts.lr_scale == 0.25
     with pytest.raises(Diverged, match=r"step 9 is not.*diverged 3 times.*0.25 of these rates"):
-        attempts.failed(ERROR, 0, 0.25)
+        attempts.record(ERROR, 0, 0.25)
 
 
-def test_a_newer_checkpoint_begins_the_count_anew_and_keeps_the_caution() -> None:
-    attempts = Attempts(1)
-    attempts.failed(ERROR, 0, 1.0)
-    attempts.failed(ERROR, 40, 0.5)
-    assert (attempts.count, attempts.caution) == (1, 0.25)
+def test_a_newer_checkpoint_resets_the_count_and_keeps_the_scale() -> None:
+    attempts = DivergenceRetries(1)
+    attempts.record(ERROR, 0, 1.0)
+    attempts.record(ERROR, 40, 0.5)
+    assert (attempts.count, attempts.lr_scale) == (1, 0.25)
 
 
 def test_without_retries_the_first_is_the_end() -> None:
     with pytest.raises(Diverged):
-        Attempts(0).failed(ERROR, 0, 1.0)
+        DivergenceRetries(0).record(ERROR, 0, 1.0)
 
 
 def training(
     base: Path, store: Store, registry: CollectorRegistry, **given: object
-) -> tuple[Training, threading.Event, Model]:
+) -> tuple[TrainingRun, threading.Event, Model]:
     settings = tiny.settings(
         base_model=str(base), objectives="inverse_cloze=1", live_poll_seconds=0.05, **given
     )
@@ -62,8 +61,8 @@ def training(
     origin = find_origin(settings, Checkpoints(store), snapshots)
     if origin.unpublished:
         publisher.publish_now(origin.model, origin.step)
-    made = Training(settings, store, publisher, torch.device("cpu"), metrics, ALONE, Heartbeat(""))
-    return made, threading.Event(), origin.model
+    context = TrainingContext(settings, store, torch.device("cpu"), metrics)
+    return TrainingRun(context, publisher), threading.Event(), origin.model
 
 
 def test_hopeless_rates_end_with_a_sentence_and_the_last_snapshot_stays(
@@ -110,7 +109,7 @@ def test_after_a_divergence_training_goes_on_from_the_checkpoint_at_half_the_rat
     assert found is not None
     assert found.step == 8
     assert found.state["caution"] == 0.5
-    assert registry.get_sample_value("realm_trainer_rate_caution") == 0.5
+    assert registry.get_sample_value("realm_trainer_lr_scale") == 0.5
     assert registry.get_sample_value("realm_trainer_divergences_total") == 1
 
 

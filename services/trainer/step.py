@@ -1,14 +1,18 @@
 """One training step: which objective, its batch, its loss, the learner's step.
 
-Knows no store and no clock of publications, so a restart is exact by what it holds alone.
+Depends on no store and no clock, so its own state is all that an exact resume needs.
 """
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import structlog
 
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound, NotReady
@@ -17,7 +21,12 @@ from realm.model.checkpoint import Model
 from realm.objectives.objective import Objective
 from realm.settings import Settings
 from realm.training.learner import Learner
-from services.trainer.schedule import chance
+from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
+
+LOG_STEPS = 20
+SMOOTHING = 0.9
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class StepReport:
     fallback: str | None
 
 
-class Curriculum:
+class StepRunner:
     """Mixes the objectives by a seeded schedule.
 
     :param objectives: those that the settings give a weight.
@@ -54,8 +63,8 @@ class Curriculum:
     def step(self, passages: Iterator[Passage], *, has_index: bool) -> StepReport:
         """One step over passages drawn from an endless stream.
 
-        Where the index is missing or fails, another objective of the mix, one that needs none,
-        has this step; nothing is learnt by an objective without weight.
+        If the index is missing or fails, an objective of the mix that needs none takes the step;
+        an objective without weight never does.
 
         :raises NotReady: if there is nothing to learn from, or no objective that can go on.
         :raises Diverged: if loss or gradient is not finite.
@@ -75,7 +84,7 @@ class Curriculum:
         return {objective.name: objective.state() for objective in self.objectives}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """An objective that has a weight only now begins anew."""
+        """Objectives that `state` lacks start fresh."""
         for objective in self.objectives:
             if objective.name in state:
                 objective.restore(state[objective.name])
@@ -101,7 +110,9 @@ class Curriculum:
         fallback: str | None,
     ) -> StepReport:
         marks = [time.perf_counter()]
-        batch = objective.batch(passages, chance(self._seed, step, objective.name))
+        # A generator for each step, seeded by its number: no random state has to be saved.
+        rng = random.Random(f"{self._seed}:{step}:{objective.name}")
+        batch = objective.batch(passages, rng)
         marks.append(time.perf_counter())
         loss = self.learner.loss(objective, batch)
         marks.append(time.perf_counter())
@@ -113,3 +124,40 @@ class Curriculum:
         }
         figures = {**loss.figures, "gradient_norm": norm}
         return StepReport(step, objective.name, figures, seconds, fallback)
+
+
+class StepRecorder:
+    """Records each step's report, and keeps moving averages of its figures."""
+
+    def __init__(self, metrics: TrainerMetrics, board: TensorBoardWriter) -> None:
+        self.averages: dict[str, float] = {}
+        self._metrics = metrics
+        self._board = board
+        self._counted: Counter[tuple[str, str]] = Counter()
+
+    def record(self, report: StepReport, runner: StepRunner) -> None:
+        metrics, objective = self._metrics, report.objective
+        metrics.steps.labels(objective).inc()
+        metrics.current_step.set(report.step)
+        metrics.loss.labels(objective).set(report.figures["loss"])
+        rate = {"rate_factor": runner.learner.rate_factor(report.step)}
+        self._board.write(objective, report.figures | rate, report.step)
+        for phase, seconds in report.seconds.items():
+            metrics.step_seconds.labels(phase).observe(seconds)
+        if report.fallback:
+            metrics.fallbacks.labels(report.fallback).inc()
+        for name, figure in report.figures.items():
+            key = name if name == "retrieval_utility" else f"{objective}_{name}"
+            before = self.averages.get(key, figure)
+            self.averages[key] = SMOOTHING * before + (1 - SMOOTHING) * figure
+        if "retrieval_utility" in report.figures:
+            metrics.retrieval_utility.set(self.averages["retrieval_utility"])
+        for one in runner.objectives:
+            for reason, total in one.skipped.items():
+                metrics.skipped.labels(one.name, reason).inc(
+                    total - self._counted[one.name, reason]
+                )
+                self._counted[one.name, reason] = total
+        if report.step % LOG_STEPS == 0:
+            rounded = {name: round(figure, 4) for name, figure in self.averages.items()}
+            _log.info("trained", step=report.step, **rounded)

@@ -1,0 +1,65 @@
+"""A trainer whose store is unavailable stays alive, retries, and ends when told to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from realm.errors import DependencyUnavailable
+from realm.records import bucket
+from realm.settings import load_settings
+from services.trainer import context
+from services.trainer.context import Heartbeat, retry_while_unavailable
+from services.trainer.main import run
+from services.trainer.metrics import TrainerMetrics
+
+
+def test_a_beat_touches_the_file_if_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Heartbeat("").beat()
+    assert list(tmp_path.iterdir()) == []
+    file = tmp_path / "heartbeat"
+    Heartbeat(str(file)).beat()
+    os.utime(file, (1, 1))
+    Heartbeat(str(file)).beat()
+    assert file.stat().st_mtime > 1
+
+
+def test_retries_beat_and_end_with_the_first_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "FIRST_RETRY_SECONDS", 0.001)
+    left = [1, 2]
+
+    def work() -> str:
+        if left:
+            left.pop()
+            raise DependencyUnavailable("the store is away")
+        return "done"
+
+    assert retry_while_unavailable(threading.Event(), Heartbeat(), work) == "done"
+    with pytest.raises(KeyError):
+        retry_while_unavailable(threading.Event(), Heartbeat(), lambda: {}["other errors"])
+
+
+def test_the_process_beats_while_its_store_is_unavailable_and_stops_when_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    beat, stop = tmp_path / "beat", threading.Event()
+    settings = load_settings(store_url="s3://nowhere", heartbeat_file=str(beat), metrics_port=0)
+    told = threading.Timer(0.3, stop.set)
+    told.start()
+    run(settings, torch.device("cpu"), stop, TrainerMetrics(CollectorRegistry()))
+    told.join()
+    assert beat.exists()
