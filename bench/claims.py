@@ -1,4 +1,4 @@
-"""What a bench hands over: claims with their bounds, the figures behind them, where and on what."""
+"""The result of a bench: claims with their bounds, the figures behind them, machine and commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sentence, what was measured, and the bound that it must keep."""
+    """A sentence, the value measured, and the bound that it must keep."""
 
     claim: str
     value: float
@@ -29,7 +29,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`figures` is JSON-able: everything that the claims rest on."""
+    """`figures` can be written as JSON: everything that the claims rest on."""
 
     figures: dict[str, Any]
     claims: Sequence[Claim]
@@ -40,7 +40,7 @@ class Result:
 
 
 def at_most(claim: str, value: float, bound: float) -> Claim:
-    """NaN, for want of data, keeps no bound."""
+    """NaN, which stands for no data, keeps no bound."""
     return Claim(claim, value, f"≤ {bound:g}", value <= bound)
 
 
@@ -52,30 +52,28 @@ def none(claim: str, count: int) -> Claim:
     return Claim(claim, count, "0", count == 0)
 
 
-def as_json(result: Result) -> dict[str, Any]:
-    return {
+def write(result: Result, file: Path) -> None:
+    """Writes the result as JSON, with the machine and the commit that it was measured on."""
+    written = {
         "machine": machine(),
         "commit": commit(),
         "figures": result.figures,
         "claims": [asdict(claim) for claim in result.claims],
     }
-
-
-def write(result: Result, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(as_json(result), indent=2) + "\n")
+    file.write_text(json.dumps(written, indent=2) + "\n")
 
 
 def show(result: Result, console: Console) -> None:
-    """The figures that are numbers, then the claims."""
+    """Prints the figures that are numbers, then the claims."""
     figures = Table("figure", "value", title="figures", title_justify="left")
     for name, value in _flat("", result.figures):
-        figures.add_row(name, _words(value))
+        figures.add_row(name, _formatted(value))
     console.print(figures)
     table = Table("claim", "measured", "bound", "", title="claims", title_justify="left")
     for claim in result.claims:
         verdict = "[green]holds[/]" if claim.holds else "[bold red]fails[/]"
-        table.add_row(claim.claim, _words(claim.value), claim.bound, verdict)
+        table.add_row(claim.claim, _formatted(claim.value), claim.bound, verdict)
     console.print(table)
 
 
@@ -105,5 +103,5 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     return [] if isinstance(value, list) else [(prefix, value)]
 
 
-def _words(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,11 +1,10 @@
-"""A cluster of real processes for a bench: everything but the trainer, on ports that are free."""
+"""A cluster of real processes, all but the trainer, on free ports."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from bench.ports import claim_offset
 from realm.client import Client
@@ -19,7 +18,7 @@ FIRST_ANSWER_SECONDS = 300.0
 
 
 class BenchCluster:
-    """`with BenchCluster(folder, settings) as cluster:`; writes are taken before workers start."""
+    """`with BenchCluster(folder, settings) as cluster:`; it takes writes before workers start."""
 
     def __init__(
         self,
@@ -40,23 +39,25 @@ class BenchCluster:
 
     def __enter__(self) -> BenchCluster:
         try:
-            self.supervisor.start(self.cluster.infrastructure())
-            self.supervisor.await_ports(["redis", "qdrant"])
+            self.start_infrastructure()
             self.supervisor.start(self.cluster.front())
             self.supervisor.await_ports([*self.cluster.indexer_names, *self.cluster.gateway_names])
         except BaseException:
-            self.__exit__(None, None, None)
+            self.close()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.supervisor.stop()
         self._claim.close()
+
+    def start_infrastructure(self) -> None:
+        """Redis and Qdrant alone."""
+        self.supervisor.start(self.cluster.infrastructure())
+        self.supervisor.await_ports(["redis", "qdrant"])
 
     @property
     def gateways(self) -> list[str]:
@@ -74,28 +75,30 @@ class BenchCluster:
     @property
     def restarts(self) -> dict[str, int]:
         """How often each process died; empty if none did."""
-        return {
-            each.spec.name: each.restarts for each in self.supervisor.processes if each.restarts
-        }
+        processes = self.supervisor.processes
+        return {each.spec.name: each.restarts for each in processes if each.restarts}
 
     def start_embedders(self) -> None:
-        """The bench itself publishes snapshots: nobody trains."""
+        """No trainer: the bench itself publishes snapshots."""
         workers = self.cluster.workers()
         self.supervisor.start([each for each in workers if each.name != "trainer"])
 
     def await_answers(self) -> None:
-        """Until every gateway answers.
+        """Waits until every gateway answers.
 
         :raises DependencyUnavailable: if one does not in time.
         """
         for address in self.gateways:
-            with Client(address, timeout=5) as client:
-                self.until(lambda: _answers(client), f"a first answer of {address}")
+            self.await_answer(address)
+
+    def await_answer(self, address: str) -> None:
+        with Client(address, timeout=5) as client:
+            self.until(lambda: _answers(client), f"a first answer of {address}")
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Waits, and starts again what dies meanwhile.
 
-        :raises DependencyUnavailable: saying what did not come.
+        :raises DependencyUnavailable: after five minutes.
         """
         deadline = time.monotonic() + FIRST_ANSWER_SECONDS
         while not condition():

@@ -1,9 +1,10 @@
-"""Everything that a collection holds, read out of Qdrant itself."""
+"""Everything that a collection holds, read from Qdrant itself, and how two collections differ."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -41,9 +42,44 @@ class Points:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`missing` and `extra` count ids, `payloads` and `terms` those that differ.
+
+    `vectors` is max |Δ|, `cosine` the lowest between the two vectors of one passage.
+    """
+
+    missing: int
+    extra: int
+    payloads: int
+    terms: int
+    vectors: float
+    cosine: float
+
+
+def difference(found: Points, expected: Points) -> Difference:
+    """How `found` differs from `expected`."""
+    rows = {each: row for row, each in enumerate(expected.ids)}
+    pairs = [(row, rows[each]) for row, each in enumerate(found.ids) if each in rows]
+    if not pairs:
+        return Difference(len(expected.ids), len(found.ids), 0, 0, float("nan"), float("nan"))
+    mine = found.vectors[[pair[0] for pair in pairs]]  # [common, size]
+    theirs = expected.vectors[[pair[1] for pair in pairs]]
+    norms = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
+    return Difference(
+        missing=len(expected.ids) - len(pairs),
+        extra=len(found.ids) - len(pairs),
+        payloads=sum(found.payloads[a] != expected.payloads[b] for a, b in pairs),
+        terms=sum(found.terms[a] != expected.terms[b] for a, b in pairs),
+        vectors=float(np.abs(mine - theirs).max()),
+        cosine=float(((mine * theirs).sum(axis=1) / norms).min()),
+    )
+
+
 def read_points(qdrant_url: str, collection: str) -> Points:
     """Sorted by id."""
-    rows = sorted(_scroll(qdrant_url, collection), key=lambda row: row[0])
+    with _client(qdrant_url) as client:
+        rows = sorted(_scroll(client, collection), key=lambda row: row[0])
     return Points(
         ids=[row[0] for row in rows],
         payloads=[row[1] for row in rows],
@@ -53,37 +89,35 @@ def read_points(qdrant_url: str, collection: str) -> Points:
 
 
 def delete_points(qdrant_url: str, collection: str, ids: list[str]) -> None:
-    """Behind the back of whoever filled the collection."""
-    client = _client(qdrant_url)
-    try:
+    """Behind the indexer's back."""
+    with _client(qdrant_url) as client:
         client.delete(collection, models.PointIdsList(points=[*ids]), wait=True)
-    finally:
-        client.close()
 
 
-def _client(qdrant_url: str) -> QdrantClient:
+@contextmanager
+def _client(qdrant_url: str) -> Iterator[QdrantClient]:
     parts = urlsplit(qdrant_url)
-    return QdrantClient(
+    client = QdrantClient(
         host=parts.hostname, grpc_port=parts.port or 6334, prefer_grpc=True,
         https=False, check_compatibility=False,
     )  # fmt: skip
-
-
-def _scroll(qdrant_url: str, collection: str) -> Iterator[Row]:
-    client = _client(qdrant_url)
     try:
-        offset = None
-        while True:
-            records, offset = client.scroll(
-                collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=True
-            )
-            for record in records:
-                assert isinstance(record.vector, dict)
-                payload = json.dumps(record.payload, sort_keys=True)
-                dense, words = record.vector[DENSE], record.vector[BM25]
-                assert isinstance(words, models.SparseVector)
-                yield str(record.id), payload, dense, sorted(words.indices)  # type: ignore[misc]
-            if offset is None:
-                return
+        yield client
     finally:
         client.close()
+
+
+def _scroll(client: QdrantClient, collection: str) -> Iterator[Row]:
+    offset = None
+    while True:
+        records, offset = client.scroll(
+            collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=True
+        )
+        for record in records:
+            assert isinstance(record.vector, dict)
+            payload = json.dumps(record.payload, sort_keys=True)
+            dense, words = record.vector[DENSE], record.vector[BM25]
+            assert isinstance(words, models.SparseVector)
+            yield str(record.id), payload, dense, sorted(words.indices)  # type: ignore[misc]
+        if offset is None:
+            return

@@ -1,6 +1,6 @@
-"""A BERT of random weights over the packaged model's vocabulary: what size does not change.
+"""A small BERT of random weights over the packaged model's vocabulary.
 
-Pooled by the mean, its vectors are bags of words in effect: like texts are found, quickly.
+Pooled by the mean, its vectors are bags of words in effect: it finds like texts, and quickly.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from bench.documents import DocumentWriter, whole_words
 from realm.model.base import Base, default_folder, read_tokenizer
 from realm.model.checkpoint import Model, copy_model, new_model
 from realm.model.config import NORMALISED_SCALE, BertShape, ModelConfig
@@ -62,14 +63,14 @@ def tiny_model(seed: int = 0) -> Model:
     )
 
 
-def vocabulary(model: Model) -> list[str]:
-    """The word pieces in their order."""
+def writer(model: Model, seed: int) -> DocumentWriter:
+    """Of the words that the model knows."""
     numbers: dict[str, int] = model.inputs.tokenizer.get_vocab()
-    return sorted(numbers, key=numbers.__getitem__)
+    return DocumentWriter(whole_words(sorted(numbers, key=numbers.__getitem__)), seed)
 
 
-def changed(model: Model, seed: int) -> Model:
-    """As after some training: every weight a little different."""
+def perturbed(model: Model, seed: int) -> Model:
+    """As after some training: every weight differs a little."""
     found = copy_model(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -80,9 +81,9 @@ def changed(model: Model, seed: int) -> Model:
     return found
 
 
-def spoilt(model: Model, seed: int) -> Model:
-    """Blind to words: whatever it finds, it finds by chance."""
-    found = changed(model, seed)
+def degraded(model: Model, seed: int) -> Model:
+    """Without word embeddings: it finds by chance alone."""
+    found = perturbed(model, seed)
     with torch.no_grad():
         for tower in {found.retriever.query, found.retriever.passage}:
             tower.get_parameter("backbone.embeddings.word_embeddings.weight").zero_()

@@ -1,21 +1,19 @@
-"""`python -m bench changes`: one document in a hundred changes, and a refresh by the same snapshot
-embeds little more than a hundredth; what it makes equals what is built from nothing."""
+"""One document in a hundred changes, and a refresh by the same snapshot embeds little more than a
+hundredth; the index that it makes equals one built from nothing."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from bench import tiny
-from bench.changes.comparison import Difference, difference
-from bench.changes.edits import Edits, change, edits, first_corpus, send
 from bench.claims import Claim, Result, at_most, none
 from bench.cluster import BenchCluster
-from bench.corpus import Author, words_of
-from bench.points import Points, read_points
+from bench.documents import Edits, edits, first_documents, send, send_edits
+from bench.harness import Bench, Context
+from bench.points import Difference, Points, difference, read_points
 from realm.client import Client
 from realm.corpus.documents import Document
 from realm.model.checkpoint import Model, new_model
@@ -26,8 +24,6 @@ from realm.records.generations import Generation, Generations
 from realm.records.store import Store
 from realm.records.vectors import read_vectors, vector_file
 
-DOCUMENTS = 2000
-QUICK_DOCUMENTS = 400
 MOST_EMBEDDED = 0.015
 #: A batch of another shape sums in another order: the last digits of float32 differ. In bfloat16
 #: (8 bits of mantissa) such a difference now and then rounds an activation the other way, by one
@@ -38,35 +34,38 @@ SETTINGS = {"REALM_RECONCILE_SECONDS": "0.5", "REALM_GATE_PROBES": "100"}
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
-    """A corpus that changed under a running cluster. `embedded` counts passages, by refresh."""
+class Parameters:
+    documents: int
+    packaged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A corpus that changed under a running cluster.
+
+    `followed` is the index that took the changes one by one, `refreshed` the next generation. The
+    counts are passages embedded: for a refresh without changes, for one with, and for live.
+    """
 
     followed: Points
     refreshed: Points
     embedded_unchanged: int
     embedded: int
     embedded_for_live: int
-    passages: int
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--documents", type=int, default=DOCUMENTS, help="size of the corpus")
-    parser.add_argument("--packaged", action="store_true", help="the packaged MiniLM, not a tiny")
-
-
-def run(options: argparse.Namespace, folder: Path) -> Result:
-    """:raises RealmError: if a cluster does not come up."""
+def observe(parameters: Parameters, context: Context) -> tuple[Changed, Points]:
+    """The cluster that changed, and the index of one that began with the changed corpus."""
     set_threads(1)
-    count = QUICK_DOCUMENTS if options.quick else options.documents
-    model = new_model() if options.packaged else tiny.tiny_model(options.seed)
-    author = Author(words_of(tiny.vocabulary(model)), options.seed)
-    corpus, changes = first_corpus(author, count), edits(author, count, options.seed)
-    grown = _grow(folder / "grown", model, corpus, changes)
-    afresh = _build_afresh(folder / "afresh", model, corpus, changes)
-    return _judge(count, grown, afresh)
+    seed, count = context.seed, parameters.documents
+    model = new_model() if parameters.packaged else tiny.tiny_model(seed)
+    writer = tiny.writer(model, seed)
+    corpus, changes = first_documents(writer, count), edits(writer, count, seed)
+    changed = _change(context.folder / "grown", model, corpus, changes)
+    return changed, _build_afresh(context.folder / "afresh", model, corpus, changes)
 
 
-def _grow(folder: Path, model: Model, corpus: list[Document], changes: Edits) -> Grown:
+def _change(folder: Path, model: Model, corpus: list[Document], changes: Edits) -> Changed:
     with BenchCluster(folder, SETTINGS) as cluster, Client(cluster.gateways[0]) as client:
         send(client, corpus)
         publish_model(cluster.snapshots, model, step=0)
@@ -74,17 +73,16 @@ def _grow(folder: Path, model: Model, corpus: list[Document], changes: Edits) ->
         cluster.await_answers()
         first = _live(cluster.store)
         unchanged = _refresh(cluster, client, first)
-        version = change(client, changes)
+        version = send_edits(client, changes)
         followed = _points(cluster, unchanged, version)
         changed = _refresh(cluster, client, unchanged)
-        refreshed = _points(cluster, changed, version)
-        return Grown(
+        deltas = cluster.store.files(f"{unchanged.folder}/deltas")
+        return Changed(
             followed=followed,
-            refreshed=refreshed,
+            refreshed=_points(cluster, changed, version),
             embedded_unchanged=_embedded(cluster, unchanged, first),
             embedded=_embedded(cluster, changed, unchanged),
-            embedded_for_live=_embedded_deltas(cluster.store, unchanged),
-            passages=len(refreshed.ids),
+            embedded_for_live=sum(_embedded_in(cluster.store, path) for path in deltas),
         )
 
 
@@ -92,7 +90,7 @@ def _build_afresh(folder: Path, model: Model, corpus: list[Document], changes: E
     """The same calls, all before the first snapshot: the first generation holds everything."""
     with BenchCluster(folder, SETTINGS) as cluster, Client(cluster.gateways[0]) as client:
         send(client, corpus)
-        version = change(client, changes)
+        version = send_edits(client, changes)
         publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
@@ -126,23 +124,20 @@ def _embedded(cluster: BenchCluster, generation: Generation, before: Generation)
     """Passages embedded for a generation's shards: those not taken over, as the files say."""
     snapshot = cluster.snapshots.get(generation.snapshot)
     fresh = set(generation.passage_files) - set(before.passage_files)
-    files = [vector_file(snapshot.name, path) for path in fresh]
-    return sum(_embedded_in(cluster.store, file) for file in files)
-
-
-def _embedded_deltas(store: Store, generation: Generation) -> int:
-    return sum(_embedded_in(store, path) for path in store.files(f"{generation.folder}/deltas"))
+    return sum(_embedded_in(cluster.store, vector_file(snapshot.name, path)) for path in fresh)
 
 
 def _embedded_in(store: Store, file: str) -> int:
     return int(arrow.metadata(read_vectors(store, file)).get("embedded", 0))
 
 
-def _judge(documents: int, grown: Grown, afresh: Points) -> Result:
+def judge(parameters: Parameters, run: tuple[Changed, Points]) -> Result:
+    changed, afresh = run
     dtype = best_dtype(pick_device())
-    refreshed = difference(grown.refreshed, afresh)
-    followed = difference(grown.followed, afresh)
-    share = grown.embedded / max(1, grown.passages)
+    refreshed = difference(changed.refreshed, afresh)
+    followed = difference(changed.followed, afresh)
+    passages = len(changed.refreshed.ids)
+    share = changed.embedded / max(1, passages)
     claims = [
         at_most(
             "share of passages embedded after 1% of the documents changed", share, MOST_EMBEDDED
@@ -151,11 +146,11 @@ def _judge(documents: int, grown: Grown, afresh: Points) -> Result:
         *_equal("followed by deltas", followed, TOLERANCES[dtype]),
     ]
     figures = {
-        "documents": documents,
-        "passages": grown.passages,
-        "embedded_by_refresh": grown.embedded,
-        "embedded_by_refresh_without_changes": grown.embedded_unchanged,
-        "embedded_for_live_meanwhile": grown.embedded_for_live,
+        "documents": parameters.documents,
+        "passages": passages,
+        "embedded_by_refresh": changed.embedded,
+        "embedded_by_refresh_without_changes": changed.embedded_unchanged,
+        "embedded_for_live_meanwhile": changed.embedded_for_live,
         "number_format": str(dtype).removeprefix("torch."),
         "refreshed": asdict(refreshed),
         "followed": asdict(followed),
@@ -171,3 +166,16 @@ def _equal(name: str, found: Difference, tolerance: float) -> list[Claim]:
         none(f"{name}: BM25 terms that differ", found.terms),
         at_most(f"{name}: largest difference of a vector's coordinate", found.vectors, tolerance),
     ]
+
+
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(documents=2000, packaged=False),
+    quick=Parameters(documents=400, packaged=False),
+    observe=observe,
+    judge=judge,
+    options={
+        "documents": "size of the corpus",
+        "packaged": "the packaged MiniLM, not a tiny model",
+    },
+)

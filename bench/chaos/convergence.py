@@ -1,4 +1,4 @@
-"""After the faults: does everything come to rest, whole, and go on working?"""
+"""After the faults: does the cluster converge, complete, and go on working?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from bench.chaos import oracle
 from bench.cluster import BenchCluster
+from bench.load.ledger import Ledger
 from bench.points import read_points
-from bench.swap.ledger import Ledger
 from realm.client import Client
 from realm.errors import RealmError
 from realm.model.checkpoint import Model
@@ -20,13 +20,13 @@ from realm.records.states import ACTIVE, IN_PROGRESS
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
 
-PATIENCE_SECONDS = 180.0
-LOOK_SECONDS = 0.5
+TIMEOUT_SECONDS = 180.0
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """How long it took until all was quiet, and whatever an observer of its own finds wrong."""
+class Convergence:
+    """How long the cluster took to converge, and what an independent search finds wrong."""
 
     converged: bool
     seconds: float
@@ -36,10 +36,10 @@ class Rest:
     looked_at: int = 0
 
 
-async def settle(
-    cluster: BenchCluster, model: Model, ledger: Ledger, damaged: Set[int], asked: list[str]
-) -> Rest:
-    """Publishes once more and waits until that is live and everything agrees; then looks.
+async def converge(
+    cluster: BenchCluster, model: Model, ledger: Ledger, damaged: Set[int], questions: list[str]
+) -> Convergence:
+    """Publishes once more, waits until that is live and everything agrees, then inspects it.
 
     :param damaged: generations whose collections lost something.
     """
@@ -58,16 +58,16 @@ async def settle(
     ]
     for what, condition in conditions:
         while not await asyncio.to_thread(_holds, condition):
-            if time.monotonic() - began > PATIENCE_SECONDS:
-                return Rest(False, time.monotonic() - began, what)
-            await asyncio.sleep(LOOK_SECONDS)
+            if time.monotonic() - began > TIMEOUT_SECONDS:
+                return Convergence(False, time.monotonic() - began, what)
+            await asyncio.sleep(POLL_SECONDS)
     seconds = time.monotonic() - began
-    return await asyncio.to_thread(_look, cluster, generations, asked, seconds)
+    return await asyncio.to_thread(_inspect, cluster, generations, questions, seconds)
 
 
-def _look(
-    cluster: BenchCluster, generations: Generations, asked: Sequence[str], seconds: float
-) -> Rest:
+def _inspect(
+    cluster: BenchCluster, generations: Generations, questions: Sequence[str], seconds: float
+) -> Convergence:
     incomplete: list[str] = []
     wrong: list[str] = []
     looked = 0
@@ -75,7 +75,9 @@ def _look(
     for number in sorted(_active(generations)):
         generation = generations.get(number)
         version = generations.applied(number)
-        found = oracle.consult(cluster.store, cluster.snapshots, generation, version, asked)
+        found = oracle.build_oracle(
+            cluster.store, cluster.snapshots, generation, version, questions
+        )
         points = read_points(cluster.qdrant_url, generation.collection)
         looked += len(points.ids)
         incomplete += [
@@ -83,8 +85,8 @@ def _look(
         ]
         if live and number == live.generation:
             for address in cluster.gateways:
-                wrong += oracle.wrong_answers(found, asked, address)
-    return Rest(True, seconds, "", incomplete, wrong, looked)
+                wrong += oracle.wrong_answers(found, questions, address)
+    return Convergence(True, seconds, "", incomplete, wrong, looked)
 
 
 def _holds(condition: Callable[[], bool]) -> bool:

@@ -1,20 +1,22 @@
-"""What live lost: when that was noticed, when another took its place, what is excused meanwhile."""
+"""Points that live lost: when the indexer noticed, when another generation replaced it, and which
+failures are excused meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.chaos.faults import Done, Kind
-from bench.swap.visits import Visit
+from bench.chaos.faults import Fault, Kind
+from bench.load.requests import RequestRecord
 from realm.errors import NotFound
 from realm.records.damage import FOLDER
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
 
-#: A gateway looks so often at the store, and may be stopped or slow to flip.
+#: A gateway polls the store, and may be stopped or slow to flip.
 LATE_SECONDS = 10.0
 NEVER = float("inf")
+LOSSES = (Kind.LOSE_COLLECTION, Kind.LOSE_POINTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +28,26 @@ class Damage:
     noticed: float
     replaced: float
 
-    def excuses(self, visit: Visit) -> bool:
-        """Whether it is no fault of anybody's that the visit failed or found too little: what is
-        damaged may answer, but claims nothing any more as soon as that is known."""
-        if visit.done < self.began or visit.sent > self.replaced + LATE_SECONDS:
+    def excuses(self, record: RequestRecord) -> bool:
+        """Whether the damage excuses that the request failed or found too little: a damaged
+        generation may answer, but claims no corpus version once the damage is known."""
+        if record.done < self.began or record.sent > self.replaced + LATE_SECONDS:
             return False
-        if visit.origin is None:
-            return bool(visit.failed)
-        if visit.origin.generation != self.generation:
+        if record.origin is None:
+            return bool(record.failed)
+        if record.origin.generation != self.generation:
             return False
-        return visit.sent <= self.noticed + LATE_SECONDS or not visit.origin.corpus_version
+        return record.sent <= self.noticed + LATE_SECONDS or not record.origin.corpus_version
 
 
-def lossy(faults: Iterable[Done]) -> set[int]:
+def lossy(faults: Iterable[Fault]) -> set[int]:
     """Generations whose collections lost something."""
-    kinds = (Kind.LOSE_COLLECTION, Kind.LOSE_POINTS)
-    return {int(fault.target) for fault in faults if fault.kind in kinds}
+    return {int(fault.target) for fault in faults if fault.kind in LOSSES}
 
 
-def damages(faults: Iterable[Done], history: Sequence[LiveEntry], store: Store) -> list[Damage]:
+def damages(faults: Iterable[Fault], history: Sequence[LiveEntry], store: Store) -> list[Damage]:
     found = []
-    for fault in faults:
-        if fault.kind not in (Kind.LOSE_COLLECTION, Kind.LOSE_POINTS):
-            continue
+    for fault in (each for each in faults if each.kind in LOSSES):
         number = int(fault.target)
         others = (e.at for e in history if e.at > fault.began and e.generation != number)
         replaced = min(others, default=NEVER)

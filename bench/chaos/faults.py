@@ -1,4 +1,4 @@
-"""Faults, drawn by a seed and done to the cluster's processes and files."""
+"""Faults: drawn from a seed, and done to the cluster's processes, files and collections."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Kind(StrEnum):
     LOSE_POINTS = "lose_points"
 
 
-#: Of a collection, when it loses points.
+#: Share of its points that a collection loses.
 LOST_SHARE = 0.3
-#: Qdrant, killed or restarted, is there again within so long.
+#: The longest that Qdrant takes to restart.
 QDRANT_BACK_SECONDS = 60.0
-#: How often each kind comes, of a hundred.
+#: Of a hundred faults.
 WEIGHTS = {
     Kind.KILL: 42,
     Kind.STOP: 18,
@@ -56,7 +56,7 @@ WEIGHTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlannedFault:
     """`at` in seconds from the beginning, `seconds` the length of a stop; `draw` in [0, 1)."""
 
     at: float
@@ -66,8 +66,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What was done: Unix times; `phase` that of the refresh under way right before."""
+class Fault:
+    """A fault that was injected. Unix times; `phase`: of the refresh under way just before."""
 
     kind: Kind
     target: str
@@ -76,19 +76,21 @@ class Done:
     phase: str
 
 
-def plan(seed: int, seconds: float, mean: float, longest_stop: float) -> Iterator[Plan]:
+def fault_schedule(
+    seed: int, seconds: float, mean: float, longest_stop: float
+) -> Iterator[PlannedFault]:
     """A Poisson process: every `mean` seconds on average."""
     rng = random.Random(seed)
     at = mean / 2
     kinds, weights = zip(*WEIGHTS.items(), strict=True)
     while at < seconds:
         kind = rng.choices(kinds, weights)[0]
-        yield Plan(at, kind, rng.uniform(1.0, longest_stop), rng.random())
+        yield PlannedFault(at, kind, rng.uniform(1.0, longest_stop), rng.random())
         at += rng.expovariate(1 / mean)
 
 
-class Hands:
-    """Does one fault at a time; blocking calls are short."""
+class FaultActions:
+    """Does one fault at a time; blocking calls are short. Returns what was hit, if anything."""
 
     def __init__(self, cluster: BenchCluster) -> None:
         self._cluster = cluster
@@ -96,11 +98,11 @@ class Hands:
         self._snapshots = Snapshots(cluster.store)
 
     def names(self) -> list[str]:
-        """Processes that run."""
+        """Running processes."""
         return [each.spec.name for each in self._cluster.supervisor.processes if each.running]
 
     def signal(self, name: str, number: signal.Signals) -> bool:
-        """To the process and its children; whether it was there."""
+        """Sends a signal to the process and its children; returns whether it was running."""
         for each in self._cluster.supervisor.processes:
             if each.spec.name == name and each.running and each.pid is not None:
                 try:
@@ -124,9 +126,9 @@ class Hands:
         return "redis"
 
     def corrupt(self, draw: float) -> str:
-        """One bit of one file that is in use: vectors, passages, deltas, an unserved snapshot."""
-        path = self._pick(self._corruptible(), draw)
-        if path is None:
+        """Flips a bit of a file in use: vectors, passages, deltas, an unserved snapshot."""
+        path = _pick(self._corruptible(), draw)
+        if not path:
             return ""
         file = self._file(path)
         try:
@@ -142,9 +144,9 @@ class Hands:
         return f"{path}@{place}"
 
     def delete(self, draw: float) -> str:
-        """A shard's passages or vectors."""
-        path = self._pick([p for p in self._corruptible() if "/deltas/" not in p], draw)
-        if path is None or path.startswith("snapshots/"):
+        """Deletes a shard's passages or vectors."""
+        path = _pick([p for p in self._corruptible() if "/deltas/" not in p], draw)
+        if not path or path.startswith("snapshots/"):
             return ""
         self._file(path).unlink(missing_ok=True)
         return path
@@ -156,8 +158,10 @@ class Hands:
         reraise=True,
     )
     def lose(self, draw: float, *, points: bool) -> str:
-        """Live's collection, or a share of its points; the generation's number. Qdrant may be
-        starting anew, from a fault of before: tried again until it is there."""
+        """Drops live's collection, or a share of its points; returns the generation's number.
+
+        Retries while Qdrant restarts after an earlier fault.
+        """
         live = self._generations.live()
         if live is None:
             return ""
@@ -198,16 +202,17 @@ class Hands:
             *changes[-3:],
         ]
 
-    def _pick(self, paths: list[str], draw: float) -> str | None:
-        return paths[int(draw * len(paths))] if paths else None
-
     def _file(self, path: str) -> Path:
         assert self._cluster.store.root
         return self._cluster.store.root / path
 
 
+def _pick(paths: list[str], draw: float) -> str:
+    return paths[int(draw * len(paths))] if paths else ""
+
+
 def phase_of(generations: Generations, slowest_gateway: int) -> str:
-    """What the refresh under way is at, from the store alone; `rest` if there is none.
+    """The phase of the refresh under way, from the store alone; `rest` if there is none.
 
     :param slowest_gateway: the oldest generation that a gateway last answered with.
     """

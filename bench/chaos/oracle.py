@@ -1,4 +1,4 @@
-"""An index of one's own: documents of the corpus table, cut and encoded here, searched exactly."""
+"""An independent index: documents of the corpus table, split, encoded and searched exactly here."""
 
 from __future__ import annotations
 
@@ -35,8 +35,12 @@ class Oracle:
     scale: float
 
 
-def consult(
-    store: Store, snapshots: Snapshots, generation: Generation, version: int, asked: Sequence[str]
+def build_oracle(
+    store: Store,
+    snapshots: Snapshots,
+    generation: Generation,
+    version: int,
+    questions: Sequence[str],
 ) -> Oracle:
     """From the corpus at a version and the generation's snapshot alone."""
     folder = snapshots.materialise(snapshots.get(generation.snapshot))
@@ -52,7 +56,7 @@ def consult(
     return Oracle(
         passages=passages,
         vectors=encode(passage_encoder.encoder, made, inputs.pad),
-        questions=encode(query_encoder.encoder, [inputs.query(q) for q in asked], inputs.pad),
+        questions=encode(query_encoder.encoder, [inputs.query(q) for q in questions], inputs.pad),
         scale=query_encoder.scale,
     )
 
@@ -70,12 +74,12 @@ def faults_of(oracle: Oracle, points: Points) -> list[str]:
     return sorted(faults)
 
 
-def wrong_answers(oracle: Oracle, asked: Sequence[str], gateway: str) -> list[str]:
+def wrong_answers(oracle: Oracle, questions: Sequence[str], gateway: str) -> list[str]:
     """Questions to which a gateway does not give the exact search's passages."""
     rows, products = top_k(oracle.questions, oracle.vectors, LIMIT)
     faults = []
     with Client(gateway, timeout=30) as client:
-        for number, question in enumerate(asked):
+        for number, question in enumerate(questions):
             expected = oracle.scale * products[number]
             try:
                 found = client.search(question, limit=LIMIT, retrieval="dense").passages

@@ -1,8 +1,8 @@
 """A gateway that measures nothing: `python -m bench.overhead.bare`.
 
 The same process as `python -m services.gateway`, but every counter, gauge and histogram of
-`prometheus_client` does nothing when it is told something, and calls pass through neither the
-interceptor that counts and times them nor the one that gives them ids and spans.
+`prometheus_client` does nothing, and calls pass through neither the interceptor that counts and
+times them nor the one that gives them ids and spans.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.gateway.metrics import GatewayMetrics
 
 
 def make_bare() -> None:
-    """For this process, once and for good."""
+    """Disables all metrics in this process."""
     for kind in (Counter, Gauge, Histogram):
         kind.labels = _itself  # type: ignore[method-assign,assignment]
     for kind, names in (
@@ -36,7 +36,7 @@ def make_bare() -> None:
 
 
 def _nothing(*_: Any, **__: Any) -> None:
-    """Told something, does nothing."""
+    """Takes anything, does nothing."""
 
 
 def _itself(metric: Any, *_: Any, **__: Any) -> Any:

@@ -1,16 +1,15 @@
-"""`python -m bench overhead`: what metrics and traces cost the gateway's throughput.
+"""What metrics and traces cost the gateway's throughput.
 
 Three gateways over one index take turns under the same load: one that measures nothing
 (`bench.overhead.bare`), one as it is, scraped now and then, and one that also traces one request
 in a hundred. Each turn asks the same questions and is short; every round all three have their
-turn, in random order, so that whatever else the machine does falls on all of them. Two figures a
-pair: questions a second, which is what is claimed, and the gateway's processor time a question,
-which others on the machine disturb less.
+turn, in random order, so that other load on the machine hits all of them alike. There are two
+figures a pair: questions a second, which is the claim, and the gateway's processor time a
+question, which other processes disturb less.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import random
@@ -28,19 +27,17 @@ import psutil
 from numpy.typing import NDArray
 
 from bench import tiny
-from bench.changes.edits import first_corpus, send
 from bench.claims import Claim, Result, at_least
 from bench.cluster import BenchCluster
-from bench.corpus import Author, words_of
+from bench.documents import first_documents, send
+from bench.harness import Bench, Context
 from realm.client import AsyncClient, Client
-from realm.errors import RealmError
 from realm.model.checkpoint import new_model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
 from services.standalone.cluster import HOST
 
 DOCUMENTS = 300
-ROUNDS, QUICK_ROUNDS = 80, 20
 REQUESTS = 64
 AT_ONCE = 16
 LIMIT = 5
@@ -63,8 +60,8 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """A gateway's process, and where it listens."""
+class Variant:
+    """A gateway's process and address."""
 
     name: str
     address: str
@@ -72,29 +69,39 @@ class Contestant:
     process: psutil.Process
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each gateway")
-    parser.add_argument("--tiny", action="store_true", help="a tiny model, not the packaged one")
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`rounds` are turns of each gateway."""
+
+    rounds: int
+    tiny: bool
 
 
-def run(options: argparse.Namespace, folder: Path) -> Result:
-    """:raises RealmError: if the cluster does not come up."""
+@dataclass(frozen=True, slots=True)
+class Race:
+    """The turns of each gateway, in the order of rounds."""
+
+    turns: dict[str, list[Turn]]
+    seed: int
+
+
+def observe(parameters: Parameters, context: Context) -> Race:
     set_threads(1)
-    model = tiny.tiny_model(options.seed) if options.tiny or options.quick else new_model()
-    author = Author(words_of(tiny.vocabulary(model)), options.seed)
+    folder, seed = context.folder, context.seed
+    model = tiny.tiny_model(seed) if parameters.tiny else new_model()
+    writer = tiny.writer(model, seed)
     with BenchCluster(folder, {"REALM_GATE_PROBES": "20"}) as cluster, ExitStack() as stack:
         with Client(cluster.gateways[0]) as client:
-            send(client, first_corpus(author, DOCUMENTS))
+            send(client, first_documents(writer, DOCUMENTS))
         publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders()
         cluster.await_answers()
-        contestants = [_start(name, cluster, folder, stack) for name in PORTS]
-        for each in contestants:
-            cluster.until(lambda: _answers(each.address), f"a first answer of {each.name}")  # noqa: B023
-        questions = [author.question(f"base-{number % DOCUMENTS}", 0)[:64] for number in range(64)]
-        rounds = QUICK_ROUNDS if options.quick else options.rounds
-        turns = asyncio.run(_race(contestants, questions, rounds, random.Random(options.seed)))
-    return _judge(turns, options.seed)
+        variants = [_start(name, cluster, folder, stack) for name in PORTS]
+        for each in variants:
+            cluster.await_answer(each.address)
+        questions = [writer.question(f"base-{number}", 0)[:64] for number in range(REQUESTS)]
+        turns = asyncio.run(_race(variants, questions, parameters.rounds, random.Random(seed)))
+    return Race(turns, seed)
 
 
 def ratio(treated: Sequence[float], control: Sequence[float], seed: int) -> dict[str, float]:
@@ -116,7 +123,7 @@ def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return kept.mean(axis=-1)  # type: ignore[no-any-return]
 
 
-def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> Contestant:
+def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> Variant:
     port = cluster.cluster.port("gateway") + PORTS[name]
     environment = {
         **os.environ,
@@ -135,45 +142,46 @@ def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> 
     process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=log)
     stack.callback(process.wait, 30)
     stack.callback(process.terminate)
-    return Contestant(name, f"{HOST}:{port}", metrics_port, psutil.Process(process.pid))
+    return Variant(name, f"{HOST}:{port}", metrics_port, psutil.Process(process.pid))
 
 
 async def _race(
-    contestants: Sequence[Contestant],
+    variants: Sequence[Variant],
     questions: Sequence[str],
     rounds: int,
     rng: random.Random,
 ) -> dict[str, list[Turn]]:
-    turns: dict[str, list[Turn]] = {each.name: [] for each in contestants}
+    turns: dict[str, list[Turn]] = {each.name: [] for each in variants}
     for number in range(rounds + 1):
-        for each in rng.sample(contestants, len(contestants)):
+        for each in rng.sample(variants, len(variants)):
             turn = await _turn(each, questions, scraped=number % SCRAPED_EVERY == 0)
             if number:  # the first round warms up
                 turns[each.name].append(turn)
     return turns
 
 
-async def _turn(contestant: Contestant, questions: Sequence[str], *, scraped: bool) -> Turn:
+async def _turn(variant: Variant, questions: Sequence[str], *, scraped: bool) -> Turn:
     places = asyncio.Semaphore(AT_ONCE)
-    async with AsyncClient(contestant.address, timeout=60) as client:
+    async with AsyncClient(variant.address, timeout=60) as client:
 
         async def ask(question: str) -> None:
             async with places:
                 await client.search(question, limit=LIMIT)
 
         await ask(questions[0])
-        before, began = contestant.process.cpu_times(), time.perf_counter()
-        if scraped and contestant.metrics_port:
-            await asyncio.to_thread(_scrape, contestant.metrics_port)
+        before, began = variant.process.cpu_times(), time.perf_counter()
+        if scraped and variant.metrics_port:
+            await asyncio.to_thread(_scrape, variant.metrics_port)
         async with asyncio.TaskGroup() as tasks:
             for number in range(REQUESTS):
                 tasks.create_task(ask(questions[number % len(questions)]))
-        seconds, after = time.perf_counter() - began, contestant.process.cpu_times()
+        seconds, after = time.perf_counter() - began, variant.process.cpu_times()
     spent = after.user + after.system - before.user - before.system
     return Turn(REQUESTS / seconds, spent / REQUESTS * 1000)
 
 
-def _judge(turns: dict[str, list[Turn]], seed: int) -> Result:
+def judge(parameters: Parameters, race: Race) -> Result:
+    turns, seed = race.turns, race.seed
     rates = {name: [turn.rate for turn in each] for name, each in turns.items()}
     processor = {name: [turn.processor for turn in each] for name, each in turns.items()}
     figures = {
@@ -191,7 +199,7 @@ def _judge(turns: dict[str, list[Turn]], seed: int) -> Result:
         claims.append(
             at_least(f"throughput with {words} against without", found["ratio"], LEAST_RATIO)
         )
-    return Result({"rounds": len(rates["bare"]), "requests_a_turn": REQUESTS, **figures}, claims)
+    return Result({"rounds": parameters.rounds, "requests_a_turn": REQUESTS, **figures}, claims)
 
 
 def _scrape(port: int) -> None:
@@ -199,9 +207,14 @@ def _scrape(port: int) -> None:
         answer.read()
 
 
-def _answers(address: str) -> bool:
-    try:
-        with Client(address, timeout=5) as client:
-            return bool(client.search("anything", limit=1).passages)
-    except RealmError:
-        return False
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(rounds=80, tiny=False),
+    quick=Parameters(rounds=20, tiny=True),
+    observe=observe,
+    judge=judge,
+    options={
+        "rounds": "turns of each gateway",
+        "tiny": "a tiny model, not the packaged one",
+    },
+)

@@ -1,132 +1,189 @@
-"""`python -m bench swap`: users search, ask and write at a fixed rate, through two gateways, while
-generations are built and swapped again and again. Nobody may notice."""
+"""Users search, ask and write at a fixed rate, through two gateways, while generations are built
+and swapped again and again: none of them may notice."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from bench import tiny
-from bench.claims import Result
-from bench.cluster import BenchCluster
-from bench.corpus import Author, words_of
-from bench.swap.aftermath import look
-from bench.swap.audit import Audit
-from bench.swap.ledger import Ledger
-from bench.swap.load import Load
-from bench.swap.refreshes import Refreshes
-from bench.swap.schedule import Kind, schedule
-from bench.swap.verdict import Bounds, Run, judge
-from realm.client import Client, document
+from bench.claims import Claim, Result, at_least, at_most, none
+from bench.harness import Bench, Context
+from bench.load.generator import LoadGenerator
+from bench.load.requests import went_back, windows
+from bench.load.schedule import Kind, schedule
+from bench.load.session import SHOWN, LoadProfile, LoadSession, Observations, load_session
+from bench.load.transitions import Change, Refreshes, Transition
+from bench.statistics import quantile, ratio_upper_bound
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
+from realm.records.states import State
 
-GATEWAYS = 2
-#: Requests a second; every write is followed by a search for what was written.
-RATES: Mapping[Kind, float] = {
-    Kind.SEARCH: 8.0,
-    Kind.ANSWER: 2.0,
-    Kind.UPSERT: 1.5,
-    Kind.DELETE: 0.5,
-}
+PROFILE = LoadProfile(
+    rates={Kind.SEARCH: 8.0, Kind.ANSWER: 2.0, Kind.UPSERT: 1.5, Kind.DELETE: 0.5},
+    audit_every=4,
+    # Refreshes take seconds: unused collections and files go soon. The gate is as always.
+    settings={
+        "REALM_RECONCILE_SECONDS": "0.5",
+        "REALM_RETIREMENT_SECONDS": "45",
+        "REALM_GATE_PROBES": "100",
+        "REALM_GATE_TOLERANCE": "0.1",
+    },
+)
 DOCUMENTS = 400
-QUICK_SECONDS = 30.0
 #: With the build before it, longer than a window: windows do not overlap.
 REST_SECONDS = 4.0
-AUDIT_EVERY = 4
-LOOK_SECONDS = 0.5
-#: Refreshes of seconds: collections and files that nobody needs go soon, the gate is as always.
-SETTINGS = {
-    "REALM_RECONCILE_SECONDS": "0.5",
-    "REALM_RETIREMENT_SECONDS": "45",
-    "REALM_GATE_PROBES": "100",
-    "REALM_GATE_TOLERANCE": "0.1",
-}
+#: Around the commit, half of it before.
+WINDOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    seconds: float
+class Parameters:
+    """Length of the load and the bounds; `ratio` is None where there are too few swaps to say
+    anything about the 99th percentile."""
+
+    minutes: float
+    swaps: int
+    audited: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRun:
+    seen: Observations
+    refreshes: Sequence[Transition]
     seed: int
-    bounds: Bounds
+
+    def swaps(self) -> list[Transition]:
+        return [
+            each
+            for each in self.refreshes
+            if each.state is State.LIVE and self.seen.began <= each.ended <= self.seen.ended
+        ]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long the load lasts")
-
-
-def run(options: argparse.Namespace, folder: Path) -> Result:
-    """:raises RealmError: if the cluster does not come up."""
+def observe(parameters: Parameters, context: Context) -> SwapRun:
     set_threads(1)
-    seconds = QUICK_SECONDS if options.quick else options.minutes * 60
-    plan = Plan(seconds, options.seed, Bounds.of(quick=options.quick))
-    model = tiny.tiny_model(options.seed)
-    author = Author(words_of(tiny.vocabulary(model)), options.seed)
-    with BenchCluster(folder, SETTINGS, GATEWAYS) as cluster:
-        ledger = Ledger()
-        fill(cluster, author, ledger)
-        publish_model(cluster.snapshots, model, step=0)
-        cluster.start_embedders()
-        cluster.await_answers()
-        with Audit(cluster.store.url, AUDIT_EVERY) as audit:
-            observed = asyncio.run(_observe(cluster, plan, model, author, ledger, audit))
-    return judge(observed, plan.bounds, plan.seed)
+    model = tiny.tiny_model(context.seed)
+    with load_session(
+        context,
+        PROFILE,
+        DOCUMENTS,
+        tiny.writer(model, context.seed),
+        lambda cluster: publish_model(cluster.snapshots, model, step=0),
+    ) as session:
+        return asyncio.run(_observe(session, parameters, model))
 
 
-def fill(cluster: BenchCluster, author: Author, ledger: Ledger, count: int = DOCUMENTS) -> None:
-    """Writes the documents that a bench begins with, and notes them as acknowledged."""
-    documents = [author.write(f"base-{number}", 0) for number in range(count)]
-    messages = [document(each.id, each.text, title=each.title) for each in documents]
-    with Client(cluster.gateways[0], timeout=60) as client:
-        version = client.upsert(messages).corpus_version
-    for each in documents:
-        ledger.acknowledged(each.id, 0, version)
+async def _observe(session: LoadSession, parameters: Parameters, model: Model) -> SwapRun:
+    refreshes = Refreshes(session.cluster, model, session.seed, REST_SECONDS, session.audit.prepare)
+
+    async def refresh(_: LoadGenerator, stop: asyncio.Event) -> bool:
+        await refreshes.run(stop)
+        return True
+
+    seen = await session.observe(schedule(PROFILE.rates, parameters.minutes * 60), refresh)
+    return SwapRun(seen, refreshes.ended, session.seed)
 
 
-async def _observe(
-    cluster: BenchCluster, plan: Plan, model: Model, author: Author, ledger: Ledger, audit: Audit
-) -> Run:
-    load = Load(cluster.gateways, author, ledger, plan.seed, audit.offer)
-    refreshes = Refreshes(
-        cluster.store, cluster.redis_url, model, plan.seed, REST_SECONDS, audit.prepare
+def judge(parameters: Parameters, run: SwapRun) -> Result:
+    seen = run.seen
+    back = went_back(seen.records)
+    unfit = [each for each in run.refreshes if not each.as_meant]
+    degraded = {each.snapshot for each in run.refreshes if each.change is Change.WORSE}
+    wrong = [each for each in seen.records if each.origin and each.origin.snapshot in degraded]
+    swaps = run.swaps()
+    ratio, latency = _latency(run)
+    claims = [
+        at_least("swaps under load", len(swaps), parameters.swaps),
+        *seen.version_claims(parameters.audited),
+        *seen.write_claims(),
+        none("answers older than an earlier one of the same gateway", len(back)),
+        none("searches that did not find the document asked for", len(seen.faulty(Kind.SEARCH))),
+        none("questions without an answer", len(seen.faulty(Kind.ANSWER))),
+        none("answers from a spoilt snapshot", len(wrong)),
+        none("refreshes that did not end as meant", len(unfit)),
+        none("processes that died", sum(seen.restarts.values())),
+    ]
+    if parameters.ratio is not None:
+        claims.append(_ratio_claim(ratio, parameters.ratio))
+    refused = [each for each in run.refreshes if each.state is State.REJECTED]
+    figures = seen.figures() | {
+        "swaps": len(swaps),
+        "refused": len(refused),
+        "refresh_seconds": _quantiles([each.ended - each.began for each in run.refreshes]),
+        "flip_seconds": _quantiles(_flips(seen, swaps)),
+        "latency_ms": latency,
+        "refreshes_not_as_meant": [f"{each.state}: {each.why}" for each in unfit],
+        "went_back": [str(each) for each in back[:SHOWN]],
+    }
+    return Result(figures, claims)
+
+
+def _ratio_claim(ratio: float, bound: float) -> Claim:
+    return at_most(
+        f"p99 of searches and answers in the {WINDOW_SECONDS:g} s around a swap over that around"
+        " the end of a build without one: upper 95% bound",
+        ratio,
+        bound,
     )
-    stop = asyncio.Event()
-    keeping = asyncio.create_task(keep_up(cluster))
-    refreshing = asyncio.create_task(refreshes.run(stop))
-    began = time.time()
-    try:
-        await load.run(schedule(RATES, plan.seconds))
-        ended = time.time()
-        stop.set()
-        await refreshing
-        if keeping.done():
-            keeping.result()  # raises what ended it: a process that cannot start
-        aftermath = await look(
-            cluster.gateways, cluster.store, cluster.qdrant_url, author, ledger, load.written
+
+
+def _latency(run: SwapRun) -> tuple[float, dict[str, Any]]:
+    """The bound of the ratio, and quantiles in milliseconds by where and what."""
+    records = run.seen.records
+    swapped = [each.ended for each in run.swaps()]
+    refused = [each.ended for each in run.refreshes if each.state is State.REJECTED]
+    around = windows(records, swapped, WINDOW_SECONDS)
+    control = windows(records, refused, WINDOW_SECONDS)
+    ratio = ratio_upper_bound(around, control, 0.99, run.seed)
+    figures: dict[str, Any] = {
+        "around_swaps": _milliseconds(each for window in around for each in window),
+        "around_refusals": _milliseconds(each for window in control for each in window),
+        "ratio_upper_bound": ratio,
+    }
+    for kind in Kind:
+        figures[str(kind)] = _milliseconds(
+            record.latency for record in records if record.kind is kind and not record.failed
         )
-    finally:
-        refreshing.cancel()
-        keeping.cancel()
-    return Run(
-        began=began,
-        ended=ended,
-        visits=load.visits,
-        refreshes=refreshes.ended,
-        ledger=ledger,
-        aftermath=aftermath,
-        verdicts=audit.verdicts(),
-        restarts=cluster.restarts,
-        store=cluster.store,
-    )
+    return ratio, figures
 
 
-async def keep_up(cluster: BenchCluster) -> None:
-    """The supervisor's round: whatever dies is started again, and counted."""
-    while True:
-        cluster.supervisor.restart_dead()
-        await asyncio.sleep(LOOK_SECONDS)
+def _flips(seen: Observations, swaps: Sequence[Transition]) -> list[float]:
+    """Seconds from each commit until the last gateway gave its first answer of that generation."""
+    found = []
+    for swap in swaps:
+        firsts: dict[int, float] = {}
+        for record in seen.records:
+            origin, made = record.origin, swap.generation
+            if origin and made and origin.generation == made.number:
+                firsts[record.gateway] = min(record.done, firsts.get(record.gateway, record.done))
+        if firsts:
+            found.append(max(firsts.values()) - swap.ended)
+    return found
+
+
+def _milliseconds(seconds: Iterable[float]) -> dict[str, float]:
+    values = list(seconds)
+    found = _quantiles(values)
+    return {name: round(value * 1000, 1) for name, value in found.items()} | {"n": len(values)}
+
+
+def _quantiles(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(quantile(values, share), 4) for name, share in shares.items()}
+
+
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(minutes=10.0, swaps=20, audited=100, ratio=1.5),
+    quick=Parameters(minutes=0.5, swaps=1, audited=10, ratio=None),
+    observe=observe,
+    judge=judge,
+    options={"minutes": "how long the load lasts"},
+)

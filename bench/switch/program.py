@@ -1,183 +1,272 @@
-"""`python -m bench switch`: a running cluster moves to other base models, with other tokenizers,
-widths and poolings, back and forth, while users search, ask and write through two gateways."""
+"""A running cluster moves to other base models, with other tokenizers, widths and poolings, back
+and forth, while users search, ask and write through two gateways."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
+import os
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import tiny
-from bench.claims import Result
+from bench.claims import Result, at_least, none
 from bench.cluster import BenchCluster
-from bench.corpus import Author, words_of
-from bench.swap.aftermath import look
-from bench.swap.audit import Audit
-from bench.swap.ledger import Ledger
-from bench.swap.load import Load
-from bench.swap.program import fill, keep_up
-from bench.swap.schedule import Kind, schedule
-from bench.switch import steps
+from bench.documents import DocumentWriter
+from bench.harness import Bench, Context
+from bench.load.generator import LoadGenerator
+from bench.load.requests import READS, WRITES
+from bench.load.schedule import Kind, schedule
+from bench.load.session import LoadProfile, LoadSession, Observations, load_session
+from bench.load.transitions import Change, Transition, TransitionWatch
+from bench.statistics import quantile
 from bench.switch.encoders import write_encoder
-from bench.switch.steps import Steps
-from bench.switch.verdict import Run, judge
+from realm.client import AsyncClient
+from realm.errors import DependencyUnavailable
 from realm.model.base import default_folder
 from realm.model.checkpoint import write_model
 from realm.model.runtime import set_threads
+from realm.records.states import State
 
-GATEWAYS = 2
-#: Requests a second; every write is followed by a search for what was written.
-RATES: Mapping[Kind, float] = {
-    Kind.SEARCH: 5.0,
-    Kind.ANSWER: 1.0,
-    Kind.UPSERT: 1.5,
-    Kind.DELETE: 0.5,
-}
-DOCUMENTS = 300
-QUICK_DOCUMENTS = 120
+PROFILE = LoadProfile(
+    rates={Kind.SEARCH: 5.0, Kind.ANSWER: 1.0, Kind.UPSERT: 1.5, Kind.DELETE: 0.5},
+    audit_every=3,
+    settings={
+        "REALM_RECONCILE_SECONDS": "0.5",
+        "REALM_RETIREMENT_SECONDS": "45",
+        "REALM_GATE_PROBES": "100",
+        "REALM_PASSAGE_TOKENS": str(tiny.LENGTHS.passage),
+        "REALM_QUERY_TOKENS": str(tiny.LENGTHS.query),
+        "REALM_READER_TOKENS": str(tiny.LENGTHS.reader),
+    },
+)
 REST_SECONDS = 3.0
-AUDIT_EVERY = 3
-#: The load ends when the last step has; this is its length if none ever did.
+PATIENCE_SECONDS = 300.0
+#: The load ends with the last step; this is its length if none ever did.
 LONGEST_SECONDS = 3600.0
-SETTINGS = {
-    "REALM_RECONCILE_SECONDS": "0.5",
-    "REALM_RETIREMENT_SECONDS": "45",
-    "REALM_GATE_PROBES": "100",
-    "REALM_PASSAGE_TOKENS": str(tiny.LENGTHS.passage),
-    "REALM_QUERY_TOKENS": str(tiny.LENGTHS.query),
-    "REALM_READER_TOKENS": str(tiny.LENGTHS.reader),
-}
+MOVES = 3
+AUDITED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """No step begins after `minutes`. `wide`: from the packaged MiniLM (384 dimensions) to 768 and
+    back to 384; else from 64 dimensions to 128. `encoders`: how many must answer."""
+
+    minutes: float
+    documents: int
+    wide: bool
+    encoders: int
 
 
 @dataclass(frozen=True, slots=True)
 class Encoders:
-    """Folders: where it begins, what it moves to in turn, and one that finds worse than those."""
+    """Folders: the first encoder, those that it moves to in turn, and one that finds worse."""
 
     first: Path
     next: list[Path]
     worse: Path
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, default=6.0, help="no step begins later")
+@dataclass(frozen=True, slots=True)
+class SwitchRun:
+    seen: Observations
+    steps: Sequence[Transition]
 
 
-def run(options: argparse.Namespace, folder: Path) -> Result:
-    """:raises RealmError: if the cluster does not come up, or a command fails."""
+class Steps(TransitionWatch):
+    """Publishes encoders, rolls back and refreshes, one step after another."""
+
+    def __init__(self, cluster: BenchCluster) -> None:
+        super().__init__(cluster, PATIENCE_SECONDS)
+        self._cluster = cluster
+
+    async def publish(self, folder: Path, change: Change = Change.SWITCH) -> None:
+        """By the command, as an operator does; a rollback before it paused the refresh."""
+        began = time.time()
+        async with self._client() as client:
+            await client.pause(False, reason="bench")
+        snapshot = await publish_encoder(self._cluster, folder)
+        await self.watch(change, snapshot, began, since=began)
+
+    async def refresh(self) -> None:
+        began = time.time()
+        async with self._client() as client:
+            asked = await client.refresh(reason="bench")
+        await self.watch(Change.REFRESH, asked.snapshot, began, since=began)
+
+    async def roll_back(self) -> None:
+        began = time.time()
+        async with self._client() as client:
+            found = await client.roll_back(reason="bench")
+        made = self.generations.get(found.generation)
+        self.ended.append(
+            Transition(Change.ROLLBACK, made.snapshot, began, time.time(), made, State.LIVE)
+        )
+
+    async def run(self, encoders: Encoders, seconds: float) -> None:
+        """Publishes each encoder, rolls back, builds it again; at least once, and until the time
+        is up. Live and retained, which both take writes, then have different encoders."""
+        until = time.time() + seconds
+        for number, folder in enumerate(itertools.cycle(encoders.next)):
+            await asyncio.sleep(REST_SECONDS)
+            await self.publish(folder)
+            await asyncio.sleep(REST_SECONDS)
+            await self.roll_back()
+            await asyncio.sleep(REST_SECONDS)
+            await self.refresh()
+            if number == 0:
+                await asyncio.sleep(REST_SECONDS)
+                await self.publish(encoders.worse, Change.WORSE)
+            if number + 1 >= len(encoders.next) and time.time() >= until:
+                break
+        await asyncio.sleep(REST_SECONDS)
+
+    def _client(self) -> AsyncClient:
+        return AsyncClient(self._cluster.gateways[0])
+
+
+async def publish_encoder(cluster: BenchCluster, folder: Path) -> int:
+    """Runs `realm snapshots publish`; returns the snapshot's number.
+
+    :raises DependencyUnavailable: with its error output, if it fails.
+    """
+    command = ["-m", "realm.cli.main", "snapshots", "publish", str(folder), "--json"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        env={**os.environ, **cluster.cluster.environment()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, words = await process.communicate()
+    if process.returncode:
+        raise DependencyUnavailable(f"`realm snapshots publish` failed: {words.decode()}")
+    return int(json.loads(out)["snapshot"])
+
+
+def observe(parameters: Parameters, context: Context) -> SwitchRun:
     set_threads(1)
-    seconds = 0.0 if options.quick else options.minutes * 60
-    words = tiny.vocabulary(tiny.tiny_model(options.seed))
-    author = Author(words_of(words), options.seed)
-    encoders = make_encoders(folder / "encoders", options.seed, quick=options.quick)
-    count = QUICK_DOCUMENTS if options.quick else DOCUMENTS
-    settings = {**SETTINGS, "REALM_GATE_PROBES_FILE": str(write_probes(folder, author, count))}
-    with BenchCluster(folder, settings, GATEWAYS) as cluster:
-        ledger = Ledger()
-        fill(cluster, author, ledger, count)
-        doing = Steps(cluster, settings)
-        asyncio.run(doing.command(encoders.first))
-        cluster.start_embedders()
-        cluster.await_answers()
-        with Audit(cluster.store.url, AUDIT_EVERY) as audit:
-            run = asyncio.run(
-                _observe(cluster, doing, encoders, seconds, author, ledger, audit, options.seed)
-            )
-    return judge(run, quick=options.quick)
+    writer = tiny.writer(tiny.tiny_model(context.seed), context.seed)
+    encoders = make_encoders(context.folder / "encoders", context.seed, wide=parameters.wide)
+    probes = write_probes(context.folder, writer, parameters.documents)
+    settings = {**PROFILE.settings, "REALM_GATE_PROBES_FILE": str(probes)}
+    with load_session(
+        context,
+        replace(PROFILE, settings=settings),
+        parameters.documents,
+        writer,
+        lambda cluster: asyncio.run(publish_encoder(cluster, encoders.first)),
+    ) as session:
+        return asyncio.run(_observe(session, encoders, parameters.minutes * 60))
 
 
-def write_probes(folder: Path, author: Author, count: int) -> Path:
+async def _observe(session: LoadSession, encoders: Encoders, seconds: float) -> SwitchRun:
+    steps = Steps(session.cluster)
+    over = asyncio.Event()
+
+    async def step(_: LoadGenerator, __: asyncio.Event) -> bool:
+        try:
+            await steps.run(encoders, seconds)
+        finally:
+            over.set()
+        return True
+
+    due = schedule(PROFILE.rates, LONGEST_SECONDS)
+    seen = await session.observe(itertools.takewhile(lambda _: not over.is_set(), due), step)
+    return SwitchRun(seen, steps.ended)
+
+
+def write_probes(folder: Path, writer: DocumentWriter, count: int) -> Path:
     """A question for each of the first documents, in its words: encoders of random weights find
     nothing by what a text is about, which the gate's own probes ask for."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "probes.jsonl"
     names = [f"base-{number}" for number in range(count)]
-    rows = [{"question": author.question(each, 0), "document_id": each} for each in names]
+    rows = [{"question": writer.question(each, 0), "document_id": each} for each in names]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
 
 
-def make_encoders(folder: Path, seed: int, *, quick: bool) -> Encoders:
-    """Quick: from 64 dimensions to 128. Else from the packaged MiniLM (384) to 768, to 384, …"""
+def make_encoders(folder: Path, seed: int, *, wide: bool) -> Encoders:
     folder.mkdir(parents=True)
-    small = folder / "mean-64"
+    small, worse = folder / "mean-64", folder / "degraded-64"
     model = tiny.tiny_model(seed)
-    write_model(small, model)  # a folder of ours
-    blind = folder / "blind-64"
-    write_model(blind, tiny.spoilt(model, seed))
+    write_model(small, model)  # a folder as realm writes it
+    write_model(worse, tiny.degraded(model, seed))
     words = tiny.tokenizer()
-    if quick:
-        wide = write_encoder(folder / "cls-128", words, width=128, share=0.6, seed=seed)
-        return Encoders(small, [wide], blind)
-    wide = write_encoder(folder / "cls-768", words, width=768, share=0.6, seed=seed)
-    other = write_encoder(folder / "cls-384", words, width=384, share=0.7, seed=seed + 1)
-    return Encoders(default_folder(), [wide, other], blind)
+    if not wide:
+        other = write_encoder(folder / "cls-128", words, width=128, share=0.6, seed=seed)
+        return Encoders(small, [other], worse)
+    first = write_encoder(folder / "cls-768", words, width=768, share=0.6, seed=seed)
+    second = write_encoder(folder / "cls-384", words, width=384, share=0.7, seed=seed + 1)
+    return Encoders(default_folder(), [first, second], worse)
 
 
-async def _observe(
-    cluster: BenchCluster,
-    doing: Steps,
-    encoders: Encoders,
-    seconds: float,
-    author: Author,
-    ledger: Ledger,
-    audit: Audit,
-    seed: int,
-) -> Run:
-    load = Load(cluster.gateways, author, ledger, seed, audit.offer)
-    over = asyncio.Event()
-    keeping = asyncio.create_task(keep_up(cluster))
-    stepping = asyncio.create_task(_steps(doing, encoders, seconds, over))
-    began = time.time()
-    try:
-        due = schedule(RATES, LONGEST_SECONDS)
-        await load.run(itertools.takewhile(lambda _: not over.is_set(), due))
-        ended = time.time()
-        await stepping
-        if keeping.done():
-            keeping.result()  # raises what ended it: a process that cannot start
-        aftermath = await look(
-            cluster.gateways, cluster.store, cluster.qdrant_url, author, ledger, load.written
-        )
-    finally:
-        stepping.cancel()
-        keeping.cancel()
-    return Run(
-        began=began,
-        ended=ended,
-        visits=load.visits,
-        steps=doing.done,
-        ledger=ledger,
-        aftermath=aftermath,
-        verdicts=audit.verdicts(),
-        restarts=cluster.restarts,
-        store=cluster.store,
+def judge(parameters: Parameters, run: SwitchRun) -> Result:
+    seen = run.seen
+    moved = [each for each in run.steps if each.state is State.LIVE]
+    refused = [e for e in run.steps if e.change is Change.WORSE and e.state is State.REJECTED]
+    unfit = [each for each in run.steps if not each.as_meant]
+    silent = seen.faulty(Kind.SEARCH, Kind.ANSWER)
+    answers = _answers_by_encoder(seen)
+    claims = [
+        at_least("moves to an encoder of another width and tokenizer", len(moved), MOVES),
+        at_least("encoders that answered under load", len(answers), parameters.encoders),
+        *seen.version_claims(AUDITED),
+        at_least("fewest writes acknowledged during a move", _fewest_writes(seen, moved), 1),
+        *seen.write_claims("lost documents, in live and in the retained encoder's index"),
+        none("questions without an answer", len(silent)),
+        at_least("worse encoders refused by the gate", len(refused), 1),
+        none("steps that did not end as meant", len(unfit)),
+        none("processes that died", sum(seen.restarts.values())),
+    ]
+    latencies = [r.latency for r in seen.records if r.kind in READS and not r.failed]
+    figures = seen.figures() | {
+        "steps": [_described(each) for each in run.steps],
+        "read_latency_ms": {
+            name: round(1000 * quantile(latencies, share), 1)
+            for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+        },
+        "answers_by_encoder": answers,
+    }
+    return Result(figures, claims)
+
+
+def _described(step: Transition) -> str:
+    made = step.generation
+    where = f"{made.vector_size} dimensions, cut {made.fingerprint}" if made else "nothing"
+    return f"{step.change}: {where}, {step.state}, {step.ended - step.began:.1f} s" + (
+        f" ({step.why})" if step.why else ""
     )
 
 
-async def _steps(doing: Steps, encoders: Encoders, seconds: float, over: asyncio.Event) -> None:
-    """Each encoder: published, rolled back from, built again; once, and until the time is up.
+def _fewest_writes(seen: Observations, moves: Sequence[Transition]) -> int:
+    """Writes acknowledged during each move that was built (a rollback takes a moment)."""
+    done = [record.done for record in seen.records if record.kind in WRITES and not record.failed]
+    built = [each for each in moves if each.change is not Change.ROLLBACK]
+    return min((sum(b.began <= at <= b.ended for at in done) for b in built), default=0)
 
-    The last step leaves two encoders behind, both following the writes: live and retained.
-    """
-    until = time.time() + seconds
-    try:
-        for number, folder in enumerate(itertools.cycle(encoders.next)):
-            await asyncio.sleep(REST_SECONDS)
-            await doing.publish(folder)
-            await asyncio.sleep(REST_SECONDS)
-            await doing.roll_back()
-            await asyncio.sleep(REST_SECONDS)
-            await doing.refresh()
-            if number == 0:
-                await asyncio.sleep(REST_SECONDS)
-                await doing.publish(encoders.worse, steps.Kind.WORSE)
-            if number + 1 >= len(encoders.next) and time.time() >= until:
-                break
-        await asyncio.sleep(REST_SECONDS)
-    finally:
-        over.set()
+
+def _answers_by_encoder(seen: Observations) -> dict[str, int]:
+    """How many responses came from which tokenizer and width."""
+    found: Counter[str] = Counter()
+    for record in seen.records:
+        if record.origin is not None:
+            made = seen.generations.get(record.origin.generation)
+            found[f"{made.fingerprint}, {made.vector_size} dimensions"] += 1
+    return dict(found)
+
+
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(minutes=6.0, documents=300, wide=True, encoders=3),
+    quick=Parameters(minutes=0.0, documents=120, wide=False, encoders=2),
+    observe=observe,
+    judge=judge,
+    options={"minutes": "no step begins later"},
+)

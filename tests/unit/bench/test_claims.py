@@ -3,12 +3,14 @@
 import io
 import json
 import math
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from bench.__main__ import PROGRAMS, main
+from bench.__main__ import NAMES, main
 from bench.claims import Result, at_least, at_most, none, show, write
 
 
@@ -46,9 +48,17 @@ def test_the_table_names_every_claim_and_nested_figure() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"]])
-def test_an_unknown_bench_is_answered_with_those_there_are(
+def test_an_unknown_bench_is_answered_with_the_names(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
     said = capsys.readouterr().err
-    assert all(name in said for name in PROGRAMS)
+    assert all(name in said for name in NAMES)
+
+
+def test_options_override_the_parameters_of_either_form() -> None:
+    swap = import_module("bench.swap.program").BENCH
+    parse = swap.parser("swap").parse_args
+    assert swap.parameters(parse([])) == swap.full
+    assert swap.parameters(parse(["--quick"])) == swap.quick
+    assert swap.parameters(parse(["--quick", "--minutes", "2"])) == replace(swap.quick, minutes=2.0)

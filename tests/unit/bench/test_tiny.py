@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from bench import tiny
-from bench.corpus import Author, words_of
+from bench.documents import DocumentWriter
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
-from realm.model.publishing import publish_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
@@ -25,13 +24,13 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def author(model: Model) -> Author:
-    return Author(words_of(tiny.vocabulary(model)))
+def writer(model: Model) -> DocumentWriter:
+    return tiny.writer(model, seed=0)
 
 
 @pytest.fixture(scope="module")
-def passages(model: Model, author: Author) -> list[Passage]:
-    documents = [author.write(f"d{number}", 0) for number in range(DOCUMENTS)]
+def passages(model: Model, writer: DocumentWriter) -> list[Passage]:
+    documents = [writer.write(f"d{number}", 0) for number in range(DOCUMENTS)]
     return [each for one in documents for each in split_document(one, 1, model.inputs)]
 
 
@@ -40,36 +39,36 @@ def vectors(model: Model, passages: list[Passage]) -> Vectors:
     return encode(model.retriever.passage, inputs, model.inputs.pad)
 
 
-def questions(model: Model, author: Author) -> Vectors:
-    asked = [author.question(f"d{number}", 0) for number in range(DOCUMENTS)]
+def questions(model: Model, writer: DocumentWriter) -> Vectors:
+    asked = [writer.question(f"d{number}", 0) for number in range(DOCUMENTS)]
     return encode(model.retriever.query, [model.inputs.query(q) for q in asked], model.inputs.pad)
 
 
-def found(model: Model, author: Author, passages: list[Passage]) -> float:
-    best = (questions(model, author) @ vectors(model, passages).T).argmax(axis=1)
+def found(model: Model, writer: DocumentWriter, passages: list[Passage]) -> float:
+    best = (questions(model, writer) @ vectors(model, passages).T).argmax(axis=1)
     return float(np.mean([passages[row].document_id == f"d{n}" for n, row in enumerate(best)]))
 
 
 def test_every_document_is_found_by_its_own_words(
-    model: Model, author: Author, passages: list[Passage]
+    model: Model, writer: DocumentWriter, passages: list[Passage]
 ) -> None:
-    assert found(model, author, passages) == 1.0
-    assert found(tiny.changed(model, 1), author, passages) == 1.0
+    assert found(model, writer, passages) == 1.0
+    assert found(tiny.perturbed(model, 1), writer, passages) == 1.0
 
 
-def test_a_spoilt_model_finds_by_chance(
-    model: Model, author: Author, passages: list[Passage]
+def test_a_degraded_model_finds_by_chance(
+    model: Model, writer: DocumentWriter, passages: list[Passage]
 ) -> None:
-    assert found(tiny.spoilt(model, 1), author, passages) < 0.2
+    assert found(tiny.degraded(model, 1), writer, passages) < 0.2
 
 
 def test_two_snapshots_differ_by_more_than_an_audit_overlooks(
-    model: Model, author: Author, passages: list[Passage]
+    model: Model, writer: DocumentWriter, passages: list[Passage]
 ) -> None:
-    one, other = tiny.changed(model, 1), tiny.changed(model, 2)
+    one, other = tiny.perturbed(model, 1), tiny.perturbed(model, 2)
     index = vectors(one, passages).T
     scale = float(one.retriever.scale.detach())
-    pure, mixed = scale * questions(one, author) @ index, scale * questions(other, author) @ index
+    pure, mixed = scale * questions(one, writer) @ index, scale * questions(other, writer) @ index
     top = np.argsort(-mixed, axis=1)[:, :5]
     apart = np.abs(np.take_along_axis(pure - mixed, top, axis=1))
     allowed = RELATIVE_TOLERANCE * np.maximum(1, np.abs(np.take_along_axis(pure, top, axis=1)))
@@ -78,8 +77,8 @@ def test_two_snapshots_differ_by_more_than_an_audit_overlooks(
 
 def test_the_model_that_was_changed_stays_as_it_was(model: Model, tmp_path: Path) -> None:
     snapshots = Snapshots(Store.open(str(tmp_path)))
-    before = publish_model(snapshots, model, step=0)
-    changed = publish_model(snapshots, tiny.changed(model, 1), step=1)
-    after = publish_model(snapshots, model, step=2)
+    before = tiny.publish(snapshots, model, step=0)
+    changed = tiny.publish(snapshots, tiny.perturbed(model, 1), step=1)
+    after = tiny.publish(snapshots, model, step=2)
     assert before.digest == after.digest != changed.digest
     assert before.fingerprint == changed.fingerprint

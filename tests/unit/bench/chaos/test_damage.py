@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damages
-from bench.chaos.faults import Done, Kind
-from bench.swap.schedule import Kind as Asked
-from bench.swap.visits import Origin, Visit
+from bench.chaos.faults import Fault, Kind
+from bench.load.requests import Origin, RequestRecord
+from bench.load.schedule import Kind as Request
 from realm.records.damage import record_damage
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
@@ -13,20 +13,22 @@ from realm.records.store import Store
 DAMAGE = Damage(3, began=100.0, noticed=104.0, replaced=130.0)
 
 
-def visit(at: float, *, generation: int = 3, claims: int = 7, failed: str = "") -> Visit:
+def record(at: float, *, generation: int = 3, claims: int = 7, failed: str = "") -> RequestRecord:
     origin = None if failed else Origin(generation, 1, 1, claims)
-    return Visit(Asked.SEARCH, 0, at, at, at + 0.1, failed, "" if failed else "gone", origin)
+    return RequestRecord(
+        Request.SEARCH, 0, at, at, at + 0.1, failed, "" if failed else "gone", origin
+    )
 
 
 def test_what_is_damaged_is_excused_until_it_is_known_and_then_if_it_claims_nothing() -> None:
     known = 104.0 + LATE_SECONDS
-    assert DAMAGE.excuses(visit(101.0))
-    assert not DAMAGE.excuses(visit(known + 1))
-    assert DAMAGE.excuses(visit(known + 1, claims=0))
-    assert DAMAGE.excuses(visit(known + 1, failed="UNAVAILABLE"))
-    assert not DAMAGE.excuses(visit(101.0, generation=2)), "that one is whole"
-    assert not DAMAGE.excuses(visit(90.0, failed="UNAVAILABLE"))
-    assert not DAMAGE.excuses(visit(131.0 + LATE_SECONDS, failed="UNAVAILABLE"))
+    assert DAMAGE.excuses(record(101.0))
+    assert not DAMAGE.excuses(record(known + 1))
+    assert DAMAGE.excuses(record(known + 1, claims=0))
+    assert DAMAGE.excuses(record(known + 1, failed="UNAVAILABLE"))
+    assert not DAMAGE.excuses(record(101.0, generation=2)), "that one is whole"
+    assert not DAMAGE.excuses(record(90.0, failed="UNAVAILABLE"))
+    assert not DAMAGE.excuses(record(131.0 + LATE_SECONDS, failed="UNAVAILABLE"))
 
 
 def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None:
@@ -38,9 +40,9 @@ def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None
         LiveEntry(3, 4, 130.0, "", ""),
     ]
     faults = [
-        Done(Kind.KILL, "indexer", 95.0, 95.0, "rest"),
-        Done(Kind.LOSE_POINTS, "3", 100.0, 100.0, "rest"),
-        Done(Kind.LOSE_COLLECTION, "4", 140.0, 140.0, "rest"),
+        Fault(Kind.KILL, "indexer", 95.0, 95.0, "rest"),
+        Fault(Kind.LOSE_POINTS, "3", 100.0, 100.0, "rest"),
+        Fault(Kind.LOSE_COLLECTION, "4", 140.0, 140.0, "rest"),
     ]
     first, second = damages(faults, history, store)
     assert (first.generation, first.began, first.replaced) == (3, 100.0, 130.0)

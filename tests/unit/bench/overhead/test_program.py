@@ -1,4 +1,4 @@
-"""The ratio of two gateways: paired, and deaf to another process's bursts."""
+"""The ratio of two gateways: paired, and robust to bursts of other processes."""
 
 import numpy as np
 import pytest

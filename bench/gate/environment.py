@@ -1,19 +1,19 @@
-"""The real gate at work: a store, Qdrant Edge, generations with their files; nothing is trained
-and no service runs."""
+"""The real gate over a store, Qdrant Edge and generations with their files; nothing is trained and
+no service runs."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 from prometheus_client import CollectorRegistry
 
 from bench.cluster import BenchCluster
-from bench.texts import Asked
+from bench.datasets import QAExample
 from realm.corpus.passages import Passage, to_table
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
@@ -35,10 +35,10 @@ FINGERPRINT = "bench"
 SHARDS = 4
 
 
-class Site:
-    """`with Site(folder, passages, probes) as site:`; one corpus, one set of probe questions."""
+class GateEnvironment:
+    """`with GateEnvironment(…) as gate:`; one corpus, one set of probe questions."""
 
-    def __init__(self, folder: Path, passages: list[Passage], probes: list[Asked]) -> None:
+    def __init__(self, folder: Path, passages: list[Passage], probes: Sequence[QAExample]) -> None:
         self._cluster = BenchCluster(folder, {})
         self._store = self._cluster.store
         self._snapshots = Snapshots(self._store)
@@ -63,40 +63,33 @@ class Site:
         )
         self._live: Generation | None = None
 
-    def __enter__(self) -> Site:
-        supervisor = self._cluster.supervisor
-        supervisor.start(self._cluster.cluster.infrastructure())
-        supervisor.await_ports(["redis", "qdrant"])
+    def __enter__(self) -> GateEnvironment:
+        self._cluster.start_infrastructure()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._index.close()
-        self._cluster.supervisor.stop()
+        self._cluster.close()
 
-    def go_live(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
-        """The first generation: what all others are compared with. Vectors [rows, size]."""
-        made, verdict, report = self._look(passages, probes)
+    def go_live(self, passages: Vectors, probes: Vectors) -> Verdict:
+        """Makes the first generation, with which all others are compared. Vectors [rows, size]."""
+        made, verdict, report = self._judge(passages, probes)
         entry = self._generations.commit(made.number, after=None, by="bench", why="first")
         self._generations.record(made.number, State.LIVE, "first", report)
         self._replication.set_serving({made.number: made}, entry.generation)
         self._live, self._live_probes = made, probes
-        return verdict, report
+        return verdict
 
-    def look(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
-        """The gate's verdict on a candidate with these vectors; its collection goes again."""
-        made, verdict, report = self._look(passages, probes)
+    def validate(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
+        """The gate's verdict on a candidate with these vectors; its collection is dropped again."""
+        made, verdict, report = self._judge(passages, probes)
         self._replication.drop(made.number)
         self._index.drop(made.collection)
         state = State.ABANDONED if verdict.passed else State.REJECTED
         self._generations.record(made.number, state, verdict.why, report)
         return verdict, report
 
-    def _look(
+    def _judge(
         self, passages: Vectors, probes: Vectors
     ) -> tuple[Generation, Verdict, dict[str, float]]:
         made = self._generation(passages)
@@ -107,7 +100,7 @@ class Site:
         return made, verdict, report
 
     def _generation(self, vectors: Vectors) -> Generation:
-        """Built: snapshot, manifest, vector files, a filled collection that follows."""
+        """Builds one: snapshot, manifest, vector files, a filled collection that takes writes."""
         number = self._generations.next_number()
         with tempfile.TemporaryDirectory() as folder:
             # The gate reads vectors, never weights.

@@ -1,4 +1,4 @@
-"""When each gateway was ready, as its health said; and so when a fault had left it dead."""
+"""When each gateway was ready, as its health says, and so how long a fault kept it down."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.chaos.faults import Done, Kind
+from bench.chaos.faults import Fault, Kind
+from bench.load.requests import RequestRecord
 from realm.client.wire import RECONNECT_MS
 
 PAUSE_SECONDS = 0.2
 TIMEOUT_SECONDS = 2.0
-#: Channels to one address share their connection, and its pauses, unless told not to.
-ALONE = [("grpc.use_local_subchannel_pool", 1)]
-#: A client that was refused connects again after so long at the latest, a fifth of it by chance.
+#: Channels to one address share their connection, and its back-off, unless told not to.
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+#: The longest that a refused client waits before it reconnects: its back-off and a fifth jitter.
 RECONNECT_SECONDS = 1.2 * RECONNECT_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """A gateway's, from the fault until it was ready again, and until every client had found it
-    again. Unix times."""
+class Outage:
+    """Of a gateway: from the fault until it was ready again (`ended`), and until every client had
+    reconnected to it (`found`). Unix times."""
 
     gateway: int
     began: float
@@ -32,8 +33,8 @@ class Death:
     found: float
 
 
-class Pulse:
-    """Asks all along; `ready` holds, by gateway, when one that was ready was asked."""
+class ReadinessMonitor:
+    """Polls the gateways; `ready` holds, by gateway, the times of polls that found it ready."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self.ready: list[list[float]] = [[] for _ in addresses]
@@ -48,8 +49,10 @@ class Pulse:
         while True:
             asked = time.time()
             try:
-                # A channel of its own each time: none that has been refused waits before it tries.
-                async with grpc.aio.insecure_channel(self._addresses[gateway], ALONE) as channel:
+                # A new channel each time: one that was refused waits before it tries again.
+                async with grpc.aio.insecure_channel(
+                    self._addresses[gateway], OWN_CONNECTION
+                ) as channel:
                     stub = health_pb2_grpc.HealthStub(channel)
                     found = await stub.Check(request, timeout=TIMEOUT_SECONDS)
                 if found.status == health_pb2.HealthCheckResponse.SERVING:
@@ -59,7 +62,9 @@ class Pulse:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-def deaths(faults: Iterable[Done], names: Sequence[str], ready: list[list[float]]) -> list[Death]:
+def outages(
+    faults: Iterable[Fault], names: Sequence[str], ready: list[list[float]]
+) -> list[Outage]:
     """The kills and stops of gateways, each until the gateway was ready again."""
     found = []
     for fault in faults:
@@ -67,17 +72,21 @@ def deaths(faults: Iterable[Done], names: Sequence[str], ready: list[list[float]
             gateway = names.index(fault.target)
             back = (at for at in ready[gateway] if at > fault.ended)
             ended = min(back, default=float("inf"))
-            found.append(Death(gateway, fault.began, ended, ended + RECONNECT_SECONDS))
+            found.append(Outage(gateway, fault.began, ended, ended + RECONNECT_SECONDS))
     return found
 
 
-def was_dead(deaths: Iterable[Death], gateway: int, sent: float, done: float) -> bool:
-    """Whether the gateway was dead at some moment between the two."""
+def was_down(outages: Iterable[Outage], record: RequestRecord) -> bool:
+    """Whether the request's gateway was down at some moment while it waited."""
     return any(
-        each.gateway == gateway and each.began <= done and sent <= each.ended for each in deaths
+        each.gateway == record.gateway and each.began <= record.done and record.sent <= each.ended
+        for each in outages
     )
 
 
-def was_unfound(deaths: Iterable[Death], gateway: int, sent: float) -> bool:
-    """Whether a call was sent to a gateway that was back, but not yet found again by its client."""
-    return any(each.gateway == gateway and each.ended < sent <= each.found for each in deaths)
+def was_unfound(outages: Iterable[Outage], record: RequestRecord) -> bool:
+    """Whether the gateway was back, but its client had not reconnected yet."""
+    return any(
+        each.gateway == record.gateway and each.ended < record.sent <= each.found
+        for each in outages
+    )

@@ -1,11 +1,11 @@
-"""The open loop's plan."""
+"""The schedule of an open loop."""
 
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.swap.schedule import Kind, schedule
+from bench.load.schedule import Kind, schedule
 
 RATES = st.dictionaries(st.sampled_from(list(Kind)), st.floats(0, 50), min_size=1)
 

@@ -1,4 +1,4 @@
-"""What was acknowledged, and what must therefore be found: pure bookkeeping.
+"""What was acknowledged, and what must therefore be found.
 
 At most one write of a document is under way at a time, so its acknowledged versions grow.
 """
@@ -96,7 +96,7 @@ class Ledger:
         newer = bisect_right(versions, seen.document_version)
         return newer < len(versions) and versions[newer] <= seen.corpus_version
 
-    def is_unheard_of(self, seen: Sighting) -> bool:
+    def is_unknown(self, seen: Sighting) -> bool:
         """Whether nobody ever wrote that document at that version."""
         entry = self._entries.get(seen.document_id)
         if entry is None:

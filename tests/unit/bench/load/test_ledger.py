@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.swap.ledger import Ledger, Sighting, Write, compare, fresh_fault
+from bench.load.ledger import Ledger, Sighting, Write, compare, fresh_fault
 
 
 def ledger(*writes: tuple[str, int | None, int]) -> Ledger:
@@ -29,8 +29,8 @@ def test_nothing_is_asked_of_a_document_whose_write_failed() -> None:
     found.unknown("a")
     found.unknown("c")
     assert found.present() == {"b": 1}
-    assert not found.is_unheard_of(Sighting("a", 9, 9))
-    assert not found.is_unheard_of(Sighting("c", 9, 9))
+    assert not found.is_unknown(Sighting("a", 9, 9))
+    assert not found.is_unknown(Sighting("c", 9, 9))
 
 
 def test_a_passage_is_outdated_if_its_response_holds_a_newer_write() -> None:
@@ -43,12 +43,12 @@ def test_a_passage_is_outdated_if_its_response_holds_a_newer_write() -> None:
     assert not found.is_outdated(Sighting("a", 5, 3))
 
 
-def test_a_version_that_nobody_wrote_is_unheard_of() -> None:
+def test_a_version_that_nobody_wrote_is_unknown() -> None:
     found = ledger(("a", 0, 2), ("a", None, 4))
-    assert not found.is_unheard_of(Sighting("a", 2, 9))
-    assert found.is_unheard_of(Sighting("a", 3, 9))
-    assert found.is_unheard_of(Sighting("a", 4, 9))
-    assert found.is_unheard_of(Sighting("b", 2, 9))
+    assert not found.is_unknown(Sighting("a", 2, 9))
+    assert found.is_unknown(Sighting("a", 3, 9))
+    assert found.is_unknown(Sighting("a", 4, 9))
+    assert found.is_unknown(Sighting("b", 2, 9))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20), st.integers(0, 25), st.integers(0, 25))

@@ -1,4 +1,4 @@
-"""When what is due: fixed rates, decided before the first request is sent (an open loop)."""
+"""The schedule of an open loop: fixed rates, decided before the first request is sent."""
 
 from __future__ import annotations
 

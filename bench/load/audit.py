@@ -1,4 +1,4 @@
-"""Audits responses in a process of its own, so that measuring does not slow what is measured."""
+"""Audits responses in a process of its own, so that auditing does not slow the load."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import queue
 from collections import Counter
 from multiprocessing.queues import Queue
-from types import TracebackType
 from typing import TypeAlias
 
 from realm.errors import DependencyUnavailable
 from realm.model.runtime import set_threads
+from realm.records.generations import Generation
 from realm.records.store import Store
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
 from services.standalone.load.audit import Auditor
@@ -27,7 +27,7 @@ Questions: TypeAlias = "Queue[tuple[str, bytes | None] | None]"
 
 
 class Audit:
-    """`with Audit(url, every) as audit:`; every so-many-th response offered is audited."""
+    """`with Audit(url, every) as audit:`; audits every n-th response that it is offered."""
 
     def __init__(self, store_url: str, every: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -43,12 +43,7 @@ class Audit:
         self._process.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.join(DRAIN_SECONDS)
         self._questions.cancel_join_thread()
@@ -58,12 +53,13 @@ class Audit:
         if self._offered % self._every == 0 and self._questions.qsize() < MOST_WAITING:
             self._questions.put((question, response.SerializeToString()))
 
-    def prepare(self, generation: int) -> None:
-        """The same work for a generation that is refused as for one that answers."""
-        self._questions.put((str(generation), None))
+    def prepare(self, generation: Generation | None) -> None:
+        """Does the same work for a generation that is refused as for one that answers."""
+        if generation is not None:
+            self._questions.put((str(generation.number), None))
 
     def verdicts(self) -> dict[str, int]:
-        """How many responses got which verdict; ends the work.
+        """How many responses got which verdict; ends the process's work.
 
         :raises DependencyUnavailable: if the auditing process died.
         """
@@ -91,7 +87,7 @@ def _serve(store_url: str, questions: Questions, verdicts: Queue[dict[str, int]]
 
 
 def _next(questions: Questions) -> tuple[str, bytes | None] | None:
-    """None at the end, and if the bench is gone: killed, it tells nobody."""
+    """None at the end, and if the bench was killed."""
     while True:
         try:
             return questions.get(timeout=LOOK_SECONDS)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from bench.changes.comparison import difference
-from bench.points import Points
+from bench.points import Points, difference
 
 
 def points(ids: str, payloads: str, vectors: list[list[float]]) -> Points:

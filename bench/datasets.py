@@ -1,5 +1,5 @@
-"""Real documents and questions for the benches: SQuAD's where the data lies beside the project,
-else the documentation of Python, asked with sentences of its own."""
+"""Real documents and questions: SQuAD's if the data lies beside the project, else the
+documentation of Python, asked for with sentences of its own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PYTHON_CHARACTERS = 1500
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, the document that answers it, and the answers (none where nobody knows them)."""
+class QAExample:
+    """A question, the document that answers it, and its answers, if known."""
 
     question: str
     document_id: str
@@ -28,29 +28,29 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """Documents and questions about them, in a random order; `source` names them."""
+class Dataset:
+    """Documents and questions about them, in random order; `source` names them."""
 
     source: str
     documents: list[Document]
-    questions: list[Asked]
+    questions: list[QAExample]
 
-    def first(self, documents: int) -> Texts:
-        """So many of the documents, and all questions about them."""
+    def first(self, documents: int) -> Dataset:
+        """The first documents, and all questions about them."""
         kept = self.documents[:documents]
         names = {document.id for document in kept}
         asked = [each for each in self.questions if each.document_id in names]
-        return Texts(self.source, kept, asked)
+        return Dataset(self.source, kept, asked)
 
 
 def has_squad() -> bool:
     return SQUAD.is_dir()
 
 
-def squad(seed: int) -> Texts:
+def squad(seed: int) -> Dataset:
     """The documents that the dev questions are about: no training question is about any."""
     rows = _lines(SQUAD / "questions.dev.jsonl")
-    asked = [Asked(r["question"], r["document_id"], tuple(r["answers"])) for r in rows]
+    asked = [QAExample(r["question"], r["document_id"], tuple(r["answers"])) for r in rows]
     named = {each.document_id for each in asked}
     found = [r for r in _lines(SQUAD / "documents.jsonl") if r["id"] in named]
     documents = [Document(row["id"], row["title"], row["text"]) for row in found]
@@ -64,29 +64,29 @@ def squad_distractors() -> list[Document]:
     return [Document(r["id"], r["title"], r["text"]) for r in rows if r["id"] not in named]
 
 
-def python_docs(seed: int) -> Texts:
+def python_docs(seed: int) -> Dataset:
     """The beginnings of pages, and sentences of theirs as questions."""
     documents = [
         Document(each.id, each.title, each.text[:PYTHON_CHARACTERS])
         for each in list(python_documents())[:PYTHON_DOCUMENTS]
     ]
-    asked: list[Asked] = []
+    asked: list[QAExample] = []
     for document in documents:
         rng = random.Random(document.id)
         sentences = {pair[0] for _ in range(12) if (pair := inverse_cloze(document.text, rng))}
-        asked += [Asked(sentence, document.id) for sentence in sorted(sentences)]
+        asked += [QAExample(sentence, document.id) for sentence in sorted(sentences)]
     return _shuffled("Python documentation", documents, asked, seed)
 
 
-def any_texts(seed: int) -> Texts:
+def any_dataset(seed: int) -> Dataset:
     return squad(seed) if has_squad() else python_docs(seed)
 
 
 def _shuffled(
-    source: str, documents: Sequence[Document], asked: Sequence[Asked], seed: int
-) -> Texts:
+    source: str, documents: Sequence[Document], asked: Sequence[QAExample], seed: int
+) -> Dataset:
     rng = random.Random(seed)
-    return Texts(source, rng.sample(documents, len(documents)), rng.sample(asked, len(asked)))
+    return Dataset(source, rng.sample(documents, len(documents)), rng.sample(asked, len(asked)))
 
 
 def _lines(file: Path) -> list[dict[str, str]]:

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import grpc
+import numpy as np
+from grpc_health.v1 import _async as health_aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bench.chaos.faults import Fault, Kind, fault_schedule
+from bench.chaos.oracle import Oracle, faults_of
+from bench.chaos.readiness import (
+    RECONNECT_SECONDS,
+    Outage,
+    ReadinessMonitor,
+    outages,
+    was_down,
+    was_unfound,
+)
+from bench.load.requests import RequestRecord
+from bench.load.schedule import Kind as Request
+from bench.points import Points
+from realm.corpus.passages import Passage
+
+NAMES = ["gateway", "gateway-2"]
+
+
+def request(gateway: int, sent: float, done: float) -> RequestRecord:
+    return RequestRecord(Request.SEARCH, gateway, sent, sent, done)
+
+
+def test_a_gateway_is_down_from_the_fault_until_it_is_ready_again() -> None:
+    faults = [
+        Fault(Kind.KILL, "gateway-2", 10.0, 10.0, "rest"),
+        Fault(Kind.KILL, "indexer", 11.0, 11.0, "rest"),
+        Fault(Kind.CORRUPT, "gateway", 12.0, 12.0, "rest"),
+    ]
+    found = outages(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
+    assert found == [Outage(1, 10.0, 14.0, 14.0 + RECONNECT_SECONDS)]
+    assert was_down(found, request(1, 9.0, 10.5))
+    assert was_down(found, request(1, 13.5, 30.0))
+    assert not was_down(found, request(1, 14.5, 15.0))
+    assert was_unfound(found, request(1, 14.5, 14.5))
+    assert not was_unfound(found, request(1, 15.5, 15.5))
+    assert not was_unfound(found, request(0, 14.5, 14.5))
+    assert not was_down(found, request(1, 8.0, 9.5))
+    assert not was_down(found, request(0, 10.5, 11.0))
+
+
+def test_a_gateway_that_never_came_back_stays_down() -> None:
+    (outage,) = outages([Fault(Kind.STOP, "gateway", 1.0, 2.0, "")], NAMES, [[0.5], []])
+    assert outage.ended == float("inf")
+
+
+def test_faults_come_as_often_as_planned_and_the_same_again() -> None:
+    planned = list(fault_schedule(seed=3, seconds=3000.0, mean=10.0, longest_stop=30.0))
+    assert planned == list(fault_schedule(seed=3, seconds=3000.0, mean=10.0, longest_stop=30.0))
+    assert 200 < len(planned) < 400
+    assert {each.kind for each in planned} == set(Kind)
+    assert all(a.at < b.at for a, b in pairwise(planned))
+    assert all(1.0 <= each.seconds <= 30.0 and 0.0 <= each.draw < 1.0 for each in planned)
+
+
+def passage(name: str) -> Passage:
+    return Passage(name, "d", 1, 0, 0, 1, "", "t", [], [], "h")
+
+
+def test_the_oracle_names_what_a_collection_lacks_and_has_too_much() -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    oracle = Oracle([passage("a"), passage("b"), passage("c")], vectors, vectors, 1.0)
+    whole = Points(["a", "b", "c"], ["{}"] * 3, vectors, [[]] * 3)
+    assert faults_of(oracle, whole) == []
+    other = Points(["b", "c", "x"], ["{}"] * 3, vectors, [[]] * 3)
+    assert faults_of(oracle, other) == [
+        "holds another vector of b",
+        "holds another vector of c",
+        "holds x, which is in no document",
+        "lacks a",
+    ]
+
+
+async def test_the_monitor_finds_a_gateway_that_came_back() -> None:
+    server, port = await serve(0)
+    monitor = ReadinessMonitor([f"127.0.0.1:{port}"])
+    asking = asyncio.create_task(monitor.run())
+    try:
+        async with asyncio.timeout(20):
+            await more(monitor)
+            await server.stop(None)
+            server, _ = await serve(port)
+            await more(monitor)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await server.stop(None)
+
+
+async def more(monitor: ReadinessMonitor) -> None:
+    seen = len(monitor.ready[0])
+    while len(monitor.ready[0]) == seen:
+        await asyncio.sleep(0.01)
+
+
+async def serve(port: int) -> tuple[grpc.aio.Server, int]:
+    """A gateway's health, and nothing else of it."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    health = health_aio.HealthServicer()
+    await health.set("ready", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    found = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, found
