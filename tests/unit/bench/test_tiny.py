@@ -10,6 +10,7 @@ from bench.documents import DocumentWriter
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
+from realm.model.publishing import publish_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
@@ -77,8 +78,8 @@ def test_two_snapshots_differ_by_more_than_an_audit_overlooks(
 
 def test_the_model_that_was_changed_stays_as_it_was(model: Model, tmp_path: Path) -> None:
     snapshots = Snapshots(Store.open(str(tmp_path)))
-    before = tiny.publish(snapshots, model, step=0)
-    changed = tiny.publish(snapshots, tiny.perturbed(model, 1), step=1)
-    after = tiny.publish(snapshots, model, step=2)
+    before = publish_model(snapshots, model, step=0)
+    changed = publish_model(snapshots, tiny.perturbed(model, 1), step=1)
+    after = publish_model(snapshots, model, step=2)
     assert before.digest == after.digest != changed.digest
     assert before.fingerprint == changed.fingerprint
