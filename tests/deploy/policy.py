@@ -1,17 +1,20 @@
-"""The rules that every overlay keeps. `RULES` lists them all, those of security first."""
+"""The rules that every overlay keeps: `RULES`, each with manifests that break it.
+
+Most say what a field of every thing of a kind must be (`field`); the others compare things.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
-from tests.deploy import security_rules
 from tests.deploy.rendering import (
     NAME_LABEL,
     PROCESSES,
     Object,
-    containers,
     environment,
+    find,
     main_container,
     name_of,
     of_kind,
@@ -20,24 +23,89 @@ from tests.deploy.rendering import (
     selects,
     workloads,
 )
-from tests.deploy.rules import Rules
+from tests.deploy.rules import (
+    GPU,
+    RULES,
+    all_containers,
+    at,
+    field,
+    kind,
+    named,
+    on_gpus,
+    pods,
+    rule,
+    scratch,
+    server,
+    servers,
+    volumes,
+)
 
-RULES = Rules(security_rules.RULES)
-rule = RULES.add
+__all__ = ["RULES"]
+
 #: Seconds that a process needs beyond its drain: last reports, threads, files.
 MARGIN_SECONDS = 5
-#: The API server's limit for all annotations of an object together.
+#: The API server's limit for all annotations of an object together: `kubectl apply` uses one.
 ANNOTATION_BYTES = 256 * 1024
+TOKEN_HOLDERS = {"make-secrets"}
+HOST = "kubernetes.io/hostname"
+
+
+def without_token(objects: list[Object]) -> list[tuple[str, Object]]:
+    return [each for each in pods(objects) if each[0] not in TOKEN_HOLDERS]
+
+
+def is_pinned(image: str) -> bool:
+    found = re.fullmatch(r"[a-z0-9.-]+\.[a-z]+(:\d+)?/\S+?:(?P<tag>[\w.-]+)", image)
+    return found is not None and found["tag"] != "latest"
+
+
+ENFORCED = "metadata labels pod-security.kubernetes.io/enforce"
+field(kind("Namespace"), ENFORCED, "pods are held to the standard", "restricted")
+field(pods, "securityContext runAsNonRoot", "no root", True)
+field(pods, "securityContext runAsUser", "no root", bool, broken=0)
+field(pods, "securityContext seccompProfile type", "system calls are few", "RuntimeDefault")
+for name in ("hostNetwork", "hostPID", "hostIPC"):
+    field(pods, name, "nothing of the host", lambda value: not value, broken=True)
+field(volumes, "hostPath", "nothing of the host", None, broken={"path": "/"})
+field(scratch, "emptyDir sizeLimit", "a pod must not fill its node", bool)
+field(pods, "enableServiceLinks", "a Service named REALM_… would be an unknown setting", False)
+field(without_token, "automountServiceAccountToken", "no token unless it needs the API", False)
+field(kind("ServiceAccount"), "automountServiceAccountToken", "accounts give no token", False)
+field(all_containers, "securityContext readOnlyRootFilesystem", "the root is read-only", True)
+field(all_containers, "securityContext allowPrivilegeEscalation", "no more privileges", False)
+field(all_containers, "securityContext capabilities drop", "no capability", ["ALL"])
+for name in ("runAsUser", "runAsNonRoot", "seccompProfile", "privileged"):
+    field(all_containers, f"securityContext {name}", "the pod says it", None, broken=0)
+for amount in ("requests", "limits"):
+    for resource in ("cpu", "memory"):
+        field(all_containers, f"resources {amount} {resource}", "resources are bounded", bool)
+field(all_containers, "image", "a registry and a fixed tag", is_pinned, broken="realm/gateway:1")
+for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+    field(servers, name, "what runs for long is probed", bool)
+field(
+    kind("StatefulSet"), "spec podManagementPolicy",
+    "the next apply replaces a pod that cannot start", "Parallel",
+)  # fmt: skip
+field(server("gateway"), "lifecycle preStop sleep", "proxies still send to it", bool)
+field(
+    kind("Deployment", name="gateway"), "spec strategy rollingUpdate maxUnavailable",
+    "successors are ready first", 0,
+)  # fmt: skip
+field(on_gpus, "spec strategy rollingUpdate maxSurge", "there may be no further GPU", 0)
+field(server("indexer"), "readinessProbe grpc service", "a standby holds no rollout up", "able")
+field(server("indexer"), "livenessProbe grpc service", "a standby lives", "live")
+field(
+    kind("PodDisruptionBudget"), "spec maxUnavailable", "some eviction is allowed",
+    lambda value: value not in (None, 0, "0%"), broken=0,
+)  # fmt: skip
 
 
 def scaled(objects: list[Object]) -> set[str]:
-    return {
-        each["spec"]["scaleTargetRef"]["name"]
-        for each in of_kind(objects, "ScaledObject", "HorizontalPodAutoscaler")
-    }
+    scalers = of_kind(objects, "ScaledObject", "HorizontalPodAutoscaler")
+    return {each["spec"]["scaleTargetRef"]["name"] for each in scalers}
 
 
-def many(objects: list[Object]) -> list[Object]:
+def replicated(objects: list[Object]) -> list[Object]:
     """Workloads that run, or may be scaled to, more than one pod."""
     return [
         each
@@ -46,237 +114,248 @@ def many(objects: list[Object]) -> list[Object]:
     ]
 
 
-@rule
-def resources_are_bounded(objects: list[Object]) -> Iterator[str]:
-    """Every container has requests and limits, every scratch volume and cache a size."""
-    for each in workloads(objects, jobs=True):
-        for container in containers(each):
-            for kind in ("requests", "limits"):
-                given = container.get("resources", {}).get(kind, {})
-                for resource in {"cpu", "memory"} - set(given):
-                    yield f"{name_of(each)}/{container['name']} has no {kind} of {resource}"
-        for volume in pod(each).get("volumes", []):
-            if "emptyDir" in volume and not (volume["emptyDir"] or {}).get("sizeLimit"):
-                yield f"{name_of(each)}: volume {volume['name']} may fill its node"
+def processes(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    return (each for each in named(workloads(objects)) if each[0] in PROCESSES)
 
 
-@rule
-def probes_are_there(objects: list[Object]) -> Iterator[str]:
-    """Every long-running container has a startup, a readiness and a liveness probe."""
-    for each in workloads(objects):
-        for container in containers(each, init=False):
-            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                if probe not in container:
-                    yield f"{name_of(each)}/{container['name']} has no {probe}"
+def gateway(objects: list[Object]) -> Object:
+    return find(objects, "Deployment", "gateway")
 
 
-@rule
+def set_variable(objects: list[Object], workload: Object, name: str, value: str) -> None:
+    next(e for e in main_container(workload)["env"] if e["name"] == name)["value"] = value
+
+
+@rule(("local", lambda o: pod(gateway(o)).update(serviceAccountName="default")))
+def accounts_are_own(objects: list[Object]) -> Iterator[str]:
+    """Every pod has a service account of its own."""
+    accounts = {name_of(each) for each in of_kind(objects, "ServiceAccount")}
+    for name, spec in pods(objects):
+        if spec.get("serviceAccountName") != name or name not in accounts:
+            yield f"{name} runs as {spec.get('serviceAccountName')}"
+
+
+@rule(
+    ("local", lambda o: find(o, "Role", "make-secrets")["rules"][0]["verbs"].append("get")),
+    ("local", lambda o: find(o, "Role", "make-secrets").update(kind="ClusterRole")),
+)
+def rights_are_few(objects: list[Object]) -> Iterator[str]:
+    """Nobody has a right in the cluster but the job that may create Secrets in its namespace."""
+    for name, _ in named(of_kind(objects, "ClusterRole", "ClusterRoleBinding")):
+        yield f"{name} reaches over the whole cluster"
+    for name, each in named(of_kind(objects, "Role")):
+        for given in each["rules"]:
+            if (given["resources"], given["verbs"]) != (["secrets"], ["create"]):
+                yield f"role {name} allows {given['verbs']} on {given['resources']}"
+
+
+@rule(
+    ("local", lambda o: set_variable(o, gateway(o), "REALM_REDIS_URL", "redis://:hunter2@redis/0")),
+    ("local", lambda o: o.append({"kind": "Secret", "metadata": {"name": "given"}})),
+    ("local", lambda o: main_container(gateway(o))["env"].append(
+        {"name": "REDIS_PASSWORD", "value": "hunter2"})),
+)  # fmt: skip
+def secrets_are_not_written_down(objects: list[Object]) -> Iterator[str]:
+    """No manifest holds a Secret, nor a value of a secret's variable."""
+    for name, _ in named(of_kind(objects, "Secret")):
+        yield f"Secret {name} is part of the manifests"
+    given = [
+        (where, entry["name"], entry["value"])
+        for where, container in all_containers(objects)
+        for entry in container.get("env", [])
+        if "value" in entry
+    ]
+    for where, each in named(of_kind(objects, "ConfigMap")):
+        given += [(where, key, value) for key, value in each.get("data", {}).items()]
+    for where, key, value in given:
+        if re.search(r"PASSWORD|SECRET|API_KEY|AUTH$", key) and value:
+            yield f"{where}: {key} is written down"
+        if re.search(r"://[^/\s$]*:[^$@/\s]+@", value):
+            yield f"{where}: {key} holds a password"
+
+
+def denials(objects: list[Object]) -> list[Object]:
+    return [
+        each["spec"]
+        for each in of_kind(objects, "NetworkPolicy")
+        if each["spec"]["podSelector"] == {}
+        and set(each["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        and not each["spec"].get("ingress")
+        and not each["spec"].get("egress")
+    ]
+
+
+@rule(("local", lambda o: [each.update(policyTypes=["Ingress"]) for each in denials(o)]))
+def policies_deny_by_default(objects: list[Object]) -> Iterator[str]:
+    """Nobody talks to anybody unless a policy says so, in both directions."""
+    if not denials(objects):
+        yield "there is no policy that denies all"
+
+
+@rule(
+    ("cluster", lambda o: o.remove(find(o, "PodDisruptionBudget", "gateway"))),
+    ("cluster", lambda o: find(o, "PodDisruptionBudget", "embedder")["spec"].pop(
+        "unhealthyPodEvictionPolicy")),
+)  # fmt: skip
 def disruptions_are_budgeted(objects: list[Object]) -> Iterator[str]:
-    """What runs more than once has a budget, and no budget forbids all evictions."""
+    """What runs more than once has one budget, which lets pods that are not ready go; but
+    Qdrant's peers hold data, and one that is not ready may be about to become so."""
     budgets = of_kind(objects, "PodDisruptionBudget")
-    for each in many(objects):
+    for each in replicated(objects):
         held = [b for b in budgets if selects(b["spec"]["selector"], pod_labels(each))]
         if len(held) != 1:
             yield f"{name_of(each)} has {len(held)} disruption budgets"
-    for budget in budgets:
-        if budget["spec"].get("maxUnavailable", 0) in (0, "0%"):
-            yield f"the budget {name_of(budget)} may forbid every eviction: give maxUnavailable"
-        # Qdrant's peers hold data: one that is not ready may be about to become so.
+    for name, budget in named(budgets):
         careless = budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow"
-        if careless is (name_of(budget) == "qdrant"):
-            yield f"the budget {name_of(budget)} treats pods that are not ready wrongly"
+        if careless is (name == "qdrant"):
+            yield f"the budget {name} treats pods that are not ready wrongly"
 
 
-@rule
+@rule(("cluster", lambda o: pod(gateway(o)).pop("topologySpreadConstraints")))
 def replicas_are_spread(objects: list[Object]) -> Iterator[str]:
     """What runs more than once is spread over nodes."""
-    for each in many(objects):
+    for each in replicated(objects):
         spread = pod(each).get("topologySpreadConstraints", [])
-        over = {
-            constraint["topologyKey"]
-            for constraint in spread
-            if selects(constraint["labelSelector"], pod_labels(each))
-        }
-        if "kubernetes.io/hostname" not in over:
+        chosen = [s for s in spread if selects(s["labelSelector"], pod_labels(each))]
+        if HOST not in {constraint["topologyKey"] for constraint in chosen}:
             yield f"{name_of(each)} may run all its pods on one node"
 
 
-@rule
+@rule(("cluster", lambda o: pod(gateway(o)).update(terminationGracePeriodSeconds=30)))
 def ends_are_graceful(objects: list[Object]) -> Iterator[str]:
     """preStop and drain together end well before the pod is killed."""
-    for each in workloads(objects):
-        container, spec = main_container(each), pod(each)
-        pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    for name, each in named(workloads(objects)):
+        container = main_container(each)
+        pause = at(container, ["lifecycle", "preStop", "sleep", "seconds"]) or 0
         drain = float(environment(objects, container).get("REALM_DRAIN_SECONDS", 10))
         needed = pause + drain + MARGIN_SECONDS
-        if spec.get("terminationGracePeriodSeconds", 30) < needed:
-            yield f"{name_of(each)} is killed before the {needed:g} s that its end may take"
+        if pod(each).get("terminationGracePeriodSeconds", 30) < needed:
+            yield f"{name} is killed before the {needed:g} s that its end may take"
 
 
-@rule
-def cures_are_taken(objects: list[Object]) -> Iterator[str]:
-    """A pod that cannot start is replaced by the next apply, not waited for."""
-    for each in of_kind(objects, "StatefulSet"):
-        if each["spec"].get("podManagementPolicy") != "Parallel":
-            yield f"{name_of(each)} keeps a pod that never gets ready: podManagementPolicy Parallel"
-
-
-@rule
-def gateways_leave_quietly(objects: list[Object]) -> Iterator[str]:
-    """A gateway stays until nobody sends to it, and is replaced before it leaves."""
-    for each in workloads(objects):
-        if name_of(each) != "gateway":
-            continue
-        if main_container(each).get("lifecycle", {}).get("preStop", {}).get("sleep") is None:
-            yield "the gateway stops while proxies still send to it: give a preStop sleep"
-        if each["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") != 0:
-            yield "a rolling restart takes gateways away before their successors are ready"
-
-
-@rule
+@rule(("local", lambda o: pod(gateway(o)).update(priorityClassName="realm-learning")))
 def priorities_are_given(objects: list[Object]) -> Iterator[str]:
     """Every pod has a priority class, and what answers stands above what learns."""
-    classes = {name_of(each): each["value"] for each in of_kind(objects, "PriorityClass")}
-    values = {}
-    for each in workloads(objects, jobs=True):
-        given = pod(each).get("priorityClassName")
-        if given not in classes:
-            yield f"{name_of(each)} has priority class {given}, which is none of these"
-        values[name_of(each)] = classes.get(given, 0)
-    if values["gateway"] <= values["trainer"]:
+    classes = {name: each["value"] for name, each in named(of_kind(objects, "PriorityClass"))}
+    given = {name: spec.get("priorityClassName") for name, spec in pods(objects)}
+    yield from (f"{name} has no class of these" for name in given if given[name] not in classes)
+    if classes.get(given["gateway"], 0) <= classes.get(given["trainer"], 0):
         yield "the trainer may push gateways from their nodes"
 
 
-@rule
-def single_ones_are_single(objects: list[Object]) -> Iterator[str]:
+@rule(("cluster", lambda o: find(o, "StatefulSet", "trainer")["spec"].update(replicas=2)))
+def trainers_are_single(objects: list[Object]) -> Iterator[str]:
     """The trainer never runs twice at once: a StatefulSet of one."""
-    for each in workloads(objects):
-        if name_of(each) == "trainer" and (
-            each["kind"] != "StatefulSet"
-            or each["spec"].get("replicas", 1) != 1
-            or name_of(each) in scaled(objects)
-        ):
-            yield f"two of {name_of(each)} may run at once"
+    trainer = find(objects, "StatefulSet", "trainer")
+    if trainer["spec"].get("replicas", 1) != 1 or "trainer" in scaled(objects):
+        yield "two trainers may run at once"
 
 
-@rule
-def a_standby_holds_nothing_up(objects: list[Object]) -> Iterator[str]:
-    """Indexers say where they are, and are ready while they could lead: few, and not scaled."""
-    for each in workloads(objects):
-        if name_of(each) != "indexer":
-            continue
-        container = main_container(each)
-        if container["readinessProbe"]["grpc"].get("service") != "able":
-            yield "an indexer that stands by is not ready: a rollout would wait for it"
-        if container["livenessProbe"]["grpc"].get("service") != "live":
-            yield "an indexer that stands by would be killed for it"
-        told = {given["name"] for given in container["env"]}
-        if each["spec"].get("replicas", 1) > 1 and "REALM_INDEXER_ADVERTISE" not in told:
-            yield "gateways cannot tell the indexer that leads from the other"
-        if each["spec"].get("podManagementPolicy") != "Parallel":
-            yield "one indexer waits for the other to be ready"
+@rule(("cluster", lambda o: main_container(find(o, "StatefulSet", "indexer")).update(env=[])))
+def leaders_are_told_apart(objects: list[Object]) -> Iterator[str]:
+    """One of several indexers says where it is."""
+    indexer = find(objects, "StatefulSet", "indexer")
+    told = {given["name"] for given in main_container(indexer)["env"]}
+    if indexer["spec"].get("replicas", 1) > 1 and "REALM_INDEXER_ADVERTISE" not in told:
+        yield "gateways cannot tell the indexer that leads from the other"
 
 
-@rule
-def scaled_ones_have_no_number(objects: list[Object]) -> Iterator[str]:
+@rule(("cluster-operators", lambda o: find(o, "Deployment", "embedder")["spec"].update(replicas=2)))
+def autoscalers_own_the_number(objects: list[Object]) -> Iterator[str]:
     """What an autoscaler scales gives no number itself, or each apply would put it back."""
-    for each in workloads(objects):
-        if name_of(each) in scaled(objects) and "replicas" in each["spec"]:
-            yield f"{name_of(each)} gives replicas and is scaled"
+    for name, each in named(workloads(objects)):
+        if name in scaled(objects) and "replicas" in each["spec"]:
+            yield f"{name} gives replicas and is scaled"
 
 
-@rule
+@rule(("cluster", lambda o: pod(find(o, "Deployment", "embedder")).pop("tolerations")))
 def gpus_are_asked_for(objects: list[Object]) -> Iterator[str]:
     """REALM_DEVICE=cuda, a GPU among the limits, its toleration and a CUDA image go together."""
-    for each in workloads(objects):
-        if name_of(each) not in PROCESSES:
-            continue
+    for name, each in processes(objects):
         container = main_container(each)
         signs = {
             "device": environment(objects, container).get("REALM_DEVICE") == "cuda",
-            "limit": "nvidia.com/gpu" in container["resources"]["limits"],
-            "toleration": any(
-                t["key"] == "nvidia.com/gpu" for t in pod(each).get("tolerations", [])
-            ),
+            "limit": GPU in container["resources"]["limits"],
+            "toleration": GPU in [t["key"] for t in pod(each).get("tolerations", [])],
             "image": "-cuda:" in container["image"],
         }
         if len(set(signs.values())) > 1:
-            absent = [sign for sign, there in signs.items() if not there]
-            yield f"{name_of(each)} is half on a GPU: no {', '.join(absent)}"
+            yield f"{name} is half on a GPU: {signs}"
 
 
-@rule
-def rollouts_find_their_gpus(objects: list[Object]) -> Iterator[str]:
-    """What holds a GPU gives it back before its successor asks for one: there may be no other."""
-    for each in of_kind(objects, "Deployment"):
-        if "nvidia.com/gpu" in main_container(each)["resources"]["limits"]:
-            update = each["spec"].get("strategy", {}).get("rollingUpdate", {})
-            if update.get("maxSurge") != 0:
-                yield f"a rollout of {name_of(each)} waits for a GPU beyond those in use"
-
-
-@rule
+@rule(("local", lambda o: pod(gateway(o)).pop("initContainers")))
 def starts_are_checked(objects: list[Object]) -> Iterator[str]:
     """Every process of realm first says what is missing: an init container `check`."""
-    for each in workloads(objects):
-        if name_of(each) not in PROCESSES:
-            continue
+    for name, each in processes(objects):
         checks = [c for c in pod(each).get("initContainers", []) if c["name"] == "check"]
         if not checks or "store" not in checks[0].get("args", []):
-            yield f"{name_of(each)} starts without asking for its store"
+            yield f"{name} starts without asking for its store"
         elif checks[0]["image"] != main_container(each)["image"]:
-            yield f"{name_of(each)} is checked with another image than it runs"
+            yield f"{name} is checked with another image than it runs"
 
 
-@rule
+def redis_configs(objects: list[Object]) -> list[Object]:
+    maps = of_kind(objects, "ConfigMap")
+    return [each["data"] for each in maps if name_of(each).startswith("redis-config")]
+
+
+@rule(("local", lambda o: [d.update({"redis.conf": "appendonly yes"}) for d in redis_configs(o)]))
 def redis_keeps_what_it_has(objects: list[Object]) -> Iterator[str]:
     """Redis evicts nothing and logs every write; its queue is bounded by memory, not by loss."""
-    for each in of_kind(objects, "ConfigMap"):
-        if name_of(each).startswith("redis-config"):
-            lines = set(each["data"]["redis.conf"].splitlines())
-            for line in {"appendonly yes", "maxmemory-policy noeviction"} - lines:
-                yield f"redis.conf lacks: {line}"
+    for data in redis_configs(objects):
+        wanted = {"appendonly yes", "maxmemory-policy noeviction"}
+        yield from wanted - set(data["redis.conf"].splitlines())
 
 
-@rule
+WRITES = "QDRANT__STORAGE__COLLECTION__WRITE_CONSISTENCY_FACTOR"
+REPLICAS = "QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR"
+
+
+@rule(
+    ("cluster", lambda o: set_variable(o, find(o, "StatefulSet", "qdrant"), WRITES, "1")),
+    ("cluster", lambda o: set_variable(o, find(o, "StatefulSet", "qdrant"), REPLICAS, "2")),
+)
 def collections_are_replicated(objects: list[Object]) -> Iterator[str]:
     """Collections have as many replicas as Qdrant has peers, up to 3; most of them acknowledge."""
-    for each in workloads(objects):
-        if name_of(each) != "qdrant":
-            continue
-        seen = environment(objects, main_container(each))
-        peers = each["spec"]["replicas"]
-        replicas = int(seen.get("QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR", 1))
-        writes = int(seen.get("QDRANT__STORAGE__COLLECTION__WRITE_CONSISTENCY_FACTOR", 1))
-        if replicas != min(peers, 3):
-            yield f"{replicas} replicas of a collection on {peers} peers"
-        if writes != replicas // 2 + 1:
-            yield f"{writes} of {replicas} replicas acknowledge a write"
+    qdrant = find(objects, "StatefulSet", "qdrant")
+    seen, peers = environment(objects, main_container(qdrant)), qdrant["spec"]["replicas"]
+    replicas, writes = int(seen.get(REPLICAS, 1)), int(seen.get(WRITES, 1))
+    if replicas != min(peers, 3):
+        yield f"{replicas} replicas of a collection on {peers} peers"
+    if writes != replicas // 2 + 1:
+        yield f"{writes} of {replicas} replicas acknowledge a write"
 
 
-@rule
+@rule(("local", lambda o: gateway(o)["metadata"].update(namespace="default")))
 def everything_has_one_namespace(objects: list[Object]) -> Iterator[str]:
     """Everything lies in the namespace realm, but what belongs to no namespace."""
-    for each in objects:
+    for name, each in named(objects):
         outside = each["kind"] in ("Namespace", "PriorityClass")
         if each["metadata"].get("namespace") != (None if outside else "realm"):
-            yield f"{each['kind']} {name_of(each)} lies elsewhere"
+            yield f"{each['kind']} {name} lies elsewhere"
 
 
-@rule
+@rule(
+    (
+        "cluster",
+        lambda o: find(o, "ConfigMap", "grafana-dashboards")["data"].update(x="x" * 100_000),
+    )
+)
 def applied_objects_fit(objects: list[Object]) -> Iterator[str]:
     """Every object fits into the annotation in which `kubectl apply` keeps it."""
-    for each in objects:
-        size = len(json.dumps(each).encode())
-        if size > 0.9 * ANNOTATION_BYTES:
-            yield f"{each['kind']} {name_of(each)} has {size} bytes: split it"
+    for name, each in named(objects):
+        if (size := len(json.dumps(each).encode())) > 0.9 * ANNOTATION_BYTES:
+            yield f"{each['kind']} {name} has {size} bytes: split it"
 
 
-@rule
-def selectors_are_of_their_own(objects: list[Object]) -> Iterator[str]:
+@rule(
+    ("local", lambda o: gateway(o)["spec"]["template"]["metadata"]["labels"].update(
+        {NAME_LABEL: "indexer"})),
+)  # fmt: skip
+def selectors_are_own(objects: list[Object]) -> Iterator[str]:
     """Every workload selects its own pods and no other's."""
-    for each in workloads(objects):
+    for name, each in named(workloads(objects)):
         selector = each["spec"]["selector"]
         found = [name_of(w) for w in workloads(objects) if selects(selector, pod_labels(w))]
-        if found != [name_of(each)] or pod_labels(each)[NAME_LABEL] != name_of(each):
-            yield f"{name_of(each)} selects the pods of {found}"
+        if found != [name] or pod_labels(each)[NAME_LABEL] != name:
+            yield f"{name} selects the pods of {found}"

@@ -80,7 +80,7 @@ def test_overlay_with_components_is_valid_and_keeps_the_rules(
 ) -> None:
     objects = with_components(tmp_path, overlay, components)
     check(objects, "1.34")
-    assert [fault for rule in policy.RULES for fault in rule(objects)] == []
+    assert [fault for rule in policy.RULES for fault in rule.check(objects)] == []
 
 
 def test_an_unknown_field_is_found() -> None:
