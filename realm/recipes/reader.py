@@ -15,13 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from realm.errors import Diverged
 from realm.evaluation.parallel import no_progress, parallel_map
 from realm.model.reader import Reader
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reading_examples import QuestionExamples
-from realm.training.learner import MAX_GRADIENT_NORM
-from realm.training.optimizer import WEIGHT_DECAY
+from realm.training.optimizer import Named, Optimizer, groups_of, require_finite
 from realm.training.schedules import triangular_share
 
 RESTING = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
@@ -79,7 +77,7 @@ def train_reader(
     """
     reader.eval()
     parameters = learning(reader)
-    optimizer = torch.optim.AdamW(_groups(parameters, plan))
+    optimizer = _optimizer(parameters, plan)
     extra = _Extra(cloze, plan)
     planned = plan.epochs * math.ceil(len(material) / plan.batch)
     began = time.monotonic()
@@ -90,14 +88,14 @@ def train_reader(
             if spent >= 1:
                 break
             done = max(last.number / planned, spent)
-            for group in optimizer.param_groups:
-                group["lr"] = group["rate"] * triangular_share(done, plan.warm_up, 1 / planned)
             examples = [one.example(plan.negatives, rng, plan.no_answer) for one in chosen]
             tasks = objective.batch([*examples, *extra.examples(done, rng)], rng)
             loss = math.nan
             if tasks:
                 loss = _gradients(objective, tasks, reader, parameters, dtype)
-                _descend(loss, list(parameters.values()), optimizer, last.number + 1)
+                require_finite("loss", math.isfinite(loss), NAME, last.number + 1)
+                factor = triangular_share(done, plan.warm_up, 1 / planned)
+                optimizer.step(factor, NAME, last.number + 1)
             last = Step(last.number + 1, planned, loss, time.monotonic() - began)
             on_step(last)
     return last
@@ -148,7 +146,7 @@ class _Extra:
         return [one.example(self._plan.negatives, rng) for one in chosen]
 
 
-def learning(reader: Reader) -> dict[str, nn.Parameter]:
+def learning(reader: Reader) -> Named:
     """Marks the parameters that learn, and returns them by name."""
     chosen = {}
     for name, parameter in reader.named_parameters():
@@ -171,24 +169,21 @@ def _batches(
             yield order[start : start + plan.batch], rng
 
 
-def _groups(parameters: dict[str, nn.Parameter], plan: Plan) -> list[dict[str, object]]:
-    """Matrices decay; biases and norms do not. The fresh head learns at a rate of its own."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in parameters.items():
-        rate = plan.head_learning_rate if name.startswith(HEAD) else plan.learning_rate
-        decay = WEIGHT_DECAY if parameter.dim() > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [
-        {"params": chosen, "lr": rate, "rate": rate, "weight_decay": decay}
-        for (rate, decay), chosen in groups.items()
-    ]
+def _optimizer(parameters: Named, plan: Plan) -> Optimizer:
+    """The fresh head learns at a rate of its own; the gradient is clipped as a whole."""
+    parts = {
+        "head": {name: one for name, one in parameters.items() if name.startswith(HEAD)},
+        "backbone": {name: one for name, one in parameters.items() if not name.startswith(HEAD)},
+    }
+    rates = {"head": plan.head_learning_rate, "backbone": plan.learning_rate}
+    return Optimizer({"reader": parameters}, groups_of(parts, rates, layer_decay=1.0))
 
 
 def _gradients(
     objective: ReaderLoss,
     tasks: Sequence[EncodedExample],
     reader: Reader,
-    parameters: dict[str, nn.Parameter],
+    parameters: Named,
     dtype: torch.dtype,
 ) -> float:
     """Sets the gradients of the mean loss over the tasks, and returns it.
@@ -216,22 +211,3 @@ def _gradients(
     for weight, *gradients in zip(weights, *(each for _, each in results), strict=True):
         weight.grad = torch.stack(gradients).sum(0) if len(gradients) > 1 else gradients[0]
     return math.fsum(loss for loss, _ in results)
-
-
-def _descend(
-    loss: float, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    if not math.isfinite(loss):
-        raise Diverged(_sentence("loss", step), objective=NAME, step=step)
-    norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
-    if not math.isfinite(norm):
-        raise Diverged(_sentence("gradient", step), objective=NAME, step=step)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-
-
-def _sentence(what: str, step: int) -> str:
-    return (
-        f"the {what} of {NAME} at step {step} is not a finite number, so training has"
-        " stopped: give a lower --lr"
-    )

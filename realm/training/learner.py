@@ -1,4 +1,4 @@
-"""The optimizer's side of a step: which parameters learn, how fast, and when to stop.
+"""One training step: the loss of a batch, and what is learnt from it.
 
 Only the top layers learn; below them no graph is built, which is what makes a step affordable
 without an accelerator. Dropout is off: the vectors trained are the vectors indexed.
@@ -6,29 +6,21 @@ without an accelerator. Dropout is off: the vectors trained are the vectors inde
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import TypeVar
 
-import structlog
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from realm.errors import Diverged
 from realm.model.checkpoint import Model
 from realm.model.runtime import best_dtype
 from realm.objectives.objective import Loss, Objective
 from realm.settings import Settings
 from realm.training.distributed import ALONE, World
-from realm.training.optimizer import Group, Named, freeze, groups_of, parts_of
+from realm.training.optimizer import Optimizer, freeze, groups_of, parts_of, require_finite
 from realm.training.rows import RowPlan
 from realm.training.schedules import rate_factor, unfrozen_layers
 
-MAX_GRADIENT_NORM = 1.0
-
 BatchT = TypeVar("BatchT")
-
-_log = structlog.get_logger(__name__)
 
 
 class Learner:
@@ -53,15 +45,15 @@ class Learner:
             settings.optimizer.recompute_activations,
         )
         freeze(model, settings.optimizer.trainable_layers)
-        self._parts = parts_of(model)
+        parts = parts_of(model)
         rates = {
             "retriever": settings.optimizer.retriever_learning_rate,
             "scale": settings.optimizer.scale_learning_rate,
             "reader": settings.optimizer.reader_learning_rate,
             "masked_lm_head": settings.optimizer.masked_lm_head_learning_rate,
         }
-        self._groups = groups_of(self._parts, rates, settings.optimizer.layer_decay)
-        self._optimizer = torch.optim.AdamW([_for_adam(group) for group in self._groups])
+        self._groups = groups_of(parts, rates, settings.optimizer.layer_decay)
+        self._optimizer = Optimizer(parts, self._groups)
 
     def loss(self, objective: Objective[BatchT], batch: BatchT) -> Loss:
         """The objective's loss of the whole batch, computed as the settings say: in parts, in
@@ -76,20 +68,13 @@ class Learner:
             has changed then.
         """
         step = self.step + 1
-        if not self._world.all_agree(bool(torch.isfinite(loss))):
-            raise Diverged(_sentence("loss", objective, step), objective=objective, step=step)
-        self._optimizer.zero_grad(set_to_none=True)
+        finite = self._world.all_agree(bool(torch.isfinite(loss)))
+        require_finite("loss", finite, objective, step)
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._keep_frozen(step)
-        self._world.mean_gradients(parameter for _, parameter in self._named())
-        norm = math.hypot(*(self._clip(part) for part in self._parts.values()))
-        if not math.isfinite(norm):
-            raise Diverged(_sentence("gradient", objective, step), objective=objective, step=step)
-        factor = self.rate_factor(step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._drop_frozen_gradients(step)
+        self._world.mean_gradients(self._optimizer.parameters.values())
+        norm = self._optimizer.step(self.rate_factor(step), objective, step)
         self.step = step
         return norm
 
@@ -100,62 +85,37 @@ class Learner:
         return scheduled * self.lr_scale
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of AdamW's moments and step counts, `<parameter>/<what>`."""
-        return {
-            f"{name}/{what}": value.detach().clone()
-            for name, parameter in self._named()
-            for what, value in self._optimizer.state.get(parameter, {}).items()
-        }
+        """The optimizer's, as `Optimizer.state` has it."""
+        return self._optimizer.state()
 
     def restore(self, state: dict[str, Tensor], step: int) -> None:
-        """Goes on from a `state`; parameters that learn only now begin with fresh moments."""
-        parameters = dict(self._named())
-        strange = 0
-        for key, value in state.items():
-            name, _, what = key.rpartition("/")
-            parameter = parameters.get(name)
-            if parameter is None or (value.dim() and value.shape != parameter.shape):
-                strange += 1
-                continue
-            # AdamW wants its step counts on the CPU.
-            placed = value.clone() if not value.dim() else value.to(parameter.device, copy=True)
-            self._optimizer.state[parameter][what] = placed
-        if strange:
-            _log.warning("moments_left_out", count=strange, why="REALM_TRAINABLE_LAYERS differs")
+        """Continues from a `state`."""
+        self._optimizer.restore(state)
         self.step = step
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of all that learns, by name."""
-        return {name: parameter.detach().clone() for name, parameter in self._named()}
+        return {name: one.detach().clone() for name, one in self._optimizer.parameters.items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Restores `weights`, but not the moments; skips names that no longer learn."""
         with torch.no_grad():
-            for name, parameter in self._named():
+            for name, parameter in self._optimizer.parameters.items():
                 if name in weights:
                     parameter.copy_(weights[name])
 
     def follow_leader(self) -> None:
         """Takes over all that learns from the leading process."""
-        self._world.copy_leader(parameter for _, parameter in self._named())
+        self._world.copy_leader(self._optimizer.parameters.values())
 
-    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for named in self._parts.values():
-            yield from named.items()
-
-    def _keep_frozen(self, step: int) -> None:
-        """Forgets the gradients of layers whose turn has not come (gradual unfreezing)."""
-        settings = self._settings
+    def _drop_frozen_gradients(self, step: int) -> None:
+        """Of layers that do not learn yet (gradual unfreezing)."""
         most = max(group.depth for group in self._groups)
-        learning = unfrozen_layers(step, settings.optimizer.unfreeze_every_steps, most)
+        learning = unfrozen_layers(step, self._settings.optimizer.unfreeze_every_steps, most)
         for group in self._groups:
             if group.depth > learning:
                 for parameter in group.parameters:
                     parameter.grad = None
-
-    def _clip(self, named: Named) -> float:
-        used = [parameter for parameter in named.values() if parameter.grad is not None]
-        return float(nn.utils.clip_grad_norm_(used, MAX_GRADIENT_NORM)) if used else 0.0
 
 
 def train_dtype(settings: Settings, device: torch.device) -> torch.dtype:
@@ -163,20 +123,3 @@ def train_dtype(settings: Settings, device: torch.device) -> torch.dtype:
     if settings.optimizer.train_precision == "auto":
         return best_dtype(device)
     return torch.bfloat16 if settings.optimizer.train_precision == "bfloat16" else torch.float32
-
-
-def _for_adam(group: Group) -> dict[str, object]:
-    return {
-        "params": group.parameters,
-        "lr": group.rate,
-        "rate": group.rate,
-        "weight_decay": group.weight_decay,
-    }
-
-
-def _sentence(what: str, objective: str, step: int) -> str:
-    return (
-        f"the {what} of {objective} at step {step} is not a finite number: no parameter has changed"
-        " at this step; lower REALM_RETRIEVER_LEARNING_RATE or REALM_READER_LEARNING_RATE (or the"
-        " --lr of a command)"
-    )

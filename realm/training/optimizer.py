@@ -1,23 +1,30 @@
-"""Which parameters learn, and in which groups: by part, by depth in the stack, by weight decay."""
+"""AdamW over the parameters that learn: which they are, at which rates, and one step of it."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from torch import nn
+import structlog
+import torch
+from torch import Tensor, nn
 
+from realm.errors import Diverged
 from realm.model.checkpoint import Model
 
 WEIGHT_DECAY = 0.01
+MAX_GRADIENT_NORM = 1.0
 MASKED_LM_HEAD = "reader.predictions."
 SCALE = "retriever.log_scale"
 
 Named = dict[str, nn.Parameter]
 
 _LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,80 @@ class Group:
     depth: int
     rate: float
     weight_decay: float
+
+
+class Optimizer:
+    """AdamW with a schedule from outside; the gradient of each part is clipped by itself.
+
+    :param parts: the learning parameters, by part and name.
+    :param groups: the same, by rate and weight decay.
+    """
+
+    def __init__(self, parts: Mapping[str, Named], groups: list[Group]) -> None:
+        self.parameters = {name: one for part in parts.values() for name, one in part.items()}
+        self._parts = parts
+        self._adamw = torch.optim.AdamW(
+            [
+                {
+                    "params": group.parameters,
+                    "lr": group.rate,
+                    "rate": group.rate,
+                    "weight_decay": group.weight_decay,
+                }
+                for group in groups
+            ]
+        )
+
+    def zero_grad(self) -> None:
+        self._adamw.zero_grad(set_to_none=True)
+
+    def step(self, factor: float, objective: str, number: int) -> float:
+        """One step down the gradients, at `factor` of the rates; their norm before clipping.
+
+        :raises Diverged: if they are not finite; no parameter has changed then.
+        """
+        norm = math.hypot(*(_clip(part) for part in self._parts.values()))
+        require_finite("gradient", math.isfinite(norm), objective, number)
+        for group in self._adamw.param_groups:
+            group["lr"] = group["rate"] * factor
+        self._adamw.step()
+        self.zero_grad()
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of AdamW's moments and step counts, `<parameter>/<what>`."""
+        return {
+            f"{name}/{what}": value.detach().clone()
+            for name, parameter in self.parameters.items()
+            for what, value in self._adamw.state.get(parameter, {}).items()
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from a `state`; parameters that it lacks start with fresh moments."""
+        unknown = 0
+        for key, value in state.items():
+            name, _, what = key.rpartition("/")
+            parameter = self.parameters.get(name)
+            if parameter is None or (value.dim() and value.shape != parameter.shape):
+                unknown += 1
+                continue
+            # AdamW wants its step counts on the CPU.
+            placed = value.clone() if not value.dim() else value.to(parameter.device, copy=True)
+            self._adamw.state[parameter][what] = placed
+        if unknown:
+            _log.warning("moments_left_out", count=unknown, why="REALM_TRAINABLE_LAYERS differs")
+
+
+def require_finite(what: str, is_finite: bool, objective: str, step: int) -> None:
+    """:raises Diverged: if the loss or gradient of a step is not finite."""
+    if not is_finite:
+        raise Diverged(
+            f"the {what} of {objective} at step {step} is not a finite number: no parameter has"
+            " changed at this step; lower REALM_RETRIEVER_LEARNING_RATE or"
+            " REALM_READER_LEARNING_RATE (or the --lr of a command)",
+            objective=objective,
+            step=step,
+        )
 
 
 def freeze(model: Model, layers: int) -> None:
@@ -92,6 +173,11 @@ def groups_of(
         )
         for (part, depth, is_matrix), parameters in groups.items()
     ]
+
+
+def _clip(part: Named) -> float:
+    used = [parameter for parameter in part.values() if parameter.grad is not None]
+    return float(nn.utils.clip_grad_norm_(used, MAX_GRADIENT_NORM)) if used else 0.0
 
 
 def _depth(name: str, top: int) -> int:
