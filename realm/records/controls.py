@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from realm.errors import Conflict, Corrupt, NotFound
-from realm.records.checked import numbered
+from realm.records.json_records import numbered
 from realm.records.store import Store
 
 PAUSED = "control/paused.json"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 import structlog
 
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
-from realm.records.checked import numbered
+from realm.records.json_records import numbered
 from realm.records.states import ACTIVE, OUTCOMES, State, may_follow
 from realm.records.store import Store
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from realm.errors import NotFound
-from realm.records.checked import numbered
+from realm.records.json_records import numbered
 from realm.records.store import Store
 
 FOLDER = "control/leader"

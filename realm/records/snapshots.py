@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from realm.errors import Conflict, Corrupt, NotFound
-from realm.records.checked import as_record, numbered
+from realm.records.json_records import numbered
 from realm.records.store import Store, file_sha256
 
 MANIFEST = "manifest.json"
@@ -204,9 +204,6 @@ class Snapshots:
             path = f"snapshots/{name}/{MANIFEST}"
             try:
                 found = self._store.read_record(path, Snapshot)
-                files = {
-                    key: as_record(SnapshotFile, value, path) for key, value in found.files.items()
-                }
                 if found.name != name:
                     raise Corrupt(f"{path} is of snapshot {found.name}", file=path)
             except NotFound:
@@ -216,7 +213,7 @@ class Snapshots:
                     self._told.add(name)
                     log.error("snapshot_set_aside", why=error.message)
                 return None
-            self._known[name] = replace(found, files=files)
+            self._known[name] = found
         return self._known[name]
 
     def _names(self) -> list[str]:

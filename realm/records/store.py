@@ -26,7 +26,7 @@ from realm.errors import (
     InvalidInput,
     NotFound,
 )
-from realm.records import checked
+from realm.records import json_records
 from realm.records.files import Entry, Files
 from realm.records.folder import Folder
 
@@ -137,18 +137,18 @@ class Store:
 
     def read_json(self, path: str) -> Any:
         """:raises Corrupt: if the file is not JSON, or not what was written."""
-        return checked.from_bytes(self.read(path), path)
+        return json_records.from_bytes(self.read(path), path)
 
     def read_record(self, path: str, kind: type[T]) -> T:
         """A dataclass as it was written. :raises Corrupt: if it is damaged, or none such."""
-        return checked.as_record(kind, self.read_json(path), path)
+        return json_records.as_record(kind, self.read_json(path), path)
 
     def write_json(self, path: str, value: Any) -> None:
-        self.write(path, checked.to_bytes(value))
+        self.write(path, json_records.to_bytes(value))
 
     def create_json(self, path: str, value: Any) -> None:
         """:raises Conflict: if the file exists already."""
-        self.create(path, checked.to_bytes(value))
+        self.create(path, json_records.to_bytes(value))
 
     def exists(self, path: str) -> bool:
         try:

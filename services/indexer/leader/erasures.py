@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 from realm.errors import Corrupt, NotFound
-from realm.records.checked import as_record
+from realm.records.json_records import as_record
 from realm.records.retention import ERASED, erased_upto
 from realm.records.store import Store
 

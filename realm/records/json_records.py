@@ -3,13 +3,14 @@ is told from what is ours. A record of before there were checksums is taken as i
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
-import typing
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from realm.errors import Corrupt
 
@@ -43,19 +44,21 @@ def as_record(kind: type[T], value: Any, path: str) -> T:
 
     :raises Corrupt: if a field is missing or of another type.
     """
-    assert dataclasses.is_dataclass(kind)
-    if not isinstance(value, dict):
-        raise Corrupt(f"{path} is no record", file=path)
-    types = typing.get_type_hints(kind)
-    given = {}
-    for field in dataclasses.fields(kind):
-        if field.name in value:
-            given[field.name] = value[field.name]
-            if not _fits(value[field.name], types[field.name]):
-                raise Corrupt(f"{path} has a strange {field.name}", file=path)
-        elif field.default is field.default_factory is dataclasses.MISSING:
-            raise Corrupt(f"{path} lacks {field.name}", file=path)
-    return typing.cast(T, kind(**given))
+    try:
+        # By way of JSON, whose strict rules turn lists into tuples and text into enums, no more.
+        found: T = _adapter(kind).validate_json(json.dumps(value), strict=True)  # type: ignore[arg-type]
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the whole"
+        raise Corrupt(
+            f"{path} is no {kind.__name__}: {place}: {fault['msg']}", file=path
+        ) from error
+    return found
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def numbered(paths: Iterable[str], suffix: str = "") -> list[tuple[int, str]]:
@@ -63,15 +66,6 @@ def numbered(paths: Iterable[str], suffix: str = "") -> list[tuple[int, str]]:
     name = re.compile(rf"(?:.*/)?(\d+){re.escape(suffix)}", re.ASCII)
     found = ((name.fullmatch(path), path) for path in paths)
     return sorted((int(each.group(1)), path) for each, path in found if each)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Of plain types; others are their reader's to judge."""
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return not isinstance(kind, type) or kind not in (str, bool) or isinstance(value, kind)
 
 
 def _checksum(value: dict[str, Any]) -> str:

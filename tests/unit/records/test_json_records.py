@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.errors import Corrupt
-from realm.records.checked import as_record, from_bytes, numbered, to_bytes
+from realm.records.json_records import as_record, from_bytes, numbered, to_bytes
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
