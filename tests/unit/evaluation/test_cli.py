@@ -117,13 +117,6 @@ def test_unusable_documents_are_told_by_line_and_the_rest_goes_on(folder: Path) 
     assert f"left out: {folder / 'documents.jsonl'}:6: not JSON" in result.stderr
 
 
-def test_base_other_than_the_default_is_measured_at_step_0(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REALM_BASE_MODEL", str(folder / "nowhere"))
-    assert isinstance(on(folder).exception, NotFound)
-
-
 @pytest.mark.parametrize(
     ("more", "name", "retrieval"),
     [

@@ -18,7 +18,7 @@ from realm.evaluation.searching import PassageVectors, cut, encode_passages, enc
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
 from realm.retrieval import Retrieval
-from realm.text.questions import Question, is_exact_match
+from realm.text.questions import Question
 
 DOCUMENTS = [Document(f"d{number}", "t", f"pig {number} ran.") for number in range(30)]
 QUESTIONS = [Question(f"what ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(6)]
@@ -121,11 +121,3 @@ def test_priors_are_the_softmax_of_scaled_products(system: System) -> None:
     assert reading.passages == (passages[2].text, passages[0].text, passages[1].text)
     weights = np.exp(20.0 * products.astype(np.float64))
     np.testing.assert_allclose(np.exp(reading.log_priors), weights / weights.sum(), rtol=1e-9)
-
-
-def test_exact_match_by_text_or_by_expression() -> None:
-    assert is_exact_match(Question("q", ("The Fox",)), "fox")
-    assert not is_exact_match(Question("q", ("The Fox",)), "fox ran")
-    by_expression = Question("q", answer_pattern=re.compile("fox", re.IGNORECASE))
-    assert is_exact_match(by_expression, "Fox ran")
-    assert not is_exact_match(by_expression, "a fox")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import torch
 
-from realm.evaluation.parallel import one_thread_each, parallel_map
+from realm.evaluation.parallel import parallel_map
 
 CPU = torch.device("cpu")
 
@@ -38,10 +38,4 @@ def test_budget_of_threads_comes_back_after_an_error() -> None:
 
     with pytest.raises(ValueError, match="no"):
         parallel_map(fail, range(9), CPU, lambda _done, _total: None)
-    assert torch.get_num_threads() == 3
-
-
-def test_one_thread_each_is_temporary() -> None:
-    with one_thread_each():
-        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3

@@ -83,15 +83,6 @@ def test_vectors_do_not_depend_on_batch_neighbours_and_keep_the_input_order(
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_real_vectors_do_not_depend_on_batch_neighbours(minilm_model: Model) -> None:
-    encoder = minilm_model.retriever.passage
-    _, passages = real_passages(minilm_model.inputs, 3)
-    short = [minilm_model.inputs.query("Who?"), minilm_model.inputs.null_passage()]
-    together = encode(encoder, [*passages, *short], 0, token_budget=100_000)
-    alone = np.concatenate([encode(encoder, [one], 0) for one in [*passages, *short]])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
 def test_bfloat16_vectors_are_near_the_exact_ones(minilm_model: Model) -> None:
     encoder = minilm_model.retriever.passage
     _, passages = real_passages(minilm_model.inputs, 3)
@@ -180,18 +171,6 @@ def test_pooling_is_what_its_name_says(pooling: Pooling) -> None:
         torch.testing.assert_close(vectors[row], expected)
 
 
-def test_the_null_document_is_three_tokens_and_differs_from_every_other(
-    minilm_model: Model,
-) -> None:
-    null = minilm_model.inputs.null_passage()
-    cls, sep = minilm_model.inputs.cls, minilm_model.inputs.sep
-    assert null == Encoded([cls, sep, sep], [0, 0, 1])
-    other = minilm_model.inputs.passage([], minilm_model.inputs.tokenize("It was she.")[0])
-    vectors = encode(minilm_model.retriever.passage, [null, other], 0)
-    assert np.isfinite(vectors).all()
-    assert cosines(vectors[:1], vectors[1:])[0] < 0.9
-
-
 def test_score_is_the_scaled_inner_product_for_all_pairs_and_for_own_candidates() -> None:
     retriever = Retriever(dataclasses.replace(TINY, scale_init=20.0))
     queries, passages = torch.randn(3, 16), torch.randn(5, 16)
@@ -199,12 +178,6 @@ def test_score_is_the_scaled_inner_product_for_all_pairs_and_for_own_candidates(
     torch.testing.assert_close(retriever.score(queries, passages), expected)
     own = passages.expand(3, 5, 16)
     torch.testing.assert_close(retriever.score(queries, own), expected)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_a_fresh_retriever_shares_its_towers_if_told_to(shared: bool) -> None:
-    retriever = Retriever(dataclasses.replace(TINY, shared_towers=shared))
-    assert (retriever.query is retriever.passage) == shared
 
 
 def test_shared_towers_are_one_and_separate_towers_learn_apart(minilm: Base) -> None:
@@ -216,13 +189,3 @@ def test_shared_towers_are_one_and_separate_towers_learn_apart(minilm: Base) -> 
     with torch.no_grad():
         first.zero_()
     assert twin.any()
-
-
-def test_the_scale_and_the_encoder_both_get_gradients(tiny_model: Model) -> None:
-    retriever = tiny_model.retriever
-    batch = collate([Encoded([2, 5, 3], [0, 0, 0]), Encoded([2, 6, 7, 3], [0, 0, 0, 0])], 0)
-    vectors = retriever.query(*batch)
-    retriever.score(vectors, vectors)[0, 1].backward()  # type: ignore[no-untyped-call]
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in retriever.parameters())
-    assert retriever.log_scale.grad is not None
-    assert retriever.log_scale.grad != 0

@@ -10,7 +10,6 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
 from realm.errors import Corrupt, Unsupported
-from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model, load_model, new_model, write_model
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.encoders import collate
@@ -78,38 +77,6 @@ def test_span_scores_are_their_start_plus_end_logits(
                 assert logit == -torch.inf
     assert spans.logits[0, :first].isinf().all()
     torch.testing.assert_close(spans.null[0], start[0] + end[0], atol=1e-5, rtol=0)
-
-
-def test_the_answer_is_the_span_of_their_best_logits(
-    base: Path, checkpoint: Path, theirs: BertForQuestionAnswering
-) -> None:
-    model = model_of(base, checkpoint)
-    text = "Arden was the river town"
-    (found,) = answer_questions(
-        model.reader.eval(), model.inputs, [Reading(QUESTION, (text,), (0.0,))]
-    )
-    question, (body, offsets) = model.inputs.tokenize(QUESTION)[0], model.inputs.tokenize(text)
-    first = len(question) + 2
-    with torch.inference_mode():
-        out = theirs(
-            **dict(
-                zip(
-                    ("input_ids", "token_type_ids", "attention_mask"),
-                    collate([model.inputs.reader(question, body)], model.inputs.pad),
-                    strict=True,
-                )
-            )
-        )
-    pieces = [model.inputs.tokenizer.id_to_token(each) or "" for each in body]
-    whole = [
-        (float(out.start_logits[0, first + i] + out.end_logits[0, first + j]), i, j)
-        for i in range(len(body))
-        for j in range(i, min(len(body), i + 7))
-        if not pieces[i].startswith("##")
-        and not (j + 1 < len(body) and pieces[j + 1].startswith("##"))
-    ]
-    _, i, j = max(whole)
-    assert found.found[0].text == text[offsets[i][0] : offsets[j][1]]
 
 
 def test_a_reader_of_another_shape_is_kept_with_the_model(

@@ -13,7 +13,6 @@ import torch
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Candidate, CandidateSearch
@@ -82,24 +81,6 @@ def test_the_answer_stands_in_another_passage_and_not_by_the_sentence(
     assert copies > 0
 
 
-def test_a_copy_of_the_passage_is_no_candidate(model: Model, corpus: list[Passage]) -> None:
-    """Under another id, in other case: the normalised sentence gives it away."""
-    free = [p for p in corpus if not is_held_out(p.document_id)]
-    copy = dataclasses.replace(
-        free[0], passage_id="copy", document_id=free[1].document_id, text=free[0].text.upper()
-    )
-
-    class Copies:
-        def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-            return [[Candidate.of(copy), Candidate.of(free[0])] for _ in queries]
-
-    objective = make(model, Copies())
-    with pytest.raises(NotReady, match="no second passage"):
-        objective.batch(cycle(free[:1]), random.Random(0))
-    assert objective.skipped["answer_not_found"] > 0
-    assert objective.skipped["trivial_candidate"] == 2 * objective.skipped["answer_not_found"]
-
-
 def test_the_best_passage_with_the_answer_is_read_even_if_it_ranks_low(
     model: Model, corpus: list[Passage]
 ) -> None:
@@ -134,25 +115,6 @@ def test_reader_and_both_towers_learn(model: Model, corpus: list[Passage]) -> No
     for module in (model.retriever, model.reader):
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
-
-
-def test_learning_lowers_the_loss(tmp_path_factory: pytest.TempPathFactory) -> None:
-    model = tiny.make_model(tiny.write_base(tmp_path_factory.mktemp("learning")))
-    model.retriever.eval()
-    model.reader.eval()
-    corpus = tiny.passages(model.inputs)
-    objective = make(model, ExactSearch(model, corpus), 3)
-    batch = objective.batch(cycle(corpus), random.Random(2))
-    parameters = [*model.retriever.parameters(), *model.reader.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3)
-    losses = []
-    for _ in range(10):
-        loss = objective.loss(batch, model)
-        optimizer.zero_grad()
-        loss.value.backward()
-        optimizer.step()
-        losses.append(loss.figures["loss"])
-    assert losses[-1] < 0.8 * losses[0]
 
 
 @torch.no_grad()

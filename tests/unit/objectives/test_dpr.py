@@ -131,24 +131,6 @@ def test_false_negatives_are_duplicates_of_the_positive_and_what_answers() -> No
     ]
 
 
-def test_a_duplicate_of_the_positive_does_not_change_the_loss() -> None:
-    model = exact_model()
-    asked = [Question("who wrote it", ("she",)), Question("did it", ("who",))]
-    columns = [found(0, "she wrote it"), found(1, "who did it")]
-    copies = [*columns, found(7, "she wrote it")]
-    objective = make(Ranked(), asked)
-    losses = []
-    for chosen in (columns, copies):
-        batch = ContrastBatch(
-            [model.inputs.query(one.question) for one in asked],
-            [model.inputs.passage([], one.body_ids) for one in chosen],
-            no_negatives(asked, chosen)[:1],
-        )
-        batch = ContrastBatch(batch.queries[:1], batch.passages, batch.exclude)
-        losses.append(objective.loss(batch, model).value.item())
-    assert losses[0] == EXACT(losses[1])
-
-
 def test_hard_negatives_are_the_best_ranked_that_hold_no_answer() -> None:
     model = exact_model()
     ranked = Ranked(

@@ -153,28 +153,6 @@ def test_loss_is_a_mean_over_the_questions() -> None:
     assert loss == EXACT(sum(one.value.item() for one in alone) / 2)
 
 
-@torch.no_grad()
-def test_the_readers_term_is_zero_where_only_deeper_passages_answer() -> None:
-    model = exact_model()
-    passages = ["who did it", "it did", "she wrote"]
-    objective = make(Listed(model, passages), [Question("who wrote it", ("she",))], read=2)
-    loss = objective.loss(batch_of(objective), model)
-    assert loss.value.item() == EXACT(loss.figures["retriever_loss"])
-    assert loss.figures["reader_matched"] == 0
-    assert "reader_loss" not in loss.figures
-
-
-@torch.no_grad()
-def test_the_readers_term_is_zero_where_the_answer_is_wider_than_its_spans() -> None:
-    model = exact_model()
-    wide = "who wrote it she did"  # five words, the reader reads four
-    objective = make(Listed(model, [wide, "it"]), [Question("in it", (wide,))])
-    loss = objective.loss(batch_of(objective), model)
-    assert loss.figures["reader_matched"] == 0
-    assert loss.value.item() == EXACT(loss.figures["retriever_loss"])
-    assert objective.skipped["no_answer_span"] == 1
-
-
 @pytest.mark.parametrize("null", [False, True])
 def test_an_expression_teaches_the_retriever_alone(null: bool) -> None:
     model = exact_model()
@@ -229,12 +207,3 @@ def test_questions_without_an_answer_are_drawn_over() -> None:
         tuple(model.inputs.query("who wrote it").ids)
     }
     assert objective.skipped["answer_not_found"] > 0
-
-
-def test_the_same_chance_gives_the_same_batch() -> None:
-    model = exact_model()
-    asked = [Question(f"who {word}", ("she",)) for word in ("wrote", "did", "in", "it")]
-    objective = make(Listed(model, ["she", "it"]), asked, batch_size=2)
-    first, second = ([one.query.ids for one in batch_of(objective, seed=3)] for _ in range(2))
-    assert first == second
-    assert len(first) == 2

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from realm.errors import InvalidInput
-from realm.text.questions import read_questions
+from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer, is_exact_match, read_questions
 
 GOOD = {"id": "1", "question": "who ran?", "answers": ["a fox"], "document_id": "d1"}
 
@@ -75,3 +77,39 @@ def test_missing_and_empty_files_are_a_sentence(tmp_path: Path) -> None:
         read_questions(tmp_path / "absent.jsonl")
     with pytest.raises(InvalidInput, match="has no questions"):
         read_questions(written(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "answers", "holds"),
+    [
+        ("It was the Amazonia, they say.", ["amazonia"], True),
+        ("In 2010 it rained.", ["10"], False),
+        ("In 10 years it rained.", ["10"], True),
+        ("someone came", ["one"], False),
+        ("no one came, but one", ["one"], True),
+        ("a man", ["The Man"], True),
+        ("nothing", ["the"], False),
+        ("nothing", ["other", "Nothing!"], True),
+        ("他住在北京市中心", ["北京"], True),
+        ("ولد في برلين عام", ["برلين"], True),
+    ],
+)
+def test_answers_are_whole_words_after_normalisation(
+    text: str, answers: list[str], holds: bool
+) -> None:
+    question = Question("?", tuple(answers))
+    assert contains_answer(text, normalise_answer(text), question) is holds
+
+
+def test_pattern_is_searched_in_the_text_itself() -> None:
+    question = Question("?", answer_pattern=re.compile(r"^5,778\s*K", re.MULTILINE))
+    assert contains_answer("hot:\n5,778 K", "", question)
+    assert not contains_answer("hot: 5,778 K", "", question)
+
+
+def test_exact_match_by_text_or_by_expression() -> None:
+    assert is_exact_match(Question("q", ("The Fox",)), "fox")
+    assert not is_exact_match(Question("q", ("The Fox",)), "fox ran")
+    by_expression = Question("q", answer_pattern=re.compile("fox", re.IGNORECASE))
+    assert is_exact_match(by_expression, "Fox ran")
+    assert not is_exact_match(by_expression, "a fox")
