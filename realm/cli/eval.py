@@ -189,7 +189,7 @@ def _closed_book(settings: Settings, name: str, asked: list[Question]) -> Report
 
 
 def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> System:
-    from realm.evaluation import systems, trained
+    from realm.evaluation import systems
 
     device, dtype = compute(settings)
     if snapshot:
@@ -197,13 +197,13 @@ def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> 
             raise InvalidInput(f"snapshot {snapshot!r} is neither a number nor latest")
         store = open_store(settings)
         return systems.snapshot_system(*systems.find_snapshot(store, snapshot), device, dtype)
-    if system in set(trained.Recipe):
+    if system in set(systems.Recipe):
         folder = Path(model) if model else None
-        return trained.trained_system(trained.Recipe(system), folder, device, dtype)
+        return systems.trained_system(systems.Recipe(system), folder, device, dtype)
     if system not in set(systems.Baseline):
         raise InvalidInput(
             f"there is no system {system!r}: give {', '.join(systems.Baseline)},"
-            f" {', '.join(trained.Recipe)}, closed-book, or --snapshot with a number or latest"
+            f" {', '.join(systems.Recipe)}, closed-book, or --snapshot with a number or latest"
         )
     base = systems.base_system(settings, device, dtype)
     return replace(base, name=system, retrieval=systems.Baseline(system).retrieval)

@@ -83,7 +83,7 @@ def train_retriever_(
 ) -> None:
     """Train a retriever on documents by the recipe of ORQA, DPR or REALM."""
     check_packages("realm model train-retriever", MODEL_AND_DOCUMENTS)
-    from realm.evaluation.trained import CARD_FILE, Recipe
+    from realm.evaluation.systems import CARD_FILE, Recipe
     from realm.model.checkpoint import with_own_query_encoder, write_model
     from realm.recipes.retriever import Plan, train_retriever
     from realm.recipes.starter import describe_files

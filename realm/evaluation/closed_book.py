@@ -13,12 +13,17 @@ from typing import Any
 import torch
 
 from realm.errors import InvalidInput, NotFound
-from realm.evaluation import report
-from realm.evaluation.evaluate import LATENCY_SAMPLE, WARM_UP, Progress, no_progress_bars
-from realm.evaluation.metrics import mean, percentile
-from realm.evaluation.report import Report
-from realm.text import answers as scoring
-from realm.text.questions import Question, is_exact_match
+from realm.evaluation.evaluate import WARM_UP, latency_sample
+from realm.evaluation.parallel import Progress, no_progress_bars
+from realm.evaluation.report import (
+    Report,
+    exact_match_share,
+    mean_f1,
+    percentiles,
+    provenance,
+    recalls,
+)
+from realm.text.questions import Question
 
 NAME = "closed-book"
 QUESTION_BATCH = 16
@@ -94,40 +99,30 @@ def evaluate_closed_book(
         some = asked[start : start + QUESTION_BATCH]
         said += book.answers([question.question for question in some])
         bar(len(said), len(asked))
-    times = _latencies(book, asked)
+    sample = latency_sample([one.question for one in asked])
+    _latencies(book, sample[:WARM_UP])
+    read = list(zip(asked, said, strict=True))
     return Report(
         system=NAME,
-        documents=report.recalls([]),
-        answers=report.recalls([]),
-        em=mean([float(is_exact_match(one, text)) for one, text in zip(asked, said, strict=True)]),
-        f1=mean(
-            [
-                scoring.f1(text, one.answers)
-                for one, text in zip(asked, said, strict=True)
-                if one.answers
-            ]
-        ),
-        latency_ms={"p50": percentile(times, 50), "p99": percentile(times, 99)},
+        documents=recalls([]),
+        answers=recalls([]),
+        em=exact_match_share(read),
+        f1=mean_f1(read),
+        latency_ms=percentiles(_latencies(book, sample)),
         extras={
             "questions": len(questions),
             "model": {"name": book.name, "prefix": book.prefix},
-            "machine": report.machine(
-                torch.get_num_threads(), str(book.model.device), str(book.model.dtype)
-            ),
-            "version": report.version(),
-            "commit": report.commit(),
+            **provenance(book.model.device, book.model.dtype),
             "seconds": round(time.monotonic() - began, 3),
         },
     )
 
 
-def _latencies(book: ClosedBook, asked: Sequence[Question]) -> list[float]:
-    """Milliseconds of questions taken evenly from all, one at a time; the first few warm up."""
-    step = max(1, len(asked) // LATENCY_SAMPLE)
-    sample = [one.question for one in asked[::step][:LATENCY_SAMPLE]]
+def _latencies(book: ClosedBook, questions: Sequence[str]) -> list[float]:
+    """Milliseconds of each question, one at a time."""
     times = []
-    for question in [*sample[:WARM_UP], *sample]:
+    for question in questions:
         began = time.perf_counter()
         book.answers([question])
         times.append((time.perf_counter() - began) * 1000)
-    return times[len(sample[:WARM_UP]) :]
+    return times

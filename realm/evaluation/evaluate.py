@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
-from realm.evaluation import report
-from realm.evaluation.metrics import RECALL_AT, depth_for_documents, first_rank, mean, percentile
-from realm.evaluation.parallel import OnProgress, no_progress
+from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
 from realm.evaluation.reading import latencies, make_reading, read_answers
-from realm.evaluation.report import Report, Shares
+from realm.evaluation.report import (
+    RECALL_AT,
+    Report,
+    depth_for_documents,
+    exact_match_share,
+    first_rank,
+    mean_f1,
+    percentiles,
+    provenance,
+    recalls,
+)
 from realm.evaluation.searching import (
     Found,
     PassageVectors,
@@ -24,30 +31,11 @@ from realm.evaluation.searching import (
     encode_questions,
 )
 from realm.evaluation.systems import System
-from realm.records.vectors import Vectors
-from realm.text import answers as scoring
 from realm.text.answers import normalise_answer
-from realm.text.questions import Question, contains_answer, is_exact_match
+from realm.text.questions import Question, contains_answer
 
 LATENCY_SAMPLE = 50
 WARM_UP = 3
-
-#: Makes a listener for a named piece of work.
-Progress = Callable[[str], OnProgress]
-
-
-def no_progress_bars(_name: str) -> OnProgress:
-    return no_progress
-
-
-def document_recall(
-    index: PassageVectors, queries: Vectors, questions: Sequence[Question]
-) -> Shares:
-    """R@1, R@5, R@20 by document; `queries` [questions, size]."""
-    ids = [passage.document_id for passage in index.passages]
-    rows, products = index.search(queries, depth_for_documents(ids, max(RECALL_AT)))
-    found = Found(list(rows), list(products))
-    return report.recalls(_document_ranks(questions, found, ids))
 
 
 def evaluate(
@@ -71,14 +59,16 @@ def evaluate(
     searcher = Searcher(index, system.retrieval)
     found = searcher.search(asked, queries, depth)
     read = _read(system, index, questions, found, passages, progress("answers"))
-    times = _timed(system, index, searcher, asked, passages)
+    sample = latency_sample(asked)
+    latencies(system, index, searcher, sample[:WARM_UP], passages)
+    times = latencies(system, index, searcher, sample, passages)
     return Report(
         system=system.name,
-        documents=report.recalls(_document_ranks(questions, found, ids)),
-        answers=report.recalls(_answer_ranks(questions, found, index)),
-        em=mean([float(is_exact_match(question, answer)) for question, answer in read]),
-        f1=mean([scoring.f1(answer, one.answers) for one, answer in read if one.answers]),
-        latency_ms={"p50": percentile(times, 50), "p99": percentile(times, 99)},
+        documents=recalls(document_ranks(questions, found.rows, ids)),
+        answers=recalls(_answer_ranks(questions, found, index)),
+        em=exact_match_share(read),
+        f1=mean_f1(read),
+        latency_ms=percentiles(times),
         extras={
             "questions": len(questions),
             "documents_given": len(documents),
@@ -87,23 +77,29 @@ def evaluate(
             "unknown_documents": _unknown(questions, documents),
             "retrieval": system.retrieval,
             "model": {"base": system.base, "step": system.step, "scale": system.scale},
-            "machine": report.machine(
-                torch.get_num_threads(), str(system.passage.device), str(system.dtype)
-            ),
-            "version": report.version(),
-            "commit": report.commit(),
+            **provenance(system.passage.device, system.dtype),
             "seconds": round(time.monotonic() - began, 3),
         },
     )
 
 
-def _document_ranks(
-    questions: Sequence[Question], found: Found, document_ids: Sequence[str]
+def latency_sample(asked: Sequence[str]) -> list[str]:
+    """Questions taken evenly from all, for timings one at a time."""
+    step = max(1, len(asked) // LATENCY_SAMPLE)
+    return list(asked[::step][:LATENCY_SAMPLE])
+
+
+def document_ranks(
+    questions: Sequence[Question], rows: Sequence[NDArray[np.int64]], document_ids: Sequence[str]
 ) -> list[int | None]:
-    """Of the questions that name their document: the rank of its best passage, by document."""
+    """Of the questions that name their document: its rank among the documents found.
+
+    :param rows: passages found for each question, best first.
+    :param document_ids: of each passage.
+    """
     return [
-        first_rank((document_ids[row] for row in rows), question.document_id)
-        for question, rows in zip(questions, found.rows, strict=True)
+        first_rank((document_ids[row] for row in found), question.document_id)
+        for question, found in zip(questions, rows, strict=True)
         if question.document_id is not None
     ]
 
@@ -151,20 +147,6 @@ def _read(
     ]
     texts = read_answers(system, readings, on_progress)
     return [(questions[number], text) for number, text in zip(chosen, texts, strict=True)]
-
-
-def _timed(
-    system: System,
-    index: PassageVectors,
-    searcher: Searcher,
-    asked: Sequence[str],
-    passages: int,
-) -> list[float]:
-    """Milliseconds of questions taken evenly from all; the first few only warm up."""
-    step = max(1, len(asked) // LATENCY_SAMPLE)
-    sample = list(asked[::step][:LATENCY_SAMPLE])
-    latencies(system, index, searcher, sample[:WARM_UP], passages)
-    return latencies(system, index, searcher, sample, passages)
 
 
 def _unknown(questions: Sequence[Question], documents: Sequence[Document]) -> int:

@@ -18,8 +18,16 @@ Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]
 
 
+#: Makes a listener for a named piece of work.
+Progress = Callable[[str], OnProgress]
+
+
 def no_progress(_done: int, _total: int) -> None:
-    """A listener that nobody listens with."""
+    """Ignores progress."""
+
+
+def no_progress_bars(_name: str) -> OnProgress:
+    return no_progress
 
 
 def parallel_map(

@@ -63,15 +63,6 @@ def marginal_log_likelihood(
     return joint.logsumexp(dim=1).masked_fill(~target_mask, 0.0).sum(dim=-1)
 
 
-def retriever_gradient(log_prior: Tensor, log_likelihoods: Tensor) -> Tensor:
-    """r(z) = [p(y|z,x) / p(y|x) − 1] · p(z|x) = ∂ log p(y|x) / ∂ f(x, z), [b, k].
-
-    Section 3.3, "What does the retriever learn?"; true of the sequence marginal only.
-    """
-    evidence = (log_prior + log_likelihoods).logsumexp(dim=-1, keepdim=True)  # log p(y|x)
-    return torch.expm1(log_likelihoods - evidence) * log_prior.exp()
-
-
 def retrieval_utility(log_likelihoods: Tensor, null_log_likelihoods: Tensor) -> Tensor:
     """RU(z|x) = log p(y|z,x) − log p(y|∅,x) (eq. 2): [b, k] and [b] → [b, k]."""
     return log_likelihoods - null_log_likelihoods.unsqueeze(-1)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.evaluation.evaluate import Progress, no_progress_bars
+from realm.evaluation.parallel import Progress, no_progress_bars
 from realm.evaluation.searching import encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.objectives.cloze_questions import cloze_questions

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
-from realm.evaluation.evaluate import Progress, no_progress_bars
+from realm.evaluation.parallel import Progress, no_progress_bars
 from realm.evaluation.reading import make_reading
 from realm.evaluation.searching import (
     PassageVectors,

@@ -14,16 +14,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-import torch
 
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
-from realm.evaluation import report
-from realm.evaluation.evaluate import Progress, no_progress_bars
-from realm.evaluation.parallel import OnProgress
+from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
+from realm.evaluation.report import provenance
 from realm.evaluation.searching import cut
-from realm.evaluation.trained import Recipe
+from realm.evaluation.systems import Recipe
 from realm.model.base import public_name
 from realm.model.checkpoint import Model
 from realm.objectives.objective import Objective, ObjectiveSetup, make_objectives
@@ -148,13 +146,10 @@ def train_retriever(
         "seconds": round(time.monotonic() - began, 1),
         "reader": "trained along" if plan.keep_trained_reader else "as it was before",
         "base": {"name": model.config.base_name, "sha256": model.config.base_sha256},
-        "machine": report.machine(
-            torch.get_num_threads(),
-            str(model.retriever.passage.device),
-            str(train_dtype(settings, model.retriever.passage.device)),
+        **provenance(
+            model.retriever.passage.device,
+            train_dtype(settings, model.retriever.passage.device),
         ),
-        "version": report.version(),
-        "commit": report.commit(),
     }
 
 

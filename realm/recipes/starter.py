@@ -18,11 +18,9 @@ import torch
 
 from realm.corpus.documents import Document, stable_bucket
 from realm.errors import NotFound
-from realm.evaluation import report
-from realm.evaluation.evaluate import Progress, no_progress_bars
-from realm.evaluation.metrics import mean
-from realm.evaluation.parallel import OnProgress, no_progress
+from realm.evaluation.parallel import OnProgress, Progress, no_progress, no_progress_bars
 from realm.evaluation.reading import read
+from realm.evaluation.report import mean, provenance
 from realm.evaluation.searching import cut
 from realm.evaluation.systems import System, system_of
 from realm.model.answering import Reading
@@ -212,11 +210,7 @@ def _facts(
         "questions_taught": len(course.material),
         "cloze_lessons": cloze,
         "held_out_retrieval": system.retrieval.value,
-        "machine": report.machine(
-            torch.get_num_threads(), str(system.reader.device), str(system.dtype)
-        ),
-        "version": report.version(),
-        "commit": report.commit(),
+        **provenance(system.reader.device, system.dtype),
     }
 
 

@@ -14,7 +14,8 @@ import torch
 from realm.corpus.documents import Document
 from realm.corpus.importers import read_documents
 from realm.corpus.passages import Passage
-from realm.evaluation.evaluate import document_recall
+from realm.evaluation.evaluate import document_ranks
+from realm.evaluation.report import depth_for_documents, recall
 from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System, base_system
 from realm.model.base import default_folder
@@ -78,6 +79,8 @@ def _recall_at_5(
     questions: list[Question], passages: list[Passage], vectors: Vectors, queries: Vectors
 ) -> float:
     index = PassageVectors(passages, np.asarray(vectors, np.float32))
-    measured = document_recall(index, np.asarray(queries, np.float32), questions)["r@5"]
+    ids = [passage.document_id for passage in passages]
+    rows, _ = index.search(np.asarray(queries, np.float32), depth_for_documents(ids, 5))
+    measured = recall(document_ranks(questions, list(rows), ids), 5)
     assert measured is not None
     return measured

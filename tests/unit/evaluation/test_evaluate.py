@@ -12,8 +12,9 @@ import torch
 
 from realm.corpus.documents import Document
 from realm.errors import InvalidInput
-from realm.evaluation.evaluate import document_recall, evaluate
+from realm.evaluation.evaluate import document_ranks, evaluate
 from realm.evaluation.reading import make_reading
+from realm.evaluation.report import depth_for_documents
 from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
@@ -93,8 +94,9 @@ def test_recall_is_by_document_not_by_passage(system: System) -> None:
     vectors = np.where(of_a[:, None], [[1.0, 0.0]], [[0.0, 1.0]]).astype(np.float32)
     index = PassageVectors(passages, vectors)
     query = np.array([[1.0, 0.5]], np.float32)
-    found = document_recall(index, query, [Question("?", document_id="b")])
-    assert found == {"r@1": 0.0, "r@5": 1.0, "r@20": 1.0}
+    ids = [passage.document_id for passage in passages]
+    rows, _ = index.search(query, depth_for_documents(ids, 2))
+    assert document_ranks([Question("?", document_id="b")], list(rows), ids) == [2]
 
 
 def test_vectors_are_the_encoder_s_in_the_order_given(system: System) -> None:

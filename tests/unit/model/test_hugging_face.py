@@ -302,7 +302,7 @@ def test_a_checkpoint_in_the_wrong_place_is_named(exported: dict[Kind, Path]) ->
         ({"hidden_size": "16"}, Corrupt, "hidden_size is '16', not of type int"),
         ({"num_attention_heads": 5}, Unsupported, "5 attention heads"),
         ({"max_position_embeddings": 9}, Unsupported, "9"),
-        ({"realm": {"pooling": "pooler"}}, Corrupt, "lacks keys"),
+        ({"realm": {"pooling": "pooler"}}, Corrupt, "base: Field required"),
     ],
 )
 def test_a_config_that_realm_cannot_compute_is_named(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.evaluation.metrics import depth_for_documents, first_rank, mean, percentile, recall
+from realm.evaluation.report import depth_for_documents, first_rank, mean, percentile, recall
 
 ranks = st.lists(st.one_of(st.none(), st.integers(1, 40)), min_size=1)
 
