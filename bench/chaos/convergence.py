@@ -22,6 +22,7 @@ from realm.settings import load_settings
 
 TIMEOUT_SECONDS = 180.0
 POLL_SECONDS = 0.5
+FINAL_STEP = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,8 @@ async def converge(
     """
     began = time.monotonic()
     generations = Generations(cluster.store)
-    snapshot = await asyncio.to_thread(publish_model, cluster.snapshots, model, step=1_000_000)
     conditions = [
-        (f"snapshot {snapshot.number} to be live", lambda: _is_live(generations, snapshot.number)),
+        ("the newest snapshot to be live", lambda: _is_live(cluster, generations)),
         ("every write in every active generation", lambda: _applied(generations, ledger)),
         ("what lost something to be retired", lambda: not damaged & _active(generations)),
         ("the alias", lambda: _alias(cluster, generations)),
@@ -56,13 +56,26 @@ async def converge(
             for address in cluster.gateways
         ),
     ]
+    await asyncio.to_thread(publish_model, cluster.snapshots, model, step=FINAL_STEP)
+    if not await _until(conditions[0][1], began):
+        return Convergence(False, time.monotonic() - began, conditions[0][0])
+    if damaged & _active(generations):
+        # Live until just now, it is retained: only the next commit retires it.
+        await asyncio.to_thread(publish_model, cluster.snapshots, model, step=FINAL_STEP + 1)
     for what, condition in conditions:
-        while not await asyncio.to_thread(_holds, condition):
-            if time.monotonic() - began > TIMEOUT_SECONDS:
-                return Convergence(False, time.monotonic() - began, what)
-            await asyncio.sleep(POLL_SECONDS)
+        if not await _until(condition, began):
+            return Convergence(False, time.monotonic() - began, what)
     seconds = time.monotonic() - began
     return await asyncio.to_thread(_inspect, cluster, generations, questions, seconds)
+
+
+async def _until(condition: Callable[[], bool], began: float) -> bool:
+    """Whether it came true in time; a store or a gateway that fails is asked again."""
+    while not await asyncio.to_thread(_holds, condition):
+        if time.monotonic() - began > TIMEOUT_SECONDS:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
 
 
 def _inspect(
@@ -96,9 +109,9 @@ def _holds(condition: Callable[[], bool]) -> bool:
         return False
 
 
-def _is_live(generations: Generations, snapshot: int) -> bool:
-    live = generations.live()
-    return live is not None and generations.get(live.generation).snapshot == snapshot
+def _is_live(cluster: BenchCluster, generations: Generations) -> bool:
+    live, newest = generations.live(), max(each.number for each in cluster.snapshots.all())
+    return live is not None and generations.get(live.generation).snapshot == newest
 
 
 def _applied(generations: Generations, ledger: Ledger) -> bool:
