@@ -24,10 +24,10 @@ run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds RATE=qu
 	@$(BIN)/realm up --store "$(STORE)" --for $(FOR) --rate $(RATE) --port-offset $(PORT_OFFSET) \
 	  $(if $(CORPUS),--corpus "$(CORPUS)") $(if $(REPORT),--report "$(REPORT)")
 
-# Files in parallel, in their order: those that start whole clusters come first and mostly wait.
+# Clusters come first (tests/conftest.py) and wait now and then: three processes for two cores.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
-test: lint ## everything that is quick; under ten minutes on two cores
+test: lint ## everything that is quick; under eight minutes on two cores
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: lint ## the slow tests too

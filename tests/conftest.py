@@ -1,8 +1,12 @@
-"""What every test shares: hypothesis without clocks, kernels without spinning threads."""
+"""What all tests share: hypothesis without clocks, kernels without spinning threads, an order."""
+
+from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # Before torch is imported: on tiny tensors threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,3 +15,39 @@ settings.register_profile("realm", deadline=None, suppress_health_check=[HealthC
 # In continuous integration the same examples each time; elsewhere new ones are sought.
 settings.register_profile("ci", settings.get_profile("realm"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "realm")
+
+
+#: The longest first, and each alone: started last, one of them would keep a core idle.
+LONGEST = (
+    "tests/acceptance/test_bench.py::test_every_claim_holds[switch]",
+    "tests/acceptance/test_fact_world.py",
+    "tests/acceptance/test_bench.py::test_every_claim_holds[chaos]",
+    "tests/acceptance/test_bench.py",
+    "tests/acceptance/",
+    "tests/integration/test_s3",
+    "tests/integration/test_embedder",
+    "tests/integration/",
+)
+#: These have no fixtures that the tests of a file share.
+ALONE = "tests/acceptance/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def _rank(nodeid: str) -> int:
+    ranks = (rank for rank, start in enumerate(LONGEST) if nodeid.startswith(start))
+    return next(ranks, len(LONGEST))
+
+
+class FilesInOrder(LoadFileScheduling):  # type: ignore[misc]
+    """Gives each process a file at a time, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(ALONE) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesInOrder:
+    return FilesInOrder(config, log)

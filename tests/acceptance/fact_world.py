@@ -54,6 +54,7 @@ class World:
         self._rng = random.Random(seed)
         self.facts: list[Fact] = [(e, a) for e in range(ENTITIES) for a in range(ATTRIBUTES)]
         self._ids = {fact: _learnable(f"fact-{fact[0]}-{fact[1]}") for fact in self.facts}
+        self._cut: dict[tuple[str, str], Passage] = {}
         self.redraw()
 
     def redraw(self) -> None:
@@ -93,12 +94,19 @@ class World:
         name, word = ENTITY_NAMES[entity], PASSAGE_WORDS[attribute]
         value = value or self._values[entity, attribute]
         text = f"The {word} of {name} is {value}. In {name} all folk know well."
-        return split_document(Document(id, "", text), 1, self._inputs)[0]
+        return self._only_passage(id, text)
 
     def _question(self, fact: Fact) -> Passage:
         name, word = ENTITY_NAMES[fact[0]], QUESTION_WORDS[fact[1]]
         text = f"They say in {name} {word} {self._values[fact]}."
-        return split_document(Document(_question_id(fact), "", text), 1, self._inputs)[0]
+        return self._only_passage(_question_id(fact), text)
+
+    def _only_passage(self, id: str, text: str) -> Passage:
+        """Values come again and again, so each text is cut once."""
+        if (id, text) not in self._cut:
+            document = Document(id, "", text)
+            self._cut[id, text] = split_document(document, 1, self._inputs)[0]
+        return self._cut[id, text]
 
 
 class Values:
