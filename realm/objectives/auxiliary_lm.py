@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import InputBuilder
-from realm.objectives.masking import MaskedSentence, Masker, RandomWords
+from realm.objectives.masked_lm import masked_targets
+from realm.objectives.masking import MaskedSentence, Masker, RandomMasks, random_words
 from realm.objectives.objective import Loss, Objective, tensors
 from realm.objectives.sources import PassageSource
 
@@ -53,7 +53,7 @@ class WithAuxiliaryLM(Objective[WithText[TaskT]]):
         self._inputs = inputs
         self._texts = texts
         self._weight = weight
-        self._masker = Masker(inputs, RandomWords(), self.skipped)
+        self._masker = Masker(inputs, RandomMasks(random_words), self.skipped)
 
     @property
     def needs_index(self) -> bool:
@@ -92,15 +92,7 @@ def masked_lm_loss(texts: list[MaskedSentence], model: Model) -> Tensor:
     inputs, reader = model.inputs, model.reader
     read = [inputs.reader(text.ids, []) for text in texts]
     hidden = reader.hidden(*tensors(read, inputs.pad, reader.device))  # [b, tokens, hidden]
-    longest = max(len(text.targets) for text in texts)
-    positions = torch.zeros(len(texts), longest, dtype=torch.long)
-    targets = torch.zeros(len(texts), longest, dtype=torch.long)
-    used = torch.zeros(len(texts), longest, dtype=torch.bool)
-    for row, text in enumerate(texts):
-        count = len(text.targets)
-        positions[row, :count] = torch.tensor(text.positions) + 1  # [CLS] comes first
-        targets[row, :count] = torch.tensor(text.targets)
-        used[row, :count] = True
+    positions, targets, used = masked_targets(texts)  # [b, J]
     device = hidden.device
     log_probs = reader.target_log_probs(hidden, positions.to(device), targets.to(device))  # [b, J]
     return -log_probs[used.to(device)].mean()

@@ -22,9 +22,9 @@ from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
-from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, PassageWindows, TrainingSearch, WordSearch
-from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
+from realm.objectives.contrast import ContrastBatch, contrastive_loss
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup
 from realm.objectives.sources import QuestionPool, Questions
 from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
@@ -43,15 +43,6 @@ class Pair:
     query: Encoded
     positive: Candidate
     negatives: list[Candidate]
-
-
-@dataclass(frozen=True, slots=True)
-class ContrastBatch:
-    """Row i's positive is column i; then the hard negatives. `exclude` [b, n] are no negatives."""
-
-    queries: list[Encoded]
-    passages: list[Encoded]
-    exclude: Tensor
 
 
 class DPR(Objective[ContrastBatch], name="dpr"):
@@ -129,20 +120,7 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         )
 
     def loss(self, batch: ContrastBatch, model: Model) -> Loss:
-        """−log of the positive's share of its row's softmax, a mean over the questions."""
-        retriever = model.retriever
-        pad, device = self._inputs.pad, retriever.passage.device
-        queries = retriever.query(*tensors(batch.queries, pad, device))  # [b, size]
-        vectors = retriever.passage(*tensors(batch.passages, pad, device))  # [n, size]
-        scores = retriever.score(queries, vectors)  # [b, n]
-        exclude = batch.exclude.to(device)
-        loss = inverse_cloze_loss(scores, exclude)
-        with torch.no_grad():
-            rows = torch.arange(len(scores), device=device)
-            best = scores.masked_fill(exclude, -torch.inf).argmax(dim=-1)
-            first = (best == rows).float().mean().item()
-        figures = {"loss": loss.item(), "batch_recall_at_1": first}
-        return Loss(loss, {**figures, "scale": retriever.scale.item()})
+        return contrastive_loss(batch, model)
 
     def _pairs(self, questions: Sequence[Question], rng: random.Random) -> list[Pair]:
         asked = [(one, query) for one in questions if (query := self._query(one))]

@@ -17,20 +17,11 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
-from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, PassageWindows
-from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
+from realm.objectives.contrast import ContrastBatch, contrastive_loss
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup
 from realm.objectives.sources import PassageSource
 from realm.text.inverse_cloze import inverse_cloze, normalise_sentence
-
-
-@dataclass(frozen=True, slots=True)
-class InverseClozeBatch:
-    """Row i of `queries` belongs to row i of `passages`; `exclude` [b, b] marks false negatives."""
-
-    queries: list[Encoded]
-    passages: list[Encoded]
-    exclude: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +32,7 @@ class _Example:
     positive: Encoded
 
 
-class InverseCloze(Objective[InverseClozeBatch], name="inverse_cloze"):
+class InverseCloze(Objective[ContrastBatch], name="inverse_cloze"):
     """The retriever's own objective: it needs neither index nor reader.
 
     :param batch_size: passages in a batch, at least 2.
@@ -74,7 +65,7 @@ class InverseCloze(Objective[InverseClozeBatch], name="inverse_cloze"):
     def needs_index(self) -> bool:
         return False
 
-    def batch(self, passages: Iterator[Passage], rng: random.Random) -> InverseClozeBatch:
+    def batch(self, passages: Iterator[Passage], rng: random.Random) -> ContrastBatch:
         """:raises NotReady: if the passages hold too little of use."""
         examples: list[_Example] = []
         for passage in PassageSource(passages, self.skipped, self.name, self._batch_size):
@@ -84,7 +75,7 @@ class InverseCloze(Objective[InverseClozeBatch], name="inverse_cloze"):
             examples.append(example)
             if len(examples) == self._batch_size:
                 break
-        return InverseClozeBatch(
+        return ContrastBatch(
             [example.query for example in examples],
             [example.positive for example in examples],
             false_negatives(
@@ -93,19 +84,8 @@ class InverseCloze(Objective[InverseClozeBatch], name="inverse_cloze"):
             ),
         )
 
-    def loss(self, batch: InverseClozeBatch, model: Model) -> Loss:
-        retriever = model.retriever
-        pad, device = self._inputs.pad, retriever.passage.device
-        queries = retriever.query(*tensors(batch.queries, pad, device))  # [b, size]
-        passages = retriever.passage(*tensors(batch.passages, pad, device))  # [b, size]
-        scores = retriever.score(queries, passages)  # [b, b]
-        loss = inverse_cloze_loss(scores, batch.exclude.to(device))
-        with torch.no_grad():
-            rows = torch.arange(len(scores), device=device)
-            others = scores.masked_fill(batch.exclude.to(device), -torch.inf)
-            first = (others.argmax(dim=-1) == rows).float().mean()
-        figures = {"loss": loss.item(), "batch_recall_at_1": first.item()}
-        return Loss(loss, {**figures, "scale": retriever.scale.item()})
+    def loss(self, batch: ContrastBatch, model: Model) -> Loss:
+        return contrastive_loss(batch, model)
 
     def _example(self, passage: Passage, rng: random.Random) -> _Example | None:
         pair = inverse_cloze(passage.text, rng)

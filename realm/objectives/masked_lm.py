@@ -248,7 +248,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
             bodies += own
         ids, segments, mask = tensors(inputs, self._inputs.pad, device)  # [b·k, tokens]
         hidden = model.reader.hidden(ids, segments, mask)  # [b·k, tokens, hidden]
-        positions, targets, target_mask = (t.to(device) for t in _targets(batch.sentences))
+        positions, targets, target_mask = (t.to(device) for t in masked_targets(batch.sentences))
         log_probs = model.reader.target_log_probs(
             hidden, positions.repeat_interleave(places, 0), targets.repeat_interleave(places, 0)
         )  # [b·k, J]
@@ -312,7 +312,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
         return -likelihood, figures
 
 
-def _targets(sentences: list[MaskedSentence]) -> tuple[Tensor, Tensor, Tensor]:
+def masked_targets(sentences: list[MaskedSentence]) -> tuple[Tensor, Tensor, Tensor]:
     """Positions in the reader's input, target ids and their mask, each [b, J]."""
     longest = max(len(sentence.targets) for sentence in sentences)
     positions = torch.zeros(len(sentences), longest, dtype=torch.long)

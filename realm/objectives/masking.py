@@ -7,9 +7,8 @@ out; REALM, section 3.4 and table 2 ("random uniform masks", "random span masks"
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol
@@ -52,9 +51,10 @@ class MaskedSentence:
 
 
 class MaskChooser(Protocol):
-    """Chooses what to hide. `nothing` is counted where nothing can be."""
+    """Chooses what to hide; `nothing` is the reason counted where nothing can be."""
 
-    nothing: str
+    @property
+    def nothing(self) -> str: ...
 
     def choose_all(
         self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
@@ -86,55 +86,47 @@ class SalientSpans:
         return chosen
 
 
-class _ByChance(ABC):
-    """Looks at one text after another: no model is asked."""
+@dataclass(frozen=True, slots=True)
+class RandomMasks:
+    """Words chosen by chance, in one text after another."""
+
+    choose: Callable[[str, Sequence[Word], random.Random], list[Word]]
+    nothing: str = "no_word"
 
     def choose_all(
         self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
     ) -> list[list[Word]]:
-        return [self.choose(text, own, room, rng) for text, own in zip(texts, words, strict=True)]
-
-    @abstractmethod
-    def choose(
-        self, text: str, words: Sequence[Word], room: int, rng: random.Random
-    ) -> list[Word]: ...
+        return [
+            self.choose(text, [word for word in own if word.last <= room], rng)
+            for text, own in zip(texts, words, strict=True)
+        ]
 
 
-class RandomSpans(_ByChance):
+def random_span(text: str, words: Sequence[Word], rng: random.Random) -> list[Word]:
     """One run of words, of SpanBERT's lengths."""
-
-    nothing = "no_word"
-
-    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
-        seen = _within(words, room)
-        starts = [place for place, word in enumerate(seen) if _is_word(text, word)]
-        if not starts:
-            return []
-        length = 1
-        while length < LONGEST_SPAN and rng.random() >= SPAN_STOP:
-            length += 1
-        start = rng.choice(starts)
-        return list(seen[start : start + length])
+    starts = [place for place, word in enumerate(words) if _is_word(text, word)]
+    if not starts:
+        return []
+    length = 1
+    while length < LONGEST_SPAN and rng.random() >= SPAN_STOP:
+        length += 1
+    start = rng.choice(starts)
+    return list(words[start : start + length])
 
 
-class RandomWords(_ByChance):
+def random_words(text: str, words: Sequence[Word], rng: random.Random) -> list[Word]:
     """Each word with a chance of 15%, one at the least (BERT)."""
-
-    nothing = "no_word"
-
-    def choose(self, text: str, words: Sequence[Word], room: int, rng: random.Random) -> list[Word]:
-        seen = [word for word in _within(words, room) if _is_word(text, word)]
-        if not seen:
-            return []
-        chosen = [word for word in seen if rng.random() < WORD_SHARE]
-        return chosen or [rng.choice(seen)]
+    seen = [word for word in words if _is_word(text, word)]
+    if not seen:
+        return []
+    return [word for word in seen if rng.random() < WORD_SHARE] or [rng.choice(seen)]
 
 
 def mask_chooser(kind: MaskKind, tagger: SpanTagger) -> MaskChooser:
     """The chooser of a setting's name."""
     if kind == "salient_spans":
         return SalientSpans(tagger)
-    return RandomSpans() if kind == "random_spans" else RandomWords()
+    return RandomMasks(random_span if kind == "random_spans" else random_words)
 
 
 class Masker:
@@ -199,10 +191,6 @@ def whole_words(
         Word(first, last, offsets[first][0], offsets[last - 1][1])
         for first, last in pairwise([*firsts, len(ids)])
     ]
-
-
-def _within(words: Sequence[Word], room: int) -> list[Word]:
-    return [word for word in words if word.last <= room]
 
 
 def _is_word(text: str, word: Word) -> bool:

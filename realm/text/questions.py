@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from realm.errors import InvalidInput
 from realm.text.answers import exact_match, is_spaceless, normalise_answer
+
+
+def _check_not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("give text that is not blank")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_not_blank)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,59 +80,37 @@ def parse_questions(lines: Iterable[bytes], name: str, limit: int | None = None)
     return questions
 
 
+class _Line(BaseModel):
+    """A line of a file of questions; fields of other names are left alone."""
+
+    model_config = ConfigDict(strict=True)
+
+    question: Text
+    answers: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    answer_pattern: Text | None = None
+    document_id: Text | None = None
+
+
 def _question(line: bytes, place: str) -> Question:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
-        raise InvalidInput(f"{place}: not JSON in UTF-8: {error}", place=place) from error
-    if not isinstance(row, dict):
-        raise InvalidInput(f"{place}: not a JSON object with question and answers", place=place)
-    question = Question(
-        question=_text(row, "question", place) or "",
-        answers=_answers(row, place),
-        answer_pattern=_pattern(row, place),
-        document_id=_text(row, "document_id", place),
-    )
-    if not question.question:
-        raise InvalidInput(f"{place}: question is missing or empty", place=place)
+        row = _Line.model_validate_json(line.removeprefix(codecs.BOM_UTF8))
+        flags = re.IGNORECASE | re.UNICODE | re.MULTILINE
+        pattern = None if row.answer_pattern is None else re.compile(row.answer_pattern, flags)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = "".join(f"{part}: " for part in fault["loc"])
+        raise InvalidInput(f"{place}: {field}{fault['msg']}", place=place) from error
+    except re.error as error:
+        raise InvalidInput(
+            f"{place}: answer_pattern is not a regular expression: {error}", place=place
+        ) from error
+    question = Question(row.question, row.answers or (), pattern, row.document_id)
     if not question.has_answer and question.document_id is None:
         raise InvalidInput(
             f"{place}: the question has no answers: give answers, answer_pattern or document_id",
             place=place,
         )
     return question
-
-
-def _text(row: dict[str, Any], name: str, place: str) -> str | None:
-    value = row.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInput(f"{place}: {name} must be text that is not empty", place=place)
-    return value
-
-
-def _answers(row: dict[str, Any], place: str) -> tuple[str, ...]:
-    if "answers" not in row:
-        return ()
-    given = row["answers"]
-    usable = isinstance(given, list) and all(isinstance(one, str) and one.strip() for one in given)
-    if not usable or not given:
-        raise InvalidInput(
-            f"{place}: answers must be a list of at least one text that is not empty", place=place
-        )
-    return tuple(given)
-
-
-def _pattern(row: dict[str, Any], place: str) -> re.Pattern[str] | None:
-    pattern = _text(row, "answer_pattern", place)
-    try:
-        flags = re.IGNORECASE | re.UNICODE | re.MULTILINE
-        return None if pattern is None else re.compile(pattern, flags)
-    except re.error as error:
-        raise InvalidInput(
-            f"{place}: answer_pattern is not a regular expression: {error}", place=place
-        ) from error
 
 
 def _holds_words(text: str, words: str) -> bool:

@@ -13,7 +13,7 @@ import torch
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.objectives.auxiliary_lm import WithAuxiliaryLM, masked_lm_loss
-from realm.objectives.masking import Masker, RandomWords
+from realm.objectives.masking import Masker, RandomMasks, random_words
 from realm.objectives.objective import Loss, Objective, tensors
 from realm.training.learner import Learner
 from tests import tiny
@@ -49,7 +49,7 @@ def language_after(base: Path, weight: float) -> tuple[float, float]:
     """Loss of the LM on other passages before and after the task, with γ = weight."""
     model = tiny.make_model(base)
     passages = tiny.passages(model.inputs)
-    masker = Masker(model.inputs, RandomWords(), Counter())
+    masker = Masker(model.inputs, RandomMasks(random_words), Counter())
     texts = [masker.mask(p.passage_id, p.text, random.Random(1)) for p in passages[-6:]]
     kept = [text for text in texts if text is not None]
     settings = tiny.settings(

@@ -20,6 +20,8 @@ from realm.objectives.masking import (
     MaskKind,
     continuations,
     mask_chooser,
+    random_span,
+    random_words,
     whole_words,
 )
 from realm.text.salient_spans import RuleTagger
@@ -97,7 +99,7 @@ def test_random_spans_are_runs_and_no_longer_than_they_may_be(
 ) -> None:
     ids, offsets = short.tokenize(text)
     words = whole_words(ids, offsets, continuations(short))
-    chosen = mask_chooser("random_spans", RuleTagger()).choose(text, words, 22, random.Random(seed))
+    chosen = random_span(text, words, random.Random(seed))
     assert len(chosen) <= LONGEST_SPAN
     if chosen:
         first = words.index(chosen[0])
@@ -109,10 +111,10 @@ def test_random_spans_have_spanberts_mean_length(model: Model) -> None:
     text = "the river of the town " * 10
     ids, offsets = model.inputs.tokenize(text)
     words = whole_words(ids, offsets, continuations(model.inputs))
-    chooser, rng = mask_chooser("random_spans", RuleTagger()), random.Random(0)
+    rng = random.Random(0)
     lengths = []
     for _ in range(3000):
-        chosen = chooser.choose(text, words, 999, rng)
+        chosen = random_span(text, words, rng)
         if chosen[0].last <= 40:  # far from the end, which cuts spans off
             lengths.append(len(chosen))
     # Geo(0.2) clipped at 10: the sum of 0.8^i for i below 10.
@@ -123,8 +125,8 @@ def test_random_words_are_15_percent_and_scattered(model: Model) -> None:
     text = "the river of the town " * 8
     ids, offsets = model.inputs.tokenize(text)
     words = whole_words(ids, offsets, continuations(model.inputs))
-    chooser, rng = mask_chooser("random_words", RuleTagger()), random.Random(0)
-    drawn = [chooser.choose(text, words, 999, rng) for _ in range(500)]
+    rng = random.Random(0)
+    drawn = [random_words(text, words, rng) for _ in range(500)]
     assert sum(map(len, drawn)) / (500 * len(words)) == pytest.approx(0.15, abs=0.01)
     assert all(drawn)
     runs = [len(one) > 1 and one[-1].last - one[0].first == len(one) for one in drawn]

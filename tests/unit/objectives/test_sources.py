@@ -37,7 +37,7 @@ def test_what_is_missing_is_named(store: Store) -> None:
     with pytest.raises(BadSettings, match=r"names gone\.jsonl, which is neither a file"):
         load_questions("gone.jsonl", store)
     store.write("bad.jsonl", LINES + b"{}")
-    with pytest.raises(InvalidInput, match=r"bad\.jsonl:3: question is missing"):
+    with pytest.raises(InvalidInput, match=r"bad\.jsonl:3: question: Field required"):
         load_questions("bad.jsonl", store)
 
 
