@@ -80,6 +80,25 @@ def quarantine_file(output_file: str) -> str:
     return f"{QUARANTINE}/{_name(output_file)}"
 
 
+def quarantine(
+    store: Store, *, snapshot: int, input_file: str, output_file: str, deliveries: int
+) -> None:
+    """Keeps a task from being tried again until the file written here is deleted.
+
+    :param deliveries: how many workers died of it.
+    """
+    store.write_json(
+        quarantine_file(output_file),
+        {
+            "snapshot": snapshot,
+            "input_file": input_file,
+            "output_file": output_file,
+            "deliveries": deliveries,
+            "at": time.time(),
+        },
+    )
+
+
 def is_quarantined(store: Store, output_file: str) -> bool:
     return store.exists(quarantine_file(output_file))
 

@@ -1,4 +1,4 @@
-"""From tables of token ids or questions to tables of vectors; no queue, no outcome.
+"""Encoders in memory, and what they make of tables of token ids or questions: vectors.
 
 A content hash stands for title and text: equal hashes need one vector.
 """
@@ -15,14 +15,24 @@ import structlog
 import torch
 
 from realm.errors import Corrupt, InvalidInput, NotFound
-from realm.model.checkpoint import ServingEncoder
+from realm.model.checkpoint import (
+    CONFIG_FILE,
+    PASSAGE_ENCODER_FILE,
+    QUERY_ENCODER_FILE,
+    TOKENIZER_FILE,
+    ServingEncoder,
+    load_passage_encoder,
+    load_query_encoder,
+)
 from realm.model.encoders import Progress, encode
 from realm.model.inputs import Encoded
 from realm.records import vectors
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 
 SHARD = re.compile(r"(\d+)-(\d+)")
+COMMON_FILES = (CONFIG_FILE, TOKENIZER_FILE)
 PASSAGE_COLUMNS = ("passage_id", "content_hash", "title_ids", "body_ids")
 
 log = structlog.get_logger(__name__)
@@ -34,6 +44,66 @@ class Compute:
 
     token_budget: int | None
     dtype: torch.dtype
+
+
+@dataclass(slots=True)
+class _Towers:
+    step: int
+    passage: ServingEncoder
+    query: ServingEncoder | None = None
+
+
+class Encoders:
+    """Loads a snapshot's towers on first use, checksums verified; keeps those used last.
+
+    :param keep: how many snapshots.
+    """
+
+    def __init__(
+        self, snapshots: Snapshots, device: torch.device, keep: int, compute: Compute
+    ) -> None:
+        self.snapshots = snapshots
+        self.compute = compute
+        self._device = device
+        self._keep = keep
+        self._loaded: dict[int, _Towers] = {}  # least recently used first
+
+    @property
+    def newest_step(self) -> int:
+        """The training step of the newest snapshot in memory; 0 if there is none."""
+        return self._loaded[max(self._loaded)].step if self._loaded else 0
+
+    def passage(self, snapshot: Snapshot) -> ServingEncoder:
+        """:raises Corrupt: if a file of the snapshot is missing or altered."""
+        return self._towers(snapshot).passage
+
+    def query(self, snapshot: Snapshot) -> ServingEncoder:
+        """The passage encoder itself where the towers share their weights.
+
+        :raises Corrupt: if a file of the snapshot is missing or altered.
+        """
+        towers = self._towers(snapshot)
+        if towers.passage.config.shared_towers:
+            return towers.passage
+        if towers.query is None:
+            folder = self.snapshots.materialise(snapshot, (*COMMON_FILES, QUERY_ENCODER_FILE))
+            towers.query = self._placed(load_query_encoder(folder))
+        return towers.query
+
+    def _towers(self, snapshot: Snapshot) -> _Towers:
+        towers = self._loaded.pop(snapshot.number, None)
+        if towers is None:
+            folder = self.snapshots.materialise(snapshot, (*COMMON_FILES, PASSAGE_ENCODER_FILE))
+            # Room first: the device may not hold one more than are kept.
+            while len(self._loaded) >= self._keep:
+                del self._loaded[next(iter(self._loaded))]
+            towers = _Towers(snapshot.step, self._placed(load_passage_encoder(folder)))
+        self._loaded[snapshot.number] = towers
+        return towers
+
+    def _placed(self, loaded: ServingEncoder) -> ServingEncoder:
+        loaded.encoder.to(self._device)
+        return loaded
 
 
 class Encoding:
@@ -52,7 +122,7 @@ class Encoding:
         return self._tower.encoder.device
 
     def passages(self, table: pa.Table, known: dict[str, Vectors]) -> Vectors:
-        """Vectors [rows, size] of a passage table; those in `known` (by hash) are taken over.
+        """Vectors [rows, size] of a passage table; those in `known` (by hash) are reused.
 
         :raises Corrupt: if a vector does not come out finite.
         """
@@ -145,12 +215,12 @@ def _layout(shard: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def take_over(
+def reuse_vectors(
     store: Store, folders: Sequence[str], hashes: Sequence[str], size: int
 ) -> dict[str, Vectors]:
-    """Vectors by content hash that other vector files of some folders hold already.
+    """Vectors by content hash that vector files of these folders hold already.
 
-    A file that cannot be used costs computing, nothing else.
+    A file that cannot be used is skipped: its vectors are computed again.
     """
     missing = set(hashes)
     found: dict[str, Vectors] = {}
@@ -160,11 +230,11 @@ def take_over(
         try:
             table = vectors.read_vectors(store, path)
         except (Corrupt, NotFound) as error:
-            log.warning("vectors not taken over", file=path, why=str(error))
+            log.warning("vectors_not_reused", file=path, why=str(error))
             continue
         rows = vectors.matrix(table) if table.num_rows else np.empty((0, size), np.float32)
         if rows.shape[1] != size:
-            log.warning("vectors not taken over", file=path, why=f"size {rows.shape[1]}")
+            log.warning("vectors_not_reused", file=path, why=f"size {rows.shape[1]}")
             continue
         for one, vector in zip(table.column("content_hash").to_pylist(), rows, strict=True):
             if one in missing:

@@ -15,10 +15,9 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.embedder import worker
-from services.embedder.deliveries import Deliveries
-from services.embedder.encoders import Encoders
-from services.embedder.encoding import Compute
-from services.embedder.liveness import Drain, Heartbeat
+from services.embedder.claims import WorkClaims
+from services.embedder.encoding import Compute, Encoders
+from services.embedder.liveness import Liveness
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.tasks import Embedder
 
@@ -36,7 +35,8 @@ def main() -> None:
         runtime.set_threads(settings.process.threads)
         embedder = make_embedder(settings)
     except BadSettings as error:
-        sys.exit(_cannot_start(error))
+        sys.stderr.write(f"{error.message}\n")
+        sys.exit(2)
     sys.exit(worker.run(worker.make_app(settings, embedder), settings, embedder))
 
 
@@ -44,30 +44,21 @@ def make_embedder(settings: Settings) -> Embedder:
     """:raises BadSettings: if store or device cannot be used."""
     device = runtime.pick_device(settings.process.device)
     dtype = runtime.best_dtype(device)
-    # First: whoever waits for a store is alive.
-    heartbeat = Heartbeat(settings.process.heartbeat_file)
+    # First: a process that waits for its store is alive.
+    liveness = Liveness(settings.process.heartbeat_file)
     store = Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
-    snapshots = Snapshots(store)
-    log.info("embedder starts", device=str(device), dtype=str(dtype), store=store.url)
+    log.info("embedder_starting", device=str(device), dtype=str(dtype), store=store.url)
+    compute = Compute(settings.embedder.embed_token_budget or None, dtype)
+    redis_url = settings.addresses.redis_url
     return Embedder(
         store=store,
-        snapshots=snapshots,
         generations=Generations(store),
-        encoders=Encoders(snapshots, device, SNAPSHOTS_IN_MEMORY),
-        compute=Compute(settings.embedder.embed_token_budget or None, dtype),
-        deliveries=Deliveries(
-            settings.addresses.redis_url,
-            settings.embedder.work_silence_seconds,
-            lambda: heartbeat.silent_seconds,
+        encoders=Encoders(Snapshots(store), device, SNAPSHOTS_IN_MEMORY, compute),
+        claims=WorkClaims(
+            redis_url, settings.embedder.work_silence_seconds, lambda: liveness.silent_seconds
         ),
         max_deliveries=settings.embedder.max_deliveries,
-        nudge=Wakeup(settings.addresses.redis_url),
+        wakeup=Wakeup(redis_url),
         metrics=EmbedderMetrics(),
-        heartbeat=heartbeat,
-        drain=Drain(),
+        liveness=liveness,
     )
-
-
-def _cannot_start(error: BadSettings) -> int:
-    sys.stderr.write(f"{error.message}\n")
-    return 2

@@ -1,6 +1,8 @@
-"""The embedder's metrics, declared once and handed in."""
+"""The embedder's metrics."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -18,36 +20,29 @@ class EmbedderMetrics:
     """Counters of tasks, passages and tokens; `padding_tokens` are among `tokens`."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.shards = Counter(
-            "realm_embedder_shards", "Tasks by how they ended", ["outcome"], registry=registry
-        )
-        self.passages = Counter(
-            "realm_embedder_passages", "Passages and questions encoded", registry=registry
-        )
-        self.passages_taken_over = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.shards = counter("realm_embedder_shards", "Tasks by how they ended", ["outcome"])
+        self.passages = counter("realm_embedder_passages", "Passages and questions encoded")
+        self.passages_taken_over = counter(
             "realm_embedder_passages_taken_over",
             "Passages whose vectors an older file or another passage gave",
-            registry=registry,
         )
-        self.tokens = Counter(
-            "realm_embedder_tokens", "Tokens computed, padding among them", registry=registry
+        self.tokens = counter("realm_embedder_tokens", "Tokens computed, padding among them")
+        self.padding_tokens = counter(
+            "realm_embedder_padding_tokens", "Padding among the tokens computed"
         )
-        self.padding_tokens = Counter(
-            "realm_embedder_padding_tokens", "Padding among the tokens computed", registry=registry
-        )
-        self.shard_duration = Histogram(
+        self.shard_duration = histogram(
             "realm_embedder_shard_duration_seconds",
             "Time of one task by phase: load, read, encode, write",
             ["phase"],
             buckets=SHARD_BUCKETS,
-            registry=registry,
         )
-        self.queue_wait = Histogram(
+        self.queue_wait = histogram(
             "realm_embedder_queue_wait_seconds",
-            "From the indexer's asking to the beginning of the task, by task",
+            "From the indexer's request to the start of the task, by task",
             ["task"],
             buckets=WAIT_BUCKETS,
-            registry=registry,
         )
         self.loaded_step = Gauge(
             "realm_embedder_loaded_step",

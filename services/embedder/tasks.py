@@ -17,26 +17,25 @@ import structlog
 
 from realm import tracing
 from realm.errors import Conflict, Corrupt, DependencyUnavailable, NotFound
+from realm.model.checkpoint import ServingEncoder
 from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
-from realm.records.failures import clear_failure, is_quarantined, record_failure
+from realm.records.failures import clear_failure, is_quarantined, quarantine, record_failure
 from realm.records.generations import Generations, pieces_folder
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.snapshots import Snapshot
 from realm.records.store import Store
-from services.embedder.deliveries import Deliveries, quarantine
-from services.embedder.encoders import Encoders
-from services.embedder.encoding import Compute, Encoding, check_passages, related_folders, take_over
-from services.embedder.liveness import (
-    LOOK_SECONDS,
-    Drain,
-    Heartbeat,
-    Interrupted,
-    NoLongerNeeded,
-    Watch,
+from services.embedder.claims import WorkClaims
+from services.embedder.encoding import (
+    Encoders,
+    Encoding,
+    check_passages,
+    related_folders,
+    reuse_vectors,
 )
+from services.embedder.liveness import Interrupted, Liveness, NoLongerNeeded
 from services.embedder.metrics import EmbedderMetrics
 
 #: As `max_deliveries`, of a piece: before anything is parked the indexer has it tried again.
@@ -79,17 +78,13 @@ class Embedder:
     """What the tasks work with; one a process."""
 
     store: Store
-    snapshots: Snapshots
     generations: Generations
     encoders: Encoders
-    compute: Compute
-    deliveries: Deliveries
+    claims: WorkClaims
     max_deliveries: int
-    nudge: Wakeup
+    wakeup: Wakeup
     metrics: EmbedderMetrics
-    heartbeat: Heartbeat
-    drain: Drain
-    look_seconds: float = LOOK_SECONDS
+    liveness: Liveness
 
     def embed_shard(self, job: Job) -> Outcome:
         """Vectors of a passage file; what the shard's older files hold is taken over."""
@@ -102,45 +97,45 @@ class Embedder:
 
     def encode_queries(self, job: Job) -> Outcome:
         """The probe questions' own rows with a column `vector`; with `passage_vector` too, of the
-        passages that they were taken out of, if `title` and `passage` broadcast those."""
+        passages that they were taken out of, if `title` and `passage` tell those."""
         work = partial(self._encode_questions, job)
         return self._run(job, lambda: self._traced(job, ENCODE_QUERIES, work))
 
     def _run(self, job: Job, work: Callable[[], None]) -> Outcome:
         """:raises DependencyUnavailable: if the store does not answer; try again later."""
         outcome = Outcome.FAILED
-        self.heartbeat.beat()
+        self.liveness.beat()
         try:
-            with self.heartbeat.busy():
-                outcome = self._refused(job) or self._worked(job, work)
+            with self.liveness.busy():
+                outcome = self._skipped(job) or self._finish(job, work)
         except DependencyUnavailable:
             outcome = Outcome.UNAVAILABLE
             raise
         finally:
             self.metrics.shards.labels(outcome).inc()
             # An exception of another kind may be the shard's fault, and ends this process: a death.
-            self.deliveries.ended(lived=outcome is not Outcome.FAILED)
-            log.info("task ended", outcome=outcome, output=job.output_file)
+            self.claims.release(survived=outcome is not Outcome.FAILED)
+            log.info("task_ended", outcome=outcome, output=job.output_file)
         return outcome
 
-    def _refused(self, job: Job) -> Outcome | None:
-        """Why there is nothing to do, if so."""
-        if not self.deliveries.claim(job.output_file):
+    def _skipped(self, job: Job) -> Outcome | None:
+        """Why there is nothing to do; None if there is."""
+        if not self.claims.claim(job.output_file):
             # Should that one die, the indexer asks again.
             return Outcome.ELSEWHERE
         if self.store.exists(job.output_file):
             return Outcome.EXISTS
         if not self._wanted(job):
             return Outcome.UNWANTED
-        if self.drain.begun:
+        if self.liveness.draining:
             return Outcome.INTERRUPTED
         if is_quarantined(self.store, job.output_file):
             return Outcome.QUARANTINED
-        deaths = self.deliveries.started()
+        deaths = self.claims.start()
         if deaths < (PIECE_DELIVERIES if job.is_piece else self.max_deliveries):
-            log.info("task began", output=job.output_file, generation=job.generation)
+            log.info("task_started", output=job.output_file, generation=job.generation)
             return None
-        log.error("shard quarantined", input=job.input_file, deaths=deaths)
+        log.error("shard_quarantined", input=job.input_file, deaths=deaths)
         quarantine(
             self.store,
             snapshot=job.snapshot,
@@ -150,7 +145,7 @@ class Embedder:
         )
         return Outcome.QUARANTINED
 
-    def _worked(self, job: Job, work: Callable[[], None]) -> Outcome:
+    def _finish(self, job: Job, work: Callable[[], None]) -> Outcome:
         outcome = Outcome.DONE
         try:
             work()
@@ -169,21 +164,21 @@ class Embedder:
                 output_file=job.output_file,
                 error=error,
             )
-            self.nudge.send("vectors")
-            log.error("unusable input", input=job.input_file, snapshot=job.snapshot, why=str(error))
+            self.wakeup.send("vectors")
+            log.error("unusable_input", input=job.input_file, snapshot=job.snapshot, why=str(error))
             return Outcome.CORRUPT
         except Conflict:
             # Another embedder was at it too, as after a wipe of Redis; or our put's reply was lost.
             outcome = Outcome.EXISTS
         clear_failure(self.store, job.output_file)
-        self.nudge.send("vectors")
+        self.wakeup.send("vectors")
         return outcome
 
     def _traced(self, job: Job, task: str, work: Callable[[], None]) -> None:
         """As a part of the refresh that the generation belongs to."""
         if not RefreshTrace.on():
             return work()
-        snapshot = self.snapshots.get(self.generations.get(job.generation).snapshot)
+        snapshot = self.encoders.snapshots.get(self.generations.get(job.generation).snapshot)
         with RefreshTrace(snapshot).task(task, "embed", job.generation, output=job.output_file):
             return work()
 
@@ -196,7 +191,7 @@ class Embedder:
     def _embed(self, job: Job, *, reuse: bool) -> None:
         began = time.monotonic()
         with self._phase("load"):
-            snapshot = self.snapshots.get(job.snapshot)
+            snapshot = self.encoders.snapshots.get(job.snapshot)
             tower = self.encoders.passage(snapshot)
             self.metrics.loaded_step.set(self.encoders.newest_step)
         with self._phase("read"):
@@ -206,9 +201,9 @@ class Embedder:
             hashes = table.column("content_hash").to_pylist()
             size = tower.config.embedding_size
             folders = related_folders(self.store, job.output_file) if reuse else []
-            known = take_over(self.store, folders, hashes, size)
+            known = reuse_vectors(self.store, folders, hashes, size)
         with self._phase("encode"):
-            encoding = Encoding(tower, self.compute, self._watch(job))
+            encoding = self._encoding(job, tower)
             made = encoding.passages(table, known)
             self._count(encoding, len(ids))
         with self._phase("write"):
@@ -220,7 +215,7 @@ class Embedder:
     def _encode_questions(self, job: Job) -> None:
         began = time.monotonic()
         with self._phase("load"):
-            snapshot = self.snapshots.get(job.snapshot)
+            snapshot = self.encoders.snapshots.get(job.snapshot)
             tower = self.encoders.query(snapshot)
             self.metrics.loaded_step.set(self.encoders.newest_step)
         with self._phase("read"):
@@ -228,11 +223,11 @@ class Embedder:
             if "question" not in table.column_names:
                 raise Corrupt(f"{job.input_file} has no column question", file=job.input_file)
         with self._phase("encode"):
-            encoding = Encoding(tower, self.compute, self._watch(job))
+            encoding = self._encoding(job, tower)
             made = {"vector": encoding.questions(table.column("question").to_pylist())}
             self._count(encoding, table.num_rows)
             if "passage" in table.column_names:
-                encoding = Encoding(self.encoders.passage(snapshot), self.compute, self._watch(job))
+                encoding = self._encoding(job, self.encoders.passage(snapshot))
                 made["passage_vector"] = encoding.texts(table)
                 self._count(encoding, encoding.progress.done)
         with self._phase("write"):
@@ -243,8 +238,9 @@ class Embedder:
                 table = table.append_column(name, column)
             arrow.create_table(self.store, job.output_file, table.replace_schema_metadata(about))
 
-    def _watch(self, job: Job) -> Watch:
-        return Watch(self.heartbeat, self.drain, lambda: self._wanted(job), self.look_seconds)
+    def _encoding(self, job: Job, tower: ServingEncoder) -> Encoding:
+        check = self.liveness.checker(lambda: self._wanted(job))
+        return Encoding(tower, self.encoders.compute, check)
 
     def _count(self, encoding: Encoding, rows: int) -> None:
         progress = encoding.progress
@@ -267,7 +263,7 @@ class Embedder:
     def _phase(self, name: str) -> Iterator[None]:
         with self.metrics.shard_duration.labels(name).time(), tracing.span(name):
             yield
-        self.heartbeat.beat()
+        self.liveness.beat()
 
 
 def _check_fingerprint(job: Job, snapshot: Snapshot, inputs: InputBuilder) -> None:

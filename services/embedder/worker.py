@@ -27,13 +27,13 @@ from realm.errors import DependencyUnavailable
 from realm.process.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.process.signals import stop_signals
 from realm.settings import Settings
-from services.embedder.liveness import Drain
+from services.embedder.liveness import Liveness
 from services.embedder.tasks import Embedder, Job, Outcome
 
 RETRIES = 30
 RETRY_SECONDS = 2.0
 FAILURE = 1
-# The event loop sleeps until its next timer: this bounds how late it sees the wish to stop.
+# The event loop sleeps until its next timer: this bounds how late it notices a stop.
 WAKE_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
@@ -52,11 +52,10 @@ class InGivenOrder(priority_cycle):  # type: ignore[misc]
 
 
 class Delivery(Request):  # type: ignore[misc]
-    """A task's delivery, whose acknowledgement may fail aloud.
+    """A task's delivery that raises if its acknowledgement is lost with the connection.
 
-    Celery logs that an acknowledgement was lost with the connection and goes on; the message
-    then counts as in work for ever, and a worker that takes one at a time takes no other. Once
-    raised, the error makes it connect anew.
+    Celery only logs that; the message then counts as in work for ever, and a worker that takes one
+    at a time takes no other. The raised error makes it reconnect.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,7 +67,7 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
     app = make_celery(settings)
     order = partial(InGivenOrder, queue_names(settings))
     app.conf.broker_transport_options["queue_order_strategy"] = order
-    # Nobody asks the worker anything by broadcast; each such channel is one more to reconnect.
+    # Broadcast commands are not used, and each such channel is one more to reconnect.
     app.conf.worker_enable_remote_control = False
     for name, work in (
         (EMBED_SHARD, embedder.embed_shard),
@@ -76,7 +75,7 @@ def make_app(settings: Settings, embedder: Embedder) -> Celery:
         (ENCODE_QUERIES, embedder.encode_queries),
     ):
         wait = embedder.metrics.queue_wait.labels(name)
-        task = _task(work, wait, embedder.drain)
+        task = _task(work, wait, embedder.liveness)
         app.task(task, name=name, bind=True, max_retries=RETRIES, Request=Delivery, shared=False)
     return app
 
@@ -99,23 +98,25 @@ def run(app: Celery, settings: Settings, embedder: Embedder) -> int:
         without_mingle=True,
         without_heartbeat=True,
         ready_callback=lambda _: log.info(
-            "embedder ready", queues=settings.embedder.embedder_queues
+            "embedder_ready", queues=settings.embedder.embedder_queues
         ),
     )
     worker.timer.call_repeatedly(WAKE_SECONDS, lambda: None)
 
     def stop(signum: int, _frame: object) -> None:
-        embedder.drain.begin(settings.gateway.drain_seconds)
+        embedder.liveness.drain(settings.gateway.drain_seconds)
         worker_state.should_stop = 0
 
     for number in stop_signals():
         signal.signal(number, stop)
     worker.start()
-    log.info("embedder stopped", exit_code=worker.exitcode)
+    log.info("embedder_stopped", exit_code=worker.exitcode)
     return int(worker.exitcode or 0)
 
 
-def _task(work: Callable[[Job], Outcome], wait: Histogram, drain: Drain) -> Callable[..., None]:
+def _task(
+    work: Callable[[Job], Outcome], wait: Histogram, liveness: Liveness
+) -> Callable[..., None]:
     def task(
         self: Any, *, snapshot: int, input_file: str, output_file: str, generation: int
     ) -> None:
@@ -125,16 +126,15 @@ def _task(work: Callable[[Job], Outcome], wait: Histogram, drain: Drain) -> Call
         try:
             outcome = work(job)
         except DependencyUnavailable as error:
-            log.warning("task will be retried", output=output_file, why=str(error))
-            drain.wait(RETRY_SECONDS)
-            # Without a countdown: Celery makes a time of day of it, which this machine's clock
-            # says, and the next worker waits until its own says so too.
+            log.warning("task_retried", output=output_file, why=str(error))
+            liveness.wait(RETRY_SECONDS)
+            # No countdown: Celery turns it into a time of day by this machine's clock, and the
+            # next worker would wait until its own clock says so.
             raise self.retry(exc=error, countdown=0) from error
         except Exception:
-            # Perhaps not the shard is at fault but this process or its device, which would fail
-            # every shard in the queue in no time: a new process is tried, with the pause that
-            # whoever supervises it makes.
-            log.exception("embedder gives up", output=output_file)
+            # The fault may be this process or its device rather than the shard; it would soon fail
+            # every shard in the queue. So the process ends, and its supervisor starts another.
+            log.exception("embedder_failed", output=output_file)
             worker_state.should_stop = FAILURE
             raise
         if outcome is Outcome.INTERRUPTED:

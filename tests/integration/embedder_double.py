@@ -23,13 +23,12 @@ from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
-from realm.records.failures import is_quarantined, record_failure
+from realm.records.failures import is_quarantined, quarantine, record_failure
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import ACTIVE
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.embedder.deliveries import quarantine
 
 SIZE = 64
 KILLS = "workerkiller"

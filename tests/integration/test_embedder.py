@@ -33,7 +33,7 @@ from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.embedder.deliveries import KEY
+from services.embedder.claims import KEY
 from tests.integration.redis_process import RedisProcess
 from tests.tiny import letter_model
 from tests.unit.embedder.conftest import begin_generation, cut, write_passages
@@ -82,7 +82,7 @@ class Bench:
             )
 
     def wait_until_ready(self, times: int = 1) -> None:
-        until(lambda: self.log.count("embedder ready") >= times, START_SECONDS, lambda: self.log)
+        until(lambda: self.log.count("embedder_ready") >= times, START_SECONDS, lambda: self.log)
 
     def stop(self, sent: signal.Signals, within: float) -> int:
         assert self.process is not None
@@ -182,8 +182,8 @@ def test_the_queue_named_first_is_served_first(bench: Bench, first: str) -> None
         bench.send([f"shard {number}."], queue=other)
     urgent = [bench.send([f"change {number}."], queue=first) for number in range(4)]
     bench.start(REALM_EMBEDDER_QUEUES=f"{first},{other}")
-    until(lambda: bench.log.count("task ended") == 8, START_SECONDS, lambda: bench.log)
-    ended = [line for line in bench.log.splitlines() if "task ended" in line]
+    until(lambda: bench.log.count("task_ended") == 8, START_SECONDS, lambda: bench.log)
+    ended = [line for line in bench.log.splitlines() if "task_ended" in line]
     assert all(any(path in line for path in urgent) for line in ended[:4])
 
 
@@ -214,7 +214,7 @@ def test_redis_away_during_a_task_costs_neither_the_task_nor_the_worker(bench: B
     bench.start(**ONE_BY_ONE)
     bench.wait_until_ready()
     long = bench.send(LONG[:50])
-    until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
+    until(lambda: "task_started" in bench.log, WORK_SECONDS, lambda: bench.log)
     bench.redis.kill(wipe=True)
     bench.wait_for(long)
     # The acknowledgement fails, and Redis is back before anything else misses it.
@@ -227,7 +227,7 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
     bench.start(**ONE_BY_ONE, REALM_DRAIN_SECONDS="0.5")
     bench.wait_until_ready()
     output = bench.send(LONG)
-    until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
+    until(lambda: "task_started" in bench.log, WORK_SECONDS, lambda: bench.log)
     assert bench.stop(signal.SIGTERM, within=STOP_SECONDS) == 0
     assert not bench.store.exists(output)
     with bench.redis.client() as client:
@@ -252,7 +252,7 @@ def test_busy_worker_stops_while_redis_is_away(bench: Bench) -> None:
     bench.start(**ONE_BY_ONE, REALM_DRAIN_SECONDS="0.5")
     bench.wait_until_ready()
     bench.send(LONG)
-    until(lambda: "task began" in bench.log, WORK_SECONDS, lambda: bench.log)
+    until(lambda: "task_started" in bench.log, WORK_SECONDS, lambda: bench.log)
     bench.redis.kill(wipe=True)
     bench.stop(signal.SIGTERM, within=STOP_SECONDS)
 
@@ -266,7 +266,7 @@ def test_worker_that_fails_for_an_unknown_reason_ends_itself(bench: Bench) -> No
     bench.ask(file)
     assert bench.process is not None
     assert bench.process.wait(timeout=WORK_SECONDS) == 1
-    assert "embedder gives up" in bench.log
+    assert "embedder_failed" in bench.log
     with bench.redis.client() as client:
         assert client.llen(EMBED_QUEUE) == client.hlen("unacked") == 0
 
@@ -277,7 +277,7 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
         output = bench.ask(file)
         bench.start(**ONE_BY_ONE, REALM_WORK_SILENCE_SECONDS="2")
         until(
-            lambda begun=start + 1: bench.log.count("task began") == begun,  # type: ignore[misc]
+            lambda begun=start + 1: bench.log.count("task_started") == begun,  # type: ignore[misc]
             START_SECONDS,
             lambda: bench.log,
         )
@@ -307,7 +307,7 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
 def test_task_of_a_killed_worker_comes_back(bench: Bench) -> None:
     output = bench.send(LONG)
     bench.start(**ONE_BY_ONE, REALM_VISIBILITY_SECONDS="10", REALM_WORK_SILENCE_SECONDS="2")
-    until(lambda: "task began" in bench.log, START_SECONDS, lambda: bench.log)
+    until(lambda: "task_started" in bench.log, START_SECONDS, lambda: bench.log)
     bench.stop(signal.SIGKILL, within=STOP_SECONDS)
     bench.start(REALM_VISIBILITY_SECONDS="10")
     bench.wait_for(output)
@@ -323,7 +323,7 @@ def test_store_that_is_away_for_a_moment_is_waited_for(bench: Bench) -> None:
     path.unlink()
     path.symlink_to(path)  # reading fails, yet not for want of the file
     output = bench.ask(file)
-    until(lambda: "task will be retried" in bench.log, WORK_SECONDS, lambda: bench.log)
+    until(lambda: "task_retried" in bench.log, WORK_SECONDS, lambda: bench.log)
     bench.wait_for(bench.send(["two hens sat."]))
     path.unlink()
     path.write_bytes(data)

@@ -21,14 +21,14 @@ from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
-from services.embedder.deliveries import Deliveries
-from services.embedder.encoders import Encoders
-from services.embedder.encoding import Compute
-from services.embedder.liveness import Drain, Heartbeat
+from services.embedder.claims import WorkClaims
+from services.embedder.encoding import Compute, Encoders
+from services.embedder.liveness import Liveness
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.tasks import Embedder, Job
 from tests.tiny import letter_model
 
+CPU = torch.device("cpu")
 NO_REDIS = "redis://127.0.0.1:1/0"
 TEXTS = ["one fox ran. it ran far and it ran on.", "two hens sat.", "three cows ate all of it."]
 
@@ -53,47 +53,39 @@ def make_embedder(
     store: Store,
     registry: CollectorRegistry,
     redis_url: str = NO_REDIS,
-    heartbeat: str = "",
     silence: float = 30.0,
 ) -> Embedder:
-    snapshots = Snapshots(store)
     return Embedder(
         store=store,
-        snapshots=snapshots,
         generations=Generations(store),
-        encoders=Encoders(snapshots, torch.device("cpu"), keep=2),
-        compute=Compute(None, torch.float32),
-        deliveries=Deliveries(redis_url, silence),
+        encoders=Encoders(Snapshots(store), CPU, keep=2, compute=Compute(None, torch.float32)),
+        claims=WorkClaims(redis_url, silence),
         max_deliveries=3,
-        nudge=Wakeup(redis_url),
+        wakeup=Wakeup(redis_url),
         metrics=EmbedderMetrics(registry),
-        heartbeat=Heartbeat(heartbeat),
-        drain=Drain(),
+        liveness=Liveness(),
     )
 
 
-class SecondLook(Generations):
-    """Something happens between the first batch and the second."""
+class InterruptedGenerations(Generations):
+    """Calls `event` the second time that a state is asked for: between the first two batches."""
 
-    def __init__(self, store: Store, happens: Callable[[], object]) -> None:
+    def __init__(self, store: Store, event: Callable[[], object]) -> None:
         super().__init__(store)
-        self._happens = happens
-        self._looks = 0
+        self._happens = event
+        self._reads = 0
 
     def state(self, number: int) -> State | None:
-        self._looks += 1
-        if self._looks == 2:
+        self._reads += 1
+        if self._reads == 2:
             self._happens()
         return super().state(number)
 
 
-def interrupted_by(embedder: Embedder, happens: Callable[[], object]) -> Embedder:
-    return replace(
-        embedder,
-        generations=SecondLook(embedder.store, happens),
-        compute=Compute(token_budget=1, dtype=torch.float32),  # a batch a passage
-        look_seconds=0,
-    )
+def interrupted_by(embedder: Embedder, event: Callable[[], object]) -> Embedder:
+    embedder.encoders.compute = Compute(token_budget=1, dtype=torch.float32)  # a batch a passage
+    embedder.liveness.check_seconds = 0
+    return replace(embedder, generations=InterruptedGenerations(embedder.store, event))
 
 
 def cut(model: Model, texts: list[str], first: int = 0) -> list[Passage]:
@@ -142,5 +134,5 @@ def world(tmp_path: Path) -> Iterator[World]:
     embedder = make_embedder(store, registry)
     job = Job(snapshot.number, file, vector_file(snapshot.name, file), generation)
     yield World(store, model, snapshot, embedder, registry, job)
-    embedder.deliveries.close()
-    embedder.nudge.close()
+    embedder.claims.close()
+    embedder.wakeup.close()

@@ -333,7 +333,7 @@ def test_what_was_taken_back_while_it_waited_is_not_refused(world: World) -> Non
 
 
 def test_work_ends_between_batches_when_the_process_must(world: World) -> None:
-    embedder = interrupted_by(world.embedder, lambda: world.embedder.drain.begin(0))
+    embedder = interrupted_by(world.embedder, lambda: world.embedder.liveness.drain(0))
     assert embedder.embed_shard(world.job) is Outcome.INTERRUPTED
     assert not world.store.exists(world.job.output_file)
 
@@ -348,5 +348,5 @@ def test_a_file_that_another_embedder_made_meanwhile_stays_as_it_is(world: World
 
 
 def test_nothing_is_begun_once_the_process_drains(world: World) -> None:
-    world.embedder.drain.begin(60)
+    world.embedder.liveness.drain(60)
     assert world.embedder.embed_shard(world.job) is Outcome.INTERRUPTED

@@ -15,7 +15,7 @@ from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.embedder.deliveries import Deliveries
+from services.embedder.claims import WorkClaims
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.outstanding_tasks import OutstandingTasks
 from services.indexer.tasks import TaskRequest, TaskSender, make_sender, wanted
@@ -146,7 +146,7 @@ def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(
     tasks = leader()
     assert tasks.send(WANT)
     client.delete(EMBED_QUEUE)  # an embedder takes it
-    embedder = Deliveries(redis.url, silence_seconds=30.0)
+    embedder = WorkClaims(redis.url, silence_seconds=30.0)
     assert embedder.claim("out")
     assert ask_until(tasks, clock, DAY, WANT) == 0
     embedder.close()

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.process.queue import work_key
-from realm.records.failures import is_quarantined, quarantine_file
+from realm.records.failures import is_quarantined, quarantine, quarantine_file
 from realm.records.store import Store
-from services.embedder.deliveries import HANGS_SECONDS, KEY, Deliveries, quarantine
+from services.embedder.claims import HANGS_SECONDS, KEY, WorkClaims
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess
 from tests.unit.embedder.conftest import NO_REDIS, World, interrupted_by, make_embedder
@@ -29,12 +29,12 @@ SILENCE = 2.0
 
 
 @pytest.fixture
-def embedders(redis: RedisProcess) -> Iterator[Callable[[], Deliveries]]:
+def embedders(redis: RedisProcess) -> Iterator[Callable[[], WorkClaims]]:
     """Makes what each of several embedders has; one that dies is closed, and says no more."""
     made = []
 
-    def make(idle: Callable[[], float] = lambda: 0.0) -> Deliveries:
-        made.append(Deliveries(redis.url, SILENCE, idle))
+    def make(idle: Callable[[], float] = lambda: 0.0) -> WorkClaims:
+        made.append(WorkClaims(redis.url, SILENCE, idle))
         return made[-1]
 
     yield make
@@ -49,12 +49,12 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def begin(embedder: Deliveries, output: str) -> int | None:
+def begin(embedder: WorkClaims, output: str) -> int | None:
     """How many died of it before; None: another one is at it."""
-    return embedder.started() if embedder.claim(output) else None
+    return embedder.start() if embedder.claim(output) else None
 
 
-def dies(embedder: Deliveries, redis: RedisProcess, output: str) -> None:
+def dies(embedder: WorkClaims, redis: RedisProcess, output: str) -> None:
     """And its claim lapses, for which nobody waits here."""
     embedder.close()
     with redis.client() as client:
@@ -67,7 +67,7 @@ def lapsed(redis: RedisProcess, output: str) -> None:
 
 
 def test_deaths_are_counted_by_output_and_forgotten_at_an_end(
-    redis: RedisProcess, embedders: Callable[[], Deliveries]
+    redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
     for deaths in range(2):
         dying = embedders()
@@ -75,14 +75,14 @@ def test_deaths_are_counted_by_output_and_forgotten_at_an_end(
         dies(dying, redis, "a")
     last = embedders()
     assert begin(last, "a") == 2
-    last.ended()
+    last.release()
     assert begin(last, "b") == 0
-    last.ended()
+    last.release()
     assert begin(last, "a") == 0
 
 
 def test_who_meets_work_that_another_is_at_leaves_and_counts_nothing(
-    redis: RedisProcess, embedders: Callable[[], Deliveries]
+    redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
     busy, idle = embedders(), [embedders() for _ in range(4)]
     assert begin(busy, "a") == 0
@@ -91,12 +91,12 @@ def test_who_meets_work_that_another_is_at_leaves_and_counts_nothing(
         while time.monotonic() < ends:  # longer than a claim that is not renewed
             assert [begin(each, "a") for each in idle] == [None] * 4
         assert client.get(f"{KEY}a") == b"1"
-    busy.ended()
+    busy.release()
     assert begin(idle[0], "a") == 0
 
 
 def test_a_claim_is_made_again_after_redis_was_wiped(
-    redis: RedisProcess, embedders: Callable[[], Deliveries]
+    redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
     busy, other = embedders(), embedders()
     begin(busy, "a")
@@ -104,12 +104,12 @@ def test_a_claim_is_made_again_after_redis_was_wiped(
         client.flushall()
         until(lambda: bool(client.exists(work_key("a"))), "claimed again")
     assert begin(other, "a") is None
-    busy.ended()
+    busy.release()
     assert begin(other, "a") == 0
 
 
 def test_who_hangs_loses_its_claim(
-    redis: RedisProcess, embedders: Callable[..., Deliveries]
+    redis: RedisProcess, embedders: Callable[..., WorkClaims]
 ) -> None:
     hanging = embedders(lambda: HANGS_SECONDS + 1)
     begin(hanging, "a")
@@ -118,28 +118,28 @@ def test_who_hangs_loses_its_claim(
 
 
 def test_an_end_does_not_take_the_claim_of_another(
-    redis: RedisProcess, embedders: Callable[..., Deliveries]
+    redis: RedisProcess, embedders: Callable[..., WorkClaims]
 ) -> None:
     slept, other = embedders(lambda: HANGS_SECONDS + 1), embedders()  # the one is not renewed
     begin(slept, "a")
     with redis.client() as client:
         client.delete(work_key("a"))
     assert begin(other, "a") == 1
-    slept.ended()
+    slept.release()
     assert begin(embedders(), "a") is None
 
 
-def test_counts_expire(redis: RedisProcess, embedders: Callable[[], Deliveries]) -> None:
+def test_counts_expire(redis: RedisProcess, embedders: Callable[[], WorkClaims]) -> None:
     begin(embedders(), "a")
     with redis.client() as client:
         assert 0 < client.ttl(f"{KEY}a") <= 24 * 3600
 
 
 def test_without_redis_nothing_is_counted() -> None:
-    deliveries = Deliveries(NO_REDIS, SILENCE)
-    assert [begin(deliveries, "a"), begin(deliveries, "a")] == [0, 0]
-    deliveries.ended()
-    deliveries.close()
+    claims = WorkClaims(NO_REDIS, SILENCE)
+    assert [begin(claims, "a"), begin(claims, "a")] == [0, 0]
+    claims.release()
+    claims.close()
 
 
 def test_quarantine_says_what_was_quarantined(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_quarantine_says_what_was_quarantined(tmp_path: Path) -> None:
 
 
 def test_shard_that_never_ended_is_quarantined_and_then_refused(
-    world: World, redis: RedisProcess, embedders: Callable[[], Deliveries]
+    world: World, redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
     embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
     output = world.job.output_file
@@ -175,7 +175,7 @@ def test_shard_that_never_ended_is_quarantined_and_then_refused(
 
 
 def test_a_piece_is_quarantined_after_two_deaths(
-    world: World, redis: RedisProcess, embedders: Callable[[], Deliveries]
+    world: World, redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
     """The indexer divides it, and tries again what it comes down to."""
     source = f"generations/{world.job.generation:08d}/pieces/x/{world.snapshot.fingerprint}/a.arrow"
@@ -195,7 +195,7 @@ def test_exception_that_nobody_foresaw_stays_counted(
     world: World, redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
-    monkeypatch.setattr(embedder.snapshots, "get", {}.__getitem__)
+    monkeypatch.setattr(embedder.encoders.snapshots, "get", {}.__getitem__)
     with pytest.raises(KeyError):
         embedder.embed_shard(world.job)
     with redis.client() as client:

@@ -1,6 +1,6 @@
-from __future__ import annotations
+"""Encoders of the snapshots in use: loaded once, on first use, the least recently used dropped."""
 
-from pathlib import Path
+from __future__ import annotations
 
 import pytest
 import torch
@@ -9,59 +9,51 @@ from realm.errors import Corrupt
 from realm.model.publishing import publish_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.embedder.encoders import Encoders
+from services.embedder.encoding import Compute, Encoders
 from tests.tiny import letter_model
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path))
+from tests.unit.embedder.conftest import CPU
 
 
-def test_a_snapshot_is_loaded_once(store: Store) -> None:
-    snapshot = publish_model(Snapshots(store), letter_model())
-    encoders = Encoders(Snapshots(store), CPU, keep=2)
-    assert encoders.passage(snapshot) is encoders.passage(snapshot)
+def encoders_of(store: Store, keep: int = 2) -> Encoders:
+    return Encoders(Snapshots(store), CPU, keep, Compute(None, torch.float32))
 
 
-def test_the_one_not_used_longest_goes(store: Store) -> None:
-    snapshots = Snapshots(store)
-    first, second, third = (publish_model(snapshots, letter_model(seed)) for seed in range(3))
-    encoders = Encoders(snapshots, CPU, keep=2)
-    kept = encoders.passage(first)
-    encoders.passage(second)
+def test_the_least_recently_used_snapshot_is_dropped(store: Store) -> None:
+    first, second, third = (
+        publish_model(Snapshots(store), letter_model(seed), step=seed) for seed in range(3)
+    )
+    encoders = encoders_of(store)
+    kept, dropped = encoders.passage(first), encoders.passage(second)
     assert encoders.passage(first) is kept
     encoders.passage(third)
-    assert encoders.loaded == [first.number, third.number]
     assert encoders.passage(first) is kept
     assert encoders.newest_step == third.step
+    assert encoders.passage(second) is not dropped
 
 
 def test_shared_towers_are_one_object_and_separate_ones_are_two(store: Store) -> None:
     shared = publish_model(Snapshots(store), letter_model())
     separate = publish_model(Snapshots(store), letter_model(shared_towers=False))
-    encoders = Encoders(Snapshots(store), CPU, keep=2)
+    encoders = encoders_of(store)
     assert encoders.query(shared) is encoders.passage(shared)
     assert encoders.query(separate) is not encoders.passage(separate)
     assert encoders.query(separate) is encoders.query(separate)
 
 
-def test_query_encoder_is_left_alone_until_it_is_needed(store: Store) -> None:
+def test_the_query_encoder_is_not_read_until_it_is_needed(store: Store) -> None:
     snapshot = publish_model(Snapshots(store), letter_model(shared_towers=False))
     store.delete(f"{snapshot.folder}/query_encoder.safetensors")
-    encoders = Encoders(Snapshots(store), CPU, keep=2)
+    encoders = encoders_of(store)
     encoders.passage(snapshot)
     with pytest.raises(Corrupt, match="query_encoder"):
         encoders.query(snapshot)
 
 
-def test_unusable_snapshot_costs_no_encoder_in_memory(store: Store) -> None:
+def test_an_unusable_snapshot_drops_no_encoder(store: Store) -> None:
     good, bad = (publish_model(Snapshots(store), letter_model(seed)) for seed in range(2))
     store.delete(f"{bad.folder}/passage_encoder.safetensors")
-    encoders = Encoders(Snapshots(store), CPU, keep=1)
-    encoders.passage(good)
+    encoders = encoders_of(store, keep=1)
+    kept = encoders.passage(good)
     with pytest.raises(Corrupt, match="passage_encoder"):
         encoders.passage(bad)
-    assert encoders.loaded == [good.number]
+    assert encoders.passage(good) is kept
