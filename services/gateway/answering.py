@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from realm.errors import DeadlinePassed, DependencyUnavailable, NotFound, NotReady, RealmError
+from realm.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    NotFound,
+    NotReady,
+    Overloaded,
+    RealmError,
+)
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
@@ -20,28 +28,70 @@ from realm.retrieval import Retrieval
 from realm.search.bm25 import question_weights
 from realm.search.vector_index import Hit, Query, VectorSearch
 from realm.settings import Settings
-from services.gateway.admission import Admission
-from services.gateway.batcher import Batcher
-from services.gateway.compute import ComputeThread
+from services.gateway.batcher import Batcher, ComputeThread
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.serving import Held, Serving, ServingSlot
+from services.gateway.serving import PinnedServing, Serving, ServingSlot
 
 log = structlog.get_logger(__name__)
 
-NONE = Answers(())
+NO_ANSWERS = Answers(())
 
-#: How long a request whose collection has vanished waits for the reference to move on.
-FLIP_PATIENCE_SECONDS = 5.0
-#: How long a search is tried again while Qdrant does not serve, and how often.
-SEARCH_PATIENCE_SECONDS = 30.0
+#: How long a request whose collection is gone waits for the next flip.
+FLIP_WAIT_SECONDS = 5.0
+#: How long, and how often, a search is retried while Qdrant does not serve.
+SEARCH_RETRY_SECONDS = 30.0
 SEARCH_PAUSE_SECONDS = 0.25
-#: How long the search for a lost collection may take.
-LOST_SECONDS = 1.0
+#: How long the probe of a lost collection may take.
+PROBE_SECONDS = 1.0
+
+
+class Admission:
+    """Limits the questions answered at once. A call of its own is refused beyond that. Questions of
+    streams wait for their turn, first come, first served, in a half of the places that calls
+    never keep them from."""
+
+    def __init__(self, max_inflight: int, metrics: GatewayMetrics) -> None:
+        self._most = max_inflight
+        self._streamed = max(1, max_inflight // 2)
+        self._turns = asyncio.Semaphore(self._streamed)
+        self._inflight = 0
+        self._metrics = metrics
+
+    @property
+    def capacity(self) -> int:
+        """The most questions that are ever answered at once."""
+        return self._most + self._streamed
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """:raises Overloaded: beyond the limit."""
+        if self._inflight >= self._most:
+            raise Overloaded(
+                f"{self._inflight} questions are being answered already; try again in a moment"
+            )
+        with self._counted():
+            yield
+
+    @asynccontextmanager
+    async def admit_streamed(self) -> AsyncIterator[None]:
+        async with self._turns:
+            with self._counted():
+                yield
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._inflight += 1
+        self._metrics.inflight.inc()
+        try:
+            yield
+        finally:
+            self._inflight -= 1
+            self._metrics.inflight.dec()
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A passage with f(x, z) and p(z|x) among those found."""
+    """A passage with f(x, z) and log p(z|x) among those found."""
 
     hit: Hit
     score: float
@@ -49,10 +99,22 @@ class Retrieved:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """Passages, what chose them and, if asked for, answers; all of `held`'s generation."""
+class Request:
+    """`answers` 0 asks for passages alone; `retrieval` None leaves it to the setting; `at_least` is
+    the corpus version that must be searched."""
 
-    held: Held
+    question: str
+    passages: int
+    answers: int = 0
+    retrieval: Retrieval | None = None
+    at_least: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Passages, how they were chosen and, if asked for, answers, all of one generation."""
+
+    pinned: PinnedServing
     retrieval: Retrieval
     passages: list[Retrieved]
     answers: Answers
@@ -72,21 +134,27 @@ class Answering:
         self._stack = AsyncExitStack()
         self._executor = ComputeThread()
         metrics.stalled.set_function(lambda: self._executor.stalled_seconds)
-        self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = Batcher(
-            _encode,
-            size=settings.gateway.serve_batch,
-            wait=settings.gateway.batch_wait_seconds,
-            capacity=self.admission.capacity,
-            executor=self._executor,
-            on_batch=metrics.batch.labels("encode").observe,
+        self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = self._batcher(
+            "encode", _encode, settings.gateway.serve_batch, settings
         )
-        self._read: Batcher[Serving, Reading, Answers] = Batcher(
-            _read,
-            size=settings.gateway.read_batch,
+        self._read: Batcher[Serving, Reading, Answers] = self._batcher(
+            "read", _read, settings.gateway.read_batch, settings
+        )
+
+    def _batcher(
+        self,
+        stage: str,
+        compute: Callable[[Serving, list[Any]], list[Any]],
+        size: int,
+        settings: Settings,
+    ) -> Batcher[Serving, Any, Any]:
+        return Batcher(
+            compute,
+            size=size,
             wait=settings.gateway.batch_wait_seconds,
             capacity=self.admission.capacity,
             executor=self._executor,
-            on_batch=metrics.batch.labels("read").observe,
+            on_batch=self._metrics.batch.labels(stage).observe,
         )
 
     async def __aenter__(self) -> Answering:
@@ -100,171 +168,127 @@ class Answering:
 
     @property
     def stalled_seconds(self) -> float:
-        """For how long questions have waited for the models, and these finished nothing."""
+        """For how long questions have waited for the models without any being finished."""
         return self._executor.stalled_seconds
 
-    async def look_for_lost(self) -> None:
-        """Whether a collection that was gone is back: who is not ready is not asked, and would
-        never learn it."""
+    async def recheck_lost_collection(self) -> None:
+        """Probes a collection that was gone: an unready gateway gets no questions to notice by."""
         if (serving := self._slot.lost) is None:
             return
         nothing = np.zeros(serving.generation.vector_size, np.float32)
         query = Query(nothing, question_weights(""), Retrieval.DENSE)
         try:
-            await self._search.search(serving.generation.collection, query, 1, LOST_SECONDS)
+            await self._search.search(serving.generation.collection, query, 1, PROBE_SECONDS)
         except RealmError:
             return
-        self._slot.note_found(serving)
+        self._slot.mark_found(serving)
 
-    async def retrieve(
-        self,
-        question: str,
-        *,
-        limit: int,
-        retrieval: Retrieval | None = None,
-        at_least: int,
-        seconds: float,
-    ) -> Response:
-        """The passages that most likely help, best first, within `seconds`.
+    async def respond(self, request: Request, seconds: float) -> Response:
+        """The passages that most likely help, best first, and the best answers in them.
 
-        :param retrieval: what chooses them; None: what the settings say.
         :raises NotReady: if nothing is live, or `at_least` is not applied in time.
         :raises FailedPrecondition: if the live generation was built without BM25.
+        :raises DeadlinePassed: after `seconds`.
         """
-
-        async def attempt(held: Held, left: float) -> Response:
-            way = held.serving.retrieval(retrieval, self._retrieval)
-            return Response(held, way, await self._retrieve(held, question, way, limit, left), NONE)
-
-        return await self._answer(attempt, at_least, seconds)
-
-    async def answer(
-        self,
-        question: str,
-        *,
-        passages: int,
-        answers: int,
-        retrieval: Retrieval | None = None,
-        at_least: int,
-        seconds: float,
-    ) -> Response:
-        """The best answers with their passages; errors as for `retrieve`."""
-
-        async def attempt(held: Held, left: float) -> Response:
-            way = held.serving.retrieval(retrieval, self._retrieval)
-            found = await self._retrieve(held, question, way, passages, left)
-            reading = Reading(
-                question,
-                tuple(each.hit.passage.text for each in found),
-                tuple(each.log_probability for each in found),
-                answers,
-            )
-            with self._metrics.stage("read"):
-                read = await self._read.submit(held.serving, reading, weight=max(1, len(found)))
-            return Response(held, way, found, read)
-
-        return await self._answer(attempt, at_least, seconds)
-
-    async def _answer(
-        self,
-        attempt: Callable[[Held, float], Awaitable[Response]],
-        at_least: int,
-        seconds: float,
-    ) -> Response:
         deadline = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._attempts(attempt, at_least, deadline)
+                return await self._respond(request, deadline)
         except TimeoutError as error:
             raise DeadlinePassed(
                 f"no answer within the {seconds:.1f} s that the caller gave"
             ) from error
 
-    async def _attempts(
-        self,
-        attempt: Callable[[Held, float], Awaitable[Response]],
-        at_least: int,
-        deadline: float,
-    ) -> Response:
-        """A second attempt, from the start, is for a request that slept past its collection."""
+    async def _respond(self, request: Request, deadline: float) -> Response:
+        """Begins again once, if the collection is gone since the request began."""
         loop = asyncio.get_running_loop()
-        if at_least:
-            await self._slot.wait_applied(at_least, _patience(deadline - loop.time()))
-        with self._slot.hold() as held:
-            annotate_call(generation=held.serving.number)
-            try:
-                return self._checked(await attempt(held, deadline - loop.time()), at_least)
-            except NotFound as error:
-                gone = held.serving
-                log.warning("collection_vanished", generation=gone.number, error=error.message)
-        patience = min(FLIP_PATIENCE_SECONDS, _patience(deadline - loop.time()))
-        if not await self._slot.wait_flip(gone, patience):
-            self._slot.note_lost(gone)
-            raise NotReady(
-                f"the collection of generation {gone.number} is gone and no other is live yet",
-                generation=gone.number,
-                waited=f"{patience:.2f}",
-            )
-        with self._slot.hold() as held:
-            annotate_call(generation=held.serving.number)
-            try:
-                return self._checked(await attempt(held, deadline - loop.time()), at_least)
-            except NotFound as error:
-                self._slot.note_lost(held.serving)
-                raise NotReady(
-                    f"the collections of generations {gone.number} and {held.serving.number}"
-                    " are gone; ask again"
-                ) from error
+        if request.at_least:
+            wait_seconds = _time_to_wait(deadline - loop.time())
+            await self._slot.wait_applied(request.at_least, wait_seconds)
+        for _ in range(2):
+            with self._slot.pin() as pinned:
+                gone = pinned.serving
+                annotate_call(generation=gone.number)
+                try:
+                    response = await self._attempt(pinned, request, deadline - loop.time())
+                    return self._checked(response, request.at_least)
+                except NotFound as error:
+                    log.warning("collection_gone", generation=gone.number, error=error.message)
+            wait_seconds = min(FLIP_WAIT_SECONDS, _time_to_wait(deadline - loop.time()))
+            if not await self._slot.wait_flip(gone, wait_seconds):
+                break
+        self._slot.mark_lost(gone)
+        raise NotReady(
+            f"the collection of generation {gone.number} is gone; ask again in a moment",
+            generation=gone.number,
+            waited=f"{wait_seconds:.2f}",
+        )
+
+    async def _attempt(self, pinned: PinnedServing, request: Request, seconds: float) -> Response:
+        retrieval = pinned.serving.retrieval(request.retrieval, self._retrieval)
+        found = await self._retrieve(pinned.serving, request, retrieval, seconds)
+        if not request.answers:
+            return Response(pinned, retrieval, found, NO_ANSWERS)
+        reading = Reading(
+            request.question,
+            tuple(each.hit.passage.text for each in found),
+            tuple(each.log_probability for each in found),
+            request.answers,
+        )
+        with self._metrics.stage("read"):
+            read = await self._read.submit(pinned.serving, reading, weight=max(1, len(found)))
+        return Response(pinned, retrieval, found, read)
 
     def _checked(self, response: Response, at_least: int) -> Response:
-        """Claims no more than is known by now: the index may have been found damaged meanwhile.
+        """The response, marked damaged if the index was found so meanwhile.
 
-        :raises NotReady: if it was, and the caller asked for a version.
+        :raises NotReady: then, if the caller asked for a version.
         """
-        number = response.held.serving.number
-        standing = self._slot.standing(number)
-        if standing is None or not standing.damaged:
+        number = response.pinned.serving.number
+        freshness = self._slot.freshness(number)
+        if freshness is None or not freshness.damaged:
             return response
         if at_least:
             raise NotReady(
-                f"generation {number} has lost something and is made again; ask again in a moment",
+                f"generation {number} is damaged and being rebuilt; ask again in a moment",
                 corpus_version=0,
             )
-        return replace(response, held=replace(response.held, standing=standing))
+        return replace(response, pinned=replace(response.pinned, freshness=freshness))
 
     async def _retrieve(
-        self, held: Held, question: str, way: Retrieval, limit: int, seconds: float
+        self, serving: Serving, request: Request, retrieval: Retrieval, seconds: float
     ) -> list[Retrieved]:
-        serving = held.serving
         with self._metrics.stage("encode"):
-            vector = await self._encode.submit(serving, serving.inputs.query(question))
+            vector = await self._encode.submit(serving, serving.inputs.query(request.question))
         with self._metrics.stage("search"):
-            query = Query(vector, question_weights(question), way)
-            hits = await self._searched(serving.generation.collection, query, limit, seconds)
-        self._slot.note_found(serving)
+            query = Query(vector, question_weights(request.question), retrieval)
+            hits = await self._search_with_retries(
+                serving.generation.collection, query, request.passages, seconds
+            )
+        self._slot.mark_found(serving)
         self._metrics.retrieved.observe(len(hits))
-        return weigh(hits, serving.scale)
+        return score_passages(hits, serving.scale)
 
-    async def _searched(
+    async def _search_with_retries(
         self, collection: str, query: Query, limit: int, seconds: float
     ) -> list[Hit]:
-        """Outlasts a restart of Qdrant, if the caller has the time."""
+        """Retries while Qdrant restarts, if the caller has the time."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        deadline = began + seconds
-        patient_until = began + min(SEARCH_PATIENCE_SECONDS, _patience(seconds))
+        give_up_at = began + min(SEARCH_RETRY_SECONDS, _time_to_wait(seconds))
         while True:
             try:
-                return await self._search.search(collection, query, limit, deadline - loop.time())
+                left = began + seconds - loop.time()
+                return await self._search.search(collection, query, limit, left)
             except DependencyUnavailable as error:
-                if loop.time() + SEARCH_PAUSE_SECONDS >= patient_until:
-                    # That it waited tells the client not to begin again.
+                if loop.time() + SEARCH_PAUSE_SECONDS >= give_up_at:
+                    # `waited` tells the client not to retry.
                     waited = f"{loop.time() - began:.2f}"
                     raise DependencyUnavailable(error.message, waited=waited) from error
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
 
-def weigh(hits: Sequence[Hit], scale: float) -> list[Retrieved]:
+def score_passages(hits: Sequence[Hit], scale: float) -> list[Retrieved]:
     """f(x, z) = s·⟨x, z⟩ and log p(z|x), the softmax over the passages found (REALM, eq. 1)."""
     scores = np.array([hit.score for hit in hits], np.float64) * scale
     if not len(scores):
@@ -277,8 +301,8 @@ def weigh(hits: Sequence[Hit], scale: float) -> list[Retrieved]:
     ]
 
 
-def _patience(seconds: float) -> float:
-    """Leaves time for the answer itself, or for the error to reach the caller."""
+def _time_to_wait(seconds: float) -> float:
+    """How long to wait, leaving time for the answer or for the error to reach the caller."""
     return max(0.0, seconds - min(0.5, 0.2 * seconds))
 
 

@@ -1,4 +1,4 @@
-"""Everything a gateway is made of, put together, started and stopped in order."""
+"""A gateway: its parts put together, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -24,23 +24,20 @@ from realm.search.vector_index import VectorSearch
 from realm.settings import Settings
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
 from services.gateway.answering import Answering
-from services.gateway.closing import Closing
-from services.gateway.events import happens
-from services.gateway.forwarding import CorpusServicer, Forwarder, IndexServicer
-from services.gateway.leader import Leader
+from services.gateway.forwarding import CorpusServicer, IndexServicer, LocalStatus
+from services.gateway.leader import Forwarder, LeaderChannel
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.recording import Recorder
-from services.gateway.reporting import Reporter
+from services.gateway.reporting import QuestionRecorder, ServingReporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
 from services.gateway.serving import ServingSlot
-from services.gateway.status import LocalStatus
+from services.gateway.waiting import Shutdown, wait_for_event
 from services.gateway.watcher import LiveWatcher
 
 log = structlog.get_logger(__name__)
 
-#: Health names that say whether questions are welcome.
+#: Health names for questions: something is served.
 READY_NAMES = ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService")
-#: Those that say whether the leading indexer hears this gateway.
+#: Health names for writes: the leading indexer takes this gateway's reports.
 FORWARDED_NAMES = ("realm.v1.CorpusService", "realm.v1.IndexService")
 HEALTH_NAMES = (*READY_NAMES, *FORWARDED_NAMES)
 SERVICES = (
@@ -51,7 +48,7 @@ SERVICES = (
 
 
 class Gateway:
-    """One gateway; `port` is the one it listens on, also where the settings say 0."""
+    """`port` is the one it listens on, also if the setting is 0."""
 
     def __init__(
         self,
@@ -63,12 +60,12 @@ class Gateway:
         """:raises BadSettings: if the address cannot be listened on."""
         device = pick_device(settings.process.device)
         self._settings = settings
-        self._closing = Closing()
+        self._shutdown = Shutdown()
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._noticed: tuple[int, bool] | None = None
-        self._news = asyncio.Event()
+        self._last_state: tuple[int, bool] | None = None
+        self._state_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._leader = Leader(settings.addresses.indexer_url)
+        self._leader = LeaderChannel(settings.addresses.indexer_url)
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(), MetricsInterceptor(registry), ErrorInterceptor()],
             options=server_options(),
@@ -84,51 +81,56 @@ class Gateway:
             self.metrics,
             device=device,
             dtype=best_dtype(device),
-            on_change=self._notice,
+            on_change=self._on_state_change,
             on_leader=self._follow_leader,
         )
         self._answering = Answering(settings, self.slot, search, self.metrics)
-        self._recorder = Recorder(settings)
-        self._reporter = Reporter(
-            settings, self._leader, self.slot, lambda: self.ready, self._recorder, self.gateway_id
+        self._recorder = QuestionRecorder(settings)
+        self._reporter = ServingReporter(
+            self._leader,
+            self.slot,
+            self._recorder,
+            gateway_id=self.gateway_id,
+            pause_seconds=settings.gateway.report_seconds,
+            is_ready=lambda: self.ready,
         )
         self._register(LocalStatus(store, self.slot, self.gateway_id))
 
     @property
     def ready(self) -> bool:
-        """Questions are welcome: something is served, and the models compute."""
+        """Something is served, and the models do not stall."""
         stalled = self._answering.stalled_seconds > self._settings.gateway.compute_stall_seconds
         return self.watcher.ready and not stalled
 
     async def start(self) -> None:
         await self._health.set(LIVE_NAME, HealthCheckResponse.SERVING)
         for name in HEALTH_NAMES:
-            await self._say(name, False)
+            await self._set_health(name, False)
         await self._answering.__aenter__()
         await self._server.start()
         self._spawn("watch", self.watcher.run())
-        self._spawn("nudges", self.watcher.listen())
+        self._spawn("wakeups", self.watcher.listen_for_wakeups())
         self._spawn("reports", self._reporter.run())
-        self._spawn("health", self._follow_readiness())
+        self._spawn("health", self._update_health())
         log.info(
             "gateway_listening", address=self._settings.addresses.gateway_listen, port=self.port
         )
 
     async def failed(self) -> None:
-        """Returns when a part ended that never should; the log says why."""
+        """Returns when a task ended that never should; the log says why."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             error = None if task.cancelled() else task.exception()
-            log.critical("part_died", part=task.get_name(), why=repr(error), exc_info=error)
+            log.critical("task_died", task=task.get_name(), why=repr(error), exc_info=error)
 
     async def stop(self) -> None:
-        """Unready first, then nothing new, then up to `drain_seconds` for what is begun.
+        """Becomes unready, takes nothing new, and gives requests `drain_seconds` to end.
 
         A second call does nothing.
         """
-        if self._closing.begun:
+        if self._shutdown.begun:
             return
-        self._closing.begin()
+        self._shutdown.begin()
         log.info("gateway_draining", seconds=self._settings.gateway.drain_seconds)
         await self._health.enter_graceful_shutdown()
         self.slot.close()
@@ -137,68 +139,69 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._answering.__aexit__()
-        await self._reporter.say_goodbye()
+        await self._reporter.report_stopping()
         await self._leader.close()
         log.info("gateway_stopped")
 
     def _register(self, local: LocalStatus) -> None:
-        forwarder = Forwarder(self._settings, self._leader)
+        forwarder = Forwarder(self._leader, self._settings.gateway.leader_wait_seconds)
         retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
             RetrievalServicer(self._answering), self._server
         )
         answer_pb2_grpc.add_AnswerServiceServicer_to_server(
-            AnswerServicer(self._answering, self._closing, self._recorder), self._server
+            AnswerServicer(self._answering, self._shutdown, self._recorder), self._server
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
-            CorpusServicer(self._settings, forwarder, self._closing), self._server
+            CorpusServicer(forwarder, self._shutdown, self._settings.corpus.max_document_bytes),
+            self._server,
         )
         index_pb2_grpc.add_IndexServiceServicer_to_server(
-            IndexServicer(forwarder, local, self._closing), self._server
+            IndexServicer(forwarder, local, self._shutdown), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(SERVICES, self._server)
 
     def _follow_leader(self, address: str) -> None:
-        """A new leader has not heard of this gateway yet."""
+        """Reports at once to a new leader, which does not know this gateway yet."""
         before = self._leader.address
-        self._leader.follow(address)
+        self._leader.connect(address)
         if self._leader.address != before:
             self._reporter.wake()
 
-    def _notice(self) -> None:
-        """After each look and each flip: tells health and indexer what has changed."""
+    def _on_state_change(self) -> None:
+        """Called after each poll and each flip; passes changes on to health and indexer."""
         current = self.slot.current
         found = (current.number if current else 0, self.ready)
-        if found != self._noticed:
-            self._noticed = found
-            self._news.set()
+        if found != self._last_state:
+            self._last_state = found
+            self._state_changed.set()
             self._reporter.wake()
 
-    async def _follow_readiness(self) -> None:
-        """Looks by itself too: models that have finished nothing for long make the gateway unready,
-        and so does a collection that was gone when it was searched."""
-        said = dict.fromkeys(HEALTH_NAMES, False)
+    async def _update_health(self) -> None:
+        """Polls too: stalled models and a lost collection make the gateway unready without any
+        change of state."""
+        shown = dict.fromkeys(HEALTH_NAMES, False)
         while True:
-            await happens(self._news, self._settings.gateway.live_poll_seconds)
-            self._news.clear()
-            await self._answering.look_for_lost()
-            found = {
+            await wait_for_event(self._state_changed, self._settings.gateway.live_poll_seconds)
+            self._state_changed.clear()
+            await self._answering.recheck_lost_collection()
+            now = {
                 **dict.fromkeys(READY_NAMES, self.ready),
-                **dict.fromkeys(FORWARDED_NAMES, self._reporter.heard is True),
+                **dict.fromkeys(FORWARDED_NAMES, self._reporter.acknowledged is True),
             }
             for name in HEALTH_NAMES:
-                if found[name] != said[name]:
-                    await self._say(name, found[name])
-            if found["ready"] != said["ready"]:
+                if now[name] != shown[name]:
+                    await self._set_health(name, now[name])
+            if now["ready"] != shown["ready"]:
                 log.info(
                     "readiness_changed",
-                    ready=found["ready"],
+                    ready=now["ready"],
                     stalled_seconds=round(self._answering.stalled_seconds, 1),
                 )
                 self._reporter.wake()
-            said = found
+            shown = now
 
-    async def _say(self, name: str, serving: bool) -> None:
+    async def _set_health(self, name: str, serving: bool) -> None:
         status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
         await self._health.set(name, status)
 

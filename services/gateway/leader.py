@@ -1,37 +1,46 @@
-"""The channel to the leading indexer: where the store's newest term says, else as configured.
+"""Calls of the leading indexer: its address is what the store's newest term says, else the setting.
 
-The store is asked, not the indexers: one that sleeps through its own end would not know.
+The store decides, not the indexers: one that sleeps through its own end would not know.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import grpc
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.internal.v1 import serving_pb2_grpc
-from realm.process.rpc import channel_options
+from realm.process.rpc import channel_options, from_rpc_error, remaining
 from realm.tracing.client import aio_interceptors
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
+from services.gateway.waiting import items_until, wait_for_event
 
-#: What is under way at the old leader may still end well.
+#: Time for calls in progress at the old leader to end.
 GRACE_SECONDS = 5.0
+#: Between two calls while there is no leader.
+PAUSE_SECONDS = 0.2
+#: Headers of the connection, not of the call.
+_HOP_BY_HOP = ("grpc-", ":", "user-agent", "content-type", "te", "accept-encoding")
 
 log = structlog.get_logger(__name__)
 
 
-class Leader:
-    """Stubs of the leader's services, replaced when another one leads. Lives on the event loop."""
+class LeaderChannel:
+    """Stubs of the leader's services, replaced when another indexer leads. For the event loop."""
 
     def __init__(self, default: str) -> None:
-        """:param default: gRPC target while no leader tells where it is."""
+        """:param default: gRPC target while no term names one."""
         self._default = default
-        self._closing: set[asyncio.Task[None]] = set()
+        self._shutdown: set[asyncio.Task[None]] = set()
         self._connect(default)
 
-    def follow(self, address: str) -> None:
-        """The newest term's address; empty if there is none."""
+    def connect(self, address: str) -> None:
+        """:param address: the newest term's; empty if there is none."""
         if (address or self._default) == self.address:
             return
         log.info("leader_changed", before=self.address, now=address or self._default)
@@ -39,12 +48,12 @@ class Leader:
         self._connect(address or self._default)
         changed.set()
         closing = asyncio.create_task(channel.close(GRACE_SECONDS))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._shutdown.add(closing)
+        closing.add_done_callback(self._shutdown.discard)
 
     async def close(self) -> None:
         await self._channel.close(None)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(*self._shutdown, return_exceptions=True)
 
     def _connect(self, address: str) -> None:
         self.address = address
@@ -56,3 +65,124 @@ class Leader:
         self.corpus = corpus_pb2_grpc.CorpusServiceStub(self._channel)
         self.index = index_pb2_grpc.IndexServiceStub(self._channel)
         self.serving = serving_pb2_grpc.ServingReportServiceStub(self._channel)
+
+
+#: A method of the leader's stubs.
+Pick = Callable[[LeaderChannel], Any]
+
+
+class Forwarder:
+    """Calls the leader's methods on behalf of a caller, and again when another one leads."""
+
+    def __init__(self, leader: LeaderChannel, wait_seconds: float) -> None:
+        """:param wait_seconds: how long a call waits for a leader."""
+        self.leader = leader
+        self._wait_seconds = wait_seconds
+
+    @property
+    def peer(self) -> str:
+        return f"the indexer at {self.leader.address}"
+
+    async def call(
+        self, pick: Pick, request: Any, context: Any, most: float, *, again: bool = True
+    ) -> Any:
+        """What the leader answers within `most` seconds; waits while there is no leader.
+
+        :param again: whether it may be called twice: if it changes nothing, or nothing more under
+            its request id.
+        :raises RealmError: as the indexer raised it.
+        """
+        loop = asyncio.get_running_loop()
+        seconds = remaining(context, most)
+        ends = loop.time() + seconds
+
+        async def attempt() -> Any:
+            call = self._call_once(pick, request, context, ends - loop.time())
+            return await (self._until_leader_changes(call) if again else call)
+
+        def may_retry(error: BaseException) -> bool:
+            if not isinstance(error, NotReady | DependencyUnavailable):
+                return False
+            # A standby that refused has done nothing.
+            harmless = again or "leader" in error.details
+            return harmless and "waited" not in error.details
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(may_retry),
+            stop=stop_after_delay(min(seconds - PAUSE_SECONDS, self._wait_seconds)),
+            wait=wait_fixed(PAUSE_SECONDS),
+            sleep=self._wait_for_change,
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+    async def _wait_for_change(self, seconds: float) -> None:
+        await wait_for_event(self.leader.changed, seconds)
+
+    async def _call_once(self, pick: Pick, request: Any, context: Any, seconds: float) -> Any:
+        try:
+            return await pick(self.leader)(
+                request, timeout=max(0.0, seconds), metadata=_metadata(context)
+            )
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self.peer) from error
+        except asyncio.CancelledError:
+            # Closing a leader's channel cancels its calls and their callers.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise NotReady(
+                "the indexer lost its lead before it answered: `realm status` shows what it did"
+            ) from None
+
+    async def stream(self, pick: Pick, request: Any, context: Any) -> AsyncIterator[Any]:
+        """What the leader streams, continued with the next leader's stream.
+
+        :raises RealmError: if no leader streams anything for as long as a call waits.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at: float | None = None
+        while True:
+            changed = self.leader.changed
+            responses = pick(self.leader)(
+                request, timeout=context.time_remaining(), metadata=_metadata(context)
+            )
+            try:
+                items = items_until(
+                    changed, aiter(responses), "another indexer leads", self._wait_seconds
+                )
+                async for response in items:
+                    give_up_at = None
+                    yield response
+                error: RealmError = NotReady("the indexer ended the stream; call again")
+            except grpc.RpcError as raised:
+                error = from_rpc_error(raised, self.peer)
+            except NotReady as raised:
+                error = raised
+            finally:
+                responses.cancel()
+            give_up_at = give_up_at or loop.time() + self._wait_seconds
+            transient = isinstance(error, NotReady | DependencyUnavailable)
+            if not transient or loop.time() >= give_up_at:
+                raise error
+            await wait_for_event(changed, PAUSE_SECONDS)
+
+    async def _until_leader_changes(self, attempt: Coroutine[Any, Any, Any]) -> Any:
+        """A stopped leader never answers: when another leads, the call is given up."""
+        moved = asyncio.ensure_future(self.leader.changed.wait())
+        answer = asyncio.ensure_future(attempt)
+        try:
+            await asyncio.wait({answer, moved}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise NotReady("another indexer leads now", leader=self.leader.address)
+        finally:
+            moved.cancel()
+            answer.cancel()
+
+
+def _metadata(context: Any) -> tuple[tuple[str, str | bytes], ...]:
+    return tuple(
+        (key, value)
+        for key, value in context.invocation_metadata() or ()
+        if not key.startswith(_HOP_BY_HOP)
+    )

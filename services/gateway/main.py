@@ -18,25 +18,25 @@ from services.gateway.gateway import HEALTH_NAMES, Gateway
 
 
 def main() -> None:
-    """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start, 1 if a part
-    of it died; whoever supervises it starts it anew."""
+    """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start, 1 if a task
+    of it died; its supervisor restarts it."""
     try:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.process.threads)
         store = await_store(settings, settings.addresses.gateway_listen, HEALTH_NAMES)
         with asyncio.Runner() as runner:
-            fit = runner.run(serve(settings, store))
-            exit_or_kill_after(0 if fit else 1)
+            healthy = runner.run(serve(settings, store))
+            exit_or_kill_after(0 if healthy else 1)
     except BadSettings as error:
         sys.stderr.write(f"gateway: {error.message}\n")
         sys.exit(2)
-    if not fit:
+    if not healthy:
         sys.exit(1)
 
 
 async def serve(settings: Settings, store: Store) -> bool:
-    """False if it ended because a part of it died.
+    """False if it ended because a task of it died.
 
     :raises BadSettings: if it cannot start.
     """
@@ -46,13 +46,13 @@ async def serve(settings: Settings, store: Store) -> bool:
     search = open_search(settings)
     gateway = Gateway(settings, store, search)
     await gateway.start()
-    told = asyncio.create_task(stop.wait())
+    told_to_stop = asyncio.create_task(stop.wait())
     failed = asyncio.create_task(gateway.failed())
     try:
-        await asyncio.wait({told, failed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({told_to_stop, failed}, return_when=asyncio.FIRST_COMPLETED)
         return not failed.done()
     finally:
-        told.cancel()
+        told_to_stop.cancel()
         failed.cancel()
         await gateway.stop()
         await search.close()

@@ -20,7 +20,7 @@ PASSAGE_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 
 class GatewayMetrics:
-    """One set a process; tests give each gateway a registry of its own."""
+    """One set a process; in tests each gateway has its own registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -29,7 +29,7 @@ class GatewayMetrics:
         )
         self.stalled = Gauge(
             "realm_gateway_stalled_seconds",
-            "For how long questions have waited for the models, and these finished nothing",
+            "For how long questions have waited for the models without any being finished",
             registry=registry,
         )
         self._stages = Histogram(
@@ -64,7 +64,7 @@ class GatewayMetrics:
         )
         self.lag_steps = Gauge(
             "realm_gateway_lag_steps",
-            "Steps that the snapshot served is behind the newest in the store",
+            "Steps that the served snapshot is behind the newest in the store",
             registry=registry,
         )
         self.lagging_since = Gauge(
@@ -74,17 +74,17 @@ class GatewayMetrics:
         )
         self.store_age = Gauge(
             "realm_gateway_store_age_seconds",
-            "Time since the gateway last read the store: what it says of the index is so old",
+            "Time since the gateway last read the store",
             registry=registry,
         )
         self.flips = Counter(
             "realm_gateway_generation_flips",
-            "Times that another generation took over new questions",
+            "Flips to another generation for new questions",
             registry=registry,
         )
         self.load_failures = Counter(
             "realm_gateway_generation_load_failures",
-            "Live generations that could not be loaded; the old one went on answering",
+            "Live generations that could not be loaded; the old one kept answering",
             registry=registry,
         )
         self.load_seconds = Histogram(
@@ -106,7 +106,7 @@ class GatewayMetrics:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Times a stage that succeeds, and is a span of the request's trace."""
+        """Times a stage that succeeds, as a span of the request's trace."""
         begun = time.perf_counter()
         with tracing.span(stage):
             yield

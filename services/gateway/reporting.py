@@ -1,4 +1,5 @@
-"""Tells the leading indexer what this gateway answers with, at every flip and every few seconds."""
+"""Reports to the leading indexer: what this gateway serves, at every flip and every few seconds,
+and a small sample of answered questions for the gate to probe with."""
 
 from __future__ import annotations
 
@@ -10,51 +11,85 @@ import structlog
 
 from realm.internal.v1 import serving_pb2
 from realm.process.rpc import from_rpc_error
+from realm.records.recorded_questions import Sample
 from realm.settings import Settings
-from services.gateway.events import happens
-from services.gateway.leader import Leader
-from services.gateway.recording import Recorder
+from services.gateway.answering import Response
+from services.gateway.leader import LeaderChannel
 from services.gateway.serving import ServingSlot
+from services.gateway.waiting import wait_for_event
 
 log = structlog.get_logger(__name__)
 
 REPORT_TIMEOUT_SECONDS = 2.0
+QUESTIONS_A_REPORT = 8
 
 
-class Reporter:
-    """An indexer that is gone is no reason to stop: the next report finds the next leader."""
+class QuestionRecorder:
+    """Samples questions between two reports, if `REALM_RECORD_QUESTIONS` is set. For the event
+    loop; writes nothing by itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._on = settings.recording.questions
+        self._least = settings.recording.probability
+        self._sample = Sample[serving_pb2.RecordedQuestion](QUESTIONS_A_REPORT)
+
+    def record(self, question: str, response: Response) -> None:
+        """Keeps a question whose best answer is likely enough, with the document it is from."""
+        if not self._on or not response.answers.given:
+            return
+        best = response.answers.given[0]
+        if best.probability < self._least or not best.supports:
+            return
+        passage = response.passages[best.supports[0].passage].hit.passage
+        self._sample.add(
+            serving_pb2.RecordedQuestion(
+                question=question,
+                document_id=passage.document_id,
+                snapshot=response.pinned.serving.generation.snapshot,
+            )
+        )
+
+    def take(self) -> list[serving_pb2.RecordedQuestion]:
+        """The sample since the last call."""
+        taken, self._sample = self._sample.items, Sample(QUESTIONS_A_REPORT)
+        return taken
+
+
+class ServingReporter:
+    """Reports until cancelled. A report that fails is not repeated: the next one finds the next
+    leader."""
 
     def __init__(
         self,
-        settings: Settings,
-        leader: Leader,
+        leader: LeaderChannel,
         slot: ServingSlot,
-        is_ready: Callable[[], bool],
-        recorder: Recorder,
+        recorder: QuestionRecorder,
+        *,
         gateway_id: str,
+        pause_seconds: float,
+        is_ready: Callable[[], bool],
     ) -> None:
-        self._pause = settings.gateway.report_seconds
         self._leader = leader
         self._slot = slot
-        self._is_ready = is_ready
         self._recorder = recorder
         self._gateway_id = gateway_id
+        self._pause = pause_seconds
+        self._is_ready = is_ready
         self._wake = asyncio.Event()
         #: Whether the leading indexer took the last report; None before the first.
-        self.heard: bool | None = None
+        self.acknowledged: bool | None = None
         self._stopping = False
 
     def wake(self) -> None:
         self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
         while True:
             self._wake.clear()
             await self._report()
-            await happens(self._wake, self._pause)
+            await wait_for_event(self._wake, self._pause)
 
-    async def say_goodbye(self) -> None:
+    async def report_stopping(self) -> None:
         """The last report: this gateway takes no more requests."""
         self._stopping = True
         await self._report()
@@ -65,15 +100,14 @@ class Reporter:
             gateway_id=self._gateway_id,
             generation=serving.number if serving else 0,
             ready=self._is_ready() and not self._stopping,
-            draining_requests=self._slot.draining,
             questions=self._recorder.take(),
         )
         try:
             await self._leader.serving.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)
         except grpc.RpcError as error:
-            if self.heard is not False:
+            if self.acknowledged is not False:
                 reason = from_rpc_error(error, "the indexer").message
-                log.warning("report_not_heard", error=reason)
-            self.heard = False
+                log.warning("report_failed", error=reason)
+            self.acknowledged = False
         else:
-            self.heard = True
+            self.acknowledged = True

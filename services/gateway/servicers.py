@@ -22,8 +22,10 @@ from realm.v1 import (
     retrieval_pb2_grpc,
     types_pb2,
 )
-from services.gateway.answering import Answering, Response, Retrieved
-from services.gateway.checks import (
+from services.gateway.answering import Answering, Request, Response, Retrieved
+from services.gateway.reporting import QuestionRecorder
+from services.gateway.serving import PinnedServing
+from services.gateway.validation import (
     MAX_ANSWERS,
     MAX_PASSAGES_FOUND,
     MAX_PASSAGES_READ,
@@ -31,13 +33,11 @@ from services.gateway.checks import (
     check_question,
     check_retrieval,
 )
-from services.gateway.closing import Closing
-from services.gateway.recording import Recorder
-from services.gateway.serving import Held
+from services.gateway.waiting import Shutdown
 
 DEFAULT_PASSAGES = 5
 DEFAULT_ANSWERS = 1
-#: Questions of one stream that are answered at once; the stream waits with its next one.
+#: Questions of one stream answered at once; the stream then stops reading.
 STREAM_QUESTIONS = 64
 
 
@@ -49,64 +49,68 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         self, request: retrieval_pb2.RetrievePassagesRequest, context: Any
     ) -> retrieval_pb2.RetrievePassagesResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
-        with self._answering.admission.at_once():
-            response = await self._answering.retrieve(
-                check_question(request.question),
-                limit=check_count("limit", limit, MAX_PASSAGES_FOUND),
-                retrieval=check_retrieval(request.retrieval),
-                at_least=request.at_least_version,
-                seconds=remaining(context),
+        with self._answering.admission.admit():
+            response = await self._answering.respond(
+                Request(
+                    check_question(request.question),
+                    passages=check_count("limit", limit, MAX_PASSAGES_FOUND),
+                    retrieval=check_retrieval(request.retrieval),
+                    at_least=request.at_least_version,
+                ),
+                remaining(context),
             )
         return retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each) for each in response.passages],
-            index_version=index_version(response.held),
+            index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
         )
 
 
 class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
-    def __init__(self, answering: Answering, closing: Closing, recorder: Recorder) -> None:
+    def __init__(
+        self, answering: Answering, shutdown: Shutdown, recorder: QuestionRecorder
+    ) -> None:
         self._answering = answering
-        self._closing = closing
+        self._shutdown = shutdown
         self._recorder = recorder
 
     async def AnswerQuestion(  # noqa: N802
         self, request: answer_pb2.AnswerQuestionRequest, context: Any
     ) -> answer_pb2.AnswerQuestionResponse:
-        with self._answering.admission.at_once():
+        with self._answering.admission.admit():
             return await self._answer(request, remaining(context))
 
     async def AnswerQuestions(  # noqa: N802
         self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
     ) -> None:
-        """A coroutine that writes, not a generator: answers come in any order."""
+        """Writes answers in any order, hence a coroutine and not a generator."""
         places = asyncio.Semaphore(STREAM_QUESTIONS)
         writing = asyncio.Lock()
 
         async def one(request: answer_pb2.AnswerQuestionsRequest) -> None:
             try:
-                async with self._answering.admission.in_turn():
+                async with self._answering.admission.admit_streamed():
                     response = await self._outcome(request, remaining(context))
                 async with writing:  # gRPC allows one write at a time
                     await context.write(response)
             finally:
                 places.release()
 
-        ending: RealmError | None = None
+        error: RealmError | None = None
         async with asyncio.TaskGroup() as tasks:
             try:
-                async for request in self._closing.guard(requests):
+                async for request in self._shutdown.interrupt(requests):
                     await places.acquire()
                     tasks.create_task(one(request))
-            except RealmError as error:
-                ending = error  # what is begun gets its answers first
-        if ending is not None:
-            raise ending
+            except RealmError as raised:
+                error = raised  # questions already begun are answered first
+        if error is not None:
+            raise error
 
     async def _outcome(
         self, request: answer_pb2.AnswerQuestionsRequest, seconds: float
     ) -> answer_pb2.AnswerQuestionsResponse:
-        """One question's fault is its own; the others go on."""
+        """The answer, or the error that this question alone gets."""
         try:
             answer = await self._answer(request.question, seconds)
         except RealmError as error:
@@ -130,37 +134,39 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     ) -> answer_pb2.AnswerQuestionResponse:
         passages = request.passages if request.HasField("passages") else DEFAULT_PASSAGES
         answers = request.answers if request.HasField("answers") else DEFAULT_ANSWERS
-        response = await self._answering.answer(
-            check_question(request.question),
-            passages=check_count("passages", passages, MAX_PASSAGES_READ),
-            answers=check_count("answers", answers, MAX_ANSWERS),
-            retrieval=check_retrieval(request.retrieval),
-            at_least=request.at_least_version,
-            seconds=seconds,
+        response = await self._answering.respond(
+            Request(
+                check_question(request.question),
+                passages=check_count("passages", passages, MAX_PASSAGES_READ),
+                answers=check_count("answers", answers, MAX_ANSWERS),
+                retrieval=check_retrieval(request.retrieval),
+                at_least=request.at_least_version,
+            ),
+            seconds,
         )
-        self._recorder.note(request.question, response)
+        self._recorder.record(request.question, response)
         return answer_pb2.AnswerQuestionResponse(
             answers=[_answer(each, response) for each in response.answers.given],
             no_answer_probability=response.answers.no_answer,
-            index_version=index_version(response.held),
+            index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
         )
 
 
-def index_version(held: Held) -> types_pb2.IndexVersion:
-    """Where an answer comes from (invariant 7)."""
-    generation, standing = held.serving.generation, held.standing
+def index_version(pinned: PinnedServing) -> types_pb2.IndexVersion:
+    """An answer's origin (invariant 7)."""
+    generation, freshness = pinned.serving.generation, pinned.freshness
     version = types_pb2.IndexVersion(
         generation=generation.number,
         snapshot=generation.snapshot,
         step=generation.step,
-        corpus_version=standing.searchable,
-        damaged=standing.damaged,
-        lag_steps=standing.lag.steps,
-        live_since=timestamp(held.serving.entry.at),
+        corpus_version=freshness.searchable,
+        damaged=freshness.damaged,
+        lag_steps=freshness.lag.steps,
+        live_since=timestamp(pinned.serving.entry.at),
     )
-    version.since_store_seen.FromNanoseconds(_nanoseconds(time.monotonic() - standing.seen_at))
-    version.lag.FromNanoseconds(_nanoseconds(standing.lag.seconds(time.time())))
+    version.since_store_seen.FromNanoseconds(_nanoseconds(time.monotonic() - freshness.seen_at))
+    version.lag.FromNanoseconds(_nanoseconds(freshness.lag.seconds(time.time())))
     return version
 
 

@@ -1,7 +1,7 @@
-"""What answers: the models and the collection of one generation, and the one reference to them.
+"""The models and the collection of one generation, and the slot with the current ones.
 
-A request holds the `Serving` that it began with until it ends (invariant 1); a flip replaces the
-slot's reference and touches nothing else.
+A request pins the `Serving` that it began with until it ends (invariant 1); a flip replaces the
+slot's reference and nothing else.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -53,13 +53,13 @@ class Serving:
 
     @property
     def has_bm25(self) -> bool:
-        """Collections made before there was BM25 know vectors alone."""
+        """Collections of older versions have vectors alone."""
         return self.generation.average_terms > 0
 
     def retrieval(self, asked: Retrieval | None, usual: Retrieval) -> Retrieval:
-        """What chooses the passages: as `asked`, else the `usual` where the collection can.
+        """How passages are chosen: as `asked`, else as `usual` if the collection supports it.
 
-        :raises FailedPrecondition: if the collection cannot do what is asked for.
+        :raises FailedPrecondition: if it does not support what is asked for.
         """
         if self.has_bm25 or asked is Retrieval.DENSE:
             return asked or usual
@@ -72,11 +72,11 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a generation stood at the last look at the store.
+class Freshness:
+    """How current a generation was when the store was last read.
 
-    `corpus_version` is what was applied to it; of what is damaged nothing is sure to be found.
-    `seen_at` is the look's own time, of the monotonic clock.
+    `corpus_version` is the version applied to it; a damaged one may miss any of it. `seen_at` is
+    the time of the reading, by the monotonic clock.
     """
 
     corpus_version: int
@@ -86,25 +86,25 @@ class Standing:
 
     @property
     def searchable(self) -> int:
-        """The corpus version up to which every write is sure to be found."""
+        """The corpus version up to which every write can be found for certain."""
         return 0 if self.damaged else self.corpus_version
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What one request answers with, from its first step to its last."""
+class PinnedServing:
+    """What one request uses from its first step to its last."""
 
     serving: Serving
-    standing: Standing
+    freshness: Freshness
 
 
 class ServingSlot:
-    """The one reference, who holds what, and how fresh each is. Lives on the event loop."""
+    """The current `Serving`, who has pinned which, and how fresh each is. For the event loop."""
 
     def __init__(self) -> None:
         self._current: Serving | None = None
-        self._holders: Counter[int] = Counter()
-        self._standings: dict[int, Standing] = {}
+        self._pins: Counter[int] = Counter()
+        self._freshness: dict[int, Freshness] = {}
         self._changed = asyncio.Event()
         self._closed = False
         self._lost: Serving | None = None
@@ -114,85 +114,76 @@ class ServingSlot:
         return self._current
 
     @property
-    def held_generations(self) -> set[int]:
-        """Generations that some request or the slot itself still needs."""
-        held = {number for number, count in self._holders.items() if count}
-        return held | ({self._current.number} if self._current else set())
+    def pinned_generations(self) -> set[int]:
+        """Generations that a request or the slot itself needs."""
+        pinned = {number for number, count in self._pins.items() if count}
+        return pinned | ({self._current.number} if self._current else set())
 
-    @property
-    def draining(self) -> int:
-        """Requests of older generations that are still being answered."""
-        current = self._current.number if self._current else None
-        return sum(count for number, count in self._holders.items() if number != current)
-
-    def standing(self, number: int) -> Standing | None:
-        return self._standings.get(number)
+    def freshness(self, number: int) -> Freshness | None:
+        return self._freshness.get(number)
 
     @property
     def lost(self) -> Serving | None:
-        """The current one, if its collection was gone when it was last searched."""
+        """The current one, if its collection was gone at the last search."""
         return self._lost if self._lost is self._current else None
 
-    def note_lost(self, serving: Serving) -> None:
+    def mark_lost(self, serving: Serving) -> None:
         self._lost = serving
 
-    def note_found(self, serving: Serving) -> None:
+    def mark_found(self, serving: Serving) -> None:
         if self._lost is serving:
             self._lost = None
 
-    def flip(self, serving: Serving, standing: Standing) -> None:
-        """New requests take `serving` from now on."""
+    def flip(self, serving: Serving, freshness: Freshness) -> None:
+        """New requests use `serving` from now on."""
         self._current = serving
-        self.update({serving.number: standing})
+        self.update({serving.number: freshness})
 
-    def update(self, standings: Mapping[int, Standing]) -> None:
-        """Takes over what the store says; forgets generations that nobody holds."""
-        for number, found in standings.items():
-            before = self._standings.get(number)
+    def update(self, freshness: Mapping[int, Freshness]) -> None:
+        """Takes over what the store says; forgets generations that nothing pins."""
+        for number, found in freshness.items():
+            before = self._freshness.get(number)
             # Files of a retired generation are deleted while its last requests end.
             if before is None or found.corpus_version >= before.corpus_version:
-                self._standings[number] = found
-        held = self.held_generations
-        self._standings = {each: self._standings[each] for each in self._standings if each in held}
+                self._freshness[number] = found
+        pinned = self.pinned_generations
+        self._freshness = {
+            number: found for number, found in self._freshness.items() if number in pinned
+        }
         self._notify()
 
     def close(self) -> None:
-        """Wakes those who wait: the gateway stops."""
+        """Wakes all waiting requests: the gateway stops."""
         self._closed = True
         self._notify()
 
     @contextmanager
-    def hold(self) -> Iterator[Held]:
-        """The current reference, for one request.
+    def pin(self) -> Iterator[PinnedServing]:
+        """Pins the current reference for one request.
 
         :raises NotReady: before the first generation is live.
         """
         serving = self._current
         if serving is None:
-            raise NotReady("no generation is live yet; `realm status` tells how far it is")
-        self._holders[serving.number] += 1
+            raise NotReady("no generation is live yet; `realm status` shows the progress")
+        self._pins[serving.number] += 1
         try:
             # The version applied before the search is a true lower bound of what it sees.
-            yield Held(serving, self._standings[serving.number])
+            yield PinnedServing(serving, self._freshness[serving.number])
         finally:
-            self._holders[serving.number] -= 1
-            self._holders += Counter()  # drops zeros
+            self._pins[serving.number] -= 1
+            self._pins += Counter()  # drops zeros
 
     async def wait_applied(self, version: int, seconds: float) -> None:
         """Waits until new requests see every write up to a corpus version.
 
-        :raises NotReady: after `seconds`, with the version that there is.
+        :raises NotReady: after `seconds`, with the version applied.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                while self._applied() < version and not self._closed:
-                    await self._change()
-        except TimeoutError:
-            pass
+        await self._wait_until(lambda: self._applied() >= version, seconds)
         if (applied := self._applied()) < version:
-            current = self._standings[self._current.number] if self._current else None
+            current = self._freshness[self._current.number] if self._current else None
             raise NotReady(
-                "the index has lost something and is made again; ask again in a moment"
+                "the index is damaged and being rebuilt; ask again in a moment"
                 if current and current.damaged
                 else f"corpus version {version} is not in the index yet, it holds version"
                 f" {applied}; ask again in a moment",
@@ -201,23 +192,22 @@ class ServingSlot:
             )
 
     async def wait_flip(self, after: Serving, seconds: float) -> bool:
-        """Waits until new requests take another reference; False if none came."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self._current is after and not self._closed:
-                    await self._change()
-        except TimeoutError:
-            pass
+        """Waits until new requests use another `Serving`; False if there was no flip."""
+        await self._wait_until(lambda: self._current is not after, seconds)
         return self._current is not after
 
     def _applied(self) -> int:
-        return self._standings[self._current.number].searchable if self._current else 0
+        return self._freshness[self._current.number].searchable if self._current else 0
 
-    async def _change(self) -> None:
-        await self._changed.wait()
+    async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Returns after `seconds` too, and when the slot is closed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition() and not self._closed:
+                    await self._changed.wait()
 
     def _notify(self) -> None:
-        # Whoever waits holds the old event; whoever comes later waits for the next change.
+        # Current waiters have the old event; later ones wait for the next change.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -232,9 +222,9 @@ def load_serving(
     dtype: torch.dtype,
     before: Serving | None = None,
 ) -> Serving:
-    """Loads a generation's models onto the device and warms them: one encode, one read.
+    """Loads a generation's models onto the device and warms them up: one encode, one read.
 
-    :param before: what is served now; its tokenizer is shared where it is the same.
+    :param before: what is served now; the same tokenizer is shared.
     :raises Corrupt, NotFound: if the snapshot's files are damaged or gone.
     """
     tower = QUERY_ENCODER_FILE if QUERY_ENCODER_FILE in snapshot.files else PASSAGE_ENCODER_FILE
@@ -250,12 +240,12 @@ def load_serving(
         scale=loaded.scale,
         dtype=dtype,
     )
-    warm(serving)
+    warm_up(serving)
     return serving
 
 
-def warm(serving: Serving) -> None:
-    """The first call of a model pays for allocation and compilation: let no client pay."""
+def warm_up(serving: Serving) -> None:
+    """Spares clients the first call of a model, which allocates and compiles."""
     encode(serving.encoder, [serving.inputs.query("warm")], serving.inputs.pad)
     reading = Reading("warm", ("a first passage",), (0.0,))
     answer_questions(serving.reader, serving.inputs, [reading], dtype=serving.dtype)

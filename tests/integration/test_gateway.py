@@ -108,7 +108,8 @@ async def test_flips_and_deletions_under_load_fail_no_request(
                 scores[live.number] = expected_scores(world, live)
                 world.commit(live)
                 await site.serves(live)
-                await until(lambda: site.gateway.slot.draining == 0)
+                slot, only = site.gateway.slot, {live.number}
+                await until(lambda slot=slot, only=only: slot.pinned_generations == only)  # type: ignore[misc]
                 await asyncio.to_thread(world.index.drop, old.collection)
                 answered = len(seen)
                 await until(lambda before=answered: len(seen) > before + 10)  # type: ignore[misc]

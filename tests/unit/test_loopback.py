@@ -91,9 +91,9 @@ for address in sys.argv[1:]:
 FORWARD = """
 import asyncio, sys
 from realm.v1 import index_pb2
-from services.gateway.leader import Leader
+from services.gateway.leader import LeaderChannel
 async def main():
-    leader = Leader(sys.argv[1])
+    leader = LeaderChannel(sys.argv[1])
     found = await leader.index.GetIndexStatus(index_pb2.GetIndexStatusRequest(), timeout=20)
     print(found.status.corpus_version)
     await leader.close()

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from realm.corpus.documents import MAX_ID_BYTES, Document, check_document
+from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
+from realm.corpus.write_limits import check_deletion, check_upsert
 from realm.errors import (
     DependencyUnavailable,
-    InvalidInput,
     NotReady,
     Overloaded,
     RealmError,
@@ -27,8 +27,6 @@ from realm.errors import (
 from realm.process.threads import VitalThread
 from services.indexer.writes.requests import RequestHistory, digest_of
 
-MAX_DOCUMENTS = 1_000
-MAX_REQUEST_ID_BYTES = 128
 GROUP_DOCUMENTS = 2_000
 WAITING_WRITES = 1_000
 IDLE_SECONDS = 0.5
@@ -59,25 +57,10 @@ def check_changes(
 
     :raises InvalidInput: naming the field, if there is one that cannot be written.
     """
-    if len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
-        raise InvalidInput(
-            f"the request id is longer than {MAX_REQUEST_ID_BYTES} bytes: shorten it",
-            field="request_id",
-        )
-    field = "document_ids" if deletions else "documents"
-    count = len(documents) + len(deletions)
-    if not 1 <= count <= MAX_DOCUMENTS:
-        raise InvalidInput(
-            f"a call writes 1 to {MAX_DOCUMENTS} documents, not {count}", field=field
-        )
-    for document in documents:
-        check_document(document, max_bytes=max_bytes)
-    for document_id in deletions:
-        if not document_id.strip() or len(document_id.encode()) > MAX_ID_BYTES:
-            raise InvalidInput(
-                f"a document id has 1 to {MAX_ID_BYTES} bytes, not {len(document_id.encode())}",
-                field=field,
-            )
+    if documents or not deletions:
+        check_upsert(request_id, documents, max_bytes=max_bytes)
+    if deletions:
+        check_deletion(request_id, deletions)
     name, digest = request_id or uuid.uuid4().hex, digest_of(documents, deletions)
     upserts = [Change(document.id, document, name, digest) for document in documents]
     return name, (*upserts, *(Change(each, None, name, digest) for each in deletions))

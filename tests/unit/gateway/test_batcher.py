@@ -1,4 +1,4 @@
-"""Gathering as a pure machine, and the batcher around it."""
+"""The batch queue as a pure machine, and the batcher around it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.errors import InvalidInput, NotReady, Overloaded
-from services.gateway.batcher import Batcher, Gathering, Item
+from services.gateway.batcher import Batcher, BatchQueue, Item
 
 PATIENCE = 10.0
 
@@ -32,12 +32,12 @@ def item(
     return Item(key, work, weight, added, loop.create_future())
 
 
-def gathering(size: int = 4, wait: float = 1.0, capacity: int = 100) -> Gathering[str, int, int]:
-    return Gathering(size, wait, capacity)
+def batch_queue(size: int = 4, wait: float = 1.0, capacity: int = 100) -> BatchQueue[str, int, int]:
+    return BatchQueue(size, wait, capacity)
 
 
 def test_nothing_is_due_without_items() -> None:
-    found = gathering()
+    found = batch_queue()
     assert found.due(5.0) is None
     assert found.take() == []
 
@@ -45,7 +45,7 @@ def test_nothing_is_due_without_items() -> None:
 def test_batch_starts_when_full_or_when_its_first_item_waited(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    found = gathering(size=2, wait=1.0)
+    found = batch_queue(size=2, wait=1.0)
     found.add(item(loop, 1, added=10.0))
     assert found.due(10.25) == 0.75
     assert found.due(12.0) == 0
@@ -54,7 +54,7 @@ def test_batch_starts_when_full_or_when_its_first_item_waited(
 
 
 def test_keys_do_not_mix_and_the_older_goes_first(loop: asyncio.AbstractEventLoop) -> None:
-    found = gathering(size=10)
+    found = batch_queue(size=10)
     for work, key in enumerate("aabab"):
         found.add(item(loop, work, key))
     assert found.due(0.0) == 0  # a newer key waits: no more will come of the older
@@ -63,7 +63,7 @@ def test_keys_do_not_mix_and_the_older_goes_first(loop: asyncio.AbstractEventLoo
 
 
 def test_items_without_a_caller_cost_nothing(loop: asyncio.AbstractEventLoop) -> None:
-    found = gathering()
+    found = batch_queue()
     kept, gone = item(loop, 1), item(loop, 2)
     found.add(gone)
     found.add(kept)
@@ -72,7 +72,7 @@ def test_items_without_a_caller_cost_nothing(loop: asyncio.AbstractEventLoop) ->
 
 
 def test_overload_is_refused_but_not_for_those_who_left(loop: asyncio.AbstractEventLoop) -> None:
-    found = gathering(capacity=2)
+    found = batch_queue(capacity=2)
     first = item(loop, 1)
     found.add(first)
     found.add(item(loop, 2))
@@ -90,7 +90,7 @@ def test_every_item_is_taken_once_in_order_within_size(
     items: list[tuple[str, int]], size: int
 ) -> None:
     loop = asyncio.new_event_loop()
-    found = gathering(size=size)
+    found = batch_queue(size=size)
     for work, (key, weight) in enumerate(items):
         found.add(item(loop, work, key, weight))
     taken: list[int] = []

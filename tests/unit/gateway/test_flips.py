@@ -131,7 +131,7 @@ async def test_request_keeps_what_it_began_with_and_then_lets_go(
     dtype = site.gateway.slot.current.dtype  # type: ignore[union-attr]
     second = world.go_live(seed=2, step=20)
     await site.serves(second)
-    assert site.gateway.slot.draining == 1
+    assert site.gateway.slot.pinned_generations == {first.number, second.number}
     world.search.gate.set()
     response = await call
     assert response.index_version.generation == first.number
@@ -144,7 +144,7 @@ async def test_request_keeps_what_it_began_with_and_then_lets_go(
         for answer in response.answers
         for source in answer.sources
     } == {"g1"}
-    await until(lambda: site.gateway.slot.draining == 0)
+    await until(lambda: site.gateway.slot.pinned_generations == {second.number})
 
     def freed() -> bool:
         gc.collect()
@@ -276,11 +276,11 @@ async def test_lag_counts_from_the_oldest_newer_snapshot(site: Site) -> None:
     older = world.publish(seed=2, step=25)
     world.publish(seed=3, step=40)
     await until(
-        lambda: (found := site.gateway.slot.standing(1)) is not None and found.lag.steps == 30
+        lambda: (found := site.gateway.slot.freshness(1)) is not None and found.lag.steps == 30
     )
-    standing = site.gateway.slot.standing(1)
-    assert standing is not None
-    assert standing.lag.since == older.created_at
+    freshness = site.gateway.slot.freshness(1)
+    assert freshness is not None
+    assert freshness.lag.since == older.created_at
 
 
 async def test_same_snapshot_again_takes_no_second_load(site: Site, first: Generation) -> None:
@@ -300,7 +300,7 @@ async def test_own_write_is_waited_for(site: Site, first: Generation) -> None:
     call = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
     await until(lambda: site.value("realm_gateway_inflight_requests") == 1)
     site.world.generations.record_applied(first.number, 6)
-    await until(lambda: site.gateway.slot.standing(1).corpus_version == 6)  # type: ignore[union-attr]
+    await until(lambda: site.gateway.slot.freshness(1).corpus_version == 6)  # type: ignore[union-attr]
     assert not call.done()
     site.world.generations.record_applied(first.number, 7)
     assert (await call).index_version.corpus_version == 7
@@ -396,7 +396,7 @@ async def test_a_damaged_index_claims_no_version_until_a_whole_one_is_live(
     world.generations.record_applied(first.number, 7)
     await until(lambda: at_version(site, first) == 7, "its newest write")
     record_damage(world.store, first.number, "40 points are missing")
-    await until(lambda: site.gateway.slot.standing(first.number).damaged)  # type: ignore[union-attr]
+    await until(lambda: site.gateway.slot.freshness(first.number).damaged)  # type: ignore[union-attr]
     version = (await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)).index_version
     assert (version.damaged, version.corpus_version) == (True, 0)
     own_write = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
@@ -421,7 +421,7 @@ async def test_damage_found_while_a_search_runs_is_told_in_its_answer(
     asked = site.retrieval.RetrievePassages(own_write, timeout=PATIENCE)
     await until(lambda: world.search.waiting == 2)
     record_damage(world.store, first.number, "40 points are missing")
-    await until(lambda: site.gateway.slot.standing(first.number).damaged)  # type: ignore[union-attr]
+    await until(lambda: site.gateway.slot.freshness(first.number).damaged)  # type: ignore[union-attr]
     world.search.gate.set()
     version = (await plain).index_version
     assert (version.damaged, version.corpus_version) == (True, 0)
@@ -431,8 +431,8 @@ async def test_damage_found_while_a_search_runs_is_told_in_its_answer(
 
 
 def at_version(site: Site, generation: Generation) -> int:
-    standing = site.gateway.slot.standing(generation.number)
-    return standing.corpus_version if standing else 0
+    freshness = site.gateway.slot.freshness(generation.number)
+    return freshness.corpus_version if freshness else 0
 
 
 async def test_a_leader_that_takes_over_is_no_flip(site: Site, first: Generation) -> None:

@@ -295,7 +295,7 @@ async def test_without_an_indexer_writes_fail_and_questions_do_not(
     site.world.publish(seed=2, step=30)
     site.world.store.write_json("control/paused.json", {"paused": True, "why": "", "at": 0.0})
     await until(
-        lambda: (found := site.gateway.slot.standing(1)) is not None and found.lag.steps == 20
+        lambda: (found := site.gateway.slot.freshness(1)) is not None and found.lag.steps == 20
     )
     status = (await site.index.GetIndexStatus(index_pb2.GetIndexStatusRequest(), timeout=9)).status
     assert (status.live.generation, status.live.lag_steps) == (first.number, 20)

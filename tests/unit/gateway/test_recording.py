@@ -9,7 +9,7 @@ import pytest
 
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
-from services.gateway.recording import QUESTIONS_A_REPORT
+from services.gateway.reporting import QUESTIONS_A_REPORT
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import Site, World, running, until
 

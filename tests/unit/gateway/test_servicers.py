@@ -243,7 +243,7 @@ async def test_passed_deadline_frees_its_place(site: Site) -> None:
         await site.retrieval.RetrievePassages(search(), timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: site.value("realm_gateway_inflight_requests") == 0)
-    assert site.gateway.slot.draining == 0
+    assert site.gateway.slot.pinned_generations == {1}
 
 
 async def test_stages_and_calls_are_measured(site: Site) -> None:

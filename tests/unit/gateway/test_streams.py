@@ -222,7 +222,7 @@ async def test_what_nobody_expected_of_one_question_is_its_own(site: Site) -> No
     def fail(*_: Any) -> None:
         raise RuntimeError("secret")
 
-    site.gateway._recorder.note = fail  # type: ignore[method-assign]
+    site.gateway._recorder.record = fail  # type: ignore[method-assign]
     with capture_logs() as logs:
         requests = [answer_pb2.AnswerQuestionsRequest(question_id="one", question=QUESTION)]
         call = site.answers.AnswerQuestions(iter(requests), timeout=PATIENCE)

@@ -19,7 +19,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.gateway.watcher import look
+from services.gateway.watcher import StoreView
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
 from services.trainer.checkpoints import Checkpoints
@@ -85,7 +85,7 @@ def goes_on(store: Store) -> None:
     assert failures(store) == []
     assert quarantined(store) == {}
     assert Checkpoints(store)._manifests() == []
-    assert look(store, set(), generations, snapshots).entry
+    assert StoreView(store).read(set()).entry
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -166,18 +166,18 @@ def test_the_live_generation_s_manifest_is_damaged(
     indexer: Indexer, store: Store, damage: Callable[[Path], None]
 ) -> None:
     """The leader says so and begins another one; gateways that hold it go on."""
-    holding = Generations(store)
-    holding.get(2)
+    reader = StoreView(store)
+    reader.read({2})
     damage(at(store, "generations/00000002/manifest.json"))
     indexer.committer.fence(0)
     indexer.reconciler.look()
-    view = look(store, {2}, holding, Snapshots(store))
+    view = reader.read({2})
     assert view.entry
     assert view.entry.generation == 2
-    assert view.standings[2].corpus_version == 5
-    restarted = look(store, set(), Generations(store), Snapshots(store))
+    assert view.freshness[2].corpus_version == 5
+    restarted = StoreView(store).read(set())
     assert restarted.entry
-    assert restarted.standings == {}
+    assert restarted.freshness == {}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -9,7 +9,7 @@ from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import InvalidInput, NotReady, RealmError, RequestIdReused
 from realm.records.store import Store
-from services.indexer.writes.writer import MAX_DOCUMENTS, Writer, check_changes
+from services.indexer.writes.writer import Writer, check_changes
 
 SECONDS = 20
 
@@ -142,22 +142,6 @@ def test_writers_from_many_threads_all_get_an_answer(
         thread.join(timeout=SECONDS)
     assert len(versions) == 30
     assert len(list(CorpusTable(store).states(max(versions)))) == 30
-
-
-@pytest.mark.parametrize(
-    ("request_id", "documents", "deletions", "field"),
-    [
-        ("", 0, 0, "documents"),
-        ("", MAX_DOCUMENTS + 1, 0, "documents"),
-        ("", 0, MAX_DOCUMENTS + 1, "document_ids"),
-        ("x" * 129, 1, 0, "request_id"),
-    ],
-)
-def test_limits_are_named(request_id: str, documents: int, deletions: int, field: str) -> None:
-    given = [Document(str(number), "", "Text.") for number in range(documents)]
-    with pytest.raises(InvalidInput) as refused:
-        check_changes(request_id, given, ["a"] * deletions, 100)
-    assert refused.value.details["field"] == field
 
 
 def test_one_bad_document_refuses_all() -> None:
