@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from realm.cli.erasure import verify_erased
-from realm.cli.format import parked_table
-from realm.cli.json_output import to_json
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
+    STORE,
     Address,
     AsJson,
     Paths,
+    StoreUrl,
     Timeout,
+    check_packages,
     connect,
-    messages,
-    output,
+    open_store,
+    settings_with,
 )
-from realm.cli.replaced import Replaced
+from realm.cli.output import ago, messages, rows_table, show
 from realm.client import Client, document
 from realm.corpus.documents import Document
-from realm.corpus.importers import Problem, in_words, read_documents
+from realm.corpus.importers import SOURCE, Problem, in_words, read_documents
 from realm.corpus.plain_text import decode
-from realm.errors import InvalidInput
-from realm.settings import load_settings
+from realm.errors import InvalidInput, RealmError
+from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2, types_pb2
+
+if TYPE_CHECKING:
+    from realm.corpus.erasure import Trace, Wanted
+
+#: How many documents are looked up ahead of an import, how many at once; how many are named.
+LOOKUP_BATCH = 64
+LOOKUP_THREADS = 8
+REPLACED_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +49,7 @@ def register(app: typer.Typer) -> None:
     corpus.command("import")(import_)
     corpus.command()(add)
     corpus.command()(delete)
-    corpus.command()(get)
+    corpus.command("get")(get)
     corpus.command()(parked)
     corpus.command("verify-erased")(verify_erased)
     app.add_typer(corpus, name="corpus")
@@ -46,19 +58,19 @@ def register(app: typer.Typer) -> None:
 def import_(
     paths: Paths,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="exit with 0 though some were left out")
+        bool, typer.Option("--skip-bad", help="exit with 0 even if some were left out")
     ] = False,
     prefix: Annotated[
-        str, typer.Option(help="a name before each file's id: folders stay apart")
+        str, typer.Option(help="prefix for each file's id, which keeps folders apart")
     ] = "",
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Import documents from files and folders; what is unusable is named and left out.
+    """Import documents from files and folders; unusable ones are named and left out.
 
-    A file's id is its path inside the folder given. What lies elsewhere under the same id is
-    replaced, and named.
+    A file's id is its path inside the given folder. A document with the same id from another
+    place is replaced, and named.
     """
     problems: list[Problem] = []
     found = read_documents(
@@ -68,29 +80,24 @@ def import_(
         replaced = Replaced(client)
         documents = replaced.watch(_usable(found, problems))
         total = _import(client, documents, quiet=as_json)
-    replaced.tell(messages())
-    if as_json:
-        output().out(
-            to_json(
-                {
-                    "documents_written": total.documents_written,
-                    "corpus_version": total.corpus_version,
-                    "problems": [
-                        {"path": str(each.path), "line": each.line, "message": each.message}
-                        for each in problems
-                    ],
-                    "files_not_read": found.left_out,
-                    "replaced": replaced.found,
-                }
-            )
-        )
-    else:
-        output().print(
-            f"{total.documents_written} documents written, corpus version"
-            f" {total.corpus_version}; {len(problems)} left out"
-        )
-        if found.left_out:
-            output().print(in_words(found.left_out), markup=False)
+    replaced.warn()
+    result = {
+        "documents_written": total.documents_written,
+        "corpus_version": total.corpus_version,
+        "problems": [
+            {"path": str(each.path), "line": each.line, "message": each.message}
+            for each in problems
+        ],
+        "files_not_read": found.left_out,
+        "replaced": replaced.found,
+    }
+    words = (
+        f"{total.documents_written} documents written, corpus version {total.corpus_version};"
+        f" {len(problems)} left out"
+    )
+    if found.left_out:
+        words += f"\n{in_words(found.left_out)}"
+    show(result, as_json, words)
     if problems and not skip_bad:
         raise typer.Exit(1)
 
@@ -105,15 +112,12 @@ def add(
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Write one document; an id that exists is replaced."""
+    """Write one document, replacing that of the same id."""
     pairs = dict(_pair(each) for each in metadata or [])
     made = document(document_id, _text(text, file), title=title, metadata=pairs)
     with connect(address, timeout) as client:
         written = client.upsert([made])
-    if as_json:
-        output().out(to_json(written))
-    else:
-        output().print(f"written, corpus version {written.corpus_version}")
+    show(written, as_json, f"written, corpus version {written.corpus_version}")
 
 
 def delete(
@@ -125,10 +129,7 @@ def delete(
     """Delete documents."""
     with connect(address, timeout) as client:
         deleted = client.delete(document_ids)
-    if as_json:
-        output().out(to_json(deleted))
-    else:
-        output().print(f"deleted, corpus version {deleted.corpus_version}")
+    show(deleted, as_json, f"deleted, corpus version {deleted.corpus_version}")
 
 
 def get(
@@ -140,35 +141,131 @@ def get(
     """Print a document as it was last written."""
     with connect(address, timeout) as client:
         found = client.get(document_id)
-    console = output()
-    if as_json:
-        console.out(to_json(found))
-        return
-    if found.document.title:
-        console.print(found.document.title, style="bold", markup=False)
-    console.print(found.document.text, markup=False)
-    for key, value in sorted(found.document.metadata.items()):
-        console.print(f"{key}: {value}", style="dim", markup=False)
-    console.print(f"written at corpus version {found.document_version}", style="dim")
+    given = found.document
+    lines = [Text(given.title, style="bold")] if given.title else []
+    lines.append(Text(given.text))
+    pairs = [f"{key}: {value}" for key, value in sorted(given.metadata.items())]
+    pairs.append(f"written at corpus version {found.document_version}")
+    lines += [Text(line, style="dim") for line in pairs]
+    show(found, as_json, Group(*lines))
 
 
 def parked(
     as_json: AsJson = False, address: Address = "", timeout: Timeout = DEFAULT_TIMEOUT
 ) -> None:
-    """List documents that are in no index, as no embedder gets through them."""
+    """List documents that are in no index because embedding them fails."""
     with connect(address, timeout) as client:
         status = client.status()
-    if as_json:
-        output().out(
-            to_json({"parked": list(status.parked), "parked_documents": status.parked_documents})
+    rows = [
+        {
+            "document": each.document_id,
+            "version": each.version,
+            "parked": f"{ago(each.parked_at)} ago",
+            "reason": each.reason,
+        }
+        for each in status.parked
+    ]
+    more = status.parked_documents - len(rows)
+    tail = [f"and {more} more"] if more > 0 else []
+    result = {"parked": list(status.parked), "parked_documents": status.parked_documents}
+    show(result, as_json, Group(rows_table(rows), *tail) if rows else "none")
+
+
+def verify_erased(
+    document_ids: Annotated[list[str], typer.Argument(help="ids of deleted documents")],
+    text: Annotated[
+        list[str] | None, typer.Option(help="a piece of their text to search for; repeatable")
+    ] = None,
+    store: StoreUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check that nothing is left of deleted documents; exit with 1 if anything is.
+
+    Reads every file of the store and every collection.
+    """
+    check_packages("realm corpus verify-erased", {**STORE, "qdrant_client": "indexer"})
+    from realm.corpus.erasure import Wanted, search_store
+
+    settings = settings_with(store)
+    opened = open_store(settings)
+    wanted = Wanted(document_ids, text or [])
+    with messages().status("searching") as status:
+        found = search_store(
+            opened, wanted, lambda done, total: status.update(f"{done} of {total} files")
         )
-        return
-    if not status.parked_documents:
-        output().print("none")
-        return
-    output().print(parked_table(status.parked))
-    if (more := status.parked_documents - len(status.parked)) > 0:
-        output().print(f"and {more} more")
+        collections, traces = _search_collections(settings, wanted)
+    found += traces
+    result = {
+        "collections": collections,
+        "traces": [{"place": each.place, "found": each.found} for each in found],
+    }
+    words = [f"{each.place}: {each.found}" for each in found] or [
+        f"Nothing is left in the store and in {collections} collections."
+    ]
+    show(result, as_json, "\n".join(words))
+    if found:
+        raise typer.Exit(1)
+
+
+def _search_collections(settings: Settings, wanted: Wanted) -> tuple[int, list[Trace]]:
+    """The number of collections, and what was found there.
+
+    :raises DependencyUnavailable: if Qdrant does not answer: then nothing is proven.
+    """
+    from realm.corpus.erasure import search_collections
+    from realm.search.vector_index import open_index
+
+    index = open_index(settings)
+    try:
+        names = index.collections()
+        return len(names), search_collections(names, index.count_of, wanted)
+    finally:
+        index.close()
+
+
+class Replaced:
+    """Documents that an import replaces though they came from another file: two folders, one path.
+
+    Only files are looked up: ids in JSON Lines are chosen by their author.
+    """
+
+    def __init__(self, client: Client) -> None:
+        #: The documents replaced, each with its former source; empty: unknown.
+        self.found: list[dict[str, str]] = []
+        self._client = client
+
+    def watch(self, documents: Iterable[types_pb2.Document]) -> Iterator[types_pb2.Document]:
+        """Yields the same documents, each batch after looking it up."""
+        documents = iter(documents)
+        with ThreadPoolExecutor(LOOKUP_THREADS) as threads:
+            while batch := list(islice(documents, LOOKUP_BATCH)):
+                for document, source in zip(batch, threads.map(self._source, batch), strict=True):
+                    if source is not None and source != document.metadata[SOURCE]:
+                        self.found.append({"id": document.id, SOURCE: source})
+                yield from batch
+
+    def warn(self) -> None:
+        """Names the documents found, on stderr."""
+        lines = [
+            f"{each['id']} replaces a document that came from {each[SOURCE] or 'somewhere else'}"
+            for each in self.found[:REPLACED_SHOWN]
+        ]
+        if (more := len(self.found) - REPLACED_SHOWN) > 0:
+            lines.append(f"and {more} more")
+        if lines:
+            lines.append("give --prefix NAME to keep folders apart")
+        for line in lines:
+            messages().print(line, markup=False)
+
+    def _source(self, document: types_pb2.Document) -> str | None:
+        """The source of the stored document of this id; None if there is none, or it is unknown."""
+        if SOURCE not in document.metadata:
+            return None
+        try:
+            stored = self._client.get(document.id).document
+        except RealmError:  # no such document; or the write will meet the same fault
+            return None
+        return str(stored.metadata.get(SOURCE, ""))
 
 
 def _import(

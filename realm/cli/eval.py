@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from realm.cli.packages import MODEL_AND_DOCUMENTS, check_packages
-from realm.cli.stores import open_store
-from realm.cli.terminal import Terminal
+from realm.cli.options import MODEL_AND_DOCUMENTS, check_packages, open_store
+from realm.cli.output import Terminal, fields_table
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 
@@ -33,6 +31,23 @@ CLOSED_BOOK = "closed-book"
 _TRAINED = ("ict", "dpr", "realm", "open-qa")
 
 
+#: `--documents a b c`: an option takes one file, the others are arguments.
+Documents = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE...",
+        help=".jsonl file, or file or folder of .md, .txt, .rst, .html; several may follow",
+    ),
+]
+MoreDocuments = Annotated[
+    list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
+]
+
+
+def both(documents: list[Path] | None, more: list[Path] | None) -> list[Path]:
+    return [*(documents or []), *(more or [])]
+
+
 def register(app: typer.Typer) -> None:
     app.command("eval")(eval_)
 
@@ -44,16 +59,8 @@ def eval_(
             help=".jsonl of question with answers (or answer_pattern) and, if known, document_id"
         ),
     ],
-    documents: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE...",
-            help=".jsonl file, or file or folder of .md, .txt, .rst, .html; several may follow",
-        ),
-    ] = None,
-    more_documents: Annotated[
-        list[Path] | None, typer.Argument(metavar="", show_default=False, hidden=True)
-    ] = None,
+    documents: Documents = None,
+    more_documents: MoreDocuments = None,
     system: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +108,7 @@ def eval_(
     if system == CLOSED_BOOK:
         report = _closed_book(settings, model, asked)
     else:
-        given = read_given([*(documents or []), *(more_documents or [])], settings)
+        given = read_given(both(documents, more_documents), settings)
         _tell_unknown(asked, given)
         chosen_system = _load_system(settings, system or "base", snapshot, model)
         if retrieval is not None:
@@ -111,7 +118,7 @@ def eval_(
             report = evaluate(chosen_system, given, asked, passages=passages, progress=listener)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
-    _show(report)
+    _print_table(report)
 
 
 def _check_choice(
@@ -222,8 +229,7 @@ def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         yield listener
 
 
-def _show(report: Report) -> None:
-    table = Table(title=report.system, show_header=False)
-    for name, value in report.rows():
-        table.add_row(name, value)
+def _print_table(report: Report) -> None:
+    table = fields_table(report.rows())
+    table.title = report.system
     Terminal().print(table)

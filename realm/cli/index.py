@@ -7,9 +7,11 @@ import socket
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from realm.cli.format import generation_table, generations_table, refresh_line, status_table
-from realm.cli.json_output import to_json
+from realm.cli.gate_report import gate_rows
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     MOST,
@@ -17,48 +19,57 @@ from realm.cli.options import (
     AsJson,
     Reason,
     Timeout,
-    a_number,
     connect,
+    not_nan,
+)
+from realm.cli.output import (
+    Formats,
+    Row,
+    ago,
+    duration,
+    enum_words,
+    field_rows,
+    fields_table,
     messages,
-    output,
+    rows_table,
+    show,
 )
 from realm.client import Client
 from realm.errors import DeadlinePassed, FailedPrecondition, NotFound
-from realm.v1 import index_pb2
+from realm.v1 import index_pb2, types_pb2
 
 ALL_GENERATIONS = 1_000
 FAILED = (index_pb2.GENERATION_STATE_REJECTED, index_pb2.GENERATION_STATE_ABANDONED)
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(status)
+    app.command("status")(status_)
     app.command()(refresh)
     app.command()(rollback)
     app.command()(pause)
     app.command()(resume)
     generations = typer.Typer(help="Generations of the index.", no_args_is_help=True)
     generations.command("list")(list_)
-    generations.command()(show)
+    generations.command("show")(show_)
     generations.command()(commit)
     app.add_typer(generations, name="generations")
 
 
-def status(
+def status_(
     as_json: AsJson = False, address: Address = "", timeout: Timeout = DEFAULT_TIMEOUT
 ) -> None:
-    """What is live, what is being built, how far the index lags behind the model."""
+    """Show what is live, what is being built and how far the index lags behind the model."""
     with connect(address, timeout) as client:
         found = client.status()
-    if as_json:
-        output().out(to_json(found))
-    else:
-        output().print(status_table(found))
+    show(found, as_json, status_table(found))
 
 
 def refresh(
-    wait: Annotated[bool, typer.Option("--wait", help="until the new generation answers")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="wait until the new generation answers")
+    ] = False,
     patience: Annotated[
-        float, typer.Option(help="seconds that --wait waits", min=0, callback=a_number)
+        float, typer.Option(help="seconds that --wait waits", min=0, callback=not_nan)
     ] = 3600,
     reason: Reason = "",
     as_json: AsJson = False,
@@ -69,17 +80,11 @@ def refresh(
     with connect(address, timeout) as client:
         before = client.status()
         asked = client.refresh(reason=reason)
-        if not wait:
-            if as_json:
-                output().out(to_json(asked))
-            else:
-                output().print(f"asked for a generation from snapshot {asked.snapshot}")
-            return
-        after = _wait_for_refresh(client, before, patience)
-    if as_json:
-        output().out(to_json(after))
-    else:
-        output().print(status_table(after))
+        if wait:
+            after = _wait_for_refresh(client, before, patience)
+            show(after, as_json, status_table(after))
+        else:
+            show(asked, as_json, f"building a generation from snapshot {asked.snapshot}")
 
 
 def list_(
@@ -91,57 +96,49 @@ def list_(
     """List generations, newest first."""
     with connect(address, timeout) as client:
         found = client.generations(limit=limit)
-    if as_json:
-        output().out(to_json(found))
-    elif found:
-        output().print(generations_table(found))
-    else:
-        output().print("There is no generation yet.")
+    show(found, as_json, _generations_table(found) if found else "There is no generation yet.")
 
 
-def show(
+def show_(
     number: Annotated[int, typer.Argument(help="number of a generation", min=0, max=MOST)],
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """One generation with the gate's figures."""
+    """Show one generation with the gate's figures."""
     with connect(address, timeout) as client:
         listed = client.generations(limit=ALL_GENERATIONS)
     found = next((each for each in listed if each.generation == number), None)
     if found is None:
         raise NotFound(f"there is no generation {number}; `realm generations list` names all")
-    if as_json:
-        output().out(to_json(found))
-    else:
-        output().print(generation_table(found))
+    rows = field_rows(found, {"gate": gate_rows(dict(found.gate))}, FORMATS)
+    show(found, as_json, fields_table(rows))
 
 
 def commit(
     number: Annotated[
         int,
-        typer.Argument(help="number of a generation, as one that was refused", min=0, max=MOST),
+        typer.Argument(
+            help="number of a generation, such as one that was rejected", min=0, max=MOST
+        ),
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="live even if the gate finds it worse")
+        bool, typer.Option("--force", help="make it live even if the gate finds it worse")
     ] = False,
     reason: Reason = "",
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Build a generation's snapshot again, of today's corpus, and make it live.
+    """Build a generation's snapshot again over today's corpus, and make it live.
 
-    Its vectors are taken over. What the gate finds is recorded; with --force a fall in quality is
-    no obstacle, and who forced it is recorded too. Damage is refused all the same.
+    Its vectors are reused. The gate's findings are recorded; with --force, a fall in quality does
+    not stop it, and who forced it is recorded too. A damaged generation is refused even then.
     """
     with connect(address, timeout) as client:
-        asked = client.refresh(reason=reason, generation=number, force=force, by=_who())
-    if as_json:
-        output().out(to_json(asked))
-    else:
-        how = "forced" if force else "asked for"
-        output().print(f"a new generation of snapshot {asked.snapshot} is {how}")
+        asked = client.refresh(reason=reason, generation=number, force=force, by=_user())
+    how = ", whatever the gate finds" if force else ""
+    show(asked, as_json, f"building a new generation from snapshot {asked.snapshot}{how}")
 
 
 def rollback(
@@ -153,13 +150,8 @@ def rollback(
     """Make the retained generation live again, and pause automatic refresh."""
     with connect(address, timeout) as client:
         found = client.roll_back(reason=reason)
-    if as_json:
-        output().out(to_json(found))
-    else:
-        output().print(
-            f"generation {found.generation} is live again; refresh is paused, `realm resume`"
-            " goes on"
-        )
+    words = f"generation {found.generation} is live again; refresh is paused until `realm resume`"
+    show(found, as_json, words)
 
 
 def pause(
@@ -185,14 +177,11 @@ def resume(
 def _pause(paused: bool, reason: str, as_json: bool, address: str, timeout: float) -> None:
     with connect(address, timeout) as client:
         found = client.pause(paused, reason=reason)
-    if as_json:
-        output().out(to_json(found))
-    else:
-        output().print(f"automatic refresh is {'paused' if found.paused else 'on'}")
+    show(found, as_json, f"automatic refresh is {'paused' if found.paused else 'on'}")
 
 
-def _who() -> str:
-    """User and machine, as far as they can be told."""
+def _user() -> str:
+    """User and machine, as far as they are known."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):  # a container's user may have no name
@@ -204,7 +193,7 @@ def _wait_for_refresh(
 ) -> index_pb2.IndexStatus:
     """:raises FailedPrecondition: if the new generation was rejected or abandoned."""
     newest = max(before.live.generation, before.last_refresh.generation)
-    with messages().status("refresh asked for") as spinner:
+    with messages().status("waiting for the refresh") as spinner:
         try:
             for found in client.watch(timeout=patience):
                 spinner.update(refresh_line(found))
@@ -227,3 +216,97 @@ def _is_over(found: index_pb2.IndexStatus, newest: int) -> bool:
     if found.live.generation <= newest:
         return False
     return all(each.generation >= found.live.generation for each in found.gateways if each.ready)
+
+
+def status_table(status: index_pb2.IndexStatus) -> Table:
+    live, lag = "nothing yet", "unknown: nothing is live"
+    if status.HasField("live"):
+        since = f", for {ago(status.live.live_since)}" if status.live.HasField("live_since") else ""
+        live, lag = origin(status.live) + since, _lag(status.live)
+    special: dict[str, list[Row]] = {
+        "live": [("live", live), ("index lag", lag)],
+        "refresh": [("refresh", refresh_line(status))],
+        "paused": [],
+        "parked": [],
+        "parked_documents": [],
+    }
+    if count := status.parked_documents:
+        words = "document is" if count == 1 else "documents are"
+        parked = f"{count} {words} in no index; `realm corpus parked` names them"
+        special["parked_documents"] = [("parked", parked)]
+    if status.damage:
+        special["damage"] = [("damage", Text(f"{status.damage}; it is being rebuilt", style="red"))]
+    return fields_table(field_rows(status, special, FORMATS))
+
+
+def refresh_line(status: index_pb2.IndexStatus) -> str:
+    paused = "paused until `realm resume`" if status.paused else ""
+    if not status.HasField("refresh"):
+        return paused or "none under way"
+    refresh = status.refresh
+    line = (
+        f"generation {refresh.generation} from snapshot {refresh.snapshot.number}:"
+        f" {_state(refresh)}, {refresh.shards_completed} of {refresh.shards_expected} shards"
+    )
+    if refresh.HasField("remaining"):
+        line += f", about {duration(refresh.remaining.ToNanoseconds() / 1e9)} to go"
+    return f"{line} ({paused})" if paused else line
+
+
+def origin(version: types_pb2.IndexVersion) -> str:
+    """Where an answer comes from, in one line."""
+    lag = f", {version.lag_steps} steps behind" if version.lag_steps else ""
+    return (
+        f"generation {version.generation}, snapshot {version.snapshot} (step {version.step}),"
+        f" corpus version {version.corpus_version}{lag}"
+    )
+
+
+def _lag(live: types_pb2.IndexVersion) -> str:
+    seconds = live.lag.ToNanoseconds() / 1e9
+    if not live.lag_steps and not seconds:
+        return "none"
+    return f"{live.lag_steps} steps, {duration(seconds)}"
+
+
+def _state(of: index_pb2.Refresh | index_pb2.Generation) -> str:
+    return enum_words(index_pb2.GenerationState.DESCRIPTOR, of.state)
+
+
+def _snapshot(snapshot: index_pb2.Snapshot) -> str:
+    line = f"{snapshot.number} (step {snapshot.step})"
+    if snapshot.HasField("published_at"):
+        line += f", published {ago(snapshot.published_at)} ago"
+    return line
+
+
+def _refresh(refresh: index_pb2.Refresh) -> str:
+    phases = dict(refresh.phase_seconds)
+    total = f" in {duration(phases['total'])}" if "total" in phases else ""
+    reason = f": {refresh.reason}" if refresh.reason else ""
+    return f"generation {refresh.generation} {_state(refresh)}{total}{reason}"
+
+
+def _gateway(gateway: index_pb2.Gateway) -> str:
+    ready = "ready" if gateway.ready else "not ready"
+    return f"{gateway.gateway_id}: generation {gateway.generation}, {ready}"
+
+
+FORMATS: Formats = {"Snapshot": _snapshot, "Refresh": _refresh, "Gateway": _gateway}
+
+
+def _generations_table(generations: list[index_pb2.Generation]) -> RenderableType:
+    return rows_table(
+        [
+            {
+                "generation": each.generation,
+                "state": _state(each),
+                "snapshot": each.snapshot.number,
+                "step": each.snapshot.step,
+                "corpus": each.corpus_version,
+                "created": f"{ago(each.created_at)} ago",
+                "reason": each.reason,
+            }
+            for each in generations
+        ]
+    )

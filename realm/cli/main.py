@@ -8,23 +8,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from realm import __version__
 from realm.cli import (
     corpus,
     eval,
-    gc,
     index,
     model,
     questions,
-    recorded,
     report,
     settings,
-    snapshots,
+    store,
     up,
     watch,
 )
-from realm.cli.terminal import replace_what_the_encoding_lacks
+from realm.cli.output import replace_what_the_encoding_lacks
 from realm.errors import FailedPrecondition, RealmError
 
 app = typer.Typer(
@@ -32,11 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-PARTS = (
-    up, index, watch, report, questions, corpus, model, eval, snapshots, gc, recorded, settings,
-)  # fmt: skip
-for part in PARTS:
-    part.register(app)
+for group in (up, index, watch, report, questions, corpus, model, eval, store, settings):
+    group.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,10 +40,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     replace_what_the_encoding_lacks()
     try:
         _check_folder()
-        app(args=arguments)
+        # What commands return is None, or the exit code of a command that left early.
+        sys.exit(app(args=arguments, standalone_mode=False))
     except RealmError as error:
-        sys.stderr.write(f"realm: {error.message}\n")
-        sys.exit(1)
+        sys.exit(_fail(error.message, 1))
+    except TyperException as error:
+        sys.exit(_fail(_sentence(error), error.exit_code))
+    except typer.Abort:
+        sys.exit(_fail("aborted", 1))
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        sys.stderr.write(f"realm: {message}\n")
+    return code
+
+
+def _sentence(error: TyperException) -> str:
+    """The fault in usage, with the command that explains it; empty where help was printed."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    if not message:
+        return ""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "realm"
+    return f"{message[0].lower()}{message[1:]}; see `{command} --help`"
 
 
 def _check_folder() -> None:

@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from realm.cli.folders import check_new, write_whole
-from realm.cli.packages import MODEL, check_packages
-from realm.cli.train_reader import train_reader_
-from realm.cli.train_retriever import train_retriever_
+from realm.cli.options import MODEL, check_new, check_packages, write_whole
+from realm.cli.training import train_reader_, train_retriever_
 from realm.errors import NotFound
 
 Kind = Literal["embedder", "scorer", "encoder", "reader"]

@@ -1,28 +1,42 @@
-"""What all commands share: the gateway's address, JSON output, consoles."""
+"""What commands share: options, the gateway's client, the store, checks before the work."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from realm import tracing
-from realm.cli.terminal import Terminal
+from realm.cli.output import messages
 from realm.client import Client
-from realm.errors import Unreachable
-from realm.settings import load_settings
+from realm.errors import FailedPrecondition, InvalidInput, NotFound, Unreachable
+from realm.settings import Settings, load_settings
 
-#: Numbers that are counted up, as the API and the store hold them.
+if TYPE_CHECKING:
+    from realm.records.store import Store
+
+#: The largest number that the API and the store hold.
 MOST = 2**63 - 1
+#: Packages that commands need, each with the extra that installs it: of commands that compute
+#: with a model, of those that read documents too, and of those that use the store.
+MODEL = {"torch": "model", "transformers": "model"}
+MODEL_AND_DOCUMENTS = {**MODEL, "pyarrow": "service"}
+STORE = {"obstore": "service", "pyarrow": "service"}
+DEFAULT_TIMEOUT = 30.0
+HOW_TO_REACH = (
+    "`make run` (`realm up`) starts a cluster on this machine; --address or REALM_GATEWAY_ADDRESS"
+    " names another gateway"
+)
 
 
-def a_number(value: float) -> float:
-    """For options whose bounds NaN would pass, as it passes all."""
+def not_nan(value: float) -> float:
+    """For options whose bounds NaN passes, since all comparisons with it fail."""
     if math.isnan(value):
         raise typer.BadParameter("give a number")
     return value
@@ -42,27 +56,31 @@ Address = Annotated[
 ]
 Timeout = Annotated[
     float,
-    typer.Option(help="seconds until a call is given up; inf: never", min=0.001, callback=a_number),
+    typer.Option(
+        help="give up a call after this many seconds; inf: never", min=0.001, callback=not_nan
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of words")]
-Reason = Annotated[str, typer.Option(help="written into the index's history")]
+Reason = Annotated[str, typer.Option(help="recorded in the index's history")]
 Paths = Annotated[
     list[Path],
     typer.Argument(help=".jsonl file, or file or folder of .md, .rst, .txt, .html"),
 ]
-
-DEFAULT_TIMEOUT = 30.0
-NOBODY = (
-    "`make run` (`realm up`) starts a cluster on this machine; --address or REALM_GATEWAY_ADDRESS"
-    " names another gateway"
-)
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        help="URL of the store, or folder of `make run`",
+        show_default="REALM_STORE_URL",
+    ),
+]
 
 
 @contextmanager
 def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
-    """A client of the gateway given, or of the settings' one.
+    """A client of the gateway at `address`, or of the one in the settings.
 
-    :raises Unreachable: if no gateway is there; it says how to have one.
+    :raises Unreachable: if no gateway is there, saying how to reach one.
     """
     settings = load_settings()
     tracing.set_up("cli", settings.process.trace_folder)
@@ -71,14 +89,54 @@ def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
         with Client(target, timeout=timeout) as client:
             yield client
     except Unreachable as error:
-        raise Unreachable(f"{error.message}. {NOBODY}") from error
+        raise Unreachable(f"{error.message}. {HOW_TO_REACH}") from error
 
 
-def output() -> Console:
-    """For results. Made at each call: tests and pipes exchange stdout."""
-    return Terminal(highlight=False, soft_wrap=True)
+def settings_with(store: str) -> Settings:
+    return load_settings(**({"store_url": store} if store else {}))
 
 
-def messages() -> Console:
-    """For progress and problems: results stay clean on stdout."""
-    return Terminal(stderr=True, highlight=False, soft_wrap=True)
+def open_store(settings: Settings, *, may_be_new: bool = False) -> Store:
+    """:raises NotFound: if it is a folder that does not exist, and may not be new."""
+    from realm.records.store import Store, local_root
+
+    url = settings.addresses.store_url
+    if folder := local_root(url):
+        # `make run` keeps its store beside logs and queue, in a folder of that name.
+        if (folder / "store").is_dir():
+            url = str(folder / "store")
+        elif not folder.is_dir() and not may_be_new:
+            raise NotFound(
+                f"there is no store in {url}: name it by --store or REALM_STORE_URL;"
+                " that of `make run` is .realm/store"
+            )
+        elif not folder.is_dir():
+            messages().print(f"{url} is a new store: no cluster uses it yet", markup=False)
+    return Store.open(url, settings.addresses.store_cache)
+
+
+def check_packages(command: str, packages: Mapping[str, str]) -> None:
+    """:param packages: the extra of realm that brings each package.
+
+    :raises FailedPrecondition: naming the extras that bring what is missing.
+    """
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        extras = ",".join(sorted({packages[name] for name in missing}))
+        raise FailedPrecondition(
+            f"`{command}` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
+        )
+
+
+def check_new(folder: Path) -> None:
+    """:raises InvalidInput: if something is there already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} already exists: name a new folder, or empty it first")
+
+
+def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """The folder appears with all its files or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".realm-") as beside:
+        made = Path(beside) / "made"
+        write(made)
+        made.replace(folder)

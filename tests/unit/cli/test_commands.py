@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from realm.cli.format import no_answer_line
-from realm.cli.json_output import to_plain
-from realm.cli.questions import as_questions
+from realm.cli.output import to_plain
+from realm.cli.questions import as_questions, no_answer
 from realm.v1 import answer_pb2, index_pb2
 from tests.unit.cli.conftest import Shell, run
 from tests.unit.gateway.site import NOWHERE, PATIENCE
@@ -339,7 +338,7 @@ def test_the_command_line_is_light() -> None:
 
 def test_no_answer_is_told_with_its_probability() -> None:
     silent = answer_pb2.AnswerQuestionResponse()
-    assert no_answer_line(silent) == "No passage holds a readable answer."
+    assert no_answer(silent) == "No passage holds a readable answer."
     sure = answer_pb2.AnswerQuestionResponse(no_answer_probability=0.8125)
-    assert no_answer_line(sure) == "The passages do not answer this: p 0.812"
+    assert no_answer(sure) == "The passages do not answer this: p 0.812"
     assert to_plain(sure)["no_answer_probability"] == 0.8125

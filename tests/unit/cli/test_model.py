@@ -94,9 +94,9 @@ def test_a_folder_with_something_in_it_is_left_alone(
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("mine")
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         run(app, "export", snapshot, "--to", kept, "--kind", "reader")
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         run(app, "import", snapshot, "--to", kept)
     assert [path.name for path in kept.iterdir()] == ["file"]
 

@@ -9,11 +9,11 @@ import pytest
 import typer
 
 from realm.cli.main import app
-from realm.cli.options import a_number, finite
+from realm.cli.options import finite, not_nan
 from tests.unit.cli.conftest import Shell
 
 #: They only say how long a training or a measurement of one's own takes.
-OWN_COST = {"realm.cli.train_reader", "realm.cli.train_retriever", "realm.cli.eval"}
+OWN_COST = {"realm.cli.training", "realm.cli.eval"}
 
 
 def callbacks(part: typer.Typer) -> Iterator[Any]:
@@ -40,7 +40,7 @@ def test_every_number_has_bounds(command: Any, kind: type, notes: list[Any]) -> 
     assert option.min is not None
     if kind is float:
         # No bound keeps NaN out.
-        assert option.callback in (finite, a_number)
+        assert option.callback in (finite, not_nan)
     else:
         assert option.max is not None or command.__module__ in OWN_COST
 
@@ -61,7 +61,7 @@ def test_every_number_has_bounds(command: Any, kind: type, notes: list[Any]) -> 
         "refresh --wait --patience nan",
     ],
 )
-async def test_a_number_out_of_range_is_one_sentence(realm: Shell, line: str) -> None:
+async def test_not_nan_out_of_range_is_one_sentence(realm: Shell, line: str) -> None:
     words = line.split()
     place = words.index("--") if "--" in words else len(words)
     address = f"127.0.0.1:{realm.site.gateway.port}"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from realm.cli.terminal import Terminal
+from realm.cli.output import Terminal
 from tests.unit.cli.conftest import Shell, run
 
 QUESTION = "who built the tower"

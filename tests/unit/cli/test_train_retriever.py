@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from realm.cli import eval as eval_command
 from realm.cli import model as commands
-from realm.cli.train_retriever import without
+from realm.cli.training import without
 from realm.corpus.documents import Document
 from realm.errors import Corrupt, InvalidInput, RealmError
 from realm.model.checkpoint import Model, load_model, new_model
@@ -204,5 +204,5 @@ def test_refusals_say_what_to_do(folder: Path) -> None:
     train(folder, "ict")
     with pytest.raises(InvalidInput, match="made by the recipe ict, not dpr"):
         measure(folder, "dpr", "--model", folder / "ict")
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         train(folder, "ict")

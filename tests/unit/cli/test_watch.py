@@ -7,9 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from rich.console import Console
 
-from realm.cli.charts import lag_chart, refresh_chart
-from realm.cli.history import WINDOW_SECONDS, History
-from realm.cli.watch import frame, ticking
+from realm.cli.watch import WINDOW_SECONDS, History, frame, lag_chart, refresh_chart, ticking
 from realm.errors import NotReady
 from realm.v1.index_pb2 import IndexStatus, Refresh
 from realm.v1.types_pb2 import IndexVersion
@@ -32,26 +30,26 @@ def drawn(what: object, width: int = 100) -> str:
 
 def test_a_swap_is_remembered_and_the_first_generation_is_none() -> None:
     history = History()
-    history.saw(status(3, 5), NOW)
-    history.saw(status(4, 0), NOW + 1)
+    history.add_status(status(3, 5), NOW)
+    history.add_status(status(4, 0), NOW + 1)
     assert list(history.swaps) == [(NOW + 1, 4)]
 
 
 def test_silence_lets_a_lag_grow_and_no_lag_stay() -> None:
     history = History()
-    history.saw(status(3, 5), NOW)
-    history.passed(NOW + 7)
+    history.add_status(status(3, 5), NOW)
+    history.add_silence(NOW + 7)
     assert history.points[-1] == (NOW + 7, 12)
-    history.saw(status(4, 0), NOW + 8)
-    history.passed(NOW + 20)
+    history.add_status(status(4, 0), NOW + 8)
+    history.add_silence(NOW + 20)
     assert history.points[-1] == (NOW + 20, 0)
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
     history = History()
-    history.saw(status(3, 0), NOW)
-    history.saw(status(4, 0), NOW + 1)
-    history.passed(NOW + WINDOW_SECONDS + 2)
+    history.add_status(status(3, 0), NOW)
+    history.add_status(status(4, 0), NOW + 1)
+    history.add_silence(NOW + WINDOW_SECONDS + 2)
     assert len(history.points) == 1
     assert not history.swaps
 
@@ -59,8 +57,8 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
 def test_charts_show_lag_and_phases() -> None:
     history = History()
     for second in range(60):
-        history.saw(status(3, second, embed=3.0, load=1.0, total=4.0), NOW + second)
-    history.saw(status(4, 0, embed=6.0, load=2.0, total=8.0), NOW + 60)
+        history.add_status(status(3, second, embed=3.0, load=1.0, total=4.0), NOW + second)
+    history.add_status(status(4, 0, embed=6.0, load=2.0, total=8.0), NOW + 60)
     chart = lag_chart(history, NOW + 61, 80).plain
     assert "index lag" in chart
     assert max(map(len, chart.splitlines())) <= 80
@@ -77,8 +75,8 @@ def test_charts_show_lag_and_phases() -> None:
 
 def test_a_narrow_terminal_gets_the_words_alone() -> None:
     history = History()
-    history.saw(status(3, 5), NOW)
-    history.saw(status(3, 6), NOW + 1)
+    history.add_status(status(3, 5), NOW)
+    history.add_status(status(3, 6), NOW + 1)
     assert not lag_chart(history, NOW + 2, 20).plain
     assert "generation 3" in drawn(frame(status(3, 5), history, NOW, 20, True), 60)
 
