@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _check_folder()
         # What commands return is None, or the exit code of a command that left early.
-        sys.exit(app(args=arguments, standalone_mode=False))
+        sys.exit(app(args=arguments, prog_name="realm", standalone_mode=False))
     except RealmError as error:
         sys.exit(_fail(error.message, 1))
     except TyperException as error:

@@ -74,9 +74,31 @@ def test_nobody_there_is_one_sentence(capsys: Any) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_wrong_usage_is_code_2(capsys: Any) -> None:
-    assert run(["search"]) == 2
-    assert "Missing argument" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("search", "missing argument 'question'; see `realm search --help`"),
+        (
+            "search kea --limit 0",
+            "invalid value for '--limit': Input should be greater than or equal to 1;",
+        ),
+        ("serch", "no such command 'serch'. Did you mean 'search'?; see `realm --help`"),
+        ("recorded forget", "invalid value: give a piece of the questions to forget, or --all;"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(capsys: Any, line: str, sentence: str) -> None:
+    assert run(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"realm: {sentence}")
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("line", ["", "corpus"])
+def test_without_a_command_help_is_printed(capsys: Any, line: str) -> None:
+    assert run(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert "Usage: realm" in out + err
+    assert "realm: " not in err
 
 
 async def test_documents_go_in_and_come_out(realm: Shell, tmp_path: Path) -> None:
@@ -253,7 +275,7 @@ async def test_rollback_without_a_retained_generation(realm: Shell) -> None:
 
 async def test_refresh_is_asked_for(realm: Shell) -> None:
     done = await realm("refresh", "--reason", "new base")
-    assert done.out == "asked for a generation from snapshot 2\n"
+    assert done.out == "building a generation from snapshot 2\n"
     assert realm.indexer.refreshes == ["new base"]
 
 

@@ -68,7 +68,8 @@ async def test_not_nan_out_of_range_is_one_sentence(realm: Shell, line: str) -> 
     ended = await realm.bare(*words[:place], "--address", address, *words[place:])
     assert ended.code in (1, 2)
     assert "Traceback" not in ended.out + ended.err
-    assert ended.err.strip()
+    assert ended.err.startswith("realm: ")
+    assert ended.err.count("\n") == 1
 
 
 async def test_an_endless_timeout_waits_as_long_as_it_takes(realm: Shell) -> None:

@@ -15,7 +15,7 @@ from realm.cli import model as commands
 from realm.errors import InvalidInput, NotFound, RealmError
 from realm.model.base import load_base
 from realm.model.checkpoint import new_model
-from realm.model.starter import find_starter
+from realm.model.starter import load_starter
 from tests.tiny import write_base
 
 TOLD = [{"id": f"d{n}", "title": "t", "text": f"the town {n} was in the river."} for n in range(20)]
@@ -62,7 +62,7 @@ def test_a_reader_is_trained_and_fits_its_base(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "a starter of" in result.output
     base = load_base(folder / "base")
-    starter = find_starter(base.config.base_sha256, folder / "starter")
+    starter = load_starter(base.config.base_sha256, folder / "starter")
     assert starter is not None
     assert starter.max_span_width == 7
     expected = new_model(base).reader.state_dict()
@@ -86,7 +86,7 @@ def test_training_goes_on_from_a_starter_and_its_card_says_so(folder: Path) -> N
     slow = ("--lr", 1e-12, "--head-lr", 1e-12)
     assert train(folder, *options, *slow, "--from", folder / "first").exit_code == 0
     base = load_base(folder / "base").config.base_sha256
-    first, second = find_starter(base, folder / "first"), find_starter(base, folder / "starter")
+    first, second = load_starter(base, folder / "first"), load_starter(base, folder / "starter")
     assert first is not None
     assert second is not None
     again = second.weights()
