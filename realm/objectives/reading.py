@@ -289,7 +289,8 @@ def _letters(text: str, body: ReaderInput) -> tuple[NDArray[np.int64], NDArray[n
     """Bounds of what a span's text keeps in letters, each [pieces + 1], cumulative."""
     most, fewest = [0], [0]
     begins, ends = body.offsets.T.tolist()
-    for start, end, following in zip(begins, ends, [*begins[1:], len(text)], strict=True):
+    nexts = [*begins, len(text)][1:]  # none if the text has no word piece
+    for start, end, following in zip(begins, ends, nexts, strict=True):
         # Up to the next piece: what the tokenizer leaves out still stands in the text.
         most.append(most[-1] + len(_kept(text[start:following])))
         # An article takes only its own letters away, but may be made of several pieces.

@@ -15,21 +15,9 @@ from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 from realm.model.reader import MaskedLMHead
+from tests.tiny import SPECIAL
 
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    "who",
-    "wrote",
-    "it",
-    "she",
-    "did",
-    "in",
-    ".",
-]
+WORDS = [*SPECIAL, "who", "wrote", "it", "she", "did", "in", "."]
 TINY_SHAPE = BertShape(
     vocab_size=len(WORDS),
     hidden_size=16,

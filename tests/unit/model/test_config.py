@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -46,17 +47,6 @@ def edited(**changes: object) -> str:
     return json.dumps(json.loads(ModelConfig(BertShape()).to_json()) | changes)
 
 
-def test_unknown_keys_are_refused_by_name() -> None:
-    with pytest.raises(Corrupt, match="colour"):
-        ModelConfig.from_json(edited(colour="red"))
-
-
-def test_unknown_keys_inside_the_base_are_refused_by_name() -> None:
-    base = json.loads(ModelConfig(BertShape()).to_json())["base"]
-    with pytest.raises(Corrupt, match=r"base.*rotary"):
-        ModelConfig.from_json(edited(base=base | {"rotary": True}))
-
-
 def test_configs_from_before_a_field_have_its_default() -> None:
     values = json.loads(ModelConfig(BertShape()).to_json())
     for name in ("reader_base", "span_scores", "answers"):
@@ -67,13 +57,15 @@ def test_configs_from_before_a_field_have_its_default() -> None:
 def test_missing_keys_are_refused_by_name() -> None:
     values = json.loads(ModelConfig(BertShape()).to_json())
     del values["marginal"]
-    with pytest.raises(Corrupt, match="marginal"):
+    with pytest.raises(Corrupt, match="lacks keys: marginal"):
         ModelConfig.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
+        {"colour": "red"},
+        {"base": {**asdict(BertShape()), "rotary": True}},
         {"pooling": "max"},
         {"candidates": "8"},
         {"candidates": True},
@@ -83,8 +75,8 @@ def test_missing_keys_are_refused_by_name() -> None:
         {"projection": []},
     ],
 )
-def test_values_of_the_wrong_kind_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(Corrupt):
+def test_unknown_keys_and_values_of_the_wrong_kind_are_named(changes: dict[str, object]) -> None:
+    with pytest.raises(Corrupt, match=next(iter(changes)).removesuffix("_init")):
         ModelConfig.from_json(edited(**changes))
 
 

@@ -66,13 +66,10 @@ def test_overrides_win(shipped: Path) -> None:
     assert wider.config.max_span_width == 5
 
 
-def test_another_base_begins_without(shipped: Path) -> None:
+def test_another_base_or_no_card_begins_without(shipped: Path, tmp_path: Path) -> None:
+    assert load_starter("b" * 64, tmp_path / "empty") is None
     assert load_starter("c" * 64, shipped) is None
     assert new_model(tiny_base("c" * 64)).config.max_span_width == 5
-
-
-def test_a_folder_without_card_has_no_starter(tmp_path: Path) -> None:
-    assert load_starter("b" * 64, tmp_path) is None
 
 
 def test_an_altered_or_missing_file_is_refused(shipped: Path) -> None:

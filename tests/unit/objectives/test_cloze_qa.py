@@ -22,26 +22,11 @@ from realm.objectives.reading import ReaderLoss
 from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
 from realm.text.salient_spans import RuleTagger
-from tests import tiny
 from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
-from tests.unit.objectives.beams import holds, ids_of, minus_log_share
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch, holds, ids_of, minus_log_share
 
 EXACT = functools.partial(pytest.approx, abs=1e-9)
 READ = 3
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    made = tiny.make_model(tiny.write_base(tmp_path_factory.mktemp("base")))
-    made.retriever.eval()
-    made.reader.eval()
-    return made
-
-
-@pytest.fixture(scope="module")
-def corpus(model: Model) -> list[Passage]:
-    return tiny.passages(model.inputs)
 
 
 def make(model: Model, search: CandidateSearch, batch_size: int = 2) -> ClozeQA:

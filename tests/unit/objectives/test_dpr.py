@@ -20,7 +20,7 @@ from realm.objectives.dpr import DPR, ContrastBatch, no_negatives
 from realm.objectives.sources import Questions
 from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone
-from tests.unit.objectives.beams import FREE, Listed, holds, ids_of, texts, words
+from tests.unit.objectives.searches import FREE, ListedSearch, holds, ids_of, texts, words
 
 EXACT = functools.partial(pytest.approx, abs=1e-9)
 HELD_OUT = next(name for name in map("document-{}".format, range(99)) if is_held_out(name))
@@ -56,7 +56,7 @@ class Away(Ranked):
 
 
 def make(
-    search: Ranked | Listed,
+    search: Ranked | ListedSearch,
     questions: Sequence[Question],
     *,
     batch_size: int = 2,
@@ -221,32 +221,3 @@ def test_questions_are_skipped_for_reasons() -> None:
         "no_word_pieces",
         "too_few_hard_negatives",
     }
-
-
-def test_learning_lowers_the_loss() -> None:
-    from tests.tiny import eiffel_model
-
-    model = eiffel_model(1)
-    model.retriever.eval()
-    passages = ["the tower is in paris", "a river built the a", "who is built in the tower"]
-    asked = [
-        Question("is the tower", ("paris",), None, FREE),
-        Question("who built", ("river",), None, FREE),
-    ]
-    ids = [model.inputs.tokenize(text)[0] for text in passages]
-    ranked = Ranked(
-        *(Candidate(f"p{i}", FREE, passages[i], [], ids[i]) for i in range(len(passages)))
-    )
-    objective = DPR(
-        model.inputs, Questions(asked), ranked, batch_size=2, hard_negatives=1, passage_tokens=64
-    )
-    batch = batch_of(objective)
-    optimizer = torch.optim.AdamW(model.retriever.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(20):
-        loss = objective.loss(batch, model)
-        optimizer.zero_grad()
-        loss.value.backward()
-        optimizer.step()
-        losses.append(loss.figures["loss"])
-    assert losses[-1] < 0.7 * losses[0]

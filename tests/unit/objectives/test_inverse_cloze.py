@@ -19,16 +19,6 @@ from realm.objectives.inverse_cloze import InverseCloze, false_negatives
 from tests import tiny
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return tiny.make_model(tiny.write_base(tmp_path_factory.mktemp("base")))
-
-
-@pytest.fixture(scope="module")
-def corpus(model: Model) -> list[Passage]:
-    return tiny.passages(model.inputs)
-
-
 def make(model: Model, batch_size: int = 4, removal: float = 0.9, tokens: int = 96) -> InverseCloze:
     return InverseCloze(
         model.inputs, batch_size=batch_size, removal_share=removal, passage_tokens=tokens

@@ -19,41 +19,25 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.model.reader_inputs import ReaderInput
-from realm.objectives.candidates import Candidate, usable, whole_word_matches
+from realm.objectives.candidates import Candidate, CandidateSearch, usable, whole_word_matches
 from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.masking import MaskedSentence, SalientSpans
 from realm.objectives.objective import tensors
 from realm.objectives.signal_gate import SignalGate
 from realm.text.salient_spans import RuleTagger
-from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 PLACES = 4
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    made = tiny.make_model(tiny.write_base(tmp_path_factory.mktemp("base")), candidates=PLACES)
-    made.retriever.eval()
-    made.reader.eval()
-    return made
-
-
-@pytest.fixture(scope="module")
-def corpus(model: Model) -> list[Passage]:
-    return tiny.passages(model.inputs)
+def masked_lm(model: Model, search: CandidateSearch, **changes: int) -> MaskedLM:
+    given = {"batch_size": 3, "candidates": PLACES, "passage_tokens": 96, **changes}
+    return MaskedLM(model.inputs, SalientSpans(RuleTagger()), search, **given)
 
 
 @pytest.fixture
 def objective(model: Model, corpus: list[Passage]) -> MaskedLM:
-    return MaskedLM(
-        model.inputs,
-        SalientSpans(RuleTagger()),
-        ExactSearch(model, corpus),
-        batch_size=3,
-        candidates=PLACES,
-        passage_tokens=96,
-    )
+    return masked_lm(model, ExactSearch(model, corpus))
 
 
 def test_held_out_documents_are_neither_sentence_nor_candidate(
@@ -99,14 +83,7 @@ def test_without_any_usable_candidate_there_is_no_batch(
         def search(self, queries: list[Encoded], limit: int) -> list[list[Candidate]]:
             return [[] for _ in queries]
 
-    lonely = MaskedLM(
-        model.inputs,
-        SalientSpans(RuleTagger()),
-        Nothing(),
-        batch_size=2,
-        candidates=PLACES,
-        passage_tokens=96,
-    )
+    lonely = masked_lm(model, Nothing(), batch_size=2)
     with pytest.raises(NotReady, match="no passage"):
         lonely.batch(cycle(corpus), random.Random(0))
     assert lonely.skipped["no_candidates"] == 2
@@ -171,15 +148,7 @@ def test_span_head_learns_from_passages_that_hold_the_answer(
 def test_without_the_span_term_the_loss_is_the_papers_alone(
     model: Model, corpus: list[Passage], objective: MaskedLM
 ) -> None:
-    pure = MaskedLM(
-        model.inputs,
-        SalientSpans(RuleTagger()),
-        ExactSearch(model, corpus),
-        batch_size=3,
-        candidates=PLACES,
-        passage_tokens=96,
-        span_term=False,
-    )
+    pure = masked_lm(model, ExactSearch(model, corpus), span_term=False)
     batch = _with_matches(objective, corpus)
     model.reader.zero_grad()
     loss = pure.loss(batch, model)
@@ -205,14 +174,7 @@ def test_an_answer_stays_in_the_window_of_a_long_candidate(
                 found.append(Candidate(f"p{number}", _free_document(number), text, [], ids))
             return [found[:limit] for _ in queries]
 
-    windowed = MaskedLM(
-        model.inputs,
-        SalientSpans(RuleTagger()),
-        Long(),
-        batch_size=8,
-        candidates=6,
-        passage_tokens=24,
-    )
+    windowed = masked_lm(model, Long(), batch_size=8, candidates=6, passage_tokens=24)
     batch = windowed.batch(cycle(corpus), random.Random(0))
     years = [
         (sentence, model.inputs.tokenize(str(1800 + number))[0], one)
@@ -276,14 +238,7 @@ def test_gate_observes_what_retrieval_as_a_whole_is_worth(
 
 def test_state_survives_a_restart(model: Model, corpus: list[Passage], objective: MaskedLM) -> None:
     _open(objective.utility_gate)
-    again = MaskedLM(
-        model.inputs,
-        SalientSpans(RuleTagger()),
-        ExactSearch(model, corpus[:2]),
-        batch_size=1,
-        candidates=PLACES,
-        passage_tokens=96,
-    )
+    again = masked_lm(model, ExactSearch(model, corpus[:2]), batch_size=1)
     again.restore(objective.state())
     assert again.utility_gate.open
     assert not again.span_gate.open

@@ -26,7 +26,7 @@ from realm.objectives.masking import (
 )
 from realm.text.salient_spans import RuleTagger
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 KINDS: tuple[MaskKind, ...] = ("salient_spans", "random_spans", "random_words")
 LETTERS = st.text("abcdefghijXYZ019", min_size=1, max_size=6)
@@ -34,14 +34,6 @@ TEXTS = st.lists(
     LETTERS | st.sampled_from([",", ".", "1987", "Paris", "中", "(", "don't", "[MASK]", "é"]),
     max_size=40,
 ).map(" ".join)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    made = tiny.make_model(tiny.write_base(tmp_path_factory.mktemp("base")))
-    made.retriever.eval()
-    made.reader.eval()
-    return made
 
 
 @pytest.fixture(scope="module")

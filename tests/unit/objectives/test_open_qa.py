@@ -23,8 +23,8 @@ from realm.objectives.reading import ReaderLoss
 from realm.objectives.sources import Questions
 from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
-from tests.unit.objectives.beams import (
-    Listed,
+from tests.unit.objectives.searches import (
+    ListedSearch,
     few_texts,
     holds,
     ids_of,
@@ -39,7 +39,7 @@ answers = st.lists(words, min_size=1, max_size=2).map(" ".join)
 
 
 def make(
-    search: Listed,
+    search: ListedSearch,
     questions: Sequence[Question],
     *,
     batch_size: int = 1,
@@ -108,7 +108,9 @@ def test_loss_equals_the_enumeration_of_both_terms(
     question: str, passages: list[str], answer: str, read: int, beam: int
 ) -> None:
     model = exact_model()
-    objective = make(Listed(model, passages), [Question(question, (answer,))], beam=beam, read=read)
+    objective = make(
+        ListedSearch(model, passages), [Question(question, (answer,))], beam=beam, read=read
+    )
     if not any(holds(text, answer) for text in passages[:beam]):
         with pytest.raises(NotReady, match="an answer to none of the questions"):
             batch_of(objective)
@@ -127,7 +129,9 @@ def test_a_reader_that_knows_no_answer_learns_to_say_so_where_there_is_none(
 ) -> None:
     model = exact_model()
     passages = [*passages, answer]  # in the beam, if not among those read
-    objective = make(Listed(model, passages), [Question(question, (answer,))], read=read, null=True)
+    objective = make(
+        ListedSearch(model, passages), [Question(question, (answer,))], read=read, null=True
+    )
     loss = objective.loss(batch_of(objective), model)
     with torch.no_grad():
         expected = by_enumeration(model, question, passages, answer, read, null=True)
@@ -142,10 +146,10 @@ def test_loss_is_a_mean_over_the_questions() -> None:
     model = exact_model()
     passages = ["she wrote it", "who did it", "in it she did", "it"]
     asked = [Question("who wrote it", ("she",)), Question("she did", ("who did", "in it"))]
-    together = make(Listed(model, passages), asked, batch_size=2)
+    together = make(ListedSearch(model, passages), asked, batch_size=2)
     alone = [
-        make(Listed(model, passages), [one]).loss(
-            batch_of(make(Listed(model, passages), [one])), model
+        make(ListedSearch(model, passages), [one]).loss(
+            batch_of(make(ListedSearch(model, passages), [one])), model
         )
         for one in asked
     ]
@@ -157,7 +161,7 @@ def test_loss_is_a_mean_over_the_questions() -> None:
 def test_an_expression_teaches_the_retriever_alone(null: bool) -> None:
     model = exact_model()
     pattern = re.compile("sh. wr", re.IGNORECASE)
-    passages = Listed(model, ["it", "she wrote"])
+    passages = ListedSearch(model, ["it", "she wrote"])
     objective = make(passages, [Question("who", (), pattern)], read=1, null=null)
     loss = objective.loss(batch_of(objective), model)
     assert loss.figures["retriever_matched"] == 1
@@ -169,7 +173,7 @@ def test_queries_learn_and_the_indexed_passages_rest() -> None:
     model = exact_model()
     asked = [Question("who wrote it", ("she",))]
     for read, passages in ((2, ["it", "did it", "she did"]), (3, ["she did", "she", "she in"])):
-        objective = make(Listed(model, passages), asked, read=read)
+        objective = make(ListedSearch(model, passages), asked, read=read)
         batch = batch_of(objective)
         assert not batch[0].vectors.requires_grad
         model.retriever.zero_grad()
@@ -186,12 +190,12 @@ def test_held_out_documents_are_neither_asked_about_nor_found() -> None:
         Question("who did it", ("she",), None, "document-2"),
         Question("who knows", (), None, "document-2"),
     ]
-    objective = make(Listed(model, ["she"]), asked)
+    objective = make(ListedSearch(model, ["she"]), asked)
     assert objective.skipped == {"held_out": 1, "no_answer_text": 1}
     for seed in range(5):
         (one,) = batch_of(objective, seed)
         assert one.query == model.inputs.query("who did it")
-    hidden = make(Listed(model, ["she"], HELD_OUT), asked)
+    hidden = make(ListedSearch(model, ["she"], HELD_OUT), asked)
     with pytest.raises(NotReady):
         batch_of(hidden)
     assert hidden.skipped["held_out_candidate"] > 0
@@ -201,7 +205,7 @@ def test_questions_without_an_answer_are_drawn_over() -> None:
     model = exact_model()
     good = Question("who wrote it", ("she",))
     asked = [good, *(Question(f"who {word}", ("in did",)) for word in ("wrote", "it", "she"))]
-    objective = make(Listed(model, ["she", "it"]), asked)
+    objective = make(ListedSearch(model, ["she", "it"]), asked)
     found = [batch_of(objective, seed)[0] for seed in range(6)]
     assert {tuple(one.query.ids) for one in found} == {
         tuple(model.inputs.query("who wrote it").ids)

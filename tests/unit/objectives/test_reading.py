@@ -113,37 +113,22 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
         ReadingExample(QUESTION, ("x",), ("a", "b"), (1.0,))
 
 
-def test_learning_makes_the_answer_likely() -> None:
-    model = eiffel_model(3)
-    model.reader.eval()
-    optimizer = torch.optim.AdamW(model.reader.parameters(), lr=1e-2)
-    examples = [example("Paris"), example("river")]
-    before = loss_of(reader_term(), *examples, model=model).item()
-    for _ in range(40):
-        optimizer.zero_grad()
-        loss_of(reader_term(), *examples, model=model).backward()
-        optimizer.step()
-    assert loss_of(reader_term(), *examples, model=model).item() < before / 2
-
-
-words = st.sampled_from(
-    [
-        "the",
-        "The",
-        "a",
-        "an",
-        "tower",
-        "Paris",
-        "in",
-        "U.S.",
-        "A-1",
-        "it's",
-        "—",
-        "(",
-        ")",
-        "no\u200b",
-    ]
+PIECES = (
+    "the",
+    "The",
+    "a",
+    "an",
+    "tower",
+    "Paris",
+    "in",
+    "U.S.",
+    "A-1",
+    "it's",
+    "—",
+    "(",
+    "\u200b",
 )
+words = st.sampled_from(PIECES)
 
 
 @settings(max_examples=60, deadline=None)

@@ -20,7 +20,8 @@ from realm.objectives.masking import SalientSpans
 from realm.objectives.taggers import TokenClassificationTagger, make_tagger
 from realm.text.salient_spans import RuleTagger, SpanTagger
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.tiny import SPECIAL
+from tests.unit.objectives.searches import ExactSearch
 
 #: By hand: what each first piece of a word is labelled.
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-DATE", "I-DATE", "MONEY"]
@@ -34,19 +35,7 @@ NAMED = {
     "1867": "I-DATE",
     "dollars": "MONEY",
 }
-PIECES = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    *".,-'",
-    *NAMED,
-    "was",
-    "in",
-    "##s",
-    "##ing",
-]
+PIECES = [*SPECIAL, ".", ",", "-", "'", *NAMED, "was", "in", "##s", "##ing"]
 
 
 def write_tagger(folder: Path, labels: list[str], positions: int = 16) -> Path:

@@ -24,7 +24,7 @@ from realm.text.questions import Question
 from services.trainer import data
 from services.trainer.data import CorpusView, QuestionWatch, Sampler, newest_generation, read_view
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 LIMIT = 30.0
 

@@ -22,7 +22,7 @@ from services.trainer.origin import Origin
 from services.trainer.run import make_runner
 from services.trainer.step import StepRunner
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 
 class Gone:

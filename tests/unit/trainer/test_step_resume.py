@@ -18,7 +18,7 @@ from services.trainer.data import CorpusView, Sampler
 from services.trainer.origin import Origin
 from services.trainer.run import make_runner, resume
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 OPTIONS: dict[str, dict[str, object]] = {
     "parts": {"accumulate_steps": 2},

@@ -23,7 +23,7 @@ from realm.text.salient_spans import RuleTagger
 from realm.training.distributed import World, join, leave
 from realm.training.learner import Learner
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 STEPS = 4
 

@@ -19,7 +19,7 @@ from realm.objectives.objective import Objective
 from realm.text.salient_spans import RuleTagger
 from realm.training.learner import Learner
 from tests import tiny
-from tests.unit.objectives.towns import ExactSearch
+from tests.unit.objectives.searches import ExactSearch
 
 BATCH = 7  # no multiple of the parts
 

@@ -1,4 +1,4 @@
-"""A model in float64 and an index of a few passages, for sums that are checked to 1e-9."""
+"""The indexes of tests, and sums over few passages that are checked to 1e-9."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import torch
 from hypothesis import strategies as st
 
+from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.model.encoders import collate
+from realm.model.encoders import collate, encode
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
+from realm.records.vectors import Vectors
+from realm.search.exact import top_k
 from tests.unit.model.conftest import WORDS
 from tests.unit.model.test_brute_force import shares
 
@@ -26,7 +29,41 @@ def ids_of(text: str) -> list[int]:
     return [WORDS.index(word) for word in text.split()]
 
 
-class Listed:
+def beam_of(passages: Sequence[Candidate], vectors: Vectors) -> Beam:
+    return Beam(
+        [one.passage_id for one in passages],
+        [one.document_id for one in passages],
+        [one.text for one in passages],
+        vectors,
+    )
+
+
+class ExactSearch:
+    """Over passages, by the vectors of the model at the time of making."""
+
+    def __init__(self, model: Model, passages: Sequence[Passage]) -> None:
+        self._encoder = model.retriever.passage
+        self._pad = model.inputs.pad
+        self._passages = passages
+        inputs = [model.inputs.passage(p.title_ids, p.body_ids) for p in passages]
+        self._vectors = encode(self._encoder, inputs, self._pad)
+
+    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
+        return [[Candidate.of(self._passages[row]) for row in best] for best in rows]
+
+    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+        rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
+        return [
+            beam_of([Candidate.of(self._passages[row]) for row in best], self._vectors[best])
+            for best in rows
+        ]
+
+    def of_document(self, document_id: str) -> list[Candidate]:
+        return [Candidate.of(p) for p in self._passages if p.document_id == document_id]
+
+
+class ListedSearch:
     """An index that finds all of its passages, in their order, for whatever is asked."""
 
     def __init__(self, model: Model, passages: Sequence[str], document: str = FREE) -> None:
@@ -42,16 +79,7 @@ class Listed:
         return [self.passages[:limit] for _ in queries]
 
     def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
-        found = self.passages[:limit]
-        return [
-            Beam(
-                [one.passage_id for one in found],
-                [one.document_id for one in found],
-                [one.text for one in found],
-                self._vectors[:limit],
-            )
-            for _ in queries
-        ]
+        return [beam_of(self.passages[:limit], self._vectors[:limit]) for _ in queries]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         return [one for one in self.passages if one.document_id == document_id]
