@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -35,10 +34,8 @@ from tests.deploy.rendering import (
     target,
     workloads,
 )
-from tools.prometheus_rule import RULES, TARGET, manifest
+from tools.prometheus_rule import RULES
 
-#: Of an object's annotations together; `kubectl apply` keeps the object as it was in one.
-ANNOTATION_BYTES = 262144
 GRAFANA = ROOT / "deploy" / "grafana"
 
 
@@ -63,15 +60,9 @@ def composed() -> Object:
 
 def mounted(workload: Object, volume: str) -> tuple[str, str]:
     """Where a volume is mounted, and the ConfigMap in it."""
-    (path,) = (
-        each["mountPath"]
-        for each in main_container(workload)["volumeMounts"]
-        if each["name"] == volume
-    )
-    (name,) = (
-        each["configMap"]["name"] for each in pod(workload)["volumes"] if each["name"] == volume
-    )
-    return path, name
+    mounts = {each["name"]: each["mountPath"] for each in main_container(workload)["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod(workload)["volumes"]}
+    return mounts[volume], volumes[volume]["configMap"]["name"]
 
 
 def groups() -> list[Any]:
@@ -121,10 +112,6 @@ def test_both_kinds_of_monitoring_have_the_same_rules() -> None:
     assert given == {file.name: file.read_text() for file in RULES}
 
 
-def test_the_operators_rules_are_written_by_the_tool() -> None:
-    assert TARGET.read_text() == manifest()
-
-
 def test_prometheus_reads_its_rules_where_they_are_mounted() -> None:
     path, name = mounted(find(render("cluster"), "StatefulSet", "prometheus"), "rules")
     assert name.startswith("prometheus-rules-")
@@ -149,12 +136,6 @@ def test_grafana_reads_its_dashboards_where_they_are_mounted() -> None:
     (provider,) = yaml.safe_load(provisioning["dashboards.yaml"])["providers"]
     assert provider["options"]["path"] == path
     assert f"./grafana:{path}:ro" in compose()["services"]["grafana"]["volumes"]
-
-
-@pytest.mark.parametrize("overlay", ["cluster", "cluster-operators"])
-def test_kubectl_apply_can_keep_every_object_in_an_annotation(overlay: str) -> None:
-    for each in render(overlay):
-        assert len(json.dumps(each, separators=(",", ":"))) < ANNOTATION_BYTES, name_of(each)
 
 
 def test_bundled_prometheus_finds_every_process() -> None:

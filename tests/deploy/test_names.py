@@ -13,6 +13,7 @@ from realm.process.queue import DELTA_QUEUE, EMBED_QUEUE
 from realm.process.rpc import LIVE_NAME
 from realm.settings import FLAT, VARIABLES, Settings, field_of, load_settings, variable
 from services.gateway.gateway import READY_NAMES
+from tests.deploy.policy import processes
 from tests.deploy.rendering import (
     OVERLAYS,
     PROCESSES,
@@ -39,76 +40,53 @@ OTHERS = {
 }
 
 
-def processes(objects: list[Object]) -> Iterator[Object]:
-    for each in workloads(objects):
-        if name_of(each) in PROCESSES:
-            yield each
+@pytest.fixture(params=OVERLAYS)
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return render(request.param)
 
 
-def settings_of(
-    objects: list[Object], workload: Object, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
-    """What the process would read from its environment."""
-    with monkeypatch.context() as patch:
-        for name, value in environment(objects, main_container(workload)).items():
-            patch.setenv(name, value)
-        return load_settings()
+def running(objects: list[Object]) -> Iterator[tuple[str, Object, Settings]]:
+    """Each process of realm: its name, its container, the settings that it would read."""
+    for name, each in processes(objects):
+        with pytest.MonkeyPatch.context() as patch:
+            for variable_name, value in environment(objects, main_container(each)).items():
+                patch.setenv(variable_name, value)
+            yield name, main_container(each), load_settings()
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_variable_is_a_setting(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects = render(overlay)
-    known = VARIABLES
-    for each in processes(objects):
+def test_every_variable_is_a_setting_and_defined_before_its_use(objects: list[Object]) -> None:
+    assert {name for name, _, _ in running(objects)} == set(PROCESSES)
+    for _, each in processes(objects):
         for container in containers(each):
-            assert set(environment(objects, container)) - known <= OTHERS
-        settings_of(objects, each, monkeypatch)
+            seen = environment(objects, container)
+            assert set(seen) - VARIABLES <= OTHERS
+            assert "$(" not in "".join(seen.values())
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_setting_is_left_at_a_default_for_one_machine(overlay: str) -> None:
-    objects = render(overlay)
+def test_no_setting_is_left_at_a_default_for_one_machine(objects: list[Object]) -> None:
     needed = {
         variable(name)
         for name in FLAT
         if re.search(r"127\.0\.0\.1|\.realm", str(field_of(name).default))
     }
     assert "REALM_INDEXER_LISTEN" in needed
-    for each in processes(objects):
+    for _, each in processes(objects):
         assert needed <= set(environment(objects, main_container(each)))
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_variables_are_defined_before_they_are_used(overlay: str) -> None:
-    objects = render(overlay)
-    for each in processes(objects):
-        for container in containers(each):
-            assert "$(" not in "".join(environment(objects, container).values())
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_processes_listen_where_services_and_probes_look(
-    overlay: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    objects = render(overlay)
-    for each in processes(objects):
-        settings, container = settings_of(objects, each, monkeypatch), main_container(each)
-        assert target(container, "metrics") == settings.addresses.metrics_port
-        assert settings.addresses.metrics_listen == "0.0.0.0"
-        listens = {
-            "gateway": settings.addresses.gateway_listen,
-            "indexer": settings.addresses.indexer_listen,
-        }
-        if name_of(each) in listens:
-            address = listens[name_of(each)]
-            assert address == f"0.0.0.0:{target(container, 'grpc')}"
+def test_processes_listen_where_services_and_probes_look(objects: list[Object]) -> None:
+    for name, container, settings in running(objects):
+        addresses = settings.addresses
+        assert target(container, "metrics") == addresses.metrics_port
+        assert addresses.metrics_listen == "0.0.0.0"
+        listens = {"gateway": addresses.gateway_listen, "indexer": addresses.indexer_listen}
+        if name in listens:
+            assert listens[name] == f"0.0.0.0:{target(container, 'grpc')}"
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 assert container[probe]["grpc"]["port"] == target(container, "grpc")
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_services_select_pods_that_have_the_port(overlay: str) -> None:
-    objects = render(overlay)
+def test_services_select_pods_that_have_the_port(objects: list[Object]) -> None:
     for service in of_kind(objects, "Service"):
         selector = {"matchLabels": service["spec"]["selector"]}
         found = [each for each in workloads(objects) if selects(selector, pod_labels(each))]
@@ -117,68 +95,58 @@ def test_services_select_pods_that_have_the_port(overlay: str) -> None:
             assert target(main_container(found[0]), port["targetPort"]) == port["port"]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_addresses_are_services(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects = render(overlay)
+def test_addresses_are_services(objects: list[Object]) -> None:
     ports = {
         (name_of(service), port["port"])
         for service in of_kind(objects, "Service")
         for port in service["spec"].get("ports", [])
     }
-    for each in processes(objects):
-        settings = settings_of(objects, each, monkeypatch)
-        for url in (
-            settings.addresses.redis_url,
-            settings.addresses.qdrant_url,
-            f"grpc://{settings.addresses.indexer_url}",
-            f"grpc://{settings.addresses.gateway_address}",
-        ):
+    for _, _, settings in running(objects):
+        given = settings.addresses
+        calls = (f"grpc://{given.indexer_url}", f"grpc://{given.gateway_address}")
+        for url in (given.redis_url, given.qdrant_url, *calls):
             assert (urlsplit(url).hostname, urlsplit(url).port) in ports
-        assert "<redis-password>" in settings.addresses.redis_url
+        assert "<redis-password>" in given.redis_url
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_names_that_manifests_refer_to_exist(overlay: str) -> None:
-    objects = render(overlay)
+def test_names_that_manifests_refer_to_exist(objects: list[Object]) -> None:
     there = {(each["kind"], name_of(each)) for each in objects}
+    asked = set()
     for each in workloads(objects, jobs=True):
         mounted = {m["name"] for c in containers(each) for m in c.get("volumeMounts", [])}
         own = {name_of(c) for c in each["spec"].get("volumeClaimTemplates", [])}
         volumes = {volume["name"]: volume for volume in pod(each).get("volumes", [])}
         assert mounted == own | set(volumes), name_of(each)
         for volume in volumes.values():
-            if "persistentVolumeClaim" in volume:
-                claim = volume["persistentVolumeClaim"]["claimName"]
-                assert ("PersistentVolumeClaim", claim) in there
+            if claim := volume.get("persistentVolumeClaim"):
+                asked.add(("PersistentVolumeClaim", claim["claimName"]))
             for source in (volume, *volume.get("projected", {}).get("sources", [])):
                 if "configMap" in source:
-                    assert ("ConfigMap", source["configMap"]["name"]) in there
+                    asked.add(("ConfigMap", source["configMap"]["name"]))
         if each["kind"] == "StatefulSet":
-            assert ("Service", each["spec"]["serviceName"]) in there
+            asked.add(("Service", each["spec"]["serviceName"]))
     for scaler in of_kind(objects, "ScaledObject"):
-        assert ("Deployment", scaler["spec"]["scaleTargetRef"]["name"]) in there
+        asked.add(("Deployment", scaler["spec"]["scaleTargetRef"]["name"]))
+    assert asked <= there
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_keys_taken_from_the_secret_are_those_that_are_made(overlay: str) -> None:
-    objects = render(overlay)
-    name, *made = pod(find(objects, "Job", "make-secrets"))["containers"][0]["args"]
+def test_keys_taken_from_the_secret_are_those_that_are_made(objects: list[Object]) -> None:
+    name, *keys = main_container(find(objects, "Job", "make-secrets"))["args"]
+    made = {(name, key) for key in keys}
     taken = {pair for each in workloads(objects) for pair in secret_keys(each)}
     for monitor in of_kind(objects, "PodMonitor"):
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
             if "authorization" in endpoint:
                 credentials = endpoint["authorization"]["credentials"]
                 taken.add((credentials["name"], credentials["key"]))
-    assert taken <= {(name, key) for key in made}
-    if overlay == "cluster":
-        assert taken == {(name, key) for key in made}
+    assert taken <= made
+    # Prometheus' own key is taken where Prometheus is bundled.
+    if "prometheus" in {name_of(each) for each in workloads(objects)}:
+        assert taken == made
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_paths_in_settings_can_be_written(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects = render(overlay)
-    for each in processes(objects):
-        settings, container = settings_of(objects, each, monkeypatch), main_container(each)
+def test_paths_in_settings_can_be_written(objects: list[Object]) -> None:
+    for _, container, settings in running(objects):
         writable = {m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")}
         assert settings.addresses.store_url.removeprefix("file://") in writable
         assert settings.addresses.store_cache in writable
@@ -192,13 +160,11 @@ def test_paths_in_settings_can_be_written(overlay: str, monkeypatch: pytest.Monk
             assert all(settings.process.heartbeat_file in command for command in commands)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_every_queue_is_served(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects = render(overlay)
+def test_every_queue_is_served(objects: list[Object]) -> None:
     served = {
-        name_of(each): settings_of(objects, each, monkeypatch).embedder.embedder_queues
-        for each in processes(objects)
-        if PROCESSES[name_of(each)] == "embedder"
+        name: settings.embedder.embedder_queues
+        for name, _, settings in running(objects)
+        if PROCESSES[name] == "embedder"
     }
     assert served == {"embedder": EMBED_QUEUE, "embedder-delta": DELTA_QUEUE}
 
