@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.observe.promql import dashboards, panels
-from tools.dashboards.__main__ import drifted, files
+from tools.dashboards.__main__ import drifted
+from tools.dashboards.build import files
 
 ALL = [(name, panel) for name, board in dashboards().items() for panel in panels(board)]
 IDS = [f"{name}: {panel['title']}" for name, panel in ALL]

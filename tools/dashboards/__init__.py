@@ -1,1 +1,2 @@
-"""The Grafana dashboards as code; `python -m tools.dashboards` writes them to `deploy/grafana`."""
+"""The Grafana dashboards: `boards/` says what they show; `python -m tools.dashboards` writes them
+to `deploy/grafana`."""

@@ -5,24 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tools.dashboards.build import to_json
-from tools.dashboards.dependencies import DEPENDENCIES
-from tools.dashboards.embedders import EMBEDDERS
-from tools.dashboards.gateway import GATEWAY
-from tools.dashboards.refresh import REFRESH
-from tools.dashboards.trainer import TRAINER
+from tools.dashboards.build import files
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
-DASHBOARDS = (REFRESH, GATEWAY, EMBEDDERS, TRAINER, DEPENDENCIES)
-
-
-def files() -> dict[str, str]:
-    """Name and content of each file."""
-    return {f"{each.uid}.json": to_json(each) for each in DASHBOARDS}
 
 
 def drifted() -> list[str]:
-    """Names the committed files that differ from the code."""
+    """Names the committed files that differ from the boards."""
     fresh = files()
     kept = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
     return sorted(name for name in fresh | kept if fresh.get(name) != kept.get(name))
@@ -32,7 +21,7 @@ if __name__ == "__main__":
     if "--check" in sys.argv:
         if stale := drifted():
             raise SystemExit(
-                "dashboards differ from their code (python -m tools.dashboards): "
+                "dashboards differ from tools/dashboards/boards (python -m tools.dashboards): "
                 + ", ".join(stale)
             )
     else:

@@ -1,7 +1,15 @@
-"""Turns specifications into Grafana's JSON, with the SDK."""
+"""Turns the boards in `boards/` into Grafana's JSON, with the SDK.
+
+In their queries `{@` stands for the chosen namespaces, `{@i` for the chosen instances in them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
@@ -22,16 +30,56 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from tools.dashboards.spec import NAMESPACE, Dashboard, Panel, Query, Row
-
+BOARDS = Path(__file__).parent / "boards"
+NAMESPACE = 'namespace=~"$namespace"'
+INSTANCE = f'{NAMESPACE},instance=~"$instance"'
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
 TAG = "realm"
 SWAPS = f"changes(realm_indexer_last_swap_timestamp_seconds{{{NAMESPACE}}}[$__rate_interval]) > 0"
-HEIGHTS = {"lines": 8, "number": 4}
 GREEN, ORANGE, RED = "green", "orange", "red"
 
 
-def to_json(spec: Dashboard) -> str:
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Curves, as PromQL by legend, or one `number`. `bad` below `warn`: less is worse."""
+
+    title: str
+    what: str
+    unit: str
+    lines: dict[str, str] = field(default_factory=dict)
+    number: str = ""
+    legend: str = ""
+    warn: float | None = None
+    bad: float | None = None
+    stacked: bool = False
+    top: float | None = None
+    width: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    title: str
+    panels: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """`instances` is a metric whose instances can be chosen from; none: no such choice."""
+
+    uid: str
+    title: str
+    what: str
+    rows: list[dict[str, Any]]
+    instances: str = ""
+
+
+def files() -> dict[str, str]:
+    """Name and content of each file for Grafana."""
+    boards = [Board(**yaml.safe_load(file.read_text())) for file in sorted(BOARDS.glob("*.yaml"))]
+    return {f"{each.uid}.json": to_json(each) for each in boards}
+
+
+def to_json(spec: Board) -> str:
     """The dashboard as Grafana imports it."""
     board = (
         dashboard.Dashboard(spec.title)
@@ -59,15 +107,17 @@ def to_json(spec: Dashboard) -> str:
         )
     )
     _variables(board, spec)
-    for row in spec.rows:
-        _row(board, row)
+    for row in (Row(**each) for each in spec.rows):
+        board.with_row(dashboard.Row(row.title))
+        for panel in (Panel(**each) for each in row.panels):
+            board.with_panel(_number(panel) if panel.number else _lines(panel))
     made = board.build()
     for number, panel in enumerate(made.panels or [], start=1):
         panel.id_val = number
     return str(JSONEncoder(sort_keys=True, indent=2).encode(made)) + "\n"
 
 
-def _variables(board: dashboard.Dashboard, spec: Dashboard) -> None:
+def _variables(board: dashboard.Dashboard, spec: Board) -> None:
     board.with_variable(
         dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
     )
@@ -92,28 +142,20 @@ def _choice(name: str, query: str) -> dashboard.QueryVariable:
     )
 
 
-def _row(board: dashboard.Dashboard, row: Row) -> None:
-    board.with_row(dashboard.Row(row.title))
-    for panel in row.panels:
-        board.with_panel(_number(panel) if panel.kind == "number" else _lines(panel))
-
-
 def _number(panel: Panel) -> stat.Panel:
-    made = (
+    return (
         stat.Panel()
         .title(panel.title)
         .description(panel.what)
         .datasource(SOURCE)
         .unit(panel.unit)
-        .span(panel.width)
-        .height(HEIGHTS["number"])
+        .span(4)
+        .height(4)
         .graph_mode(BigValueGraphMode.AREA)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(panel))
+        .with_target(_target(panel.number, panel.legend))
     )
-    for index, query in enumerate(panel.queries):
-        made.with_target(_target(query, index))
-    return made
 
 
 def _lines(panel: Panel) -> timeseries.Panel:
@@ -124,7 +166,7 @@ def _lines(panel: Panel) -> timeseries.Panel:
         .datasource(SOURCE)
         .unit(panel.unit)
         .span(panel.width)
-        .height(HEIGHTS["lines"])
+        .height(8)
         .axis_soft_min(0)
         .fill_opacity(30 if panel.stacked else 8)
         .show_points(VisibilityMode.NEVER)
@@ -144,16 +186,16 @@ def _lines(panel: Panel) -> timeseries.Panel:
     if panel.warn is not None:
         style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         made.thresholds_style(style)
-    for index, query in enumerate(panel.queries):
-        made.with_target(_target(query, index))
+    for index, (legend, expr) in enumerate(panel.lines.items()):
+        made.with_target(_target(expr, legend, index))
     return made
 
 
-def _target(query: Query, index: int) -> prometheus.Dataquery:
+def _target(expr: str, legend: str, index: int = 0) -> prometheus.Dataquery:
     return (
         prometheus.Dataquery()
-        .expr(query.promql)
-        .legend_format(query.legend or "__auto")
+        .expr(expr.replace("{@i", "{" + INSTANCE).replace("{@", "{" + NAMESPACE))
+        .legend_format(legend or "__auto")
         .ref_id(chr(ord("A") + index))
         .datasource(SOURCE)
     )
