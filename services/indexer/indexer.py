@@ -1,4 +1,4 @@
-"""The indexer put together: its parts, its threads, their start and stop. No gRPC here."""
+"""Puts the indexer together: its parts and threads, their start and stop. No gRPC here."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from functools import partial
 
 import structlog
 
-from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable
 from realm.errors import FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
 from realm.process.wakeup import Wakeup
 from realm.records.baselines import GateBaselines
-from realm.records.controls import Controls
 from realm.records.damage import damaged
-from realm.records.generations import Generations, collection_name
+from realm.records.generations import collection_name
 from realm.records.recorded_questions import Bounds
 from realm.records.retention import Retention
-from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.records.strays import DAMAGED, STRAY, Stray
 from realm.search.vector_index import ChangeHooks, open_index
 from realm.settings import Settings
 from services.indexer.build.actions import Actions
@@ -30,22 +26,20 @@ from services.indexer.build.build import Memory
 from services.indexer.build.builder import Builder
 from services.indexer.build.committer import Committer
 from services.indexer.build.failed_shards import FailedShards
-from services.indexer.build.inputs import SnapshotInputs
 from services.indexer.build.lifecycle import Observation
 from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
+from services.indexer.context import Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
+from services.indexer.gateways import GatewayReports, QuestionRecorder
 from services.indexer.leader.election import AlwaysLeader, Leadership
 from services.indexer.leader.housekeeping import Housekeeping
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding_tasks import OutstandingTasks
-from services.indexer.report.gateways import GatewayReports
-from services.indexer.report.recording import QuestionRecorder
 from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.report.status import Status
-from services.indexer.tasks import TaskSender, make_sender
-from services.indexer.wake import WakeSignal, WakeupListener
+from services.indexer.tasks import OutstandingTasks, TaskSender, make_sender
+from services.indexer.wake import PollingThread, WakeSignal, WakeupListener
 from services.indexer.writes.applier import ChangeApplier
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
@@ -59,8 +53,8 @@ log = structlog.get_logger(__name__)
 class Indexer:
     """Four worker threads (writer, change applier, reconciler, integrity), one Redis listener.
 
-    A standby has made this object but not called `start`: it touches nothing. Whatever it
-    changes, in store, corpus or Qdrant, asks `leadership` first.
+    A standby has made this object but not called `start`: it touches nothing. Every change to
+    store, corpus or Qdrant asks `leadership` first.
     """
 
     def __init__(
@@ -72,80 +66,71 @@ class Indexer:
     ) -> None:
         self.settings = settings
         self.leadership: Leadership = leadership or AlwaysLeader()
-        store = store.guarded(self.leadership.check)
-        self.store = store
-        self.snapshots = Snapshots(store)
-        self.generations = Generations(store)
+        self.records = Records.of(store.guarded(self.leadership.check))
+        self.generations, self.snapshots = self.records.generations, self.records.snapshots
+        self.controls = self.records.controls
         self.index = open_index(
             settings,
             ChangeHooks(self.leadership.check, self.leadership.changed, self._refuse_to_drop),
         )
-        self.controls = Controls(store)
         self.gateways = GatewayReports(settings.indexer.gateway_ttl_seconds)
         self.replication = ReplicationState(self.generations)
         self.memory = Memory()
-        self.parked = ParkedDocuments(store)
-        self.recorder = QuestionRecorder(store, Bounds.of(settings))
+        self.recorder = QuestionRecorder(self.records.store, Bounds.of(settings))
         self.wake = WakeSignal()
+        self.corpus = self._reader()
         self._stopping = threading.Event()
         self._started = False
         self._metrics = metrics
         self._wakeup = Wakeup(settings.addresses.redis_url)
-        self._outstanding = OutstandingTasks(
-            settings.addresses.redis_url, self.generations.is_active
-        )
         self._tasks = TaskSender(
             make_sender(settings),
-            self._outstanding,
+            OutstandingTasks(settings.addresses.redis_url, self.generations.is_active),
             settings.indexer.request_again_seconds,
             metrics,
         )
-        self._inputs = SnapshotInputs(self.snapshots)
         self._references = GateBaselines(self.generations, self.snapshots, settings.gate.memory)
         self._listener = WakeupListener(
             settings.addresses.redis_url, self.wake, self._tasks.allow_resend
         )
         metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
-        self.corpus = self._reader()
         self.writer = Writer(
             self._open_table,
             settings.corpus.write_group_seconds,
-            self._written,
+            lambda version: self._notify("writes"),
             self.leadership.check,
         )
         self.committer = Committer(
             self.generations, self.index, self.replication, self.controls, self._wakeup, metrics,
-            self._term, self._damaged,
+            self._term, lambda: damaged(self.records.store),
         )  # fmt: skip
         self.integrity = Integrity(
-            store=self.store,
+            store=self.records.store,
             snapshots=self.snapshots,
             generations=self.generations,
             index=self.index,
             corpus=self._reader(),
             replication=self.replication,
             metrics=metrics,
-            on_damage=self._found_damaged,
+            on_damage=lambda: self._notify("live"),
             pause_seconds=settings.indexer.verify_seconds,
         )
         self.status = Status(
-            store=store,
-            snapshots=self.snapshots,
-            generations=self.generations,
-            corpus=self._reader(),
-            replication=self.replication,
-            controls=self.controls,
-            gateways=self.gateways,
-            memory=self.memory,
-            parked=self.parked,
+            self.records, self._reader(), self.replication, self.gateways, self.memory
         )
-        self.applier = self._make_applier()
         self.reconciler = self._make_reconciler()
+        self.applier = PollingThread(
+            "apply_changes",
+            self._make_applier().tick,
+            self.wake,
+            settings.indexer.reconcile_seconds,
+            metrics,
+        )
         self._threads = [
             self.writer,
-            VitalThread("change applier", self.applier.run),
-            VitalThread("reconciler", self.reconciler.run),
-            VitalThread("integrity", self.integrity.run),
+            self.applier,
+            VitalThread("reconcile", self.reconciler.run),
+            VitalThread("verify", self.integrity.run),
             self._listener,
         ]
 
@@ -163,15 +148,15 @@ class Indexer:
             thread.start()
 
     def dead_threads(self) -> list[str]:
-        """Names of threads that ended though nobody had stopped them."""
+        """Names of threads that ended without being stopped."""
         if not self._started or self._stopping.is_set():
             return []
         return [thread.name for thread in self._threads if not thread.is_alive()]
 
     def stop(self, seconds: float = STOP_SECONDS) -> bool:
-        """Ends the threads after what they are at; writes taken are still committed.
+        """Lets each thread finish its work in hand; accepted writes are still committed.
 
-        Tells whether all have ended within so long.
+        Returns whether all ended in time.
         """
         deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -179,40 +164,34 @@ class Indexer:
         self.applier.stop()
         self.integrity.stop()
         self._listener.stop()
-        self.wake.notify()
         ended = True
         for thread in self._threads if self._started else ():
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 ended = False
-                log.warning("thread_still_at_work", thread=thread.name)
+                log.warning("thread_still_running", thread=thread.name)
         self.index.close()
         self._wakeup.close()
-        self._outstanding.close()
+        self._tasks.close()
         return ended
 
     def _make_applier(self) -> ChangeApplier:
         return ChangeApplier(
-            store=self.store,
-            generations=self.generations,
-            index=self.index,
-            corpus=self._reader(),
-            inputs=self._inputs,
-            replication=self.replication,
-            tasks=self._tasks,
-            parked=self.parked,
-            wake=self.wake,
+            self.records,
+            self.index,
+            self._reader(),
+            self.replication,
+            self._tasks,
+            self.integrity.counts,
+            self._metrics,
             on_applied=self._applied,
-            counts=self.integrity.counts,
-            metrics=self._metrics,
-            pause_seconds=self.settings.indexer.reconcile_seconds,
         )
 
     def _make_reconciler(self) -> Reconciler:
         settings = self.settings
         corpus = self._reader()
         observer = Observer(
-            store=self.store,
+            store=self.records.store,
             snapshots=self.snapshots,
             generations=self.generations,
             index=self.index,
@@ -239,25 +218,25 @@ class Indexer:
         )
 
     def _make_actions(self, corpus: CorpusReader) -> Actions:
-        settings = self.settings
+        settings, records = self.settings, self.records
         return Actions(
-            store=self.store,
+            store=self.records.store,
             snapshots=self.snapshots,
             generations=self.generations,
             index=self.index,
             replication=self.replication,
             tasks=self._tasks,
             builder=Builder(
-                self.store, self.snapshots, self.generations, corpus, self._inputs,
-                self.parked, settings.indexer.shard_seconds, self.index.collections, self._term,
+                records.store, records.snapshots, records.generations, corpus, records.inputs,
+                records.parked, settings.indexer.shard_seconds, self.index.collections, self._term,
             ),
             failed_shards=FailedShards(
-                self.store, self._tasks, self._inputs.of, self.parked,
-                self.controls.request_refresh,
+                records.store, self._tasks, records.inputs.of, records.parked,
+                records.controls.request_refresh,
             ),
             gate=Gate(
-                self.store, self.snapshots, self.index, self.replication, settings, self._metrics,
-                self._references,
+                records.store, records.snapshots, self.index, self.replication, settings,
+                self._metrics, self._references,
             ),
             committer=self.committer,
             wakeup=self._wakeup,
@@ -272,36 +251,26 @@ class Indexer:
         )  # fmt: skip
 
     def _report(self, corpus: CorpusReader) -> Callable[[Observation], None]:
-        refreshes = RefreshMonitor(
-            snapshots=self.snapshots,
-            generations=self.generations,
-            index=self.index,
-            corpus=corpus,
-            replication=self.replication,
-            gateways=self.gateways,
-            memory=self.memory,
-            metrics=self._metrics,
-        )
         settings = self.settings
+        refreshes = RefreshMonitor(
+            self.records, self.index, corpus, self.replication, self.gateways, self.memory,
+            self._metrics,
+        )  # fmt: skip
         housekeeping = Housekeeping(
-            store=self.store,
-            snapshots=self.snapshots,
-            generations=self.generations,
-            retention=Retention(
-                self.store, self.snapshots, self.generations, settings.indexer.retirement_seconds,
-                settings.gate.memory, Bounds.of(settings),
+            self.records,
+            self.index,
+            Retention(
+                self.records.store, self.snapshots, self.generations,
+                settings.indexer.retirement_seconds, settings.gate.memory, Bounds.of(settings),
             ),
-            controls=self.controls,
-            index=self.index,
-            submit=self.writer.run_maintenance,
-            erase_within_seconds=settings.corpus.erase_within_seconds,
-            on_erasure_due=self._metrics.erasure_due.set,
-            on_strays=self._show_strays,
+            self.writer.run_maintenance,
+            settings.corpus.erase_within_seconds,
+            self._metrics,
         )  # fmt: skip
 
         def report(seen: Observation) -> None:
             parts: tuple[Callable[[], object], ...] = (
-                partial(refreshes.after_look, seen),
+                partial(refreshes.update, seen),
                 self.recorder.write_when_due,
                 housekeeping.run_when_due,
             )
@@ -309,19 +278,14 @@ class Indexer:
                 try:
                     part()
                 except RealmError as error:
-                    # What is wrong with one keeps none of the others from its work.
+                    # A failure of one must not keep the others from running.
                     self._metrics.action_failures.labels("report").inc()
                     log.warning("report_failed", why=str(error))
 
         return report
 
-    def _show_strays(self, found: list[Stray]) -> None:
-        for kind in (STRAY, DAMAGED):
-            count = sum(each.kind == kind for each in found)
-            self._metrics.strays.labels(kind).set(count)
-
     def _redis_is_up(self) -> bool:
-        """A standby does not ask: it must raise no alarm."""
+        """A standby never asks, and must not raise an alarm."""
         return self._listener.connected or not self._started
 
     def _refuse_to_drop(self, collection: str) -> None:
@@ -331,13 +295,6 @@ class Indexer:
             if collection == (made.collection if made else collection_name(number)):
                 raise FailedPrecondition(f"{collection} is searched: it is never dropped")
 
-    def _damaged(self) -> frozenset[int]:
-        return damaged(self.store)
-
-    def _found_damaged(self) -> None:
-        self.wake.notify()
-        self._wakeup.send("live")
-
     def _term(self) -> int:
         return self.leadership.term
 
@@ -345,16 +302,18 @@ class Indexer:
         return self.leadership.floor
 
     def _open_table(self) -> CorpusTable:
-        return CorpusTable(self.store)
+        return CorpusTable(self.records.store)
 
     def _reader(self) -> CorpusReader:
         return CorpusReader(self._open_table)
 
-    def _written(self, version: int) -> None:
-        self.wake.notify()
-        self._wakeup.send("writes")
-
     def _applied(self, generation: int) -> None:
-        self.wake.notify()
         if generation == self.replication.live:
-            self._wakeup.send("live")
+            self._notify("live")
+        else:
+            self.wake.notify()
+
+    def _notify(self, topic: str) -> None:
+        """Wakes this process's threads and, through Redis, the other processes."""
+        self.wake.notify()
+        self._wakeup.send(topic)

@@ -21,8 +21,7 @@ from realm.records.recorded_questions import RecordedQuestion
 from realm.records.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from services.indexer.build.committer import Committer
-from services.indexer.report.gateways import GatewayReport, GatewayReports
-from services.indexer.report.recording import QuestionRecorder
+from services.indexer.gateways import GatewayReport, GatewayReports, QuestionRecorder
 from services.indexer.report.status import Status
 from services.indexer.wake import WakeSignal
 from services.indexer.writes.corpus_reader import CorpusReader
@@ -86,15 +85,6 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
             ),
             document_version=found.version,
         )
-
-    async def ImportDocuments(
-        self, request_iterator: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Context
-    ) -> corpus_pb2.ImportDocumentsResponse:
-        version, written = 0, 0
-        async for request in request_iterator:
-            version = await self._write(request.request_id, request.documents, ())
-            written += len(request.documents)
-        return corpus_pb2.ImportDocumentsResponse(corpus_version=version, documents_written=written)
 
     async def _write(
         self, request_id: str, documents: Sequence[types_pb2.Document], deletions: Sequence[str]

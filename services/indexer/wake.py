@@ -1,4 +1,4 @@
-"""Wakes the indexer's threads early: on Redis wake-ups, and when one thread has work for another.
+"""Threads that poll, woken early by Redis and by each other.
 
 A lost signal costs one poll interval, nothing else.
 """
@@ -11,8 +11,10 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import RedisError
 
+from realm.errors import RealmError
 from realm.process.threads import VitalThread
 from realm.process.wakeup import Wakeup
+from services.indexer.metrics import IndexerMetrics
 
 RETRY_SECONDS = 1.0
 LISTEN_SECONDS = 1.0
@@ -80,3 +82,42 @@ class WakeupListener(VitalThread):
                 self._lost = False
             if topic is not None:
                 self._wake.notify()
+
+
+class PollingThread(VitalThread):
+    """Calls `tick` after each wake signal and at least every `pause_seconds`.
+
+    A tick that fails is logged and counted under the thread's name; the next one tries again.
+
+    :param tick: returns the seconds until it is due again; None: `pause_seconds`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tick: Callable[[], float | None],
+        wake: WakeSignal,
+        pause_seconds: float,
+        metrics: IndexerMetrics,
+    ) -> None:
+        super().__init__(name, self._until_stopped)
+        self._tick = tick
+        self._wake = wake
+        self._pause = pause_seconds
+        self._failures = metrics.action_failures.labels(name)
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.notify()
+
+    def _until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            seen, due = self._wake.count, None
+            try:
+                due = self._tick()
+            except Exception as error:
+                self._failures.inc()
+                unexpected = None if isinstance(error, RealmError) else error
+                log.warning("tick_failed", thread=self.name, why=str(error), exc_info=unexpected)
+            self._wake.wait(seen, self._pause if due is None else due)

@@ -9,16 +9,15 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
 from realm.process.wakeup import Wakeup
-from realm.records.generations import Generations
-from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Live, Observation
+from services.indexer.context import Records
+from services.indexer.gateways import GatewayReports
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.gateways import GatewayReports
 from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.wake import WakeSignal, WakeupListener
 from services.indexer.writes.corpus_reader import CorpusReader
@@ -57,18 +56,16 @@ def seen(live: Live) -> Observation:
 
 
 def look(store: Store, registry: CollectorRegistry, live: Live) -> None:
-    generations = Generations(store)
-    refreshes = RefreshMonitor(
-        snapshots=Snapshots(store),
-        generations=generations,
-        index=open_index(load_settings()),
-        corpus=CorpusReader(lambda: CorpusTable(store)),
-        replication=ReplicationState(generations),
-        gateways=GatewayReports(15.0),
-        memory=Memory(),
-        metrics=IndexerMetrics(registry),
-    )
-    refreshes.after_look(seen(live))
+    records = Records.of(store)
+    RefreshMonitor(
+        records,
+        open_index(load_settings()),
+        CorpusReader(lambda: CorpusTable(store)),
+        ReplicationState(records.generations),
+        GatewayReports(15.0),
+        Memory(),
+        IndexerMetrics(registry),
+    ).update(seen(live))
 
 
 def test_the_indexers_lag_counts_from_the_oldest_newer_snapshot(

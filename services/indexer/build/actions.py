@@ -30,9 +30,9 @@ from services.indexer.build.lifecycle import Action, Observation
 from services.indexer.build.loader import load_shard
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.probes import choose_questions, probes_file, questions_file, read_given
+from services.indexer.gateways import QuestionRecorder
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.recording import QuestionRecorder
-from services.indexer.tasks import TaskRequest, TaskSender, wanted
+from services.indexer.tasks import TaskRequest, TaskSender, task_for
 from services.indexer.writes.replication import ReplicationState
 
 #: A look is due after loading for so long, whatever is left.
@@ -161,7 +161,7 @@ class Actions:
     def _request_shards(self, build: Build, files: frozenset[str]) -> None:
         for path in sorted(files - self._failed_shards.look(build, files)):
             output = build.vectors_of(path)
-            self._tasks.send(wanted(EMBED_SHARD, build.generation, path, output))
+            self._tasks.send(task_for(EMBED_SHARD, build.generation, path, output))
 
     def _request_probes(self, generation: Generation, live: Generation | None) -> None:
         """The candidate's questions, encoded by its own snapshot and by those compared with."""

@@ -16,8 +16,8 @@ from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
-from services.indexer.build.inputs import SnapshotInputs
 from services.indexer.build.lifecycle import BeginBuild
+from services.indexer.context import SnapshotInputs
 from services.indexer.leader.housekeeping import corpus_floor
 from services.indexer.writes.corpus_reader import CorpusReader
 

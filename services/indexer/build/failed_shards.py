@@ -83,7 +83,7 @@ class FailedShards:
                 self._store, self._tasks, inputs, build.generation, table, folder
             )
         pieces = self._pieces[path]
-        if not pieces.look():
+        if not pieces.poll():
             if why := pieces.embedders_fail:
                 build.hopeless = f"{output} cannot be made, nor any other vectors: {why}"
             return

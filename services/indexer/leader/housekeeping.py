@@ -1,43 +1,51 @@
-"""Deletes what nobody needs any more, keeps the corpus table small, and sees to it that deleted
-documents are physically gone in time. What may go is `realm.records.retention`'s affair.
+"""Garbage collection, maintenance of the corpus table, and physical erasure of deleted documents
+in time. What may be deleted is decided in `realm.records.retention`.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 
 import structlog
 
 from realm.corpus.table import CorpusTable
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.records.ages import Ages
-from realm.records.controls import Controls
 from realm.records.folder import PARTIAL
-from realm.records.generations import Generation, Generations
+from realm.records.generations import Generation
+from realm.records.json_records import as_record
 from realm.records.leaders import changed_late
-from realm.records.retention import ASKED, SETTLED_SECONDS, Removal, Retention
-from realm.records.snapshots import Snapshots
+from realm.records.retention import (
+    ASKED,
+    ERASED,
+    SETTLED_SECONDS,
+    Removal,
+    Retention,
+    erased_upto,
+)
 from realm.records.states import ACTIVE, FAILED, IN_PROGRESS
 from realm.records.store import Store
-from realm.records.strays import Stray, Strays
+from realm.records.strays import DAMAGED, STRAY, Stray, Strays
 from realm.search.vector_index import VectorIndex
-from services.indexer.leader.erasures import ErasureDeadlines, PendingErasure
+from services.indexer.context import Records
+from services.indexer.metrics import IndexerMetrics
 
 EVERY_SECONDS = 60.0
-#: The table is looked after so often, and at the most four times in the time for erasure.
+#: Interval of table maintenance; at most a quarter of the time for erasure.
 TABLE_SECONDS = 900.0
-#: Before the time for erasure is half over nothing is built for its sake: the next refresh may do.
+#: Nothing is built for the sake of erasure before this share of its time: a refresh may do.
 ERASURE_BEGINS = 0.5
-#: After a build that was refused or broke off the next one waits for such a part of the time.
+#: After a build that was rejected or abandoned, the next one waits for this share of the time.
 ERASURE_AGAIN = 0.125
-#: Request ids of writes stay in the table so long: the writer's promise is half of it, as what
-#: another leader wrote has another clock's stamp.
+#: How long request ids of writes stay in the table: twice what the writer promises, since another
+#: leader's rows have another clock's stamps.
 REMEMBERED_SECONDS = 2 * 24 * 3600.0
-#: Rows of the table older than this corpus version may be lost to whoever begins there.
+#: Rows of the table older than this corpus version may be gone.
 FLOOR = "control/corpus_floor.json"
-#: What a process that was killed while it wrote left in a folder, up to version 0.1.
+#: What a process that was killed while writing left in a folder, up to version 0.1.
 STAGED = re.compile(r".*#\d+")
 
 #: Work on the table between two of the writer's commits.
@@ -47,57 +55,125 @@ log = structlog.get_logger(__name__)
 
 
 def corpus_floor(store: Store) -> int:
-    """Whoever knows the corpus at an older version than this must read it anew."""
+    """Whatever was derived from the corpus at an older version must be read anew."""
     try:
         return int(store.read_json(FLOOR)["version"])
     except (NotFound, Corrupt):
         return 0
 
 
-class Housekeeping:
-    """Called at every look by the reconciler's thread, which is also the one that begins builds.
+@dataclass(frozen=True, slots=True)
+class PendingErasure:
+    """Deletions up to a corpus version, the oldest at `deleted_at`, whose rows the table has
+    dropped; a vacuum after `vacuum_at` deletes their files. Unix times."""
 
-    :param submit: takes work on the corpus table to the thread that owns it.
-    :param on_erasure_due: hears when the oldest deletion that is not done with must be, in Unix
-        time; 0: none is left.
-    :param on_strays: hears what in the store is none of ours, or damaged, at every look for it.
-    :param wall: Unix time, for the time in which deleted documents must be gone, which goes on
-        whoever leads; `ticks`: this process's own, for all else.
+    deleted_at: float
+    version: int
+    vacuum_at: float
+
+
+class ErasureDeadlines:
+    """Tracks which deleted documents still exist physically, and when the oldest must be gone.
+
+    A deletion waits in the table until no index in use was made before it; then in the table's
+    old files, until a vacuum, and in indexes that ended lately. The last two waits are noted in
+    the store, since the table no longer knows the document.
+
+    :param on_due: called with the oldest deadline, in Unix time; 0: nothing waits.
+    """
+
+    def __init__(
+        self, store: Store, within_seconds: float, on_due: Callable[[float], None]
+    ) -> None:
+        self._store = store
+        self._within = within_seconds
+        self._on_due = on_due
+        self._in_table: float | None = None
+
+    def in_table(self, oldest: float | None) -> None:
+        """Notes when the oldest deletion still in the table was made; None: there is none."""
+        self._in_table = oldest
+        self._report(self._pending())
+
+    def dropped(self, deletions: PendingErasure) -> None:
+        """Notes deletions whose rows the table has dropped."""
+        self._write([*self._pending(), deletions])
+
+    def vacuumed(self, now: float, indexes: Iterable[int]) -> None:
+        """Notes a vacuum.
+
+        :param indexes: corpus versions of the generations that still have files.
+        """
+        oldest = min(indexes, default=None)
+        before = self._pending()
+        left = [
+            each
+            for each in before
+            if now < each.vacuum_at or (oldest is not None and oldest < each.version)
+        ]
+        if left != before:
+            self._write(left)
+
+    def _write(self, pending: list[PendingErasure]) -> None:
+        upto = max(erased_upto(self._store), *(each.version for each in pending), 0)
+        rows = [asdict(each) for each in pending]
+        self._store.write_json(ERASED, {"version": upto, "waiting": rows})
+        self._report(pending)
+
+    def _pending(self) -> list[PendingErasure]:
+        try:
+            rows = self._store.read_json(ERASED).get("waiting", [])
+            return [as_record(PendingErasure, row, ERASED) for row in rows]
+        except (NotFound, Corrupt):
+            return []
+
+    def _report(self, pending: list[PendingErasure]) -> None:
+        times = [each.deleted_at for each in pending]
+        if self._in_table is not None:
+            times.append(self._in_table)
+        self._on_due(min(times) + self._within if times else 0.0)
+
+
+class Housekeeping:
+    """Called after every tick by the reconciler's thread, which also begins builds.
+
+    :param index: None: no collections are dropped.
+    :param submit: passes work on the corpus table to the thread that owns it.
+    :param wall: Unix time, for erasure deadlines, which outlast a leader; `ticks`: this process's
+        own clock, for everything else.
     """
 
     def __init__(
         self,
-        *,
-        store: Store,
-        snapshots: Snapshots,
-        generations: Generations,
-        retention: Retention,
-        controls: Controls,
+        records: Records,
         index: VectorIndex | None,
+        retention: Retention,
         submit: Callable[[TableMaintenance], None],
         erase_within_seconds: float,
-        on_erasure_due: Callable[[float], None] = lambda due: None,
-        on_strays: Callable[[list[Stray]], None] = lambda found: None,
+        metrics: IndexerMetrics,
         wall: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
-        self._snapshots = snapshots
-        self._generations = generations
-        self._retention = retention
-        self._controls = controls
+        self._store = records.store
+        self._snapshots = records.snapshots
+        self._generations = records.generations
+        self._controls = records.controls
         self._index = index
+        self._retention = retention
         self._submit = submit
         self._erase_within = erase_within_seconds
-        self._on_strays = on_strays
-        self._strays = Strays(store)
-        self._told: set[Stray] = set()
-        self._erasures = ErasureDeadlines(store, erase_within_seconds, on_erasure_due)
+        self._metrics = metrics
         self._wall = wall
         self._ticks = ticks
+        self._strays = Strays(records.store)
+        self._told: set[Stray] = set()
+        self._erasures = ErasureDeadlines(
+            records.store, erase_within_seconds, metrics.erasure_due.set
+        )
         self._ages, self._staged = Ages(ticks), Ages(ticks)
         self._last = self._last_table = ticks()
         self._last_strays = float("-inf")
+        #: Indexes made of the corpus before this version hold documents that must be gone.
         self._overdue = 0
 
     def run_when_due(self) -> None:
@@ -114,26 +190,28 @@ class Housekeeping:
             self.report_strays()
 
     def report_strays(self) -> None:
-        """Tells of what everybody passes over: of each once in the log."""
+        """Counts the files in the store that are foreign or damaged; logs each of them once."""
         found = self._strays.look()
         for each in set(found) - self._told:
-            log.warning("passed_over", path=each.path, kind=each.kind, why=each.why)
+            log.warning("stray_file", path=each.path, kind=each.kind, why=each.why)
         self._told = set(found)
-        self._on_strays(found)
+        for kind in (STRAY, DAMAGED):
+            count = sum(each.kind == kind for each in found)
+            self._metrics.strays.labels(kind).set(count)
 
     def collect_garbage(self) -> int:
-        """Deletes; returns how many things went."""
+        """Deletes what may go; returns how many things went."""
         plan = self._retention.plan(self._wall(), self._overdue, self._collections())
         for removal in plan:
             self._remove(removal)
-        staged = self._staged_files()
-        if plan or staged:
+        removed = len(plan) + self._remove_staged_files()
+        if removed:
             size = sum(removal.size for removal in plan)
-            log.info("tidied", things=len(plan) + staged, bytes=size)
-        return len(plan) + staged
+            log.info("garbage_collected", things=removed, bytes=size)
+        return removed
 
     def maintain_table(self) -> None:
-        """Has rows that count no more erased, never past what an active generation needs."""
+        """Has superseded rows erased, never past what an active generation needs."""
         active = self._active()
         if not active:
             self._submit(lambda table: self._erasures.in_table(table.oldest_deletion()))
@@ -144,11 +222,12 @@ class Housekeeping:
         since = self._wall() - REMEMBERED_SECONDS
         before = self._wall() - ERASURE_BEGINS * self._erase_within
         hours = int(min(24 * 3600.0, self._erase_within / 4) // 3600)
-        # Here, as writes wait while a chore is done. What is built from now on has later versions.
-        with_files = self._with_files()
+        # Not in `maintain`, which delays writes. What is built from now on has later versions.
+        needed = self._retention.needed(self._overdue)
+        with_files = [each.corpus_version for each in needed.generations.values()]
 
-        def chore(table: CorpusTable) -> None:
-            # First, so that work which fails again and again does not hide that it is overdue.
+        def maintain(table: CorpusTable) -> None:
+            # First, so that work which keeps failing does not hide that it is overdue.
             self._erasures.in_table(table.oldest_deletion())
             forgotten = table.forget(floor, since, before)
             if forgotten.deleted_upto:
@@ -166,12 +245,11 @@ class Housekeeping:
             if forgotten.rows:
                 log.info("rows_erased", rows=forgotten.rows, upto=floor)
 
-        self._submit(chore)
+        self._submit(maintain)
 
     def _request_rebuilds(self) -> None:
-        """Files that hold documents deleted long ago go with the indexes that are made of them:
-        a refresh by the same snapshot takes the place of each. So it does of an index that a
-        leader changed when it led no more: what is in it is known no longer."""
+        """Requests a refresh of the same snapshot where an active index must be replaced: it holds
+        documents deleted long ago, or a leader changed it after its term ended."""
         active, entry = self._active(), self._generations.live()
         late = self._changed_late({each.collection for each in active})
         stale = [
@@ -192,25 +270,20 @@ class Housekeeping:
             return
         states = {each.number: self._generations.state(each.number) for each in active}
         if IN_PROGRESS & set(states.values()):
-            return  # one is being built: the next look after it will tell
+            return  # one is being built: decide when it has ended
         why = f"documents deleted up to version {self._overdue} must be gone"
         if late:
-            why = f"a leader changed {', '.join(sorted(late))} after its end"
-        log.info("asks_for_refresh", generations=stale, why=why)
+            why = f"a leader changed {', '.join(sorted(late))} after its term ended"
+        log.info("refresh_requested", generations=stale, why=why)
         self._controls.request_refresh(why, live.snapshot)
 
     def _changed_late(self, active: set[str]) -> set[str]:
-        """Those of the collections; that others were is of no matter any more."""
+        """Those of the active collections; notes about others are deleted."""
         found = changed_late(self._store)
         for path, collection in found.items():
             if collection not in active:
                 self._store.delete(path)
         return active & set(found.values())
-
-    def _with_files(self) -> list[int]:
-        """The corpus versions that indexes were made of whose files are still there."""
-        needed = self._retention.needed(self._overdue)
-        return [each.corpus_version for each in needed.generations.values()]
 
     def _active(self) -> list[Generation]:
         return [
@@ -240,19 +313,19 @@ class Housekeeping:
         except DependencyUnavailable:
             return []
 
-    def _staged_files(self) -> int:
-        """What a killed process had half written into a folder; a bucket has no such thing."""
+    def _remove_staged_files(self) -> int:
+        """Removes what a killed process left half written; buckets have no such files."""
         if self._store.root is None:
             return 0
         root = self._store.root
-        there = [
+        present = [
             path
             for path in (*root.rglob("*#*"), *(root / PARTIAL).glob("*"))
             if STAGED.fullmatch(path.name) or path.parent.name == PARTIAL
             if path.is_file()
         ]
-        self._staged.keep({str(path) for path in there})
-        found = [path for path in there if self._staged.of(str(path), None) > SETTLED_SECONDS]
+        self._staged.keep({str(path) for path in present})
+        found = [path for path in present if self._staged.of(str(path), None) > SETTLED_SECONDS]
         for path in found:
             path.unlink(missing_ok=True)
         return len(found)

@@ -9,16 +9,15 @@ from contextlib import suppress
 import structlog
 
 from realm.errors import NotFound
-from realm.records.generations import Generations
 from realm.records.lag import lag_behind
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import Snapshots
 from realm.records.states import ACTIVE, SERVED, TOTAL, State, phase_figures
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Observation
+from services.indexer.context import Records
+from services.indexer.gateways import GatewayReports
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.gateways import GatewayReports
 from services.indexer.report.status import phases_of
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
@@ -34,9 +33,7 @@ class RefreshMonitor:
 
     def __init__(
         self,
-        *,
-        snapshots: Snapshots,
-        generations: Generations,
+        records: Records,
         index: VectorIndex,
         corpus: CorpusReader,
         replication: ReplicationState,
@@ -45,8 +42,8 @@ class RefreshMonitor:
         metrics: IndexerMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._snapshots = snapshots
-        self._generations = generations
+        self._snapshots = records.snapshots
+        self._generations = records.generations
         self._index = index
         self._corpus = corpus
         self._replication = replication
@@ -59,7 +56,7 @@ class RefreshMonitor:
         self._over = 0
         self._first_look: float | None = None
 
-    def after_look(self, seen: Observation) -> None:
+    def update(self, seen: Observation) -> None:
         self._metrics.dependency_up.labels("store").set(1)
         self._metrics.dependency_up.labels("qdrant").set(seen.qdrant_reachable)
         self._flip(seen)

@@ -7,17 +7,16 @@ import time
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from realm.corpus.parked import Parked, ParkedDocuments
-from realm.records.controls import Controls
+from realm.corpus.parked import Parked
 from realm.records.damage import damage_of
-from realm.records.generations import Event, Generation, Generations, outcome
+from realm.records.generations import Event, Generation, outcome
 from realm.records.lag import lag_behind
-from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.snapshots import Snapshot
 from realm.records.states import State, phases_in
-from realm.records.store import Store
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory
-from services.indexer.report.gateways import GatewayReports
+from services.indexer.context import Records
+from services.indexer.gateways import GatewayReports
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
@@ -29,37 +28,30 @@ class Status:
 
     def __init__(
         self,
-        *,
-        store: Store,
-        snapshots: Snapshots,
-        generations: Generations,
+        records: Records,
         corpus: CorpusReader,
         replication: ReplicationState,
-        controls: Controls,
         gateways: GatewayReports,
         memory: Memory,
-        parked: ParkedDocuments,
     ) -> None:
-        self._parked = parked
-        self._store = store
-        self._snapshots = snapshots
-        self._generations = generations
+        self._records = records
+        self._snapshots = records.snapshots
+        self._generations = records.generations
         self._corpus = corpus
         self._replication = replication
-        self._controls = controls
         self._gateways = gateways
         self._memory = memory
 
     def now(self) -> index_pb2.IndexStatus:
         """:raises DependencyUnavailable: if store or corpus cannot be read."""
         status = index_pb2.IndexStatus(
-            corpus_version=self._corpus.version(), paused=self._controls.paused()
+            corpus_version=self._corpus.version(), paused=self._records.controls.paused()
         )
         snapshots = self._snapshots.all()
         if snapshots:
             status.newest_snapshot.CopyFrom(snapshot_message(snapshots[-1]))
         if (live := self._live(snapshots)) is not None:
-            status.damage = damage_of(self._store, live.generation)
+            status.damage = damage_of(self._records.store, live.generation)
             live.damaged = bool(status.damage)
             live.corpus_version = 0 if live.damaged else live.corpus_version
             status.live.CopyFrom(live)
@@ -71,7 +63,7 @@ class Status:
             status.gateways.add(
                 gateway_id=report.gateway_id, generation=report.generation, ready=report.ready
             )
-        parked = self._parked.all()
+        parked = self._records.parked.all()
         status.parked_documents = len(parked)
         status.parked.extend(map(parked_message, parked[:PARKED_SHOWN]))
         return status

@@ -15,8 +15,7 @@ from realm.process.queue import EMBED_QUEUE, EMBED_SHARD
 from realm.process.wakeup import Wakeup
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.indexer.outstanding_tasks import OutstandingTasks
-from services.indexer.tasks import make_sender
+from services.indexer.tasks import OutstandingTasks, make_sender
 from services.indexer.writes.writer import Writer, check_changes
 from tests.silent import silent_port
 

@@ -17,12 +17,11 @@ from realm.records.store import Store
 from realm.settings import load_settings
 from services.embedder.claims import WorkClaims
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.outstanding_tasks import OutstandingTasks
-from services.indexer.tasks import TaskRequest, TaskSender, make_sender, wanted
+from services.indexer.tasks import OutstandingTasks, TaskRequest, TaskSender, make_sender, task_for
 from tests.integration.redis_process import RedisProcess, free_port
 from tests.unit.indexer.examples import create, generation
 
-WANT = wanted(EMBED_SHARD, generation(4, snapshot=7), "in", "out")
+WANT = task_for(EMBED_SHARD, generation(4, snapshot=7), "in", "out")
 AGAIN = 60.0
 DAY = 24 * 3600.0
 
@@ -82,7 +81,7 @@ def ask_until(tasks: TaskSender, clock: Clock, until: float, *wants: TaskRequest
 def test_without_a_worker_the_queue_holds_a_day_later_what_is_wanted_once(
     leader: Callable[[], TaskSender], clock: Clock, client: Redis
 ) -> None:
-    shards = [wanted(EMBED_SHARD, generation(4), f"in{n}", f"out{n}") for n in range(8)]
+    shards = [task_for(EMBED_SHARD, generation(4), f"in{n}", f"out{n}") for n in range(8)]
     for hour in range(0, 24, 6):  # by four leaders, one after the other
         ask_until(leader(), clock, (hour + 6) * 3600.0, *shards)
     assert clock.now >= DAY
@@ -96,7 +95,8 @@ def test_tasks_of_builds_that_ended_leave_the_queue(
     for number in range(5, 50):  # a build every half hour, none of which anybody embeds
         create(store, number, State.BUILDING)
         shards = [
-            wanted(EMBED_SHARD, generation(number), f"in{n}", f"out{number}-{n}") for n in range(4)
+            task_for(EMBED_SHARD, generation(number), f"in{n}", f"out{number}-{n}")
+            for n in range(4)
         ]
         ask_until(tasks, clock, clock.now + 1800.0, *shards)
         Generations(store).record(number, State.ABANDONED)
@@ -111,7 +111,7 @@ def test_the_same_file_wanted_by_the_next_build_is_asked_for_at_once(
     Generations(store).record(4, State.ABANDONED)
     create(store, 5, State.BUILDING)
     clock.now += 1.0
-    assert leader().send(wanted(EMBED_SHARD, generation(5), "in", "out"))
+    assert leader().send(task_for(EMBED_SHARD, generation(5), "in", "out"))
     assert client.llen(EMBED_QUEUE) == 1
 
 
@@ -181,7 +181,7 @@ def test_forgotten_tasks_are_looked_at_at_once(
 
 
 def test_changes_have_a_queue_of_their_own(leader: Callable[[], TaskSender], client: Redis) -> None:
-    leader().send(wanted(EMBED_CHANGES, generation(4), "in", "out"))
+    leader().send(task_for(EMBED_CHANGES, generation(4), "in", "out"))
     assert client.llen(DELTA_QUEUE) == 1
 
 

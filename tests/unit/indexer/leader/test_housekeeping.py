@@ -6,18 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from realm.corpus.changes import changes_file
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
+from realm.records.ages import Ages
 from realm.records.controls import Controls
 from realm.records.generations import Generations
-from realm.records.retention import Retention
+from realm.records.retention import Retention, erased_upto
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
-from services.indexer.leader.housekeeping import Housekeeping
+from services.indexer.context import Records
+from services.indexer.leader.housekeeping import ErasureDeadlines, Housekeeping, PendingErasure
+from services.indexer.metrics import IndexerMetrics
 from tests.unit.indexer.examples import create, generation, publish
 
 RETIREMENT = 900.0
@@ -47,23 +51,20 @@ def housekeeping(
     clock: Callable[[], float],
     memory: int = 0,
     age: Callable[[str, float], float] | None = None,
-    **more: object,
+    erase_within: float = 86_400.0,
+    wall: Callable[[], float] = time.time,
+    metrics: IndexerMetrics | None = None,
 ) -> Housekeeping:
-    snapshots, generations = Snapshots(store), Generations(store)
-    given: dict[str, object] = {
-        "submit": lambda chore: chore(CorpusTable(store)),
-        "erase_within_seconds": 86_400.0,
-        **more,
-    }
+    records = Records.of(store)
     return Housekeeping(
-        store=store,
-        snapshots=snapshots,
-        generations=generations,
-        retention=Retention(store, snapshots, generations, RETIREMENT, memory, age=age),
-        controls=Controls(store),
-        index=None,
+        records,
+        None,
+        Retention(store, records.snapshots, records.generations, RETIREMENT, memory, age=age),
+        lambda maintain: maintain(CorpusTable(store)),
+        erase_within,
+        metrics or IndexerMetrics(CollectorRegistry()),
+        wall=wall,
         ticks=clock,
-        **given,  # type: ignore[arg-type]
     )
 
 
@@ -132,9 +133,7 @@ def test_a_build_that_is_refused_does_not_end_erasure(store: Store, tmp_path: Pa
     generations, controls = Generations(store), Controls(store)
     generations.commit(1, after=None, by="a", why="refresh")
     now, began = [60.0], time.time()
-    keeper = housekeeping(
-        store, lambda: now[0], wall=lambda: began + now[0], erase_within_seconds=100.0
-    )
+    keeper = housekeeping(store, lambda: now[0], erase_within=100.0, wall=lambda: began + now[0])
     for _ in range(2):
         now[0] += 60.0
         keeper.run_when_due()
@@ -149,3 +148,109 @@ def test_a_build_that_is_refused_does_not_end_erasure(store: Store, tmp_path: Pa
     again = controls.refresh_request()
     assert again is not None
     assert again.number > asked.number
+
+
+# The oldest deletion's deadline is known from the deletion to the end of the last file.
+
+WITHIN = 40 * 3600.0
+HOURS = 3600.0
+
+
+class Due:
+    """What the gauge shows."""
+
+    at = -1.0
+
+    def __call__(self, due: float) -> None:
+        self.at = due
+
+
+def test_the_oldest_that_waits_is_due_first(store: Store) -> None:
+    due = Due()
+    erasures = ErasureDeadlines(store, 100.0, due)
+    erasures.in_table(None)
+    assert due.at == 0.0
+    erasures.in_table(50.0)
+    assert due.at == 150.0
+    erasures.dropped(PendingErasure(50.0, version=3, vacuum_at=80.0))
+    erasures.in_table(70.0)
+    assert due.at == 150.0, "its files are there"
+    erasures.dropped(PendingErasure(60.0, version=5, vacuum_at=95.0))
+    assert erased_upto(store) == 5
+    erasures.vacuumed(79.0, [9])
+    assert due.at == 150.0, "that vacuum came too early for its files"
+    erasures.vacuumed(81.0, [2, 9])
+    assert due.at == 150.0, "an index of before the deletion has files"
+    erasures.vacuumed(81.0, [9])
+    assert due.at == 160.0
+    erasures.vacuumed(96.0, [])
+    assert due.at == 170.0, "what the table still tells of"
+    erasures.in_table(None)
+    assert due.at == 0.0
+    assert erased_upto(store) == 5
+
+
+def test_what_waits_is_known_to_the_next_leader(store: Store) -> None:
+    ErasureDeadlines(store, 100.0, Due()).dropped(PendingErasure(50.0, version=3, vacuum_at=80.0))
+    due = Due()
+    ErasureDeadlines(store, 100.0, due).in_table(None)
+    assert due.at == 150.0
+
+
+@pytest.fixture
+def table(store: Store) -> CorpusTable:
+    made = CorpusTable(store)
+    made.append([Change("a", Document("a", "Title", "Gone."), "1")])
+    made.append([Change("b", Document("b", "Title", "Stays."), "2")])
+    made.append([Change("a", None, "3")])
+    return made
+
+
+def due(metrics: IndexerMetrics) -> float:
+    return float(metrics.erasure_due._value.get())
+
+
+def test_where_no_index_is_yet_a_deletion_waits_all_the_same(
+    store: Store, table: CorpusTable, metrics: IndexerMetrics
+) -> None:
+    housekeeping(store, lambda: 0.0, erase_within=WITHIN, metrics=metrics).maintain_table()
+    assert due(metrics) == pytest.approx(time.time() + WITHIN, abs=60)
+
+
+def test_a_deletion_is_done_with_when_table_files_and_indexes_are(
+    store: Store, table: CorpusTable, tmp_path: Path, metrics: IndexerMetrics
+) -> None:
+    publish(store, tmp_path / "1", 1)
+    create(store, 1, State.LIVE, version=2)
+    generations = Generations(store)
+    generations.commit(1, after=None, by="a", why="refresh")
+    deleted, now = time.time(), [time.time()]
+    keeper = housekeeping(
+        store,
+        lambda: 0.0,
+        age=Ages(lambda: now[0]).of,
+        erase_within=WITHIN,
+        wall=lambda: now[0],
+        metrics=metrics,
+    )
+
+    def later(hours: float) -> None:
+        now[0] = deleted + hours * HOURS
+        keeper.maintain_table()
+
+    later(1)
+    assert due(metrics) == pytest.approx(deleted + WITHIN, abs=60)
+    later(WITHIN / HOURS + 5)
+    assert due(metrics) == pytest.approx(deleted + WITHIN, abs=60), "overdue: live was made before"
+    assert due(metrics) < now[0]
+
+    generations.create(replace(generation(2, version=3), created_at=now[0]))
+    for number, state in ((2, State.LIVE), (1, State.RETIRED)):
+        generations.record(number, state)
+    generations.commit(2, after=generations.live(), by="a", why="refresh")
+    later(WITHIN / HOURS + 6)
+    assert erased_upto(store) == 3
+    assert CorpusTable(store).oldest_deletion() is None
+    assert due(metrics) == pytest.approx(deleted + WITHIN, abs=60), "old files of the table remain"
+    later(WITHIN / HOURS + 20)
+    assert due(metrics) == 0.0

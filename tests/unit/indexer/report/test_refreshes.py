@@ -18,8 +18,9 @@ from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Live, Observation
+from services.indexer.context import Records
+from services.indexer.gateways import GatewayReport, GatewayReports
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.report.gateways import GatewayReport, GatewayReports
 from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.report.status import phases_of
 from services.indexer.writes.corpus_reader import CorpusReader
@@ -41,23 +42,22 @@ class Leader:
         self.generations = Generations(store)
         self.gateways = GatewayReports(TTL, lambda: self.now)
         self.memory = Memory()
-        self._refreshes = RefreshMonitor(
-            snapshots=Snapshots(store),
-            generations=self.generations,
-            index=open_index(load_settings()),
-            corpus=CorpusReader(lambda: CorpusTable(store)),
-            replication=ReplicationState(self.generations),
-            gateways=self.gateways,
-            memory=self.memory,
-            metrics=IndexerMetrics(self.registry),
+        self._monitor = RefreshMonitor(
+            Records.of(store),
+            open_index(load_settings()),
+            CorpusReader(lambda: CorpusTable(store)),
+            ReplicationState(self.generations),
+            self.gateways,
+            self.memory,
+            IndexerMetrics(self.registry),
             clock=lambda: self.now,
         )
 
-    def look(self, after: float = TTL) -> None:
+    def tick(self, after: float = TTL) -> None:
         self.now += after
         live = self.generations.live()
         seen = Live(live.generation, 1, 1, None, live.at) if live else None
-        self._refreshes.after_look(
+        self._monitor.update(
             Observation(
                 retirement_seconds=900, newest_snapshot=None, has_documents=True,
                 paused=False, refresh_asked=0, live=seen, generations=(), candidate=None,
@@ -88,15 +88,15 @@ def test_a_new_leader_ends_the_refresh_that_a_lost_one_committed(
 ) -> None:
     committed.fence(2, 2, "new")
     leader = Leader(store)
-    leader.look(0.0)
+    leader.tick(0.0)
     leader.now = TTL
     leader.gateways.record(GatewayReport("a", 6, ready=True))
-    leader.look(0.0)
+    leader.tick(0.0)
     assert leader.memory.flipping is not None
     assert leader.ended() == 0
     leader.gateways.record(GatewayReport("a", 7, ready=True))
-    leader.look(1.0)
-    leader.look(1.0)
+    leader.tick(1.0)
+    leader.tick(1.0)
     assert leader.ended() == 1
     phases = phases_of(committed.events(7))
     assert {name: phases[name] for name in ("embed", "load")} == {"embed": 4.0, "load": 2.0}
@@ -105,8 +105,8 @@ def test_a_new_leader_ends_the_refresh_that_a_lost_one_committed(
 def test_an_ended_refresh_is_not_ended_again(store: Store, committed: Generations) -> None:
     for ended in (1, 0):
         leader = Leader(store)
-        leader.look(0.0)
-        leader.look()
+        leader.tick(0.0)
+        leader.tick()
         assert leader.ended() == ended
     assert leader.memory.flipping is None
 
@@ -115,8 +115,8 @@ def test_a_rollback_is_no_refresh(store: Store, committed: Generations) -> None:
     create(store, 8, State.RETAINED)
     committed.commit(8, after=committed.live(), by="a", why="rollback: worse", term=1)
     leader = Leader(store)
-    leader.look(0.0)
-    leader.look()
+    leader.tick(0.0)
+    leader.tick()
     assert leader.ended() == 0
     assert leader.memory.flipping is None
 
@@ -126,8 +126,8 @@ def test_who_leads_newly_waits_until_it_has_heard_of_all_gateways(
 ) -> None:
     leader = Leader(store)
     leader.gateways.record(GatewayReport("a", 7, ready=True))
-    leader.look(0.0)
-    leader.look(TTL / 2)
+    leader.tick(0.0)
+    leader.tick(TTL / 2)
     assert leader.memory.flipping is None
     assert leader.ended() == 0
 
@@ -139,12 +139,12 @@ def test_a_commit_whose_answer_was_lost_is_followed_with_what_is_remembered(
     build = Build(committed.get(7), Snapshots(store).get(1))
     build.validated_at = 5.0
     leader.memory.build = build
-    leader.look(0.0)
+    leader.tick(0.0)
     leader.now = TTL
     leader.gateways.record(GatewayReport("a", 6, ready=True))
-    leader.look(0.0)
+    leader.tick(0.0)
     assert leader.memory.build is None
     assert leader.memory.flipping is build
     leader.gateways.record(GatewayReport("a", 7, ready=True))
-    leader.look(0.0)
+    leader.tick(0.0)
     assert leader.ended() == 1

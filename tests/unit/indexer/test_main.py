@@ -1,4 +1,4 @@
-"""A process says what it is fit for: leading, standing by, or nothing any more."""
+"""The process reports whether it leads, stands by, or must end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
 from services.indexer.leader.election import Election, advertised_address
-from services.indexer.leader.lifecycle import LeaderLifecycle
+from services.indexer.main import LeaderLifecycle
 from services.indexer.metrics import IndexerMetrics
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -32,14 +32,14 @@ def site(tmp_path: Path) -> Settings:
     )
 
 
-def make_duty(settings: Settings) -> tuple[LeaderLifecycle, Indexer]:
+def make_lifecycle(settings: Settings) -> tuple[LeaderLifecycle, Indexer]:
     store = Store.open(settings.addresses.store_url)
     election = Election(settings, store)
     indexer = Indexer(settings, store, IndexerMetrics(CollectorRegistry()), election)
     return LeaderLifecycle(indexer, election), indexer
 
 
-async def says(lifecycle: LeaderLifecycle) -> dict[str, int]:
+async def health_of(lifecycle: LeaderLifecycle) -> dict[str, int]:
     found = {}
     for name in ("", "able", "live"):
         request = health_pb2.HealthCheckRequest(service=name)
@@ -48,33 +48,37 @@ async def says(lifecycle: LeaderLifecycle) -> dict[str, int]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_one_whose_thread_dies_serves_nothing_and_has_to_end(site: Settings) -> None:
-    lifecycle, indexer = make_duty(site)
-    await lifecycle.begin()
+async def test_a_process_whose_thread_dies_serves_nothing_and_must_end(site: Settings) -> None:
+    lifecycle, indexer = make_lifecycle(site)
+    await lifecycle.start()
     try:
-        assert await says(lifecycle) == {"": SERVING, "able": SERVING, "live": SERVING}
+        assert await health_of(lifecycle) == {"": SERVING, "able": SERVING, "live": SERVING}
         assert indexer.dead_threads() == []
         indexer.writer._waiting.put(None)  # type: ignore[arg-type]
         async with asyncio.timeout(30):
-            why = await lifecycle.until(asyncio.Event())
+            why = await lifecycle.run(asyncio.Event())
         assert "writer" in why
-        assert await says(lifecycle) == {"": NOT_SERVING, "able": NOT_SERVING, "live": NOT_SERVING}
+        assert await health_of(lifecycle) == {
+            "": NOT_SERVING,
+            "able": NOT_SERVING,
+            "live": NOT_SERVING,
+        }
     finally:
-        await asyncio.to_thread(lifecycle.end, resign=False)
+        await asyncio.to_thread(lifecycle.stop, resign=False)
     assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
 
 
-async def test_one_that_stands_by_is_able_and_asked_to_end_it_just_ends(site: Settings) -> None:
+async def test_a_standby_is_able_and_ends_when_asked(site: Settings) -> None:
     leaders = Leaders(Store.open(site.addresses.store_url))
     leaders.claim(Term(1, "elsewhere/x/1/1", "there:1", 0.0, 0))
-    lifecycle, _ = make_duty(site)
-    await lifecycle.begin()
-    assert await says(lifecycle) == {"": NOT_SERVING, "able": SERVING, "live": SERVING}
+    lifecycle, _ = make_lifecycle(site)
+    await lifecycle.start()
+    assert await health_of(lifecycle) == {"": NOT_SERVING, "able": SERVING, "live": SERVING}
     assert "there:1" in lifecycle.not_leader().message
     asked = asyncio.Event()
     asked.set()
-    assert await lifecycle.until(asked) == ""
-    await asyncio.to_thread(lifecycle.end, resign=True)
+    assert await lifecycle.run(asked) == ""
+    await asyncio.to_thread(lifecycle.stop, resign=True)
     assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
 
 

@@ -10,7 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from realm.corpus.changes import DOCUMENT_COST, costs, step_end
 from realm.corpus.table import Write
-from services.indexer.writes.steps import LOOK_AHEAD, SMALL_COST, STEP_COST, ChangeStep, StepPlanner
+from services.indexer.writes.applier import (
+    LOOK_AHEAD,
+    SMALL_COST,
+    STEP_COST,
+    ChangeStep,
+    StepPlanner,
+)
 
 SIZES = st.sampled_from([0, 10, 1_000, STEP_COST // 3, STEP_COST, 5 * STEP_COST])
 VERSIONS = st.lists(
