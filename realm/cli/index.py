@@ -219,6 +219,10 @@ def _is_over(found: index_pb2.IndexStatus, newest: int) -> bool:
 
 
 def status_table(status: index_pb2.IndexStatus) -> Table:
+    return fields_table(status_rows(status))
+
+
+def status_rows(status: index_pb2.IndexStatus) -> list[Row]:
     live, lag = "nothing yet", "unknown: nothing is live"
     if status.HasField("live"):
         since = f", for {ago(status.live.live_since)}" if status.live.HasField("live_since") else ""
@@ -236,7 +240,7 @@ def status_table(status: index_pb2.IndexStatus) -> Table:
         special["parked_documents"] = [("parked", parked)]
     if status.damage:
         special["damage"] = [("damage", Text(f"{status.damage}; it is being rebuilt", style="red"))]
-    return fields_table(field_rows(status, special, FORMATS))
+    return field_rows(status, special, FORMATS)
 
 
 def refresh_line(status: index_pb2.IndexStatus) -> str:

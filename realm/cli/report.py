@@ -74,7 +74,7 @@ def _remembered(url: str) -> dict[str, Any]:
         *(each.created_at for each in snapshots.all()),
         began,
     )
-    found = history(generations, snapshots, began)
+    found = history(generations, began)
     return {
         "seconds": ended - began,
         **found,

@@ -22,19 +22,20 @@ LIVE_PROBE = "live_probe_"
 LAG_POINTS = 400
 
 
-def history(generations: Generations, snapshots: Snapshots, began: float) -> dict[str, Any]:
-    """Refreshes, swaps and lag since a Unix time; times are seconds from then."""
-    refreshes = refreshes_since(generations, began)
+def history(generations: Generations, began: float) -> dict[str, Any]:
+    """Refreshes and swaps since a Unix time; times are seconds from then."""
+    refreshes = _refreshes_since(generations, began)
+    swaps = _swaps_since(generations, began)
     return {
-        "generations_live": sum(entry.at >= began for entry in generations.live_history()),
+        "generations_live": len(swaps),
         "refreshes": refreshes,
-        "refresh_latency_seconds": latencies(refreshes),
-        "held_out_recall": held_out_recall(refreshes),
-        "swaps": swaps_since(generations, began),
+        "refresh_latency_seconds": _latencies(refreshes),
+        "held_out_recall": _held_out_recall(refreshes),
+        "swaps": swaps,
     }
 
 
-def refreshes_since(generations: Generations, began: float) -> list[dict[str, Any]]:
+def _refreshes_since(generations: Generations, began: float) -> list[dict[str, Any]]:
     """Every generation begun since then, how it ended and its figures."""
     return [
         _refresh(generations, number, began)
@@ -43,7 +44,7 @@ def refreshes_since(generations: Generations, began: float) -> list[dict[str, An
     ]
 
 
-def swaps_since(generations: Generations, began: float) -> list[dict[str, Any]]:
+def _swaps_since(generations: Generations, began: float) -> list[dict[str, Any]]:
     """Every commit since then, rollbacks among them; leaders that took over repeat the last."""
     commits = {(entry.at, entry.generation): entry for entry in generations.live_history()}
     return [
@@ -60,7 +61,7 @@ def quantiles(values: Sequence[float], *shares: int) -> dict[str, float]:
     return {f"p{share}": round(float(np.percentile(values, share)), 4) for share in shares}
 
 
-def latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Quantiles by phase, over refreshes that went live."""
     phases: dict[str, list[float]] = {}
     for refresh in refreshes:
@@ -70,7 +71,7 @@ def latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]
     return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
 
 
-def held_out_recall(refreshes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+def _held_out_recall(refreshes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """What the gate measured with questions from documents that nothing trains on."""
     return [
         {"generation": refresh["generation"], "step": refresh["step"]}

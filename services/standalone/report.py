@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from realm.records.generations import Generations
-from realm.reporting.history import (
-    held_out_recall,
-    latencies,
-    quantiles,
-    refreshes_since,
-    swaps_since,
-)
+from realm.reporting.history import history, quantiles
 from services.standalone.load.audit import Verdict
 from services.standalone.load.request_log import RequestRecord
 from services.standalone.observer import Sample
@@ -42,19 +36,13 @@ class Run:
 
 def build_report(run: Run, generations: Generations) -> dict[str, Any]:
     """The report of a run as a JSON-able dict."""
-    refreshes = refreshes_since(generations, run.began)
-    swaps = swaps_since(generations, run.began)
     return {
         "machine": machine(),
         "seconds": round(run.ended - run.began, 1),
         "seconds_to_first_answer": _first_answer(run),
-        "generations_live": len(swaps),
         "queries": _queries(run.requests),
         "queries_by_generation": _by_generation(run.requests),
-        "refreshes": refreshes,
-        "refresh_latency_seconds": latencies(refreshes),
-        "held_out_recall": held_out_recall(refreshes),
-        "swaps": swaps,
+        **history(generations, run.began),
         "questions_over_time": _over_time(run),
         "trainer": _trainer(run.samples),
         "lag": _lag(run),
