@@ -13,8 +13,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from realm.process.calls import CallInterceptor
-from realm.process.rpc import Continuation, MetricsInterceptor
+from realm.process.rpc import CallInterceptor, Continuation, MetricsInterceptor
 from services.gateway import main as gateway
 from services.gateway.metrics import GatewayMetrics
 

@@ -1,1 +1,1 @@
-"""What every process does: it hears signals, serves, reports, waits and ends."""
+"""What every process needs: signals, gRPC server, telemetry, wake-ups, threads, waiting."""

@@ -1,10 +1,10 @@
-"""The message queue: one Celery configuration for those who send tasks and those who do them.
+"""The task queue: one Celery configuration for senders and workers.
 
 The store is the ledger: results are files, so nothing here has to survive. Redis may be wiped.
 
-Celery hands a message out again if it was not acknowledged within the visibility timeout, by the
-clock of whichever embedder looks. Too early, it meets the claim of who is at it, and is left; too
-late, the indexer has asked anew long before.
+Celery delivers a message again if it was not acknowledged within the visibility timeout, by the
+clock of the embedder that checks. Too early, the task finds another embedder's claim and is
+dropped; too late, the indexer has sent a new one long before.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ DELTA_QUEUE = "realm.delta"
 EMBED_SHARD = "realm.embed_shard"
 EMBED_CHANGES = "realm.embed_changes"
 ENCODE_QUERIES = "realm.encode_queries"
-#: A message header: the Unix time at which the task was sent. For a metric alone.
+#: A message header: the Unix time at which the task was sent, for a metric alone.
 ASKED_AT = "asked_at"
-#: Key of the claim of an embedder on the file that it makes; it lapses with its embedder.
+#: Prefix of the key that claims an output file for an embedder; it expires with the embedder.
 WORK = "realm:work:"
 
 
@@ -29,7 +29,7 @@ def work_key(output_file: str) -> str:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Settings proven on Redis: nothing is lost with the worker, nothing is hoarded by it."""
+    """A worker that dies loses no task and has none prefetched."""
     app = Celery("realm", broker=settings.addresses.redis_url)
     app.conf.update(
         accept_content=["json"],
@@ -46,7 +46,7 @@ def make_celery(settings: Settings) -> Celery:
         visibility_timeout=settings.embedder.visibility_seconds,
         broker_transport_options={
             "visibility_timeout": settings.embedder.visibility_seconds,
-            # Else dead workers' tasks are looked for every 100 s only.
+            # Otherwise tasks of dead workers are looked for only every 100 s.
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,
             "socket_timeout": 30,

@@ -1,18 +1,18 @@
-"""What every gRPC server of ours shares: errors as statuses, metrics, deadlines.
+"""What every gRPC server shares: errors as statuses, metrics, request ids, traces, deadlines.
 
-The mapping itself and the settings of channels stand in `realm.client.wire`, for the bare client;
-they are to be had from here too.
+The mapping of errors and the options of channels are in `realm.client.wire`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,32 +21,13 @@ import grpc
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from realm.client.wire import (
-    MESSAGE_BYTES,
-    channel_options,
-    from_rpc_error,
-    server_options,
-    to_status,
-    to_trailers,
-)
+from realm import tracing
+from realm.client.wire import to_trailers
 from realm.errors import InvalidInput, RealmError, Unsupported
-
-__all__ = [
-    "MESSAGE_BYTES",
-    "ErrorInterceptor",
-    "MetricsInterceptor",
-    "channel_options",
-    "code_of",
-    "from_rpc_error",
-    "incident",
-    "remaining",
-    "server_options",
-    "to_status",
-]
 
 log = structlog.get_logger(__name__)
 
-#: Whoever asks for the health of this name hears whether the process lives, not whether it serves.
+#: The health name that says whether the process lives, not whether it serves.
 LIVE_NAME = "live"
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -60,6 +41,12 @@ _KINDS = {
     (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler, "client_stream"),
     (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler, "bidi_stream"),
 }
+
+REQUEST_ID = "x-request-id"
+MAX_REQUEST_ID = 128
+#: Calls without log line and trace: they would bury the questions.
+QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.", "/realm.internal.v1.ServingReport")
+_NO_CALL = nullcontext()
 
 #: What ends a process.
 EXITS = (KeyboardInterrupt, SystemExit)
@@ -75,11 +62,11 @@ def remaining(context: Context, most: float = 60.0) -> float:
 class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg]
     """Runs a context manager around each call, whatever its kind."""
 
-    #: Whether requests become messages within, so that what is wrong with their bytes is met there.
-    reads = False
+    #: Whether requests are parsed inside, so that malformed bytes raise there.
+    parses = False
 
     def __init__(self) -> None:
-        # By method: the handler within, which stays the same, and what it was wrapped into.
+        # By method: the handler inside, which stays the same, and its wrapper.
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
     @abstractmethod
@@ -103,9 +90,9 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-a
     def _made(self, handler: Handler, method: str) -> Handler:
         name, make, kind = _KINDS[(handler.request_streaming, handler.response_streaming)]
         read = handler.request_deserializer
-        within = _reader(read, method, handler.request_streaming) if self.reads and read else None
+        within = _reader(read, method, handler.request_streaming) if self.parses and read else None
         return make(
-            self._wrap(getattr(handler, name), method, kind, within or _as_it_is),
+            self._wrap(getattr(handler, name), method, kind, within or _unchanged),
             request_deserializer=None if within else read,
             response_serializer=handler.response_serializer,
         )
@@ -127,13 +114,13 @@ class AroundInterceptor(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-a
 
 
 class ErrorInterceptor(AroundInterceptor):
-    """Domain errors become statuses; of anything else the client sees an incident's id alone.
+    """Turns domain errors into statuses, and any other into an incident's id alone.
 
-    gRPC itself would answer bytes that are no message with UNKNOWN and an exception's text, and
-    in the middle of a stream with a fault of the server's.
+    gRPC itself would answer malformed bytes with UNKNOWN and an exception's text, and in the
+    middle of a stream with a fault of the server's.
     """
 
-    reads = True
+    parses = True
 
     @asynccontextmanager
     async def around(self, method: str, kind: str, context: Context) -> AsyncIterator[None]:
@@ -191,7 +178,7 @@ class MetricsInterceptor(AroundInterceptor):
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """One method's metrics: to find them by their labels costs as much as to use them."""
+    """One method's metrics: finding them by labels costs as much as using them."""
 
     started: Counter
     seconds: Histogram
@@ -199,7 +186,7 @@ class _Method:
 
 
 class _Timed:
-    """Around one call. No generator: every request pays for it."""
+    """Around one call. No generator: it costs every request."""
 
     __slots__ = ("_begun", "_context", "_method")
 
@@ -226,7 +213,74 @@ class _Timed:
         return grpc.StatusCode.UNKNOWN
 
 
-def _as_it_is(request: Any) -> Any:
+class CallInterceptor(AroundInterceptor):
+    """Gives each call a request id and a trace, in every log line. The outermost interceptor.
+
+    The id is the caller's `x-request-id`, else the trace's id, else a new one. Each call runs in
+    a task of its own, so what is bound to its context ends with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = log.bind()  # bound: the module's own is looked up at each use
+
+    def around(self, method: str, kind: str, context: Context) -> AbstractAsyncContextManager[None]:
+        return _NO_CALL if method.startswith(QUIET) else _Call(method, context, self._log)
+
+
+class _Call:
+    """Around one call. No generator: it costs every request."""
+
+    __slots__ = ("_began", "_context", "_log", "_method", "_request_id", "_span")
+
+    def __init__(self, method: str, context: Context, log: Any) -> None:
+        self._method = method
+        self._context = context
+        self._log = log
+
+    async def __aenter__(self) -> None:
+        metadata = dict(self._context.invocation_metadata() or ())
+        self._span = _span(self._method, metadata)
+        asked = str(metadata.get(REQUEST_ID, ""))[:MAX_REQUEST_ID]
+        traced = tracing.trace_id() if self._span is not None else ""
+        self._request_id = asked or traced or f"{random.getrandbits(128):032x}"
+        structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        self._began = time.perf_counter()
+
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        code = code_of(self._context)
+        if error is not None and code is grpc.StatusCode.OK:
+            code = grpc.StatusCode.CANCELLED
+        if self._span is not None:
+            from realm.tracing import server as tracing_server
+
+            tracing_server.end_span(self._span, code, self._request_id)
+        self._log.debug(
+            "call_ended",
+            method=self._method,
+            code=code.name,
+            milliseconds=round((time.perf_counter() - self._began) * 1000, 2),
+        )
+
+
+def annotate_call(**facts: Any) -> None:
+    """Adds facts to the current call's further log lines and to its trace."""
+    structlog.contextvars.bind_contextvars(**facts)
+    if tracing.is_recording():
+        tracing.annotate(**{f"realm.{name}": value for name, value in facts.items()})
+
+
+def _span(method: str, metadata: dict[str, Any]) -> Any:
+    if (tracer := tracing.tracer()) is None:
+        return None
+    from realm.tracing import server as tracing_server
+
+    return tracing_server.start_span(tracer, method, metadata)
+
+
+def _unchanged(request: Any) -> Any:
     return request
 
 
@@ -249,7 +303,7 @@ def _reader(
 
 
 def incident(error: BaseException, method: str) -> RealmError:
-    """What the caller hears of an error that nobody expected; the log has it whole."""
+    """What the caller gets for an unexpected error; the log has all of it."""
     name = uuid.uuid4().hex[:12]
     log.exception("call_failed", method=method, incident=name, exc_info=error)
     return RealmError(
@@ -262,7 +316,7 @@ async def _abort(context: Context, error: RealmError) -> None:
 
 
 def code_of(context: Context) -> grpc.StatusCode:
-    """What a call's status is now; gRPC says 0 while nobody has set it."""
+    """A call's status now; gRPC says 0 while it is not set."""
     found = context.code()
     return found if isinstance(found, grpc.StatusCode) else _CODES.get(found, grpc.StatusCode.OK)
 

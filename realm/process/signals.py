@@ -1,4 +1,4 @@
-"""The signals that ask a process to end. Imports nothing heavy: they are heard from the start."""
+"""The signals that ask a process to end. Imports nothing heavy, to catch them from the start."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def stop_signals(*, hangup: bool = False) -> list[signal.Signals]:
-    """Those that ask this process to end, without those that whoever started it wants ignored:
-    `nohup` ignores SIGHUP.
+    """The signals that end this process, without those ignored at its start, as `nohup` does
+    with SIGHUP.
 
-    A shell without job control ignores SIGINT for what it starts in the background, since Ctrl-C
-    at its terminal is not meant for that. Without a terminal nobody presses Ctrl-C: an interrupt
-    is then sent on purpose, and counts.
+    A shell without job control ignores SIGINT for background processes, since Ctrl-C at its
+    terminal is not meant for them. Without a terminal there is no Ctrl-C: an interrupt is then
+    sent on purpose, and counts.
     """
     wanted = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangup else [])]
     return [
@@ -26,7 +26,7 @@ def stop_signals(*, hangup: bool = False) -> list[signal.Signals]:
 
 
 def stop_event(*, hangup: bool = False) -> threading.Event:
-    """An event that is set by the first signal to end. Call it from the main thread."""
+    """An event set by the first such signal. Call it from the main thread."""
     stop = threading.Event()
     for number in stop_signals(hangup=hangup):
         signal.signal(number, lambda *_: stop.set())

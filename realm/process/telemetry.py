@@ -1,4 +1,4 @@
-"""Logs, metrics and traces, set up once a process."""
+"""Logs, metrics and traces, set up once per process."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ REFRESH_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
 
 def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> None:
-    """Configures structured logs to `stream` (stderr), traces if they are asked for, and serves
-    `/metrics` if a port is set.
+    """Configures logs to `stream` (stderr), traces if configured, and `/metrics` if a port is
+    set.
 
-    :raises BadSettings: if the port is taken, or traces cannot be had.
+    :raises BadSettings: if the port is taken, or traces cannot be exported.
     """
     tracing.set_up(service, settings.process.trace_folder)
     _configure_logs(settings, service, stream or sys.stderr)
@@ -48,7 +48,7 @@ def set_up(settings: Settings, service: str, stream: TextIO | None = None) -> No
 
 
 def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
-    """One form for our lines and for those of libraries, which log through the standard way."""
+    """One format for our lines and for those of libraries, which use `logging`."""
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if settings.process.log_format == "json"
@@ -57,7 +57,7 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
     origin = {"service": service, "pid": os.getpid()}
 
     def add_origin(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        # No context variable: threads do not inherit those.
+        # Not a context variable: threads do not inherit those.
         return {**event, **origin}
 
     common: list[Processor] = [
@@ -87,8 +87,8 @@ def _configure_logs(settings: Settings, service: str, stream: TextIO) -> None:
 
 
 class BestEffortStream:
-    """A stream for log lines: one that the system does not take, as on a full disk, is lost. Who
-    wrote it goes on; logs and store often share a disk, and this is when words fail first."""
+    """A stream for log lines that drops what cannot be written, as on a full disk: logs and store
+    often share a disk, and a failed log line must not stop the process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -105,13 +105,13 @@ class BestEffortStream:
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A line may name its own trace: that of the refresh it speaks of."""
+    """Adds the current trace, unless the line names one, such as its refresh's."""
     if "trace_id" not in event and (found := tracing.trace_id()):
         event["trace_id"] = found
     return event
 
 
 def show_build(service: str, registry: CollectorRegistry = REGISTRY) -> None:
-    """`realm_build_info`: which version of which service gives these metrics."""
+    """Exports `realm_build_info`: version and service of this process."""
     build = Info("realm_build", "Version and service of this process", registry=registry)
     build.info({"version": __version__, "service": service})

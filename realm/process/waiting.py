@@ -1,7 +1,7 @@
-"""A process that waits for its store listens already: it is alive, and not ready.
+"""Waiting for the store: the process listens already, alive and not ready.
 
-Whoever asks `live` hears SERVING, lest a cluster kill and restart what only waits; all other names
-are NOT_SERVING, and every call is UNAVAILABLE.
+Its health is SERVING for `live`, lest a cluster restart a process that only waits, and NOT_SERVING
+for all other names; every other call is UNAVAILABLE.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client.wire import server_options, to_trailers
 from realm.errors import BadSettings, NotReady
@@ -40,10 +40,10 @@ log = structlog.get_logger(__name__)
 
 
 def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store:
-    """Opens the store, and answers health checks at an address as long as that takes. A folder is
-    there at once or never. SIGTERM ends the process meanwhile, with exit code 0.
+    """Opens the store, and answers health checks at `address` meanwhile. A folder exists at once or
+    never. SIGTERM ends the process meanwhile, with exit code 0.
 
-    :param names: health names, besides "", that are not serving yet.
+    :param names: health names besides "".
     :raises BadSettings: if the store is unusable, or the address cannot be listened on.
     """
     if local_root(settings.addresses.store_url):
@@ -54,7 +54,7 @@ def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """The first process of a container is not ended by a signal that it does not handle."""
+    """A container's first process ignores signals without a handler."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         sys.exit(0)
@@ -66,8 +66,8 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _NotYet(Handler):
-    """Answers whatever no other handler does."""
+class _NotReady(Handler):
+    """Refuses every call that no other handler takes."""
 
     def service(self, _details: grpc.HandlerCallDetails) -> Method:
         def refuse(_requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
@@ -88,12 +88,12 @@ def _listening(address: str, names: Iterable[str]) -> Iterator[None]:
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="waiting")
     server = grpc.server(threads, options=server_options())
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    server.add_generic_rpc_handlers((_NotYet(),))
+    server.add_generic_rpc_handlers((_NotReady(),))
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
         raise BadSettings(
-            f"{address} cannot be listened on ({error}): free the port or set another"
+            f"cannot listen on {address} ({error}): free the port or set another"
         ) from error
     server.start()
     log.info("waiting_for_store", listen=address)
@@ -106,17 +106,17 @@ def _listening(address: str, names: Iterable[str]) -> Iterator[None]:
         _await_free(address)
 
 
+@retry(
+    retry=retry_if_exception_type(OSError),
+    stop=stop_after_delay(FREE_SECONDS),
+    wait=wait_fixed(0.02),
+    retry_error_callback=lambda _: None,
+)
 def _await_free(address: str) -> None:
     """gRPC closes a listening socket a moment after its server stopped; the next one needs it."""
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + FREE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-            family, kind, protocol, _, place = found[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(place)
-                return
-        except OSError:
-            time.sleep(0.02)
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    family, kind, protocol, _, place = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(place)

@@ -1,6 +1,6 @@
-"""Nudges: who waits for a change in the store is woken early, over Redis pub/sub.
+"""Wake-ups over Redis pub/sub, so that processes see changes in the store before their next poll.
 
-Apart from `realm.process.queue`, because trainer and gateway know no Celery.
+Apart from `realm.process.queue`, because trainer and gateway do not import Celery.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import threading
 from redis import Redis
 from redis.exceptions import RedisError
 
-NUDGE_CHANNEL = "realm:nudge"
-#: Redis that accepts and does not answer is given up after so long.
+WAKEUP_CHANNEL = "realm:nudge"
+#: How long a Redis that accepts connections may take to answer.
 ANSWER_SECONDS = 1.0
-#: What was said last is still sent, if that takes no longer.
+#: How long closing waits for the last messages to be sent.
 CLOSE_SECONDS = 2.0
 
 
 class Wakeup:
-    """Wakes sleepers early over Redis pub/sub. Losing a nudge costs a poll interval, no more."""
+    """Sends wake-ups and waits for them. A lost one costs one polling interval."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = Redis.from_url(
@@ -34,24 +34,23 @@ class Wakeup:
         self._sender: threading.Thread | None = None
 
     def send(self, about: str) -> None:
-        """Never raises and never waits: a thread of its own sends. Whoever is not woken wakes by
-        himself."""
+        """Never raises and never blocks: a thread of its own sends."""
         with self._news:
             if self._closed:
                 return
             self._unsent[about] = None
             if self._sender is None:
-                self._sender = threading.Thread(target=self._send, name="nudge", daemon=True)
+                self._sender = threading.Thread(target=self._send, name="wakeup", daemon=True)
                 self._sender.start()
             self._news.notify()
 
     def wait(self, seconds: float) -> str | None:
-        """Sleeps until a nudge or for `seconds`; returns what the nudge was about.
+        """Waits up to `seconds` for a wake-up; returns its topic.
 
         :raises redis.exceptions.RedisError: at once, if Redis cannot be reached.
         """
         if not self._subscribed:
-            self._pubsub.subscribe(NUDGE_CHANNEL)
+            self._pubsub.subscribe(WAKEUP_CHANNEL)
             self._subscribed = True
         message = self._pubsub.get_message(timeout=seconds)
         return message["data"].decode() if message else None
@@ -74,6 +73,6 @@ class Wakeup:
                 topics, self._unsent = self._unsent, {}
             for about in topics:
                 try:
-                    self._redis.publish(NUDGE_CHANNEL, about)
+                    self._redis.publish(WAKEUP_CHANNEL, about)
                 except RedisError:
                     continue

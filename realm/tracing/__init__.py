@@ -1,8 +1,9 @@
-"""Traces by OpenTelemetry; off, and then free, unless asked for.
+"""Traces by OpenTelemetry; off by default, and then without cost.
 
-On by OpenTelemetry's own variables (`OTEL_TRACES_EXPORTER`, `OTEL_EXPORTER_OTLP_ENDPOINT`, …) or
-by `REALM_TRACE_FOLDER`, which takes finished spans as JSON lines. A request's trace follows the
-caller's W3C `traceparent`. Spans of a refresh: `realm.records.refresh_trace`.
+Switched on by OpenTelemetry's own variables (`OTEL_TRACES_EXPORTER`,
+`OTEL_EXPORTER_OTLP_ENDPOINT`, …) or by `REALM_TRACE_FOLDER`, which gets finished spans as JSON
+lines. A request's trace continues the caller's W3C `traceparent`. Spans of a refresh are in
+`realm.records.refresh_trace`.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def set_up(service: str, folder: str = "", environment: Mapping[str, str] = os.environ) -> bool:
-    """Once a process; tells whether traces are on.
+    """Called once per process; returns whether traces are on.
 
-    :raises BadSettings: if they are asked for and OpenTelemetry is not installed, or its
-        variables name an exporter that is not there.
+    :raises BadSettings: if they are configured and OpenTelemetry is not installed, or its
+        variables name an unknown exporter.
     """
     if not (folder or exporters(environment)):
         return False
@@ -42,7 +43,7 @@ def set_up(service: str, folder: str = "", environment: Mapping[str, str] = os.e
         return False
     if not _installed():
         raise BadSettings(
-            "traces are asked for and OpenTelemetry is not installed:"
+            "traces are configured and OpenTelemetry is not installed:"
             " pip install 'realm[tracing]', or unset OTEL_* and REALM_TRACE_FOLDER"
         )
     importlib.import_module(EXPORT).install(service, folder, exporters(environment))
@@ -50,7 +51,7 @@ def set_up(service: str, folder: str = "", environment: Mapping[str, str] = os.e
 
 
 def exporters(environment: Mapping[str, str]) -> list[str]:
-    """Which exporters the environment names; an OTLP endpoint alone names `otlp`."""
+    """The exporters that the environment names; an OTLP endpoint alone means `otlp`."""
     named = environment.get(EXPORTER)
     if named is None:
         return ["otlp"] if any(environment.get(each) for each in ENDPOINTS) else []
@@ -58,7 +59,7 @@ def exporters(environment: Mapping[str, str]) -> list[str]:
 
 
 def tracer() -> Tracer | None:
-    """None while nothing in this process has set up OpenTelemetry; its user may have done so."""
+    """None unless something in this process, perhaps its user, set up OpenTelemetry."""
     if (api := sys.modules.get(API)) is None:
         return None
     provider = api.get_tracer_provider()
@@ -66,7 +67,7 @@ def tracer() -> Tracer | None:
 
 
 def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
-    """A part of the work under way, if that is being traced; begins at once."""
+    """A span of the current work, if that is traced; begins at once."""
     if (made := _child(name, attributes)) is None:
         return _NO_SPAN
     found: AbstractContextManager[Any] = sys.modules[API].use_span(
@@ -76,19 +77,19 @@ def span(name: str, **attributes: Any) -> AbstractContextManager[Any]:
 
 
 def past_span(name: str, seconds: float, until_ns: int) -> None:
-    """A part that is over: it took so long, until a Unix time in nanoseconds."""
+    """A span that is over: `seconds` long, until a Unix time in nanoseconds."""
     if (made := _child(name, {}, until_ns - int(seconds * 1e9))) is not None:
         made.end(until_ns)
 
 
 def annotate(**attributes: Any) -> None:
-    """Adds to what the current span says."""
+    """Adds attributes to the current span."""
     if (current := _recording()) is not None:
         current.set_attributes(attributes)
 
 
-def recording() -> bool:
-    """Whether the work under way is being traced: one request in many, where they are sampled."""
+def is_recording() -> bool:
+    """Whether the current work is traced."""
     return _recording() is not None
 
 
@@ -101,7 +102,7 @@ def trace_id() -> str:
 
 
 def export() -> Any:
-    """The module `realm.tracing.sdk`; None while this process exports no traces by itself."""
+    """The module `realm.tracing.sdk`; None if this process does not export traces by itself."""
     return sys.modules.get(EXPORT)
 
 

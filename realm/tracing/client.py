@@ -1,4 +1,4 @@
-"""Traces over gRPC, the client's side: a span a call, its context in the metadata."""
+"""Traces of gRPC clients: a span for each call, its context in the metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from realm.tracing import tracer
 
 
 class _Details(NamedTuple):
-    """What `grpc.ClientCallDetails` promises to have; it cannot be made itself."""
+    """`grpc.ClientCallDetails`, which has no constructor of its own."""
 
     method: str
     timeout: float | None
@@ -22,16 +22,16 @@ class _Details(NamedTuple):
 
 
 def traced(channel: grpc.Channel) -> grpc.Channel:
-    """The channel as it is while this process has no traces."""
+    """The channel, unchanged if this process has no traces."""
     return channel if tracer() is None else grpc.intercept_channel(channel, _Sync())
 
 
 def aio_interceptors() -> list[Any]:
-    """Interceptors for a channel of `grpc.aio`; none while this process has no traces."""
+    """Interceptors for a channel of `grpc.aio`; none if this process has no traces."""
     return [] if tracer() is None else [_AioUnary(), _AioStream()]
 
 
-def _begun(details: Any) -> tuple[Any, list[tuple[str, str]]]:
+def _start(details: Any) -> tuple[Any, list[tuple[str, str]]]:
     """The call's span and the metadata to send."""
     from opentelemetry import propagate, trace
 
@@ -49,7 +49,7 @@ def _begun(details: Any) -> tuple[Any, list[tuple[str, str]]]:
     return span, [*(details.metadata or ()), *carrier.items()]
 
 
-def _ended(span: Any, code: Any) -> None:
+def _end(span: Any, code: Any) -> None:
     from opentelemetry.trace import StatusCode
 
     if isinstance(code, grpc.StatusCode):
@@ -68,7 +68,7 @@ class _Sync(
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
 ):
-    """All kinds of calls that the client makes."""
+    """For every kind of call that the client makes."""
 
     def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
@@ -86,7 +86,7 @@ class _Sync(
         return self._around(continuation, client_call_details, request_iterator)
 
     def _around(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        span, metadata = _begun(details)
+        span, metadata = _start(details)
         sent = _Details(
             details.method,
             details.timeout,
@@ -97,9 +97,9 @@ class _Sync(
         )
         call: Any = continuation(sent, request)
         if hasattr(call, "add_done_callback"):
-            call.add_done_callback(lambda done: _ended(span, done.code()))
-        elif not call.add_callback(lambda: _ended(span, call.code())):
-            _ended(span, call.code())
+            call.add_done_callback(lambda done: _end(span, done.code()))
+        elif not call.add_callback(lambda: _end(span, call.code())):
+            _end(span, call.code())
         return call
 
 
@@ -107,14 +107,14 @@ class _AioUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
     ) -> Any:
-        span, metadata = _begun(client_call_details)
+        span, metadata = _start(client_call_details)
         sent = client_call_details._replace(metadata=grpc.aio.Metadata(*metadata))
         code = None
         try:
             call = await continuation(sent, request)
             code = await call.code()
         finally:
-            _ended(span, code)
+            _end(span, code)
         return call
 
 
@@ -122,9 +122,9 @@ class _AioStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-a
     async def intercept_stream_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
-        span, metadata = _begun(client_call_details)
+        span, metadata = _start(client_call_details)
         sent = client_call_details._replace(metadata=grpc.aio.Metadata(*metadata))
         call = await continuation(sent, request_iterator)
-        # The status of a stream is to be had by waiting only.
-        call.add_done_callback(lambda done: _ended(span, None))
+        # A stream's status is known only by waiting for it.
+        call.add_done_callback(lambda done: _end(span, None))
         return call

@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK as we use it: providers, exporters, and span ids that may be given."""
+"""OpenTelemetry's SDK as configured here: providers, exporters, and ids that can be given."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from realm.errors import BadSettings
 from realm.tracing import NAME
 
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-#: Those of a trace's id that a share is drawn by.
+#: The bits of a trace's id that a sampled share is drawn by.
 LOW_BITS = TraceIdRatioBased.TRACE_ID_LIMIT
 #: Trace and span id of the next span, where they follow from what it describes.
 GIVEN_IDS: Final[ContextVar[tuple[int, int] | None]] = ContextVar("given_ids", default=None)
@@ -71,30 +71,28 @@ def install(service: str, folder: str, exporters: Sequence[str]) -> None:
 
 
 class _Requests(TracerProvider):
-    """The process's provider; the other hangs on it, so that there is one global."""
+    """The process's provider, with the unsampled one attached: one global for both."""
 
     unsampled_tracer: trace.Tracer
     sampled_below: int | None
 
 
 def unsampled_tracer() -> trace.Tracer | None:
-    """For what is wanted whatever the sampler says: refreshes, which are few, and the parts of
-    what is recorded already. None if this process exports no traces by itself.
+    """For spans that bypass the sampler: refreshes, which are few, and parts of recorded spans.
+    None if this process does not export traces by itself.
     """
     provider = trace.get_tracer_provider()
     return provider.unsampled_tracer if isinstance(provider, _Requests) else None
 
 
 def sampled_below() -> int | None:
-    """A trace that begins here is recorded if the low bits of its id are below this; None: only
-    the sampler knows.
-    """
+    """A new trace is recorded if the low bits of its id are below this; None: ask the sampler."""
     provider = trace.get_tracer_provider()
     return provider.sampled_below if isinstance(provider, _Requests) else None
 
 
 def _limit(sampler: Sampler) -> int | None:
-    root = getattr(sampler, "_root", sampler)  # one that heeds its parent has another within
+    root = getattr(sampler, "_root", sampler)  # a parent-based sampler wraps another
     return root.bound if isinstance(root, TraceIdRatioBased) else None
 
 
@@ -119,7 +117,7 @@ def _exporter(name: str) -> SpanExporter:
 
 
 def _file_exporter(service: str, folder: str) -> SpanExporter:
-    """A file a process: lines of two processes never mix."""
+    """A file for each process, so that lines of two processes never mix."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = (Path(folder) / f"{service}-{os.getpid()}.jsonl").open("a", encoding="utf-8")

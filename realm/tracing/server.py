@@ -1,4 +1,4 @@
-"""Traces over gRPC, the server's side: a span a call. Loaded only where there are traces."""
+"""Traces of gRPC servers: a span for each call. Imported only where there are traces."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from opentelemetry.context import Context
 from realm import tracing
 
 
-def begun(tracer: trace.Tracer, method: str, metadata: Mapping[str, Any]) -> trace.Span:
-    """Made current for the rest of the call's task, and ended by hand: a stream's generator may
-    be closed by another task, where a token of this one cannot be given back.
+def start_span(tracer: trace.Tracer, method: str, metadata: Mapping[str, Any]) -> trace.Span:
+    """Makes the span current for the rest of the call's task. End it with `end_span`: a stream's
+    generator may be closed by another task, where this one's token cannot be reset.
 
-    One that nobody records still carries the trace's id and the decision to whomever is called.
+    A span that is not recorded still passes the trace's id and the decision on to further calls.
     """
     propagator = propagate.get_global_textmap()
     if _fields(propagator).isdisjoint(metadata):
-        span = _first(tracer, method)
+        span = _start_root(tracer, method)
     else:
-        span = _started(tracer, method, propagator.extract(metadata))
+        span = _start(tracer, method, propagator.extract(metadata))
     context.attach(trace.set_span_in_context(span))
     return span
 
 
-def ended(span: trace.Span, code: grpc.StatusCode, request_id: str) -> None:
+def end_span(span: trace.Span, code: grpc.StatusCode, request_id: str) -> None:
     if not span.is_recording():
         return
     span.set_attribute("realm.request_id", request_id)
@@ -39,24 +39,24 @@ def ended(span: trace.Span, code: grpc.StatusCode, request_id: str) -> None:
     span.end()
 
 
-def _first(tracer: trace.Tracer, method: str) -> trace.Span:
-    """A trace's first span. The SDK makes much, and then asks its sampler, which looks at nothing
-    but the id: whether it will leave the trace out is asked first, for that is the rule.
+def _start_root(tracer: trace.Tracer, method: str) -> trace.Span:
+    """A trace's first span. The SDK asks its sampler, which depends on the id alone, only after
+    most of the work: asking first makes the usual, unsampled case cheap.
     """
     export = tracing.export()
     if export is None or (limit := export.sampled_below()) is None:
-        return _started(tracer, method, Context())
+        return _start(tracer, method, Context())
     ids = random.getrandbits(128) or 1, random.getrandbits(64) or 1
     if ids[0] & export.LOW_BITS >= limit:
         return trace.NonRecordingSpan(trace.SpanContext(*ids, is_remote=False))
     token = export.GIVEN_IDS.set(ids)
     try:
-        return _started(tracer, method, Context())
+        return _start(tracer, method, Context())
     finally:
         export.GIVEN_IDS.reset(token)
 
 
-def _started(tracer: trace.Tracer, method: str, parent: Context) -> trace.Span:
+def _start(tracer: trace.Tracer, method: str, parent: Context) -> trace.Span:
     service, _, name = method.lstrip("/").partition("/")
     return tracer.start_span(
         f"{service}/{name}",
@@ -68,5 +68,5 @@ def _started(tracer: trace.Tracer, method: str, parent: Context) -> trace.Span:
 
 @lru_cache(maxsize=4)
 def _fields(propagator: Any) -> frozenset[str]:
-    """The metadata that say what trace a call belongs to."""
+    """The metadata keys that carry a trace's context."""
     return frozenset(propagator.fields)

@@ -23,7 +23,7 @@ from realm.errors import (
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
-from realm.process.calls import annotate_call
+from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval
 from realm.search.bm25 import question_weights
 from realm.search.vector_index import Hit, Query, VectorSearch

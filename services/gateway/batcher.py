@@ -144,7 +144,7 @@ class Batcher(Generic[Key, Work, Result]):
         self._queue.add(item)
         self._arrived.set()
         result = await outcome
-        if tracing.recording():
+        if tracing.is_recording():
             computed = int((loop.time() - item.started) * 1e9)
             tracing.past_span("wait", item.started - item.added, time.time_ns() - computed)
         return result

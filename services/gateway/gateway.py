@@ -15,10 +15,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from realm.client.wire import server_options
 from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
-from realm.process.calls import CallInterceptor
-from realm.process.rpc import LIVE_NAME, ErrorInterceptor, MetricsInterceptor, server_options
+from realm.process.rpc import LIVE_NAME, CallInterceptor, ErrorInterceptor, MetricsInterceptor
 from realm.records.store import Store
 from realm.search.vector_index import VectorSearch
 from realm.settings import Settings

@@ -13,9 +13,10 @@ import grpc
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from realm.client.wire import channel_options, from_rpc_error
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.internal.v1 import serving_pb2_grpc
-from realm.process.rpc import channel_options, from_rpc_error, remaining
+from realm.process.rpc import remaining
 from realm.tracing.client import aio_interceptors
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
 from services.gateway.waiting import items_until, wait_for_event

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import grpc
 import structlog
 
+from realm.client.wire import from_rpc_error
 from realm.internal.v1 import serving_pb2
-from realm.process.rpc import from_rpc_error
 from realm.records.recorded_questions import Sample
 from realm.settings import Settings
 from services.gateway.answering import Response

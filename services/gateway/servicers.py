@@ -10,9 +10,10 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from realm.client.wire import to_status
 from realm.errors import RealmError
 from realm.model.answering import FoundAnswer
-from realm.process.rpc import EXITS, incident, remaining, to_status
+from realm.process.rpc import EXITS, incident, remaining
 from realm.retrieval import Retrieval
 from realm.search.vector_index import IndexedPassage
 from realm.v1 import (

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from realm.errors import RealmError
 from realm.process.threads import lower_priority
-from realm.process.wakeup import NUDGE_CHANNEL
+from realm.process.wakeup import WAKEUP_CHANNEL
 from realm.records.damage import damaged
 from realm.records.generations import Generations, LiveEntry
 from realm.records.lag import lag_behind
@@ -168,7 +168,7 @@ class LiveWatcher:
     async def _listen_until_lost(self) -> None:
         redis = Redis.from_url(self._redis_url, socket_connect_timeout=2, health_check_interval=10)
         async with redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
-            await subscription.subscribe(NUDGE_CHANNEL)
+            await subscription.subscribe(WAKEUP_CHANNEL)
             self._subscribed = True
             while True:
                 message = await subscription.get_message(timeout=5.0)

@@ -19,16 +19,16 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
+from realm.client.wire import server_options
 from realm.errors import BadSettings, RealmError
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process import telemetry
-from realm.process.calls import CallInterceptor
 from realm.process.rpc import (
     LIVE_NAME,
     AroundInterceptor,
+    CallInterceptor,
     ErrorInterceptor,
     MetricsInterceptor,
-    server_options,
 )
 from realm.process.signals import stop_signals
 from realm.process.threads import exit_or_kill_after

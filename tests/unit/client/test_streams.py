@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from realm.client import AsyncClient, Reply
-from realm.client.wire import to_status
+from realm.client.wire import server_options, to_status
 from realm.errors import (
     DeadlinePassed,
     DependencyUnavailable,
@@ -22,7 +22,7 @@ from realm.errors import (
     Overloaded,
     RealmError,
 )
-from realm.process.rpc import ErrorInterceptor, server_options
+from realm.process.rpc import ErrorInterceptor
 from realm.v1 import answer_pb2, answer_pb2_grpc, index_pb2, index_pb2_grpc
 from tests.unit.client.clients import BOTH, ThreadedClient
 from tests.unit.gateway.site import NOWHERE, PATIENCE

@@ -9,9 +9,10 @@ from typing import Any
 
 import grpc
 
+from realm.client.wire import server_options
 from realm.errors import FailedPrecondition, NotFound, RequestIdReused
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
-from realm.process.rpc import ErrorInterceptor, server_options
+from realm.process.rpc import ErrorInterceptor
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 
 

@@ -14,7 +14,14 @@ from google.rpc import error_details_pb2, status_pb2
 from prometheus_client import CollectorRegistry
 
 from realm import errors
-from realm.client.wire import STATUS_KEY, from_rpc_error, from_status, to_status
+from realm.client.wire import (
+    STATUS_KEY,
+    channel_options,
+    from_rpc_error,
+    from_status,
+    server_options,
+    to_status,
+)
 from realm.errors import DeadlinePassed, DependencyUnavailable, InvalidInput, NotReady, RealmError
 from realm.process import rpc
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
@@ -66,13 +73,13 @@ class Site:
         self.index = Index()
         self.server = grpc.aio.server(
             interceptors=[rpc.MetricsInterceptor(self.registry), rpc.ErrorInterceptor()],
-            options=rpc.server_options(),
+            options=server_options(),
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(self.corpus, self.server)
         index_pb2_grpc.add_IndexServiceServicer_to_server(self.index, self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.channel = grpc.aio.insecure_channel(
-            f"127.0.0.1:{self.port}", options=rpc.channel_options()
+            f"127.0.0.1:{self.port}", options=channel_options()
         )
         self.stub = corpus_pb2_grpc.CorpusServiceStub(self.channel)
 
@@ -202,7 +209,7 @@ async def test_unavailable_is_tried_again_but_not_after_waiting(site: Site) -> N
 
 
 async def test_nobody_listening_is_unavailable_and_names_the_peer() -> None:
-    async with grpc.aio.insecure_channel("127.0.0.1:1", options=rpc.channel_options()) as channel:
+    async with grpc.aio.insecure_channel("127.0.0.1:1", options=channel_options()) as channel:
         stub = corpus_pb2_grpc.CorpusServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.GetDocument(corpus_pb2.GetDocumentRequest(), timeout=PATIENCE)

@@ -17,12 +17,12 @@ random.seed(7)
 assert tracing.set_up("tester", {folder!r})
 
 def call(metadata):
-    span = tracing_server.begun(tracing.tracer(), "/realm.v1.Some/Method", metadata)
+    span = tracing_server.start_span(tracing.tracer(), "/realm.v1.Some/Method", metadata)
     sent = {{}}
     propagate.inject(sent)
     with tracing.span("part"):
         pass
-    tracing_server.ended(span, __import__("grpc").StatusCode.OK, "an-id")
+    tracing_server.end_span(span, __import__("grpc").StatusCode.OK, "an-id")
     return {{
         "recorded": span.is_recording() or bool(getattr(span, "end_time", None)),
         "trace": tracing.trace_id(),

@@ -68,7 +68,7 @@ def test_without_them_nothing_of_opentelemetry_is_loaded() -> None:
     out = python(
         "import sys\n"
         "from realm import client\n"
-        "from realm.process import calls, telemetry\n"
+        "from realm.process import rpc, telemetry\n"
         "from realm.records import refresh_trace\n"
         "from realm.settings import load_settings\n"
         "telemetry.set_up(load_settings(), 'tester')\n"
