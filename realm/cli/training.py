@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -92,16 +93,17 @@ def train_reader_(
     Only documents that a question names take part.
     """
     check_packages("realm model train-reader", MODEL_AND_DOCUMENTS)
+    from realm.evaluation.systems import system_of
     from realm.model.checkpoint import new_model
     from realm.objectives.taggers import make_tagger
-    from realm.recipes.reader import Plan
-    from realm.recipes.starter import continue_from, describe_files, make_starter
+    from realm.recipes.reader import ReaderPlan
+    from realm.recipes.starter import StarterData, continue_from, describe_files, make_starter
     from realm.text.questions import read_questions
 
     if min(lr, head_lr) <= 0:
         raise InvalidInput("a learning rate of 0 learns nothing: give --lr and --head-lr above 0")
     settings = load_settings()
-    plan = Plan(
+    plan = ReaderPlan(
         epochs=epochs,
         batch=batch,
         learning_rate=lr,
@@ -151,18 +153,16 @@ def train_reader_(
         "licence_of_data": licence,
         "continues": before,
     }
+    system = system_of(model, "starter", 0, device, dtype)
+    system = replace(system, retrieval=settings.gateway.retrieval)
     with progress_bars() as listener:
         card = make_starter(
             model,
-            given,
-            asked,
+            system,
+            StarterData(given, asked, more),
             plan,
             to,
             about,
-            device=device,
-            dtype=dtype,
-            more=more,
-            retrieval=settings.gateway.retrieval,
             tagger=make_tagger(settings.objectives.salient_tagger, device),
             progress=listener,
         )
@@ -220,12 +220,12 @@ def train_retriever_(
     check_packages("realm model train-retriever", MODEL_AND_DOCUMENTS)
     from realm.evaluation.systems import CARD_FILE, Recipe
     from realm.model.checkpoint import with_own_query_encoder, write_model
-    from realm.recipes.retriever import Plan, train_retriever
+    from realm.recipes.retriever import RetrieverPlan, train_retriever
     from realm.recipes.starter import describe_files
     from realm.text.questions import read_questions
 
     check_new(to)
-    plan = Plan(
+    plan = RetrieverPlan(
         recipe=Recipe(recipe),
         steps=steps,
         warm_start_steps=warm_start,

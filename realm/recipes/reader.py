@@ -22,14 +22,14 @@ from realm.recipes.reading_examples import QuestionExamples
 from realm.training.optimizer import Named, Optimizer, groups_of, require_finite
 from realm.training.schedules import triangular_share
 
-RESTING = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
+FROZEN = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
 HEAD = "qa_outputs."
 NAME = "reading"  # in errors
-LEARNING = ("backbone.", HEAD)  # the masked-LM head has no part in answers
+TRAINED = ("backbone.", HEAD)  # the masked-LM head has no part in answers
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReaderPlan:
     """How to train. `batch` and `epochs` count questions; `seconds` ends it early, decayed.
 
     `cloze` is how many cloze examples come on top of each question at first; they get fewer, to
@@ -52,7 +52,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ReaderStep:
     """Where training is: steps done of all planned, loss of this step, seconds since the start."""
 
     number: int
@@ -64,45 +64,45 @@ class Step:
 def train_reader(
     reader: Reader,
     objective: ReaderLoss,
-    material: Sequence[QuestionExamples],
-    plan: Plan,
+    examples: Sequence[QuestionExamples],
+    plan: ReaderPlan,
     *,
     cloze: Sequence[QuestionExamples] = (),
     dtype: torch.dtype = torch.float32,
-    on_step: Callable[[Step], None] = lambda step: None,
-) -> Step:
+    on_step: Callable[[ReaderStep], None] = lambda step: None,
+) -> ReaderStep:
     """Trains in place, and says how far it came. With a limit of time the rate follows the clock.
 
     :raises Diverged: if loss or gradient is not finite; the weights are those of the step before.
     """
     reader.eval()
-    parameters = learning(reader)
+    parameters = learnable_parameters(reader)
     optimizer = _optimizer(parameters, plan)
-    extra = _Extra(cloze, plan)
-    planned = plan.epochs * math.ceil(len(material) / plan.batch)
+    clozes = _ClozeSchedule(cloze, plan)
+    planned = plan.epochs * math.ceil(len(examples) / plan.batch)
     began = time.monotonic()
-    last = Step(0, planned, math.nan, 0.0)
-    with _dropping(reader, plan):
-        for chosen, rng in _batches(material, plan):
+    last = ReaderStep(0, planned, math.nan, 0.0)
+    with _dropout(reader, plan):
+        for chosen, rng in _batches(examples, plan):
             spent = (time.monotonic() - began) / plan.seconds
             if spent >= 1:
                 break
             done = max(last.number / planned, spent)
-            examples = [one.example(plan.negatives, rng, plan.no_answer) for one in chosen]
-            tasks = objective.batch([*examples, *extra.examples(done, rng)], rng)
+            drawn = [one.example(plan.negatives, rng, plan.no_answer) for one in chosen]
+            tasks = objective.batch([*drawn, *clozes.draw(done, rng)], rng)
             loss = math.nan
             if tasks:
                 loss = _gradients(objective, tasks, reader, parameters, dtype)
                 require_finite("loss", math.isfinite(loss), NAME, last.number + 1)
                 factor = triangular_share(done, plan.warm_up, 1 / planned)
                 optimizer.step(factor, NAME, last.number + 1)
-            last = Step(last.number + 1, planned, loss, time.monotonic() - began)
+            last = ReaderStep(last.number + 1, planned, loss, time.monotonic() - began)
             on_step(last)
     return last
 
 
 @contextmanager
-def _dropping(reader: Reader, plan: Plan) -> Iterator[None]:
+def _dropout(reader: Reader, plan: ReaderPlan) -> Iterator[None]:
     """Dropout after each sublayer while the reader learns; never on attention, which is slow.
 
     With several compute threads the masks depend on who comes first.
@@ -129,28 +129,28 @@ def _dropping(reader: Reader, plan: Plan) -> Iterator[None]:
                 module.eval()
 
 
-class _Extra:
+class _ClozeSchedule:
     """Cloze examples in turn: many at first, none at the end."""
 
-    def __init__(self, material: Sequence[QuestionExamples], plan: Plan) -> None:
-        self._material = material
+    def __init__(self, examples: Sequence[QuestionExamples], plan: ReaderPlan) -> None:
+        self._examples = examples
         self._plan = plan
         self._next = 0
 
-    def examples(self, done: float, rng: random.Random) -> list[ReadingExample]:
-        if not self._material:
+    def draw(self, done: float, rng: random.Random) -> list[ReadingExample]:
+        if not self._examples:
             return []
         count = round(self._plan.cloze * self._plan.batch * (1 - done))
         first, self._next = self._next, self._next + count
-        chosen = (self._material[n % len(self._material)] for n in range(first, self._next))
+        chosen = (self._examples[n % len(self._examples)] for n in range(first, self._next))
         return [one.example(self._plan.negatives, rng) for one in chosen]
 
 
-def learning(reader: Reader) -> Named:
+def learnable_parameters(reader: Reader) -> Named:
     """Marks the parameters that learn, and returns them by name."""
     chosen = {}
     for name, parameter in reader.named_parameters():
-        learns = name.startswith(LEARNING) and not name.startswith(RESTING)
+        learns = name.startswith(TRAINED) and not name.startswith(FROZEN)
         parameter.requires_grad_(learns)
         if learns:
             chosen[name] = parameter
@@ -158,18 +158,18 @@ def learning(reader: Reader) -> Named:
 
 
 def _batches(
-    material: Sequence[QuestionExamples], plan: Plan
+    examples: Sequence[QuestionExamples], plan: ReaderPlan
 ) -> Iterator[tuple[list[QuestionExamples], random.Random]]:
     """Every question once an epoch, in an order that follows from the seed."""
     for epoch in range(plan.epochs):
         rng = random.Random(f"{plan.seed}:{epoch}")
-        order = list(material)
+        order = list(examples)
         rng.shuffle(order)
         for start in range(0, len(order), plan.batch):
             yield order[start : start + plan.batch], rng
 
 
-def _optimizer(parameters: Named, plan: Plan) -> Optimizer:
+def _optimizer(parameters: Named, plan: ReaderPlan) -> Optimizer:
     """The fresh head learns at a rate of its own; the gradient is clipped as a whole."""
     parts = {
         "head": {name: one for name, one in parameters.items() if name.startswith(HEAD)},

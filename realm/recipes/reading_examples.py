@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from realm.corpus.documents import Document, is_held_out
+from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
 from realm.evaluation.parallel import Progress, no_progress_bars
 from realm.evaluation.reading import make_reading
@@ -24,9 +25,16 @@ from realm.evaluation.searching import (
 )
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
+from realm.objectives.cloze_questions import cloze_questions
 from realm.objectives.reading import ReadingExample
 from realm.text.answers import normalise_answer
+from realm.text.inverse_cloze import normalise_sentence
 from realm.text.questions import Question, contains_answer
+from realm.text.salient_spans import SpanTagger
+from realm.text.sentences import sentence_spans
+
+NEAREST = 20  # an answer in a passage that is further away is rather a coincidence
+HARD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class ReaderDataset:
     `skipped` counts, by reason, questions that are neither.
     """
 
-    material: list[QuestionExamples]
+    examples: list[QuestionExamples]
     held_out: list[tuple[Question, Reading]]
     skipped: Counter[str]
 
@@ -106,14 +114,14 @@ def prepare(
     taught = [row for row, one in enumerate(passages) if not is_held_out(one.document_id)]
     index = PassageVectors([passages[row] for row in taught], whole.vectors[taught])
     learnt = [one for one in asked if not is_held_out(one.document_id or "")]
-    material = _material(system, index, learnt, hard, skipped, progress)
-    if not material:
+    examples = _question_examples(system, index, learnt, hard, skipped, progress)
+    if not examples:
         raise InvalidInput(
             "no question can be taught: give questions with answers and the document_id of one of"
             f" the documents (left out: {dict(skipped)})"
         )
     tested = [one for one in asked if is_held_out(one.document_id or "")]
-    return ReaderDataset(material, _readings(system, whole, tested, read, progress), skipped)
+    return ReaderDataset(examples, _readings(system, whole, tested, read, progress), skipped)
 
 
 def _is_teachable(question: Question, known: dict[str, Document], skipped: Counter[str]) -> bool:
@@ -126,7 +134,7 @@ def _is_teachable(question: Question, known: dict[str, Document], skipped: Count
     return False
 
 
-def _material(
+def _question_examples(
     system: System,
     index: PassageVectors,
     questions: Sequence[Question],
@@ -142,7 +150,7 @@ def _material(
     longest = max(map(len, by_document.values()), default=0)
     found, products = index.search(queries, hard + longest)
     scores = products * system.scale
-    material = []
+    examples = []
     for number, question in enumerate(questions):
         rows = by_document[question.document_id or ""]
         own = tuple(
@@ -167,8 +175,8 @@ def _material(
             for scored, row in others
             if not contains_answer(scored.text, normalised[row], question)
         )
-        material.append(QuestionExamples(question, own, negatives, empty))
-    return material
+        examples.append(QuestionExamples(question, own, negatives, empty))
+    return examples
 
 
 def _readings(
@@ -187,3 +195,73 @@ def _readings(
         (one, make_reading(system, index, one.question, found.rows[number], found.products[number]))
         for number, one in enumerate(questions)
     ]
+
+
+def cloze_examples(
+    system: System,
+    passages: Sequence[Passage],
+    most: int,
+    rng: random.Random,
+    *,
+    skipped: Counter[str],
+    tagger: SpanTagger,
+    progress: Progress = no_progress_bars,
+) -> list[QuestionExamples]:
+    """At most `most` examples without a teacher: a sentence asks for its own salient span.
+
+    The answer stands in another passage, the one that the retriever ranks best among those that
+    hold it, as a user's question meets its answer (Lewis, Denoyer and Riedel 2019; Dhingra et al.
+    2018). No held-out document takes part.
+
+    `skipped` counts, by reason, sentences that gave none.
+    """
+    learnt = [one for one in passages if not is_held_out(one.document_id)]
+    index = encode_passages(system, learnt, progress("cloze passages"))
+    asked = _cloze_questions(index.passages, tagger, rng, skipped)
+    rng.shuffle(asked)
+    # Some questions find no other passage with their answer.
+    asked = asked[: 4 * most]
+    texts = [question.question for _, question, _ in asked]
+    queries = encode_questions(system, texts, progress("cloze questions"))
+    found, products = index.search(queries, NEAREST + 1)
+    normalised = [normalise_answer(passage.text) for passage in index.passages]
+    sentences = [normalise_sentence(passage.text) for passage in index.passages]
+    examples: list[QuestionExamples] = []
+    for number, (origin, question, sentence) in enumerate(asked):
+        if len(examples) == most:
+            break
+        own: list[Scored] = []
+        others: list[Scored] = []
+        for row, product in zip(found[number], products[number], strict=True):
+            text = index.passages[row].text
+            if row == origin or sentence in sentences[row]:
+                continue
+            scored = Scored(text, float(product) * system.scale)
+            holds = contains_answer(text, normalised[row], question)
+            (own if holds else others).append(scored)
+        if not own:
+            skipped["answer_not_found"] += 1
+            continue
+        negatives = tuple(others[:HARD])
+        examples.append(QuestionExamples(question, tuple(own[:1]), negatives, negatives))
+    return examples
+
+
+def _cloze_questions(
+    passages: Sequence[Passage], tagger: SpanTagger, rng: random.Random, skipped: Counter[str]
+) -> list[tuple[int, Question, str]]:
+    """One question a usable sentence: the row it is from, the question, the bare sentence."""
+    return [
+        (
+            row,
+            Question(made.question, (made.answer,), None, passage.document_id),
+            normalise_sentence(made.sentence),
+        )
+        for row, passage in enumerate(passages)
+        for made in cloze_questions(_sentences(passage.text), tagger, rng, skipped)
+        if made is not None
+    ]
+
+
+def _sentences(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentence_spans(text)]

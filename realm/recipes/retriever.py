@@ -50,7 +50,7 @@ OBJECTIVES = {
 FROM_QUESTIONS = frozenset({Recipe.DPR, Recipe.OPEN_QA})
 
 #: Settings beside the plan that a training follows from: its card tells them.
-TOLD = (
+REPORTED_SETTINGS = (
     "seed",
     "train_passage_tokens",
     "trainable_layers",
@@ -72,7 +72,7 @@ TOLD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetrieverPlan:
     """How to train: `steps` by the recipe's own objective, after `warm_start_steps` by inverse
     cloze in the recipe realm. `seconds` ends it early.
     """
@@ -99,7 +99,7 @@ def train_retriever(
     model: Model,
     documents: Sequence[Document],
     questions: Sequence[Question],
-    plan: Plan,
+    plan: RetrieverPlan,
     settings: Settings,
     *,
     progress: Progress = no_progress_bars,
@@ -127,15 +127,15 @@ def train_retriever(
     passages = cut(documents, model.inputs)
     before = copy.deepcopy(model.reader.state_dict())
     began = time.monotonic()
-    school = _RecipeRun(model, passages, questions, plan, settings, progress)
-    phases = [school.phase(name) for name in OBJECTIVES[plan.recipe]]
+    run = _RecipeRun(model, passages, questions, plan, settings, progress)
+    phases = [run.phase(name) for name in OBJECTIVES[plan.recipe]]
     if not plan.keep_trained_reader:
         model.reader.load_state_dict(before)
     return {
         "recipe": plan.recipe.value,
         "plan": {**asdict(plan), "seconds": None if math.isinf(plan.seconds) else plan.seconds},
         "settings": {
-            **{name: settings.get(name) for name in TOLD},
+            **{name: settings.get(name) for name in REPORTED_SETTINGS},
             "salient_tagger": settings.objectives.salient_tagger
             and public_name(settings.objectives.salient_tagger),
         },
@@ -161,7 +161,7 @@ class _RecipeRun:
         model: Model,
         passages: list[Passage],
         questions: Sequence[Question],
-        plan: Plan,
+        plan: RetrieverPlan,
         settings: Settings,
         progress: Progress,
     ) -> None:

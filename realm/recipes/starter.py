@@ -9,12 +9,11 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-import torch
 
 from realm.corpus.documents import Document, stable_bucket
 from realm.errors import NotFound
@@ -22,17 +21,15 @@ from realm.evaluation.parallel import OnProgress, Progress, no_progress, no_prog
 from realm.evaluation.reading import read
 from realm.evaluation.report import mean, provenance
 from realm.evaluation.searching import cut
-from realm.evaluation.systems import System, system_of
+from realm.evaluation.systems import System
 from realm.model.answering import Reading
 from realm.model.calibration import calibrate, expected_calibration_error, fit
 from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, load_starter, write_starter
 from realm.objectives.reading import ReaderLoss
-from realm.recipes.cloze_examples import cloze_examples
-from realm.recipes.reader import Plan, Step, learning, train_reader
-from realm.recipes.reading_examples import QuestionExamples, ReaderDataset, prepare
-from realm.retrieval import Retrieval
+from realm.recipes.reader import ReaderPlan, ReaderStep, learnable_parameters, train_reader
+from realm.recipes.reading_examples import QuestionExamples, ReaderDataset, cloze_examples, prepare
 from realm.text import answers as scoring
 from realm.text.questions import Question, is_exact_match
 from realm.text.salient_spans import RuleTagger, SpanTagger
@@ -45,37 +42,40 @@ SAVE_SECONDS = 150.0
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class StarterData:
+    """What a starter learns from; `more` are documents for cloze examples alone."""
+
+    documents: Sequence[Document]
+    questions: Sequence[Question]
+    more: Sequence[Document] = ()
+
+
 def make_starter(
     model: Model,
-    documents: Sequence[Document],
-    questions: Sequence[Question],
-    plan: Plan,
+    system: System,
+    data: StarterData,
+    plan: ReaderPlan,
     to: Path,
     about: dict[str, Any],
     *,
-    device: torch.device,
-    dtype: torch.dtype,
-    more: Sequence[Document] = (),
-    retrieval: Retrieval = Retrieval.HYBRID,
     tagger: SpanTagger = RuleTagger(),
     progress: Progress = no_progress_bars,
 ) -> dict[str, Any]:
     """Trains the model's reader and writes it, every few minutes and at the end; its card.
 
-    :param more: documents to make cloze examples from, beside those of the questions.
-    :param retrieval: what chooses passages for the held-out questions, as it will in serving: the
-        probabilities are fitted to that.
+    :param system: the model's. Its `retrieval` chooses passages for the held-out questions, as it
+        will in serving: the probabilities are fitted to that.
     :param tagger: finds what cloze examples ask for.
     :param about: fields of the card that the caller knows: command, data, licence.
 
     :raises InvalidInput: if no question can be taught.
     :raises Diverged: if training does; what was written last stays.
     """
-    system = replace(system_of(model, "starter", 0, device, dtype), retrieval=retrieval)
-    course = prepare(
+    dataset = prepare(
         system,
-        documents,
-        questions,
+        data.documents,
+        data.questions,
         hard=HARD_NEGATIVES,
         read=PASSAGES_READ,
         progress=progress,
@@ -86,23 +86,29 @@ def make_starter(
         reader_tokens=plan.reader_tokens,
         null=plan.no_answer > 0,
     )
-    cloze = _cloze(system, documents, questions, more, plan, course.skipped, tagger, progress)
-    writer = _Writer(model, to, {**about, **_facts(model, course, len(cloze), plan, system)})
+    cloze = _cloze(system, data, plan, dataset.skipped, tagger, progress)
+    writer = _Writer(model, to, {**about, **_card_facts(model, dataset, len(cloze), plan, system)})
     bar = progress("training")
 
-    def on_step(step: Step) -> None:
+    def on_step(step: ReaderStep) -> None:
         bar(step.number, step.planned)
         writer.observe(step)
 
     last = train_reader(
-        model.reader, objective, course.material, plan, cloze=cloze, dtype=dtype, on_step=on_step
+        model.reader,
+        objective,
+        dataset.examples,
+        plan,
+        cloze=cloze,
+        dtype=system.dtype,
+        on_step=on_step,
     )
-    skipped = dict(course.skipped + objective.skipped)
+    skipped = dict(dataset.skipped + objective.skipped)
     writer.write(last)
     # Measured as it is before it is calibrated: what is fitted here has to start from there.
     knows_none = plan.no_answer > 0 or model.reader.answers.null
     model.reader.answers = AnswerRules(null=knows_none)
-    figures, rules = measure(system, course.held_out, progress("held-out answers"))
+    figures, rules = measure(system, dataset.held_out, progress("held-out answers"))
     _log.info("starter_trained", steps=last.number, seconds=last.seconds, **figures)
     answers = dataclasses.asdict(rules)
     return writer.write(last, held_out=figures, answers=answers, skipped=skipped)
@@ -132,11 +138,11 @@ class _Writer:
         self._model = model
         self._to = to
         self._about = about
-        self._names = list(learning(model.reader))
+        self._names = list(learnable_parameters(model.reader))
         self._written = 0.0
         self._loss = math.nan
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: ReaderStep) -> None:
         if math.isfinite(step.loss):
             # A plain mean at first, then a moving one over some 50 steps.
             weight = max(1 / step.number, 0.02)
@@ -147,7 +153,7 @@ class _Writer:
             self.write(step)
             _log.info("starter_saved", step=step.number, of=step.planned, loss=self._loss)
 
-    def write(self, step: Step, **figures: Any) -> dict[str, Any]:
+    def write(self, step: ReaderStep, **figures: Any) -> dict[str, Any]:
         weights = self._model.reader.state_dict()
         training = {
             "steps": step.number,
@@ -171,19 +177,18 @@ def describe_files(files: Sequence[Path]) -> list[dict[str, str]]:
 
 def _cloze(
     system: System,
-    documents: Sequence[Document],
-    questions: Sequence[Question],
-    more: Sequence[Document],
-    plan: Plan,
+    data: StarterData,
+    plan: ReaderPlan,
     skipped: Counter[str],
     tagger: SpanTagger,
     progress: Progress,
 ) -> list[QuestionExamples]:
-    """Examples from documents that a question names, and from `more`; none if none are planned."""
+    """Examples from documents that a question names, and from `data.more`, if any are planned."""
     if plan.cloze <= 0:
         return []
-    named = {question.document_id for question in questions}
-    read = {one.id: one for one in documents if one.id in named} | {one.id: one for one in more}
+    named = {question.document_id for question in data.questions}
+    read = {one.id: one for one in data.documents if one.id in named}
+    read |= {one.id: one for one in data.more}
     return cloze_examples(
         system,
         cut(read.values(), system.inputs),
@@ -195,8 +200,8 @@ def _cloze(
     )
 
 
-def _facts(
-    model: Model, course: ReaderDataset, cloze: int, plan: Plan, system: System
+def _card_facts(
+    model: Model, dataset: ReaderDataset, cloze: int, plan: ReaderPlan, system: System
 ) -> dict[str, Any]:
     settings = dataclasses.asdict(plan)
     if math.isinf(plan.seconds):
@@ -207,7 +212,7 @@ def _facts(
         "span_hidden_size": model.config.span_hidden_size,
         "max_span_width": model.config.max_span_width,
         "plan": settings,
-        "questions_taught": len(course.material),
+        "questions_taught": len(dataset.examples),
         "cloze_lessons": cloze,
         "held_out_retrieval": system.retrieval.value,
         **provenance(system.reader.device, system.dtype),

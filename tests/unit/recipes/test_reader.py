@@ -15,13 +15,13 @@ from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
-from realm.recipes.reader import Plan, Step, learning, train_reader
+from realm.recipes.reader import ReaderPlan, ReaderStep, learnable_parameters, train_reader
 from realm.recipes.reading_examples import QuestionExamples, Scored
 from realm.text.questions import Question
 from tests.tiny import eiffel_model
 
 NAMES = ("river", "tower", "paris", "eiffel")
-MATERIAL = [
+EXAMPLES = [
     QuestionExamples(
         Question(f"who built {i}", (name,)),
         own=(Scored(f"the {name} built {i}.", 2.0),),
@@ -29,7 +29,7 @@ MATERIAL = [
     )
     for i, name in enumerate(NAMES)
 ]
-PLAN = Plan(
+PLAN = ReaderPlan(
     epochs=30,
     batch=2,
     learning_rate=3e-3,
@@ -39,10 +39,10 @@ PLAN = Plan(
 )
 
 
-def train(model: Model, plan: Plan = PLAN) -> list[Step]:
+def train(model: Model, plan: ReaderPlan = PLAN) -> list[ReaderStep]:
     objective = ReaderLoss(model.inputs, max_span_width=5, reader_tokens=plan.reader_tokens)
-    steps: list[Step] = []
-    last = train_reader(model.reader, objective, MATERIAL, plan, on_step=steps.append)
+    steps: list[ReaderStep] = []
+    last = train_reader(model.reader, objective, EXAMPLES, plan, on_step=steps.append)
     assert not steps or last == steps[-1]
     return steps
 
@@ -58,7 +58,7 @@ def test_loss_falls_over_the_planned_steps() -> None:
 def test_word_embeddings_and_masked_lm_head_rest() -> None:
     model, untouched = eiffel_model(), eiffel_model().reader.state_dict()
     train(model)
-    names = set(learning(model.reader))
+    names = set(learnable_parameters(model.reader))
     for name, tensor in model.reader.state_dict().items():
         assert torch.equal(tensor, untouched[name]) == (name not in names), name
     assert not any(n.startswith(("predictions.", "backbone.embeddings.word_")) for n in names)
@@ -66,12 +66,12 @@ def test_word_embeddings_and_masked_lm_head_rest() -> None:
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
-    plan = Plan(epochs=2, batch=2, max_span_width=5, dropout=0)
+    plan = ReaderPlan(epochs=2, batch=2, max_span_width=5, dropout=0)
     one, same, other = eiffel_model(), eiffel_model(), eiffel_model()
     losses = [step.loss for step in train(one, plan)]
     assert losses == [step.loss for step in train(same, plan)]
     assert losses != [
-        step.loss for step in train(other, Plan(epochs=2, batch=2, max_span_width=5, seed=1))
+        step.loss for step in train(other, ReaderPlan(epochs=2, batch=2, max_span_width=5, seed=1))
     ]
     again = same.reader.state_dict()
     assert all(torch.equal(t, again[name]) for name, t in one.reader.state_dict().items())
@@ -92,24 +92,24 @@ def test_cloze_lessons_fade() -> None:
             Question("what built?", ("river",)), (Scored("the river built.", 1.0),), ()
         )
     ]
-    plan = Plan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
+    plan = ReaderPlan(epochs=10, batch=4, max_span_width=5, cloze=1.5, dropout=0)
     model = eiffel_model()
     objective = Counting(model.inputs, max_span_width=5, reader_tokens=96)
-    train_reader(model.reader, objective, MATERIAL, plan, cloze=cloze)
+    train_reader(model.reader, objective, EXAMPLES, plan, cloze=cloze)
     assert seen[0] == 6
     assert seen == sorted(seen, reverse=True)
     assert seen[-1] <= 1
     without = Counting(model.inputs, max_span_width=5, reader_tokens=96)
     seen.clear()
-    train_reader(model.reader, without, MATERIAL, plan)
+    train_reader(model.reader, without, EXAMPLES, plan)
     assert set(seen) == {0}
 
 
 def test_dropout_is_on_while_it_learns_and_off_afterwards() -> None:
     model = eiffel_model()
     before = torch.random.get_rng_state()
-    losses = [step.loss for step in train(model, Plan(epochs=2, batch=4, max_span_width=5))]
-    other = Plan(epochs=2, batch=4, max_span_width=5, dropout=0)
+    losses = [step.loss for step in train(model, ReaderPlan(epochs=2, batch=4, max_span_width=5))]
+    other = ReaderPlan(epochs=2, batch=4, max_span_width=5, dropout=0)
     assert losses != [step.loss for step in train(eiffel_model(), other)]
     assert not any(module.training for module in model.reader.modules())
     assert model.reader.backbone.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
@@ -119,14 +119,14 @@ def test_dropout_is_on_while_it_learns_and_off_afterwards() -> None:
 def test_a_share_without_answers_teaches_to_say_so() -> None:
     model = eiffel_model()
     rules = AnswerRules(null=True)
-    material = [replace(one, empty=one.negatives[1:]) for one in MATERIAL]
+    examples = [replace(one, empty=one.negatives[1:]) for one in EXAMPLES]
     plan = replace(PLAN, no_answer=0.5, epochs=60)
     objective = ReaderLoss(model.inputs, max_span_width=5, reader_tokens=96, null=True)
-    train_reader(model.reader, objective, material, plan)
+    train_reader(model.reader, objective, examples, plan)
     model.reader.answers = rules
     readings = [
         Reading(one.question.question, (passage.text,), (0.0,))
-        for one in material
+        for one in examples
         for passage in (*one.own, *one.empty)
     ]
     answers = answer_questions(model.reader, model.inputs, readings)
@@ -136,7 +136,7 @@ def test_a_share_without_answers_teaches_to_say_so() -> None:
 
 
 def test_threads_change_nothing_but_rounding() -> None:
-    plan = Plan(epochs=3, batch=4, max_span_width=5, dropout=0)
+    plan = ReaderPlan(epochs=3, batch=4, max_span_width=5, dropout=0)
     threads = torch.get_num_threads()
     losses = []
     try:
@@ -151,7 +151,7 @@ def test_threads_change_nothing_but_rounding() -> None:
 
 
 def test_no_step_begins_after_the_limit() -> None:
-    assert train(eiffel_model(), Plan(seconds=1e-9)) == []
+    assert train(eiffel_model(), ReaderPlan(seconds=1e-9)) == []
 
 
 def test_what_is_not_finite_stops_training() -> None:

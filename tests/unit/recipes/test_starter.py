@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from realm.corpus.documents import Document
+from realm.evaluation.systems import system_of
 from realm.model.checkpoint import Model
 from realm.model.starter import CARD_FILE, WEIGHTS_FILE, load_starter
-from realm.recipes.reader import Plan, learning
-from realm.recipes.starter import describe_files, make_starter
+from realm.recipes.reader import ReaderPlan, learnable_parameters
+from realm.recipes.starter import StarterData, describe_files, make_starter
+from realm.retrieval import Retrieval
 from realm.text.questions import Question
 from tests.tiny import eiffel_model
 
@@ -30,12 +32,13 @@ def make(
     more: Sequence[Document] = (),
     **planned: Any,
 ) -> dict[str, Any]:
-    plan = Plan(**({"epochs": 1, "batch": 8, "learning_rate": 1e-3, "max_span_width": 5} | planned))
-    about = {"command": "realm model train-reader"}
-    device = torch.device("cpu")
-    return make_starter(
-        model, documents, QUESTIONS, plan, to, about, device=device, dtype=torch.float32, more=more
+    plan = ReaderPlan(
+        **({"epochs": 1, "batch": 8, "learning_rate": 1e-3, "max_span_width": 5} | planned)
     )
+    about = {"command": "realm model train-reader"}
+    system = system_of(model, "starter", 0, torch.device("cpu"), torch.float32)
+    data = StarterData(documents, QUESTIONS, more)
+    return make_starter(model, replace(system, retrieval=Retrieval.HYBRID), data, plan, to, about)
 
 
 def test_files_hold_the_trained_weights_and_the_card_their_origin(tmp_path: Path) -> None:
@@ -53,7 +56,7 @@ def test_files_hold_the_trained_weights_and_the_card_their_origin(tmp_path: Path
     assert found is not None
     assert found.max_span_width == 5
     weights, trained = found.weights(), model.reader.state_dict()
-    assert set(weights) == set(learning(model.reader))
+    assert set(weights) == set(learnable_parameters(model.reader))
     for name, tensor in weights.items():
         assert torch.equal(tensor, trained[name].half()), name
 
