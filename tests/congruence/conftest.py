@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from tests.congruence.edge_server import EdgeServer
+from tests.congruence.edge_server import EdgeServer, connect
 from tests.congruence.oracle import DENSE, SIZE, SPARSE, Passage, make_passages
 
 REAL_SERVER = "REALM_TEST_QDRANT_URL"
@@ -36,26 +36,22 @@ def own_server(tmp_path: Path) -> Iterator[EdgeServer]:
 
 
 @pytest.fixture(params=["edge", "qdrant"])
-def client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
+def qdrant_url(request: pytest.FixtureRequest) -> str:
+    """Of each back end."""
     if request.param == "edge":
         server: EdgeServer = request.getfixturevalue("edge_server")
-        with closing(server.client()) as edge:
-            yield edge
-        return
+        return f"http://127.0.0.1:{server.port}"
     url = os.environ.get(REAL_SERVER)
     if not url:
         pytest.skip(f"{REAL_SERVER} names no Qdrant server (its gRPC address) to compare with")
-    address = urlparse(url)
-    with closing(
-        QdrantClient(
-            address.hostname or "127.0.0.1",
-            grpc_port=address.port or 6334,
-            prefer_grpc=True,
-            check_compatibility=False,
-            timeout=30,
-        )
-    ) as real:
-        yield real
+    return url
+
+
+@pytest.fixture
+def client(qdrant_url: str) -> Iterator[QdrantClient]:
+    address = urlparse(qdrant_url)
+    with closing(connect(address.hostname or "127.0.0.1", address.port or 6334)) as found:
+        yield found
 
 
 def search(

@@ -31,6 +31,12 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     raise TimeoutError(f"not within {LIMIT} s: {what}")
 
 
+def connect(host: str, port: int) -> QdrantClient:
+    return QdrantClient(
+        host, grpc_port=port, prefer_grpc=True, check_compatibility=False, timeout=int(LIMIT)
+    )
+
+
 @dataclass
 class EdgeServer:
     """One folder, served; it may be killed and started again."""
@@ -87,10 +93,4 @@ class EdgeServer:
         return self._process.wait(LIMIT)
 
     def client(self) -> QdrantClient:
-        return QdrantClient(
-            "127.0.0.1",
-            grpc_port=self.port,
-            prefer_grpc=True,
-            check_compatibility=False,
-            timeout=int(LIMIT),
-        )
+        return connect("127.0.0.1", self.port)

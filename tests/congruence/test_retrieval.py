@@ -5,7 +5,6 @@ Congruent are scores, not ids: passages of equal score may stand in any order.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -24,8 +23,6 @@ from realm.search.fusion import FUSED, RRF_K
 from realm.search.vector_index import Query, VectorIndex, open_index, open_search
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
-from tests.congruence.conftest import REAL_SERVER
-from tests.congruence.edge_server import EdgeServer
 from tests.congruence.oracle import SIZE
 
 COUNT = 2 * FUSED
@@ -70,15 +67,9 @@ def exact_index(passages: list[Passage], vectors: Vectors) -> ExactIndex:
     return ExactIndex(vectors, Bm25Index(weighed))
 
 
-@pytest.fixture(params=["edge", "qdrant"])
-def settings(request: pytest.FixtureRequest) -> Settings:
-    if request.param == "edge":
-        server: EdgeServer = request.getfixturevalue("edge_server")
-        return load_settings(qdrant_url=f"http://127.0.0.1:{server.port}")
-    url = os.environ.get(REAL_SERVER)
-    if not url:
-        pytest.skip(f"{REAL_SERVER} names no Qdrant server (its gRPC address) to compare with")
-    return load_settings(qdrant_url=url)
+@pytest.fixture
+def settings(qdrant_url: str) -> Settings:
+    return load_settings(qdrant_url=qdrant_url)
 
 
 @pytest.fixture

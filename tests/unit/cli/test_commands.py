@@ -168,18 +168,6 @@ async def test_import_names_problems_with_their_line(realm: Shell, tmp_path: Pat
     assert found["problems"][0]["line"] == 4
 
 
-async def test_import_of_a_folder_takes_its_files(realm: Shell, tmp_path: Path) -> None:
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    (folder / "one.md").write_text("# One\n\nThe first text.\n")
-    (folder / "two.txt").write_text("The second text.\n")
-    done = await realm("corpus", "import", str(folder))
-    assert done.code == 0
-    assert sorted(realm.indexer.documents) == ["one.md", "two.txt"]
-    done = await realm("corpus", "import", str(tmp_path / "none"))
-    assert (done.code, len(done.err.splitlines())) == (1, 1)
-
-
 async def test_import_of_a_folder_says_what_it_did_not_read(realm: Shell, tmp_path: Path) -> None:
     for name in ("a.md", "report.pdf", "notes.docx", "rows.csv", "README", ".hidden.pdf"):
         (tmp_path / "docs").mkdir(exist_ok=True)
@@ -190,6 +178,7 @@ async def test_import_of_a_folder_says_what_it_did_not_read(realm: Shell, tmp_pa
         "1 documents written, corpus version 1; 0 left out\n"
         "4 files not read: 1 .csv, 1 .docx, 1 .pdf, 1 without a suffix\n"
     )
+    assert sorted(realm.indexer.documents) == ["a.md"]
     found = json.loads((await realm("corpus", "import", str(tmp_path / "docs"), "--json")).out)
     assert found["files_not_read"] == {".csv": 1, ".docx": 1, ".pdf": 1, "without a suffix": 1}
 
@@ -199,10 +188,8 @@ async def test_import_names_what_it_replaces_from_elsewhere(realm: Shell, tmp_pa
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "README.md").write_text(f"Project {folder}.")
     first, second = (str(tmp_path / folder) for folder in "ab")
-    assert (await realm("corpus", "import", first)).err.strip() == ""
-    assert (
-        await realm("corpus", "import", first)
-    ).err.strip() == ""  # again: an update, as it should be
+    for _ in range(2):  # the second time an update, as it should be
+        assert (await realm("corpus", "import", first)).err.strip() == ""
     done = await realm("corpus", "import", second, "--prefix", "b")
     assert done.err.strip() == ""
     assert sorted(realm.indexer.documents) == ["README.md", "b/README.md"]

@@ -49,19 +49,13 @@ def test_every_number_has_bounds(command: Any, kind: type, notes: list[Any]) -> 
     "line",
     [
         "search kea --limit -1",
-        "search kea --limit 99999999999",
         "search kea --at-least 99999999999999999999",
         "search kea --timeout nan",
-        "ask kea --passages -1",
-        "ask kea --answers 11",
-        "generations list --limit -5",
         "generations show -- -1",
-        "generations commit 99999999999999999999",
-        "watch --updates -1",
         "refresh --wait --patience nan",
     ],
 )
-async def test_not_nan_out_of_range_is_one_sentence(realm: Shell, line: str) -> None:
+async def test_a_number_out_of_range_is_one_sentence(realm: Shell, line: str) -> None:
     words = line.split()
     place = words.index("--") if "--" in words else len(words)
     address = f"127.0.0.1:{realm.site.gateway.port}"

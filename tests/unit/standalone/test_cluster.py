@@ -21,16 +21,6 @@ def test_every_variable_that_a_process_gets_is_a_setting(tmp_path: Path) -> None
     assert given <= known
 
 
-def test_every_process_has_a_log_of_its_own(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, OFFSET, train=True)
-    specs = [*cluster.infrastructure(), *cluster.front(), *cluster.workers()]
-    assert len({spec.log_file for spec in specs}) == len(specs)
-
-
-def test_ports_do_not_collide() -> None:
-    assert len(set(PORTS.values())) == len(PORTS)
-
-
 def test_every_gateway_has_ports_and_an_address_of_its_own(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, OFFSET, train=True, gateways=3)
     assert len(set(cluster.ports.values())) == len(cluster.ports)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import Document
 from realm.corpus.table import CorpusTable
-from realm.errors import RealmError, Unreachable
+from realm.errors import RealmError
 from realm.records.store import Store
 from realm.v1 import corpus_pb2, corpus_pb2_grpc
 from services.indexer.writes.writer import Writer, check_changes
@@ -55,15 +55,6 @@ def test_large_documents_go_in_calls_of_their_own() -> None:
     assert sizes[:3] == [1, 1, 1]
     assert sum(sizes) == 253
     assert max(sizes) <= corpus.BATCH
-
-
-def test_what_was_written_is_not_written_again(tmp_path: Path) -> None:
-    nobody = "127.0.0.1:1"
-    done = tmp_path / "imported.json"
-    done.write_text(f'{{"digest": "{digest_of([NOTE])}", "documents": 1}}')
-    assert import_once(nobody, [NOTE], done) == 0
-    with pytest.raises(Unreachable, match=nobody):
-        import_once(nobody, [replace(NOTE, metadata={})], done)
 
 
 class Cluster(corpus_pb2_grpc.CorpusServiceServicer):

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import pytest
 
 from services.standalone.cluster import ProcessSpec
 from services.standalone.supervisor import (
     MAX_BACKOFF_SECONDS,
     ChildProcess,
-    describe_exit,
     last_lines,
     restart_backoff,
 )
@@ -108,8 +106,3 @@ time.sleep(120)
     supervisor.wait(10)
     supervisor.stdout.close()
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
-
-
-@pytest.mark.parametrize(("code", "words"), [(1, "exit code 1"), (-9, "SIGKILL")])
-def test_an_exit_is_described(code: int, words: str) -> None:
-    assert describe_exit(code) == words

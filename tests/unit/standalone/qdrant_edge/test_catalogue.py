@@ -12,7 +12,6 @@ from services.standalone.qdrant_edge.catalogue import (
     Catalogue,
     load,
     save,
-    strays,
 )
 from services.standalone.qdrant_edge.protocol import collections
 
@@ -34,19 +33,6 @@ def point_to(alias: str, name: str) -> collections.AliasOperations:
 @pytest.fixture
 def catalogue() -> Catalogue:
     return Catalogue().with_collection(config("passages-1")).with_collection(config("passages-2"))
-
-
-def test_an_alias_is_resolved_once_and_a_name_is_itself(catalogue: Catalogue) -> None:
-    aliased = catalogue.after(point_to("live", "passages-1"))
-    assert aliased.resolve("live") == "passages-1"
-    assert aliased.resolve("passages-2") == "passages-2"
-    with pytest.raises(NotFound, match="passages-9"):
-        aliased.resolve("passages-9")
-
-
-def test_creating_an_alias_again_re_points_it(catalogue: Catalogue) -> None:
-    moved = catalogue.after(point_to("live", "passages-1")).after(point_to("live", "passages-2"))
-    assert moved.aliases == {"live": "passages-2"}
 
 
 def test_an_alias_never_hides_a_collection(catalogue: Catalogue) -> None:
@@ -97,9 +83,3 @@ def test_a_broken_catalogue_is_not_taken_for_an_empty_one(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(Corrupt):
         load(path)
-
-
-def test_folders_of_no_collection_are_strays(tmp_path: Path) -> None:
-    for name in ("passages-1", "passages-2"):
-        (tmp_path / name).mkdir()
-    assert strays(tmp_path, {"passages-1"}) == [tmp_path / "passages-2"]

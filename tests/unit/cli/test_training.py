@@ -1,9 +1,9 @@
-"""`realm model train-retriever` on a tiny base by each recipe, and `realm eval` of the result."""
+"""`realm model train-retriever` and `train-reader` on tiny bases, and `realm eval` of a result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from realm.cli import eval as eval_command
 from realm.cli import model as commands
 from realm.cli.training import without
 from realm.corpus.documents import Document
-from realm.errors import Corrupt, InvalidInput, RealmError
+from realm.errors import Corrupt, InvalidInput, NotFound, RealmError
+from realm.model.base import load_base
 from realm.model.checkpoint import Model, load_model, new_model
+from realm.model.starter import load_starter
 from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.objective import Loss
 from tests import tiny
@@ -40,11 +42,32 @@ def same_threads_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def write_rows(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+@pytest.fixture
+def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    told = [
+        {"id": f"d{n}", "title": "t", "text": f"the town {n} was in the river."} for n in range(20)
+    ]
+    asked = [
+        {"question": f"what was {n}?", "answers": [f"town {n}"], "document_id": f"d{n}"}
+        for n in range(20)
+    ]
+    for name, rows in (("documents", told), ("more", told[:3]), ("questions", asked)):
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    base = write_base(tmp_path / "base")
+    for name, value in {"BASE_MODEL": base, "THREADS": 1, "DEVICE": "cpu"}.items():
+        monkeypatch.setenv(f"REALM_{name}", str(value))
+    return tmp_path
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     told = [{"id": d.id, "title": d.title, "text": d.text} for d in tiny.documents(30)]
     for name, rows in (("documents", told), ("questions", ASKED), ("kept", ASKED[:3])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        write_rows(tmp_path / f"{name}.jsonl", rows)
     for name, value in {
         "BASE_MODEL": write_base(tmp_path / "base"),
         "THREADS": 1,
@@ -74,6 +97,14 @@ def train(folder: Path, recipe: str, *more: object) -> Result:
     return invoke(
         *("model", "train-retriever", "--recipe", recipe, "--to", folder / recipe),
         *("--documents", folder / "documents.jsonl", "--steps", 2, "--batch", 4, *more),
+    )
+
+
+def train_reader(folder: Path, *more: object) -> Result:
+    return invoke(
+        *("model", "train-reader", "--questions", folder / "questions.jsonl"),
+        *("--documents", folder / "documents.jsonl", folder / "more.jsonl"),
+        *("--to", folder / "starter", *more),
     )
 
 
@@ -206,3 +237,86 @@ def test_refusals_say_what_to_do(folder: Path) -> None:
         measure(folder, "dpr", "--model", folder / "ict")
     with pytest.raises(InvalidInput, match="already exists"):
         train(folder, "ict")
+
+
+def test_a_reader_is_trained_and_fits_its_base(reader_folder: Path) -> None:
+    folder = reader_folder
+    result = train_reader(
+        folder, "--epochs", 1, "--batch", 4, "--span-width", 7, "--licence", "ours"
+    )
+    assert result.exit_code == 0, result.output
+    assert "a starter of" in result.output
+    base = load_base(folder / "base")
+    starter = load_starter(base.config.base_sha256, folder / "starter")
+    assert starter is not None
+    assert starter.max_span_width == 7
+    expected = new_model(base).reader.state_dict()
+    for name, tensor in starter.weights().items():
+        assert tensor.shape == expected[name].shape
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["licence_of_data"] == "ours"
+    names = [one["name"] for one in card["data"]]
+    assert names == ["documents.jsonl", "more.jsonl", "questions.jsonl"]
+    assert card["command"].startswith(
+        "realm model train-reader --documents documents.jsonl more.jsonl --questions"
+    )
+    assert str(folder) not in json.dumps(card)
+
+
+def test_training_goes_on_from_a_starter_and_its_card_says_so(reader_folder: Path) -> None:
+    folder = reader_folder
+    options = ("--epochs", 1, "--batch", 4, "--span-width", 7)
+    assert train_reader(folder, *options).exit_code == 0
+    (folder / "starter").rename(folder / "first")
+    # At such a rate no weight moves by as much as float16 can tell.
+    slow = ("--lr", 1e-12, "--head-lr", 1e-12)
+    assert train_reader(folder, *options, *slow, "--from", folder / "first").exit_code == 0
+    base = load_base(folder / "base").config.base_sha256
+    first, second = load_starter(base, folder / "first"), load_starter(base, folder / "starter")
+    assert first is not None
+    assert second is not None
+    again = second.weights()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.weights().items())
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["continues"]["sha256"] == first.sha256
+    assert card["continues"]["training"]["steps"] > 0
+    assert "--from first" in card["command"]
+    with pytest.raises(NotFound, match="has no starter for the base"):
+        train_reader(folder, *options, "--from", folder)
+
+
+def test_a_rate_of_nothing_is_refused(reader_folder: Path) -> None:
+    folder = reader_folder
+    with pytest.raises(InvalidInput, match="give --lr and --head-lr above 0"):
+        train_reader(folder, "--lr", 0)
+
+
+def test_cloze_and_no_answer_are_part_of_plan_and_command(reader_folder: Path) -> None:
+    folder = reader_folder
+    stories = [
+        {"id": f"s{n}", "title": "t", "text": f"In the long war {n} of old Arden held the town."}
+        for n in range(12)
+    ]
+    write_rows(folder / "stories.jsonl", stories)
+    options = ("--epochs", 1, "--batch", 4, "--span-width", 7, "--negatives", 0.5)
+    more = ("--cloze", 0.5, "--cloze-documents", folder / "stories.jsonl", "--no-answer", 0.25)
+    assert train_reader(folder, *options, *more).exit_code == 0
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["cloze_lessons"] > 0
+    assert card["answers"]["null"]
+    assert "--cloze-documents stories.jsonl" in card["command"]
+    assert "--negatives 0.5" in card["command"]
+    assert "--no-answer 0.25" in card["command"]
+    assert "stories.jsonl" in [one["name"] for one in card["data"]]
+
+
+def test_without_epochs_a_starter_is_only_measured(reader_folder: Path) -> None:
+    folder = reader_folder
+    assert train_reader(folder, "--epochs", 1, "--batch", 4, "--span-width", 7).exit_code == 0
+    (folder / "starter").rename(folder / "first")
+    again = ("--epochs", 0, "--span-width", 7, "--from", folder / "first")
+    assert train_reader(folder, *again).exit_code == 0
+    card = json.loads((folder / "starter" / "starter.json").read_text())
+    assert card["training"]["steps"] == 0
+    assert card["continues"]["training"]["steps"] > 0
+    assert set(card["held_out"]["calibration_error"]) == {"before", "after"}

@@ -1,4 +1,4 @@
-"""`realm snapshots`, `realm gc` and `realm corpus verify-erased`, on a store in a folder."""
+"""`realm snapshots`, `gc`, `recorded` and `corpus verify-erased`, on a store in a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from realm.cli.gate_report import gate_rows
 from realm.records.generations import Generation, Generations, collection_name
+from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
@@ -178,3 +179,30 @@ async def test_a_refused_generation_is_forced_by_somebody(realm: Shell) -> None:
         "building a new generation from snapshot 2, whatever the gate finds\n",
     )
     assert realm.indexer.refreshes == ["it must be"]
+
+
+def test_questions_are_listed_and_forgotten(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["recorded", "list"]) == 0
+    assert "No question is recorded" in capsys.readouterr().out
+    for at, words in enumerate(("where do I live?", "who wrote this?")):
+        asked_at = time.time() - 100 + at
+        RecordedQuestions(store).write([RecordedQuestion(words, "d1", 3, asked_at)])
+    assert run(["recorded", "list"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "who wrote this? (d1)" in first
+    assert "where do I live?" in second
+
+    assert run(["recorded", "forget", "do I live"]) == 0
+    capsys.readouterr()
+    assert run(["recorded", "list", "--json"]) == 0
+    (left,) = json.loads(capsys.readouterr().out)
+    assert (left["question"], left["snapshot"]) == ("who wrote this?", 3)
+    assert run(["recorded", "forget", "--all"]) == 0
+    assert not store.files("recorded")
+
+
+@pytest.mark.parametrize("arguments", [[], ["some", "--all"]])
+def test_what_to_forget_must_be_said(store: Store, arguments: list[str]) -> None:
+    assert run(["recorded", "forget", *arguments]) == 2
