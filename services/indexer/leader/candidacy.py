@@ -1,9 +1,9 @@
-"""Who may lead, decided from signs of life: pure. Durations are of one's own monotonic clock.
+"""Decides from signs of life who may lead. Pure; durations are by this process's own clock.
 
-A standby claims the next term when the leader ended, or when no sign of it has changed for a
-whole lease while the standby itself was awake. A leader trusts a look at the store for half a
-lease, counted from before that look: so whoever claims does so after the leader's trust ended.
-What is at work at that very moment is fenced by the store (see `realm.records.leaders`).
+A standby claims the next term when the leader has ended, or when none of its signs changed for a
+whole lease while the standby itself was awake. A leader trusts a confirmation by the store for
+half a lease, counted from before it asked: so a claim comes after the leader's trust has ended.
+The store fences what is still running at that moment (see `realm.records.leaders`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class LeaderSigns:
-    """What a standby sees of the newest term; 0: nobody ever led. Beats count by their change."""
+    """What a standby sees of the newest term; 0: none yet. A beat counts if it changed."""
 
     term: int = 0
-    #: Its leader resigned, or its process is gone: certain, not guessed from silence.
+    #: Its leader resigned or its process ended: certain, not inferred from silence.
     ended: bool = False
     store_beat: str = ""
     redis_beat: str = ""
@@ -24,7 +24,7 @@ class LeaderSigns:
 
 @dataclass(frozen=True, slots=True)
 class StandbyWatch:
-    """A standby's patience: when a sign last changed and when it last looked."""
+    """When a sign last changed, and when the standby last looked."""
 
     signs: LeaderSigns
     heard_at: float
@@ -34,7 +34,7 @@ class StandbyWatch:
 def watch(
     before: StandbyWatch | None, signs: LeaderSigns, now: float, lease: float
 ) -> StandbyWatch:
-    """One look. Who slept cannot say how long the leader was silent: patience begins anew."""
+    """One look. A standby that slept cannot know how long the leader was silent: it starts over."""
     slept = before is None or now - before.looked_at >= lease
     if before is None or slept or signs != before.signs:
         return StandbyWatch(signs, heard_at=now, looked_at=now)
@@ -50,14 +50,14 @@ def may_claim(seen: StandbyWatch, lease: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """A term that is held; `confirmed_at` is a moment before the store last confirmed it."""
+    """A term held; `confirmed_at`: a moment just before the store last confirmed it."""
 
     term: int
     floor: int
     confirmed_at: float
 
     def is_trusted(self, now: float, lease: float) -> bool:
-        """Whether the leader may act without looking at the store again."""
+        """Whether the leader may act without asking the store again."""
         return now - self.confirmed_at < lease / 2
 
 

@@ -1,23 +1,25 @@
-"""Gets a term and keeps it: one thread watches the leader, claims, then beats in the store, another
-beats in Redis.
+"""Gets a term and keeps it. One thread watches the leader, claims the next term, then beats in the
+store; another beats in Redis.
 
-The store decides who leads. Redis carries a second beat that waits for no call to the store, so
-that a slow store alone deposes nobody; wiped or away, Redis makes nobody lead. A process that is
-stopped beats in neither. One that lives and cannot beat in the store any more keeps still in
-Redis too, `PATIENT_LEASES` after its last beat there: so a standby that can write leads a lease
-later, five leases after that beat at the latest. Patience endangers nothing: a leader that the
-store does not confirm may act for half a lease, and what it does then the store fences.
+The store decides who leads. Redis carries a second beat that needs no call to the store, so that
+a slow store alone deposes nobody; a wiped or absent Redis makes nobody lead. A stopped process
+beats in neither. A leader that can no longer beat in the store falls silent in Redis too,
+`PATIENT_LEASES` after its last beat there: a standby that can write then leads a lease later, at
+most five leases after that beat. The patience is safe: a leader that the store does not confirm
+may act for half a lease, and the store fences what it does then.
 
-A leader that lost ends its process and comes back as a standby: nothing in its memory has to be
-unlearned.
+A leader that lost ends its process and restarts as a standby: its memory need not be corrected.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -39,25 +41,61 @@ from services.indexer.leader.candidacy import (
     may_claim,
     watch,
 )
-from services.indexer.leader.identity import process_has_ended, process_identity
 
 LEASE_KEY = "realm:leader"
 BEATS_PER_LEASE = 4
-#: A leader that could not write its beat for so many leases keeps still in Redis too.
+#: A leader that could not beat in the store for so many leases falls silent in Redis too.
 PATIENT_LEASES = 4
 REDIS_SECONDS = 0.5
+PROC = Path("/proc")
+#: Place of a process's start time in /proc/PID/stat, counted after its name.
+START_TIME = 19
 
 log = structlog.get_logger(__name__)
 
 
 def boot_clock() -> float:
-    """Seconds that count a suspended machine's sleep too; `time.monotonic` leaves that out, and
-    a leader would trust a look of before it."""
+    """Seconds, including those that the machine was suspended. `time.monotonic` omits them: a
+    leader would trust a confirmation from before the sleep."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+def process_identity() -> str:
+    """`host/machine's boot/pid namespace/pid/start time`."""
+    pid = os.getpid()
+    return "/".join([socket.gethostname(), _machine(), str(pid), _started(pid)])
+
+
+def process_has_ended(named: str) -> bool:
+    """Whether a process has certainly ended; False if it ran on another machine."""
+    host_and_machine, _, rest = named.rpartition("/")
+    machine, _, pid = host_and_machine.rpartition("/")
+    here = _machine()
+    if not here.strip(":") or not pid.isdecimal() or not machine.endswith(f"/{here}"):
+        return False
+    return _started(int(pid)) != rest
+
+
+def _machine() -> str:
+    """Boot and pid namespace: two containers of one machine do not see each other's pids."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{(PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When it started, in clock ticks since boot; empty if it is dead."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[START_TIME]
+
+
 class Leadership(Protocol):
-    """What the indexer's parts ask of it."""
+    """What the indexer's parts ask of an election."""
 
     @property
     def term(self) -> int: ...
@@ -76,7 +114,7 @@ class Leadership(Protocol):
 
 
 class AlwaysLeader:
-    """Leads always: for whoever runs an indexer by itself, as tests do."""
+    """Always leads: for a single indexer without an election, as in tests."""
 
     term = 0
     floor = 0
@@ -89,7 +127,7 @@ class AlwaysLeader:
 
 
 class Election:
-    """`tick` once to begin with, then `start`; `leads` and `lost` tell where it stands."""
+    """Call `tick` once, then `start`; `leads` and `lost` tell where it stands."""
 
     def __init__(
         self,
@@ -98,7 +136,7 @@ class Election:
         clock: Callable[[], float] = boot_clock,
         has_ended: Callable[[str], bool] = process_has_ended,
     ) -> None:
-        """:param gone: whether the process of that identity ended for certain."""
+        """:param has_ended: whether the process of an identity has certainly ended."""
         self._clock = clock
         self._has_ended = has_ended
         self._leaders = Leaders(store)
@@ -116,7 +154,7 @@ class Election:
         self._newest: Term | None = None
         self._beats = 0
         self._beaten_at = 0.0
-        #: Collections changed when this process may have led no more, and the store did not tell.
+        #: Collections changed while the store could not say whether this process still led.
         self._doubtful: set[str] = set()
         self._lost = threading.Event()
         self._stopping = threading.Event()
@@ -151,7 +189,7 @@ class Election:
             thread.start()
 
     def stop(self, *, resign: bool) -> None:
-        """Ends the threads; `resign` only if nothing of this leader is at work any more."""
+        """Ends the threads. `resign` only if none of this leader's work is still running."""
         self._stopping.set()
         for thread in self._threads:
             if thread.is_alive():
@@ -161,13 +199,13 @@ class Election:
             try:
                 self._leaders.end(self._tenure.term)
             except RealmError as error:
-                log.warning("not_resigned", why=str(error))
+                log.warning("resignation_failed", why=str(error))
         self._redis.close()
 
     def check(self) -> None:
-        """Cheap for half a lease after a look at the store; then it looks again.
+        """Asks the store if it was last asked more than half a lease ago.
 
-        :raises NotReady: if this process does not lead, saying who does.
+        :raises NotReady: naming the leader, if this process does not lead.
         :raises DependencyUnavailable: if the store cannot say.
         """
         tenure = self._tenure
@@ -177,8 +215,8 @@ class Election:
             self._confirm(tenure)
 
     def changed(self, collection: str) -> None:
-        """Who slept between its question and a change may have come too late with it. Nothing
-        could stop that change: the store is told of it, and whoever leads heals it.
+        """Records a change that came after the term had ended, as after a sleep: nothing could
+        stop it, but the new leader replaces the collection.
 
         :raises NotReady, DependencyUnavailable: as `check`.
         """
@@ -192,7 +230,7 @@ class Election:
             raise
 
     def tick(self) -> None:
-        """A standby's look, or a leader's beat.
+        """A standby's look at the leader, or a leader's beat.
 
         :raises DependencyUnavailable: if the store cannot be reached.
         """
@@ -205,12 +243,14 @@ class Election:
             self._beat(before)
 
     def not_leader(self) -> NotReady:
-        """What a call hears here, with who leads."""
+        """The error of a call that needs the leader."""
         newest = self._newest
-        who = f"{newest.address or newest.by} of term {newest.number}" if newest else "nobody yet"
+        if newest is None:
+            return NotReady("this indexer does not lead: no leader elected yet", leader="")
         return NotReady(
-            f"this indexer does not lead, {who} does: send it there",
-            leader=newest.address if newest else "",
+            f"this indexer does not lead: call {newest.address or newest.by}, which leads term"
+            f" {newest.number}",
+            leader=newest.address,
         )
 
     def _run(self) -> None:
@@ -259,17 +299,19 @@ class Election:
         )
 
     def _confirm(self, tenure: Tenure, *changed: str) -> None:
-        """:param changed: collections changed just now."""
+        """:param changed: collections changed just now.
+        :raises NotReady: if the store names a later term.
+        """
         if self._leaders.newest_number() > tenure.term:
             self._newest = self._leaders.newest()
             self._lost.set()
             for collection in self._doubtful.union(changed):
-                log.error("changed_too_late", collection=collection, term=tenure.term)
+                log.error("stale_write", collection=collection, term=tenure.term)
                 self._leaders.record_stale_write(tenure.term, collection)
             raise self.not_leader()
 
     def _beat(self, confirmed_at: float) -> None:
-        """Trust grows with beats alone: whoever leads unheard is trusted no longer."""
+        """Only a beat renews trust: a leader that nobody hears is not trusted."""
         self._beats += 1
         self._leaders.beat(self.term, self._beats)
         self._beaten_at = self._clock()
@@ -296,7 +338,7 @@ class Election:
 
 
 def advertised_address(settings: Settings) -> str:
-    """Where gateways reach this indexer: `host:port`; empty if it does not say."""
+    """Where gateways reach this indexer: `host:port`; empty if not set."""
     given = settings.addresses.indexer_advertise
     if not given or ":" in given:
         return given

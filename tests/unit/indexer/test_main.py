@@ -13,7 +13,7 @@ from realm.records.leaders import Leaders, Term
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
-from services.indexer.leader.election import Election, advertised_address
+from services.indexer.leader.election import Election
 from services.indexer.main import LeaderLifecycle
 from services.indexer.metrics import IndexerMetrics
 
@@ -80,14 +80,3 @@ async def test_a_standby_is_able_and_ends_when_asked(site: Settings) -> None:
     assert await lifecycle.run(asked) == ""
     await asyncio.to_thread(lifecycle.stop, resign=True)
     assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
-
-
-def test_an_address_without_a_port_gets_that_of_the_server() -> None:
-    def told(given: str) -> str:
-        return advertised_address(
-            load_settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052")
-        )
-
-    assert told("10.1.2.3") == "10.1.2.3:50052"
-    assert told("indexer-0:7") == "indexer-0:7"
-    assert told("") == ""

@@ -1,8 +1,10 @@
-"""Two beats of a leader: a slow store deposes nobody, a store that takes no beat any more does."""
+"""A leader's two beats: a slow store deposes nobody, a store that takes no beat does."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,14 @@ import pytest
 from realm.records.leaders import Leaders
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.indexer.leader.election import LEASE_KEY, PATIENT_LEASES, Election
+from services.indexer.leader.election import (
+    LEASE_KEY,
+    PATIENT_LEASES,
+    Election,
+    advertised_address,
+    process_has_ended,
+    process_identity,
+)
 from tests.integration.redis_process import RedisProcess
 
 LEASE = 0.4
@@ -115,3 +124,39 @@ def test_beats_end_with_the_term(pair: Pair) -> None:
     pair.leader.stop(resign=True)
     pair.standby_looks()
     assert pair.standby.leads
+
+
+def test_a_living_process_has_not_ended() -> None:
+    assert not process_has_ended(process_identity())
+
+
+def test_an_unreaped_process_has_ended() -> None:
+    program = "from services.indexer.leader.election import process_identity as me; print(me())"
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    name = child.stdout.read().strip()
+    child.stdout.close()
+    assert child.wait(timeout=30) == 0
+    assert process_has_ended(name)
+
+
+def test_a_process_whose_number_another_one_has_now_has_ended() -> None:
+    named, _, started = process_identity().rpartition("/")
+    assert process_has_ended(f"{named}/{int(started) - 1}")
+
+
+def test_a_process_of_another_machine_may_be_alive() -> None:
+    assert not process_has_ended("elsewhere/00000000-0000:pid:[1]/1/1")
+    assert not process_has_ended("")
+    assert not process_has_ended("nonsense")
+
+
+def test_an_address_without_a_port_gets_that_of_the_server() -> None:
+    def told(given: str) -> str:
+        return advertised_address(
+            load_settings(indexer_advertise=given, indexer_listen="0.0.0.0:50052")
+        )
+
+    assert told("10.1.2.3") == "10.1.2.3:50052"
+    assert told("indexer-0:7") == "indexer-0:7"
+    assert told("") == ""
