@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GatewayReport:
-    """A gateway's word; `generation` is 0 when it has none."""
+    """What a gateway answers with; `generation` is 0 when it has none."""
 
     gateway_id: str
     generation: int
@@ -30,7 +30,7 @@ class GatewayReport:
 
 
 class GatewayReports:
-    """Reports expire: a gateway that is silent for `ttl_seconds` does not count. Thread-safe."""
+    """The newest report of each gateway; reports expire after `ttl_seconds`. Thread-safe."""
 
     def __init__(self, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.ttl = ttl_seconds
@@ -47,7 +47,7 @@ class GatewayReports:
                 self._since[report.gateway_id] = (report.generation, time.time())
 
     def all(self) -> list[GatewayReport]:
-        """Those that reported lately, by name."""
+        """Unexpired reports, by gateway."""
         oldest = self._clock() - self.ttl
         with self._lock:
             self._reports = {
@@ -56,14 +56,14 @@ class GatewayReports:
             return [report for _, (report, _) in sorted(self._reports.items())]
 
     def reached_at(self, generation: int) -> float | None:
-        """Unix time at which the last of the ready gateways reported this generation first."""
+        """Unix time at which the last ready gateway first reported this generation."""
         ready = {report.gateway_id for report in self.all() if report.ready}
         with self._lock:
             known = {name: self._since[name] for name in ready}
         return max((at for number, at in known.values() if number == generation), default=None)
 
     def all_serve(self, generation: int) -> bool:
-        """Whether a refresh has reached every ready gateway; with no gateway at all it has."""
+        """Whether every ready gateway answers with it; True if there is no gateway at all."""
         reports = self.all()
         ready = [report for report in reports if report.ready]
         if not ready:
@@ -72,7 +72,10 @@ class GatewayReports:
 
 
 class QuestionRecorder:
-    """Thread-safe. While recording is switched off it drops what it hears."""
+    """Samples users' questions and writes them to the store. Thread-safe.
+
+    Drops them while recording is switched off.
+    """
 
     def __init__(
         self, store: Store, bounds: Bounds, clock: Callable[[], float] = time.monotonic
@@ -80,7 +83,7 @@ class QuestionRecorder:
         self._store = store
         self._recorded = RecordedQuestions(store)
         self._window = min(WINDOW_SECONDS, bounds.seconds / 10)
-        # So many a window that the windows together hold `most`: a busy hour is not all there is.
+        # Spread over the windows, so that a busy hour does not crowd out the others.
         self._share = math.ceil(bounds.most * self._window / bounds.seconds)
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,7 +98,7 @@ class QuestionRecorder:
                     self._sample.add(each)
 
     def write_when_due(self) -> None:
-        """At the end of each window; nothing of what was heard before questions were forgotten."""
+        """At the end of each window; drops what came before an operator had questions forgotten."""
         if not self._share:
             return
         if self._mark is None:
@@ -109,16 +112,16 @@ class QuestionRecorder:
         if questions and before == self._mark:
             path = self._recorded.write(questions)
             if self._recorded.forgotten() != self._mark:
-                # Perhaps too late for whoever forgets to have seen the file.
+                # Whoever had them forgotten may have missed this file.
                 self._store.delete(path)
                 return
             log.info("questions_recorded", questions=len(questions))
 
     def probes(self, compared: Iterable[Generation]) -> list[dict[str, str]]:
-        """Questions with the document that is to be found.
+        """Questions, each with the document to be found.
 
-        Whoever answered a question finds its document again, and would be preferred to whoever
-        comes after: only those count that no snapshot of those compared answered.
+        Questions that one of the compared snapshots answered are left out: it would find its own
+        document again and be preferred unfairly.
         """
         if not self._share:
             return []

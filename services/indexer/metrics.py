@@ -1,4 +1,4 @@
-"""The indexer's metrics, declared once and handed in."""
+"""The indexer's metrics, declared once and injected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACTIONS = (
 
 
 class IndexerMetrics:
-    """Counters and gauges under the names of the dashboards; steps are training steps."""
+    """Steps are training steps; timestamps are Unix times."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         def counter(name: str, words: str, *labels: str) -> Counter:
@@ -32,7 +32,7 @@ class IndexerMetrics:
         def gauge(name: str, words: str, *labels: str) -> Gauge:
             return Gauge(f"realm_indexer_{name}", words, labels, registry=registry)
 
-        self.refreshes = counter("refreshes", "Refreshes ended, by how", "outcome")
+        self.refreshes = counter("refreshes", "Refreshes by outcome", "outcome")
         self.refresh_duration = Histogram(
             "realm_indexer_refresh_duration_seconds",
             f"Refreshes by phase: {', '.join((*PHASES, TOTAL))}",
@@ -41,10 +41,10 @@ class IndexerMetrics:
             registry=registry,
         )
         self.last_refresh = gauge(
-            "last_refresh_duration_seconds", "The newest ended refresh by phase", "phase"
+            "last_refresh_duration_seconds", "The newest completed refresh by phase", "phase"
         )
         self.leads = gauge("leads", "1 if this indexer leads, 0 if it stands by")
-        self.term = gauge("term", "The term that this indexer leads; 0: none")
+        self.term = gauge("term", "The term this indexer leads; 0: none")
         self.active_generation = gauge("active_generation", "Number of the live generation")
         self.lag_steps = gauge("lag_steps", "Steps that the live snapshot is behind the newest")
         self.lagging_since = gauge(
@@ -59,26 +59,34 @@ class IndexerMetrics:
             "last_swap_timestamp_seconds", "When the live generation was committed"
         )
         self.building_step = gauge("building_step", "Step of the snapshot being built; 0: none")
-        self.shards_expected = gauge("shards_expected", "Shards of the build under way")
-        self.shards_completed = gauge("shards_completed", "Those of them whose vectors are there")
+        self.shards_expected = gauge("shards_expected", "Shards of the current build")
+        self.shards_completed = gauge("shards_completed", "Shards embedded")
         self.points = gauge("points", "Points in the collection of a generation", "state")
         self.points_expected = gauge(
-            "points_expected", "Points that a generation should have by its files", "state"
+            "points_expected",
+            "Points that a generation should have according to its files",
+            "state",
         )
         self.damaged = gauge(
-            "damaged", "1 if the collection has lost something, live or the retained one", "state"
+            "damaged",
+            "1 if the collection of live or the retained generation has lost points",
+            "state",
         )
         self.damages = counter("damages", "Generations found damaged after their commit")
         self.validation_failures = counter(
-            "validation_failures", "Checks of the gate that refused a generation", "check"
+            "validation_failures", "Generations rejected, by the gate's check", "check"
         )
         self.gate_result = gauge(
             "gate_result", "Figures of the gate's newest report: recall, probes, counts", "figure"
         )
-        self.shards_requeued = counter("shards_requeued", "Results asked for a second time or more")
-        self.corrupt_files = counter("corrupt_files", "Files refused and made again", "kind")
+        self.shards_requeued = counter(
+            "shards_requeued", "Tasks sent again because nobody held them any more"
+        )
+        self.corrupt_files = counter(
+            "corrupt_files", "Corrupt files that were rejected and made again", "kind"
+        )
         self.action_failures = counter(
-            "action_failures", "Actions that will be tried again", "action"
+            "action_failures", "Failed actions; each is tried again", "action"
         )
         self.dependency_up = gauge(
             "dependency_up", "1 if the last use of redis, qdrant, store succeeded", "dependency"
@@ -90,20 +98,21 @@ class IndexerMetrics:
         )
         self.erasure_due = gauge(
             "erasure_due_timestamp_seconds",
-            "When the oldest deleted document that is not physically gone must be; 0: none waits",
+            "When the oldest deleted document must be physically erased; 0: none waits",
         )
         self.parked_documents = gauge(
-            "parked_documents", "Documents left out of the index: no embedder gets through them"
+            "parked_documents",
+            "Documents left out of the index because no embedder gets through them",
         )
         self.strays = gauge(
             "strays",
-            "Files that are passed over: stray (none of ours) or damaged",
+            "Files in the store that are ignored: stray (foreign) or damaged",
             "kind",
         )
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """A counter that appears with its first event shows no increase at that event."""
+        """So that a counter's first event shows as an increase."""
         for counter, values in (
             (self.refreshes, OUTCOMES),
             (self.validation_failures, CHECKS),

@@ -1,7 +1,7 @@
 # ruff: noqa: N802 (methods are named by the protocol)
-"""The gRPC services of the indexer: protobuf in, a call, protobuf out.
+"""The gRPC services of the indexer: they translate protobuf to calls and back.
 
-Errors become statuses in `realm.process.rpc.ErrorInterceptor`. Whatever blocks runs in threads.
+`realm.process.rpc.ErrorInterceptor` turns errors into statuses. Blocking calls run in threads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def _in(executor: Executor, call: Callable[..., Result], *arguments: objec
 
 
 class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
-    """Writes and reads of documents."""
+    """Writes and reads documents."""
 
     def __init__(
         self, writer: Writer, corpus: CorpusReader, max_bytes: int, executor: Executor
@@ -95,12 +95,12 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         name, changes = await _in(
             self._executor, check_changes, request_id, given, list(deletions), self._max_bytes
         )
-        # Shielded: a caller who hangs up must not cancel what the writer has taken.
+        # Shielded: a caller that hangs up must not cancel an accepted write.
         return await asyncio.shield(asyncio.wrap_future(self._writer.submit(name, changes)))
 
 
 class IndexServicer(index_pb2_grpc.IndexServiceServicer):
-    """The state of the index, and who steers it."""
+    """Reports the state of the index and takes operators' commands."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
 
 
 class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
-    """What the gateways say of themselves."""
+    """Takes the gateways' reports."""
 
     def __init__(
         self, gateways: GatewayReports, recorder: QuestionRecorder, wake: WakeSignal

@@ -1,4 +1,4 @@
-"""Follows a commit to the gateways, records how long the refresh took, and keeps the gauges."""
+"""Follows a commit to the gateways, records how long the refresh took, and updates the gauges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class RefreshMonitor:
-    """Called after each look by the reconciler's thread."""
+    """Called after each tick by the reconciler's thread."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class RefreshMonitor:
         if live is None or live.generation != build.number:
             self._memory.flipping = None
         elif self._gateways.all_serve(build.number):
-            # Whatever kept this thread from looking is no part of the refresh.
+            # A delay of this thread is no part of the refresh.
             flipped_at = self._gateways.reached_at(build.number) or time.time()
             self._ended(build, max(flipped_at, build.committed_at))
             self._memory.flipping, self._over = None, build.number
 
     def _unended(self, seen: Observation) -> Build | None:
-        """A refresh that was committed, by a leader lost since or by a put whose answer was lost,
-        and that nobody has seen at every gateway. Phases as far as the store tells them."""
+        """A refresh that was committed, by an earlier leader or by a put whose answer was lost, and
+        whose end at the gateways is not recorded. Phases as far as the store knows them."""
         now = self._clock()
         self._first_look = now if self._first_look is None else self._first_look
         if seen.live is None or seen.live.generation == self._over:
@@ -106,7 +106,7 @@ class RefreshMonitor:
             build.embedded_at = generation.created_at + known.get("embed", 0.0)
             build.loaded_at = build.embedded_at + known.get("load", 0.0)
             build.optimised_at = build.loaded_at + known.get("optimize", 0.0)
-        # When validation ended went with the leader: it counts as lasting until the commit.
+        # The end of validation was lost with the leader: it counts as lasting until the commit.
         build.validated_at = build.validated_at or entry.at
         build.committed_at = entry.at
         return build
@@ -116,7 +116,7 @@ class RefreshMonitor:
             self._metrics.refreshes.labels("healed").inc()
             return
         phases = build.phase_seconds(time.time(), flipped_at)
-        # First: where the store does not take it, the next look does all of this again.
+        # First: if the store fails, the next tick repeats all of this.
         self._generations.record(
             build.number,
             State.LIVE,
@@ -154,9 +154,7 @@ class RefreshMonitor:
             if snapshot.number == generation.snapshot:
                 self._metrics.active_snapshot_timestamp.set(snapshot.created_at)
         self._metrics.last_swap_timestamp.set(seen.live.at)
-        applied = self._replication.applied(generation.number)
-        if applied is None:
-            applied = self._generations.applied(generation.number)
+        applied = self._replication.applied_or_recorded(generation.number)
         self._metrics.corpus_version.labels("live").set(applied)
         oldest = self._corpus.oldest_write_after(applied) if applied < newest else None
         self._metrics.oldest_unindexed_write.set(oldest or 0.0)

@@ -1,4 +1,4 @@
-"""The state of the index in the API's words: from the store, and from memory of the build."""
+"""The status of the index as API messages, from the store and this process's memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARKED_SHOWN = 100
 
 
 class Status:
-    """Reads only; any thread may ask."""
+    """Reads only. Thread-safe."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Status:
         return status
 
     def generations(self, limit: int) -> list[index_pb2.Generation]:
-        """Newest first; those whose collection is deleted are left out."""
+        """Newest first, without those whose collection is deleted."""
         found: list[index_pb2.Generation] = []
         for number in reversed(self._generations.numbers()):
             if len(found) == limit:
@@ -93,7 +93,7 @@ class Status:
             generation=generation.number,
             snapshot=self._snapshot(generation),
             state=state_value(events[-1].state),
-            corpus_version=self._applied(generation.number),
+            corpus_version=self._replication.applied_or_recorded(generation.number),
             created_at=timestamp(generation.created_at),
             gate=ended.report if ended else {},
             reason=_reason(ended),
@@ -110,7 +110,7 @@ class Status:
             generation=generation.number,
             snapshot=generation.snapshot,
             step=generation.step,
-            corpus_version=self._applied(generation.number),
+            corpus_version=self._replication.applied_or_recorded(generation.number),
             lag_steps=lag.steps,
             lag=duration(lag.seconds(time.time())),
             live_since=timestamp(entry.at),
@@ -154,10 +154,6 @@ class Status:
             )
         return None
 
-    def _applied(self, number: int) -> int:
-        followed = self._replication.applied(number)
-        return self._generations.applied(number) if followed is None else followed
-
     def _snapshot(self, generation: Generation) -> index_pb2.Snapshot:
         for snapshot in self._snapshots.all():
             if snapshot.number == generation.snapshot:
@@ -166,7 +162,7 @@ class Status:
 
 
 def phases_of(events: list[Event]) -> dict[str, float]:
-    """The durations that were recorded when the refresh had reached every gateway."""
+    """Seconds by phase, as recorded once the refresh had reached every gateway."""
     return {name: seconds for event in events for name, seconds in phases_in(event.report).items()}
 
 
@@ -175,7 +171,7 @@ def _reason(ended: Event | None) -> str:
 
 
 def _remaining(build: Build, now: float) -> float | None:
-    """From the rate at which shards have come in since the build began."""
+    """Estimated seconds left to embed, from the rate since the build began; None: unknown."""
     done, expected = len(build.embedded), len(build.generation.passage_files)
     if not done or build.committed_at is not None:
         return None

@@ -149,6 +149,11 @@ class ReplicationState:
         replica = self._replicas.get(number)
         return replica.applied if replica else None
 
+    def applied_or_recorded(self, number: int) -> int:
+        """As `applied`; as the store records it if the generation does not follow."""
+        applied = self.applied(number)
+        return self._generations.applied(number) if applied is None else applied
+
     def points(self, number: int) -> int | None:
         """How many points its collection should hold at `applied`; None if unknown."""
         replica = self._replicas.get(number)
@@ -181,7 +186,7 @@ class ReplicationState:
             if number == self.catching_up or self.live is None:
                 return True
             if number != self.live:
-                return upto <= self._applied_by_live(self.live)
+                return upto <= self.applied_or_recorded(self.live)
             return not self.gates_live or (
                 self.catching_up is None or self._replicas[self.catching_up].applied >= upto
             )
@@ -204,11 +209,7 @@ class ReplicationState:
         mine = self.applied(number)
         if mine is None or mine < self._generations.applied(number):
             return False
-        return self.live is None or mine >= self._applied_by_live(self.live)
-
-    def _applied_by_live(self, live: int) -> int:
-        applied = self.applied(live)
-        return self._generations.applied(live) if applied is None else applied
+        return self.live is None or mine >= self.applied_or_recorded(self.live)
 
     def _update_gate(self) -> None:
         if self.catching_up in self._replicas:
