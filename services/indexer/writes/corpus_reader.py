@@ -1,4 +1,4 @@
-"""Reads of the corpus for one part of the indexer: opened late, opened anew after a fault."""
+"""Reads the corpus for one part of the indexer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from realm.errors import DependencyUnavailable, RealmError
 
 
 class CorpusReader:
-    """A view of the table that follows its writer. Thread-safe; one call at a time."""
+    """A view of the table that follows its writer: opened on first use, reopened after a fault.
+
+    Thread-safe; one call at a time.
+    """
 
     def __init__(self, open_table: Callable[[], CorpusTable]) -> None:
         self._open = open_table

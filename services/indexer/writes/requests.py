@@ -1,7 +1,7 @@
-"""Which requests were done already: an id is bound to all that was asked for under it.
+"""Deduplicates write requests: an id is bound to the content written under it.
 
-The corpus table holds them durably; this is the leader's memory of the newest, bounded by count
-and by age. Ages are of this process's own clock: what it reads from the table counts as new.
+The corpus table holds the ids durably; this is the leader's memory of the newest, bounded in count
+and age. Ages are by this process's own clock: what is read from the table counts as new.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from realm.corpus.documents import Document, shown
 from realm.corpus.table import CorpusTable
 from realm.errors import RequestIdReused
 
-#: Requests in memory, about 220 bytes each. Half as many are remembered at the least.
+#: Most requests in memory, about 220 bytes each; at least half as many are remembered.
 MOST = 1 << 20
-#: Unless there are more, a request is remembered so long, and forgotten after twice the time.
+#: Unless there are more, a request is remembered at least this long and at most twice as long.
 SECONDS = 24 * 3600.0
-#: Between two versions in the table no more time counts than this: their stamps may be of two
+#: Longest time counted between two versions of the table: their stamps may come from two
 #: machines' clocks.
 LONGEST_PAUSE = SECONDS / 2
 
@@ -30,14 +30,14 @@ DIGEST_BYTES = 16
 
 
 def digest_of(documents: Sequence[Document], deletions: Sequence[str]) -> str:
-    """The same for the same method and content, in the same order."""
+    """Equal for equal documents and deletions in the same order."""
     given = [[each.id, each.title, each.text, each.metadata] for each in documents]
     asked = json.dumps([given, list(deletions)], sort_keys=True, separators=(",", ":"))
     return _hash(asked).hex()
 
 
 class RequestHistory:
-    """Used by the writer's thread alone."""
+    """Used by the writer's thread only."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class RequestHistory:
     def version_of(self, request_id: str, digest: str) -> int:
         """The version that holds a request whose id is known.
 
-        :param digest: of `digest_of`; empty if it is not known: then the id alone counts.
+        :param digest: from `digest_of`; empty if unknown: then only the id counts.
         :raises RequestIdReused: if the id is known with another content.
         """
         key = _hash(request_id)
@@ -79,7 +79,7 @@ class RequestHistory:
         return version
 
     def learn(self, request_id: str, digest: str, version: int) -> None:
-        """A request that is written."""
+        """Remembers a request that was written."""
         self._newest = max(self._newest, version)
         if self.knows(request_id):
             return
@@ -88,7 +88,7 @@ class RequestHistory:
         self._young[_hash(request_id)] = version, bytes.fromhex(digest)
 
     def read(self, table: CorpusTable) -> None:
-        """Learns what the table holds and this does not know yet."""
+        """Learns the requests that the table holds and this does not know yet."""
         self.forget_old()
         rows = table.requests(2 * self._half, self._newest)
         rows = rows.filter(pa.array(_ages(rows) < 2 * self._seconds))
@@ -96,7 +96,7 @@ class RequestHistory:
             self.learn(row["request_id"], row["request_digest"] or "", row["version"])
 
     def forget_old(self) -> None:
-        """To be called before anything is learnt."""
+        """Call before anything is learnt."""
         passed = self._clock() - self._young_since
         if passed >= self._seconds:
             self._turn()
@@ -109,7 +109,7 @@ class RequestHistory:
 
 
 def _ages(rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Seconds from each row to the last one. Clocks that go back, or jump, count little."""
+    """Seconds from each row to the last one; jumps of a clock count little."""
     stamps = rows["written_at"].to_numpy()
     passed = np.clip(np.diff(stamps, append=stamps[-1:]), 0.0, LONGEST_PAUSE)
     return np.cumsum(passed[::-1])[::-1]
