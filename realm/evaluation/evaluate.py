@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
-from realm.evaluation.reading import latencies, make_reading, read_answers
+from realm.evaluation.reading import best_answer_texts, latencies, make_reading
 from realm.evaluation.report import (
     RECALL_AT,
     Report,
@@ -23,12 +23,12 @@ from realm.evaluation.report import (
     recalls,
 )
 from realm.evaluation.searching import (
-    Found,
     PassageVectors,
     Searcher,
-    cut,
+    SearchResult,
     encode_passages,
     encode_questions,
+    split_documents,
 )
 from realm.evaluation.systems import System
 from realm.text.answers import normalise_answer
@@ -51,7 +51,7 @@ def evaluate(
     :raises InvalidInput: if a question has no word.
     """
     began = time.monotonic()
-    index = encode_passages(system, cut(documents, system.inputs), progress("passages"))
+    index = encode_passages(system, split_documents(documents, system.inputs), progress("passages"))
     asked = [question.question for question in questions]
     queries = encode_questions(system, asked, progress("questions"))
     ids = [passage.document_id for passage in index.passages]
@@ -74,7 +74,7 @@ def evaluate(
             "documents_given": len(documents),
             "passages": len(index.passages),
             "passages_read": passages,
-            "unknown_documents": _unknown(questions, documents),
+            "unknown_documents": _count_unknown_documents(questions, documents),
             "retrieval": system.retrieval,
             "model": {"base": system.base, "step": system.step, "scale": system.scale},
             **provenance(system.passage.device, system.dtype),
@@ -105,7 +105,7 @@ def document_ranks(
 
 
 def _answer_ranks(
-    questions: Sequence[Question], found: Found, index: PassageVectors
+    questions: Sequence[Question], found: SearchResult, index: PassageVectors
 ) -> list[int | None]:
     """Of the questions with answers: the rank of the first passage that holds one."""
     normalised = [normalise_answer(passage.text) for passage in index.passages]
@@ -129,7 +129,7 @@ def _read(
     system: System,
     index: PassageVectors,
     questions: Sequence[Question],
-    found: Found,
+    found: SearchResult,
     passages: int,
     on_progress: OnProgress,
 ) -> list[tuple[Question, str]]:
@@ -145,11 +145,11 @@ def _read(
         )
         for number in chosen
     ]
-    texts = read_answers(system, readings, on_progress)
+    texts = best_answer_texts(system, readings, on_progress)
     return [(questions[number], text) for number, text in zip(chosen, texts, strict=True)]
 
 
-def _unknown(questions: Sequence[Question], documents: Sequence[Document]) -> int:
+def _count_unknown_documents(questions: Sequence[Question], documents: Sequence[Document]) -> int:
     """Questions whose document was not given: they count as not found."""
     known = {document.id for document in documents}
     return sum(one.document_id is not None and one.document_id not in known for one in questions)

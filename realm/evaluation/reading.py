@@ -30,7 +30,7 @@ def make_reading(
     return Reading(question, texts, tuple(float(prior) for prior in priors))
 
 
-def read_answers(
+def best_answer_texts(
     system: System, readings: Sequence[Reading], on_progress: OnProgress = no_progress
 ) -> list[str]:
     """The best answer's text to each question; empty where nothing is readable.
@@ -76,6 +76,6 @@ def latencies(
             query = encode_questions(system, [question])
             found = searcher.search([question], query, passages)
             reading = make_reading(system, index, question, found.rows[0], found.products[0])
-            read_answers(system, [reading])
+            best_answer_texts(system, [reading])
             times.append((time.perf_counter() - began) * 1000)
     return times

@@ -33,7 +33,7 @@ class PassageVectors:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """Rows of passages and their inner products for each question, best first.
 
     Fewer than asked for where words choose and fewer passages share one with the question.
@@ -48,13 +48,13 @@ class Searcher:
 
     def __init__(self, passages: PassageVectors, way: Retrieval) -> None:
         # Terms cost memory: only where words have a say.
-        weighed = [] if way is Retrieval.DENSE else weights(passages.passages)
+        weighed = [] if way is Retrieval.DENSE else bm25_weights(passages.passages)
         self._way = way
         self._index = ExactIndex(passages.vectors, Bm25Index(weighed))
 
-    def search(self, questions: Sequence[str], queries: Vectors, k: int) -> Found:
+    def search(self, questions: Sequence[str], queries: Vectors, k: int) -> SearchResult:
         """:param queries: the questions' vectors [questions, size]."""
-        found = Found([], [])
+        found = SearchResult([], [])
         for question, query in zip(questions, queries, strict=True):
             rows, products = self._index.search(query, question_weights(question), self._way, k)
             found.rows.append(rows)
@@ -62,14 +62,14 @@ class Searcher:
         return found
 
 
-def weights(passages: Sequence[Passage]) -> list[SparseVector]:
+def bm25_weights(passages: Sequence[Passage]) -> list[SparseVector]:
     """BM25 weights, the passages themselves being the whole corpus."""
     lengths = [sum(passage.term_counts) for passage in passages]
     average = sum(lengths) / len(lengths) if lengths else 0.0
     return [passage_weights(each.terms, each.term_counts, average) for each in passages]
 
 
-def cut(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:
+def split_documents(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:
     return [
         passage
         for document in documents

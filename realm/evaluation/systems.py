@@ -74,7 +74,7 @@ def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) ->
     :raises RealmError: if the base cannot be had.
     """
     model = load_source(settings.model.base_model, settings)
-    return system_of(model, "base", 0, device, dtype)
+    return make_system(model, "base", 0, device, dtype)
 
 
 def snapshot_system(
@@ -82,7 +82,7 @@ def snapshot_system(
 ) -> System:
     """:raises Corrupt: if a file of the snapshot is missing or altered."""
     model = load_model(snapshots.materialise(snapshot))
-    return system_of(model, f"snapshot-{snapshot.number}", snapshot.step, device, dtype)
+    return make_system(model, f"snapshot-{snapshot.number}", snapshot.step, device, dtype)
 
 
 def trained_system(
@@ -100,16 +100,16 @@ def trained_system(
             f" model train-retriever --recipe {recipe} --documents FILE --to FOLDER`, then give"
             " --model FOLDER"
         )
-    made_by, steps = _card(folder / CARD_FILE)
+    made_by, steps = _read_card(folder / CARD_FILE)
     if made_by != recipe:
         raise InvalidInput(
             f"the model in {folder} was made by the recipe {made_by}, not {recipe}: give --system"
             f" {made_by}, or another --model"
         )
-    return system_of(load_model(folder), recipe.value, steps, device, dtype)
+    return make_system(load_model(folder), recipe.value, steps, device, dtype)
 
 
-def system_of(
+def make_system(
     model: Model, name: str, step: int, device: torch.device, dtype: torch.dtype
 ) -> System:
     return System(
@@ -139,7 +139,7 @@ def find_snapshot(store: Store, wanted: str) -> tuple[Snapshots, Snapshot]:
     return snapshots, newest
 
 
-def _card(file: Path) -> tuple[str, int]:
+def _read_card(file: Path) -> tuple[str, int]:
     """By which recipe, and in how many steps."""
     try:
         card = json.loads(file.read_bytes())

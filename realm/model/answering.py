@@ -103,11 +103,11 @@ def answer_questions(
     # ∅ is read as an empty passage, after the others.
     texts = [(*one.passages, "") if rules.null else one.passages for one in readings]
     bodies = [
-        ReaderInput.of(inputs, one.question, text)
+        ReaderInput.build(inputs, one.question, text)
         for one, read in zip(readings, texts, strict=True)
         for text in read
     ]
-    scores = _read(reader, bodies, inputs.pad, token_budget, dtype)
+    scores = _score_spans(reader, bodies, inputs.pad, token_budget, dtype)
     answers: list[Answers] = []
     at = 0
     for one, read in zip(readings, texts, strict=True):
@@ -117,13 +117,13 @@ def answer_questions(
     return answers
 
 
-def with_null(log_priors: Sequence[float]) -> tuple[list[float], float]:
+def with_null_document(log_priors: Sequence[float]) -> tuple[list[float], float]:
     """log p(z|x) of k passages and of the null document ∅, which takes one of k + 1 places.
 
     ∅ is in no index and says nothing about x, so that its share is 1 / (k + 1) whatever was found.
     """
     places = len(log_priors) + 1
-    rest = math.log1p(-1 / places) - _log_sum(np.array(log_priors)) if log_priors else 0.0
+    rest = math.log1p(-1 / places) - _log_sum_exp(np.array(log_priors)) if log_priors else 0.0
     return [prior + rest for prior in log_priors], -math.log(places)
 
 
@@ -135,7 +135,7 @@ class _Scores:
     null: float
 
 
-def _read(
+def _score_spans(
     reader: Reader,
     bodies: Sequence[ReaderInput],
     pad_id: int,
@@ -181,7 +181,7 @@ def _answers(
 ) -> Answers:
     spans = _joint_softmax(reading, bodies, scores, rules.null)
     rows_by_text: dict[str, list[int]] = {}
-    for row in _weighty(spans.log_mass):
+    for row in _heaviest_spans(spans.log_mass):
         text = reading.passages[spans.passage[row]][spans.start[row] : spans.end[row]]
         # Articles and punctuation alone are part of the softmax, but no answer.
         if normalised := normalise_answer(text):
@@ -225,14 +225,16 @@ def _joint_softmax(
     reading: Reading, bodies: Sequence[ReaderInput], scores: Sequence[_Scores], null: bool
 ) -> _Spans:
     """With `null` the last body is the null document's."""
-    priors, of_null = with_null(reading.log_priors) if null else (reading.log_priors, -math.inf)
+    priors, of_null = (
+        with_null_document(reading.log_priors) if null else (reading.log_priors, -math.inf)
+    )
     parts = []
     for number, prior in enumerate(priors):
         body, logits = bodies[number], scores[number].spans
         starts, widths = np.nonzero(body.whole_words(logits.shape[1]) & np.isfinite(logits))
         ends = starts + widths
         chosen = logits[starts, widths].astype(np.float64)  # [spans]
-        share = chosen - _log_sum(chosen)
+        share = chosen - _log_sum_exp(chosen)
         where = np.full(len(starts), number)
         begin, stop = body.offsets[starts, 0], body.offsets[ends, 1]
         parts.append((where, begin, stop, chosen + prior, share))
@@ -240,11 +242,11 @@ def _joint_softmax(
     if not parts:
         return _Spans(*(np.zeros(0, np.int64),) * 3, *(np.zeros(0),) * 2, float(null))
     passage, start, end, logit, share = (np.concatenate(each) for each in zip(*parts, strict=True))
-    total = _log_sum(np.append(logit, empty))
+    total = _log_sum_exp(np.append(logit, empty))
     return _Spans(passage, start, end, logit - total, share, math.exp(empty - total))
 
 
-def _weighty(log_mass: NDArray[np.float64]) -> Iterator[int]:
+def _heaviest_spans(log_mass: NDArray[np.float64]) -> Iterator[int]:
     """Spans, the weightiest first, until the rest together is negligible."""
     left = float(np.exp(log_mass).sum())
     for row in np.argsort(-log_mass, kind="stable"):
@@ -254,6 +256,6 @@ def _weighty(log_mass: NDArray[np.float64]) -> Iterator[int]:
         yield int(row)
 
 
-def _log_sum(values: NDArray[np.float64]) -> float:
+def _log_sum_exp(values: NDArray[np.float64]) -> float:
     most = values.max(initial=-np.inf)
     return float(most + np.log(np.exp(values - most).sum())) if np.isfinite(most) else 0.0

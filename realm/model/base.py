@@ -79,7 +79,7 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
         base=shape,
         pooling=_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "cls",
         normalize=normalize,
-        lengths=fitting_lengths(shape.max_position_embeddings),
+        lengths=default_lengths(shape.max_position_embeddings),
         scale_init=NORMALISED_SCALE if normalize else UNNORMALISED_SCALE,
         base_name=DEFAULT_NAME if name_or_folder is None else public_name(name_or_folder),
         base_sha256=sha256,
@@ -183,7 +183,7 @@ def _shape(path: Path) -> BertShape:
         raise Unsupported(f"{path} describes a base that cannot serve: {error}") from error
 
 
-def fitting_lengths(positions: int, reader: int | None = None) -> InputLimits:
+def default_lengths(positions: int, reader: int | None = None) -> InputLimits:
     """REALM's lengths (`reader` may be another), cut where the base has fewer positions.
 
     Title and query give way, so that every body keeps its least room.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from realm.model.config import AnswerRules
 
 #: Probabilities are cut here, so that their logits are finite.
-LEAST = 1e-6
+MIN_PROBABILITY = 1e-6
 BINS = 10
 STEPS = 100
 #: Weight of a prior around the identity: a handful of questions says little.
@@ -49,7 +49,7 @@ def fit(shares: Sequence[float], no_answers: Sequence[float], right: Sequence[bo
     if len(set(right)) < 2:
         return AnswerRules()
     left = 1.0 - np.asarray(no_answers, np.float64)
-    conditional = np.asarray(shares, np.float64) / np.maximum(left, LEAST)
+    conditional = np.asarray(shares, np.float64) / np.maximum(left, MIN_PROBABILITY)
     logits = _logit(conditional)  # [questions]
     targets = np.asarray(right, np.float64)
     design = np.stack([logits, np.ones_like(logits)], axis=1)  # [questions, 2]
@@ -86,5 +86,5 @@ def _platt(p: float, rules: AnswerRules) -> float:
 
 
 def _logit(p: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
-    kept = np.clip(p, LEAST, 1 - LEAST)
+    kept = np.clip(p, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.asarray(np.log(kept) - np.log1p(-kept))

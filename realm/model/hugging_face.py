@@ -24,8 +24,8 @@ from realm.model.hugging_face_format import (
     Part,
     check_exportable,
     config_to,
-    fillers,
-    theirs,
+    filler_weights,
+    to_transformers_names,
 )
 from realm.model.weights import Weights, write_weights
 
@@ -72,14 +72,14 @@ def import_model(
     other_mlm = _read(mlm, "reader", "an encoder for masked words", "reader") if mlm else None
     others = [one for one in (other_query, other_reader, other_mlm) if one is not None]
     for other in others:
-        _check_agreement(main, other)
+        _check_same_shape(main, other)
     config = main.config
     if other_query:
         config = dataclasses.replace(config, shared_towers=False)
     if other_reader:
-        config = _reading_as(config, other_reader.config)
+        config = _with_reader_config(config, other_reader.config)
     given = (one.tokenizer for one in (main, *others) if one.tokenizer is not None)
-    words = _fitting_tokenizer(tokenizer or next(given, None), config, main.origin)
+    words = _checked_tokenizer(tokenizer or next(given, None), config, main.origin)
     passage = main.parts["passage"]
     towers = (other_query or main).parts
     start = new_model(Base(config, _backbone(passage), {}, words), seed=seed)
@@ -102,8 +102,8 @@ def export_model(folder: Path, model: Model, kind: Kind) -> None:
     check_exportable(model.config, kind)
     weights: Weights = {}
     for part, prefix in PREFIXES[kind].items():
-        named = theirs(part, _stored(model, part, kind))
-        named |= fillers(part, named)
+        named = to_transformers_names(part, _weights_to_export(model, part, kind))
+        named |= filler_weights(part, named)
         # Clones: tied weights would be one tensor under two names, which safetensors refuses.
         weights |= {prefix + name: tensor.detach().clone() for name, tensor in named.items()}
     if kind in ("embedder", "scorer"):
@@ -130,7 +130,7 @@ def _read(source: str | Path, part: Part, wanted: str, but: Kind | None = None) 
     return checkpoint
 
 
-def _check_agreement(main: Checkpoint, other: Checkpoint) -> None:
+def _check_same_shape(main: Checkpoint, other: Checkpoint) -> None:
     mine, its = dataclasses.asdict(main.config.base), dataclasses.asdict(other.config.base)
     differing = [k for k in mine if mine[k] != its[k] and k not in TRAINING_ONLY]
     if differing:
@@ -138,7 +138,7 @@ def _check_agreement(main: Checkpoint, other: Checkpoint) -> None:
         raise Unsupported(f"{main.origin} and {other.origin} cannot make one model: {told}")
 
 
-def _reading_as(config: ModelConfig, reader: ModelConfig) -> ModelConfig:
+def _with_reader_config(config: ModelConfig, reader: ModelConfig) -> ModelConfig:
     lengths = dataclasses.replace(
         config.lengths, query=reader.lengths.query, reader=reader.lengths.reader
     )
@@ -150,7 +150,7 @@ def _reading_as(config: ModelConfig, reader: ModelConfig) -> ModelConfig:
     )
 
 
-def _fitting_tokenizer(tokenizer: Tokenizer | None, config: ModelConfig, origin: str) -> Tokenizer:
+def _checked_tokenizer(tokenizer: Tokenizer | None, config: ModelConfig, origin: str) -> Tokenizer:
     if tokenizer is None:
         raise Corrupt(f"{origin} has no tokenizer: name a folder with one (--tokenizer)")
     words = tokenizer.get_vocab_size()
@@ -174,7 +174,7 @@ def _reader_weights(main: Checkpoint, reader: Checkpoint | None, mlm: Checkpoint
     return whole | {k: v for k, v in words.items() if k.startswith("predictions.")}
 
 
-def _stored(model: Model, part: Part, kind: Kind) -> Weights:
+def _weights_to_export(model: Model, part: Part, kind: Kind) -> Weights:
     """The part's weights by our names, as this kind of checkpoint has them."""
     if part == "reader":
         state = model.reader.state_dict()

@@ -20,16 +20,16 @@ from realm.model.base import WEIGHT_FILES, find_folder, public_name, read_json, 
 from realm.model.config import ModelConfig
 from realm.model.encoders import Encoder
 from realm.model.hugging_face_format import (
-    OUR_KEY,
     PREFIXES,
+    REALM_KEY,
     Kind,
     Part,
     check_is_realm,
     config_from,
     kind_of,
-    ours,
-    split,
-    theirs,
+    split_parts,
+    to_realm_names,
+    to_transformers_names,
 )
 from realm.model.reader import Reader
 from realm.model.weights import Weights, check_weights, read_weights
@@ -66,19 +66,21 @@ def read_checkpoint(name_or_folder: str | Path) -> Checkpoint:
     weights = {name: tensor for file in files for name, tensor in read_weights(file).items()}
     kind = kind_of(values, weights, folder)
     config = config_from(values, kind, folder)
-    if OUR_KEY not in values:
+    if REALM_KEY not in values:
         config = dataclasses.replace(
             config, base_name=public_name(name_or_folder), base_sha256=_digest(files)
         )
     parts = _parts(kind, config, weights, folder)
     if kind == "scorer":
-        config = dataclasses.replace(config, shared_towers=_towers_shared(parts, config, values))
+        config = dataclasses.replace(
+            config, shared_towers=_has_shared_towers(parts, config, values)
+        )
     has_tokenizer = any((folder / name).exists() for name in TOKENIZER_FILES)
     return Checkpoint(
         origin=str(name_or_folder),
         kind=kind,
         config=config,
-        parts={part: ours(part, of_part) for part, of_part in parts.items()},
+        parts={part: to_realm_names(part, of_part) for part, of_part in parts.items()},
         tokenizer=read_tokenizer(folder) if has_tokenizer else None,
     )
 
@@ -113,7 +115,7 @@ def _digest(files: Sequence[Path]) -> str:
 def _parts(kind: Kind, config: ModelConfig, weights: Weights, folder: Path) -> dict[Part, Weights]:
     """The checked parts by transformers' names; a scorer's query tower only if it is stored."""
     try:
-        parts = split(kind, weights)
+        parts = split_parts(kind, weights)
     except Corrupt as error:
         raise Corrupt(f"{folder}: {error}", file=folder) from error
     if kind == "scorer" and not parts["query"]:
@@ -132,7 +134,7 @@ def _parts(kind: Kind, config: ModelConfig, weights: Weights, folder: Path) -> d
 def _expected(part: Part, kind: Kind, config: ModelConfig, given: Weights) -> Weights:
     with torch.device("meta"):
         module = Reader(config) if part == "reader" else Encoder(config)
-    expected = theirs(part, module.state_dict())
+    expected = to_transformers_names(part, module.state_dict())
     if part != "reader":
         return expected
     # A reader's masked-LM head has no effect in transformers: it may be missing, but whole.
@@ -144,10 +146,10 @@ def _expected(part: Part, kind: Kind, config: ModelConfig, given: Weights) -> We
     return {name: tensor for name, tensor in expected.items() if not name.startswith((*absent,))}
 
 
-def _towers_shared(
+def _has_shared_towers(
     parts: Mapping[Part, Weights], config: ModelConfig, values: Mapping[str, Any]
 ) -> bool:
     """Towers that share their weights are stored twice; two that are equal by chance are ours."""
     query = parts.get("query", parts["passage"])
     equal = all(torch.equal(tensor, query[name]) for name, tensor in parts["passage"].items())
-    return equal and (OUR_KEY not in values or config.shared_towers)
+    return equal and (REALM_KEY not in values or config.shared_towers)

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from realm.errors import BadSettings, Corrupt, Unsupported
-from realm.model.base import fitting_lengths
+from realm.model.base import default_lengths
 from realm.model.config import BertShape, ModelConfig, Projection
 from realm.model.encoders import PROJECTION_NORM_EPS
 from realm.model.reader import SPAN_NORM_EPS
@@ -49,13 +49,13 @@ UNUSED = re.compile(r"(.*\.)?position_ids|block_emb")
 UNUSED_IN_TOWER = re.compile(r"cls\.predictions\..*")
 UNUSED_IN_READER = re.compile(r"realm\.pooler\..*|cls\.predictions\.decoder\..*")
 
-OUR_KEY = "realm"  # in config.json: what a ModelConfig says and a RealmConfig does not
+REALM_KEY = "realm"  # in config.json: what a ModelConfig says and a RealmConfig does not
 # RealmConfig's defaults, where they are not a BERT's.
-REALM_SHAPE = {"hidden_act": "gelu_new"}
+REALM_DEFAULTS = {"hidden_act": "gelu_new"}
 NUM_CANDIDATES, PROJECTION_SIZE, READER_TOKENS = 8, 128, 320
 SPAN_HIDDEN_SIZE, MAX_SPAN_WIDTH = 256, 10
 TRAINING_ONLY = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
-WITHOUT_A_PLACE = {
+UNUSED_CONFIG = {
     "bos_token_id": 0,
     "eos_token_id": 2,
     "num_block_records": 13353718,
@@ -112,10 +112,10 @@ def config_from(values: Mapping[str, Any], kind: Kind, origin: object) -> ModelC
     """
     _check_norms(values, kind, origin)
     try:
-        config = _from_keys(values)
-        if OUR_KEY in values:
-            stored = ModelConfig.from_json(json.dumps(values[OUR_KEY]))
-            config = _joined(stored, config)
+        config = _config_from_keys(values)
+        if REALM_KEY in values:
+            stored = ModelConfig.from_json(json.dumps(values[REALM_KEY]))
+            config = _with_current_keys(stored, config)
     except (BadSettings, ZeroDivisionError) as error:
         raise Unsupported(f"{origin} describes a model that cannot serve: {error}") from error
     return config
@@ -126,7 +126,7 @@ def config_to(config: ModelConfig, kind: Kind) -> dict[str, Any]:
     architecture = next(name for name, of in ARCHITECTURES.items() if of == kind)
     projection = config.projection
     return {
-        **WITHOUT_A_PLACE,
+        **UNUSED_CONFIG,
         **dataclasses.asdict(config.base),
         "architectures": [architecture],
         "model_type": "realm",
@@ -135,7 +135,7 @@ def config_to(config: ModelConfig, kind: Kind) -> dict[str, Any]:
         "reader_seq_len": config.lengths.reader,
         "retriever_proj_size": PROJECTION_SIZE if projection is None else projection.size,
         "span_hidden_size": config.span_hidden_size,
-        OUR_KEY: dataclasses.asdict(config),
+        REALM_KEY: dataclasses.asdict(config),
     }
 
 
@@ -164,18 +164,18 @@ def check_exportable(config: ModelConfig, kind: Kind) -> None:
         raise Unsupported(f"transformers' REALM has no {kind} like this model: {'; '.join(faults)}")
 
 
-def theirs(part: Part, weights: Weights) -> Weights:
+def to_transformers_names(part: Part, weights: Weights) -> Weights:
     """Renames our weights of a part to transformers' names, without the part's prefix."""
-    return _renamed(weights, READER_NAMES if part == "reader" else TOWER_NAMES)
+    return _rename_prefixes(weights, READER_NAMES if part == "reader" else TOWER_NAMES)
 
 
-def ours(part: Part, weights: Weights) -> Weights:
-    """The inverse of `theirs`."""
+def to_realm_names(part: Part, weights: Weights) -> Weights:
+    """The inverse of `to_transformers_names`."""
     names = READER_NAMES if part == "reader" else TOWER_NAMES
-    return _renamed(weights, {new: old for old, new in names.items()})
+    return _rename_prefixes(weights, {new: old for old, new in names.items()})
 
 
-def split(kind: Kind, weights: Weights) -> dict[Part, Weights]:
+def split_parts(kind: Kind, weights: Weights) -> dict[Part, Weights]:
     """The parts' weights by transformers' names, prefixes removed; unused ones left out.
 
     :raises Corrupt: naming weights that belong to no part.
@@ -199,7 +199,7 @@ def split(kind: Kind, weights: Weights) -> dict[Part, Weights]:
     return parts
 
 
-def fillers(part: Part, weights: Weights) -> Weights:
+def filler_weights(part: Part, weights: Weights) -> Weights:
     """What transformers stores in a part beside `weights` (its names): without effect there.
 
     The decoder is tied to the word embeddings; the rest is zeros, so that loading warns of nothing.
@@ -223,7 +223,7 @@ def fillers(part: Part, weights: Weights) -> Weights:
     }
 
 
-def _renamed(weights: Weights, prefixes: Mapping[str, str]) -> Weights:
+def _rename_prefixes(weights: Weights, prefixes: Mapping[str, str]) -> Weights:
     # A longer prefix first: `cls.` would take what is `cls.predictions.`'s.
     ordered = sorted(prefixes, key=len, reverse=True)
 
@@ -234,25 +234,25 @@ def _renamed(weights: Weights, prefixes: Mapping[str, str]) -> Weights:
     return {rename(name): tensor for name, tensor in weights.items()}
 
 
-def _from_keys(values: Mapping[str, Any]) -> ModelConfig:
-    defaults = {f.name: f.default for f in dataclasses.fields(BertShape)} | REALM_SHAPE
+def _config_from_keys(values: Mapping[str, Any]) -> ModelConfig:
+    defaults = {f.name: f.default for f in dataclasses.fields(BertShape)} | REALM_DEFAULTS
     # [PAD] is id 0, whatever the config says: RealmConfig's default is 1.
-    shape = {k: _said(values, k, v) for k, v in defaults.items() if k != "pad_token_id"}
+    shape = {k: _typed_value(values, k, v) for k, v in defaults.items() if k != "pad_token_id"}
     base = BertShape(**shape, pad_token_id=0)
-    reader_tokens = _said(values, "reader_seq_len", READER_TOKENS)
+    reader_tokens = _typed_value(values, "reader_seq_len", READER_TOKENS)
     return ModelConfig(
         base=base,
         pooling="pooler",
-        projection=Projection(size=_said(values, "retriever_proj_size", PROJECTION_SIZE)),
-        lengths=fitting_lengths(base.max_position_embeddings, reader_tokens),
-        candidates=_said(values, "num_candidates", NUM_CANDIDATES),
+        projection=Projection(size=_typed_value(values, "retriever_proj_size", PROJECTION_SIZE)),
+        lengths=default_lengths(base.max_position_embeddings, reader_tokens),
+        candidates=_typed_value(values, "num_candidates", NUM_CANDIDATES),
         marginal="token",  # what transformers computes
-        span_hidden_size=_said(values, "span_hidden_size", SPAN_HIDDEN_SIZE),
-        max_span_width=_said(values, "max_span_width", MAX_SPAN_WIDTH),
+        span_hidden_size=_typed_value(values, "span_hidden_size", SPAN_HIDDEN_SIZE),
+        max_span_width=_typed_value(values, "max_span_width", MAX_SPAN_WIDTH),
     )
 
 
-def _said(values: Mapping[str, Any], key: str, default: Any) -> Any:
+def _typed_value(values: Mapping[str, Any], key: str, default: Any) -> Any:
     value = values.get(key, default)
     kind = type(default)
     if type(value) is not kind and not (kind is float and type(value) is int):
@@ -260,9 +260,9 @@ def _said(values: Mapping[str, Any], key: str, default: Any) -> Any:
     return value
 
 
-def _joined(stored: ModelConfig, said: ModelConfig) -> ModelConfig:
+def _with_current_keys(stored: ModelConfig, said: ModelConfig) -> ModelConfig:
     """`stored`, with what transformers' keys say now: it may have trained on, or been resized."""
-    assert said.projection is not None  # _from_keys always gives one
+    assert said.projection is not None  # _config_from_keys always gives one
     projection = stored.projection
     if projection is not None:
         projection = dataclasses.replace(projection, size=said.projection.size)

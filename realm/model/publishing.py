@@ -45,10 +45,12 @@ def load_source(source: str | Path, settings: Settings) -> Model:
     :raises BadSettings: if the base has too few positions for any passage, or lacks what the
         settings ask for.
     """
-    return load_model(Path(source)) if _is_ours(source) else begin_model(source, settings)
+    return (
+        load_model(Path(source)) if _is_model_folder(source) else model_from_base(source, settings)
+    )
 
 
-def begin_model(source: str | Path, settings: Settings) -> Model:
+def model_from_base(source: str | Path, settings: Settings) -> Model:
     """The model that begins with a base: the packaged one if `source` is empty.
 
     :raises NotFound, Corrupt, Unsupported, DependencyUnavailable: as `load_base` does.
@@ -117,7 +119,7 @@ def source_digest(source: str | Path) -> str:
 
     :raises NotFound, Corrupt, DependencyUnavailable: as `load_source`.
     """
-    if _is_ours(source):
+    if _is_model_folder(source):
         return file_sha256(Path(source) / PASSAGE_ENCODER_FILE)
     return file_sha256(find_weights(source or None))
 
@@ -179,7 +181,7 @@ def effective_lengths(config: ModelConfig, settings: Settings) -> InputLimits:
     return lengths
 
 
-def _is_ours(source: str | Path) -> bool:
+def _is_model_folder(source: str | Path) -> bool:
     folder = Path(source)
     files = (CONFIG_FILE, PASSAGE_ENCODER_FILE)
     return bool(str(source)) and all((folder / name).is_file() for name in files)

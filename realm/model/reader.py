@@ -81,7 +81,7 @@ class SpanHead(nn.Module):
         ends = F.pad(end, (0, 0, 0, beyond)).unfold(1, self.max_span_width, 1)
         # [batch, starts, widths, span] → [batch, starts, widths]
         logits = self._score(start.unsqueeze(2) + ends.transpose(2, 3))
-        return _within(body, logits, self._score(start[:, 0] + end[:, 0]))
+        return _mask_outside_body(body, logits, self._score(start[:, 0] + end[:, 0]))
 
     def _score(self, joined: Tensor) -> Tensor:
         """[..., span] → [...]"""
@@ -102,18 +102,18 @@ class StartEndHead(nn.Linear):
     def spans(self, hidden: Tensor, body: Tensor) -> SpanLogits:
         """As `SpanHead.spans`."""
         start, end = at_least_float32(self(hidden)).unbind(-1)  # [batch, tokens]
-        ends = _windows(end, self.max_span_width)  # [batch, starts, widths]
-        return _within(body, start.unsqueeze(2) + ends, start[:, 0] + end[:, 0])
+        ends = _following(end, self.max_span_width)  # [batch, starts, widths]
+        return _mask_outside_body(body, start.unsqueeze(2) + ends, start[:, 0] + end[:, 0])
 
 
-def _windows(values: Tensor, width: int) -> Tensor:
+def _following(values: Tensor, width: int) -> Tensor:
     """What follows each token: [batch, tokens] → [batch, tokens, width], zeros beyond the end."""
     return F.pad(values, (0, width - 1)).unfold(1, width, 1)
 
 
-def _within(body: Tensor, logits: Tensor, null: Tensor) -> SpanLogits:
+def _mask_outside_body(body: Tensor, logits: Tensor, null: Tensor) -> SpanLogits:
     """Only spans of the `body` [batch, tokens]; it is one run: both ends decide."""
-    valid = body.unsqueeze(2) & _windows(body, logits.shape[2])
+    valid = body.unsqueeze(2) & _following(body, logits.shape[2])
     return SpanLogits(logits.masked_fill(~valid, -torch.inf), valid, null)
 
 

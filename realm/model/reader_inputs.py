@@ -31,11 +31,11 @@ class ReaderInput:
     ends: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, inputs: InputBuilder, question: str, text: str) -> ReaderInput:
+    def build(cls, inputs: InputBuilder, question: str, text: str) -> ReaderInput:
         ids, offsets = inputs.tokenize(text)
         encoded = inputs.reader(inputs.tokenize(question)[0], ids)
         kept = max(0, sum(encoded.segments) - 1)
-        continues = np.array([*_continues(inputs, text, ids, offsets), False], np.bool_)
+        continues = np.array([*_continues_word(inputs, text, ids, offsets), False], np.bool_)
         return cls(
             encoded=encoded,
             first=len(encoded) - 1 - kept,
@@ -47,7 +47,7 @@ class ReaderInput:
 
     def whole_words(self, widths: int) -> NDArray[np.bool_]:
         """Spans that start and end with a word [pieces, widths]; [i, w] is pieces i … i + w."""
-        return _spans(self.begins, self.ends, widths)
+        return _word_spans(self.begins, self.ends, widths)
 
 
 class WordBoundaries:
@@ -68,23 +68,25 @@ class WordBoundaries:
             self._opens[number] = is_spaceless(letters[:1])
             self._closes[number] = is_spaceless(letters[-1:])
 
-    def whole(self, ids: Sequence[int], kept: int, widths: int) -> NDArray[np.bool_]:
+    def whole_words(self, ids: Sequence[int], kept: int, widths: int) -> NDArray[np.bool_]:
         """Spans of the first `kept` pieces that start and end with a word [kept, widths]."""
         given = np.array(ids, np.int64)
         continues = self._inside[given] & ~self._opens[given]
         continues[1:] &= ~self._closes[given[:-1]]
         continues = np.append(continues, False)
-        return _spans(~continues[:kept], ~continues[1 : kept + 1], widths)
+        return _word_spans(~continues[:kept], ~continues[1 : kept + 1], widths)
 
 
-def _spans(begins: NDArray[np.bool_], ends: NDArray[np.bool_], widths: int) -> NDArray[np.bool_]:
+def _word_spans(
+    begins: NDArray[np.bool_], ends: NDArray[np.bool_], widths: int
+) -> NDArray[np.bool_]:
     """Spans [pieces, widths] from a piece that begins a word to one that ends one."""
     padded = np.concatenate([ends, np.zeros(widths, np.bool_)])
     whole: NDArray[np.bool_] = begins[:, None] & sliding_window_view(padded, widths)[:-1]
     return whole
 
 
-def _continues(
+def _continues_word(
     inputs: InputBuilder, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
 ) -> Iterator[bool]:
     """Of each piece whether it goes on with a word; without spaces words begin anywhere."""

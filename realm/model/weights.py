@@ -18,7 +18,7 @@ from realm.errors import Corrupt
 Weights = dict[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 
-NAMED = 5  # weights that an error message lists before it only counts
+MAX_NAMED_FAULTS = 5  # weights that an error message lists before it only counts
 
 
 def read_weights(path: Path) -> Weights:
@@ -82,8 +82,12 @@ def check_weights(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], o
         if not tensor.is_floating_point()
     ]
     if faults:
-        more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-        raise Corrupt(f"{origin} does not fit: {'; '.join(faults[:NAMED])}{more}", origin=origin)
+        more = (
+            f" and {len(faults) - MAX_NAMED_FAULTS} more" if len(faults) > MAX_NAMED_FAULTS else ""
+        )
+        raise Corrupt(
+            f"{origin} does not fit: {'; '.join(faults[:MAX_NAMED_FAULTS])}{more}", origin=origin
+        )
 
 
 def _fill_buffers(module: nn.Module) -> None:

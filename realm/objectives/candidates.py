@@ -16,7 +16,7 @@ from typing import Protocol
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.inputs import MIN_BODY_TOKENS, Encoded, InputBuilder
-from realm.objectives.masking import continuations
+from realm.objectives.masking import continuation_ids
 from realm.records.vectors import Vectors
 from realm.text.inverse_cloze import normalise_sentence
 
@@ -98,7 +98,7 @@ class WordSearch(Protocol):
         ...
 
 
-def usable(
+def usable_candidates(
     found: Sequence[Candidate],
     sentence: str,
     origin: str,
@@ -125,14 +125,14 @@ def usable(
 
 
 def whole_word_matches(
-    body_ids: Sequence[int], answer_ids: Sequence[int], continuations: Collection[int]
+    body_ids: Sequence[int], answer_ids: Sequence[int], continuation_ids: Collection[int]
 ) -> list[int]:
     """Where in a body the answer stands as whole words: the first word piece of each match.
 
-    :param continuations: ids of word pieces that go on with a word (`##…`).
+    :param continuation_ids: ids of word pieces that go on with a word (`##…`).
     """
     size = len(answer_ids)
-    if not size or answer_ids[0] in continuations:
+    if not size or answer_ids[0] in continuation_ids:
         return []
     answer = list(answer_ids)
     return [
@@ -140,7 +140,7 @@ def whole_word_matches(
         for start in range(len(body_ids) - size + 1)
         if body_ids[start] == answer[0]
         and list(body_ids[start : start + size]) == answer
-        and not (start + size < len(body_ids) and body_ids[start + size] in continuations)
+        and not (start + size < len(body_ids) and body_ids[start + size] in continuation_ids)
     ]
 
 
@@ -154,7 +154,7 @@ class PassageWindows:
     def __init__(self, inputs: InputBuilder, tokens: int = 0) -> None:
         self.tokens = min(tokens or inputs.limits.passage, inputs.limits.passage)
         self._inputs = inputs
-        self._continuations = continuations(inputs)
+        self._continuations = continuation_ids(inputs)
 
     def encode(self, candidate: Candidate) -> Encoded:
         return self._inputs.passage(candidate.title_ids, candidate.body_ids)
@@ -176,7 +176,7 @@ class PassageWindows:
                 rows[-1].append(places[key])
         return inputs, rows
 
-    def cut(
+    def window(
         self, candidate: Candidate, rng: random.Random, keep: tuple[int, int] = (0, 0)
     ) -> Candidate:
         """The candidate with as much of its body as there is room for.
@@ -189,10 +189,10 @@ class PassageWindows:
         first, last = self._window(candidate.body_ids, room, keep, rng)
         return replace(candidate, title_ids=title, body_ids=candidate.body_ids[first:last])
 
-    def around(
+    def window_around(
         self, candidate: Candidate, holds: Callable[[str], bool], rng: random.Random
     ) -> Candidate | None:
-        """As `cut`, but what `holds` finds in the text stays in the window; None if it cannot."""
+        """As `window`, but around what `holds` finds in the text; None if it does not fit."""
         if self._fits(candidate):
             return candidate
         title, room = self._room(candidate)

@@ -21,18 +21,23 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.candidates import Candidate, CandidateSearch, PassageWindows, usable
+from realm.objectives.candidates import (
+    Candidate,
+    CandidateSearch,
+    PassageWindows,
+    usable_candidates,
+)
 from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.open_qa import open_qa_loss
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
-from realm.objectives.sources import PassageSource, first_success_of_each, shuffled_sentences
+from realm.objectives.sources import PassageSource, first_success_per_item, shuffled_sentences
 from realm.text.answers import normalise_answer
 from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import SpanTagger
 
-SEARCHED_PER_PLACE = 8  # passages asked for, a place: most hold no answer
-ROUNDS = 4  # searches, until a batch is whole
+SEARCH_FACTOR = 8  # passages asked for, a place: most hold no answer
+MAX_SEARCH_ROUNDS = 4  # searches, until a batch is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,13 @@ class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
         :raises DependencyUnavailable: if the index does not answer.
         """
         batch: list[ClozeExample] = []
-        draw = iter(PassageSource(passages, self.skipped, self.name, ROUNDS * self._batch_size))
-        for _ in range(ROUNDS):
+        draw = iter(
+            PassageSource(passages, self.skipped, self.name, MAX_SEARCH_ROUNDS * self._batch_size)
+        )
+        for _ in range(MAX_SEARCH_ROUNDS):
             asked = self._questions(draw, self._batch_size - len(batch), rng)
             queries = [query for _, _, query in asked]
-            found = self._search.search(queries, SEARCHED_PER_PLACE * self._read)
+            found = self._search.search(queries, SEARCH_FACTOR * self._read)
             for (origin, question, query), candidates in zip(asked, found, strict=True):
                 made = self._example(origin, question, query, candidates, rng)
                 if made is not None:
@@ -123,7 +130,7 @@ class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
         while len(made) < count:
             drawn = list(islice(draw, count - len(made)))
             tries = [shuffled_sentences(passage.text, rng) for passage in drawn]
-            asked = first_success_of_each(
+            asked = first_success_per_item(
                 tries, lambda texts: cloze_questions(texts, self._tagger, rng, self.skipped)
             )
             for passage, question in zip(drawn, asked, strict=True):
@@ -144,7 +151,7 @@ class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
         found: Sequence[Candidate],
         rng: random.Random,
     ) -> ClozeExample | None:
-        kept = usable(found, question.sentence, origin, len(found), self.skipped)
+        kept = usable_candidates(found, question.sentence, origin, len(found), self.skipped)
         wanted = Question(question.question, (question.answer,))
 
         def holds(text: str) -> bool:
@@ -161,12 +168,13 @@ class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
         candidates = [kept[place] for place in places]
         texts = tuple(one.text for one in candidates)
         example = ReadingExample(question.question, (question.answer,), texts, (0.0,) * len(texts))
-        task = self._reading.task(example, rng)
+        task = self._reading.encode(example, rng)
         if task is None:
             return None
         contains = [place in holding for place in places]
         read = [
-            (self._windows.around(one, holds, rng) if held else None) or self._windows.cut(one, rng)
+            (self._windows.window_around(one, holds, rng) if held else None)
+            or self._windows.window(one, rng)
             for one, held in zip(candidates, contains, strict=True)
         ]
         return ClozeExample(question, origin, query, read, contains, task)

@@ -18,13 +18,13 @@ from realm.text.salient_spans import Kind, Span, SpanTagger
 
 MIN_WORDS = 6
 MAX_WORDS = 32
-MIN_LEFT = 4  # words of the question
+MIN_CONTEXT_WORDS = 4  # words of the question
 
 #: What a question opens with where letters are Latin; elsewhere a mark stands where the span was.
-_ASKS: dict[Kind, str] = {"name": "what", "date": "when", "number": "how many"}
+_QUESTION_WORDS: dict[Kind, str] = {"name": "what", "date": "when", "number": "how many"}
 _GAP = "?"
 #: Of markup and of tokenised corpora: no question is made of such a sentence.
-_MARKS = frozenset("<>@|{}=\\")
+_MARKUP = frozenset("<>@|{}=\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def cloze_questions(
 
     `skipped` counts those, by reason. The tagger sees them all at once.
     """
-    fit = [_fault(sentence) for sentence in sentences]
+    fit = [_unsuitable_reason(sentence) for sentence in sentences]
     asked = [one for one, fault in zip(sentences, fit, strict=True) if not fault]
     tagged = iter(tagger.tag_all(asked))
     found: list[ClozeQuestion | None] = []
@@ -56,20 +56,20 @@ def cloze_questions(
     return found
 
 
-def ask(sentence: str, span: Span) -> str:
+def phrase_question(sentence: str, span: Span) -> str:
     """The sentence without the span, as a question for it."""
     before, after = sentence[: span.start].strip(), sentence[span.end :].strip()
     if not any("a" <= letter <= "z" for letter in sentence.lower()):
         return f"{before} {_GAP} {after}".strip()
     rest = f"{before} {after}".strip().rstrip(" .!?;:")
-    return f"{_ASKS[span.kind]} {rest}?"
+    return f"{_QUESTION_WORDS[span.kind]} {rest}?"
 
 
-def _fault(sentence: str) -> str:
+def _unsuitable_reason(sentence: str) -> str:
     """Why a sentence does not serve, whatever is salient in it."""
     if not MIN_WORDS <= count_words(sentence) <= MAX_WORDS:
         return "sentence_length"
-    return "" if _MARKS.isdisjoint(sentence) else "markup"
+    return "" if _MARKUP.isdisjoint(sentence) else "markup"
 
 
 def _question(sentence: str, tagged: Sequence[Span], rng: random.Random) -> ClozeQuestion | str:
@@ -85,6 +85,6 @@ def _question(sentence: str, tagged: Sequence[Span], rng: random.Random) -> Cloz
         return "empty_answer"
     if f" {normalise_answer(answer)} " in f" {normalise_answer(left)} ":
         return "answer_in_question"
-    if count_words(left) < MIN_LEFT:
+    if count_words(left) < MIN_CONTEXT_WORDS:
         return "too_little_context"
-    return ClozeQuestion(sentence, ask(sentence, span), answer, span.kind)
+    return ClozeQuestion(sentence, phrase_question(sentence, span), answer, span.kind)

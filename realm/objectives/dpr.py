@@ -30,13 +30,13 @@ from realm.text.answers import normalise_answer
 from realm.text.inverse_cloze import normalise_sentence
 from realm.text.questions import Question, contains_answer
 
-DRAWS = 8  # of questions, until a batch is whole
-SEARCHED = 20  # passages among which positive and negatives are looked for
-LEAST = 2  # questions: one alone, without hard negatives, has nothing to be told from
+MAX_DRAWS = 8  # of questions, until a batch is whole
+SEARCH_DEPTH = 20  # passages among which positive and negatives are looked for
+MIN_QUESTIONS = 2  # questions: one alone, without hard negatives, has nothing to be told from
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class QuestionPair:
     """A question with a passage that answers it and some that only look so."""
 
     question: Question
@@ -99,14 +99,14 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         :raises NotReady: if too few of many questions have a passage that answers.
         :raises DependencyUnavailable: if the index does not answer.
         """
-        pairs: list[Pair] = []
-        for _ in range(DRAWS):
+        pairs: list[QuestionPair] = []
+        for _ in range(MAX_DRAWS):
             drawn = self._pool.draw(self._batch_size - len(pairs), rng)
             taken = {pair.question.question for pair in pairs}
             pairs += self._pairs([one for one in drawn if one.question not in taken], rng)
             if len(pairs) >= min(self._batch_size, len(self._pool)):
                 break
-        if len(pairs) < LEAST:
+        if len(pairs) < MIN_QUESTIONS:
             raise NotReady(
                 f"the corpus holds an answer to {len(pairs)} of the questions drawn; do"
                 " REALM_TRAIN_QUESTIONS ask about its documents?"
@@ -116,13 +116,13 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         return ContrastBatch(
             [pair.query for pair in pairs],
             [self._windows.encode(one) for one in columns],
-            no_negatives([pair.question for pair in pairs], columns),
+            false_negatives([pair.question for pair in pairs], columns),
         )
 
     def loss(self, batch: ContrastBatch, model: Model) -> Loss:
         return contrastive_loss(batch, model)
 
-    def _pairs(self, questions: Sequence[Question], rng: random.Random) -> list[Pair]:
+    def _pairs(self, questions: Sequence[Question], rng: random.Random) -> list[QuestionPair]:
         asked = [(one, query) for one in questions if (query := self._query(one))]
         found = self._found([one for one, _ in asked], [query for _, query in asked], rng)
         pairs = []
@@ -132,15 +132,15 @@ class DPR(Objective[ContrastBatch], name="dpr"):
             if positive is None:
                 self.skipped["no_positive"] += 1
                 continue
-            positive = self._windows.around(positive, partial(_answers, question), rng)
+            positive = self._windows.window_around(positive, partial(_answers, question), rng)
             if positive is None:
                 self.skipped["answer_beyond_window"] += 1
                 continue
             wrong = [one for one, holds in zip(ranked, held, strict=True) if not holds]
             if len(wrong) < self._hard:
                 self.skipped["too_few_hard_negatives"] += 1
-            negatives = [self._windows.cut(one, rng) for one in wrong[: self._hard]]
-            pairs.append(Pair(question, query, positive, negatives))
+            negatives = [self._windows.window(one, rng) for one in wrong[: self._hard]]
+            pairs.append(QuestionPair(question, query, positive, negatives))
         return pairs
 
     def _query(self, question: Question) -> Encoded | None:
@@ -156,9 +156,9 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         """Passages of each question, best first; those of both ways to search in turn."""
         if not self.needs_index or not questions:
             return [[] for _ in questions]
-        ways = [self._search.search(queries, SEARCHED)]
+        ways = [self._search.search(queries, SEARCH_DEPTH)]
         if self._words is not None:
-            ways.append(self._words.search_words([one.question for one in questions], SEARCHED))
+            ways.append(self._words.search_words([one.question for one in questions], SEARCH_DEPTH))
         ranked = []
         for of_question in zip(*ways, strict=True):
             order = list(of_question)
@@ -192,7 +192,7 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         return rng.choice(answering) if answering else None
 
 
-def no_negatives(questions: Sequence[Question], columns: Sequence[Candidate]) -> Tensor:
+def false_negatives(questions: Sequence[Question], columns: Sequence[Candidate]) -> Tensor:
     """Pairs [b, n] of question i with passage j that is no true negative of it, and not i's own.
 
     That is where it is the positive once more, word for word, or holds an answer itself.

@@ -101,9 +101,9 @@ class InverseCloze(Objective[ContrastBatch], name="inverse_cloze"):
         assert positive is not None
         if rng.random() < self._removal_share:
             shortened = replace(positive, text=rest, body_ids=self._inputs.tokenize(rest)[0])
-            positive = self._windows.cut(shortened, rng)
+            positive = self._windows.window(shortened, rng)
         else:
-            positive = self._windows.around(positive, lambda text: sentence in text, rng)
+            positive = self._windows.window_around(positive, lambda text: sentence in text, rng)
         if positive is None:
             self.skipped["sentence_beyond_window"] += 1
             return None

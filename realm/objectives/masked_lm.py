@@ -33,24 +33,24 @@ from realm.objectives.candidates import (
     Candidate,
     CandidateSearch,
     PassageWindows,
-    usable,
+    usable_candidates,
     whole_word_matches,
 )
 from realm.objectives.masking import (
     MaskChooser,
     MaskedSentence,
     Masker,
-    continuations,
+    continuation_ids,
     mask_chooser,
 )
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.signal_gate import SignalGate
-from realm.objectives.sources import PassageSource, first_success_of_each, shuffled_sentences
+from realm.objectives.sources import PassageSource, first_success_per_item, shuffled_sentences
 
 #: Nats by which passages must surely help before the retriever learns: an untrained head's answers
 #: differ from passage to passage by chance, and a mixture is never as bad as its worst.
 MIN_GAIN = 0.02
-SEARCHED_PER_PLACE = 2  # passages asked for, a place: some are trivial or held out
+SEARCH_FACTOR = 2  # passages asked for, a place: some are trivial or held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,16 @@ class MaskedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Predictions:
     """What the reader makes of each (sentence, place): b sentences, k places, the first is ∅."""
 
     target_log_probs: Tensor  # [b, k, J]
     target_mask: Tensor  # [b, J]
-    spans: _Spans | None
+    spans: _SpanScores | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Spans:
+class _SpanScores:
     """Of each (sentence, place) the spans' logits, −inf but for whole words, and which are the
     answer: both [b·k, starts, widths].
     """
@@ -113,7 +113,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
         self._windows = PassageWindows(inputs, passage_tokens)
         self._span_term = span_term
         self._words = WordBoundaries(inputs)
-        self._continuations = continuations(inputs)
+        self._continuations = continuation_ids(inputs)
 
     @classmethod
     def build(cls, setup: ObjectiveSetup) -> Self:
@@ -142,13 +142,13 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
                 [(one.passage_id, text) for text in shuffled_sentences(one.text, rng)]
                 for one in drawn
             ]
-            masked = first_success_of_each(tries, lambda each: self._masker.mask_all(each, rng))
+            masked = first_success_per_item(tries, lambda each: self._masker.mask_all(each, rng))
             sentences += [one for one in masked if one is not None]
         queries = [self._inputs.query_from_ids(sentence.ids) for sentence in sentences]
-        found = self._search.search(queries, SEARCHED_PER_PLACE * self._places)
+        found = self._search.search(queries, SEARCH_FACTOR * self._places)
         batch = MaskedBatch([], [])
         for sentence, candidates in zip(sentences, found, strict=True):
-            kept = usable(
+            kept = usable_candidates(
                 candidates, sentence.text, sentence.passage_id, self._places - 1, self.skipped
             )
             if not kept:
@@ -168,7 +168,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
         moving average, is surely above `MIN_GAIN`.
         """
         scores, valid = self._scores(batch, model)  # [b, k]
-        read = self._read(batch, model)
+        read = self._predict(batch, model)
         trusted = scores if self.utility_gate.open else scores.detach()
         prior = log_prior(trusted, valid)  # [b, k]
         marginal = marginal_log_likelihood(
@@ -209,9 +209,9 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
             else []
         )
         if not found:
-            return self._windows.cut(candidate, rng)
+            return self._windows.window(candidate, rng)
         start = found[0]
-        return self._windows.cut(candidate, rng, (start, start + len(sentence.targets)))
+        return self._windows.window(candidate, rng, (start, start + len(sentence.targets)))
 
     def _scores(self, batch: MaskedBatch, model: Model) -> tuple[Tensor, Tensor]:
         """f(x, z) with the parameters being trained, and which places are taken: both [b, k].
@@ -237,7 +237,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
             scores = retriever.score(query_vectors, vectors[table.to(device)])  # [b, k]
         return scores, valid.to(device)
 
-    def _read(self, batch: MaskedBatch, model: Model) -> _Read:
+    def _predict(self, batch: MaskedBatch, model: Model) -> _Predictions:
         """Reads every sentence with every place; a place not taken reads like the null document."""
         device, places = model.reader.device, self._places
         inputs, bodies = [], []
@@ -259,7 +259,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
             of_row = [answer for answer in answers for _ in range(places)]
             logits = model.reader.span_logits(hidden, body_mask(segments, mask))
             spans = self._spans(logits, inputs, bodies, of_row)
-        return _Read(by_place, target_mask, spans)
+        return _Predictions(by_place, target_mask, spans)
 
     def _spans(
         self,
@@ -267,7 +267,7 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
         inputs: list[Encoded],
         bodies: list[list[int]],
         answers: list[list[int]],
-    ) -> _Spans:
+    ) -> _SpanScores:
         """Spans of whole words, as they are served, and where the answers stand."""
         widths = spans.valid.shape[-1]
         whole = torch.zeros(spans.valid.shape, dtype=torch.bool)
@@ -275,19 +275,19 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
         for row, (read, body, answer) in enumerate(zip(inputs, bodies, answers, strict=True)):
             kept = sum(read.segments) - 1
             first = len(read) - 1 - kept
-            words = torch.from_numpy(self._words.whole(body, kept, widths))
+            words = torch.from_numpy(self._words.whole_words(body, kept, widths))
             whole[row, first : first + kept] = words
             if answer and len(answer) <= widths:
                 for start in whole_word_matches(body[:kept], answer, self._continuations):
                     matches[row, first + start, len(answer) - 1] = True
         device = spans.logits.device
         readable = spans.valid & whole.to(device)
-        return _Spans(
+        return _SpanScores(
             spans.logits.masked_fill(~readable, -torch.inf), matches.to(device) & readable
         )
 
     def _spans_loss(
-        self, scores: Tensor, valid: Tensor, spans: _Spans
+        self, scores: Tensor, valid: Tensor, spans: _SpanScores
     ) -> tuple[Tensor, dict[str, float]]:
         """−log p(answer span|x) by the joint softmax over (z, span), reader plus retriever score.
 

@@ -51,10 +51,10 @@ class MaskedSentence:
 
 
 class MaskChooser(Protocol):
-    """Chooses what to hide; `nothing` is the reason counted where nothing can be."""
+    """Chooses what to hide; `skip_reason` is the reason counted where nothing can be."""
 
     @property
-    def nothing(self) -> str: ...
+    def skip_reason(self) -> str: ...
 
     def choose_all(
         self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
@@ -69,7 +69,7 @@ class MaskChooser(Protocol):
 class SalientSpans:
     """One name, date or number of the sentence (REALM); discarded if the query cuts it off."""
 
-    nothing = "no_salient_span"
+    skip_reason = "no_salient_span"
 
     def __init__(self, tagger: SpanTagger) -> None:
         self._tagger = tagger
@@ -91,7 +91,7 @@ class RandomMasks:
     """Words chosen by chance, in one text after another."""
 
     choose: Callable[[str, Sequence[Word], random.Random], list[Word]]
-    nothing: str = "no_word"
+    skip_reason: str = "no_word"
 
     def choose_all(
         self, texts: Sequence[str], words: Sequence[Sequence[Word]], room: int, rng: random.Random
@@ -136,7 +136,7 @@ class Masker:
         self.skipped = skipped
         self._chooser = chooser
         self._inputs = inputs
-        self._continuations = continuations(inputs)
+        self._continuations = continuation_ids(inputs)
 
     def mask(self, origin: str, text: str, rng: random.Random) -> MaskedSentence | None:
         return self.mask_all([(origin, text)], rng)[0]
@@ -169,24 +169,24 @@ class Masker:
 
     def _fault(self, hidden: Sequence[int], pieces: int, room: int) -> str | None:
         if not hidden:
-            return self._chooser.nothing
+            return self._chooser.skip_reason
         if hidden[-1] >= room:
             # A target that the query does not hold could not be asked for (REALM's code, too).
             return "span_beyond_query"
         return "too_little_context" if pieces - len(hidden) < MIN_CONTEXT else None
 
 
-def continuations(inputs: InputBuilder) -> frozenset[int]:
+def continuation_ids(inputs: InputBuilder) -> frozenset[int]:
     """Ids of the word pieces that go on with a word (`##…`)."""
     vocabulary = inputs.tokenizer.get_vocab()
     return frozenset(piece for word, piece in vocabulary.items() if word.startswith("##"))
 
 
 def whole_words(
-    ids: Sequence[int], offsets: Sequence[tuple[int, int]], continuations: Collection[int]
+    ids: Sequence[int], offsets: Sequence[tuple[int, int]], continuation_ids: Collection[int]
 ) -> list[Word]:
     """The words of a tokenized text: together they are all of its pieces, in order."""
-    firsts = [i for i, piece in enumerate(ids) if i == 0 or piece not in continuations]
+    firsts = [i for i, piece in enumerate(ids) if i == 0 or piece not in continuation_ids]
     return [
         Word(first, last, offsets[first][0], offsets[last - 1][1])
         for first, last in pairwise([*firsts, len(ids)])

@@ -32,7 +32,9 @@ from realm.objectives.sources import QuestionPool, Questions
 from realm.text.answers import normalise_answer
 from realm.text.questions import Question, contains_answer
 
-DRAWS = 100  # of questions, until a batch is whole; a step that failed would draw the same again
+MAX_DRAWS = (
+    100  # of questions, until a batch is whole; a step that failed would draw the same again
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         :raises DependencyUnavailable: if the index does not answer.
         """
         batch: list[QAExample] = []
-        for _ in range(DRAWS):
+        for _ in range(MAX_DRAWS):
             drawn = self._pool.draw(self._batch_size - len(batch), rng)
             asked = [(one, encoded) for one in drawn if (encoded := self._query(one))]
             beams = self._search.beams([encoded for _, encoded in asked], self._beam)
@@ -160,7 +162,7 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         )
         # An expression names no span, and so teaches the retriever alone.
         teaches = question.answers and (is_there or self._reading.null)
-        task = self._reading.task(example, rng) if teaches else None
+        task = self._reading.encode(example, rng) if teaches else None
         return QAExample(query, torch.from_numpy(beam.vectors), torch.tensor(contains), task)
 
 

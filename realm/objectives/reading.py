@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from realm.errors import InvalidInput
-from realm.model.answering import with_null
+from realm.model.answering import with_null_document
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
 from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder
 from realm.model.likelihood import span_marginal
@@ -34,7 +34,7 @@ from realm.model.reader_inputs import ReaderInput
 from realm.objectives.objective import Loss, ObjectiveSetup, tensors
 from realm.text.answers import normalise_answer
 
-_OF_ARTICLES = frozenset("antheال")
+_ARTICLE_LETTERS = frozenset("antheال")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class ReaderLoss:
 
     def batch(self, examples: Sequence[ReadingExample], rng: random.Random) -> list[EncodedExample]:
         """Those of the examples with at least one answer to point at."""
-        tasks = [self.task(example, rng) for example in examples]
+        tasks = [self.encode(example, rng) for example in examples]
         return [task for task in tasks if task is not None]
 
     def loss(self, batch: Sequence[EncodedExample], reader: Reader) -> Loss:
@@ -150,7 +150,7 @@ class ReaderLoss:
         # Every task has a match: one that is lost among the logits was not finite.
         return term.log_likelihood.masked_fill(~term.matched, torch.nan)
 
-    def task(self, example: ReadingExample, rng: random.Random) -> EncodedExample | None:
+    def encode(self, example: ReadingExample, rng: random.Random) -> EncodedExample | None:
         """None, and the reason counted, if there is no answer to point at."""
         answers = {normalise_answer(answer) for answer in example.answers} - {""}
         unanswerable = self.null and not example.answers
@@ -158,7 +158,7 @@ class ReaderLoss:
             self.skipped["empty_answer"] += 1
             return None
         texts = [self._window(example.question, text, answers, rng) for text in example.passages]
-        bodies = tuple(ReaderInput.of(self._inputs, example.question, text) for text in texts)
+        bodies = tuple(ReaderInput.build(self._inputs, example.question, text) for text in texts)
         matches = tuple(
             answer_spans(text, body, answers, self._widths)
             for text, body in zip(texts, bodies, strict=True)
@@ -168,8 +168,8 @@ class ReaderLoss:
             return None
         if not self.null:
             return EncodedExample(bodies, matches, example.scores)
-        priors, of_null = with_null(example.scores)
-        empty = ReaderInput.of(self._inputs, example.question, "")
+        priors, of_null = with_null_document(example.scores)
+        empty = ReaderInput.build(self._inputs, example.question, "")
         unmarked = np.zeros((0, self._widths), np.bool_)
         return EncodedExample(
             (*bodies, empty), (*matches, unmarked), (*priors, of_null), True, unanswerable
@@ -177,7 +177,7 @@ class ReaderLoss:
 
     def _window(self, question: str, text: str, answers: set[str], rng: random.Random) -> str:
         """The text, or as much of it in one run of words as the reader's length leaves room for."""
-        body = ReaderInput.of(self._uncut, question, text)
+        body = ReaderInput.build(self._uncut, question, text)
         room = max(MIN_BODY_TOKENS, self._reader_tokens - body.first - 1)
         pieces = len(body.offsets)
         if pieces <= room:
@@ -251,7 +251,7 @@ class ReaderLoss:
 def _priors(task: EncodedExample, scores: Tensor) -> Tensor:
     """f(x, z) of a task's passages [k], with the null document's place [k + 1] if it takes part.
 
-    As `realm.model.answering.with_null` has it, but with a gradient.
+    As `realm.model.answering.with_null_document` has it, but with a gradient.
     """
     if not task.null:
         return scores
@@ -272,7 +272,7 @@ def answer_spans(
     starts, widths = np.nonzero(found)
     wanted = {len(answer.replace(" ", "")) for answer in answers}
     # A span reads an answer of as many letters only: most are told apart without their text.
-    most, fewest = _letters(text, body)  # [pieces + 1], cumulative
+    most, fewest = _letter_bounds(text, body)  # [pieces + 1], cumulative
     longest = most[starts + widths + 1] - most[starts]
     shortest = fewest[starts + widths + 1] - fewest[starts]
     possible = np.zeros(len(starts), np.bool_)
@@ -285,20 +285,22 @@ def answer_spans(
     return found
 
 
-def _letters(text: str, body: ReaderInput) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _letter_bounds(text: str, body: ReaderInput) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bounds of what a span's text keeps in letters, each [pieces + 1], cumulative."""
     most, fewest = [0], [0]
     begins, ends = body.offsets.T.tolist()
     nexts = [*begins, len(text)][1:]  # none if the text has no word piece
     for start, end, following in zip(begins, ends, nexts, strict=True):
         # Up to the next piece: what the tokenizer leaves out still stands in the text.
-        most.append(most[-1] + len(_kept(text[start:following])))
+        most.append(most[-1] + len(_normalised_letters(text[start:following])))
         # An article takes only its own letters away, but may be made of several pieces.
-        sure = sum(letter not in _OF_ARTICLES for letter in _kept(text[start:end]))
+        sure = sum(
+            letter not in _ARTICLE_LETTERS for letter in _normalised_letters(text[start:end])
+        )
         fewest.append(fewest[-1] + sure)
     return np.array(most, np.int64), np.array(fewest, np.int64)
 
 
-def _kept(piece: str) -> str:
+def _normalised_letters(piece: str) -> str:
     # The x keeps an article from being one.
     return normalise_answer(f"x{piece}")[1:].replace(" ", "")

@@ -58,7 +58,7 @@ def shuffled_sentences(text: str, rng: random.Random) -> list[str]:
     return [text[start:end] for start, end in spans]
 
 
-def first_success_of_each(
+def first_success_per_item(
     tries: Sequence[Sequence[S]], make: Callable[[Sequence[S]], Sequence[T | None]]
 ) -> list[T | None]:
     """What `make` makes of the first of each one's tries that serves; None where none does.

@@ -39,7 +39,7 @@ def make_tagger(name: str, device: torch.device = CPU) -> SpanTagger:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tagged:
+class _TaggedWord:
     """Characters [start, end) of one word, and its label: entity type, and whether it begins."""
 
     start: int
@@ -94,7 +94,7 @@ class TokenClassificationTagger:
         return spans
 
     @torch.inference_mode()
-    def _words(self, texts: list[str]) -> list[list[_Tagged]]:
+    def _words(self, texts: list[str]) -> list[list[_TaggedWord]]:
         """Every word of each text, read in windows of the model's length."""
         encoded = self._tokenizer(
             texts,
@@ -124,14 +124,14 @@ class TokenClassificationTagger:
             )
             if word is not None  # a special token, or padding
         )
-        words: list[list[_Tagged]] = [[] for _ in texts]
+        words: list[list[_TaggedWord]] = [[] for _ in texts]
         for (text, _), of_word in groupby(pieces, key=itemgetter(0)):
             found = list(of_word)
             start, end, label = found[0][1], found[-1][2], found[0][3]
             if start < end:
                 prefix, _, rest = self._labels[label].partition("-")
                 entity = (rest or prefix).upper()
-                words[text].append(_Tagged(start, end, entity, prefix in ("B", "S")))
+                words[text].append(_TaggedWord(start, end, entity, prefix in ("B", "S")))
         return words
 
     def _length(self) -> int:
@@ -140,10 +140,10 @@ class TokenClassificationTagger:
         return max(_LEAST_WINDOW, min(positions, longest))
 
 
-def _spans(text: str, words: Sequence[_Tagged]) -> list[Span]:
+def _spans(text: str, words: Sequence[_TaggedWord]) -> list[Span]:
     """WordBoundaries side by side of one entity type, unless another begins, are one span."""
     spans: list[Span] = []
-    previous: _Tagged | None = None
+    previous: _TaggedWord | None = None
     for word in words:
         if word.entity != _OUTSIDE:
             goes_on = (

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.evaluation.parallel import OnProgress, no_progress
-from realm.evaluation.searching import encode_passages, weights
-from realm.evaluation.systems import system_of
+from realm.evaluation.searching import bm25_weights, encode_passages
+from realm.evaluation.systems import make_system
 from realm.model.checkpoint import Model
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded
@@ -84,7 +84,7 @@ class LocalIndex:
 
     def refresh(self, on_progress: OnProgress = no_progress) -> None:
         """Encodes every passage, as it reads now, with the parameters as they are now."""
-        system = system_of(
+        system = make_system(
             self._model, "local", 0, self._model.retriever.passage.device, self._dtype
         )
         self._vectors = encode_passages(system, self._passages, on_progress).vectors
@@ -105,7 +105,7 @@ class LocalIndex:
 
     def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
         if self._words is None:
-            self._words = Bm25Index(weights(self._passages))
+            self._words = Bm25Index(bm25_weights(self._passages))
         found = [self._words.search(question_weights(one), limit)[0] for one in questions]
         return [[self._candidate(row) for row in best] for best in found]
 

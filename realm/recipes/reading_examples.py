@@ -19,9 +19,9 @@ from realm.evaluation.reading import make_reading
 from realm.evaluation.searching import (
     PassageVectors,
     Searcher,
-    cut,
     encode_passages,
     encode_questions,
+    split_documents,
 )
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
@@ -109,7 +109,7 @@ def prepare(
     known = {document.id: document for document in documents}
     asked = [one for one in questions if _is_teachable(one, known, skipped)]
     named = {one.document_id for one in asked}
-    passages = cut([one for one in known.values() if one.id in named], system.inputs)
+    passages = split_documents([one for one in known.values() if one.id in named], system.inputs)
     whole = encode_passages(system, passages, progress("passages"))
     taught = [row for row, one in enumerate(passages) if not is_held_out(one.document_id)]
     index = PassageVectors([passages[row] for row in taught], whole.vectors[taught])

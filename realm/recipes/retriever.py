@@ -20,7 +20,7 @@ from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
 from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
 from realm.evaluation.report import provenance
-from realm.evaluation.searching import cut
+from realm.evaluation.searching import split_documents
 from realm.evaluation.systems import Recipe
 from realm.model.base import public_name
 from realm.model.checkpoint import Model
@@ -124,7 +124,7 @@ def train_retriever(
             )
         # What the reader reads is chosen by the encoder that learns, as in ORQA, section 5.
         settings = settings.replace(retrieval_encoder="fresh")
-    passages = cut(documents, model.inputs)
+    passages = split_documents(documents, model.inputs)
     before = copy.deepcopy(model.reader.state_dict())
     began = time.monotonic()
     run = _RecipeRun(model, passages, questions, plan, settings, progress)

@@ -20,7 +20,7 @@ from realm.errors import NotFound
 from realm.evaluation.parallel import OnProgress, Progress, no_progress, no_progress_bars
 from realm.evaluation.reading import read
 from realm.evaluation.report import mean, provenance
-from realm.evaluation.searching import cut
+from realm.evaluation.searching import split_documents
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
 from realm.model.calibration import calibrate, expected_calibration_error, fit
@@ -191,7 +191,7 @@ def _cloze(
     read |= {one.id: one for one in data.more}
     return cloze_examples(
         system,
-        cut(read.values(), system.inputs),
+        split_documents(read.values(), system.inputs),
         MOST_CLOZE,
         random.Random(plan.seed),
         skipped=skipped,

@@ -16,7 +16,12 @@ from realm.corpus.importers import read_documents
 from realm.corpus.passages import Passage
 from realm.evaluation.evaluate import document_ranks
 from realm.evaluation.report import depth_for_documents, recall
-from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
+from realm.evaluation.searching import (
+    PassageVectors,
+    encode_passages,
+    encode_questions,
+    split_documents,
+)
 from realm.evaluation.systems import System, base_system
 from realm.model.base import default_folder
 from realm.model.runtime import best_dtype
@@ -63,7 +68,7 @@ def test_recall_at_5_is_that_of_sentence_transformers() -> None:
     device = torch.device("cpu")
     system = base_system(load_settings(), device, best_dtype(device))
     read = read_documents(DOCUMENTS, max_bytes=8 << 20)
-    passages = cut([one for one in read if isinstance(one, Document)], system.inputs)
+    passages = split_documents([one for one in read if isinstance(one, Document)], system.inputs)
     questions = read_questions(QUESTIONS)
     asked = [question.question for question in questions]
     found = {

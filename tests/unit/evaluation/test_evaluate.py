@@ -15,7 +15,12 @@ from realm.errors import InvalidInput
 from realm.evaluation.evaluate import document_ranks, evaluate
 from realm.evaluation.reading import make_reading
 from realm.evaluation.report import depth_for_documents
-from realm.evaluation.searching import PassageVectors, cut, encode_passages, encode_questions
+from realm.evaluation.searching import (
+    PassageVectors,
+    encode_passages,
+    encode_questions,
+    split_documents,
+)
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
 from realm.retrieval import Retrieval
@@ -43,7 +48,7 @@ def test_the_system_says_what_chooses_its_passages(system: System, way: Retrieva
     questions = [Question(f"number{n}", (f"number{n}",), None, f"d{n}") for n in range(6)]
     report = evaluate(replace(system, retrieval=way), documents, questions, passages=3)
     assert report.extras["retrieval"] == way
-    # A random encoder knows no words. Found by its words a passage is in both rankings.
+    # A random encoder knows no words. SearchResult by its words a passage is in both rankings.
     assert (report.documents["r@1"] == 1.0) == (way is not Retrieval.DENSE)
 
 
@@ -88,7 +93,9 @@ def test_question_without_words_is_refused(system: System) -> None:
 def test_recall_is_by_document_not_by_passage(system: System) -> None:
     # Long document "a" fills the first ranks with its passages, "b" comes next.
     long = " ".join(f"line {number} of it." for number in range(60))
-    passages = cut([Document("a", "t", long), Document("b", "t", "short.")], system.inputs)
+    passages = split_documents(
+        [Document("a", "t", long), Document("b", "t", "short.")], system.inputs
+    )
     assert len(passages) > 20
     of_a = np.array([passage.document_id == "a" for passage in passages])
     vectors = np.where(of_a[:, None], [[1.0, 0.0]], [[0.0, 1.0]]).astype(np.float32)
@@ -103,7 +110,7 @@ def test_vectors_are_the_encoder_s_in_the_order_given(system: System) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        passages = cut(DOCUMENTS, system.inputs)
+        passages = split_documents(DOCUMENTS, system.inputs)
         index = encode_passages(system, passages)
         queries = encode_questions(system, [question.question for question in QUESTIONS])
     finally:
@@ -116,7 +123,7 @@ def test_vectors_are_the_encoder_s_in_the_order_given(system: System) -> None:
 
 
 def test_priors_are_the_softmax_of_scaled_products(system: System) -> None:
-    passages = cut(DOCUMENTS[:3], system.inputs)
+    passages = split_documents(DOCUMENTS[:3], system.inputs)
     index = PassageVectors(passages, np.zeros((3, 2), np.float32))
     products = np.array([0.3, 0.2, 0.1], np.float32)
     reading = make_reading(system, index, "q", np.array([2, 0, 1]), products)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
-from realm.model.answering import FoundAnswer, Reading, answer_questions, with_null
+from realm.model.answering import FoundAnswer, Reading, answer_questions, with_null_document
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate
@@ -136,7 +136,7 @@ def test_the_null_document_is_one_more_passage_with_one_empty_span(seed: int) ->
     with torch.inference_mode():
         for text, prior in zip(PASSAGES, PRIORS, strict=True):
             encoded = model.inputs.reader(question, model.inputs.tokenize(text)[0])
-            body = ReaderInput.of(model.inputs, QUESTION, text)
+            body = ReaderInput.build(model.inputs, QUESTION, text)
             logits = model.reader(*collate([encoded], model.inputs.pad)).logits[0]
             logits = logits[body.first : body.first + len(body.offsets)]
             whole = torch.from_numpy(body.whole_words(logits.shape[1])) & logits.isfinite()
@@ -165,14 +165,14 @@ def test_nothing_read_means_no_answer() -> None:
 def test_places_with_the_null_document_are_a_distribution(
     priors: list[float], shift: float
 ) -> None:
-    placed, null = with_null(priors)
+    placed, null = with_null_document(priors)
     assert math.fsum(map(math.exp, [*placed, null])) == pytest.approx(1)
     assert math.exp(null) == pytest.approx(1 / (len(priors) + 1))
     assert all(
         placed[i] - placed[0] == pytest.approx(priors[i] - priors[0], abs=1e-9)
         for i in range(len(priors))
     )
-    moved, _ = with_null([prior + shift for prior in priors])
+    moved, _ = with_null_document([prior + shift for prior in priors])
     assert moved == pytest.approx(placed, abs=1e-9)
 
 

@@ -113,7 +113,7 @@ def check_spans(model: Model, document: Document, answers: Sequence[str]) -> Cou
     seen: Counter[str] = Counter()
     for passage in split_document(document, version=0, inputs=model.inputs):
         assert document.text[passage.start : passage.end] == passage.text
-        body = ReaderInput.of(model.inputs, "", passage.text)
+        body = ReaderInput.build(model.inputs, "", passage.text)
         normalised = normalise_answer(passage.text)
         for answer in answers:
             if not contains_answer(passage.text, normalised, Question("", (answer,), None, None)):

@@ -23,13 +23,13 @@ def builder() -> tuple[InputBuilder, WordBoundaries]:
 @given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), st.integers(2, 90))
 def test_words_of_pieces_are_words_of_the_text(text: str, kept: int) -> None:
     inputs, words = builder()
-    body = ReaderInput.of(inputs, "who?", text)
+    body = ReaderInput.build(inputs, "who?", text)
     ids, _ = inputs.tokenize(text)
-    found = words.whole(ids, len(ids), 6)
+    found = words.whole_words(ids, len(ids), 6)
     assert (found == body.whole_words(6)).all()
     # A body that is cut has no word where its cut is.
     some = min(kept, len(ids))
-    cut = words.whole(ids, some, 6)
+    cut = words.whole_words(ids, some, 6)
     for start, width in zip(*cut.nonzero(), strict=True):
         assert found[start, width]
         assert start + width < some

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.objectives.cloze_questions import ClozeQuestion, ask, cloze_questions
-from realm.objectives.sources import first_success_of_each, shuffled_sentences
+from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions, phrase_question
+from realm.objectives.sources import first_success_per_item, shuffled_sentences
 from realm.text.answers import normalise_answer
 from realm.text.salient_spans import RuleTagger, Span
 from realm.text.sentences import sentence_spans
@@ -41,7 +41,7 @@ def test_a_question_is_the_sentence_without_the_span(
     sentence: str, taken: str, kind: str, question: str
 ) -> None:
     start = sentence.index(taken)
-    assert ask(sentence, Span(start, start + len(taken), kind)) == question  # type: ignore[arg-type]
+    assert phrase_question(sentence, Span(start, start + len(taken), kind)) == question  # type: ignore[arg-type]
 
 
 def each_question(text: str, skipped: Counter[str]) -> list[ClozeQuestion]:
@@ -53,7 +53,9 @@ def each_question(text: str, skipped: Counter[str]) -> list[ClozeQuestion]:
 def one_question(text: str, seed: int, skipped: Counter[str]) -> ClozeQuestion | None:
     rng = random.Random(seed)
     tries = [shuffled_sentences(text, rng)]
-    return first_success_of_each(tries, lambda each: cloze_questions(each, TAGGER, rng, skipped))[0]
+    return first_success_per_item(tries, lambda each: cloze_questions(each, TAGGER, rng, skipped))[
+        0
+    ]
 
 
 def test_every_sentence_with_a_salient_span_gives_a_question() -> None:

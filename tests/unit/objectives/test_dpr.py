@@ -16,7 +16,7 @@ from realm.corpus.documents import is_held_out
 from realm.errors import DependencyUnavailable, NotReady
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Beam, Candidate
-from realm.objectives.dpr import DPR, ContrastBatch, no_negatives
+from realm.objectives.dpr import DPR, ContrastBatch, false_negatives
 from realm.objectives.sources import Questions
 from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone
@@ -97,7 +97,7 @@ def test_loss_equals_the_enumeration_over_true_negatives(
     batch = ContrastBatch(
         [model.inputs.query(question) for question, _, _ in told],
         [model.inputs.passage([], one.body_ids) for one in columns],
-        no_negatives(asked, columns),
+        false_negatives(asked, columns),
     )
     losses = []
     for row, (question, answer, _) in enumerate(told):
@@ -124,7 +124,7 @@ def test_false_negatives_are_duplicates_of_the_positive_and_what_answers() -> No
         found(4, "did she"),  # holds an answer to the first
         found(5, "it did"),
     ]
-    exclude = no_negatives(asked, columns)
+    exclude = false_negatives(asked, columns)
     assert exclude.tolist() == [
         [False, False, True, True, True, False],
         [False, False, False, False, False, False],

@@ -19,7 +19,12 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.model.reader_inputs import ReaderInput
-from realm.objectives.candidates import Candidate, CandidateSearch, usable, whole_word_matches
+from realm.objectives.candidates import (
+    Candidate,
+    CandidateSearch,
+    usable_candidates,
+    whole_word_matches,
+)
 from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.masking import MaskedSentence, SalientSpans
 from realm.objectives.objective import tensors
@@ -71,7 +76,7 @@ def test_near_duplicates_of_the_sentence_are_trivial_too() -> None:
     skipped: Counter[str] = Counter()
     same = found(1, "He said:  MARIE CURIE was born, in Warsaw!")
     other = found(2, "Warsaw is the capital of Poland.")
-    kept = usable([same, other], "Marie Curie was born in Warsaw.", "p9", 3, skipped)
+    kept = usable_candidates([same, other], "Marie Curie was born in Warsaw.", "p9", 3, skipped)
     assert kept == [other]
     assert skipped == {"trivial_candidate": 1}
 
@@ -195,10 +200,11 @@ def test_spans_that_are_taught_are_whole_words_as_in_serving(
     body = batch.candidates[0][0].body_ids
     assert any(model.inputs.tokenizer.id_to_token(one).startswith("##") for one in body)
     scores, valid = objective._scores(batch, model)
-    spans = objective._read(batch, model).spans
+    spans = objective._predict(batch, model).spans
     assert spans is not None
     bodies = [
-        ReaderInput.of(model.inputs, batch.sentences[0].text, c.text) for c in batch.candidates[0]
+        ReaderInput.build(model.inputs, batch.sentences[0].text, c.text)
+        for c in batch.candidates[0]
     ]
     for row, served in enumerate(bodies, start=1):
         run = slice(served.first, served.first + len(served.offsets))

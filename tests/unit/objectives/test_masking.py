@@ -18,7 +18,7 @@ from realm.objectives.masking import (
     LONGEST_SPAN,
     Masker,
     MaskKind,
-    continuations,
+    continuation_ids,
     mask_chooser,
     random_span,
     random_words,
@@ -61,7 +61,7 @@ def test_masks_are_whole_words_and_all_of_them_are_targets(
     for place, piece in enumerate(made.ids):
         assert piece == (short.mask if place in hidden else ids[place])
     # Whole words.
-    for word in whole_words(ids, offsets, continuations(short)):
+    for word in whole_words(ids, offsets, continuation_ids(short)):
         assert len(hidden & set(range(word.first, word.last))) in (0, word.last - word.first)
     # In the query as in the reader's input the mask tokens are exactly those of the targets.
     for encoded in (short.query_from_ids(made.ids), short.reader(made.ids, [])):
@@ -75,13 +75,13 @@ def test_masks_are_whole_words_and_all_of_them_are_targets(
 @given(text=TEXTS)
 def test_words_are_all_pieces_in_order_and_cut_no_word(short: InputBuilder, text: str) -> None:
     ids, offsets = short.tokenize(text)
-    words = whole_words(ids, offsets, continuations(short))
+    words = whole_words(ids, offsets, continuation_ids(short))
     assert [place for word in words for place in range(word.first, word.last)] == list(
         range(len(ids))
     )
     for left, right in pairwise(words):
         assert left.end <= right.start
-        assert ids[right.first] not in continuations(short)
+        assert ids[right.first] not in continuation_ids(short)
 
 
 @settings(max_examples=60, deadline=None)
@@ -90,7 +90,7 @@ def test_random_spans_are_runs_and_no_longer_than_they_may_be(
     short: InputBuilder, text: str, seed: int
 ) -> None:
     ids, offsets = short.tokenize(text)
-    words = whole_words(ids, offsets, continuations(short))
+    words = whole_words(ids, offsets, continuation_ids(short))
     chosen = random_span(text, words, random.Random(seed))
     assert len(chosen) <= LONGEST_SPAN
     if chosen:
@@ -102,7 +102,7 @@ def test_random_spans_are_runs_and_no_longer_than_they_may_be(
 def test_random_spans_have_spanberts_mean_length(model: Model) -> None:
     text = "the river of the town " * 10
     ids, offsets = model.inputs.tokenize(text)
-    words = whole_words(ids, offsets, continuations(model.inputs))
+    words = whole_words(ids, offsets, continuation_ids(model.inputs))
     rng = random.Random(0)
     lengths = []
     for _ in range(3000):
@@ -116,7 +116,7 @@ def test_random_spans_have_spanberts_mean_length(model: Model) -> None:
 def test_random_words_are_15_percent_and_scattered(model: Model) -> None:
     text = "the river of the town " * 8
     ids, offsets = model.inputs.tokenize(text)
-    words = whole_words(ids, offsets, continuations(model.inputs))
+    words = whole_words(ids, offsets, continuation_ids(model.inputs))
     rng = random.Random(0)
     drawn = [random_words(text, words, rng) for _ in range(500)]
     assert sum(map(len, drawn)) / (500 * len(words)) == pytest.approx(0.15, abs=0.01)

@@ -32,7 +32,7 @@ MODEL.reader.eval()
 WIDTHS = MODEL.config.max_span_width
 
 
-def reader_term(
+def reader_loss(
     reader_tokens: int = 96, token_budget: int | None = None, null: bool = False
 ) -> ReaderLoss:
     return ReaderLoss(
@@ -59,7 +59,7 @@ def test_loss_is_minus_the_log_of_the_probability_that_serving_gives(answer: str
     (served,) = answer_questions(MODEL.reader, MODEL.inputs, [reading])
     found = {normalise_answer(one.text): one.probability for one in served.found}
     expected = -math.log(found[normalise_answer(answer)])
-    assert loss_of(reader_term(), example(answer)).item() == pytest.approx(expected, abs=1e-3)
+    assert loss_of(reader_loss(), example(answer)).item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("answers", [("Paris",), ("river", "seine"), ()])
@@ -74,7 +74,7 @@ def test_loss_with_the_null_document_is_that_of_serving(
     (served,) = answer_questions(model.reader.eval(), MODEL.inputs, [reading])
     found = {normalise_answer(one.text): one.probability for one in served.found}
     expected = sum(found[answer] for answer in map(normalise_answer, answers))
-    objective = reader_term(token_budget=budget, null=True)
+    objective = reader_loss(token_budget=budget, null=True)
     # Beside one of fewer passages: each has its own null document.
     other = example("tower", passages=PASSAGES[:1])
     alone = loss_of(objective, other).item()
@@ -83,7 +83,7 @@ def test_loss_with_the_null_document_is_that_of_serving(
 
 
 def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
-    plain, null = reader_term(), reader_term(null=True)
+    plain, null = reader_loss(), reader_loss(null=True)
     assert plain.batch([example()], random.Random(0)) == []
     assert plain.skipped == {"empty_answer": 1}
     (task,) = null.batch([example()], random.Random(0))
@@ -95,14 +95,14 @@ def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
 
 def test_loss_is_a_mean_that_no_batching_changes() -> None:
     examples = [example("Paris"), example("river"), example("tower", passages=PASSAGES[:2])]
-    each = [loss_of(reader_term(), one).item() for one in examples]
+    each = [loss_of(reader_loss(), one).item() for one in examples]
     for budget in (1, 60, 10_000):
-        together = loss_of(reader_term(token_budget=budget), *examples).item()
+        together = loss_of(reader_loss(token_budget=budget), *examples).item()
         assert together == pytest.approx(sum(each) / 3, rel=1e-5)
 
 
 def test_what_teaches_nothing_is_left_out_and_counted() -> None:
-    objective = reader_term()
+    objective = reader_loss()
     long = example("Eiffel Tower is in Paris the tower")  # wider than the reader's spans
     examples = [example("Rome"), example("the", "!"), example("ari"), long, example("Paris")]
     assert len(objective.batch(examples, random.Random(0))) == 1
@@ -137,7 +137,7 @@ def test_answer_spans_are_all_that_read_the_answer_and_no_others(
     told: list[str], wanted: list[str]
 ) -> None:
     text, answers = " ".join(told), {normalise_answer(" ".join(wanted))} - {""}
-    body = ReaderInput.of(MODEL.inputs, QUESTION, text)
+    body = ReaderInput.build(MODEL.inputs, QUESTION, text)
     expected = np.zeros_like(body.whole_words(WIDTHS))
     for start, width in np.argwhere(body.whole_words(WIDTHS)):
         read = text[body.offsets[start, 0] : body.offsets[start + width, 1]]
@@ -152,7 +152,7 @@ def test_a_window_keeps_an_answer_and_the_length(
 ) -> None:
     text = " ".join([*["in"] * before, "Paris", *["tower"] * after])
     task = example("paris", passages=(text,))
-    (made,) = reader_term(reader_tokens).batch([task], random.Random(seed))
+    (made,) = reader_loss(reader_tokens).batch([task], random.Random(seed))
     assert made.matches[0].sum() == 1
     assert len(made.bodies[0].encoded) <= reader_tokens
     if before + 1 + after + 7 <= reader_tokens:  # [CLS], four words, [SEP], [SEP]

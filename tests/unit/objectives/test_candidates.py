@@ -55,7 +55,7 @@ def test_by_default_training_reads_what_the_index_reads(inputs: InputBuilder) ->
     for passage in split_document(Document("d", "A Title", text), 1, inputs):
         one = Candidate.of(passage)
         windows = PassageWindows(inputs)
-        read = windows.encode(windows.cut(one, random.Random(0)))
+        read = windows.encode(windows.window(one, random.Random(0)))
         assert read == inputs.passage(passage.title_ids, passage.body_ids)
 
 
@@ -71,7 +71,7 @@ def test_a_window_keeps_the_answer(
     holds = functools.partial(answers, question)
     whole = candidate(inputs, text)
     for seed in range(3):
-        cut = PassageWindows(inputs, tokens).around(whole, holds, random.Random(seed))
+        cut = PassageWindows(inputs, tokens).window_around(whole, holds, random.Random(seed))
         assert cut is not None
         assert len(inputs.passage(cut.title_ids, cut.body_ids)) <= tokens
         assert holds(read(inputs, cut))
@@ -83,7 +83,7 @@ def test_a_window_is_of_whole_words_and_never_too_long(
 ) -> None:
     whole = candidate(inputs, text, title)
     windows = PassageWindows(inputs, tokens)
-    cut = windows.cut(whole, random.Random(0))
+    cut = windows.window(whole, random.Random(0))
     assert len(windows.encode(cut)) <= tokens
     assert cut.body_ids
     if len(cut.body_ids) < len(whole.body_ids):
@@ -93,7 +93,9 @@ def test_a_window_is_of_whole_words_and_never_too_long(
 def test_windows_begin_anywhere(inputs: InputBuilder) -> None:
     whole = candidate(inputs, " ".join(["town", "river", "people", "live"] * 20))
     windows = PassageWindows(inputs, 24)
-    begun = {read(inputs, windows.cut(whole, random.Random(seed))).split()[0] for seed in range(20)}
+    begun = {
+        read(inputs, windows.window(whole, random.Random(seed))).split()[0] for seed in range(20)
+    }
     assert len(begun) == 4
 
 
@@ -102,7 +104,7 @@ def test_an_answer_longer_than_the_window_is_none(inputs: InputBuilder) -> None:
     question = Question("what?", (text,))
     holds = functools.partial(answers, question)
     windows = PassageWindows(inputs, 24)
-    assert windows.around(candidate(inputs, text), holds, random.Random(0)) is None
+    assert windows.window_around(candidate(inputs, text), holds, random.Random(0)) is None
 
 
 @pytest.mark.parametrize("tokens", [96, 128, 288])
@@ -122,7 +124,7 @@ def test_no_positive_of_squad_loses_its_answer(tokens: int) -> None:
         holds = functools.partial(answers, question)
         for passage in passages:
             if holds(passage.text):
-                cut = windows.around(Candidate.of(passage), holds, rng)
+                cut = windows.window_around(Candidate.of(passage), holds, rng)
                 assert cut is not None, question
                 assert len(windows.encode(cut)) <= tokens
                 assert holds(read(inputs, cut)), question
