@@ -93,7 +93,7 @@ def train_reader_(
     Only documents that a question names take part.
     """
     check_packages("realm model train-reader", MODEL_AND_DOCUMENTS)
-    from realm.evaluation.systems import system_of
+    from realm.evaluation.systems import make_system
     from realm.model.checkpoint import new_model
     from realm.objectives.taggers import make_tagger
     from realm.recipes.reader import ReaderPlan
@@ -153,7 +153,7 @@ def train_reader_(
         "licence_of_data": licence,
         "continues": before,
     }
-    system = system_of(model, "starter", 0, device, dtype)
+    system = make_system(model, "starter", 0, device, dtype)
     system = replace(system, retrieval=settings.gateway.retrieval)
     with progress_bars() as listener:
         card = make_starter(

@@ -72,7 +72,7 @@ def system() -> System:
     """Of a tiny random model."""
     import torch
 
-    from realm.evaluation.systems import system_of
+    from realm.evaluation.systems import make_system
     from tests.tiny import letter_model
 
-    return system_of(letter_model(), "tiny", 0, torch.device("cpu"), torch.float32)
+    return make_system(letter_model(), "tiny", 0, torch.device("cpu"), torch.float32)

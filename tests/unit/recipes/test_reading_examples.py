@@ -9,7 +9,7 @@ import pytest
 
 from realm.corpus.documents import Document, is_held_out
 from realm.errors import InvalidInput
-from realm.evaluation.searching import cut
+from realm.evaluation.searching import split_documents
 from realm.evaluation.systems import System
 from realm.recipes.reading_examples import QuestionExamples, ReaderDataset, cloze_examples, prepare
 from realm.text.questions import Question
@@ -121,7 +121,7 @@ def clozes(
     system: System, documents: list[Document] = STORIES, most: int = 100
 ) -> tuple[list[QuestionExamples], Counter[str]]:
     skipped: Counter[str] = Counter()
-    passages = cut(documents, system.inputs)
+    passages = split_documents(documents, system.inputs)
     made = cloze_examples(
         system, passages, most, random.Random(0), skipped=skipped, tagger=RuleTagger()
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from realm.corpus.documents import Document
-from realm.evaluation.systems import system_of
+from realm.evaluation.systems import make_system
 from realm.model.checkpoint import Model
 from realm.model.starter import CARD_FILE, WEIGHTS_FILE, load_starter
 from realm.recipes.reader import ReaderPlan, learnable_parameters
@@ -36,7 +36,7 @@ def make(
         **({"epochs": 1, "batch": 8, "learning_rate": 1e-3, "max_span_width": 5} | planned)
     )
     about = {"command": "realm model train-reader"}
-    system = system_of(model, "starter", 0, torch.device("cpu"), torch.float32)
+    system = make_system(model, "starter", 0, torch.device("cpu"), torch.float32)
     data = StarterData(documents, QUESTIONS, more)
     return make_starter(model, replace(system, retrieval=Retrieval.HYBRID), data, plan, to, about)
 
