@@ -1,7 +1,7 @@
 """Training in this process over documents in memory, beside an exact index that goes stale.
 
 The index is what a generation is in the service: vectors of an older θ′. It chooses candidates
-and no more; f(x, z) in a loss is always computed anew from the texts and the parameters being
+and no more; f(x, z) in a loss is always recomputed from the texts and the parameters being
 trained (REALM, section 3.3).
 """
 

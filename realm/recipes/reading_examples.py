@@ -60,7 +60,7 @@ class QuestionExamples:
     def example(
         self, negatives: float, rng: random.Random, no_answer: float = 0.0
     ) -> ReadingExample:
-        """One passage of its own and so many negatives (in the mean), drawn by chance.
+        """Draws one of its own passages and `negatives` others (a mean) at random.
 
         With probability `no_answer` as many passages without an answer instead, if there are any.
         """

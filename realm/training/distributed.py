@@ -45,7 +45,7 @@ class World:
     def share(self, value: T) -> T:
         """The leader's `value`, in JSON's types, on every process.
 
-        :raises DependencyUnavailable: if a fellow process has gone.
+        :raises DependencyUnavailable: if another process has ended.
         """
         if self.alone:
             return value
@@ -86,7 +86,7 @@ class World:
         return gathered
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces gradients by their mean over the processes; one that nobody has stays None."""
+        """Averages gradients over the processes; one that no process has stays None."""
         if self.alone:
             return
         known = list(parameters)
@@ -109,7 +109,7 @@ class World:
             collective()
         except RuntimeError as error:
             raise DependencyUnavailable(
-                f"process {self.rank} of {self.size} lost its fellows in training: {error};"
+                f"process {self.rank} of {self.size} lost the others: {error};"
                 " start all of them again"
             ) from error
 

@@ -43,21 +43,21 @@ class HeldOutRetrieval:
         rng = random.Random(f"{seed}:held_out")
         chosen = rng.sample(held_out, min(len(held_out), MOST_QUESTIONS))
         pairs = [(one, inverse_cloze(one.text, rng)) for one in chosen]
-        self._example = [(one, *pair) for one, pair in pairs if pair is not None]
-        room = MOST_PASSAGES - len(self._example)
+        self._questions = [(one, *pair) for one, pair in pairs if pair is not None]
+        room = MOST_PASSAGES - len(self._questions)
         self._others = rng.sample(others, min(len(others), room))
 
     def __len__(self) -> int:
-        return len(self._example)
+        return len(self._questions)
 
     def evaluate(self, model: Model, dtype: torch.dtype) -> HeldOutFigures:
         """Encodes and ranks all. A passage lacks the sentence that asks for it: with it, every
         model would find it by its words."""
         inputs, retriever = model.inputs, model.retriever
-        rests = [(one.title_ids, inputs.tokenize(rest)[0]) for one, _, rest in self._example]
+        rests = [(one.title_ids, inputs.tokenize(rest)[0]) for one, _, rest in self._questions]
         wholes = [(one.title_ids, one.body_ids) for one in self._others]
         bodies = [inputs.passage(title, body) for title, body in rests + wholes]
-        asked = [inputs.query(sentence) for _, sentence, _ in self._example]
+        asked = [inputs.query(sentence) for _, sentence, _ in self._questions]
         passages = encode(retriever.passage, bodies, inputs.pad, dtype=dtype)  # [n, size]
         queries = encode(retriever.query, asked, inputs.pad, dtype=dtype)  # [q, size]
         scores = queries @ passages.T  # [q, n]; question i asks for passage i

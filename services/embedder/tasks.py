@@ -1,6 +1,6 @@
 """What a task does: asks whether it is still needed, reads, encodes, writes one file whole.
 
-Running a task twice, or twice at once, gives one file, put by whoever is first.
+Running a task twice, or twice at once, writes one file: the first to finish.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Embedder:
     def _skipped(self, job: Job) -> Outcome | None:
         """Why there is nothing to do; None if there is."""
         if not self.claims.claim(job.output_file):
-            # Should that one die, the indexer asks again.
+            # If that one dies, the indexer requests the work again.
             return Outcome.ELSEWHERE
         if self.store.exists(job.output_file):
             return Outcome.EXISTS
@@ -267,7 +267,7 @@ class Embedder:
 
 
 def _check_fingerprint(job: Job, snapshot: Snapshot, inputs: InputBuilder) -> None:
-    """Token ids of another tokenizer would give vectors, and nobody would see that they are wrong.
+    """Token ids of another tokenizer would give vectors that are wrong without notice.
 
     :raises Corrupt: if the passage file was cut for another.
     """

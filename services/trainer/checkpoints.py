@@ -1,16 +1,18 @@
 """Checkpoints: all that an exact resume needs, for the trainer alone. No pickle.
 
 `checkpoints/<step>/` holds the model as a snapshot does, `optimizer.safetensors`, with early
-stopping the best weights so far in `best.safetensors`, `state.json` (step, sampler, gates; chance
-follows from seed and step) and, put last, `manifest.json`.
+stopping the best weights so far in `best.safetensors`, `state.json` (sampler, gates; random numbers
+follow from seed and step) and, put last, `manifest.json`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,17 @@ class Checkpoint:
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """`files` and `state` are sha256 digests; `sequence` is the order of writing."""
+
+    step: int
+    created_at: float
+    files: dict[str, str]
+    state: str
+    sequence: int = 0  # not written by older releases: there `created_at` decides
+
+
 class Checkpoints:
     """Writes checkpoints whole and finds the newest readable one."""
 
@@ -68,55 +81,55 @@ class Checkpoints:
                 checksums[path.name] = hashlib.sha256(data).hexdigest()
                 self._store.write(f"{folder}/{path.name}", data)
         self._store.write_json(f"{folder}/{STATE_FILE}", checkpoint.state)
-        manifest = {
-            "step": checkpoint.step,
-            "sequence": max((order[0] for _, order in self._manifests()), default=0) + 1,
-            "created_at": time.time(),
-            "files": checksums,
-            "state": hashlib.sha256(self._store.read(f"{folder}/{STATE_FILE}")).hexdigest(),
-        }
-        self._store.create_json(f"{folder}/{MANIFEST}", manifest)
-        self._prune()
+        manifest = _Manifest(
+            step=checkpoint.step,
+            created_at=time.time(),
+            files=checksums,
+            state=hashlib.sha256(self._store.read(f"{folder}/{STATE_FILE}")).hexdigest(),
+            sequence=max((other.sequence for _, other in self._manifests()), default=0) + 1,
+        )
+        self._store.create_json(f"{folder}/{MANIFEST}", asdict(manifest))
+        kept = {name for name, _ in self._manifests()[:KEPT]}
+        for name in self._store.folders(FOLDER):
+            if name not in kept and name.isdecimal():
+                self._delete(f"{FOLDER}/{name}")
 
     def newest(self) -> Checkpoint | None:
-        """The last that was written; a damaged one is passed over, and said so."""
-        for name, _ in self._manifests():
+        """The last one written; damaged ones are skipped and logged."""
+        for name, manifest in self._manifests():
             try:
-                return self._load(f"{FOLDER}/{name}")
+                return self._load(f"{FOLDER}/{name}", manifest)
             except (Corrupt, NotFound) as error:
                 _log.warning("checkpoint_unreadable", checkpoint=name, why=error.message)
         return None
 
     def forget(self, step: int) -> None:
-        """Training cannot go on from this one: it comes to nothing again and again."""
-        folder = f"{FOLDER}/{step:010d}"
-        self._store.delete(f"{folder}/{MANIFEST}")
-        self._store.delete_folder(folder)
+        """Deletes a checkpoint from which training diverged again."""
+        self._delete(f"{FOLDER}/{step:010d}")
 
     def source(self) -> str | None:
-        """The digest of what training in this store began with; None if nobody has noted it."""
+        """The digest of what training in this store started from; None if not recorded."""
         try:
             return str(self._store.read_json(SOURCE_FILE)["sha256"])
         except NotFound:
             return None
 
-    def note_source(self, digest: str) -> None:
+    def record_source(self, digest: str) -> None:
         if self.source() != digest:
             self._store.write_json(SOURCE_FILE, {"sha256": digest})
 
-    def _load(self, folder: str) -> Checkpoint:
-        manifest = self._store.read_json(f"{folder}/{MANIFEST}")
-        self._verified(f"{folder}/{STATE_FILE}", manifest["state"])
+    def _load(self, folder: str, manifest: _Manifest) -> Checkpoint:
+        state = json.loads(self._verified(f"{folder}/{STATE_FILE}", manifest.state))
         with tempfile.TemporaryDirectory(prefix="realm-checkpoint-") as temporary:
             local = Path(temporary)
-            for name, sha256 in manifest["files"].items():
+            for name, sha256 in manifest.files.items():
                 (local / name).write_bytes(self._verified(f"{folder}/{name}", sha256))
             return Checkpoint(
-                step=int(manifest["step"]),
+                step=manifest.step,
                 model=load_model(local),
                 optimizer=read_weights(local / OPTIMIZER_FILE),
-                state=self._store.read_json(f"{folder}/{STATE_FILE}"),
-                best=read_weights(local / BEST_FILE) if BEST_FILE in manifest["files"] else {},
+                state=state,
+                best=read_weights(local / BEST_FILE) if BEST_FILE in manifest.files else {},
             )
 
     def _verified(self, path: str, sha256: str) -> bytes:
@@ -125,24 +138,16 @@ class Checkpoints:
             raise Corrupt(f"{path} does not match its checksum", file=path)
         return data
 
-    def _manifests(self) -> list[tuple[str, tuple[int, float]]]:
-        """Complete checkpoints with their places in the order of writing, newest first.
-
-        An older release numbered none: among those time decides."""
+    def _manifests(self) -> list[tuple[str, _Manifest]]:
+        """Complete checkpoints by name, newest first."""
         found = []
         for name in self._store.folders(FOLDER):
-            try:
-                manifest = self._store.read_json(f"{FOLDER}/{name}/{MANIFEST}")
-                order = int(manifest.get("sequence", 0)), float(manifest["created_at"])
-                found.append((name, order))
-            except (NotFound, Corrupt, KeyError, TypeError, ValueError, AttributeError):
-                continue
-        return sorted(found, key=lambda each: each[1], reverse=True)
+            with suppress(NotFound, Corrupt):
+                path = f"{FOLDER}/{name}/{MANIFEST}"
+                found.append((name, self._store.read_record(path, _Manifest)))
+        return sorted(found, key=lambda one: (one[1].sequence, one[1].created_at), reverse=True)
 
-    def _prune(self) -> None:
-        kept = {name for name, _ in self._manifests()[:KEPT]}
-        for name in self._store.folders(FOLDER):
-            if name not in kept and name.isdecimal():
-                # The manifest goes first, so that no reader meets half a checkpoint.
-                self._store.delete(f"{FOLDER}/{name}/{MANIFEST}")
-                self._store.delete_folder(f"{FOLDER}/{name}")
+    def _delete(self, folder: str) -> None:
+        # The manifest goes first, so that no reader meets half a checkpoint.
+        self._store.delete(f"{folder}/{MANIFEST}")
+        self._store.delete_folder(folder)

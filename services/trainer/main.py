@@ -116,10 +116,12 @@ def _lead(context: TrainingContext, origin: Origin, stop: threading.Event) -> No
             retry_while_unavailable(
                 stop,
                 heartbeat,
-                lambda: publisher.publish_now(origin.model, origin.step, anew=origin.anew),
+                lambda: publisher.publish_now(
+                    origin.model, origin.step, from_base=origin.from_base
+                ),
             )
         retry_while_unavailable(
-            stop, heartbeat, lambda: Checkpoints(store).note_source(origin.source)
+            stop, heartbeat, lambda: Checkpoints(store).record_source(origin.source)
         )
         trains = settings.trainer.train and not stop.is_set()
         context.world.share(trains)

@@ -1,8 +1,8 @@
 """Where training begins: a checkpoint, a snapshot published since, or what REALM_BASE_MODEL names.
 
-REALM_BASE_MODEL is what the first training of a store begins with, and when it has changed since
-training began, what training begins with anew. Else the newest snapshot is gone on from, whoever
-published it and whatever its base: by the checkpoint if the snapshot comes of the same training.
+The first training of a store starts from REALM_BASE_MODEL, and training restarts from it whenever
+it has changed. Otherwise training continues from the newest snapshot, whatever its base: from the
+checkpoint if the same training published that snapshot, else from the snapshot itself.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The model to go on with. `unpublished`: the store has no snapshot that indexes alike;
-    `anew`: it comes of no snapshot at all. `source` is the digest of what REALM_BASE_MODEL names.
+    """The model to continue with.
+
+    :param unpublished: the store has no snapshot that cuts and encodes passages in the same way.
+    :param source: the digest of what REALM_BASE_MODEL names.
+    :param from_base: the model derives from no snapshot.
     """
 
     model: Model
@@ -32,40 +35,40 @@ class Origin:
     checkpoint: Checkpoint | None
     unpublished: bool
     source: str = ""
-    anew: bool = False
+    from_base: bool = False
 
 
 def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapshots) -> Origin:
-    """:raises RealmError: if the base cannot be had, or the newest snapshot is damaged."""
+    """:raises RealmError: if the base is not available, or the newest snapshot is damaged."""
     source, newest = source_digest(settings.model.base_model), snapshots.newest()
     if newest is None or checkpoints.source() not in (None, source):
         model = with_settings(load_source(settings.model.base_model, settings), settings)
-        _log.info("begins_with_base", base=model.config.base_name)
-        return Origin(model, 0, None, unpublished=True, source=source, anew=True)
+        _log.info("started_from_base", base=model.config.base_name)
+        return Origin(model, 0, None, unpublished=True, source=source, from_base=True)
     checkpoint = checkpoints.newest() if settings.trainer.train else None
-    if checkpoint and _comes_of(newest, checkpoint, snapshots):
+    if checkpoint and _same_training(newest, checkpoint, snapshots):
         model, step = checkpoint.model, checkpoint.step
-        _log.info("resumes", step=step)
+        _log.info("resumed", step=step)
     else:
         checkpoint = None
         model, step = load_model(snapshots.materialise(newest)), newest.step
-        _log.info("begins_with_snapshot", snapshot=newest.number, step=step)
+        _log.info("started_from_snapshot", snapshot=newest.number, step=step)
     model = with_settings(model, settings)
     return Origin(model, step, checkpoint, newest.fingerprint != model.inputs.fingerprint, source)
 
 
-def _comes_of(newest: Snapshot, checkpoint: Checkpoint, snapshots: Snapshots) -> bool:
+def _same_training(newest: Snapshot, checkpoint: Checkpoint, snapshots: Snapshots) -> bool:
     """Whether the training of the checkpoint published the newest snapshot, or began with it."""
-    known: int | None = checkpoint.state.get("snapshot")
-    if known is None:  # of an older release
+    published: int | None = checkpoint.state.get("snapshot")
+    if published is None:  # written by an older release
         config = load_config(snapshots.materialise(newest, (CONFIG_FILE,)))
         return config.base_sha256 == checkpoint.model.config.base_sha256
-    while newest.number > known:
+    while newest.number > published:
         if newest.parent is None:
             return False
         parent = newest.parent
         try:
             newest = snapshots.get(parent)
-        except NotFound:  # tidied away, with what came of it still there
-            return parent >= known
-    return newest.number == known
+        except NotFound:  # deleted, while snapshots derived from it remain
+            return parent >= published
+    return newest.number == published

@@ -49,12 +49,12 @@ class Publisher:
         if self.newest is not None:
             self._measure(self.newest)
 
-    def publish_now(self, model: Model, step: int, *, anew: bool = False) -> Snapshot:
+    def publish_now(self, model: Model, step: int, *, from_base: bool = False) -> Snapshot:
         """Publishes the base, in the caller's thread.
 
-        :param anew: it derives from no snapshot of the store.
+        :param from_base: it derives from no snapshot of the store.
         """
-        if anew:
+        if from_base:
             self.newest = None
         published = self._publish(model, step, {})
         self._cadence.happened(step, self._clock())
@@ -87,7 +87,7 @@ class Publisher:
 
         A store that cannot be reached is logged; the next snapshot comes when it is due.
 
-        :raises Diverged: if the parameters are no finite numbers.
+        :raises Diverged: if a parameter is not finite.
         """
         try:
             published = self._running.take(wait_seconds)

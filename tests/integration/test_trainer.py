@@ -200,8 +200,8 @@ def test_trains_without_an_index_publishes_stops_and_resumes(bench: Bench) -> No
     assert trained[0].digest != trained[1].digest
 
     bench.start()
-    until(lambda: bench.events("resumes"), "resumes")
-    assert bench.events("resumes")[-1]["step"] == stopped
+    until(lambda: bench.events("resumed"), "resumes")
+    assert bench.events("resumed")[-1]["step"] == stopped
     until(lambda: bench.snapshots.newest().step > stopped, "a snapshot after the restart")
     assert bench.end() == 0
 
@@ -217,7 +217,7 @@ def test_a_killed_trainer_resumes_from_its_last_checkpoint(bench: Bench) -> None
     )
     bench.end(signal.SIGKILL)
     bench.start()
-    resumed = until(lambda: bench.events("resumes"), "resumes")
+    resumed = until(lambda: bench.events("resumed"), "resumes")
     assert resumed[-1]["step"] >= 10
     assert bench.end() == 0
 
@@ -254,7 +254,7 @@ def test_snapshots_without_checkpoint_are_gone_on_from(bench: Bench) -> None:
     newest = bench.snapshots.newest()
     assert newest is not None
     bench.start()
-    begun = until(lambda: bench.events("begins_with_snapshot"), "begins with the snapshot")
+    begun = until(lambda: bench.events("started_from_snapshot"), "begins with the snapshot")
     assert begun[-1]["step"] == newest.step
     assert bench.end() == 0
 

@@ -32,7 +32,7 @@ def settings(base: Path) -> Settings:
 def find(settings: Settings, store: Store) -> Origin:
     """As a trainer does at start: it notes what it began with."""
     origin = find_origin(settings, Checkpoints(store), Snapshots(store))
-    Checkpoints(store).note_source(origin.source)
+    Checkpoints(store).record_source(origin.source)
     return origin
 
 
@@ -181,7 +181,7 @@ def test_a_folder_of_ours_may_be_the_base(
     write_model(tmp_path / "ours", imported(base, tmp_path / "realm"))
     own = settings.replace(base_model=str(tmp_path / "ours"))
     origin = find(own, store)
-    assert (origin.step, origin.unpublished, origin.anew) == (0, True, True)
+    assert (origin.step, origin.unpublished, origin.from_base) == (0, True, True)
     assert origin.model.config.projection == Projection(8)
     publish(store, origin, 0, tmp_path / "a")
     assert find(own, store).step == 0
@@ -189,7 +189,7 @@ def test_a_folder_of_ours_may_be_the_base(
     assert find(own, store).step == 12
     # Another model of the same base is another beginning.
     write_model(tmp_path / "ours", tiny.make_model(base))
-    assert find(own, store).anew
+    assert find(own, store).from_base
 
 
 def test_the_models_shape_is_what_the_settings_say(
