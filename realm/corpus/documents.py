@@ -49,11 +49,8 @@ def check_document(document: Document, *, max_bytes: int) -> Document:
     _check_characters("text", document.text, document.id)
     _check_metadata(document)
     if not is_visible(document.text):
-        raise InvalidInput(
-            f"document {shown(document.id)} has no text: give at least one word",
-            field="text",
-            document_id=document.id,
-        )
+        why = f"document {shown(document.id)} has no text: give at least one word"
+        raise _invalid(why, "text", document.id)
     _check_size("text", document.text, max_bytes, document.id)
     _check_size("title", document.title, MAX_TITLE_BYTES, document.id)
     return document
@@ -109,76 +106,61 @@ def _hash(document_id: str, person: bytes) -> int:
     return int.from_bytes(digest, "big")
 
 
+def _invalid(message: str, field: str, document_id: str) -> InvalidInput:
+    return InvalidInput(message, field=field, document_id=document_id)
+
+
 def _check_id(document_id: object) -> None:
     if not isinstance(document_id, str):
-        raise InvalidInput(
-            f"a document's id must be text, not {type(document_id).__name__}", field="id"
-        )
+        kind = type(document_id).__name__
+        raise InvalidInput(f"a document's id must be text, not {kind}", field="id")
     if not is_visible(document_id):
         raise InvalidInput("the document's id is empty: give it a name of its own", field="id")
     if _has_control(document_id):
-        raise InvalidInput(
-            f"the document id {shown(document_id)} contains a control character: remove it",
-            field="id",
-        )
+        why = f"the document id {shown(document_id)} contains a control character: remove it"
+        raise InvalidInput(why, field="id")
     _check_size("id", document_id, MAX_ID_BYTES, document_id)
 
 
 def _check_metadata(document: Document) -> None:
+    subject = f"metadata of document {shown(document.id)}"
     if not isinstance(document.metadata, dict):
-        raise InvalidInput(
-            f"metadata of document {shown(document.id)} must be an object of text values",
-            field="metadata",
-            document_id=document.id,
-        )
+        raise _invalid(f"{subject} must be an object of text values", "metadata", document.id)
     total = 0
     for key, value in document.metadata.items():
         _check_characters("metadata", key, document.id)
         _check_characters("metadata", value, document.id)
         total += len(key.encode()) + len(value.encode())
     if total > MAX_METADATA_BYTES:
-        raise InvalidInput(
-            f"metadata of document {shown(document.id)} takes {total} bytes, "
-            f"the limit is {MAX_METADATA_BYTES}",
-            field="metadata",
-            document_id=document.id,
-        )
+        why = f"{subject} takes {total} bytes, the limit is {MAX_METADATA_BYTES}"
+        raise _invalid(why, "metadata", document.id)
 
 
-def _check_characters(name: str, value: object, document_id: str) -> None:
+def _check_characters(field: str, value: object, document_id: str) -> None:
+    subject = f"{field} of document {shown(document_id)}"
     if not isinstance(value, str):
-        raise InvalidInput(
-            f"{name} of document {shown(document_id)} must be text, not {type(value).__name__}",
-            field=name,
-            document_id=document_id,
-        )
+        kind = type(value).__name__
+        raise _invalid(f"{subject} must be text, not {kind}", field, document_id)
     nul = value.find("\0")
     if nul >= 0:
-        raise InvalidInput(
-            f"{name} of document {shown(document_id)} has a NUL character at {nul}: remove it",
-            field=name,
-            document_id=document_id,
-        )
+        why = f"{subject} has a NUL character at {nul}: remove it"
+        raise _invalid(why, field, document_id)
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"{name} of document {shown(document_id)} has half a surrogate pair at {error.start}: "
-            "it is not Unicode text, encode it anew",
-            field=name,
-            document_id=document_id,
-        ) from error
+        why = (
+            f"{subject} has half a surrogate pair at {error.start}: it is not Unicode text,"
+            " encode it anew"
+        )
+        raise _invalid(why, field, document_id) from error
 
 
-def _check_size(name: str, value: str, limit: int, document_id: str) -> None:
+def _check_size(field: str, value: str, limit: int, document_id: str) -> None:
     size = len(value.encode())
     if size > limit:
-        raise InvalidInput(
-            f"{name} of document {shown(document_id)} has {size} bytes, the limit is {limit}: "
-            "shorten it" + (", or give it as several documents" if name == "text" else ""),
-            field=name,
-            document_id=document_id,
-        )
+        advice = "shorten it" + (", or give it as several documents" if field == "text" else "")
+        why = f"{field} of document {shown(document_id)} has {size} bytes, the limit is {limit}"
+        raise _invalid(f"{why}: {advice}", field, document_id)
 
 
 def _has_control(text: str) -> bool:

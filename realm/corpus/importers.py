@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,18 +47,6 @@ class Problem:
         place = f"{self.path}:{self.line}" if self.line else str(self.path)
         # A file name need not be Unicode, but a message must be printable.
         return f"{place}: {self.message}".encode("utf-8", "backslashreplace").decode()
-
-
-class Reading(Iterator[Document | Problem]):
-    """Documents and problems, read as they are asked for."""
-
-    def __init__(self, paths: list[Path], max_bytes: int, prefix: str) -> None:
-        #: Files in the folders read so far that have no reader, by kind; hidden ones aside.
-        self.left_out: Counter[str] = Counter()
-        self._found = _Import(max_bytes, prefix, self.left_out).run(paths)
-
-    def __next__(self) -> Document | Problem:
-        return next(self._found)
 
 
 def read_documents(paths: Iterable[Path | str], *, max_bytes: int, prefix: str = "") -> Reading:
@@ -93,25 +82,29 @@ def _checked(path: Path) -> Path:
     return path
 
 
-class _Import:
-    """One run over all paths; remembers where it saw each id."""
+class Reading(Iterator[Document | Problem]):
+    """Documents and problems of one run over all paths, read as they are asked for."""
 
-    def __init__(self, max_bytes: int, prefix: str, left_out: Counter[str]) -> None:
-        self.max_bytes = max_bytes
-        self.prefix = prefix
-        self.left_out = left_out
-        self.max_raw = max_bytes * _RAW_FACTOR + _RAW_EXTRA
+    def __init__(self, paths: list[Path], max_bytes: int, prefix: str) -> None:
+        #: Files in the folders read so far that have no reader, by kind; hidden ones aside.
+        self.left_out: Counter[str] = Counter()
+        self._max_bytes = max_bytes
+        self._max_raw = max_bytes * _RAW_FACTOR + _RAW_EXTRA
+        self._prefix = prefix
         self._files: list[Path] = []
         self._seen: dict[int, tuple[int, int]] = {}  # hash of an id -> file, line (0: no line)
+        self._found = chain.from_iterable(map(self._path, paths))
 
-    def run(self, paths: list[Path]) -> Iterator[Document | Problem]:
-        for path in paths:
-            if path.is_dir():
-                yield from self._folder(path)
-            elif path.suffix.lower() in _JSON_LINES:
-                yield from self._json_lines(path)
-            else:
-                yield self._file(path, path.name)
+    def __next__(self) -> Document | Problem:
+        return next(self._found)
+
+    def _path(self, path: Path) -> Iterator[Document | Problem]:
+        if path.is_dir():
+            yield from self._folder(path)
+        elif path.suffix.lower() in _JSON_LINES:
+            yield from self._json_lines(path)
+        else:
+            yield self._file(path, path.name)
 
     def _json_lines(self, path: Path) -> Iterator[Document | Problem]:
         self._files.append(path)
@@ -124,7 +117,9 @@ class _Import:
                 text = io.TextIOWrapper(file, encoding, errors="surrogateescape")
                 for number, line in self._lines(text):
                     if line is None:
-                        message = f"the line has more than {self.max_raw} bytes: split the document"
+                        message = (
+                            f"the line has more than {self._max_raw} bytes: split the document"
+                        )
                         yield Problem(path, number, message)
                     elif line.strip():
                         yield self._guarded(path, number, partial(from_json, line))
@@ -136,11 +131,11 @@ class _Import:
     def _lines(self, file: TextIO) -> Iterator[tuple[int, str | None]]:
         """Numbered lines; None for one that is too long, which is skipped without holding it."""
         number = 0
-        while line := file.readline(self.max_raw + 1):
+        while line := file.readline(self._max_raw + 1):
             number += 1
-            too_long = len(line) > self.max_raw
+            too_long = len(line) > self._max_raw
             while too_long and line and not line.endswith("\n"):
-                line = file.readline(self.max_raw)
+                line = file.readline(self._max_raw)
             yield number, None if too_long else line.removeprefix("\ufeff")
 
     def _folder(self, folder: Path) -> Iterator[Document | Problem]:
@@ -170,15 +165,15 @@ class _Import:
     def _file(self, path: Path, name: str) -> Document | Problem:
         self._files.append(path)
         # One form of each name: file systems keep ü in one character or in two.
-        name = one_form(f"{self.prefix}/{name}" if self.prefix else name)
+        name = one_form(f"{self._prefix}/{name}" if self._prefix else name)
         return self._guarded(path, None, partial(self._from_file, path, name))
 
     def _from_file(self, path: Path, name: str) -> Document:
         if not path.is_file():
             raise InvalidInput("not a regular file, or a broken link")
         size = path.stat().st_size
-        if size > self.max_raw:
-            raise InvalidInput(f"the file has {size} bytes, the limit is {self.max_raw}")
+        if size > self._max_raw:
+            raise InvalidInput(f"the file has {size} bytes, the limit is {self._max_raw}")
         data = path.read_bytes()
         try:
             plain = READERS[path.suffix.lower()](data)
@@ -193,7 +188,7 @@ class _Import:
         self, path: Path, line: int | None, make: Callable[[], Document]
     ) -> Document | Problem:
         try:
-            document = check_document(make(), max_bytes=self.max_bytes)
+            document = check_document(make(), max_bytes=self._max_bytes)
             self._remember(document.id, line)
         except OSError as error:
             return Problem(path, line, f"cannot be read: {error.strerror}")

@@ -12,7 +12,8 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -98,29 +99,19 @@ class Store:
 
     def read(self, path: str) -> bytes:
         """:raises NotFound: if there is no such file."""
-        try:
+        with self._translated("read", path):
             return self._files.read(_inside(path))
-        except FileNotFoundError as error:
-            raise NotFound(f"{path} is not in the store {self.url}", file=path) from error
-        except OSError as error:
-            raise self._unavailable("read", path, error) from error
 
     def open_file(self, path: str) -> IO[bytes]:
         """To read parts of a file. :raises NotFound: if there is none."""
-        try:
+        with self._translated("read", path):
             return self._files.open(_inside(path))
-        except FileNotFoundError as error:
-            raise NotFound(f"{path} is not in the store {self.url}", file=path) from error
-        except OSError as error:
-            raise self._unavailable("read", path, error) from error
 
     def write(self, path: str, data: bytes) -> None:
         """Puts a whole file, replacing what was there."""
         self._before_change()
-        try:
+        with self._translated("written", path):
             self._files.write(_inside(path), data)
-        except OSError as error:
-            raise self._unavailable("written", path, error) from error
 
     def create(self, path: str, data: bytes) -> None:
         """Puts a whole file unless one exists: the conditional put.
@@ -128,12 +119,8 @@ class Store:
         :raises Conflict: if the file exists already.
         """
         self._before_change()
-        try:
+        with self._translated("written", path):
             self._files.create(_inside(path), data)
-        except FileExistsError as error:
-            raise Conflict(f"{path} exists already in {self.url}", file=path) from error
-        except OSError as error:
-            raise self._unavailable("written", path, error) from error
 
     def read_json(self, path: str) -> Any:
         """:raises Corrupt: if the file is not JSON, or not what was written."""
@@ -151,32 +138,24 @@ class Store:
         self.create(path, json_records.to_bytes(value))
 
     def exists(self, path: str) -> bool:
-        try:
+        with self._translated("looked up", path):
             return self._files.exists(_inside(path))
-        except OSError as error:
-            raise self._unavailable("looked up", path, error) from error
 
     def files(self, prefix: str) -> list[str]:
-        """Paths of all files below a folder, sorted; no hidden ones, nor any below: so it is with
-        entries and folders."""
-        try:
+        """Paths of all files below a folder, sorted; hidden ones are left out, here as in
+        `entries` and `folders`."""
+        with self._translated("listed", prefix):
             return sorted(self._files.files(_folder(prefix)))
-        except OSError as error:
-            raise self._unavailable("listed", prefix, error) from error
 
     def entries(self, prefix: str) -> list[Entry]:
         """All files below a folder with their sizes, sorted by path."""
-        try:
+        with self._translated("listed", prefix):
             return sorted(self._files.entries(_folder(prefix)), key=lambda entry: entry.path)
-        except OSError as error:
-            raise self._unavailable("listed", prefix, error) from error
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
-        try:
+        with self._translated("listed", prefix):
             return sorted(self._files.folders(_folder(prefix)))
-        except OSError as error:
-            raise self._unavailable("listed", prefix, error) from error
 
     def delete(self, *paths: str) -> None:
         """Deletes files; one that is not there is no error."""
@@ -184,11 +163,14 @@ class Store:
 
     def delete_all(self, paths: Iterable[str]) -> None:
         """As `delete`; the folders of many are synced once."""
-        path = ""
-        try:
-            self._files.delete(self._may_go(path := each) for each in paths)
-        except OSError as error:
-            raise self._unavailable("deleted", path, error) from error
+
+        def allowed() -> Iterator[str]:
+            for path in paths:
+                self._before_change()
+                yield _inside(path)
+
+        with self._translated("deleted", "a file"):
+            self._files.delete(allowed())
 
     def prune_empty_parents(self, folder: str) -> None:
         """Removes a folder, and those below and above it, as long as they are empty; a bucket
@@ -238,12 +220,18 @@ class Store:
                 file=path,
             )
 
-    def _may_go(self, path: str) -> str:
-        self._before_change()
-        return _inside(path)
-
-    def _unavailable(self, action: str, path: str, error: OSError) -> DependencyUnavailable:
-        return DependencyUnavailable(f"{path} in {self.url} cannot be {action}: {error}", file=path)
+    @contextmanager
+    def _translated(self, action: str, path: str) -> Iterator[None]:
+        """Turns the system's errors into ours."""
+        try:
+            yield
+        except FileExistsError as error:
+            raise Conflict(f"{path} exists already in {self.url}", file=path) from error
+        except OSError as error:
+            if action == "read" and isinstance(error, FileNotFoundError):
+                raise NotFound(f"{path} is not in the store {self.url}", file=path) from error
+            why = f"{path} in {self.url} cannot be {action}: {error}"
+            raise DependencyUnavailable(why, file=path) from error
 
     def _prove_conditional_put(self) -> None:
         path = f"probe-{uuid.uuid4().hex}"
@@ -261,7 +249,8 @@ class Store:
                 raise
             raise BadSettings(f"the store {self.url} cannot be used: {error}") from error
         finally:
-            self._leave_no(path)
+            with suppress(DependencyUnavailable):  # what is wrong was said already
+                self.delete(path)
 
     def _without_conditional_put(self) -> BadSettings:
         return BadSettings(
@@ -269,21 +258,13 @@ class Store:
             " use a folder or an S3 that honours If-None-Match"
         )
 
-    def _leave_no(self, path: str) -> None:
-        try:
-            self.delete(path)
-        except DependencyUnavailable:
-            return  # what is wrong with the store was said already
-
     def _forget_copies(self) -> None:
         """Of remote files: those that no process asked for lately."""
         oldest = time.time() - COPY_SECONDS
         for copy in self._cache.glob("??/*"):
-            try:
+            with suppress(OSError):  # another process was quicker
                 if copy.stat().st_mtime < oldest:
                     copy.unlink()
-            except OSError:
-                continue  # another process was quicker
 
 
 def local_root(url: str) -> Path | None:
