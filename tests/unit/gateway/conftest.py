@@ -7,6 +7,7 @@ import pytest
 
 from realm.records.generations import Generation
 from realm.records.store import Store
+from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import MemorySearch, Site, World, running
 
 
@@ -26,4 +27,11 @@ async def site(world: World, first: Generation) -> AsyncIterator[Site]:
     """A gateway that answers with the first generation."""
     async with running(world) as found:
         await found.serves(first)
+        yield found
+
+
+@pytest.fixture
+async def indexer() -> AsyncIterator[tuple[MemoryIndexer, str]]:
+    """An indexer in memory, and its address."""
+    async with running_indexer() as found:
         yield found

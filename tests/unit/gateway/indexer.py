@@ -60,16 +60,6 @@ class MemoryIndexer(
         document = self.documents[request.document_id]
         return corpus_pb2.GetDocumentResponse(document=document, document_version=self.version)
 
-    async def ImportDocuments(self, requests: Any, context: Any) -> Any:  # noqa: N802
-        self._note(context)
-        written = 0
-        async for request in requests:
-            self._write(request)
-            written += len(request.documents)
-        return corpus_pb2.ImportDocumentsResponse(
-            corpus_version=self.version, documents_written=written
-        )
-
     async def GetIndexStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         return index_pb2.GetIndexStatusResponse(status=self.status())
 

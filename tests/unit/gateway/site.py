@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from realm.client.wire import channel_options
+from realm.client.wire import channel_options, from_rpc_error
 from realm.corpus.documents import passage_id
-from realm.errors import NotFound
+from realm.errors import NotFound, RealmError
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
@@ -41,6 +43,8 @@ from tests.tiny import eiffel_model
 PATIENCE = 20.0
 #: The passage length that BM25 weights refer to.
 AVERAGE_TERMS = 10.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 #: Nobody listens here.
 NOWHERE = "127.0.0.1:1"
 
@@ -51,6 +55,13 @@ TEXTS = (
     "The tower is a tower in a tower.",
     "Paris is in France, a land of rivers.",
 )
+
+
+async def failure(call: Any) -> RealmError:
+    """The error that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
 
 
 async def until(condition: Callable[[], bool], what: str = "the condition") -> None:
@@ -205,6 +216,20 @@ class Site:
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
+
+    async def serving_status(self, name: str) -> bool:
+        """Whether a health name is SERVING."""
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        request = health_pb2.HealthCheckRequest(service=name)
+        found = (await stub.Check(request, timeout=PATIENCE)).status
+        assert found in (SERVING, NOT_SERVING)
+        return bool(found == SERVING)
+
+    async def becomes_serving(self, *names: str, serving: bool = True) -> None:
+        async with asyncio.timeout(PATIENCE):
+            for name in names:
+                while await self.serving_status(name) != serving:
+                    await asyncio.sleep(0.01)
 
 
 def site_settings(store: Store, **changes: Any) -> Settings:

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import grpc
 import pytest
 
-from realm.client.wire import from_rpc_error
 from realm.errors import NotReady
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
@@ -24,7 +22,7 @@ from realm.records.refresh_trace import RefreshTrace
 from realm.records.store import Store
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from services.gateway import watcher
-from tests.unit.gateway.site import PATIENCE, Site, World, passages_of, running, until
+from tests.unit.gateway.site import PATIENCE, Site, World, failure, passages_of, running, until
 
 QUESTION = "who built the tower"
 REQUEST = retrieval_pb2.RetrievePassagesRequest(question=QUESTION)
@@ -168,17 +166,6 @@ async def test_vanished_collection_sends_the_request_to_the_newest(
     check_binding(response, {2: expected_scores(world, second)})
 
 
-async def test_vanished_collection_without_successor_is_not_ready(
-    site: Site, first: Generation
-) -> None:
-    del site.world.search.collections[first.collection]
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await site.retrieval.RetrievePassages(REQUEST, timeout=1)
-    error = from_rpc_error(caught.value)
-    assert isinstance(error, NotReady)
-    assert "generation 1 is gone" in error.message
-
-
 async def test_a_gateway_whose_collection_is_gone_is_unready_until_it_is_back(
     site: Site, first: Generation
 ) -> None:
@@ -186,8 +173,9 @@ async def test_a_gateway_whose_collection_is_gone_is_unready_until_it_is_back(
     collections = site.world.search.collections
     assert site.gateway.ready
     gone = collections.pop(first.collection)
-    with pytest.raises(grpc.aio.AioRpcError):
-        await site.retrieval.RetrievePassages(REQUEST, timeout=1)
+    error = await failure(site.retrieval.RetrievePassages(REQUEST, timeout=1))
+    assert isinstance(error, NotReady)
+    assert "generation 1 is gone" in error.message
     await until(lambda: not site.gateway.ready, "it is unready")
     collections[first.collection] = gone
     await until(lambda: site.gateway.ready, "it is ready, though nobody asks it anything")
@@ -271,18 +259,6 @@ async def test_broken_generation_does_not_hold_up_its_successor(
     await site.serves(third)
 
 
-async def test_lag_counts_from_the_oldest_newer_snapshot(site: Site) -> None:
-    world = site.world
-    older = world.publish(seed=2, step=25)
-    world.publish(seed=3, step=40)
-    await until(
-        lambda: (found := site.gateway.slot.freshness(1)) is not None and found.lag.steps == 30
-    )
-    freshness = site.gateway.slot.freshness(1)
-    assert freshness is not None
-    assert freshness.lag.since == older.created_at
-
-
 async def test_same_snapshot_again_takes_no_second_load(site: Site, first: Generation) -> None:
     before = site.gateway.slot.current
     second = site.world.build(site.world.snapshots.get(first.snapshot))
@@ -308,9 +284,7 @@ async def test_own_write_is_waited_for(site: Site, first: Generation) -> None:
 
 async def test_write_that_does_not_come_in_time_names_the_version_there_is(site: Site) -> None:
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await site.retrieval.RetrievePassages(request, timeout=0.5)
-    error = from_rpc_error(caught.value)
+    error = await failure(site.retrieval.RetrievePassages(request, timeout=0.5))
     assert isinstance(error, NotReady)
     assert error.details["corpus_version"] == "1"
     # Asked once: the channel's own retries would have turned it into a bare deadline.
@@ -332,28 +306,20 @@ async def test_gateway_too_far_behind_turns_unready_but_answers(
         assert response.index_version.generation == first.number
 
 
-async def test_a_flip_waits_until_the_new_generation_has_what_the_old_one_has(
-    site: Site, first: Generation
-) -> None:
-    world = site.world
-    world.generations.record_applied(first.number, 7)
-    slot = site.gateway.slot
-    await until(lambda: at_version(site, first) == 7, "the old one's newest write")
-    second = world.build(world.publish(seed=2, step=20), corpus_version=6)
-    world.commit(second)
-    await asyncio.sleep(0.5)
-    assert slot.current is not None
-    assert slot.current.number == first.number
-    world.generations.record_applied(second.number, 7)
-    await site.serves(second)
-    assert at_version(site, second) == 7
+def at_version(site: Site, generation: Generation) -> int:
+    freshness = site.gateway.slot.freshness(generation.number)
+    return freshness.corpus_version if freshness else 0
+
+
+async def applied(site: Site, generation: Generation, version: int) -> None:
+    site.world.generations.record_applied(generation.number, version)
+    await until(lambda: at_version(site, generation) == version, "the newest write")
 
 
 async def test_no_flip_takes_an_acknowledged_write_back(site: Site, first: Generation) -> None:
     """However long the new one is behind, as long as the old one may be searched."""
     world = site.world
-    world.generations.record_applied(first.number, 7)
-    await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+    await applied(site, first, 7)
     second = world.build(world.publish(seed=2, step=20), corpus_version=6)
     world.commit(second)
     await asyncio.sleep(0.5)
@@ -362,14 +328,14 @@ async def test_no_flip_takes_an_acknowledged_write_back(site: Site, first: Gener
     assert response.index_version.generation == first.number
     world.generations.record_applied(second.number, 7)
     await site.serves(second)
+    assert at_version(site, second) == 7
 
 
 async def test_one_that_is_behind_is_passed_over_for_its_successor(
     site: Site, first: Generation
 ) -> None:
     world = site.world
-    world.generations.record_applied(first.number, 7)
-    await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+    await applied(site, first, 7)
     behind = world.build(world.publish(seed=2, step=20), corpus_version=6)
     world.commit(behind)
     third = world.build(world.publish(seed=3, step=30), corpus_version=7)
@@ -382,8 +348,7 @@ async def test_a_generation_soon_deleted_is_left_for_one_that_is_behind(
 ) -> None:
     async with running(world, retirement_seconds=1.0) as site:
         await site.serves(first)
-        world.generations.record_applied(first.number, 7)
-        await until(lambda: at_version(site, first) == 7, "the old one's newest write")
+        await applied(site, first, 7)
         second = world.build(world.publish(seed=2, step=20), corpus_version=6)
         world.commit(second)
         await site.serves(second)
@@ -393,16 +358,15 @@ async def test_a_damaged_index_claims_no_version_until_a_whole_one_is_live(
     site: Site, first: Generation
 ) -> None:
     world = site.world
-    world.generations.record_applied(first.number, 7)
-    await until(lambda: at_version(site, first) == 7, "its newest write")
+    await applied(site, first, 7)
     record_damage(world.store, first.number, "40 points are missing")
     await until(lambda: site.gateway.slot.freshness(first.number).damaged)  # type: ignore[union-attr]
     version = (await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)).index_version
     assert (version.damaged, version.corpus_version) == (True, 0)
     own_write = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await site.retrieval.RetrievePassages(own_write, timeout=0.5)
-    assert isinstance(from_rpc_error(caught.value), NotReady)
+    assert isinstance(
+        await failure(site.retrieval.RetrievePassages(own_write, timeout=0.5)), NotReady
+    )
     # What takes its place need not have caught up with what nobody can be sure to find.
     second = world.build(world.snapshots.get(first.snapshot), corpus_version=6)
     world.commit(second)
@@ -425,14 +389,7 @@ async def test_damage_found_while_a_search_runs_is_told_in_its_answer(
     world.search.gate.set()
     version = (await plain).index_version
     assert (version.damaged, version.corpus_version) == (True, 0)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await asked
-    assert isinstance(from_rpc_error(caught.value), NotReady)
-
-
-def at_version(site: Site, generation: Generation) -> int:
-    freshness = site.gateway.slot.freshness(generation.number)
-    return freshness.corpus_version if freshness else 0
+    assert isinstance(await failure(asked), NotReady)
 
 
 async def test_a_leader_that_takes_over_is_no_flip(site: Site, first: Generation) -> None:

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 
-from realm.client.wire import from_rpc_error
 from realm.errors import (
     Conflict,
     DependencyUnavailable,
@@ -23,7 +21,7 @@ from realm.records.generations import Generation
 from realm.records.leaders import Leaders, Term
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
-from tests.unit.gateway.site import PATIENCE, Site, World, running, until
+from tests.unit.gateway.site import PATIENCE, Site, World, failure, running, until
 
 
 def document(document_id: str = "a", text: str = "some text") -> types_pb2.Document:
@@ -34,16 +32,13 @@ def upsert(*documents: types_pb2.Document, request_id: str = "") -> Any:
     return corpus_pb2.UpsertDocumentsRequest(documents=documents, request_id=request_id)
 
 
-async def failure(call: Any) -> Any:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return from_rpc_error(caught.value)
+def delete(*ids: str, request_id: str = "") -> Any:
+    return corpus_pb2.DeleteDocumentsRequest(document_ids=ids, request_id=request_id)
 
 
-@pytest.fixture
-async def indexer() -> AsyncIterator[tuple[MemoryIndexer, str]]:
-    async with running_indexer() as found:
-        yield found
+async def stored(site: Site, document_id: str) -> types_pb2.Document:
+    request = corpus_pb2.GetDocumentRequest(document_id=document_id)
+    return (await site.corpus.GetDocument(request, timeout=PATIENCE)).document
 
 
 @pytest.fixture
@@ -58,49 +53,27 @@ async def test_writes_arrive_whole_and_read_back(pair: tuple[Site, MemoryIndexer
     site, indexer = pair
     written = await site.corpus.UpsertDocuments(upsert(document()), timeout=PATIENCE)
     assert written.corpus_version == 1
-    assert indexer.documents["a"] == document()
-    found = await site.corpus.GetDocument(
-        corpus_pb2.GetDocumentRequest(document_id="a"), timeout=PATIENCE
-    )
-    assert found.document == document()
-    gone = await site.corpus.DeleteDocuments(
-        corpus_pb2.DeleteDocumentsRequest(document_ids=["a"]), timeout=PATIENCE
-    )
+    assert indexer.documents["a"] == await stored(site, "a") == document()
+    gone = await site.corpus.DeleteDocuments(delete("a"), timeout=PATIENCE)
     assert gone.corpus_version == 2
     assert indexer.documents == {}
 
 
-async def test_an_id_names_one_document_however_its_letters_were_typed(
+async def test_an_id_names_one_document_in_every_unicode_form(
     pair: tuple[Site, MemoryIndexer],
 ) -> None:
     site, indexer = pair
-    one, other = "F\u00fc\u00dfe", "Fu\u0308\u00dfe"
-    for name in (one, other):
+    composed, decomposed = "F\u00fc\u00dfe", "Fu\u0308\u00dfe"
+    for name in (composed, decomposed):
         await site.corpus.UpsertDocuments(upsert(document(name)), timeout=PATIENCE)
-        assert list(indexer.documents) == [one]
-        found = await site.corpus.GetDocument(
-            corpus_pb2.GetDocumentRequest(document_id=name), timeout=PATIENCE
-        )
-        assert found.document.id == one
-    await site.corpus.DeleteDocuments(
-        corpus_pb2.DeleteDocumentsRequest(document_ids=[other]), timeout=PATIENCE
-    )
+        assert list(indexer.documents) == [composed]
+        assert (await stored(site, name)).id == composed
+    await site.corpus.DeleteDocuments(delete(decomposed), timeout=PATIENCE)
     assert indexer.documents == {}
-
-
-async def test_an_id_stored_before_ids_had_one_form_is_read_and_deleted(
-    pair: tuple[Site, MemoryIndexer],
-) -> None:
-    site, indexer = pair
-    old = "Fu\u0308\u00dfe"
-    indexer.documents[old] = document(old)
-    found = await site.corpus.GetDocument(
-        corpus_pb2.GetDocumentRequest(document_id=old), timeout=PATIENCE
-    )
-    assert found.document.id == old
-    await site.corpus.DeleteDocuments(
-        corpus_pb2.DeleteDocumentsRequest(document_ids=[old]), timeout=PATIENCE
-    )
+    # A store may have ids from before they were normalised.
+    indexer.documents[decomposed] = document(decomposed)
+    assert (await stored(site, decomposed)).id == decomposed
+    await site.corpus.DeleteDocuments(delete(decomposed), timeout=PATIENCE)
     assert indexer.documents == {}
 
 
@@ -112,25 +85,17 @@ async def test_a_byte_order_mark_is_no_part_of_a_text(pair: tuple[Site, MemoryIn
     assert [each.text for each in indexer.documents.values()] == ["Hello", "Hello"]
 
 
-async def test_request_id_is_kept_or_made(pair: tuple[Site, MemoryIndexer]) -> None:
+async def test_a_write_is_retried_under_one_request_id_given_or_made(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
     site, indexer = pair
-    for _ in range(2):
-        again = await site.corpus.UpsertDocuments(
-            upsert(document(), request_id="mine"), timeout=PATIENCE
-        )
-        assert again.corpus_version == 1
-    await site.corpus.UpsertDocuments(upsert(document()), timeout=PATIENCE)
+    for request_id in ("mine", "mine", ""):
+        indexer.fault, indexer.failures = NotReady("this indexer is a standby"), 2
+        request = upsert(document(), request_id=request_id)
+        await site.corpus.UpsertDocuments(request, timeout=PATIENCE)
+        assert indexer.failures == 0
     mine, made = indexer.requests
-    assert mine == "mine"
-    assert len(made) == 36
-
-
-async def test_write_is_tried_again_under_one_request_id(pair: tuple[Site, MemoryIndexer]) -> None:
-    site, indexer = pair
-    indexer.fault, indexer.failures = NotReady("this indexer is a standby"), 2
-    await site.corpus.UpsertDocuments(upsert(document()), timeout=PATIENCE)
-    assert indexer.failures == 0
-    assert len(indexer.requests) == 1
+    assert (mine, indexer.requests["mine"], len(made)) == ("mine", 1, 36)
 
 
 async def test_deadline_and_metadata_go_along(pair: tuple[Site, MemoryIndexer]) -> None:
@@ -145,36 +110,24 @@ async def test_deadline_and_metadata_go_along(pair: tuple[Site, MemoryIndexer]) 
 
 
 @pytest.mark.parametrize(
-    ("field", "request_"),
+    ("method", "field", "request_"),
     [
-        ("documents", upsert()),
-        ("documents", upsert(*[document(str(n)) for n in range(1001)])),
-        ("documents[1].id", upsert(document(), document(" "))),
-        ("documents[0].text", upsert(document(text=" \n"))),
-        ("documents[0].text", upsert(document(text="\u200b\ufeff\u2060\u00ad"))),
-        ("documents[1].text", upsert(document(), document("b", "x" * 1001))),
-        ("request_id", upsert(document(), request_id="x" * 129)),
+        ("UpsertDocuments", "documents", upsert()),
+        ("UpsertDocuments", "documents[1].text", upsert(document(), document("b", "x" * 1001))),
+        ("UpsertDocuments", "request_id", upsert(document(), request_id="x" * 129)),
+        ("DeleteDocuments", "document_ids[1]", delete("a", "")),
+        ("GetDocument", "document_id", corpus_pb2.GetDocumentRequest(document_id=" ")),
     ],
 )
-async def test_unusable_write_is_refused_here(
-    pair: tuple[Site, MemoryIndexer], field: str, request_: Any
+async def test_an_unusable_request_is_refused_here(
+    pair: tuple[Site, MemoryIndexer], method: str, field: str, request_: Any
 ) -> None:
+    """All limits: tests/unit/corpus/test_write_limits.py."""
     site, indexer = pair
-    error = await failure(site.corpus.UpsertDocuments(request_, timeout=PATIENCE))
+    error = await failure(getattr(site.corpus, method)(request_, timeout=PATIENCE))
     assert isinstance(error, InvalidInput)
     assert error.details["field"] == field
-    assert indexer.requests == {}
-
-
-@pytest.mark.parametrize(("ids", "field"), [([], "document_ids"), (["a", ""], "document_ids[1]")])
-async def test_unusable_deletion_is_refused_here(
-    pair: tuple[Site, MemoryIndexer], ids: list[str], field: str
-) -> None:
-    site, _ = pair
-    request = corpus_pb2.DeleteDocumentsRequest(document_ids=ids)
-    error = await failure(site.corpus.DeleteDocuments(request, timeout=PATIENCE))
-    assert isinstance(error, InvalidInput)
-    assert error.details["field"] == field
+    assert indexer.metadata == {}
 
 
 async def test_errors_of_the_indexer_pass_through_as_they_are(
@@ -201,11 +154,12 @@ async def test_errors_of_the_indexer_pass_through_as_they_are(
 async def test_import_streams_through_and_stops_at_a_bad_batch(
     pair: tuple[Site, MemoryIndexer],
 ) -> None:
-    site, _ = pair
+    site, indexer = pair
     batches = [
         corpus_pb2.ImportDocumentsRequest(documents=[document(f"{batch}-{n}") for n in range(3)])
         for batch in range(4)
     ]
+    indexer.fault, indexer.failures = NotReady("this indexer is a standby"), 2
     done = await site.corpus.ImportDocuments(iter(batches), timeout=PATIENCE)
     assert (done.documents_written, done.corpus_version) == (12, 4)
     batches[2].documents[1].text = ""
@@ -228,28 +182,6 @@ async def test_one_request_id_for_all_batches_of_an_import_is_refused(
     assert isinstance(error, RequestIdReused)
     assert (error.details["batch"], error.details["field"]) == ("1", "request_id")
     assert list(indexer.documents) == ["a"]
-
-
-async def test_another_write_under_a_used_request_id_is_refused(
-    pair: tuple[Site, MemoryIndexer],
-) -> None:
-    site, indexer = pair
-    await site.corpus.UpsertDocuments(upsert(document(), request_id="mine"), timeout=PATIENCE)
-    deletion = corpus_pb2.DeleteDocumentsRequest(request_id="mine", document_ids=["a"])
-    error = await failure(site.corpus.DeleteDocuments(deletion, timeout=PATIENCE))
-    assert isinstance(error, RequestIdReused)
-    batch = corpus_pb2.ImportDocumentsRequest(request_id="mine", documents=[document("b")])
-    error = await failure(site.corpus.ImportDocuments(iter([batch]), timeout=PATIENCE))
-    assert isinstance(error, RequestIdReused)
-    assert list(indexer.documents) == ["a"]
-
-
-async def test_import_survives_a_change_of_leaders(pair: tuple[Site, MemoryIndexer]) -> None:
-    site, indexer = pair
-    indexer.fault, indexer.failures = NotReady("this indexer is a standby"), 2
-    batches = [corpus_pb2.ImportDocumentsRequest(documents=[document(n)]) for n in "abc"]
-    done = await site.corpus.ImportDocuments(iter(batches), timeout=PATIENCE)
-    assert (done.documents_written, len(indexer.requests)) == (3, 3)
 
 
 async def test_import_ended_by_the_indexer_says_why(pair: tuple[Site, MemoryIndexer]) -> None:
@@ -304,23 +236,6 @@ async def test_without_an_indexer_writes_fail_and_questions_do_not(
     assert [each.generation for each in status.gateways] == [first.number]
 
 
-async def test_reports_follow_flips_and_survive_the_indexers_absence(world: World) -> None:
-    async with running_indexer() as (_, address):
-        pass  # a free port, and nobody there for now
-    async with running(world, indexer_url=address) as site:
-        first = world.go_live(seed=1, step=10)
-        await site.serves(first)
-        async with running_indexer(int(address.rsplit(":", 1)[1])) as (indexer, _):
-            await until(lambda: bool(indexer.reports), "a report")
-            assert indexer.reports[-1].generation == first.number
-            assert indexer.reports[-1].ready
-            second = world.go_live(seed=2, step=20)
-            await until(lambda: indexer.reports[-1].generation == second.number, "the flip's")
-            await asyncio.sleep(0)
-            await site.gateway.stop()
-            assert not indexer.reports[-1].ready
-
-
 def lead(world: World, number: int, address: str) -> None:
     Leaders(world.store).claim(Term(number, f"process {number}", address, 0.0, 0))
 
@@ -342,27 +257,19 @@ async def test_a_write_that_a_sleeping_leader_keeps_goes_to_the_next_one(
         asleep.awake.set()
 
 
-async def test_reports_go_to_whoever_leads(
-    world: World, indexer: tuple[MemoryIndexer, str]
-) -> None:
-    async with running(world):
-        lead(world, 1, indexer[1])
-        await until(lambda: bool(indexer[0].reports), "a report")
-
-
-async def test_an_unsafe_call_is_not_made_twice_unless_it_was_refused(
-    pair: tuple[Site, MemoryIndexer],
+@pytest.mark.parametrize(
+    ("fault", "failures", "calls", "kind"),
+    [
+        (NotReady("not I", leader="elsewhere"), 1, 2, FailedPrecondition),  # it did nothing
+        (NotReady("half done"), 2, 1, NotReady),
+    ],
+)
+async def test_an_unsafe_call_is_repeated_only_if_it_was_refused(
+    pair: tuple[Site, MemoryIndexer], fault: NotReady, failures: int, calls: int, kind: Any
 ) -> None:
     site, indexer = pair
-    indexer.fault, indexer.failures = NotReady("not I", leader="elsewhere"), 1
-    error = await failure(
-        site.index.RollBackIndex(index_pb2.RollBackIndexRequest(), timeout=PATIENCE)
-    )
-    assert isinstance(error, FailedPrecondition)
-    assert indexer.failures == 0
-    indexer.fault, indexer.failures = NotReady("half done"), 2
-    error = await failure(
-        site.index.RollBackIndex(index_pb2.RollBackIndexRequest(), timeout=PATIENCE)
-    )
-    assert isinstance(error, NotReady)
-    assert indexer.failures == 1
+    indexer.fault, indexer.failures = fault, failures
+    request = index_pb2.RollBackIndexRequest()
+    error = await failure(site.index.RollBackIndex(request, timeout=PATIENCE))
+    assert isinstance(error, kind)
+    assert indexer.failures == 1 - (calls - 1)

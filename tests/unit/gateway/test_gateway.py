@@ -1,4 +1,4 @@
-"""Health, reflection, nudges, and an end that fails no request."""
+"""Health, reflection, wake-ups, and a stop that fails no request."""
 
 from __future__ import annotations
 
@@ -8,43 +8,35 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from realm.client.wire import from_rpc_error
 from realm.errors import BadSettings, NotReady
 from realm.process.wakeup import Wakeup
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from services.gateway.gateway import Gateway
-from tests.unit.gateway.indexer import running_indexer
-from tests.unit.gateway.site import PATIENCE, Site, World, running, site_settings, until
+from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
+from tests.unit.gateway.site import PATIENCE, Site, World, failure, running, site_settings, until
 
 REQUEST = retrieval_pb2.RetrievePassagesRequest(question="who built the tower")
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+QUESTIONS = ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService")
+WRITES = ("realm.v1.CorpusService", "realm.v1.IndexService")
 
 
-async def health(site: Site, name: str) -> Any:
-    stub = health_pb2_grpc.HealthStub(site.channel)
-    request = health_pb2.HealthCheckRequest(service=name)
-    return (await stub.Check(request, timeout=PATIENCE)).status
-
-
-async def test_ready_once_something_is_live_but_alive_before(world: World) -> None:
-    async with running(world) as site:
-        assert await health(site, "live") == SERVING
-        assert await health(site, "") == NOT_SERVING
-        assert await health(site, "ready") == NOT_SERVING
+async def test_health_names_follow_what_is_live_and_who_leads(
+    world: World, indexer: tuple[MemoryIndexer, str]
+) -> None:
+    async with running(world, indexer_url=indexer[1]) as site:
+        await site.becomes_serving("live", *WRITES)
+        assert not any([await site.serving_status(each) for each in QUESTIONS])
         await site.serves(world.go_live(seed=1, step=10))
-        async with asyncio.timeout(PATIENCE):
-            while await health(site, "ready") != SERVING:
-                await asyncio.sleep(0.01)
-        assert await health(site, "") == SERVING
+        await site.becomes_serving(*QUESTIONS)
+    async with running(world) as site:
+        await site.becomes_serving("live", *QUESTIONS)
+        assert not any([await site.serving_status(each) for each in WRITES])
 
 
 async def test_reflection_lists_the_api(site: Site) -> None:
@@ -69,9 +61,7 @@ async def test_requests_begun_before_the_end_are_answered(site: Site) -> None:
     for call in calls:
         assert (await call).index_version.generation == 1
     assert (await stream.read()).answer.answers
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stream.read()
-    assert isinstance(from_rpc_error(caught.value), NotReady)
+    assert isinstance(await failure(stream.read()), NotReady)
     await asyncio.wait_for(stopping, PATIENCE)
 
 
@@ -108,15 +98,15 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     server.shutdown(nosave=True)
 
 
-async def test_nudge_wakes_before_the_poll(world: World, redis_url: str) -> None:
+async def test_a_wakeup_comes_before_the_next_poll(world: World, redis_url: str) -> None:
     async with running(world, redis_url=redis_url, live_poll_seconds=600) as site:
-        nudge = Wakeup(redis_url)
+        wakeup = Wakeup(redis_url)
         first = world.go_live(seed=1, step=10)
         async with asyncio.timeout(PATIENCE):
             while site.serving != first.number:
-                nudge.send("live")  # the subscription may not stand yet
+                wakeup.send("live")  # the subscription may not stand yet
                 await asyncio.sleep(0.05)
-        nudge.close()
+        wakeup.close()
 
 
 def environment(world: World, **changes: str) -> dict[str, str]:

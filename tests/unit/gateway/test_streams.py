@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
 from realm.client import AsyncClient
@@ -19,13 +18,10 @@ from realm.errors import DependencyUnavailable, InvalidInput, NotReady
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, corpus_pb2, corpus_pb2_grpc, index_pb2, types_pb2
 from tests.unit.gateway.indexer import running_indexer
-from tests.unit.gateway.site import PATIENCE, Site, World, running, until
-from tests.unit.gateway.test_forwarding import failure, lead
+from tests.unit.gateway.site import PATIENCE, Site, World, failure, running, until
+from tests.unit.gateway.test_forwarding import lead
 
 QUESTION = answer_pb2.AnswerQuestionRequest(question="who built the tower", passages=1)
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICES = ("Retrieval", "Answer", "Corpus", "Index")
 
 
 class Cable:
@@ -200,24 +196,6 @@ async def test_streams_leave_calls_their_half_of_the_places(
             await call
 
 
-async def test_an_error_of_one_question_has_its_code(site: Site) -> None:
-    bad = answer_pb2.AnswerQuestionRequest(question=" ")
-    requests = [
-        answer_pb2.AnswerQuestionsRequest(question_id="bad", question=bad),
-        answer_pb2.AnswerQuestionsRequest(question_id="good", question=QUESTION),
-    ]
-    responses = {
-        each.question_id: each
-        async for each in site.answers.AnswerQuestions(iter(requests), timeout=PATIENCE)
-    }
-    assert responses["good"].HasField("answer")
-    assert not responses["good"].HasField("failure")
-    failed = responses["bad"].failure
-    assert grpc.StatusCode.INVALID_ARGUMENT.value[0] == failed.code
-    assert failed.message == responses["bad"].error
-    assert failed.details
-
-
 async def test_what_nobody_expected_of_one_question_is_its_own(site: Site) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("secret")
@@ -299,48 +277,18 @@ async def test_malformed_bytes_are_the_callers_fault(
     assert "Traceback" not in caplog.text + capsys.readouterr().err
 
 
-async def health(site: Site, name: str) -> Any:
-    stub = health_pb2_grpc.HealthStub(site.channel)
-    return (await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)).status
-
-
-async def healthy(site: Site, name: str, wanted: Any = SERVING) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while await health(site, name) != wanted:
-            await asyncio.sleep(0.01)
-
-
-async def test_each_service_has_its_health_name(world: World) -> None:
-    async with running_indexer() as (_, address), running(world, indexer_url=address) as site:
-        for service in ("Corpus", "Index"):
-            await healthy(site, f"realm.v1.{service}Service")
-        for service in ("Retrieval", "Answer"):
-            assert await health(site, f"realm.v1.{service}Service") == NOT_SERVING
-        world.go_live(seed=1, step=10)
-        for service in ("Retrieval", "Answer"):
-            await healthy(site, f"realm.v1.{service}Service")
-
-
-async def test_without_a_leader_questions_are_served_and_writes_are_not(site: Site) -> None:
-    for service in ("Retrieval", "Answer"):
-        await healthy(site, f"realm.v1.{service}Service")
-    for service in ("Corpus", "Index"):
-        await healthy(site, f"realm.v1.{service}Service", NOT_SERVING)
-
-
 async def test_models_that_finish_nothing_make_the_gateway_unready_until_they_do(
     world: World, first: Generation
 ) -> None:
+    names = ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService")
     async with running(world, compute_stall_seconds=0.2) as site:
         await site.serves(first)
-        await healthy(site, "")
+        await site.becomes_serving("")
         wedged = threading.Event()
         site.gateway._answering._executor.submit(wedged.wait)
         waiting = site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE)
-        for name in ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService"):
-            await healthy(site, name, NOT_SERVING)
-        assert await health(site, "live") == SERVING
+        await site.becomes_serving(*names, serving=False)
+        assert await site.serving_status("live")
         wedged.set()
         assert (await waiting).index_version.generation == first.number
-        await healthy(site, "")
-        await healthy(site, "realm.v1.AnswerService")
+        await site.becomes_serving(*names)

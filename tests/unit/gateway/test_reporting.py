@@ -1,0 +1,91 @@
+"""What a gateway reports to the leading indexer: what it serves and, if switched on, questions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from realm.internal.v1 import serving_pb2
+from realm.records.generations import Generation
+from realm.v1 import answer_pb2, retrieval_pb2
+from services.gateway.reporting import QUESTIONS_A_REPORT
+from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
+from tests.unit.gateway.site import Site, World, running, until
+from tests.unit.gateway.test_forwarding import lead
+
+QUESTION = "Who built the tower?"
+RECORDING = {"record_questions": True, "record_probability": 0.0}
+
+
+async def test_reports_follow_flips_and_survive_the_indexers_absence(world: World) -> None:
+    async with running_indexer() as (_, address):
+        pass  # a free port, and nobody there for now
+    async with running(world, indexer_url=address) as site:
+        first = world.go_live(seed=1, step=10)
+        await site.serves(first)
+        async with running_indexer(int(address.rsplit(":", 1)[1])) as (indexer, _):
+            await until(lambda: bool(indexer.reports), "a report")
+            assert indexer.reports[-1].generation == first.number
+            assert indexer.reports[-1].ready
+            second = world.go_live(seed=2, step=20)
+            await until(lambda: indexer.reports[-1].generation == second.number, "the flip's")
+            await asyncio.sleep(0)
+            await site.gateway.stop()
+            assert not indexer.reports[-1].ready
+
+
+async def test_reports_go_to_the_leader(world: World, indexer: tuple[MemoryIndexer, str]) -> None:
+    async with running(world):
+        lead(world, 1, indexer[1])
+        await until(lambda: bool(indexer[0].reports), "a report")
+
+
+async def ask(site: Site, question: str = QUESTION) -> answer_pb2.AnswerQuestionResponse:
+    request = answer_pb2.AnswerQuestionRequest(question=question)
+    return await site.answers.AnswerQuestion(request, timeout=10)
+
+
+def recorded(indexer: MemoryIndexer) -> list[serving_pb2.RecordedQuestion]:
+    return [each for report in indexer.reports for each in report.questions]
+
+
+@pytest.mark.parametrize(
+    ("settings", "number"),
+    [
+        pytest.param({}, 0, id="off by default"),
+        pytest.param(RECORDING, 1, id="on"),
+        pytest.param({**RECORDING, "record_probability": 1.0}, 0, id="too unlikely"),
+    ],
+)
+async def test_an_answered_question_is_reported_once_if_switched_on(
+    world: World,
+    first: Generation,
+    indexer: tuple[MemoryIndexer, str],
+    settings: dict[str, Any],
+    number: int,
+) -> None:
+    memory, address = indexer
+    async with running(world, indexer_url=address, **settings) as site:
+        await site.serves(first)
+        response = await ask(site)
+        assert response.answers[0].probability < 1.0
+        request = retrieval_pb2.RetrievePassagesRequest(question="only passages")
+        await site.retrieval.RetrievePassages(request, timeout=10)
+        before = len(memory.reports)
+        await until(lambda: len(memory.reports) >= before + 2, "two reports")
+        document_id = response.answers[0].sources[0].passage.document_id
+        found = [(each.question, each.document_id, each.snapshot) for each in recorded(memory)]
+        assert found == [(QUESTION, document_id, first.snapshot)] * number
+
+
+async def test_of_many_questions_a_sample_is_reported(
+    world: World, first: Generation, indexer: tuple[MemoryIndexer, str]
+) -> None:
+    memory, address = indexer
+    async with running(world, indexer_url=address, report_seconds=60, **RECORDING) as site:
+        await site.serves(first)
+        await asyncio.gather(*(ask(site, f"Who built tower {n}?") for n in range(20)))
+        await site.gateway.stop()
+        assert len({each.question for each in recorded(memory)}) == QUESTIONS_A_REPORT
