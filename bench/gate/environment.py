@@ -26,6 +26,7 @@ from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.lifecycle import Verdict
 from services.indexer.build.loader import load_shard
+from services.indexer.context import Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.probes import SCHEMA, probes_file
 from services.indexer.metrics import IndexerMetrics
@@ -48,10 +49,10 @@ class GateEnvironment:
             store_url=self._store.url, qdrant_url=self._cluster.qdrant_url, gate_probes=len(probes)
         )
         self._index = open_index(settings)
-        references = GateBaselines(self._generations, self._snapshots, settings.gate.memory)
+        baselines = GateBaselines(self._generations, self._snapshots, settings.gate.memory)
         self._gate = Gate(
-            self._store, self._snapshots, self._index, self._replication, settings,
-            IndexerMetrics(CollectorRegistry()), references,
+            Records.of(self._store), self._index, self._replication, settings.gate, baselines,
+            IndexerMetrics(CollectorRegistry()),
         )  # fmt: skip
         self._parts = [passages[shard::SHARDS] for shard in range(SHARDS)]
         self._questions = pa.Table.from_pylist(
@@ -96,7 +97,7 @@ class GateEnvironment:
         self._write_probes(probes_file(made, made), probes)
         if self._live is not None:
             self._write_probes(probes_file(made, self._live), self._live_probes)
-        verdict, report = self._gate.look(made, self._live)
+        verdict, report = self._gate.validate(made, self._live)
         return made, verdict, report
 
     def _generation(self, vectors: Vectors) -> Generation:

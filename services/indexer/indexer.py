@@ -22,13 +22,14 @@ from realm.records.store import Store
 from realm.search.vector_index import ChangeHooks, open_index
 from realm.settings import Settings
 from services.indexer.build.actions import Actions
-from services.indexer.build.build import Memory
+from services.indexer.build.build import BuildContext, Memory
 from services.indexer.build.builder import Builder
 from services.indexer.build.committer import Committer
-from services.indexer.build.failed_shards import FailedShards
 from services.indexer.build.lifecycle import Observation
 from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
+from services.indexer.build.requests import ProbeRequests, ShardRequests
+from services.indexer.build.tracker import BuildTracker
 from services.indexer.context import Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
@@ -89,7 +90,6 @@ class Indexer:
             settings.indexer.request_again_seconds,
             metrics,
         )
-        self._references = GateBaselines(self.generations, self.snapshots, settings.gate.memory)
         self._listener = WakeupListener(
             settings.addresses.redis_url, self.wake, self._tasks.allow_resend
         )
@@ -101,24 +101,27 @@ class Indexer:
             self.leadership.check,
         )
         self.committer = Committer(
-            self.generations, self.index, self.replication, self.controls, self._wakeup, metrics,
-            self._term, lambda: damaged(self.records.store),
-        )  # fmt: skip
+            self.records, self.index, self.replication, self._wakeup, metrics, self._term
+        )
         self.integrity = Integrity(
-            store=self.records.store,
-            snapshots=self.snapshots,
-            generations=self.generations,
-            index=self.index,
-            corpus=self._reader(),
-            replication=self.replication,
-            metrics=metrics,
+            self.records,
+            self.index,
+            self._reader(),
+            self.replication,
+            metrics,
             on_damage=lambda: self._notify("live"),
             pause_seconds=settings.indexer.verify_seconds,
         )
         self.status = Status(
             self.records, self._reader(), self.replication, self.gateways, self.memory
         )
-        self.reconciler = self._make_reconciler()
+        self.reconciler = PollingThread(
+            "reconcile",
+            self._make_reconciler().reconcile,
+            self.wake,
+            settings.indexer.reconcile_seconds,
+            metrics,
+        )
         self.applier = PollingThread(
             "apply_changes",
             self._make_applier().tick,
@@ -129,7 +132,7 @@ class Indexer:
         self._threads = [
             self.writer,
             self.applier,
-            VitalThread("reconcile", self.reconciler.run),
+            self.reconciler,
             VitalThread("verify", self.integrity.run),
             self._listener,
         ]
@@ -162,6 +165,7 @@ class Indexer:
         self._stopping.set()
         self.writer.stop()
         self.applier.stop()
+        self.reconciler.stop()
         self.integrity.stop()
         self._listener.stop()
         ended = True
@@ -188,67 +192,27 @@ class Indexer:
         )
 
     def _make_reconciler(self) -> Reconciler:
-        settings = self.settings
-        corpus = self._reader()
-        observer = Observer(
-            store=self.records.store,
-            snapshots=self.snapshots,
-            generations=self.generations,
-            index=self.index,
-            corpus=corpus,
-            replication=self.replication,
-            controls=self.controls,
-            retirement_seconds=settings.indexer.retirement_seconds,
-            references=self._references,
-            gate_probes=settings.gate.probes,
-            missing=lambda: self.integrity.counts.missing,
-            floor=self._floor,
-        )
-        return Reconciler(
-            observer=observer,
-            actions=self._make_actions(corpus),
-            replication=self.replication,
-            generations=self.generations,
-            memory=self.memory,
-            wake=self.wake,
-            after_look=self._report(corpus),
-            metrics=self._metrics,
-            pause_seconds=settings.indexer.reconcile_seconds,
-            stopping=self._stopping,
-        )
-
-    def _make_actions(self, corpus: CorpusReader) -> Actions:
-        settings, records = self.settings, self.records
-        return Actions(
-            store=self.records.store,
-            snapshots=self.snapshots,
-            generations=self.generations,
-            index=self.index,
-            replication=self.replication,
-            tasks=self._tasks,
-            builder=Builder(
-                records.store, records.snapshots, records.generations, corpus, records.inputs,
-                records.parked, settings.indexer.shard_seconds, self.index.collections, self._term,
-            ),
-            failed_shards=FailedShards(
-                records.store, self._tasks, records.inputs.of, records.parked,
-                records.controls.request_refresh,
-            ),
-            gate=Gate(
-                records.store, records.snapshots, self.index, self.replication, settings,
-                self._metrics, self._references,
-            ),
-            committer=self.committer,
-            wakeup=self._wakeup,
-            metrics=self._metrics,
-            corpus_version=corpus.version,
-            references=self._references,
-            gate_probes=settings.gate.probes,
-            gate_probes_file=settings.gate.probes_file,
-            gate_optimise_seconds=settings.gate.optimise_seconds,
-            recorder=self.recorder,
-            stopped=self._stopping.is_set,
+        settings, corpus = self.settings, self._reader()
+        context = BuildContext(
+            self.records, self.index, self.replication, self._tasks, self._metrics, settings,
+            self.memory, self._stopping.is_set,
         )  # fmt: skip
+        baselines = GateBaselines(self.generations, self.snapshots, settings.gate.memory)
+        observer = Observer(context, corpus, lambda: self.integrity.counts.missing, self._floor)
+        shard_seconds = settings.indexer.shard_seconds
+        actions = Actions(
+            context,
+            Builder(self.records, corpus, shard_seconds, self.index.collections, self._term),
+            ShardRequests(self.records, self._tasks),
+            ProbeRequests(self.records, self._tasks, settings.gate, baselines, self.recorder),
+            Gate(
+                self.records, self.index, self.replication, settings.gate, baselines, self._metrics
+            ),
+            self.committer,
+            self._wakeup,
+        )
+        tracker = BuildTracker(context, baselines)
+        return Reconciler(context, observer, tracker, actions, self._report(corpus))
 
     def _report(self, corpus: CorpusReader) -> Callable[[Observation], None]:
         settings = self.settings

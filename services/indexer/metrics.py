@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from realm.process.telemetry import REFRESH_BUCKETS
 from realm.records.states import PHASES, TOTAL
-from services.indexer.build import lifecycle
+from services.indexer.build.lifecycle import Step
+from services.indexer.gate.checks import CHECKS
 
 OUTCOMES = ("live", "healed", "rejected", "abandoned", "rolled_back")
-CHECKS = ("count", "sample", "norms", "recall", "probes", "best", "latency")
 CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate", "verify")
 ACTIONS = (
     "reconcile",
     "report",
     "apply_changes",
     "verify",
-    *(each.__name__ for each in get_args(lifecycle.Action)),
+    "begin_build",
+    *Step,
 )
 
 

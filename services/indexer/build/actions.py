@@ -1,148 +1,120 @@
-"""Does what was decided. Every action may be done twice, or be cut short, without harm."""
+"""Performs what was decided. Every action may be done twice, or be cut short, without harm."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
 from realm.errors import Corrupt, NotFound
-from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.process.wakeup import Wakeup
-from realm.records import arrow
-from realm.records.baselines import GateBaselines
 from realm.records.damage import damage_of
 from realm.records.failures import clear_failure, failures
-from realm.records.generations import Generation, Generations
+from realm.records.generations import Generation
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import Snapshots
 from realm.records.states import BUILD_PHASES, State, phase_figures
-from realm.records.store import Store
-from realm.search.vector_index import VectorIndex
-from services.indexer.build import lifecycle
-from services.indexer.build.build import Build, Memory
+from services.indexer.build.build import Build, BuildContext
 from services.indexer.build.builder import RATE, Builder
 from services.indexer.build.committer import Committer
-from services.indexer.build.failed_shards import FailedShards
-from services.indexer.build.lifecycle import Action, Observation
+from services.indexer.build.lifecycle import HEAL, Action, BeginBuild, Observation, Step
 from services.indexer.build.loader import load_shard
+from services.indexer.build.requests import ProbeRequests, ShardRequests
 from services.indexer.gate.gate import Gate
-from services.indexer.gate.probes import choose_questions, probes_file, questions_file, read_given
-from services.indexer.gateways import QuestionRecorder
-from services.indexer.metrics import IndexerMetrics
-from services.indexer.tasks import TaskRequest, TaskSender, task_for
-from services.indexer.writes.replication import ReplicationState
 
-#: A look is due after loading for so long, whatever is left.
+#: Loading pauses for a new observation after so long, whatever is left.
 LOAD_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 class Actions:
-    """The hands of the reconciler; used by its thread alone."""
+    """Used by the reconciler's thread alone."""
 
     def __init__(
         self,
-        *,
-        store: Store,
-        snapshots: Snapshots,
-        generations: Generations,
-        index: VectorIndex,
-        replication: ReplicationState,
-        tasks: TaskSender,
+        context: BuildContext,
         builder: Builder,
-        failed_shards: FailedShards,
+        shards: ShardRequests,
+        probes: ProbeRequests,
         gate: Gate,
         committer: Committer,
         wakeup: Wakeup,
-        metrics: IndexerMetrics,
-        corpus_version: Callable[[], int],
-        references: GateBaselines,
-        gate_probes: int,
-        gate_probes_file: str,
-        gate_optimise_seconds: float,
-        recorder: QuestionRecorder,
-        stopped: Callable[[], bool],
     ) -> None:
-        self._store = store
-        self._snapshots = snapshots
-        self._generations = generations
-        self._index = index
-        self._replication = replication
-        self._tasks = tasks
+        self._memory = context.memory
+        self._records = context.records
+        self._store = context.records.store
+        self._generations = context.records.generations
+        self._index = context.index
+        self._replication = context.replication
+        self._tasks = context.tasks
+        self._metrics = context.metrics
+        self._optimise_seconds = context.settings.gate.optimise_seconds
+        self._stopped = context.stopped
         self._builder = builder
-        self._failed_shards = failed_shards
+        self._shards = shards
+        self._probes = probes
         self._gate = gate
         self._committer = committer
         self._wakeup = wakeup
-        self._metrics = metrics
-        self._corpus_version = corpus_version
-        self._references = references
-        self._gate_probes = gate_probes
-        self._gate_probes_file = gate_probes_file
-        self._recorder = recorder
-        self._optimise_seconds = gate_optimise_seconds
-        self._stopped = stopped
 
-    def perform(self, action: Action, seen: Observation, memory: Memory) -> bool:
-        """Does it; tells whether another look is due at once.
+    def perform(self, action: BeginBuild | Action, seen: Observation) -> bool:
+        """Performs it; returns whether the next observation is due at once.
 
         :raises RealmError: if it cannot be done now.
         """
-        build = memory.build
-        match action:
-            case lifecycle.BeginBuild():
-                return self._begin(action, seen, memory)
-            case lifecycle.Record(number, state, why):
-                self._generations.record(number, state, why)
-            case lifecycle.DropCollection(number):
+        if isinstance(action, BeginBuild):
+            return self._begin(action, seen)
+        number, build = action.generation, self._memory.build
+        match action.step:
+            case Step.RECORD_STATE:
+                assert action.state is not None
+                self._generations.record(number, action.state, action.why)
+            case Step.DROP_COLLECTION:
                 self._drop(number)
-            case lifecycle.PointAlias(number):
+            case Step.POINT_ALIAS:
                 self._index.point_alias(self._generations.get(number).collection)
-            case lifecycle.EndBuild(number, state, why):
-                self._give_up(number, state, why, memory)
-            case _ if build is not None and build.number == action.generation:
-                return self._go_on(action, seen, memory, build)
+            case Step.END_BUILD:
+                assert action.state is not None
+                self._end(number, action.state, action.why)
+            case _ if build is not None and build.number == number:
+                return self._continue(action, seen, build)
         return True
 
-    def _go_on(self, action: Action, seen: Observation, memory: Memory, build: Build) -> bool:
+    def _continue(self, action: Action, seen: Observation, build: Build) -> bool:
         live = self._generations.find(seen.live.generation) if seen.live else None
-        match action:
-            case lifecycle.RequestShards(_, files):
-                self._request_shards(build, files)
+        match action.step:
+            case Step.REQUEST_SHARDS:
+                self._shards.send(build, action.files)
                 return False
-            case lifecycle.RequestProbes():
-                self._request_probes(build.generation, live)
+            case Step.REQUEST_PROBES:
+                self._probes.send(build.generation, live)
                 return False
-            case lifecycle.PrepareCollection():
+            case Step.PREPARE_COLLECTION:
                 self._index.create(build.generation.collection, build.generation.vector_size)
                 build.start_over()
                 build.prepared = True
-            case lifecycle.LoadShards(_, files):
-                self._load(build, files)
-            case lifecycle.Optimise():
+            case Step.LOAD_SHARDS:
+                self._load(build, action.files)
+            case Step.OPTIMISE:
                 return self._optimise(build)
-            case lifecycle.StartReplication():
-                self._catch_up(build)
-            case lifecycle.Validate():
-                self._validate(build, live, memory)
-            case lifecycle.Commit(_, why):
-                return self._commit(build, live, why, memory)
+            case Step.START_REPLICATION:
+                self._start_replication(build)
+            case Step.VALIDATE:
+                self._validate(build, live)
+            case Step.COMMIT:
+                return self._commit(build, live, action.why)
         return True
 
-    def _catch_up(self, build: Build) -> None:
+    def _start_replication(self, build: Build) -> None:
         made = build.generation
         points = sum(each.rows for each in build.loaded.values())
         self._generations.record_applied(made.number, made.corpus_version, points)
         self._replication.start_catch_up(made, made.corpus_version, points)
-        build.follows = True
+        build.replicating = True
 
-    def _begin(self, wanted: lifecycle.BeginBuild, seen: Observation, memory: Memory) -> bool:
-        version = self._corpus_version()
-        healed = seen.live.generation if seen.live and wanted.why == lifecycle.HEAL else 0
+    def _begin(self, wanted: BeginBuild, seen: Observation) -> bool:
+        memory, version = self._memory, self._builder.corpus.version()
+        healed = seen.live.generation if seen.live and wanted.why == HEAL else 0
         try:
             if healed and not memory.failures:
                 self._builder.copy(self._generations.get(healed), wanted)
@@ -157,42 +129,6 @@ class Actions:
         if begun is None:
             memory.empty_at = version
         return begun is not None
-
-    def _request_shards(self, build: Build, files: frozenset[str]) -> None:
-        for path in sorted(files - self._failed_shards.look(build, files)):
-            output = build.vectors_of(path)
-            self._tasks.send(task_for(EMBED_SHARD, build.generation, path, output))
-
-    def _request_probes(self, generation: Generation, live: Generation | None) -> None:
-        """The candidate's questions, encoded by its own snapshot and by those compared with."""
-        source = questions_file(generation)
-        compared = self._references.of(generation, live)
-        if not self._store.exists(source):
-            given = read_given(Path(self._gate_probes_file)) if self._gate_probes_file else []
-            tables = (arrow.read_table(self._store, path) for path in generation.passage_files)
-            recorded = self._recorder.probes(compared)
-            chosen = choose_questions(tables, self._gate_probes, given, recorded)
-            arrow.write_table(self._store, source, chosen)
-        for by in compared:
-            output = probes_file(generation, by)
-            if self._store.exists(output) or self._reuse(generation, by, source, output):
-                continue
-            want = TaskRequest(ENCODE_QUERIES, by.snapshot, source, output, generation.number)
-            self._tasks.send(want)
-
-    def _reuse(self, generation: Generation, by: Generation, source: str, output: str) -> bool:
-        """Live encoded the same questions for its own gate: they need not be encoded again."""
-        if by.number == generation.number:
-            return False
-        try:
-            theirs = arrow.read_table(self._store, questions_file(by))
-            if not theirs.equals(arrow.read_table(self._store, source)):
-                return False
-            encoded = arrow.read_table(self._store, probes_file(by, by))
-        except (NotFound, Corrupt):
-            return False
-        arrow.write_table(self._store, output, encoded)
-        return True
 
     def _load(self, build: Build, files: frozenset[str]) -> None:
         deadline = time.monotonic() + LOAD_SECONDS
@@ -216,7 +152,7 @@ class Actions:
         if error.details.get("file") == path:
             self._metrics.corrupt_files.labels("passages").inc()
             self._store.delete(path)
-            build.hopeless = f"a passage file is damaged: {error}"
+            build.failure = f"a passage file is damaged: {error}"
         else:
             self._metrics.corrupt_files.labels("vectors").inc()
             self._store.delete(output)
@@ -243,7 +179,7 @@ class Actions:
         build.optimised_at = time.time()
         return True
 
-    def _validate(self, build: Build, live: Generation | None, memory: Memory) -> None:
+    def _validate(self, build: Build, live: Generation | None) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:
             # Whoever follows the refresh to its end, should this process be lost, learns them here.
             passed = build.phase_seconds(time.time()).items()
@@ -251,7 +187,7 @@ class Actions:
             self._generations.record(build.number, State.VALIDATING, "loaded and caught up", report)
         try:
             whole = live is None or not damage_of(self._store, live.number)
-            build.verdict, build.report = self._gate.look(build.generation, live, whole)
+            build.verdict, build.report = self._gate.validate(build.generation, live, whole)
         except (Corrupt, NotFound) as error:
             # A file was damaged after it was loaded: it is made again, and loaded again.
             self._metrics.corrupt_files.labels("gate").inc()
@@ -263,24 +199,24 @@ class Actions:
             build.start_over()
             build.probes_ready = False
             return
-        if not build.generation.heals and not self._snapshot_is_whole(build, memory):
+        if not build.generation.heals and not self._snapshot_is_whole(build):
             return
         build.validated_at = time.time()
         if rate := build.passages_per_second():
             build.report[RATE] = rate
 
-    def _snapshot_is_whole(self, build: Build, memory: Memory) -> bool:
+    def _snapshot_is_whole(self, build: Build) -> bool:
         """Nobody has read its reader yet: gateways that cannot would go on with what they have."""
         try:
-            self._snapshots.verify(build.snapshot)
+            self._records.snapshots.verify(build.snapshot)
         except Corrupt as error:
-            memory.damaged.add(build.snapshot.number)
+            self._memory.damaged.add(build.snapshot.number)
             self._metrics.corrupt_files.labels("snapshot").inc()
-            build.hopeless = f"its snapshot is damaged: {error}"
+            build.failure = f"its snapshot is damaged: {error}"
             return False
         return True
 
-    def _commit(self, build: Build, live: Generation | None, why: str, memory: Memory) -> bool:
+    def _commit(self, build: Build, live: Generation | None, why: str) -> bool:
         entry = self._committer.commit(
             build.generation,
             instead_of=live.number if live else None,
@@ -290,22 +226,23 @@ class Actions:
         if entry is None:
             return False
         build.committed_at = entry.at
-        memory.flipping, memory.build = build, None
-        memory.succeeded()
+        self._memory.flipping, self._memory.build = build, None
+        self._memory.succeeded()
         return True
 
-    def _give_up(self, number: int, state: State, why: str, memory: Memory) -> None:
+    def _end(self, number: int, state: State, why: str) -> None:
+        memory = self._memory
         build = memory.build if memory.build and memory.build.number == number else None
         report = build.report if build else {}
         self._generations.record(number, state, why, report)
         self._replication.drop(number)
         generation = self._generations.get(number)
         if build:
-            self._forget_refusals(build, memory)
+            self._clear_failures(build)
         if (
             generation.heals
             or self._index.full
-            or (build and build.verdict and build.verdict.again)
+            or (build and build.verdict and build.verdict.retry)
         ):
             memory.failed()
         memory.build = None
@@ -320,7 +257,7 @@ class Actions:
             # Nobody searches it, and live's writes need the room now.
             self._index.drop(generation.collection)
 
-    def _forget_refusals(self, build: Build, memory: Memory) -> None:
+    def _clear_failures(self, build: Build) -> None:
         """What an embedder found damaged is made again by the next build, or not tried again."""
         folder = f"{build.generation.folder}/"
         outputs = {build.vectors_of(path) for path in build.generation.passage_files}
@@ -332,7 +269,7 @@ class Actions:
                 self._store.delete(failure.input_file)
             elif failure.snapshot == build.snapshot.number:
                 self._metrics.corrupt_files.labels("snapshot").inc()
-                memory.damaged.add(failure.snapshot)
+                self._memory.damaged.add(failure.snapshot)
             clear_failure(self._store, failure.output_file)
             self._tasks.allow_resend(failure.output_file)
 

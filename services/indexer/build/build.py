@@ -9,8 +9,14 @@ from dataclasses import dataclass, field
 from realm.records.generations import Generation
 from realm.records.snapshots import Snapshot
 from realm.records.vectors import vector_file
+from realm.search.vector_index import VectorIndex
+from realm.settings import Settings
 from services.indexer.build.lifecycle import ASKED, HEAL, Verdict
 from services.indexer.build.loader import Loaded
+from services.indexer.context import Records
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.tasks import TaskSender
+from services.indexer.writes.replication import ReplicationState
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
@@ -25,11 +31,12 @@ class Build:
     prepared: bool = False
     embedded: frozenset[str] = frozenset()
     loaded: dict[str, Loaded] = field(default_factory=dict)
-    follows: bool = False
+    replicating: bool = False
     probes_ready: bool = False
     verdict: Verdict | None = None
     report: dict[str, float] = field(default_factory=dict)
-    hopeless: str = ""
+    #: Why it cannot be completed; empty: it can.
+    failure: str = ""
     waits_for_qdrant: bool = False
     #: By this process's monotonic clock: the last file that came, and Qdrant's being asked.
     progress_at: float = field(default_factory=time.monotonic)
@@ -58,7 +65,7 @@ class Build:
 
     def start_over(self) -> None:
         """Everything is loaded anew: what the collection holds is not known any more."""
-        self.prepared, self.follows, self.verdict = False, False, None
+        self.prepared, self.replicating, self.verdict = False, False, None
         self.optimising_since = self.loaded_at = self.optimised_at = None
         self.loaded.clear()
 
@@ -113,3 +120,17 @@ class Memory:
 
     def succeeded(self) -> None:
         self.failures, self.retry_at = 0, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """What the reconciler's parts work with; `stopped` tells whether the process is to end."""
+
+    records: Records
+    index: VectorIndex
+    replication: ReplicationState
+    tasks: TaskSender
+    metrics: IndexerMetrics
+    settings: Settings
+    memory: Memory
+    stopped: Callable[[], bool] = lambda: False

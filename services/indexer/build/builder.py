@@ -9,15 +9,12 @@ from functools import partial
 
 import structlog
 
-from realm.corpus.parked import ParkedDocuments
 from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.records.generations import Generation, Generations, collection_name
-from realm.records.snapshots import Snapshots
+from realm.records.generations import Generation, collection_name
 from realm.records.states import State
-from realm.records.store import Store
 from services.indexer.build.lifecycle import BeginBuild
-from services.indexer.context import SnapshotInputs
+from services.indexer.context import Records
 from services.indexer.leader.housekeeping import corpus_floor
 from services.indexer.writes.corpus_reader import CorpusReader
 
@@ -33,23 +30,19 @@ class Builder:
 
     def __init__(
         self,
-        store: Store,
-        snapshots: Snapshots,
-        generations: Generations,
+        records: Records,
         corpus: CorpusReader,
-        inputs: SnapshotInputs,
-        parked: ParkedDocuments,
         shard_seconds: float,
         collections: Callable[[], list[str]],
         term: Callable[[], int] = lambda: 0,
     ) -> None:
         """:param collections: the names of all that are in Qdrant."""
-        self._store = store
-        self._snapshots = snapshots
-        self._generations = generations
-        self._corpus = corpus
-        self._inputs = inputs
-        self._parked = parked
+        self.corpus = corpus
+        self._store = records.store
+        self._snapshots = records.snapshots
+        self._generations = records.generations
+        self._inputs = records.inputs
+        self._parked = records.parked
         self._shard_seconds = shard_seconds
         self._collections = collections
         self._term = term
@@ -135,7 +128,7 @@ class Builder:
         base = self._newest_with(fingerprint)
         if base is not None:
             changed = self._parked.left_out_of_all(
-                self._corpus.changes(base.corpus_version, version)
+                self.corpus.changes(base.corpus_version, version)
             )
             try:
                 return build_passage_files(
@@ -145,7 +138,7 @@ class Builder:
                 log.warning("passages_cut_again", base=base.number, why=str(error))
                 if isinstance(error, Corrupt) and "file" in error.details:
                     self._store.delete(error.details["file"])
-        states = self._parked.leave_out(self._corpus.states(version))
+        states = self._parked.leave_out(self.corpus.states(version))
         return build_passage_files(self._store, inputs, (), states, version, count)
 
     def _newest_with(self, fingerprint: str) -> Generation | None:

@@ -19,10 +19,11 @@ from realm.errors import (
     RealmError,
 )
 from realm.process.wakeup import Wakeup
-from realm.records.controls import Controls
-from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.damage import damaged
+from realm.records.generations import Generation, LiveEntry
 from realm.records.states import SERVED, State
 from realm.search.vector_index import VectorIndex
+from services.indexer.context import Records
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 
@@ -37,21 +38,18 @@ class Committer:
 
     def __init__(
         self,
-        generations: Generations,
+        records: Records,
         index: VectorIndex,
         replication: ReplicationState,
-        controls: Controls,
         wakeup: Wakeup,
         metrics: IndexerMetrics,
         term: Callable[[], int] = lambda: 0,
-        damaged: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
-        """:param damaged: generations whose collections have lost something."""
-        self._damaged = damaged
-        self._generations = generations
+        self._store = records.store
+        self._generations = records.generations
+        self._controls = records.controls
         self._index = index
         self._replication = replication
-        self._controls = controls
         self._wakeup = wakeup
         self._metrics = metrics
         self._term = term
@@ -155,13 +153,13 @@ class Committer:
         if before is None:
             return None
         made = self._generations.find(before.generation)
-        if made is None or before.generation in self._damaged():
+        if made is None or before.generation in damaged(self._store):
             kept = self._retained(before)
             return kept if kept and kept.number != now else None
         return made
 
     def _retained(self, live: LiveEntry | None) -> Generation | None:
-        no_way_back = self._damaged() | ({live.generation} if live else set())
+        no_way_back = damaged(self._store) | ({live.generation} if live else set())
         for number in reversed(self._generations.numbers()):
             if number in no_way_back:
                 continue
@@ -171,7 +169,7 @@ class Committer:
 
     def _no_way_back(self, live: LiveEntry | None) -> str:
         before = [each.generation for each in self._generations.live_history()]
-        lost = [each for each in before if each in self._damaged()]
+        lost = [each for each in before if each in damaged(self._store)]
         if lost and live is not None and lost[-1] != live.generation:
             return (
                 f"there is no retained generation to roll back to: the collection of generation"

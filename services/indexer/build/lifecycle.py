@@ -1,13 +1,14 @@
-"""What to do next, decided from what is seen: pure, level-triggered, no memory of its own.
+"""Decides what to do next from an observation: pure, level-triggered, without memory.
 
-Called at every look. An action that fails, or whose process is killed, is decided again at the
-next look. Whatever is decided here follows from the store, from Qdrant, and from what this
-process has loaded; so a restart needs no repair but to look.
+Every decision follows from the store, from Qdrant and from what this process has loaded. An action
+that fails, or whose process is killed, is decided again at the next observation; so a restart needs
+no repair.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 
 from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, SERVED, State
 
@@ -63,11 +64,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`again`: the collection is not what its files say, which tells nothing of the snapshot."""
+    """`retry`: the collection is not what its files say, which tells nothing of the snapshot."""
 
     passed: bool
     why: str = ""
-    again: bool = False
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,12 @@ class Progress:
     prepared: bool
     #: Qdrant has built its indexes, or took too long for it.
     optimised: bool
-    follows: bool
+    replicating: bool
     caught_up: bool
     probes_ready: bool
     verdict: Verdict | None
     #: Why it cannot be built, if so.
-    hopeless: str = ""
+    failure: str = ""
     stalled: bool = False
 
 
@@ -118,7 +119,7 @@ class Observation:
     #: The snapshot of live may be used to make live again.
     can_heal: bool = True
     #: What failed lately for no fault of a snapshot is not tried again yet.
-    waits: bool = False
+    backing_off: bool = False
 
     @property
     def turn(self) -> int:
@@ -138,112 +139,57 @@ class BeginBuild:
     forced: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The state's event is missing: the truth is elsewhere (`live/`, a manifest)."""
+class Step(StrEnum):
+    """What is done for one generation; also the label of `realm_indexer_action_failures_total`."""
 
+    #: The state's event is missing: `live/` or a manifest says what it should be.
+    RECORD_STATE = "record_state"
+    REQUEST_SHARDS = "request_shards"
+    REQUEST_PROBES = "request_probes"
+    PREPARE_COLLECTION = "prepare_collection"
+    LOAD_SHARDS = "load_shards"
+    OPTIMISE = "optimise"
+    START_REPLICATION = "start_replication"
+    VALIDATE = "validate"
+    COMMIT = "commit"
+    #: Rejected or abandoned.
+    END_BUILD = "end_build"
+    DROP_COLLECTION = "drop_collection"
+    POINT_ALIAS = "point_alias"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A step for a generation: with passage files to request or load, with the state to record, or
+    with the reason for a state or a commit."""
+
+    step: Step
     generation: int
-    state: State
-    why: str
+    files: frozenset[str] = frozenset()
+    state: State | None = None
+    why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestShards:
-    generation: int
-    files: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class RequestProbes:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareCollection:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class LoadShards:
-    generation: int
-    files: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Optimise:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartReplication:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Validate:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    generation: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndBuild:
-    """Ends a build: `state` is REJECTED or ABANDONED."""
-
-    generation: int
-    state: State
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class DropCollection:
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class PointAlias:
-    generation: int
-
-
-Action = (
-    BeginBuild | Record | RequestShards | RequestProbes | PrepareCollection | LoadShards
-    | Optimise | StartReplication | Validate | Commit | EndBuild | DropCollection | PointAlias
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The candidate that goes on, if any, and what to do, in this order."""
-
-    candidate: int | None
-    actions: list[Action] = field(default_factory=list)
-
-
-def decide(seen: Observation) -> Decision:
-    """The one entry."""
-    candidate = candidate_of(seen.generations, seen.live, seen.floor)
-    actions: list[Action] = [*_repairs(seen, candidate)]
+def decide(seen: Observation) -> list[BeginBuild | Action]:
+    """What to do, in this order."""
+    candidate = candidate_of(seen)
+    actions: list[BeginBuild | Action] = [*_repairs(seen, candidate)]
     if candidate is None:
         actions += _begin(seen)
     elif seen.candidate is not None and seen.candidate.generation == candidate.number:
         actions += _build(seen, candidate, seen.candidate)
     if seen.qdrant_reachable:
         actions += _collections(seen)
-    return Decision(candidate.number if candidate else None, actions)
+    return actions
 
 
-def candidate_of(
-    generations: tuple[GenerationView, ...], live: Live | None, floor: int = 0
-) -> GenerationView | None:
+def candidate_of(seen: Observation) -> GenerationView | None:
     """The newest generation that is being built, and not by a leader that may wake."""
+    live = seen.live
     building = [
         each
-        for each in generations
-        if each.term >= floor
+        for each in seen.generations
+        if each.term >= seen.floor
         and each.state in IN_PROGRESS
         and (live is None or each.number not in (live.generation, live.previous))
     ]
@@ -256,7 +202,7 @@ def _repairs(seen: Observation, candidate: GenerationView | None) -> list[Action
     for each in seen.generations:
         wanted = _wanted_state(each, seen, candidate)
         if wanted is not None and wanted[0] is not each.state:
-            actions.append(Record(each.number, *wanted))
+            actions.append(Action(Step.RECORD_STATE, each.number, state=wanted[0], why=wanted[1]))
     return actions
 
 
@@ -288,7 +234,7 @@ def _heal_of(seen: Observation) -> int | None:
     return live.snapshot if live and damaged and seen.can_heal else None
 
 
-def _begin(seen: Observation) -> list[Action]:
+def _begin(seen: Observation) -> list[BeginBuild]:
     """The newest snapshot is built once by itself, and again whenever a refresh is asked for; live
     is made again when it is damaged, paused or not, until it is whole."""
     if seen.newest_snapshot is None or not seen.has_documents:
@@ -298,7 +244,7 @@ def _begin(seen: Observation) -> list[Action]:
         snapshot = seen.refresh_snapshot or seen.newest_snapshot
         why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else ASKED
         return [BeginBuild(snapshot, why, seen.refresh_asked, seen.turn, seen.refresh_forced)]
-    if seen.waits:
+    if seen.backing_off:
         return []
     if (heal := _heal_of(seen)) is not None:
         return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn)]
@@ -328,58 +274,59 @@ def _build(seen: Observation, candidate: GenerationView, progress: Progress) -> 
     number = candidate.number
     if candidate.replaces != seen.turn:
         # A rollback, another leader's commit, or a build of a release that did not note it.
-        return [EndBuild(number, State.ABANDONED, "what is live is not what it was to replace")]
+        return [_end(number, State.ABANDONED, "what is live is not what it was to replace")]
     if candidate.why == NEWER and _heal_of(seen) is not None:
-        return [EndBuild(number, State.ABANDONED, "live is damaged and is made again first")]
-    if progress.hopeless:
-        return [EndBuild(number, State.ABANDONED, progress.hopeless)]
+        return [_end(number, State.ABANDONED, "live is damaged and is made again first")]
+    if progress.failure:
+        return [_end(number, State.ABANDONED, progress.failure)]
     if progress.stalled and (seen.newest_snapshot or 0) > candidate.snapshot:
         why = "it makes no progress, and a newer snapshot is there"
-        return [EndBuild(number, State.ABANDONED, why)]
+        return [_end(number, State.ABANDONED, why)]
     if progress.verdict is not None and not progress.verdict.passed:
-        state = State.ABANDONED if progress.verdict.again else State.REJECTED
-        return [EndBuild(number, state, progress.verdict.why)]
+        state = State.ABANDONED if progress.verdict.retry else State.REJECTED
+        return [_end(number, state, progress.verdict.why)]
     actions: list[Action] = []
     if missing := progress.files - progress.embedded - progress.loaded:
-        actions.append(RequestShards(number, missing))
+        actions.append(Action(Step.REQUEST_SHARDS, number, missing))
     if not progress.probes_ready:
-        actions.append(RequestProbes(number))
+        actions.append(Action(Step.REQUEST_PROBES, number))
     if seen.qdrant_reachable:
         actions += _fill(candidate, progress)
     return actions
 
 
+def _end(number: int, state: State, why: str) -> Action:
+    return Action(Step.END_BUILD, number, state=state, why=why)
+
+
 def _fill(candidate: GenerationView, progress: Progress) -> list[Action]:
     number = candidate.number
     if not progress.prepared:
-        return [PrepareCollection(number)]
+        return [Action(Step.PREPARE_COLLECTION, number)]
     if ready := progress.embedded - progress.loaded:
-        return [LoadShards(number, ready)]
+        return [Action(Step.LOAD_SHARDS, number, ready)]
     if progress.files - progress.loaded:
         return []
     if not progress.optimised:
-        return [Optimise(number)]
-    if not progress.follows:
-        return [StartReplication(number)]
+        return [Action(Step.OPTIMISE, number)]
+    if not progress.replicating:
+        return [Action(Step.START_REPLICATION, number)]
     if not progress.caught_up:
         return []
     if progress.verdict is not None:
-        return [Commit(number, HEAL if candidate.why == HEAL else REFRESH)]
-    return [Validate(number)] if progress.probes_ready else []
-
-
-def _is_over(each: GenerationView, seen: Observation) -> bool:
-    """Whether no request can still be at it."""
-    return each.state in ENDED and each.seconds > seen.retirement_seconds
+        return [Action(Step.COMMIT, number, why=HEAL if candidate.why == HEAL else REFRESH)]
+    return [Action(Step.VALIDATE, number)] if progress.probes_ready else []
 
 
 def _collections(seen: Observation) -> list[Action]:
     actions: list[Action] = []
     for each in seen.generations:
-        if _is_over(each, seen) and (each.has_collection or each.state is State.RETIRED):
-            actions.append(DropCollection(each.number))
+        # No request can still be at it.
+        over = each.state in ENDED and each.seconds > seen.retirement_seconds
+        if over and (each.has_collection or each.state is State.RETIRED):
+            actions.append(Action(Step.DROP_COLLECTION, each.number))
     if seen.live and seen.alias != seen.live.generation:
         whole = {each.number for each in seen.generations if each.has_collection}
         if seen.live.generation in whole:
-            actions.append(PointAlias(seen.live.generation))
+            actions.append(Action(Step.POINT_ALIAS, seen.live.generation))
     return actions

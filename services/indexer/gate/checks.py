@@ -90,7 +90,7 @@ def check(*, overrulable: bool = False) -> Callable[[Check], Check]:
     """Registers a check under its function's name; checks run in the order of this file."""
 
     def register(function: Check) -> Check:
-        name = getattr(function, "__name__")  # noqa: B009
+        name = function.__name__
         CHECKS[name] = function
         if overrulable:
             OVERRULABLE.add(name)

@@ -1,8 +1,8 @@
-"""Whether what gateways search is what its files say: all the time, at bounded cost.
+"""Verifies all the time, at bounded cost, that what gateways search is what its files say.
 
-`PointCounts` counts; here samples of points are compared with the files, one file after the
-other, and points are counted in the files where the number is not known. One file is in memory
-at a time.
+`PointCounts` counts points; here samples of points are compared with the files, one file after the
+other, and points are counted in the files where the number is not known. One file is in memory at a
+time.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.passages import Passage, from_table
 from realm.errors import Corrupt, NotFound, RealmError
 from realm.records import arrow
-from realm.records.damage import damage_of, record_damage
-from realm.records.generations import Generation, Generations
-from realm.records.snapshots import Snapshots
-from realm.records.store import Store
+from realm.records.damage import damage_of
+from realm.records.damage import record_damage as note
+from realm.records.generations import Generation
 from realm.records.vectors import Vectors, matrix, read_vectors, vector_file
 from realm.search.bm25 import passage_weights
 from realm.search.vector_index import VectorIndex
-from services.indexer.gate.gate import SAMPLE_TOLERANCE
-from services.indexer.gate.point_counts import LOOKS, PAUSE_SHARE, PointCounts
+from services.indexer.context import Records
+from services.indexer.gate.checks import SAMPLE_TOLERANCE
+from services.indexer.gate.point_counts import CONFIRMATIONS, PAUSE_SHARE, PointCounts
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
-#: Points of one file that are compared at a look.
+#: Points of one file that are compared at a time.
 SAMPLE = 32
-#: The retained one is looked at once in so many looks.
+#: The retained generation is verified once in so many times.
 RETAINED_EVERY = 4
 
 log = structlog.get_logger(__name__)
@@ -52,14 +52,11 @@ class _Window:
 
 
 class Integrity:
-    """`run` is a thread's body; `found` may be called from any."""
+    """`run` is a thread's body; `record_damage` may be called from any."""
 
     def __init__(
         self,
-        *,
-        store: Store,
-        snapshots: Snapshots,
-        generations: Generations,
+        records: Records,
         index: VectorIndex,
         corpus: CorpusReader,
         replication: ReplicationState,
@@ -67,10 +64,10 @@ class Integrity:
         on_damage: Callable[[], None],
         pause_seconds: float,
     ) -> None:
-        """:param on_damage: called when a generation is noted as damaged."""
-        self._store = store
-        self._snapshots = snapshots
-        self._generations = generations
+        """:param on_damage: called when a generation is recorded as damaged."""
+        self._store = records.store
+        self._snapshots = records.snapshots
+        self._generations = records.generations
         self._index = index
         self._corpus = corpus
         self._replication = replication
@@ -81,14 +78,14 @@ class Integrity:
         self._rng = random.Random()
         self._turns = 0
         self._cursors: dict[int, int] = {}
-        self.counts = PointCounts(index, replication, pause_seconds, self.found)
+        self.counts = PointCounts(index, replication, pause_seconds, self.record_damage)
 
     def run(self) -> None:
         pause = self._pause
         while not self._stopping.wait(pause):
             began = time.monotonic()
             try:
-                self.look()
+                self.verify()
             except RealmError as error:
                 self._metrics.action_failures.labels("verify").inc()
                 log.warning("verify_failed", why=str(error))
@@ -100,26 +97,27 @@ class Integrity:
     def stop(self) -> None:
         self._stopping.set()
 
-    def found(self, number: int, why: str) -> None:
+    def record_damage(self, number: int, why: str) -> None:
         """Notes that a generation is damaged: what is searched is made again elsewhere."""
         if damage_of(self._store, number):
             return
-        record_damage(self._store, number, why)
+        note(self._store, number, why)
         self._metrics.damages.inc()
         log.error("index_damaged", generation=number, why=why)
         self._on_damage()
 
-    def look(self) -> None:
-        """Compares a sample of one file, and reckons a number of points that is in doubt."""
+    def verify(self) -> None:
+        """Compares a sample of one file, and counts points from the files if their number is in
+        doubt."""
         if (number := self.counts.recount) is not None:
-            self._count_anew(number)
+            self._recount(number)
         serving = self._replication.serving
         if not serving:
             return
         self._turns += 1
         generation = serving[-1] if self._turns % RETAINED_EVERY == 0 else serving[0]
         if fault := self.sample(generation):
-            self.found(generation.number, fault)
+            self.record_damage(generation.number, fault)
 
     def sample(self, generation: Generation) -> str:
         """What is wrong with some points of the next file; empty if nothing is."""
@@ -137,7 +135,7 @@ class Integrity:
             self._metrics.corrupt_files.labels("verify").inc()
             log.warning("window_unreadable", generation=generation.number, why=str(error))
             return ""
-        for attempt in range(LOOKS):
+        for attempt in range(CONFIRMATIONS):
             if attempt and self._stopping.wait(self._pause):
                 return ""
             wrong = self._wrong(generation, window, passages, vectors)
@@ -214,7 +212,7 @@ class Integrity:
         changed = self._corpus.changed_since(window.version, [e.document_id for e in wrong])
         return [each.passage_id for each in wrong if each.document_id not in changed]
 
-    def _count_anew(self, number: int) -> None:
+    def _recount(self, number: int) -> None:
         generation = self._generations.get(number)
         if (since := self._replication.applied_and_points(number)) is None:
             self.counts.recount = None
@@ -222,7 +220,7 @@ class Integrity:
         applied, points = since
         expected = self._points_of(generation, applied)
         self._replication.adjust_points(number, expected - points)
-        self.counts.counted_anew(number)
+        self.counts.recounted(number)
         log.info("points_counted", generation=number, points=expected, corpus_version=applied)
 
     def _points_of(self, generation: Generation, applied: int) -> int:

@@ -16,15 +16,15 @@ from realm.records.generations import Generation
 from realm.search.vector_index import VectorIndex
 from services.indexer.writes.replication import ReplicationState
 
-#: One answer may come from a peer that lags: so many in a row must say the same.
-LOOKS = 3
+#: One answer may come from a peer that lags: so many in a row must agree.
+CONFIRMATIONS = 3
 #: A pause is at least so many times as long as what comes before it.
 PAUSE_SHARE = 20.0
 
 
 @dataclass(slots=True)
 class _Watched:
-    odd: int = 0
+    mismatches: int = 0
     #: The count was right once: since then only the steps taken here have changed it.
     certain: bool = False
     stepped: bool = False
@@ -53,7 +53,7 @@ class PointCounts:
         self._next = 0.0
         #: Generations whose collection is not there, for certain.
         self.missing: frozenset[int] = frozenset()
-        #: One whose number of points is to be reckoned anew from its files.
+        #: One whose points are to be counted again from its files.
         self.recount: int | None = None
 
     def before(
@@ -75,12 +75,12 @@ class PointCounts:
         watched = self._of(number)
         watched.begun, watched.stepped = None, True
 
-    def counted_anew(self, number: int) -> None:
+    def recounted(self, number: int) -> None:
         """What should be there is known from the files."""
         watched = self._of(number)
-        watched.odd, watched.certain, self.recount = 0, True, None
+        watched.mismatches, watched.certain, self.recount = 0, True, None
 
-    def look(self, newest: int) -> None:
+    def compare(self, newest: int) -> None:
         """Compares live and the retained one, if it is time. `newest`: the corpus version.
 
         :raises DependencyUnavailable: if Qdrant does not answer: then nobody knows.
@@ -105,8 +105,10 @@ class PointCounts:
         try:
             count = self._index.count(generation.collection)
         except NotFound:
-            watched.odd += 1
-            if watched.odd >= LOOKS and not self._index.exists(generation.collection):
+            watched.mismatches += 1
+            if watched.mismatches >= CONFIRMATIONS and not self._index.exists(
+                generation.collection
+            ):
                 self.missing |= {number}
                 self._on_damage(number, "its collection is gone")
             return
@@ -114,10 +116,10 @@ class PointCounts:
             return  # half of a step is in it
         expected = self._replication.points(number)
         if count == expected:
-            watched.odd, watched.certain = 0, True
+            watched.mismatches, watched.certain = 0, True
             return
-        watched.odd += 1
-        if watched.odd < LOOKS:
+        watched.mismatches += 1
+        if watched.mismatches < CONFIRMATIONS:
             return
         if expected is not None and watched.certain:
             words = f"its collection has {count} points, its files {expected}"

@@ -153,7 +153,7 @@ class ChangeApplier:
                 behind = True
                 self._metrics.action_failures.labels("apply_changes").inc()
                 log.warning("apply_changes_failed", generation=generation.number, why=str(error))
-        self._counts.look(newest)
+        self._counts.compare(newest)
         return ANSWER_POLL_SECONDS if behind else None
 
     def _advance(self, generation: Generation, newest: int) -> bool:

@@ -18,15 +18,18 @@ from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.states import ACTIVE, State
 from realm.records.store import Store
-from services.indexer.build import lifecycle
-from services.indexer.build.build import Memory
-from services.indexer.build.lifecycle import Action, Verdict, decide
+from realm.settings import load_settings
+from services.indexer.build.build import BuildContext, Memory
+from services.indexer.build.lifecycle import Action, BeginBuild, Step, Verdict, decide
 from services.indexer.build.observer import Observer
+from services.indexer.build.tracker import BuildTracker
+from services.indexer.context import Records
 from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import generation, publish
 
 RETIREMENT = 900.0
 HOURS = 3600.0
+SETTINGS = load_settings(retirement_seconds=RETIREMENT, gate_probes=0)
 BEGAN = 1.8e9
 
 
@@ -72,64 +75,63 @@ class World:
         """A new leader: nothing is in its memory, and its monotonic clock began elsewhere."""
         began = self.elapsed
         self.memory = Memory()
+        records = Records.of(self.store)
         self.replication = ReplicationState(self.generations)
-        self.observer = Observer(
-            store=self.store,
-            snapshots=self.snapshots,
-            generations=self.generations,
-            index=self.qdrant,  # type: ignore[arg-type]
-            corpus=SimpleNamespace(version=lambda: 1),  # type: ignore[arg-type]
-            replication=self.replication,
-            controls=self.controls,
-            retirement_seconds=RETIREMENT,
-            references=GateBaselines(self.generations, self.snapshots, 0),
-            gate_probes=0,
-            clock=lambda: self.elapsed - began,
-        )
+        context = BuildContext(
+            records, self.qdrant, self.replication, tasks=None, metrics=None, settings=SETTINGS,  # type: ignore[arg-type]
+            memory=self.memory,
+        )  # fmt: skip
+        corpus = SimpleNamespace(version=lambda: 1)
+        self.observer = Observer(context, corpus, clock=lambda: self.elapsed - began)  # type: ignore[arg-type]
+        baselines = GateBaselines(records.generations, records.snapshots, 0)
+        self.tracker = BuildTracker(context, baselines)
 
     def publish(self) -> None:
         number = len(self.snapshots.all()) + 1
         publish(self.store, self.folder / f"snapshot-{number}", number)
 
-    def look(self) -> list[Action]:
+    def look(self) -> list[BeginBuild | Action]:
         self.elapsed += 1.0
-        seen = self.observer.observe(self.memory)
-        actions = decide(seen).actions
+        seen = self.tracker.update(self.observer.observe())
+        actions = decide(seen)
         for action in actions:
-            self.perform(action, seen)
+            self.perform(action)
         return actions
 
-    def perform(self, action: Action, seen: lifecycle.Observation) -> None:
-        build = self.memory.build
-        match action:
-            case lifecycle.BeginBuild() as wanted:
-                self.begin(wanted)
-            case lifecycle.Record(number, state, why):
-                self.record(number, state, why)
-            case lifecycle.PrepareCollection(number) if build:
+    def perform(self, action: BeginBuild | Action) -> None:
+        if isinstance(action, BeginBuild):
+            self.begin(action)
+            return
+        number, state, build = action.generation, action.state, self.memory.build
+        match action.step:
+            case Step.RECORD_STATE if state:
+                self.record(number, state, action.why)
+            case Step.PREPARE_COLLECTION if build:
                 self.qdrant.names.add(collection_name(number))
                 build.prepared = True
-            case lifecycle.StartReplication() if build:
+            case Step.OPTIMISE if build:
+                build.optimised_at = 0.0
+            case Step.START_REPLICATION if build:
                 self.replication.start_catch_up(build.generation, build.generation.corpus_version)
-                build.follows = True
-            case lifecycle.Validate(number) if build:
+                build.replicating = True
+            case Step.VALIDATE if build:
                 self.record(number, State.VALIDATING, "")
                 build.verdict = Verdict(self.good, "" if self.good else "worse")
-            case lifecycle.Commit(number, why):
-                self.commit(number, why)
-            case lifecycle.EndBuild(number, state, why):
-                self.record(number, state, why)
+            case Step.COMMIT:
+                self.commit(number, action.why)
+            case Step.END_BUILD if state:
+                self.record(number, state, action.why)
                 self.replication.drop(number)
                 self.memory.build = None
-            case lifecycle.DropCollection(number):
+            case Step.DROP_COLLECTION:
                 self.qdrant.names.discard(collection_name(number))
                 self.dropped[number] = self.elapsed
                 if self.generations.state(number) is State.RETIRED:
                     self.record(number, State.DELETED, "")
-            case lifecycle.PointAlias(number):
+            case Step.POINT_ALIAS:
                 self.qdrant.to = collection_name(number)
 
-    def begin(self, wanted: lifecycle.BeginBuild) -> None:
+    def begin(self, wanted: BeginBuild) -> None:
         number = self.generations.next_number()
         made = generation(number, snapshot=wanted.snapshot)
         self.generations.create(made_by(made, wanted))
@@ -154,7 +156,7 @@ class World:
         if live and live.previous and self.generations.state(live.previous) in ACTIVE:
             self.commit(live.previous, "rollback")
 
-    def do(self, event: str) -> list[Action]:
+    def do(self, event: str) -> list[BeginBuild | Action]:
         match event:
             case "publish":
                 self.publish()
@@ -173,11 +175,13 @@ class World:
         return self.look()
 
 
-def made_by(made: Generation, wanted: lifecycle.BeginBuild) -> Generation:
+def made_by(made: Generation, wanted: BeginBuild) -> Generation:
     return replace(made, created_at=time.time(), request=wanted.request, replaces=wanted.replaces)
 
 
-def run(events: list[tuple[str, float]], *, honest: bool) -> tuple[World, list[list[Action]]]:
+def run(
+    events: list[tuple[str, float]], *, honest: bool
+) -> tuple[World, list[list[BeginBuild | Action]]]:
     with tempfile.TemporaryDirectory() as name:
         world = World(Path(name))
         with patch.object(time, "time", world.wall):

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from realm.records.states import ACTIVE, State
-from services.indexer.build import lifecycle
+from realm.records.states import ACTIVE, IN_PROGRESS, State, may_follow
 from services.indexer.build.lifecycle import (
-    MAX_ABANDONED,
     Action,
+    BeginBuild,
     GenerationView,
     Live,
     Observation,
     Progress,
     Verdict,
+    candidate_of,
     decide,
 )
 
 FILES = frozenset({"a", "b", "c"})
 RETIREMENT = 100.0
-BUILDING = (None, State.BUILDING, State.VALIDATING)
 
 
 @dataclass
@@ -53,7 +51,7 @@ class Remembered:
     prepared: bool = False
     loaded: set[str] = field(default_factory=set)
     optimised: bool = False
-    follows: bool = False
+    replicating: bool = False
     applied: int = 0
     verdict: Verdict | None = None
 
@@ -77,8 +75,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def observe(self) -> Observation:
         live = self.live_now()
-        candidate = lifecycle.candidate_of(self.seen(), live)
-        return Observation(
+        seen = Observation(
             retirement_seconds=RETIREMENT,
             newest_snapshot=self.snapshots or None,
             has_documents=self.version > 0,
@@ -86,10 +83,12 @@ class Lifecycle(RuleBasedStateMachine):
             refresh_asked=self.refreshes,
             live=live,
             generations=self.seen(),
-            candidate=self.progress(candidate.number) if candidate else None,
+            candidate=None,
             qdrant_reachable=self.qdrant,
             alias=self.alias,
         )
+        candidate = candidate_of(seen)
+        return replace(seen, candidate=self.progress(candidate.number)) if candidate else seen
 
     def live_now(self) -> Live | None:
         if not self.live:
@@ -126,13 +125,15 @@ class Lifecycle(RuleBasedStateMachine):
             loaded=frozenset(self.memory.loaded),
             prepared=self.memory.prepared,
             optimised=self.memory.optimised,
-            follows=self.memory.follows,
-            caught_up=self.memory.follows and not behind,
+            replicating=self.memory.replicating,
+            caught_up=self.memory.replicating and not behind,
             probes_ready=index.probes,
             verdict=self.memory.verdict,
         )
 
-    def set_state(self, number: int, state: State) -> None:
+    def set_state(self, number: int, state: State | None) -> None:
+        assert state is not None
+        assert may_follow(self.generations[number].state, state)
         live = self.live_now()
         if live and number in (live.generation, live.previous):
             assert state not in (State.ABANDONED, State.REJECTED, State.BUILDING)
@@ -160,7 +161,7 @@ class Lifecycle(RuleBasedStateMachine):
             case lifecycle.StartReplication(number):
                 assert self.memory.loaded == FILES, "deltas before shards resurrect the deleted"
                 assert self.memory.optimised, "a collection at work on its index takes no write"
-                self.memory.follows = True
+                self.memory.replicating = True
                 self.memory.applied = self.generations[number].corpus_version
             case lifecycle.Validate(number):
                 self.set_state(number, State.VALIDATING)
@@ -176,16 +177,19 @@ class Lifecycle(RuleBasedStateMachine):
                 assert self.generations[number].collection
                 self.alias = number
 
-    def begin(self, snapshot: int, why: str, request: int, replaces: int) -> None:
+    def begin(self, wanted: BeginBuild) -> None:
         ends = set(self.live)
-        building = [n for n, g in self.generations.items() if g.state in BUILDING and n not in ends]
+        building = [
+            n for n, g in self.generations.items() if g.state in IN_PROGRESS and n not in ends
+        ]
         assert not building, "two candidates"
         number = len(self.generations) + 1
         self.generations[number] = Index(
-            snapshot, request, replaces, corpus_version=self.version, applied=self.version, why=why
-        )
+            wanted.snapshot, wanted.request, wanted.replaces, corpus_version=self.version,
+            applied=self.version, why=wanted.why,
+        )  # fmt: skip
 
-    def commit(self, number: int, seen: Observation) -> None:
+    def commit(self, number: int) -> None:
         memory, index = self.memory, self.generations[number]
         assert memory.generation == number
         assert memory.verdict == Verdict(True)
@@ -238,7 +242,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def follow(self) -> None:
         """As `Following` orders it: the candidate before live."""
-        if self.memory.follows:
+        if self.memory.replicating:
             self.memory.applied = self.version
         if live := self.live_now():
             self.generations[live.generation].applied = self.version
@@ -293,7 +297,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.now += 0.01
         seen = self.observe()
         for action in decide(seen).actions[:actions]:
-            self.perform(action, seen)
+            self.perform(action)
         if crash:
             self.memory = Remembered()
 
@@ -358,7 +362,7 @@ class Lifecycle(RuleBasedStateMachine):
         states = [index.state for index in self.generations.values()]
         assert states.count(State.LIVE) == 1
         assert states.count(State.RETAINED) <= 1
-        assert not {None, State.BUILDING, State.VALIDATING} & set(states)
+        assert not IN_PROGRESS & set(states)
         assert self.alias == live.generation
         assert not self.generations[live.generation].damaged
         retained = [index for index in self.generations.values() if index.state is State.RETAINED]
@@ -377,182 +381,3 @@ TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = hypothesis_settings(
     max_examples=100, stateful_step_count=30, deadline=None
 )
-
-
-def observation(*generations: GenerationView, **more: object) -> Observation:
-    fields: dict[str, object] = {
-        "retirement_seconds": RETIREMENT,
-        "newest_snapshot": 3,
-        "has_documents": True,
-        "paused": False,
-        "refresh_asked": 0,
-        "live": None,
-        "generations": generations,
-        "candidate": None,
-        "qdrant_reachable": True,
-        "alias": None,
-    }
-    return Observation(**(fields | more))  # type: ignore[arg-type]
-
-
-def gone(number: int, snapshot: int, state: State) -> GenerationView:
-    """It answers the request of its number."""
-    return GenerationView(number, snapshot, state, 10.0, False, request=number)
-
-
-def begun(seen: Observation) -> list[int]:
-    return [a.snapshot for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
-
-
-def test_the_newest_snapshot_is_built_and_no_other() -> None:
-    assert begun(observation()) == [3]
-
-
-def test_nothing_is_built_without_documents_or_snapshot() -> None:
-    assert begun(observation(has_documents=False)) == []
-    assert begun(observation(newest_snapshot=None)) == []
-
-
-def test_a_rejected_snapshot_is_built_again_only_when_asked() -> None:
-    rejected = gone(1, 3, State.REJECTED)
-    assert begun(observation(rejected)) == []
-    assert begun(observation(rejected, refresh_asked=2)) == [3]
-    assert begun(observation(rejected, newest_snapshot=4)) == [4]
-
-
-def test_a_refresh_of_a_damaged_snapshot_is_answered_by_the_next_build() -> None:
-    asked = observation(refresh_asked=4, refresh_snapshot=2, refresh_damaged=True)
-    (action,) = [a for a in decide(asked).actions if isinstance(a, lifecycle.BeginBuild)]
-    assert (action.snapshot, action.request) == (3, 4)
-    assert begun(observation(gone(4, 3, State.REJECTED), refresh_asked=4)) == []
-
-
-def test_an_answered_refresh_is_not_built_again() -> None:
-    assert begun(observation(gone(1, 3, State.REJECTED), refresh_asked=1)) == []
-
-
-@pytest.mark.parametrize("times", range(MAX_ABANDONED + 2))
-def test_an_abandoned_snapshot_is_tried_a_few_times(times: int) -> None:
-    abandoned = [gone(number, 3, State.ABANDONED) for number in range(1, times + 1)]
-    assert begun(observation(*abandoned)) == ([3] if times < MAX_ABANDONED else [])
-
-
-def test_paused_builds_only_what_is_asked_for() -> None:
-    assert begun(observation(paused=True)) == []
-    assert begun(observation(paused=True, refresh_asked=1)) == [3]
-
-
-@pytest.mark.parametrize("paused", [False, True])
-def test_a_damaged_live_one_is_made_again_of_its_own_snapshot(paused: bool) -> None:
-    live = GenerationView(1, 2, State.LIVE, 50.0, True, damaged=True)
-    seen = observation(live, live=Live(1, 2, 1, None), alias=1, paused=paused)
-    assert decide(seen).actions == [lifecycle.BeginBuild(2, lifecycle.HEAL, 0, 1)]
-
-
-def test_a_heal_is_tried_again_for_ever_but_not_at_once() -> None:
-    live = GenerationView(1, 3, State.LIVE, 50.0, False, damaged=True)
-    tries = [
-        GenerationView(n, 3, State.ABANDONED, 40.0, False, why=lifecycle.HEAL)
-        for n in range(2, 3 + MAX_ABANDONED)
-    ]
-    alone = Live(1, 3, 1, None)
-    assert begun(observation(live, *tries, live=alone)) == [3]
-    assert begun(observation(live, *tries, live=alone, waits=True)) == []
-
-
-@pytest.mark.parametrize(
-    ("why", "goes_on"), [(lifecycle.NEWER, False), (lifecycle.ASKED, True), (lifecycle.HEAL, True)]
-)
-def test_only_a_build_that_nobody_asked_for_gives_way_to_a_heal(why: str, goes_on: bool) -> None:
-    live = GenerationView(1, 2, State.LIVE, 50.0, True, damaged=True)
-    candidate = GenerationView(2, 3, State.BUILDING, 40.0, True, replaces=1, why=why)
-    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, None)
-    seen = observation(live, candidate, live=Live(1, 2, 1, None), alias=1, candidate=progress)
-    first = decide(seen).actions[0]
-    assert isinstance(first, lifecycle.Validate if goes_on else lifecycle.EndBuild)
-
-
-def test_a_heal_that_cannot_be_gives_way_to_the_newest_snapshot() -> None:
-    live = GenerationView(1, 2, State.LIVE, 50.0, True, damaged=True)
-    seen = observation(live, live=Live(1, 2, 1, None), alias=1, can_heal=False)
-    assert begun(seen) == [3]
-
-
-def test_what_is_not_as_its_files_say_tells_nothing_of_a_snapshot() -> None:
-    candidate = GenerationView(1, 3, State.VALIDATING, 50.0, True, replaces=0)
-
-    def ends(verdict: Verdict) -> list[object]:
-        progress = Progress(1, FILES, FILES, FILES, True, True, True, True, True, verdict)
-        return list(decide(observation(candidate, candidate=progress)).actions)
-
-    lost = Verdict(False, "3 points are missing", again=True)
-    assert ends(lost) == [lifecycle.EndBuild(1, State.ABANDONED, "3 points are missing")]
-    worse = Verdict(False, "it finds less")
-    assert ends(worse) == [lifecycle.EndBuild(1, State.REJECTED, "it finds less")]
-
-
-def test_a_live_snapshot_is_not_built_again() -> None:
-    live = GenerationView(1, 3, State.LIVE, 50.0, True)
-    seen = observation(live, live=Live(1, 3, 1, None), alias=1)
-    assert decide(seen).actions == []
-    refreshed = observation(live, live=Live(1, 3, 1, None), alias=1, refresh_asked=1)
-    assert begun(refreshed) == [3]
-
-
-def test_a_stalled_build_gives_way_only_to_a_newer_snapshot() -> None:
-    candidate = GenerationView(1, 3, State.BUILDING, 50.0, True, replaces=0)
-    stalled = Progress(
-        1, FILES, frozenset(), frozenset(), True, False, False, False, True, None, "", True
-    )
-    alone = decide(observation(candidate, candidate=stalled)).actions
-    assert alone == [lifecycle.RequestShards(1, FILES)]
-    newer = decide(observation(candidate, candidate=stalled, newest_snapshot=4)).actions
-    assert [type(action) for action in newer] == [lifecycle.EndBuild]
-
-
-def test_a_refresh_may_be_asked_of_another_snapshot_and_forced() -> None:
-    rejected = gone(1, 2, State.REJECTED)
-    seen = observation(
-        rejected, refresh_asked=2, refresh_snapshot=2, refresh_forced="root: it must be"
-    )
-    (action,) = [a for a in decide(seen).actions if isinstance(a, lifecycle.BeginBuild)]
-    assert action == lifecycle.BeginBuild(2, "forced by root: it must be", 2, 0, "root: it must be")
-    paused = observation(rejected, paused=True, refresh_asked=2, refresh_snapshot=2)
-    assert begun(paused) == [2]
-
-
-def test_a_build_is_given_up_once_another_generation_had_its_turn() -> None:
-    live = GenerationView(1, 2, State.LIVE, 50.0, True)
-    progress = Progress(2, FILES, FILES, FILES, True, True, True, True, True, Verdict(True))
-
-    def actions(turn: int, replaces: int | None) -> list[Action]:
-        candidate = GenerationView(2, 3, State.VALIDATING, 50.0, True, replaces=replaces)
-        seen = observation(
-            live, candidate, live=Live(1, 2, turn, None), candidate=progress, alias=1
-        )
-        return decide(seen).actions
-
-    assert actions(4, 4) == [lifecycle.Commit(2, lifecycle.REFRESH)]
-    assert [type(each) for each in actions(6, 4)] == [lifecycle.EndBuild]
-    assert [type(each) for each in actions(4, None)] == [lifecycle.EndBuild], "nobody noted it"
-
-
-def test_a_retired_collection_is_dropped_once_this_leader_has_seen_it_retired_long_enough() -> None:
-    def actions(seconds: float) -> list[Action]:
-        retired = GenerationView(1, 2, State.RETIRED, seconds, True)
-        return decide(observation(retired, newest_snapshot=None)).actions
-
-    assert actions(RETIREMENT) == []
-    assert actions(RETIREMENT + 1) == [lifecycle.DropCollection(1)]
-
-
-def test_a_live_generation_whose_manifest_cannot_be_read_is_replaced() -> None:
-    live = Live(7, 0, turn=4, previous=6, at=0.0)
-    before = GenerationView(6, 3, State.RETAINED, 40.0, True, replaces=3)
-    seen = observation(before, live=live)
-    assert decide(seen).actions == [lifecycle.BeginBuild(3, lifecycle.UNREADABLE, 0, 4)]
-    tried = [
-        GenerationView(8 + n, 3, State.ABANDONED, 40.0, False, replaces=4)
-        for n in range(lifecycle.MAX_ABANDONED)
-    ]
-    assert decide(observation(before, *tried, live=live)).actions == []

@@ -1,0 +1,140 @@
+"""Keeps the memory of the candidate's build up to date: what is embedded, whether it may go on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from realm.errors import NotFound
+from realm.records.baselines import GateBaselines
+from realm.records.failures import failure_of, failures, quarantined
+from realm.records.generations import Generation
+from services.indexer.build.build import Build, BuildContext
+from services.indexer.build.lifecycle import Live, Observation, Progress, candidate_of
+from services.indexer.gate.probes import probes_file
+
+#: A build counts as stalled when nothing has been embedded or loaded for so long.
+STALLED_SECONDS = 1200.0
+
+
+class BuildTracker:
+    """Used by the reconciler's thread alone."""
+
+    def __init__(self, context: BuildContext, baselines: GateBaselines) -> None:
+        self._memory = context.memory
+        self._store = context.records.store
+        self._snapshots = context.records.snapshots
+        self._generations = context.records.generations
+        self._index = context.index
+        self._replication = context.replication
+        self._probes = context.settings.gate.probes
+        self._baselines = baselines
+
+    def update(self, seen: Observation) -> Observation:
+        """Updates the memory of the candidate that was seen; the observation with its progress."""
+        candidate = candidate_of(seen)
+        if candidate is None:
+            return seen
+        return replace(seen, candidate=self._progress(candidate.number, seen.live))
+
+    def _progress(self, number: int, live: Live | None) -> Progress:
+        try:
+            build = self._build(number)
+        except NotFound as error:
+            return _failed(number, f"its snapshot is gone: {error}")
+        self._find_vectors(build)
+        if not build.probes_ready:
+            build.probes_ready = self._probes_ready(build.generation, live)
+        files = frozenset(build.generation.passage_files)
+        # A rollback that did not come about took its place in front.
+        build.replicating = build.replicating and self._replication.catching_up == number
+        with self._replication.lock:
+            caught_up = build.replicating and self._replication.may_go_live(number)
+        waiting = bool(files - build.loaded.keys())
+        idle = time.monotonic() - build.progress_at
+        return Progress(
+            generation=number,
+            files=files,
+            embedded=build.embedded,
+            loaded=frozenset(build.loaded),
+            prepared=build.prepared,
+            optimised=build.optimised_at is not None,
+            replicating=build.replicating,
+            caught_up=caught_up,
+            probes_ready=build.probes_ready,
+            verdict=build.verdict,
+            failure=build.failure
+            or self._full()
+            or self._quarantined(build)
+            or self._failure(build, live),
+            stalled=waiting and idle > STALLED_SECONDS,
+        )
+
+    def _build(self, number: int) -> Build:
+        """The memory of this candidate; a fresh one after a restart."""
+        memory = self._memory
+        if memory.build is None or memory.build.number != number:
+            generation = self._generations.get(number)
+            memory.build = Build(generation, self._snapshots.get(generation.snapshot))
+        return memory.build
+
+    def _find_vectors(self, build: Build) -> None:
+        folder = f"vectors/{build.snapshot.name}/{build.generation.fingerprint}"
+        there = set(self._store.files(folder))
+        embedded = frozenset(
+            path for path in build.generation.passage_files if build.vectors_of(path) in there
+        )
+        if embedded != build.embedded:
+            build.progress_at = time.monotonic()
+        build.embedded = embedded
+        if len(embedded) == len(build.generation.passage_files) and build.embedded_at is None:
+            build.embedded_at = time.time()
+
+    def _probes_ready(self, generation: Generation, live: Live | None) -> bool:
+        if not self._probes or generation.heals:
+            return True
+        by = self._baselines.of(
+            generation, self._generations.find(live.generation) if live else None
+        )
+        return all(
+            self._store.exists(output) or (each not in by[:2] and failure_of(self._store, output))
+            for each in by
+            if (output := probes_file(generation, each))
+        )
+
+    def _full(self) -> str:
+        """A candidate makes room for what live is written to."""
+        why = self._index.full
+        return f"it is given up to make room: {why}" if why else ""
+
+    def _quarantined(self, build: Build) -> str:
+        """An embedder wrote down that the probes kill its workers: asking again is no use. What
+        passages do is found out piece by piece."""
+        probes = f"{build.generation.folder}/probes"
+        for output in quarantined(self._store):
+            if output.startswith(probes):
+                return f"{output} is in quarantine: its task killed its workers"
+        return ""
+
+    def _failure(self, build: Build, live: Live | None) -> str:
+        """An embedder wrote down that it cannot use what it was given. That the best accepted
+        lately cannot be compared with is no obstacle; changes are the change applier's."""
+        generation = build.generation
+        shards = {build.vectors_of(path) for path in generation.passage_files}
+        outputs = {*shards, probes_file(generation, generation)}
+        if live is not None and (made := self._generations.find(live.generation)):
+            outputs.add(probes_file(generation, made))
+        for failure in failures(self._store):
+            if failure.output_file in shards and failure.blames_content:
+                continue
+            if failure.output_file in outputs:
+                return f"an embedder cannot make {failure.output_file}: {failure.why}"
+        return ""
+
+
+def _failed(number: int, why: str) -> Progress:
+    nothing: frozenset[str] = frozenset()
+    return Progress(
+        number, nothing, nothing, nothing, prepared=False, optimised=False, replicating=False,
+        caught_up=False, probes_ready=False, verdict=None, failure=why,
+    )  # fmt: skip
