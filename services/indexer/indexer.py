@@ -14,7 +14,6 @@ from realm.errors import FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
 from realm.process.wakeup import Wakeup
 from realm.records.baselines import GateBaselines
-from realm.records.damage import damaged
 from realm.records.generations import collection_name
 from realm.records.recorded_questions import Bounds
 from realm.records.retention import Retention

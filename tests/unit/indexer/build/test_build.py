@@ -39,10 +39,10 @@ def test_the_rate_is_that_of_shards_that_were_computed(build: Build) -> None:
 
 
 def test_starting_over_forgets_what_is_in_the_collection(build: Build) -> None:
-    build.prepared = build.follows = True
+    build.prepared = build.replicating = True
     build.loaded = {"a": Loaded(1, 1, 1.0)}
     build.start_over()
-    assert (build.prepared, build.follows, build.loaded) == (False, False, {})
+    assert (build.prepared, build.replicating, build.loaded) == (False, False, {})
 
 
 def test_a_refresh_that_was_asked_for_begins_with_its_build(build: Build) -> None:

@@ -18,6 +18,7 @@ from realm.records.store import Store
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.committer import Committer
+from services.indexer.context import Records
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import create
@@ -43,7 +44,7 @@ class Site:
         self.index = open_index(NOWHERE)
         self.wakeup = Wakeup(NOWHERE.addresses.redis_url)
         self.committer = Committer(
-            self.generations, self.index, self.replication, self.controls, self.wakeup, metrics
+            Records.of(store), self.index, self.replication, self.wakeup, metrics
         )
 
     def live(self) -> int:

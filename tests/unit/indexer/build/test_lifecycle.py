@@ -16,6 +16,7 @@ from services.indexer.build.lifecycle import (
     Live,
     Observation,
     Progress,
+    Step,
     Verdict,
     candidate_of,
     decide,
@@ -140,41 +141,43 @@ class Lifecycle(RuleBasedStateMachine):
         self.generations[number].state = state
         self.generations[number].since = self.now
 
-    def perform(self, action: Action, seen: Observation) -> None:
-        match action:
-            case lifecycle.BeginBuild(snapshot, why, request, replaces):
-                self.begin(snapshot, why, request, replaces)
-            case lifecycle.Record(number, state, _):
-                self.set_state(number, state)
-            case lifecycle.PrepareCollection(number):
+    def perform(self, action: BeginBuild | Action) -> None:
+        if isinstance(action, BeginBuild):
+            self.begin(action)
+            return
+        number, memory = action.generation, self.memory
+        generation = self.generations[number]
+        match action.step:
+            case Step.RECORD_STATE:
+                self.set_state(number, action.state)
+            case Step.PREPARE_COLLECTION:
                 assert number not in self.live, "refilled in place"
-                self.generations[number].collection = True
-                self.memory.prepared = True
-                self.memory.loaded.clear()
-            case lifecycle.LoadShards(number, files):
-                assert files <= self.generations[number].embedded
-                assert self.memory.prepared
-                self.memory.loaded.add(min(files))
-            case lifecycle.Optimise(number):
-                assert self.memory.loaded == FILES, "half of it would be in no index"
-                self.memory.optimised = True
-            case lifecycle.StartReplication(number):
-                assert self.memory.loaded == FILES, "deltas before shards resurrect the deleted"
-                assert self.memory.optimised, "a collection at work on its index takes no write"
-                self.memory.replicating = True
-                self.memory.applied = self.generations[number].corpus_version
-            case lifecycle.Validate(number):
+                generation.collection = memory.prepared = True
+                memory.loaded.clear()
+            case Step.LOAD_SHARDS:
+                assert action.files <= generation.embedded
+                assert memory.prepared
+                memory.loaded.add(min(action.files))
+            case Step.OPTIMISE:
+                assert memory.loaded == FILES, "half of it would be in no index"
+                memory.optimised = True
+            case Step.START_REPLICATION:
+                assert memory.loaded == FILES, "deltas before shards resurrect the deleted"
+                assert memory.optimised, "a collection at work on its index takes no write"
+                memory.replicating = True
+                memory.applied = generation.corpus_version
+            case Step.VALIDATE:
                 self.set_state(number, State.VALIDATING)
-                self.memory.verdict = Verdict(self.good, "" if self.good else "worse")
-            case lifecycle.Commit(number, _):
-                self.commit(number, seen)
-            case lifecycle.EndBuild(number, state, _):
-                self.set_state(number, state)
+                memory.verdict = Verdict(self.good, "" if self.good else "worse")
+            case Step.COMMIT:
+                self.commit(number)
+            case Step.END_BUILD:
+                self.set_state(number, action.state)
                 self.memory = Remembered()
-            case lifecycle.DropCollection(number):
+            case Step.DROP_COLLECTION:
                 self.drop(number)
-            case lifecycle.PointAlias(number):
-                assert self.generations[number].collection
+            case Step.POINT_ALIAS:
+                assert generation.collection
                 self.alias = number
 
     def begin(self, wanted: BeginBuild) -> None:
@@ -296,7 +299,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Looks, does some of what is decided, and perhaps dies."""
         self.now += 0.01
         seen = self.observe()
-        for action in decide(seen).actions[:actions]:
+        for action in decide(seen)[:actions]:
             self.perform(action)
         if crash:
             self.memory = Remembered()

@@ -5,8 +5,8 @@ import pytest
 
 from realm.corpus.passages import Passage
 from realm.search.bm25 import SparseVector, passage_weights
+from services.indexer.gate.checks import norms_fault, recall_of_scores
 from services.indexer.gate.content import ExpectedContent
-from services.indexer.gate.gate import norms_fault, recall_of_scores
 
 
 def vector(*values: float) -> np.ndarray:
