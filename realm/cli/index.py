@@ -11,7 +11,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from realm.cli.gate_report import gate_rows
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     MOST,
@@ -111,8 +110,7 @@ def show_(
     found = next((each for each in listed if each.generation == number), None)
     if found is None:
         raise NotFound(f"there is no generation {number}; `realm generations list` names all")
-    rows = field_rows(found, {"gate": gate_rows(dict(found.gate))}, FORMATS)
-    show(found, as_json, fields_table(rows))
+    show(found, as_json, fields_table(field_rows(found, {}, FORMATS)))
 
 
 def commit(

@@ -93,7 +93,7 @@ def test_counters_show_zero_before_their_first_event() -> None:
     assert initial["realm_indexer_refreshes_total", "outcome"] == set(OUTCOMES)
     assert initial["realm_indexer_refresh_duration_seconds_count", "phase"] == set(PHASES)
     assert {"count", "probes"} <= initial["realm_indexer_validation_failures_total", "check"]
-    assert {"reconcile", "apply_changes", "LoadShards"} <= initial[
+    assert {"reconcile", "apply_changes", "load_shards"} <= initial[
         "realm_indexer_action_failures_total", "action"
     ]
     assert set(embedder_metrics.OUTCOMES) == {str(each) for each in Outcome}

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from realm.cli.gate_report import gate_rows
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions
 from realm.records.snapshots import Snapshots
@@ -148,28 +147,6 @@ def test_without_qdrant_nothing_is_proven_erased(
 ) -> None:
     assert run(["corpus", "verify-erased", "document-1"]) == 1
     assert "Qdrant" in capsys.readouterr().err
-
-
-def test_the_gate_s_report_is_words() -> None:
-    rows = dict(
-        gate_rows(
-            {
-                "count": 10, "expected_count": 10, "sampled": 5, "sample_mismatches": 0,
-                "recall@10": 1.0, "probes": 100, "probe_recall@1": 0.5, "probe_recall@5": 0.8,
-                "probe_mrr": 0.6, "live_probe_recall@5": 0.85, "probe_recall_fall": 0.05,
-                "probe_p_value": 0.2, "best_generation": 3, "best_probes": 90,
-                "best_probe_recall@5": 0.9, "best_probe_recall_fall": 0.1,
-                "best_probe_p_value": 0.01, "passages_per_second": 12.5,
-                "search_seconds": 0.0123, "live_search_seconds": 0.01, "search_slower": 2,
-                "search_pairs": 60,
-            }
-        )
-    )  # fmt: skip
-    assert rows["gate: against live"] == "R@5 0.850, a fall of +0.050 (p = 0.2000)"
-    assert "generation 3, 90 questions" in rows["gate: against best"]
-    assert rows["gate: latency"] == "a search 12.3 ms, with live 10.0 ms; too slow in 2 of 60 pairs"
-    assert rows["gate: passages_per_second"] == "12.5"
-    assert gate_rows({}) == []
 
 
 async def test_a_refused_generation_is_forced_by_somebody(realm: Shell) -> None:
