@@ -144,7 +144,7 @@ def test_a_refused_one_is_forced_and_who_did_it_is_recorded(bench: Bench) -> Non
     assert report(bench, 1)["probes"] == len(DOCUMENTS)
     bad = bench.publish(step=40, quality="bad")
     refused(bench, 2)
-    bench.indexer.controls.ask_refresh("it must be", bad.number, "root@here: it must be")
+    bench.indexer.controls.request_refresh("it must be", bad.number, "root@here: it must be")
     bench.until_live(3)
     made = bench.indexer.generations.get(3)
     assert (made.snapshot, made.forced) == (bad.number, "root@here: it must be")
