@@ -81,10 +81,12 @@ def eval_(
     ] = "",
     store: Annotated[str, typer.Option(help="URL of the store that has the snapshot")] = "",
     retrieval: Annotated[
-        Retrieval | None, typer.Option(help="what chooses passages, instead of the system's way")
+        Retrieval | None,
+        typer.Option(help="how passages are chosen, instead of the system's own way"),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="only so many questions, from the file's start")
+        int | None,
+        typer.Option(min=1, help="use only this many questions, from the start of the file"),
     ] = None,
     passages: Annotated[int, typer.Option(min=1, help="passages read for each question")] = 5,
     no_starter: Annotated[
@@ -109,7 +111,7 @@ def eval_(
         report = _closed_book(settings, model, asked)
     else:
         given = read_given(both(documents, more_documents), settings)
-        _tell_unknown(asked, given)
+        _warn_of_unknown(asked, given)
         chosen_system = _load_system(settings, system or "base", snapshot, model)
         if retrieval is not None:
             name = f"{chosen_system.name} ({retrieval})"
@@ -124,7 +126,7 @@ def eval_(
 def _check_choice(
     system: str | None, snapshot: str, model: str, retrieval: Retrieval | None
 ) -> None:
-    """:raises InvalidInput: if one of the options would be passed over."""
+    """:raises InvalidInput: if one of the options would be ignored."""
     if snapshot and system is not None:
         raise InvalidInput(
             f"--snapshot {snapshot} and --system {system} are two models: give one of them; what"
@@ -139,21 +141,21 @@ def _check_choice(
         raise InvalidInput("closed-book retrieves nothing: leave --retrieval out")
 
 
-def _tell_unknown(asked: list[Question], given: list[Document]) -> None:
-    """A document that is not there cannot be found: low figures need not be the model's fault."""
+def _warn_of_unknown(asked: list[Question], given: list[Document]) -> None:
+    """Warns of questions about documents that were not given, which lower the figures."""
     known = {one.id for one in given}
     unknown = [one.document_id for one in asked if one.document_id and one.document_id not in known]
     if unknown:
         typer.echo(
-            f"{len(unknown)} of {len(asked)} questions name a document that is not among those"
-            f" given, first {unknown[0]}: they count as not found by document",
+            f"{len(unknown)} of {len(asked)} questions name a document that was not given, first"
+            f" {unknown[0]}: by document, they count as not found",
             err=True,
         )
 
 
 def check_writable(file: Path | None) -> None:
     if file is not None and not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
-        raise InvalidInput(f"{file} cannot be written: name a file in a folder that can be")
+        raise InvalidInput(f"{file} cannot be written: name a file in a writable folder")
 
 
 def read_given(paths: list[Path], settings: Settings) -> list[Document]:
@@ -176,10 +178,10 @@ def read_given(paths: list[Path], settings: Settings) -> list[Document]:
 
 
 def compute(settings: Settings) -> tuple[torch.device, torch.dtype]:
-    """Takes the threads and says on what to compute, in which number format."""
+    """Sets the number of threads; returns the device and number format to compute with."""
     from realm.model import runtime
 
-    # A program of its own, not one of many services: every core, unless told otherwise.
+    # This process is not one of many services: it takes every core unless set otherwise.
     given = "threads" in settings.given()
     runtime.set_threads(settings.process.threads if given else os.cpu_count() or 1)
     device = runtime.pick_device(settings.process.device)
@@ -218,7 +220,7 @@ def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> 
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """One bar a piece of work, on stderr."""
+    """One bar for each piece of work, on stderr."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Terminal(stderr=True)) as bars:
 

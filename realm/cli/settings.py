@@ -1,4 +1,4 @@
-"""`realm settings`: every setting, its value in force, where that came from, what it means."""
+"""`realm settings`: every setting with its value, origin and meaning."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class History:
             del self.refreshes[number]
 
     def add_silence(self, now: float) -> None:
-        """Without a newer status, a lag goes on growing."""
+        """Extends a lag while no newer status arrives."""
         if self.points:
             at, lag = self.points[-1]
             self._add(now, lag + (now - at) if lag else 0.0)

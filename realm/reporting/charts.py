@@ -122,7 +122,7 @@ def _outcomes(report: Report) -> Chart:
     layout["xaxis"]["categoryarray"] = [str(each["generation"]) for each in refreshes]
     return Chart(
         "outcomes",
-        "What the gate said",
+        "Outcomes of refreshes",
         "A generation goes live, is rejected because it answers worse, or is abandoned.",
         {"data": traces, "layout": layout},
     )
@@ -167,7 +167,7 @@ def _questions(report: Report) -> Chart:
     return Chart(
         "questions",
         "Questions asked",
-        "Every one of the run; failures would be red.",
+        "All questions of the run; failures are red.",
         {"data": bars if rows else [], "layout": layout},
     )
 

@@ -1,4 +1,4 @@
-"""A report as one page that holds all it needs: charts, their library, light and dark."""
+"""A report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Report = Mapping[str, Any]
 
 
 def page(report: Report, title: str) -> str:
-    """HTML that asks nobody for anything."""
+    """HTML that loads nothing from elsewhere."""
     drawn = charts(report)
     template = Template((resources.files(__package__) / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -33,7 +33,7 @@ def page(report: Report, title: str) -> str:
 
 
 def summary(report: Report) -> list[tuple[str, str]]:
-    """The few figures that say whether all is well."""
+    """The figures that show at a glance whether all is well."""
     queries = report.get("queries", {})
     total = report.get("refresh_latency_seconds", {}).get("total", {})
     lags = [each["seconds"] for each in report.get("lag", [])]

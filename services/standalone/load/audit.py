@@ -33,7 +33,7 @@ OWN_QUERY_TOWER = "query_encoder.safetensors"
 class Verdict(StrEnum):
     ONE_VERSION = "one_version"
     MIXED = "mixed"
-    #: The store no longer holds what it takes to check.
+    #: The store no longer holds what the check needs.
     UNKNOWN = "unknown"
 
 
@@ -84,7 +84,7 @@ class Auditor:
         return Verdict.ONE_VERSION if checked else Verdict.UNKNOWN
 
     def prepare(self, number: int) -> None:
-        """Reads what it takes to check answers of a generation, as the first of them would."""
+        """Loads what checking a generation's answers needs, before the first of them."""
         try:
             self._reference(number)
         except (NotFound, Corrupt):

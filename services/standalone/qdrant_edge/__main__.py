@@ -16,7 +16,7 @@ from services.standalone.qdrant_edge.server import build, set_serving
 
 log = structlog.get_logger("services.standalone.qdrant_edge")
 
-#: Seconds that requests in progress get when the server is told to end.
+#: Seconds for requests in progress to end at shutdown.
 GRACE = 5.0
 #: Above this many points a graph is worth building; below, a full scan takes about 1 ms.
 OPTIMIZE_ABOVE = 20_000

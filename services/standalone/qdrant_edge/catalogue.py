@@ -1,4 +1,4 @@
-"""Which collections and aliases exist: one immutable record, one file, written whole.
+"""The catalogue of collections and aliases: one immutable record, one file, replaced whole.
 
 One file for both, so that deleting a collection and its aliases is one step at any kill.
 """
@@ -25,7 +25,7 @@ NAME_LIMIT = 255
 
 
 class AlreadyExists(Conflict):
-    """A collection, or an alias, of that name is there already."""
+    """A collection or alias of that name exists."""
 
     code = "ALREADY_EXISTS"
     reason = "ALREADY_EXISTS"
@@ -112,7 +112,7 @@ def load(path: Path) -> Catalogue:
 
 
 def save(path: Path, catalogue: Catalogue) -> None:
-    """Replaces the file whole; after a power cut, too, it is the old or the new one."""
+    """Replaces the file atomically: after a power cut it is the old or the new one."""
     stored = {
         "format": FORMAT,
         "collections": {

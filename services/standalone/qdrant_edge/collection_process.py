@@ -90,7 +90,7 @@ class CollectionProcess:
             self._optimization = asyncio.create_task(self._optimize())
 
     async def stop(self) -> None:
-        """Lets the child finish what it was asked, flush and end; else kills it."""
+        """Lets the child finish its requests, flush and end; kills it after STOP_LIMIT."""
         self._fault = NotReady("it is being closed")
         self._settled.set()
         self._stopping = True

@@ -90,7 +90,7 @@ class Registry:
             process.optimize()
 
     async def change_aliases(self, actions: Iterable[collections.AliasOperations]) -> None:
-        """One by one, like Qdrant: what went before a refused operation stays done.
+        """Applies operations in turn, like Qdrant: those before a refused one stay applied.
 
         :raises RealmError: where an operation names what does not exist, or what does.
         """
@@ -130,7 +130,7 @@ class Registry:
                 await self._commit(self.catalogue.after(action))
 
     async def _commit(self, catalogue: Catalogue) -> None:
-        # on disk first: nobody sees a change that a kill could undo
+        # On disk first: no client may see a change that a kill could undo.
         await asyncio.to_thread(save, self._catalogue_path, catalogue)
         self.catalogue = catalogue
 

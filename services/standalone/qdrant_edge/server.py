@@ -141,7 +141,7 @@ def describe(config: collections.CreateCollection) -> collections.CollectionConf
 
 
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Refuses by name what is not covered; tells errors to clients without their insides."""
+    """Refuses calls that are not covered, by name; sends errors to clients without internals."""
 
     def __init__(self, covered: set[str]) -> None:
         self._covered = covered

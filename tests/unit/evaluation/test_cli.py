@@ -83,11 +83,11 @@ def test_snapshot_is_measured_into_a_file_and_a_table(
     assert "passages" in result.stderr
 
 
-def test_questions_about_documents_that_are_not_there_are_told(folder: Path) -> None:
+def test_questions_about_documents_that_were_not_given_are_reported(folder: Path) -> None:
     write(folder / "questions.jsonl", [*QUESTIONS, {"question": "who?", "document_id": "gone"}])
     result = on(folder, "--snapshot", 1)
     assert result.exit_code == 0, result.output
-    assert "1 of 4 questions name a document that is not among those given" in result.stderr
+    assert "1 of 4 questions name a document that was not given" in result.stderr
     assert "gone" in result.stderr
 
 

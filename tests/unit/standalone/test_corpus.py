@@ -48,15 +48,6 @@ def test_what_a_folder_holds_besides_documents_is_told(tmp_path: Path) -> None:
     assert told[1:] == ["1 files not read: 1 .pdf"]
 
 
-def test_large_documents_go_in_calls_of_their_own() -> None:
-    large = [replace(NOTE, id=str(n), text="é" * (3 << 20)) for n in range(3)]
-    small = [replace(NOTE, id=f"s{n}") for n in range(250)]
-    sizes = [len(batch) for batch in corpus._batches([*large, *small])]
-    assert sizes[:3] == [1, 1, 1]
-    assert sum(sizes) == 253
-    assert max(sizes) <= corpus.BATCH
-
-
 class Cluster(corpus_pb2_grpc.CorpusServiceServicer):
     """A real corpus behind a server that may refuse everything from the n-th batch on."""
 
@@ -129,7 +120,7 @@ def test_what_was_given_last_is_stored_and_nothing_is_written_twice(
     folder = tmp_path_factory.mktemp("cluster")
     cluster = Cluster(folder / "store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "BATCH", 1)
+        patch.setattr("realm.client.requests.BATCH_DOCUMENTS", 1)
         try:
             for texts, breaks_at in runs:
                 documents = [replace(NOTE, id=str(n), text=text) for n, text in enumerate(texts)]
@@ -150,7 +141,9 @@ def test_what_was_given_last_is_stored_and_nothing_is_written_twice(
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[1]", b"\xff", b'{"digest": 3}'])
-def test_a_damaged_record_costs_a_sending(cluster: Cluster, tmp_path: Path, damaged: bytes) -> None:
+def test_after_a_damaged_record_all_is_written(
+    cluster: Cluster, tmp_path: Path, damaged: bytes
+) -> None:
     record = tmp_path / "imported.json"
     record.write_bytes(damaged)
     assert import_once(cluster.address, [NOTE], record) == 1
