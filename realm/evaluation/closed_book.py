@@ -32,17 +32,16 @@ QUESTION_TOKENS, ANSWER_TOKENS = 128, 32
 
 @dataclass(frozen=True, slots=True)
 class ClosedBook:
-    """The model, in eval mode, and its tokenizer; `prefix` goes before every question."""
+    """The model, in eval mode, and its tokenizer."""
 
     name: str
     model: Any
     tokenizer: Any
-    prefix: str = ""
 
     def answers(self, questions: Sequence[str]) -> list[str]:
         """The likeliest answer to each, by greedy search."""
         asked = self.tokenizer(
-            [self.prefix + question for question in questions],
+            list(questions),
             padding=True,
             truncation=True,
             max_length=QUESTION_TOKENS,
@@ -59,7 +58,7 @@ class ClosedBook:
         return [text.strip() for text in texts]
 
 
-def load_closed_book(name_or_folder: str, device: torch.device, prefix: str = "") -> ClosedBook:
+def load_closed_book(name_or_folder: str, device: torch.device) -> ClosedBook:
     """:raises InvalidInput: if no model is named.
     :raises NotFound: if there is none of that name, or it is not sequence-to-sequence.
     """
@@ -75,11 +74,11 @@ def load_closed_book(name_or_folder: str, device: torch.device, prefix: str = ""
         model = AutoModelForSeq2SeqLM.from_pretrained(name_or_folder)
     except (OSError, ValueError) as error:
         raise NotFound(
-            f"{name_or_folder} is no sequence-to-sequence model that can be had: {error}",
+            f"{name_or_folder} is not a sequence-to-sequence model that can be loaded: {error}",
             model=name_or_folder,
         ) from error
     name = name_or_folder.rstrip("/").split("/")[-1]
-    return ClosedBook(name, model.to(device).eval(), tokenizer, prefix)
+    return ClosedBook(name, model.to(device).eval(), tokenizer)
 
 
 def evaluate_closed_book(
@@ -111,7 +110,7 @@ def evaluate_closed_book(
         latency_ms=percentiles(_latencies(book, sample)),
         extras={
             "questions": len(questions),
-            "model": {"name": book.name, "prefix": book.prefix},
+            "model": {"name": book.name},
             **provenance(book.model.device, book.model.dtype),
             "seconds": round(time.monotonic() - began, 3),
         },

@@ -35,6 +35,9 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 # Parts of published checkpoints that realm has no use for.
 UNUSED = re.compile(r"(.*\.)?position_ids|cls\.seq_relationship\..*|cls\.predictions\.decoder\..*")
+QA_HEAD = "qa_outputs."
+#: Longest answer in word pieces, as in transformers' own pipeline.
+DEFAULT_ANSWER_WIDTH = 15
 TENSORFLOW_NAMES = {"gamma": "weight", "beta": "bias"}
 
 
@@ -48,6 +51,19 @@ class Base:
     config: ModelConfig
     backbone: Weights
     predictions: Weights
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractiveReader:
+    """A checkpoint of extractive question answering (`BertForQuestionAnswering` and the like).
+
+    `weights` are by `Reader`'s names, without a masked-LM head.
+    """
+
+    origin: str
+    shape: BertShape
+    weights: Weights
     tokenizer: Tokenizer
 
 
@@ -85,6 +101,39 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
         base_sha256=sha256,
     )
     return Base(config, backbone, predictions, read_tokenizer(root))
+
+
+def load_extractive_reader(name_or_folder: str | Path) -> ExtractiveReader:
+    """Reads a folder or hub repository.
+
+    :raises NotFound, DependencyUnavailable, Corrupt, Unsupported: as `load_base`.
+    :raises Unsupported: if it has no head for extractive question answering.
+    """
+    base = load_base(name_or_folder)
+    shape = base.config.base
+    head = {name: tensor for name, tensor in base.backbone.items() if name.startswith(QA_HEAD)}
+    if not head:
+        raise Unsupported(
+            f"{name_or_folder} has no qa_outputs: give a checkpoint for extractive question"
+            " answering, such as a BertForQuestionAnswering"
+        )
+    backbone = {
+        f"backbone.{name}": tensor
+        for name, tensor in base.backbone.items()
+        if not name.startswith((QA_HEAD, "pooler."))
+    }
+    return ExtractiveReader(str(name_or_folder), shape, {**backbone, **head}, base.tokenizer)
+
+
+def check_same_vocabulary(found: ExtractiveReader, tokenizer: Tokenizer) -> None:
+    """:raises Corrupt: if the reader was trained on other word pieces than `tokenizer` gives."""
+    mine, its = tokenizer.get_vocab(), found.tokenizer.get_vocab()
+    if mine != its:
+        odd = sorted(set(mine.items()) ^ set(its.items()))[0][0]
+        raise Corrupt(
+            f"the tokenizer of the reader {found.origin} does not match the retriever's: {odd!r}"
+            " is another word piece in each; choose a reader and a base of one vocabulary"
+        )
 
 
 def find_weights(name_or_folder: str | Path | None) -> Path:

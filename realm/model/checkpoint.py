@@ -1,7 +1,7 @@
 """Whole models: made from a base, written to a snapshot's folder, read back part by part.
 
 A folder holds config.json, tokenizer.json, passage_encoder, query_encoder (if the towers differ)
-and reader (.safetensors). Its manifest is `realm.records.snapshots`' affair.
+and reader (.safetensors). `realm.records.snapshots` writes its manifest.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from realm.errors import BadSettings, Corrupt
-from realm.model.base import Base, load_base
-from realm.model.config import AnswerRules, ModelConfig
-from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
-from realm.model.extractive import (
+from realm.model.base import (
     DEFAULT_ANSWER_WIDTH,
+    Base,
     ExtractiveReader,
     check_same_vocabulary,
+    load_base,
     load_extractive_reader,
 )
+from realm.model.config import AnswerRules, ModelConfig
+from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
 from realm.model.inputs import InputBuilder
 from realm.model.reader import MaskedLMHead, Reader, span_head
 from realm.model.starter import load_starter

@@ -12,10 +12,9 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from realm.errors import Corrupt, InvalidInput, Unsupported
-from realm.model.base import WEIGHT_FILES, Base, find_folder, read_json
+from realm.model.base import WEIGHT_FILES, Base, find_folder, load_extractive_reader, read_json
 from realm.model.checkpoint import Model, build_reader, build_retriever, new_model, with_reader
 from realm.model.config import ModelConfig
-from realm.model.extractive import load_extractive_reader
 from realm.model.hugging_face_checkpoint import CONFIG_FILE, Checkpoint, read_checkpoint
 from realm.model.hugging_face_format import (
     PREFIXES,

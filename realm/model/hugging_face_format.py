@@ -1,6 +1,6 @@
 """How transformers (up to 4.46) writes REALM: kinds of checkpoint, config keys, weight names.
 
-Pure; folders and modules are `hugging_face`'s affair.
+Pure: `hugging_face` reads and writes the folders.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cloze questions: a sentence with a name, date or number taken out, which is the answer.
 
-Pure and torch-free: whoever has text and a way to search it can make examples of it. The answer
+Pure and torch-free. The answer
 counts only in another passage, one that does not hold the sentence (REALM, section 3.4; Dhingra,
 Danish and Rajagopal 2018; Lewis, Denoyer and Riedel 2019).
 """

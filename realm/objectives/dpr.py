@@ -19,7 +19,7 @@ from torch import Tensor
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.errors import InvalidInput, NotReady
+from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate, PassageWindows, TrainingSearch, WordSearch
@@ -69,7 +69,7 @@ class DPR(Objective[ContrastBatch], name="dpr"):
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._inputs = inputs
-        self._pool = QuestionPool(questions, self.skipped)
+        self._pool = QuestionPool(questions, inputs, self.skipped)
         self._search = search
         self._words = words
         self._batch_size = batch_size
@@ -103,7 +103,7 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         for _ in range(MAX_DRAWS):
             drawn = self._pool.draw(self._batch_size - len(pairs), rng)
             taken = {pair.question.question for pair in pairs}
-            pairs += self._pairs([one for one in drawn if one.question not in taken], rng)
+            pairs += self._pairs([one for one in drawn if one[0].question not in taken], rng)
             if len(pairs) >= min(self._batch_size, len(self._pool)):
                 break
         if len(pairs) < MIN_QUESTIONS:
@@ -122,8 +122,9 @@ class DPR(Objective[ContrastBatch], name="dpr"):
     def loss(self, batch: ContrastBatch, model: Model) -> Loss:
         return contrastive_loss(batch, model)
 
-    def _pairs(self, questions: Sequence[Question], rng: random.Random) -> list[QuestionPair]:
-        asked = [(one, query) for one in questions if (query := self._query(one))]
+    def _pairs(
+        self, asked: Sequence[tuple[Question, Encoded]], rng: random.Random
+    ) -> list[QuestionPair]:
         found = self._found([one for one, _ in asked], [query for _, query in asked], rng)
         pairs = []
         for (question, query), ranked in zip(asked, found, strict=True):
@@ -142,13 +143,6 @@ class DPR(Objective[ContrastBatch], name="dpr"):
             negatives = [self._windows.window(one, rng) for one in wrong[: self._hard]]
             pairs.append(QuestionPair(question, query, positive, negatives))
         return pairs
-
-    def _query(self, question: Question) -> Encoded | None:
-        try:
-            return self._inputs.query(question.question)
-        except InvalidInput:
-            self.skipped["no_word_pieces"] += 1
-            return None
 
     def _found(
         self, questions: Sequence[Question], queries: Sequence[Encoded], rng: random.Random

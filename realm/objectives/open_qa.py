@@ -20,7 +20,7 @@ from torch import Tensor
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.errors import InvalidInput, NotReady
+from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import retriever_answer_marginal
@@ -74,7 +74,7 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
     ) -> None:
         self.skipped: Counter[str] = reading.skipped
         self._inputs = inputs
-        self._pool = QuestionPool(questions, self.skipped)
+        self._pool = QuestionPool(questions, inputs, self.skipped)
         self._search = search
         self._reading = reading
         self._batch_size = batch_size
@@ -105,8 +105,7 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         """
         batch: list[QAExample] = []
         for _ in range(MAX_DRAWS):
-            drawn = self._pool.draw(self._batch_size - len(batch), rng)
-            asked = [(one, encoded) for one in drawn if (encoded := self._query(one))]
+            asked = self._pool.draw(self._batch_size - len(batch), rng)
             beams = self._search.beams([encoded for _, encoded in asked], self._beam)
             for (question, query), beam in zip(asked, beams, strict=True):
                 made = self._example(question, query, beam, rng)
@@ -136,13 +135,6 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         return open_qa_loss(
             scores, contains, [one.task for one in batch], self._reading, model.reader
         )
-
-    def _query(self, question: Question) -> Encoded | None:
-        try:
-            return self._inputs.query(question.question)
-        except InvalidInput:
-            self.skipped["no_word_pieces"] += 1
-            return None
 
     def _example(
         self, question: Question, query: Encoded, found: Beam, rng: random.Random

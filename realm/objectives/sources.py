@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
-from realm.errors import BadSettings, NotFound, NotReady
+from realm.errors import BadSettings, InvalidInput, NotFound, NotReady
+from realm.model.inputs import Encoded, InputBuilder
 from realm.records.store import Store
 from realm.text.questions import Question, parse_questions
 from realm.text.sentences import sentence_spans
@@ -125,8 +126,9 @@ class Questions:
 class QuestionPool:
     """Questions that an objective may learn from; the others are counted in `skipped`."""
 
-    def __init__(self, questions: Questions, skipped: Counter[str]) -> None:
+    def __init__(self, questions: Questions, inputs: InputBuilder, skipped: Counter[str]) -> None:
         self._questions = questions
+        self._inputs = inputs
         self._skipped = skipped
         self._filter()
 
@@ -137,8 +139,10 @@ class QuestionPool:
     def all_name_documents(self) -> bool:
         return all(question.document_id is not None for question in self._questions.all)
 
-    def draw(self, count: int, rng: random.Random) -> list[Question]:
-        """So many different questions, or all if there are fewer.
+    def draw(self, count: int, rng: random.Random) -> list[tuple[Question, Encoded]]:
+        """So many different questions, or all if there are fewer, with their model inputs.
+
+        Those that the tokenizer makes nothing of are skipped.
 
         :raises NotReady: if there are none.
         """
@@ -148,7 +152,15 @@ class QuestionPool:
                 "none of the questions may be learnt from: all lack an answer, or their documents"
                 " are held out"
             )
-        return rng.sample(usable, min(count, len(usable)))
+        drawn = rng.sample(usable, min(count, len(usable)))
+        return [(one, encoded) for one in drawn if (encoded := self._encode(one))]
+
+    def _encode(self, question: Question) -> Encoded | None:
+        try:
+            return self._inputs.query(question.question)
+        except InvalidInput:
+            self._skipped["no_word_pieces"] += 1
+            return None
 
     def _current(self) -> list[Question]:
         if self._filtered is not self._questions.all:

@@ -6,7 +6,6 @@ reader's trained weights in float16, by `Reader`'s names. All others are the bas
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from realm.errors import BadSettings, Corrupt
 from realm.model.config import AnswerRules
 from realm.model.weights import Weights, read_weights, write_weights
+from realm.records.store import file_sha256
 
 CARD_FILE = "starter.json"
 WEIGHTS_FILE = "reader.safetensors"
@@ -41,7 +41,7 @@ class Starter:
         path = self.folder / WEIGHTS_FILE
         if not path.is_file():
             raise Corrupt(f"{path} is missing: install realm again, or set REALM_STARTER=false")
-        found = _sha256(path)
+        found = file_sha256(path)
         if found != self.sha256:
             raise Corrupt(
                 f"{path} has sha256 {found}, its card says {self.sha256}: install realm again, or"
@@ -83,14 +83,9 @@ def write_starter(folder: Path, weights: Mapping[str, Tensor], card: Mapping[str
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{WEIGHTS_FILE}"
     write_weights(fresh, {name: tensor.to(torch.float16) for name, tensor in weights.items()})
-    described = {**card, "sha256": _sha256(fresh), "bytes": fresh.stat().st_size}
+    described = {**card, "sha256": file_sha256(fresh), "bytes": fresh.stat().st_size}
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     fresh_card = folder / f".{CARD_FILE}"
     fresh_card.write_text(text, encoding="utf-8")
     fresh.replace(folder / WEIGHTS_FILE)
     fresh_card.replace(folder / CARD_FILE)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

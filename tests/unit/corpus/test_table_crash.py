@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.corpus import log as log_module
+from realm.corpus import delta_log as log_module
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.records.store import Store

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from realm.corpus import log as log_module
+from realm.corpus import delta_log as log_module
 from realm.corpus.documents import Document
 from realm.corpus.table import CONFIGURATION, SCHEMA, Change, CorpusTable
 from realm.errors import Corrupt

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from realm.corpus import log as log_module
+from realm.corpus import delta_log as log_module
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import Conflict, NotFound

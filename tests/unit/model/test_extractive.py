@@ -10,10 +10,10 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
 from realm.errors import Corrupt, Unsupported
+from realm.model.base import load_extractive_reader
 from realm.model.checkpoint import Model, load_model, new_model, write_model
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.encoders import collate
-from realm.model.extractive import load_extractive_reader
 from realm.model.hugging_face import export_model, import_model
 from realm.model.inputs import InputLimits
 from tests.tiny import VOCABULARY, write_base

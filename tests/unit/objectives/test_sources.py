@@ -10,6 +10,7 @@ import pytest
 
 from realm.corpus.documents import is_held_out
 from realm.errors import BadSettings, InvalidInput
+from realm.model.inputs import InputBuilder
 from realm.objectives.sources import QuestionPool, Questions, load_questions
 from realm.records.store import Store
 from realm.text.questions import Question
@@ -41,7 +42,7 @@ def test_what_is_missing_is_named(store: Store) -> None:
         load_questions("bad.jsonl", store)
 
 
-def test_no_question_of_a_held_out_document_is_drawn_from_real_data() -> None:
+def test_no_question_of_a_held_out_document_is_drawn_from_real_data(inputs: InputBuilder) -> None:
     import random
 
     data = Path(__file__).parents[3].parent / "shared" / "data"
@@ -53,8 +54,8 @@ def test_no_question_of_a_held_out_document_is_drawn_from_real_data() -> None:
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()[:4000])
     ]
     skipped: Counter[str] = Counter()
-    pool = QuestionPool(Questions(questions), skipped)
-    drawn = pool.draw(len(questions), random.Random(0))
+    pool = QuestionPool(Questions(questions), inputs, skipped)
+    drawn = [one for one, _ in pool.draw(len(questions), random.Random(0))]
     assert len(drawn) == len(pool)
     assert not any(is_held_out(one.document_id or "") for one in drawn)
     assert skipped["held_out"] == len(questions) - len(drawn) > 0
