@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from celery import Celery
 
@@ -26,7 +27,7 @@ from realm.process.queue import (
     work_key,
 )
 from realm.process.wakeup import Wakeup
-from realm.records import vectors
+from realm.records import arrow, vectors
 from realm.records.failures import quarantine_file
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
@@ -262,7 +263,10 @@ def test_worker_that_fails_for_an_unknown_reason_ends_itself(bench: Bench) -> No
     bench.start()
     bench.wait_until_ready()
     file = bench.passages(["one fox ran."])
-    (bench.folder / "store" / bench.snapshot.folder / "manifest.json").write_text("{}")
+    table = arrow.read_table(bench.store, file)
+    words = pa.array(["not token ids"] * table.num_rows)
+    column = table.column_names.index("body_ids")
+    arrow.write_table(bench.store, file, table.set_column(column, "body_ids", words))
     bench.ask(file)
     assert bench.process is not None
     assert bench.process.wait(timeout=WORK_SECONDS) == 1
