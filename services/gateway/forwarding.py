@@ -36,8 +36,6 @@ from services.gateway.waiting import Shutdown
 
 log = structlog.get_logger(__name__)
 
-#: Longest wait for one call; a group commit takes a fraction of a second.
-CALL_SECONDS = 60.0
 #: How long the indexer may take for its status before the gateway reports what it knows itself.
 STATUS_SECONDS = 3.0
 
@@ -54,7 +52,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         normalise_upsert(request, self._max_bytes)
         request.request_id = request.request_id or str(uuid.uuid4())  # makes a retry safe
         return await self._forwarder.call(
-            lambda leader: leader.corpus.UpsertDocuments, request, context, CALL_SECONDS
+            lambda leader: leader.corpus.UpsertDocuments, request, context
         )
 
     async def DeleteDocuments(  # noqa: N802
@@ -67,7 +65,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         del request.document_ids[:]
         request.document_ids.extend(list(ids)[:MAX_WRITES])
         return await self._forwarder.call(
-            lambda leader: leader.corpus.DeleteDocuments, request, context, CALL_SECONDS
+            lambda leader: leader.corpus.DeleteDocuments, request, context
         )
 
     async def GetDocument(  # noqa: N802
@@ -84,7 +82,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
 
     async def _get(self, request: corpus_pb2.GetDocumentRequest, context: Any) -> Any:
         return await self._forwarder.call(
-            lambda leader: leader.corpus.GetDocument, request, context, CALL_SECONDS
+            lambda leader: leader.corpus.GetDocument, request, context
         )
 
     async def ImportDocuments(  # noqa: N802
@@ -128,7 +126,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         most = min(STATUS_SECONDS, remaining(context) / 2)
         try:
             found: index_pb2.GetIndexStatusResponse = await self._forwarder.call(
-                lambda leader: leader.index.GetIndexStatus, request, context, most
+                lambda leader: leader.index.GetIndexStatus, request, context, most=most
             )
         except (DependencyUnavailable, DeadlinePassed) as error:
             log.warning("status_without_indexer", error=error.message)
@@ -141,7 +139,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         if request.HasField("limit"):
             check_count("limit", request.limit, MAX_GENERATIONS)
         return await self._forwarder.call(
-            lambda leader: leader.index.ListGenerations, request, context, CALL_SECONDS
+            lambda leader: leader.index.ListGenerations, request, context
         )
 
     async def WatchIndex(  # noqa: N802
@@ -158,21 +156,21 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         self, request: index_pb2.RefreshIndexRequest, context: Any
     ) -> Any:
         return await self._forwarder.call(
-            lambda leader: leader.index.RefreshIndex, request, context, CALL_SECONDS
+            lambda leader: leader.index.RefreshIndex, request, context
         )
 
     async def RollBackIndex(  # noqa: N802
         self, request: index_pb2.RollBackIndexRequest, context: Any
     ) -> Any:
         return await self._forwarder.call(
-            lambda leader: leader.index.RollBackIndex, request, context, CALL_SECONDS, again=False
+            lambda leader: leader.index.RollBackIndex, request, context, again=False
         )
 
     async def PauseRefresh(  # noqa: N802
         self, request: index_pb2.PauseRefreshRequest, context: Any
     ) -> Any:
         return await self._forwarder.call(
-            lambda leader: leader.index.PauseRefresh, request, context, CALL_SECONDS
+            lambda leader: leader.index.PauseRefresh, request, context
         )
 
 

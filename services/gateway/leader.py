@@ -23,6 +23,8 @@ from services.gateway.waiting import items_until, wait_for_event
 
 #: Time for calls in progress at the old leader to end.
 GRACE_SECONDS = 5.0
+#: Longest wait for one call; a group commit takes a fraction of a second.
+CALL_SECONDS = 60.0
 #: Between two calls while there is no leader.
 PAUSE_SECONDS = 0.2
 #: Headers of the connection, not of the call.
@@ -85,7 +87,13 @@ class Forwarder:
         return f"the indexer at {self.leader.address}"
 
     async def call(
-        self, pick: Pick, request: Any, context: Any, most: float, *, again: bool = True
+        self,
+        pick: Pick,
+        request: Any,
+        context: Any,
+        *,
+        most: float = CALL_SECONDS,
+        again: bool = True,
     ) -> Any:
         """What the leader answers within `most` seconds; waits while there is no leader.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,6 +17,7 @@ Stage = Literal["encode", "search", "read"]
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+LOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 PASSAGE_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 
@@ -24,79 +26,62 @@ class GatewayMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.inflight = Gauge(
-            "realm_gateway_inflight_requests", "Questions being answered now", registry=registry
-        )
-        self.stalled = Gauge(
+        gauge = partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.inflight = gauge("realm_gateway_inflight_requests", "Questions being answered now")
+        self.stalled = gauge(
             "realm_gateway_stalled_seconds",
             "For how long questions have waited for the models without any being finished",
-            registry=registry,
         )
-        self._stages = Histogram(
+        self._stages = histogram(
             "realm_gateway_stage_duration_seconds",
             "Time of one question in a stage, waiting for its batch included",
             ("stage",),
             buckets=STAGE_BUCKETS,
-            registry=registry,
         )
-        self.retrieved = Histogram(
+        self.retrieved = histogram(
             "realm_gateway_retrieved_passages",
             "Passages found for a question",
             buckets=PASSAGE_BUCKETS,
-            registry=registry,
         )
-        self.batch = Histogram(
+        self.batch = histogram(
             "realm_gateway_batch_items",
             "Items computed together",
             ("stage",),
             buckets=BATCH_BUCKETS,
-            registry=registry,
         )
-        self.serving_step = Gauge(
+        self.serving_step = gauge(
             "realm_gateway_serving_step",
             "Training step of the snapshot that new questions are answered with",
-            registry=registry,
         )
-        self.serving_generation = Gauge(
-            "realm_gateway_serving_generation",
-            "Generation that new questions are answered with",
-            registry=registry,
+        self.serving_generation = gauge(
+            "realm_gateway_serving_generation", "Generation that new questions are answered with"
         )
-        self.lag_steps = Gauge(
+        self.lag_steps = gauge(
             "realm_gateway_lag_steps",
             "Steps that the served snapshot is behind the newest in the store",
-            registry=registry,
         )
-        self.lagging_since = Gauge(
+        self.lagging_since = gauge(
             "realm_gateway_lagging_since_timestamp_seconds",
             "When the oldest snapshot newer than the one served was published; 0: none is newer",
-            registry=registry,
         )
-        self.store_age = Gauge(
-            "realm_gateway_store_age_seconds",
-            "Time since the gateway last read the store",
-            registry=registry,
+        self.store_age = gauge(
+            "realm_gateway_store_age_seconds", "Time since the gateway last read the store"
         )
-        self.flips = Counter(
-            "realm_gateway_generation_flips",
-            "Flips to another generation for new questions",
-            registry=registry,
+        self.flips = counter(
+            "realm_gateway_generation_flips", "Flips to another generation for new questions"
         )
-        self.load_failures = Counter(
+        self.load_failures = counter(
             "realm_gateway_generation_load_failures",
             "Live generations that could not be loaded; the old one kept answering",
-            registry=registry,
         )
-        self.load_seconds = Histogram(
+        self.load_seconds = histogram(
             "realm_gateway_generation_load_seconds",
             "Time to load and warm a generation's models",
-            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
-            registry=registry,
+            buckets=LOAD_BUCKETS,
         )
-
-        self._timed: dict[str, Histogram] = {
-            name: self._stages.labels(name) for name in get_args(Stage)
-        }
+        self._timed = {name: self._stages.labels(name) for name in get_args(Stage)}
         for name in ("encode", "read"):
             self.batch.labels(name)
 
