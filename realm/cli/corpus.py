@@ -29,14 +29,14 @@ from realm.cli.options import (
 from realm.cli.output import ago, messages, rows_table, show
 from realm.client import Client, document
 from realm.corpus.documents import Document
-from realm.corpus.importers import SOURCE, Problem, in_words, read_documents
+from realm.corpus.importers import SOURCE, Problem, describe_skipped, read_documents
 from realm.corpus.plain_text import decode
 from realm.errors import InvalidInput, RealmError
 from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2, types_pb2
 
 if TYPE_CHECKING:
-    from realm.corpus.erasure import Trace, Wanted
+    from realm.corpus.erasure import ErasureQuery, Trace
 
 #: How many documents are looked up ahead of an import, how many at once; how many are named.
 LOOKUP_BATCH = 64
@@ -88,15 +88,15 @@ def import_(
             {"path": str(each.path), "line": each.line, "message": each.message}
             for each in problems
         ],
-        "files_not_read": found.left_out,
+        "files_not_read": found.skipped,
         "replaced": replaced.found,
     }
     words = (
         f"{total.documents_written} documents written, corpus version {total.corpus_version};"
         f" {len(problems)} left out"
     )
-    if found.left_out:
-        words += f"\n{in_words(found.left_out)}"
+    if found.skipped:
+        words += f"\n{describe_skipped(found.skipped)}"
     show(result, as_json, words)
     if problems and not skip_bad:
         raise typer.Exit(1)
@@ -184,11 +184,11 @@ def verify_erased(
     Reads every file of the store and every collection.
     """
     check_packages("realm corpus verify-erased", {**STORE, "qdrant_client": "indexer"})
-    from realm.corpus.erasure import Wanted, search_store
+    from realm.corpus.erasure import ErasureQuery, search_store
 
     settings = settings_with(store)
     opened = open_store(settings)
-    wanted = Wanted(document_ids, text or [])
+    wanted = ErasureQuery(document_ids, text or [])
     with messages().status("searching") as status:
         found = search_store(
             opened, wanted, lambda done, total: status.update(f"{done} of {total} files")
@@ -207,7 +207,7 @@ def verify_erased(
         raise typer.Exit(1)
 
 
-def _search_collections(settings: Settings, wanted: Wanted) -> tuple[int, list[Trace]]:
+def _search_collections(settings: Settings, wanted: ErasureQuery) -> tuple[int, list[Trace]]:
     """The number of collections, and what was found there.
 
     :raises DependencyUnavailable: if Qdrant does not answer: then nothing is proven.

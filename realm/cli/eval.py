@@ -159,7 +159,7 @@ def check_writable(file: Path | None) -> None:
 
 
 def read_given(paths: list[Path], settings: Settings) -> list[Document]:
-    from realm.corpus.importers import Problem, in_words, read_documents
+    from realm.corpus.importers import Problem, describe_skipped, read_documents
 
     if not paths:
         raise InvalidInput("there is nothing to search: give --documents FILE")
@@ -170,8 +170,8 @@ def read_given(paths: list[Path], settings: Settings) -> list[Document]:
             typer.echo(f"left out: {item}", err=True)
         else:
             found.append(item)
-    if reading.left_out:
-        typer.echo(in_words(reading.left_out), err=True)
+    if reading.skipped:
+        typer.echo(describe_skipped(reading.skipped), err=True)
     if not found:
         raise InvalidInput(f"no document in {', '.join(map(str, paths))}: nothing can be found")
     return found

@@ -216,7 +216,7 @@ def gc(
         as_json,
         _removals(found, every),
     )
-    for stray in Strays(opened).look():
+    for stray in Strays(opened).scan():
         messages().print(f"skipped: {stray.path}: {stray.why}", style="dim", markup=False)
     if not dry_run:
         opened.write_json(ASKED, {"at": time.time()})
@@ -300,4 +300,4 @@ def forget(
             f"generation {numbers} is being built with one: forget again when it is done"
         )
         raise typer.Exit(1)
-    output().print("Forgotten, including questions not yet written.")
+    output().print("PurgeResult, including questions not yet written.")

@@ -81,7 +81,7 @@ def _parquet(store: Store, file: DataFile) -> Iterator[pq.ParquetFile]:
         raise Corrupt(f"{file.path} is damaged: {error}", file=file.path) from error
 
 
-def may_hold(file: DataFile, filters: list[Filter]) -> bool:
+def may_contain(file: DataFile, filters: list[Filter]) -> bool:
     """Whether a row that passes may be in the file, by the bounds that the log tells."""
     for column, compare, value in filters:
         if column not in file.lowest or column not in file.highest:
@@ -104,7 +104,7 @@ def _passing(keys: pa.Table, filters: list[Filter]) -> pa.ChunkedArray:
     return found
 
 
-def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def coalesced(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in fewer pieces: each is read whole."""
     held: list[pa.RecordBatch] = []
     rows = size = 0

@@ -66,7 +66,7 @@ def is_visible(text: str) -> bool:
     )
 
 
-def one_form(document_id: str) -> str:
+def normalise_id(document_id: str) -> str:
     """The id in the one form (NFC) that names a document, however its letters were typed."""
     return unicodedata.normalize("NFC", document_id)
 

@@ -34,7 +34,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ErasureQuery:
     """What is looked for: documents by id, and pieces of text."""
 
     document_ids: Sequence[str]
@@ -45,7 +45,9 @@ class Wanted:
 
 
 def search_store(
-    store: Store, wanted: Wanted, on_file: Callable[[int, int], None] = lambda done, total: None
+    store: Store,
+    wanted: ErasureQuery,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trace]:
     """Reads every file; `on_file` hears how many of how many are read."""
     entries = [each for each in store.entries("") if not each.path.endswith(WEIGHTS)]
@@ -61,7 +63,7 @@ def search_store(
 
 
 def search_collections(
-    names: Sequence[str], count: Callable[[str, str], int], wanted: Wanted
+    names: Sequence[str], count: Callable[[str, str], int], wanted: ErasureQuery
 ) -> list[Trace]:
     """:param count: how many points of a collection belong to a document."""
     found: list[Trace] = []
@@ -73,7 +75,7 @@ def search_collections(
     return found
 
 
-def _in_file(path: str, data: bytes, wanted: Wanted) -> Iterator[str]:
+def _in_file(path: str, data: bytes, wanted: ErasureQuery) -> Iterator[str]:
     """What of the wanted is in a file: tables by column, everything else by its bytes."""
     try:
         if path.endswith(".arrow"):
@@ -94,7 +96,7 @@ def _in_file(path: str, data: bytes, wanted: Wanted) -> Iterator[str]:
             yield f"text {text[:40]!r}"
 
 
-def _in_table(table: pa.Table, wanted: Wanted) -> Iterator[str]:
+def _in_table(table: pa.Table, wanted: ErasureQuery) -> Iterator[str]:
     documents = pa.array(list(wanted.document_ids), pa.string())
     for column in table.column_names:
         kind = table.schema.field(column).type

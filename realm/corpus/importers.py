@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from realm.corpus.documents import Document, check_document, one_form, shown
+from realm.corpus.documents import Document, check_document, normalise_id, shown
 from realm.corpus.formats import READERS
 from realm.corpus.plain_text import marked
 from realm.errors import InvalidInput
@@ -61,15 +61,15 @@ def read_documents(paths: Iterable[Path | str], *, max_bytes: int, prefix: str =
     return Reading([_checked(Path(path)) for path in paths], max_bytes, prefix.rstrip("/"))
 
 
-def in_words(left_out: Counter[str]) -> str:
+def describe_skipped(skipped: Counter[str]) -> str:
     """How many files of which kinds were not read; nothing if all were."""
-    if not left_out:
+    if not skipped:
         return ""
-    ranked = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    ranked = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count} {kind}" for kind, count in ranked[:_SHOWN_KINDS]]
     if others := sum(count for _, count in ranked[_SHOWN_KINDS:]):
         kinds.append(f"{others} of other kinds")
-    return f"{left_out.total()} files not read: {', '.join(kinds)}"
+    return f"{skipped.total()} files not read: {', '.join(kinds)}"
 
 
 def _checked(path: Path) -> Path:
@@ -87,7 +87,7 @@ class Reading(Iterator[Document | Problem]):
 
     def __init__(self, paths: list[Path], max_bytes: int, prefix: str) -> None:
         #: Files in the folders read so far that have no reader, by kind; hidden ones aside.
-        self.left_out: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
         self._max_bytes = max_bytes
         self._max_raw = max_bytes * _RAW_FACTOR + _RAW_EXTRA
         self._prefix = prefix
@@ -146,7 +146,7 @@ class Reading(Iterator[Document | Problem]):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in folders:
                 if Path(here, name).is_symlink():
-                    self.left_out["link to a folder"] += 1
+                    self.skipped["link to a folder"] += 1
             yield from _drain(problems)
             for name in sorted(names):
                 path = Path(here, name)
@@ -156,7 +156,7 @@ class Reading(Iterator[Document | Problem]):
                     found = True
                     yield self._file(path, path.relative_to(folder).as_posix())
                 else:
-                    self.left_out[path.suffix.lower() or "without a suffix"] += 1
+                    self.skipped[path.suffix.lower() or "without a suffix"] += 1
         yield from _drain(problems)
         if not found:
             kinds = ", ".join(READERS)
@@ -165,7 +165,7 @@ class Reading(Iterator[Document | Problem]):
     def _file(self, path: Path, name: str) -> Document | Problem:
         self._files.append(path)
         # One form of each name: file systems keep ü in one character or in two.
-        name = one_form(f"{self._prefix}/{name}" if self._prefix else name)
+        name = normalise_id(f"{self._prefix}/{name}" if self._prefix else name)
         return self._guarded(path, None, partial(self._from_file, path, name))
 
     def _from_file(self, path: Path, name: str) -> Document:
@@ -181,7 +181,7 @@ class Reading(Iterator[Document | Problem]):
             raise
         except Exception as error:  # parsers are others' code: what one cannot read stops nothing
             raise InvalidInput(f"its parser fails: {error!r}") from error
-        title = plain.title or one_form(path.stem)
+        title = plain.title or normalise_id(path.stem)
         return Document(name, title, plain.text, {SOURCE: str(path.resolve())})
 
     def _guarded(
@@ -267,7 +267,7 @@ def _id(value: Any) -> Any:
         value = value["$oid"]
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return one_form(value) if isinstance(value, str) else value
+    return normalise_id(value) if isinstance(value, str) else value
 
 
 def _as_text(value: Any) -> str:

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 from realm.corpus.documents import stable_bucket
 from realm.corpus.passages import PASSAGE_SCHEMA, split_document, to_table
-from realm.errors import NotFound
 from realm.model.inputs import InputBuilder
 from realm.records import arrow
 from realm.records.store import Store
@@ -158,15 +157,3 @@ def _write(
         about = {"corpus_version": str(version)}
         arrow.write_table(store, path, table.replace_schema_metadata(about))
     return path
-
-
-def read_passage_files(store: Store, paths: Sequence[str]) -> pa.Table:
-    """All passages of those files.
-
-    :raises NotFound, Corrupt:
-    """
-    if not paths:
-        raise NotFound("there are no passage files to read")
-    return pa.concat_tables(
-        arrow.read_table(store, path).replace_schema_metadata(None) for path in paths
-    )

@@ -18,7 +18,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from realm.corpus.data_files import DataFile, Filter, batches, gathered, may_hold, read_rows
+from realm.corpus.data_files import DataFile, Filter, batches, coalesced, may_contain, read_rows
 from realm.corpus.delta_log import DeltaLog
 from realm.corpus.documents import Document, stable_bucket
 from realm.errors import Corrupt, NotFound
@@ -87,7 +87,7 @@ class DocumentState:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class PurgeResult:
     """How many rows were erased or dropped; of the deletions among them the newest version, and
     when the oldest was made (Unix time); 0 if there was none."""
 
@@ -197,7 +197,7 @@ class CorpusTable:
         rows = self._read([("op", "=", "delete")], ["written_at"])
         return pc.min(rows["written_at"]).as_py() if rows.num_rows else None
 
-    def forget(self, upto: int, requests_since: float, deletions_before: float) -> Forgotten:
+    def purge(self, upto: int, requests_since: float, deletions_before: float) -> PurgeResult:
         """Erases, of the rows up to a version, those that count no more at it: older states of
         documents, and the last trace of those deleted before a Unix time.
 
@@ -206,10 +206,10 @@ class CorpusTable:
 
         :raises Conflict: if another writer wrote meanwhile: do you still lead?
         """
-        files = [f for f in self._log.files() if may_hold(f, [("version", "<=", upto)])]
+        files = [f for f in self._log.files() if may_contain(f, [("version", "<=", upto)])]
         marks = [read_rows(self._store, f, [], _columns(MARKS)) for f in files]
         if not marks:
-            return Forgotten(0, 0, 0.0)
+            return PurgeResult(0, 0, 0.0)
         fates, forgotten = _fates(pa.concat_tables(marks), upto, requests_since, deletions_before)
         if not forgotten.rows:
             return forgotten
@@ -229,7 +229,7 @@ class CorpusTable:
         return forgotten
 
     def compact(self) -> None:
-        """Joins small files. :raises Conflict: as `forget` does."""
+        """Joins small files. :raises Conflict: as `purge` does."""
         small = [f for f in self._log.files() if f.size < FILE_BYTES]
         groups = [group for group in _groups(small) if len(group) > 1]
         if groups:
@@ -244,7 +244,7 @@ class CorpusTable:
     ) -> None:
         """Each group of files becomes one, of the rows that `read` gives."""
         add = [
-            self._log.write(gathered(batch for f in group for batch in read(f)), SCHEMA)
+            self._log.write(coalesced(batch for f in group for batch in read(f)), SCHEMA)
             for group in groups
         ]
         gone = [f for group in groups for f in group]
@@ -267,7 +267,7 @@ class CorpusTable:
     def _tables(self, filters: list[Filter], schema: pa.Schema) -> Iterator[pa.Table]:
         """A file's rows each."""
         for file in self._log.files():
-            if may_hold(file, filters):
+            if may_contain(file, filters):
                 yield read_rows(self._store, file, filters, schema)
 
     def _retried(self, read: Callable[[], pa.Table]) -> pa.Table:
@@ -336,7 +336,7 @@ def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
 
 def _fates(
     marks: pa.Table, upto: int, requests_since: float, deletions_before: float
-) -> tuple[pa.Array, Forgotten]:
+) -> tuple[pa.Array, PurgeResult]:
     """What becomes of each row (KEPT, ERASED, DROPPED), and what that makes in all; those after
     the version `upto` stay."""
     ops, documents = marks["op"].to_pylist(), marks["document_id"].to_pylist()
@@ -361,7 +361,7 @@ def _fates(
     deleted_upto = max((versions[row] for row in gone), default=0)
     deleted_at = min((written[row] for row in gone), default=0.0)
     count = len(fates) - fates.count(KEPT)
-    return pa.array(fates, pa.string()), Forgotten(count, deleted_upto, deleted_at)
+    return pa.array(fates, pa.string()), PurgeResult(count, deleted_upto, deleted_at)
 
 
 def _after(rows: pa.Table, fates: pa.Array) -> pa.Table:

@@ -14,7 +14,7 @@ from realm.records.store import Store
 
 FOLDER = "control/leader"
 #: Collections that leaders changed when they led no more: <term>-<collection>.
-LATE = "control/late"
+STALE_WRITES = "control/late"
 #: Records of so many terms stay, to be looked at.
 KEPT_TERMS = 20
 
@@ -55,7 +55,7 @@ class Leaders:
     def beat(self, number: int, beat: int) -> None:
         self._store.write(_path(number, "beat"), str(beat).encode())
 
-    def heard(self, number: int) -> str:
+    def last_beat(self, number: int) -> str:
         """The newest beat of a term; empty before the first."""
         try:
             return self._store.read(_path(number, "beat")).decode(errors="replace")
@@ -71,7 +71,7 @@ class Leaders:
 
     def record_stale_write(self, number: int, collection: str) -> None:
         """The leader of a term says that it changed a collection after its end."""
-        self._store.write(f"{LATE}/{number:012d}-{collection}", b"")
+        self._store.write(f"{STALE_WRITES}/{number:012d}-{collection}", b"")
 
     def forget_old(self) -> None:
         """Deletes records of terms long past."""
@@ -84,9 +84,9 @@ class Leaders:
         return [number for number, _ in numbered(self._store.files(FOLDER), ".json")]
 
 
-def changed_late(store: Store) -> dict[str, str]:
+def stale_writes(store: Store) -> dict[str, str]:
     """The collections that were changed too late, by the file that says so."""
-    return {path: path.rpartition("/")[2].partition("-")[2] for path in store.files(LATE)}
+    return {path: path.rpartition("/")[2].partition("-")[2] for path in store.files(STALE_WRITES)}
 
 
 def _path(number: int, kind: str) -> str:

@@ -194,7 +194,7 @@ class Store:
             target = self._cache / sha256[:2] / sha256
             if not target.exists() or file_sha256(target) != sha256:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._forget_copies()
+                self._delete_old_copies()
                 partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
                 partial.write_bytes(self.read(path))
                 partial.rename(target)
@@ -258,7 +258,7 @@ class Store:
             " use a folder or an S3 that honours If-None-Match"
         )
 
-    def _forget_copies(self) -> None:
+    def _delete_old_copies(self) -> None:
         """Of remote files: those that no process asked for lately."""
         oldest = time.time() - COPY_SECONDS
         for copy in self._cache.glob("??/*"):

@@ -64,7 +64,7 @@ class Strays:
         self._store = store
         self._whole: set[Entry] = set()
 
-    def look(self) -> list[Stray]:
+    def scan(self) -> list[Stray]:
         """Everything that is passed over, by path. Reads; changes nothing."""
         entries = self._store.entries("")
         found = [*self._hidden(), *self._without_manifest(entries)]

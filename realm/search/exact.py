@@ -10,7 +10,7 @@ import numpy.typing as npt
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, SparseVector
-from realm.search.fusion import FUSED, reciprocal_rank_fusion
+from realm.search.fusion import RRF_DEPTH, reciprocal_rank_fusion
 
 BLOCK = 256
 
@@ -40,7 +40,10 @@ class ExactIndex:
             case Retrieval.BM25:
                 return self.words.search(terms, k)[0]
             case Retrieval.HYBRID:
-                rankings = self._by_vector(vector, FUSED), self.words.search(terms, FUSED)[0]
+                rankings = (
+                    self._by_vector(vector, RRF_DEPTH),
+                    self.words.search(terms, RRF_DEPTH)[0],
+                )
                 fused = reciprocal_rank_fusion([ranking.tolist() for ranking in rankings])
                 return np.array(fused[:k], np.int64)
 

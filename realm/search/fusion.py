@@ -10,7 +10,7 @@ Item = TypeVar("Item", bound=Hashable)
 #: Of Cormack, Clarke and Büttcher 2009, who found that it hardly matters.
 RRF_K = 60
 #: How far down each ranking counts; deeper an item of one ranking alone is worth little.
-FUSED = 100
+RRF_DEPTH = 100
 
 
 def reciprocal_rank_fusion(rankings: Iterable[Sequence[Item]]) -> list[Item]:

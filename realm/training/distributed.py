@@ -82,8 +82,8 @@ class World:
         """
         if self.alone:
             return own
-        gathered: Tensor = _Gather.apply(own, self)  # type: ignore[no-untyped-call]
-        return gathered
+        coalesced: Tensor = _Gather.apply(own, self)  # type: ignore[no-untyped-call]
+        return coalesced
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Averages gradients over the processes; one that no process has stays None."""

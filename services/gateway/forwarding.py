@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from realm.corpus.documents import one_form, shown
+from realm.corpus.documents import normalise_id, shown
 from realm.corpus.write_limits import MAX_WRITES, check_deletion, check_document_id
 from realm.errors import (
     DeadlinePassed,
@@ -61,7 +61,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         check_deletion(request.request_id, request.document_ids)
         request.request_id = request.request_id or str(uuid.uuid4())
         # Also as given, as far as a call goes: a store may have ids from before normalisation.
-        ids = dict.fromkeys([*map(one_form, request.document_ids), *request.document_ids])
+        ids = dict.fromkeys([*map(normalise_id, request.document_ids), *request.document_ids])
         del request.document_ids[:]
         request.document_ids.extend(list(ids)[:MAX_WRITES])
         return await self._forwarder.call(
@@ -72,7 +72,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         self, request: corpus_pb2.GetDocumentRequest, context: Any
     ) -> Any:
         check_document_id(request.document_id)
-        normalised = corpus_pb2.GetDocumentRequest(document_id=one_form(request.document_id))
+        normalised = corpus_pb2.GetDocumentRequest(document_id=normalise_id(request.document_id))
         try:
             return await self._get(normalised, context)
         except NotFound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realm.corpus.documents import Document, one_form
+from realm.corpus.documents import Document, normalise_id
 from realm.corpus.plain_text import without_mark
 from realm.corpus.write_limits import check_upsert
 from realm.errors import InvalidInput
@@ -56,7 +56,7 @@ def normalise_upsert(request: corpus_pb2.UpsertDocumentsRequest, max_bytes: int)
     :param max_bytes: the longest text of a document.
     """
     for document in request.documents:
-        document.id = one_form(document.id)
+        document.id = normalise_id(document.id)
         document.text = without_mark(document.text)
     documents = [
         Document(each.id, each.title, each.text, dict(each.metadata)) for each in request.documents

@@ -12,7 +12,7 @@ from typing import Any
 from realm.client import Client
 from realm.client.requests import batches
 from realm.corpus.documents import Document
-from realm.corpus.importers import Problem, in_words, read_documents
+from realm.corpus.importers import Problem, describe_skipped, read_documents
 from realm.corpus.python_docs import python_documents
 from realm.errors import InvalidInput
 from realm.v1.types_pb2 import Document as DocumentMessage
@@ -35,8 +35,8 @@ def gather(paths: list[Path], max_bytes: int) -> tuple[list[Document], list[str]
             problems.append(str(found))
         else:
             documents.append(found)
-    if reading.left_out:
-        problems.append(in_words(reading.left_out))
+    if reading.skipped:
+        problems.append(describe_skipped(reading.skipped))
     if not documents:
         first = f"; the first problem: {problems[0]}" if problems else ""
         raise InvalidInput(f"no document in {', '.join(map(str, paths))}{first}")

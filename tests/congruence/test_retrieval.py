@@ -19,13 +19,13 @@ from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, passage_weights, question_weights
 from realm.search.exact import ExactIndex
-from realm.search.fusion import FUSED, RRF_K
+from realm.search.fusion import RRF_DEPTH, RRF_K
 from realm.search.vector_index import Query, VectorIndex, open_index, open_search
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from tests.congruence.oracle import SIZE
 
-COUNT = 2 * FUSED
+COUNT = 2 * RRF_DEPTH
 AVERAGE_TERMS = 20.0
 TOLERANCE = 1e-4
 WORDS = [f"w{number}" for number in range(120)]
@@ -119,10 +119,10 @@ async def agrees(
 
 
 def fused_scores(*rankings: Vectors) -> Vectors:
-    """Σ 1 / (k + rank) over the best `FUSED` of each, those of no score left out: [passages]."""
+    """Σ 1 / (k + rank) over the best `RRF_DEPTH` of each, without those of score 0: [passages]."""
     total = np.zeros(COUNT, np.float32)
     for number, scores in enumerate(rankings):
-        best = np.argsort(-scores, kind="stable")[:FUSED]
+        best = np.argsort(-scores, kind="stable")[:RRF_DEPTH]
         kept = best if number == 0 else best[scores[best] > 0]
         total[kept] += 1 / (RRF_K + np.arange(1, len(kept) + 1, dtype=np.float32))
     return total

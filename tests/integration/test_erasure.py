@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from realm.corpus.erasure import Trace, Wanted, search_collections, search_store
+from realm.corpus.erasure import ErasureQuery, Trace, search_collections, search_store
 from realm.records.states import State
 from services.indexer.leader import housekeeping
 from tests.integration.indexing import Bench, document
@@ -24,7 +24,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, make_bench: Callable[..., Bench]) -> 
     return made
 
 
-def traces(bench: Bench, wanted: Wanted) -> list[Trace]:
+def traces(bench: Bench, wanted: ErasureQuery) -> list[Trace]:
     index = bench.indexer.index
     in_store = search_store(bench.store, wanted)
     return in_store + search_collections(index.collections(), index.count_of, wanted)
@@ -43,7 +43,7 @@ def test_deleted_documents_are_gone_within_the_time_and_nothing_else(bench: Benc
     bench.write([document(500), document(7, edition=1)])
     held_out = DOCUMENTS[3]
     texts = [DOCUMENTS[3].text[:60], document(500).text[:60]]
-    gone = Wanted(["document-3", "document-500"], texts)
+    gone = ErasureQuery(["document-3", "document-500"], texts)
     assert {each.place.split("/")[0] for each in traces(bench, gone)} >= {
         "corpus", "passages", "vectors", "passages-00000001",
     }  # fmt: skip

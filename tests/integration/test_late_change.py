@@ -10,7 +10,7 @@ import pytest
 from realm.corpus.passages import Passage, from_table
 from realm.errors import NotReady
 from realm.records import arrow
-from realm.records.leaders import changed_late
+from realm.records.leaders import stale_writes
 from realm.records.states import ACTIVE
 from realm.records.vectors import Vectors, read_vectors, vector_file
 from realm.search.vector_index import ChangeHooks, open_index
@@ -78,7 +78,7 @@ def test_what_a_sleeper_did_too_late_is_undone_by_whoever_leads(bench: Bench) ->
     average = bench.indexer.generations.get(1).average_terms
     collection = bench.indexer.generations.get(1).collection
     sleeper.index.upsert(collection, passages, vectors, average)
-    assert not changed_late(bench.store), "it led"
+    assert not stale_writes(bench.store), "it led"
 
     bench.until_applied(bench.delete("document-3"))
     assert "document-3" not in bench.documents_found(DOCUMENTS[3].text)
@@ -93,6 +93,6 @@ def test_what_a_sleeper_did_too_late_is_undone_by_whoever_leads(bench: Bench) ->
     generations = bench.indexer.generations
     bench.until(lambda: bench.live() >= 2, "an index made anew takes its place")
     bench.until(lambda: generations.state(1) not in ACTIVE, "nobody goes back to it")
-    bench.until(lambda: not changed_late(bench.store), "nothing is left to heal")
+    bench.until(lambda: not stale_writes(bench.store), "nothing is left to heal")
     assert "document-3" not in bench.documents_found(DOCUMENTS[3].text)
     assert bench.documents_found(DOCUMENTS[7].text)[0] == "document-7"

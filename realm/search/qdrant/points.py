@@ -11,7 +11,7 @@ from realm.corpus.passages import Passage
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
-from realm.search.fusion import FUSED, RRF_K
+from realm.search.fusion import RRF_DEPTH, RRF_K
 from realm.search.vector_index import Hit, IndexedPassage, Query
 
 DENSE = "dense"
@@ -72,8 +72,8 @@ def request(query: Query, limit: int) -> models.QueryRequest | None:
         return word_request(query.terms, limit, with_vector=[DENSE])
     return models.QueryRequest(
         prefetch=[
-            models.Prefetch(query=query.vector.tolist(), using=DENSE, limit=FUSED),
-            models.Prefetch(query=to_sparse(query.terms), using=BM25, limit=FUSED),
+            models.Prefetch(query=query.vector.tolist(), using=DENSE, limit=RRF_DEPTH),
+            models.Prefetch(query=to_sparse(query.terms), using=BM25, limit=RRF_DEPTH),
         ],
         # Qdrant counts ranks from 0, the paper from 1.
         query=models.RrfQuery(rrf=models.Rrf(k=RRF_K + 1)),

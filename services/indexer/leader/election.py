@@ -294,7 +294,7 @@ class Election:
         return LeaderSigns(
             term=term.number,
             ended=self._has_ended(term.by) or self._leaders.ended(term.number),
-            store_beat=self._leaders.heard(term.number),
+            store_beat=self._leaders.last_beat(term.number),
             redis_beat=self._heard_in_redis(term.number),
         )
 

@@ -17,7 +17,7 @@ from realm.records.ages import Ages
 from realm.records.folder import PARTIAL
 from realm.records.generations import Generation
 from realm.records.json_records import as_record
-from realm.records.leaders import changed_late
+from realm.records.leaders import stale_writes
 from realm.records.retention import (
     ASKED,
     ERASED,
@@ -191,7 +191,7 @@ class Housekeeping:
 
     def report_strays(self) -> None:
         """Counts the files in the store that are foreign or damaged; logs each of them once."""
-        found = self._strays.look()
+        found = self._strays.scan()
         for each in set(found) - self._told:
             log.warning("stray_file", path=each.path, kind=each.kind, why=each.why)
         self._told = set(found)
@@ -229,7 +229,7 @@ class Housekeeping:
         def maintain(table: CorpusTable) -> None:
             # First, so that work which keeps failing does not hide that it is overdue.
             self._erasures.in_table(table.oldest_deletion())
-            forgotten = table.forget(floor, since, before)
+            forgotten = table.purge(floor, since, before)
             if forgotten.deleted_upto:
                 vacuum_at = self._wall() + hours * 3600.0
                 self._erasures.dropped(
@@ -279,7 +279,7 @@ class Housekeeping:
 
     def _changed_late(self, active: set[str]) -> set[str]:
         """Those of the active collections; notes about others are deleted."""
-        found = changed_late(self._store)
+        found = stale_writes(self._store)
         for path, collection in found.items():
             if collection not in active:
                 self._store.delete(path)

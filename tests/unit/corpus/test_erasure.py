@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from realm.corpus.erasure import Trace, Wanted, search_collections, search_store
+from realm.corpus.erasure import ErasureQuery, Trace, search_collections, search_store
 from realm.errors import NotFound
 from realm.records.store import Store
 
 TEXT = "Ein „Café“ in Zürich"
-WANTED = Wanted(["document-7"], [TEXT])
+WANTED = ErasureQuery(["document-7"], [TEXT])
 
 
 def found(store: Store) -> set[str]:
@@ -57,6 +57,6 @@ def test_a_collection_that_goes_while_it_is_searched_holds_nothing() -> None:
             raise NotFound("Qdrant: collection `old` doesn't exist")
         return points.get((name, document_id), 0)
 
-    wanted = Wanted(["document-6", "document-7"])
+    wanted = ErasureQuery(["document-6", "document-7"])
     found = search_collections(["old", "new"], count, wanted)
     assert found == [Trace("new", "2 points of document document-7")]

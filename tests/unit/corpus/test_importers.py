@@ -14,16 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from realm.corpus.documents import Document, is_visible, one_form
+from realm.corpus.documents import Document, is_visible, normalise_id
 from realm.corpus.formats import READERS
-from realm.corpus.importers import SOURCE, Problem, in_words, read_documents
+from realm.corpus.importers import SOURCE, Problem, describe_skipped, read_documents
 from realm.corpus.plain_text import PlainText
 from realm.errors import InvalidInput
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 IDS = (
     st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=40)
-    .map(one_form)
+    .map(normalise_id)
     .filter(is_visible)
 )
 WORDS = st.text(CHARACTERS, min_size=1).filter(is_visible)
@@ -150,7 +150,7 @@ def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "sub")
     reading = read_documents([tmp_path], max_bytes=1_000)
     assert [one.id for one in reading if isinstance(one, Document)] == ["a.md"]
-    assert in_words(reading.left_out) == (
+    assert describe_skipped(reading.skipped) == (
         "6 files not read: 2 .pdf, 1 .docx, 1 .jsonl, 1 link to a folder, 1 without a suffix"
     )
 

@@ -13,11 +13,10 @@ from realm.corpus.passage_files import (
     average_terms,
     build_passage_files,
     content_name,
-    read_passage_files,
     shard_count,
     shard_of,
 )
-from realm.corpus.passages import from_table, split_document
+from realm.corpus.passages import Passage, from_table, split_document
 from realm.corpus.table import BUCKETS, DocumentState
 from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
@@ -40,6 +39,10 @@ def state(number: int, version: int, edition: int | None) -> DocumentState:
     text = f"Text of {number}. Edition {edition} is here. " * 3
     document = None if edition is None else Document(name, f"Title {number}", text)
     return DocumentState(name, version, document, stable_bucket(name, BUCKETS))
+
+
+def read(store: Store, files: tuple[str, ...]) -> list[Passage]:
+    return [each for path in files for each in from_table(arrow.read_table(store, path))]
 
 
 def fixed(shards: int):  # type: ignore[no-untyped-def]
@@ -98,7 +101,7 @@ def test_built_from_changes_equals_built_from_scratch(
             if each.document
             for passage in split_document(each.document, each.version, inputs)
         ]
-        found = from_table(read_passage_files(store, files)) if files else []
+        found = read(store, files)
         order = [(passage.document_id, passage.ordinal) for passage in found]
         assert sorted(order) == sorted((p.document_id, p.ordinal) for p in expected)
         by_id = {passage.passage_id: passage for passage in found}
@@ -141,7 +144,7 @@ def test_a_shard_without_passages_has_no_file(inputs: InputBuilder, store: Store
 def test_the_average_is_over_all_passages_of_all_files(inputs: InputBuilder, store: Store) -> None:
     states = [state(number, 1, number % 3) for number in range(12)]
     files = build_passage_files(store, inputs, (), states, 1, fixed(4))
-    passages = from_table(read_passage_files(store, files))
+    passages = read(store, files)
     lengths = [len(list(terms(f"{each.title} {each.text}"))) for each in passages]
     assert average_terms(store, files) == pytest.approx(sum(lengths) / len(lengths))
     assert average_terms(store, ()) == 0.0

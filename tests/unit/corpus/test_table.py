@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.documents import Document
-from realm.corpus.erasure import Wanted, search_store
+from realm.corpus.erasure import ErasureQuery, search_store
 from realm.corpus.table import Change, CorpusTable, Write
 from realm.errors import Conflict
 from realm.records.store import Store
@@ -129,7 +129,7 @@ def test_forgotten_rows_leave_states_changes_and_request_ids(table: CorpusTable)
     table.append([upsert("a", "2", "r3"), delete("b", "r4")])
     table.append([upsert("a", "3", "r5"), upsert("c", "3", "r6")])
     before, changes = list(table.states(3)), table.changes(2, 3)
-    found = table.forget(2, requests_since=0.0, deletions_before=time.time() + 1)
+    found = table.purge(2, requests_since=0.0, deletions_before=time.time() + 1)
     assert (found.rows, found.deleted_upto) == (3, 2)
     assert list(table.states(table.version)) == before
     assert table.changes(2, 3) == changes
@@ -137,7 +137,7 @@ def test_forgotten_rows_leave_states_changes_and_request_ids(table: CorpusTable)
     rows = table.requests(9).to_pylist()
     known = {row["request_id"]: row["version"] for row in rows}
     assert known == {"r1": 1, "r2": 1, "r3": 2, "r4": 2, "r5": 3, "r6": 3}
-    assert table.forget(2, 0.0, time.time() + 1).rows == 0
+    assert table.purge(2, 0.0, time.time() + 1).rows == 0
     later = table.append([upsert("b", "again")])
     assert later == table.version
     assert {state.document_id for state in table.states(later)} == {"a", "b", "c"}
@@ -147,9 +147,9 @@ def test_a_deletion_is_remembered_until_its_time(table: CorpusTable) -> None:
     table.append([upsert("a")])
     table.append([delete("a")])
     assert table.deleted_before(time.time() + 1) == 2
-    assert table.forget(2, 0.0, deletions_before=0.0).deleted_upto == 0
+    assert table.purge(2, 0.0, deletions_before=0.0).deleted_upto == 0
     assert [state.document_id for state in table.changes(1, 2)] == ["a"]
-    assert table.forget(2, 0.0, time.time() + 1).deleted_upto == 2
+    assert table.purge(2, 0.0, time.time() + 1).deleted_upto == 2
     assert table.deleted_before(time.time() + 1) == 0
 
 
@@ -158,14 +158,14 @@ def test_nothing_of_a_deleted_document_is_left_in_any_file(
 ) -> None:
     table.append([upsert("the-first", "a secret"), upsert("the-second", "no secret at all")])
     table.append([delete("the-first")])
-    table.forget(2, requests_since=time.time() + 1, deletions_before=time.time() + 1)
+    table.purge(2, requests_since=time.time() + 1, deletions_before=time.time() + 1)
     table.compact()
     assert table.vacuum(hours=0) > 0
     table.trim_log()
     assert table.vacuum(hours=0) == 0
-    wanted = Wanted(["the-first"], ["a secret"])
+    wanted = ErasureQuery(["the-first"], ["a secret"])
     assert search_store(store, wanted) == []
-    assert search_store(store, Wanted(["the-second"]))
+    assert search_store(store, ErasureQuery(["the-second"]))
     assert CorpusTable(store).get("the-second")
     assert table.append([upsert("the-third")]) == table.version
 
@@ -185,7 +185,7 @@ def test_forgetting_changes_no_state_at_or_after_the_floor(
         newest, floor = table.version, min(floor, table.version)
         states = {upto: list(table.states(upto)) for upto in range(floor, newest + 1)}
         changes = {after: table.changes(after, newest) for after in range(floor, newest)}
-        table.forget(floor, 0.0, time.time() + 1)
+        table.purge(floor, 0.0, time.time() + 1)
         assert {upto: list(table.states(upto)) for upto in states} == states
         assert {after: table.changes(after, newest) for after in changes} == changes
 
@@ -215,7 +215,7 @@ def test_a_corpus_lives_in_a_folder_of_any_name(tmp_path: Path, name: str) -> No
     table = CorpusTable(store)
     for number in range(3):
         table.append([upsert("a", f"text {number}"), upsert(f"b{number}")])
-    table.forget(2, 0.0, 0.0)
+    table.purge(2, 0.0, 0.0)
     table.compact()
     assert table.vacuum(0) > 0
     table.trim_log()

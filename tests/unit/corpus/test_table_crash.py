@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.corpus import delta_log as log_module
+from realm.corpus import delta_log
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.records.store import Store
@@ -36,7 +36,7 @@ def run(folder: Path, *, syncs: bool = True) -> None:
         for number in range(3):
             table.append([upsert(f"d{number}"), upsert("again")])
             now(f"d{number}", "again")
-        table.forget(table.version, 0.0, 0.0)
+        table.purge(table.version, 0.0, 0.0)
         now()
         table.compact()
         now()
@@ -59,7 +59,7 @@ def run(folder: Path, *, syncs: bool = True) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "LOG_SECONDS", -1.0)
+    monkeypatch.setattr(delta_log, "LOG_SECONDS", -1.0)
     monkeypatch.setattr(time, "time", lambda: 1.8e9)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from realm.corpus import delta_log as log_module
+from realm.corpus import delta_log
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import Conflict, NotFound
@@ -20,7 +20,7 @@ from realm.records.store import Store
 WORKS: dict[str, Callable[[CorpusTable], object]] = {
     "vacuum": lambda table: table.vacuum(0),
     "compact": lambda table: table.compact(),
-    "erase": lambda table: table.forget(table.version, time.time() + 1, time.time() + 1),
+    "erase": lambda table: table.purge(table.version, time.time() + 1, time.time() + 1),
     "trim": lambda table: table.trim_log(),
     "append": lambda table: table.append([upsert("by-the-sleeper")]),
 }
@@ -63,8 +63,8 @@ class Sleeping:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "LOG_SECONDS", -1.0)
-    monkeypatch.setattr(log_module, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(delta_log, "LOG_SECONDS", -1.0)
+    monkeypatch.setattr(delta_log, "CHECKPOINT_EVERY", 4)
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # no power is cut here
 
 
@@ -76,7 +76,7 @@ def test_who_wakes_at_any_point_of_it_destroys_nothing(tmp_path: Path, work: str
         for number in range(3):
             first.append([upsert("a", f"{number}"), upsert(f"d{number}")])
         first.append([Change("d0", None, "gone")])
-        first.forget(2, 0.0, 0.0)  # leaves waste for a vacuum
+        first.purge(2, 0.0, 0.0)  # leaves waste for a vacuum
         expected = {"a", "d1", "d2"}
 
         def meanwhile(store: Store = store, expected: set[str] = expected) -> None:
@@ -85,7 +85,7 @@ def test_who_wakes_at_any_point_of_it_destroys_nothing(tmp_path: Path, work: str
             for number in range(3):
                 other.append([upsert(f"e{number}")])
                 expected.add(f"e{number}")
-            other.forget(other.version, 0.0, time.time() + 1)
+            other.purge(other.version, 0.0, time.time() + 1)
             other.compact()
             other.vacuum(0)
             other.trim_log()

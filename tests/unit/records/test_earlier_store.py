@@ -14,7 +14,6 @@ import pytest
 from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.documents import Document
 from realm.corpus.parked import ParkedDocuments
-from realm.corpus.passage_files import read_passage_files
 from realm.corpus.passages import from_table, split_document
 from realm.corpus.table import Change, CorpusTable
 from realm.model.config import ModelConfig
@@ -38,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_every_file_is_known_and_sound(store: Store) -> None:
-    assert Strays(store).look() == []
+    assert Strays(store).scan() == []
     for entry in store.entries(""):
         if entry.path.endswith(".arrow"):
             read_table(store, entry.path)
@@ -70,7 +69,7 @@ def test_records_of_control_open(store: Store) -> None:
     assert Controls(store).paused()
     term = Leaders(store).newest()
     assert term is not None
-    assert (term.number, term.address, Leaders(store).heard(1)) == (1, "indexer:50052", "3")
+    assert (term.number, term.address, Leaders(store).last_beat(1)) == (1, "indexer:50052", "3")
     assert [each.why for each in failures(store)] == ["the vector of a passage is not finite"]
     assert [each.document_id for each in ParkedDocuments(store).all()] == ["town-9"]
 
@@ -95,7 +94,7 @@ def test_passages_and_vectors_fit_what_is_made_today(store: Store) -> None:
     inputs = InputBuilder.from_folder(folder, config.lengths)
     assert inputs.fingerprint == snapshot.fingerprint
     (path,) = Generations(store).get(1).passage_files
-    passages = from_table(read_passage_files(store, [path]))
+    passages = from_table(read_table(store, path))
     states = CorpusTable(store).changes(0, 1)
     today = [p for each in states if each.document
              for p in split_document(each.document, 1, inputs)]  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from realm.corpus.erasure import Wanted, search_store
+from realm.corpus.erasure import ErasureQuery, search_store
 from realm.records import arrow
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.recorded_questions import (
@@ -96,7 +96,7 @@ def test_forgetting_leaves_no_trace_but_says_what_is_being_built(store: Store) -
     before = recorded.forgotten()
     assert recorded.forget(["do I live"], generations) == []
     assert recorded.forgotten() != before
-    assert search_store(store, Wanted([], ["where do I live?"])) == []
+    assert search_store(store, ErasureQuery([], ["where do I live?"])) == []
     assert [each.question for each in recorded.all()] == ["who wrote this?"]
     assert len(probe_files(store, 1)) == 3
     assert not probe_files(store, 2)
@@ -106,7 +106,7 @@ def test_forgetting_leaves_no_trace_but_says_what_is_being_built(store: Store) -
     assert len(probe_files(store, 3)) == 3, "its gate asks both sides the same"
     generations.record(3, State.REJECTED)
     assert recorded.forget(None, generations) == []
-    assert search_store(store, Wanted([], ["who wrote this?"])) == []
+    assert search_store(store, ErasureQuery([], ["who wrote this?"])) == []
 
 
 @pytest.mark.parametrize("texts", [None, ["where do I live?"]])

@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_of_a_store_in_order_nothing_is_told(root: Path) -> None:
-    assert Strays(Store.open(str(root))).look() == []
+    assert Strays(Store.open(str(root))).scan() == []
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_a_stray_file_is_told(root: Path, path: str) -> None:
     strays = Strays(Store.open(str(root)))
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text("none of ours")
-    assert (path, STRAY) in {(each.path, each.kind) for each in strays.look()}
+    assert (path, STRAY) in {(each.path, each.kind) for each in strays.scan()}
 
 
 def test_an_empty_generation_is_told(root: Path) -> None:
     (root / "generations/00000002").mkdir()
-    (found,) = Strays(Store.open(str(root))).look()
+    (found,) = Strays(Store.open(str(root))).scan()
     assert (found.path, found.why) == ("generations/00000002", "a generation without a manifest")
 
 
@@ -61,13 +61,13 @@ def test_an_empty_generation_is_told(root: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_record_is_told_and_no_longer_when_it_is_mended(root: Path, pattern: str) -> None:
     strays = Strays(Store.open(str(root)))
-    assert strays.look() == []
+    assert strays.scan() == []
     (file,) = root.glob(pattern)
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b"1", b"2", 1))
-    (found,) = strays.look()
+    (found,) = strays.scan()
     assert found.path == file.relative_to(root).as_posix()
     assert found.kind == DAMAGED
     assert "checksum" in found.why
     file.write_bytes(whole)
-    assert strays.look() == []
+    assert strays.scan() == []

@@ -8,7 +8,7 @@ import pytest
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.exact import ExactIndex
-from realm.search.fusion import FUSED, RRF_K
+from realm.search.fusion import RRF_DEPTH, RRF_K
 
 #: By vector the order is 0, 1, 2, 3; by the word 7 it is 3, 2; nobody has the word 9.
 VECTORS = np.array([[4, 0], [3, 0], [2, 1], [1, 1]], np.float32)
@@ -47,12 +47,14 @@ def test_the_way_chooses_the_passages(
 
 def test_both_rankings_count_only_so_far_down() -> None:
     rng = np.random.default_rng(0)
-    count = 3 * FUSED
+    count = 3 * RRF_DEPTH
     vectors = rng.standard_normal((count, 8)).astype(np.float32)
     words = Bm25Index([SparseVector([1], [float(weight)]) for weight in rng.random(count)])
     index = ExactIndex(vectors, words)
     query, terms = vectors[0], SparseVector([1], [1.0])
-    rankings = [index.search(query, terms, way, FUSED)[0].tolist() for way in list(Retrieval)[:2]]
+    rankings = [
+        index.search(query, terms, way, RRF_DEPTH)[0].tolist() for way in list(Retrieval)[:2]
+    ]
     scores: dict[int, float] = {}
     for ranking in rankings:
         for rank, row in enumerate(ranking, 1):

@@ -14,7 +14,7 @@ from obstore.store import MemoryStore
 from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
 from realm.records.bucket import Bucket
 from realm.records.generations import Generations, LiveEntry
-from realm.records.leaders import Leaders, changed_late
+from realm.records.leaders import Leaders, stale_writes
 from realm.records.store import Store
 from realm.settings import load_settings
 from services.indexer.leader.candidacy import LeaderSigns, Tenure, floor_of, may_claim, watch
@@ -221,7 +221,7 @@ def test_a_change_that_the_store_could_not_judge_is_told_of_when_it_came_too_lat
     pair.other_leads()
     with pytest.raises(NotReady):
         pair.leader.tick()
-    assert list(changed_late(pair.store).values()) == ["passages-00000001"]
+    assert list(stale_writes(pair.store).values()) == ["passages-00000001"]
 
 
 def test_one_that_was_in_time_is_not_told_of_later(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_one_that_was_in_time_is_not_told_of_later(tmp_path: Path) -> None:
     pair.other_leads()
     with pytest.raises(NotReady):
         pair.leader.tick()
-    assert not changed_late(pair.store)
+    assert not stale_writes(pair.store)
 
 
 def test_silence_counts_only_while_one_is_awake() -> None:

@@ -190,7 +190,7 @@ class Writes(RuleBasedStateMachine):
     @rule()
     def erase(self) -> None:
         table = CorpusTable(self.store)
-        self.on_table(lambda table: table.forget(table.version, 0.0, 1e12) and None)
+        self.on_table(lambda table: table.purge(table.version, 0.0, 1e12) and None)
         assert CorpusTable(self.store).version >= table.version
 
     def on_table(self, chore: Callable[[CorpusTable], None]) -> None:

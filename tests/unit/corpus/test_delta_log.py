@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from realm.corpus import delta_log as log_module
+from realm.corpus import delta_log
 from realm.corpus.documents import Document
 from realm.corpus.table import CONFIGURATION, SCHEMA, Change, CorpusTable
 from realm.errors import Corrupt
@@ -59,13 +59,13 @@ def written_by_an_earlier_release(store: Store, versions: int) -> DeltaTable:
 def test_a_delta_reader_sees_the_same_rows_at_every_stage(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "LOG_SECONDS", -1.0)
+    monkeypatch.setattr(delta_log, "LOG_SECONDS", -1.0)
     table = CorpusTable(store)
     for number in range(5):
         table.append([upsert("a", f"text {number}"), upsert(f"b{number}")])
     assert theirs(store)["text"].to_pylist()[::2] == [f"text {number}" for number in range(5)]
     assert theirs(store).schema.names == SCHEMA.names
-    table.forget(4, 0.0, 0.0)
+    table.purge(4, 0.0, 0.0)
     rows = theirs(store)
     assert rows["op"].to_pylist().count("erased") == 3
     table.compact()
@@ -138,8 +138,8 @@ def test_a_reader_at_an_old_version_finds_what_a_vacuum_moved(store: Store) -> N
 
 def test_many_versions_keep_the_log_short_to_read(store: Store) -> None:
     table = CorpusTable(store)
-    for number in range(log_module.CHECKPOINT_EVERY + 2):
+    for number in range(delta_log.CHECKPOINT_EVERY + 2):
         table.append([upsert(f"d{number}")])
     checkpoints = list((folder(store) / "_delta_log").glob("*.checkpoint.parquet"))
-    assert [each.name[:20] for each in checkpoints] == [f"{log_module.CHECKPOINT_EVERY:020d}"]
+    assert [each.name[:20] for each in checkpoints] == [f"{delta_log.CHECKPOINT_EVERY:020d}"]
     assert CorpusTable(store).version == table.version
