@@ -1,4 +1,4 @@
-"""Whatever is stored is shown on whatever terminal, and gives it no orders."""
+"""Results are printed whole: every field of a message, any text, on any terminal."""
 
 import io
 import os
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from realm.cli.output import Terminal
+from realm.cli.output import Terminal, field_rows
+from realm.v1 import index_pb2
 from tests.unit.cli.conftest import Shell, run
 
 QUESTION = "who built the tower"
@@ -95,3 +96,26 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "the working directory does not exist" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_every_field_of_a_message_is_printed_by_its_type() -> None:
+    generation = index_pb2.Generation(
+        generation=3,
+        snapshot=index_pb2.Snapshot(number=2, step=10),
+        state=index_pb2.GENERATION_STATE_LIVE,
+        gate={"recall@10": 0.98765432, "count": 10},
+        reason="[b]because",
+    )
+    generation.created_at.GetCurrentTime()
+    assert field_rows(generation, {}, {}) == [
+        ("generation", "3"),
+        ("snapshot", "number 2, step 10"),
+        ("state", "live"),
+        ("created at", "0 s ago"),
+        ("gate: count", "10"),
+        ("gate: recall@10", "0.987654"),
+        ("reason", "[b]because"),
+    ]
+    status = index_pb2.IndexStatus(damage="lost", gateways=[index_pb2.Gateway(gateway_id="a")])
+    rows = field_rows(status, {"damage": [], "live": [("live", "nothing")]}, {})
+    assert rows == [("live", "nothing"), ("gateway", "gateway id a")]
