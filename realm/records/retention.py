@@ -1,9 +1,11 @@
-"""What nobody needs any more, and why: the plan that the leader carries out and `realm gc` shows.
+"""Plans garbage collection: the leader carries the plan out, `realm gc` shows it.
 
-Needed are the active generations, those that ended lately, the newest (the next is made from it)
-and the best accepted lately (the gate compares with it); their snapshots, passage files, vectors
-and changes; the newest and the pinned snapshots; and whatever is newer than all of these, as it
-may be on its way. An orphan that stays a while costs disk, a file deleted too soon an index.
+Kept are the active generations, those that ended lately, the newest (the next is made from it) and
+the best accepted lately (the gate compares with it); their snapshots, passage files, vectors and
+changes; the newest and the pinned snapshots; and whatever is newer than all of these, as it may be
+in use soon. An orphan that stays a while costs disk space; a file deleted too soon costs an index.
+
+Each rule is a method that `plan` lists; the leader needs to know no rule, only each `Thing`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from realm.errors import Corrupt, NotFound
 from realm.records.ages import Ages
@@ -40,14 +43,24 @@ ERASED = "control/erased.json"
 ASKED = "control/gc.json"
 
 
+class Thing(Enum):
+    """What a removal's `name` names, and so how it is deleted."""
+
+    FILE = auto()
+    FOLDER = auto()
+    SNAPSHOT = auto()
+    COLLECTION = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A thing that may go: `kind` says what it is, `size` its bytes (0: unknown)."""
+    """A thing that may go: `kind` says to people what it is, `size` its bytes (0: unknown)."""
 
     kind: str
     name: str
     size: int
     why: str
+    thing: Thing = Thing.FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +112,8 @@ class Retention:
         self._recorded = recorded
         self._age = age or Ages().of
         #: Generations past their gate that no recorded question was asked of.
-        self._unasked: set[int] = set()
-        self._references = GateBaselines(generations, snapshots, gate_memory)
+        self._without_recorded: set[int] = set()
+        self._baselines = GateBaselines(generations, snapshots, gate_memory)
 
     def plan(self, now: float, erased: int = 0, collections: Iterable[str] = ()) -> list[Removal]:
         """What may go; nothing before the first generation.
@@ -168,7 +181,7 @@ class Retention:
         )
 
     def _best(self, erased: int) -> int | None:
-        figures = {n: figure for n, figure in self._references.accepted() if figure is not None}
+        figures = {n: figure for n, figure in self._baselines.accepted() if figure is not None}
         if not figures:
             return None
         best = max(figures, key=lambda each: (figures[each], each))
@@ -210,7 +223,7 @@ class Retention:
             if snapshot.number not in needed.snapshots and snapshot.number < needed.newest:
                 size = sum(file.size for file in snapshot.files.values())
                 why = "no index needs it, a newer one is there, nobody pinned it"
-                yield Removal("snapshot", str(snapshot.number), size, why)
+                yield Removal("snapshot", str(snapshot.number), size, why, Thing.SNAPSHOT)
 
     def _half_made_snapshots(self) -> Iterator[Removal]:
         whole = {snapshot.name for snapshot in self._snapshots.all()}
@@ -224,7 +237,7 @@ class Retention:
             if all(settled):
                 size = sum(entry.size for entry in entries)
                 why = "its publication broke off: it has no manifest"
-                yield Removal("half a snapshot", f"snapshots/{name}", size, why)
+                yield Removal("half a snapshot", f"snapshots/{name}", size, why, Thing.FOLDER)
         for entry in self._store.entries(CLAIMS)[:-CLAIMS_KEPT]:
             yield Removal("claim", entry.path, entry.size, "its number is used")
 
@@ -245,7 +258,7 @@ class Retention:
                 entries = self._store.entries(generation_folder(number))
                 size = sum(entry.size for entry in entries)
                 why = f"older than the {HISTORY} generations kept as history"
-                yield Removal("history", generation_folder(number), size, why)
+                yield Removal("history", generation_folder(number), size, why, Thing.FOLDER)
 
     def _questions(self, needed: Needed, now: float) -> Iterator[Removal]:
         """Users' questions, and what the gate asked of them; nobody asks it a second time."""
@@ -255,10 +268,10 @@ class Retention:
             yield Removal("recorded questions", entry.path, entry.size, why)
         for number in needed.numbers:
             state = self._generations.state(number)
-            if number in self._unasked or state in IN_PROGRESS:
+            if number in self._without_recorded or state in IN_PROGRESS:
                 continue
             if not recorded.probed_with(number):
-                self._unasked.add(number)
+                self._without_recorded.add(number)
                 continue
             for entry in probe_files(self._store, number):
                 why = "recorded questions are among them, and the gate has decided"
@@ -295,7 +308,8 @@ class Retention:
             if number in unknown:
                 continue  # its manifest is damaged: perhaps it is mended
             if number in numbers or number < max(numbers):
-                yield Removal("collection", name, 0, "no index is in it any more")
+                why = "no index is in it any more"
+                yield Removal("collection", name, 0, why, Thing.COLLECTION)
 
     def _settled(self, entry: Entry) -> bool:
         return self._age(entry.path, entry.modified) > SETTLED_SECONDS

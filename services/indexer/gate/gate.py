@@ -80,9 +80,10 @@ class Gate:
                 in_best = self._ranks_by_files(candidate, best, in_live.probes, content)
                 speed = self._latency(candidate, in_live.probes, whole, theirs)
         evidence = Evidence(self._settings, candidate, content, collection, in_live, in_best, speed)
-        return self._judge(evidence)
+        return self.judge(evidence)
 
-    def _judge(self, evidence: Evidence) -> tuple[Verdict, dict[str, float]]:
+    def judge(self, evidence: Evidence) -> tuple[Verdict, dict[str, float]]:
+        """Runs every check; the verdict, and all their figures as one report."""
         report: dict[str, float] = {}
         faults: dict[str, str] = {}
         candidate = evidence.candidate

@@ -24,6 +24,7 @@ from realm.records.retention import (
     SETTLED_SECONDS,
     Removal,
     Retention,
+    Thing,
     erased_upto,
 )
 from realm.records.states import ACTIVE, FAILED, IN_PROGRESS
@@ -293,12 +294,12 @@ class Housekeeping:
         ]
 
     def _remove(self, removal: Removal) -> None:
-        match removal.kind:
-            case "snapshot":
+        match removal.thing:
+            case Thing.SNAPSHOT:
                 self._snapshots.delete(self._snapshots.get(int(removal.name)))
-            case "half a snapshot" | "history":
+            case Thing.FOLDER:
                 self._store.delete_folder(removal.name)
-            case "collection" if self._index is not None:
+            case Thing.COLLECTION if self._index is not None:
                 self._index.drop(removal.name)
             case _:
                 self._store.delete(removal.name)
