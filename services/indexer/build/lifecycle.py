@@ -76,18 +76,18 @@ class Progress:
     """How far the candidate is. Files are passage files; `loaded` is this process's memory."""
 
     generation: int
-    files: frozenset[str]
-    embedded: frozenset[str]
-    loaded: frozenset[str]
+    files: frozenset[str] = frozenset()
+    embedded: frozenset[str] = frozenset()
+    loaded: frozenset[str] = frozenset()
     #: This process made its collection, and so knows what is in it.
-    prepared: bool
+    prepared: bool = False
     #: Qdrant has built its indexes, or took too long for it.
-    optimised: bool
-    replicating: bool
-    caught_up: bool
-    probes_ready: bool
-    verdict: Verdict | None
-    #: Why it cannot be built, if so.
+    optimised: bool = False
+    replicating: bool = False
+    caught_up: bool = False
+    probes_ready: bool = False
+    verdict: Verdict | None = None
+    #: Why it cannot be completed; empty: it can.
     failure: str = ""
     stalled: bool = False
 

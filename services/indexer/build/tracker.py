@@ -41,7 +41,7 @@ class BuildTracker:
         try:
             build = self._build(number)
         except NotFound as error:
-            return _failed(number, f"its snapshot is gone: {error}")
+            return Progress(number, failure=f"its snapshot is gone: {error}")
         self._find_vectors(build)
         if not build.probes_ready:
             build.probes_ready = self._probes_ready(build.generation, live)
@@ -130,11 +130,3 @@ class BuildTracker:
             if failure.output_file in outputs:
                 return f"an embedder cannot make {failure.output_file}: {failure.why}"
         return ""
-
-
-def _failed(number: int, why: str) -> Progress:
-    nothing: frozenset[str] = frozenset()
-    return Progress(
-        number, nothing, nothing, nothing, prepared=False, optimised=False, replicating=False,
-        caught_up=False, probes_ready=False, verdict=None, failure=why,
-    )  # fmt: skip
