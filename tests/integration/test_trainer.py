@@ -244,21 +244,6 @@ def test_two_processes_train_as_one_and_one_alone_publishes(bench: Bench) -> Non
     assert int(learner[-1]) == 40
 
 
-@pytest.mark.slow
-def test_snapshots_without_checkpoint_are_gone_on_from(bench: Bench) -> None:
-    bench.start()
-    bench.build(bench.first_snapshot())
-    until(lambda: len(bench.snapshots.all()) >= 2, "a trained snapshot")
-    bench.end()
-    bench.store.delete_folder("checkpoints")
-    newest = bench.snapshots.newest()
-    assert newest is not None
-    bench.start()
-    begun = until(lambda: bench.events("started_from_snapshot"), "begins with the snapshot")
-    assert begun[-1]["step"] == newest.step
-    assert bench.end() == 0
-
-
 def test_learns_from_the_live_index_and_goes_on_when_it_dies(bench: Bench, tmp_path: Path) -> None:
     server = EdgeServer(tmp_path / "qdrant", port=bench.qdrant_port).start()
     try:

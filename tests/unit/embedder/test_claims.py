@@ -9,8 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from realm.process.queue import work_key
-from realm.records.failures import is_quarantined, quarantine, quarantine_file
-from realm.records.store import Store
+from realm.records.failures import quarantine_file
 from services.embedder.claims import HANGS_SECONDS, KEY, WorkClaims
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess
@@ -142,20 +141,6 @@ def test_without_redis_nothing_is_counted() -> None:
     claims.close()
 
 
-def test_quarantine_says_what_was_quarantined(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path))
-    assert not is_quarantined(store, "out")
-    quarantine(store, snapshot=7, input_file="in", output_file="out", deliveries=3)
-    assert is_quarantined(store, "out")
-    assert not is_quarantined(store, "other")
-    told = store.read_json(quarantine_file("out"))
-    assert {key: told[key] for key in ("snapshot", "input_file", "deliveries")} == {
-        "snapshot": 7,
-        "input_file": "in",
-        "deliveries": 3,
-    }
-
-
 def test_shard_that_never_ended_is_quarantined_and_then_refused(
     world: World, redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
@@ -200,13 +185,6 @@ def test_exception_that_nobody_foresaw_stays_counted(
         embedder.embed_shard(world.job)
     with redis.client() as client:
         assert client.get(f"{KEY}{world.job.output_file}") == b"1"
-
-
-def test_task_that_ended_is_not_counted(world: World, redis: RedisProcess) -> None:
-    embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
-    assert embedder.embed_shard(world.job) is Outcome.DONE
-    with redis.client() as client:
-        assert client.keys(f"{KEY}*") == []
 
 
 def test_a_slow_shard_is_neither_done_twice_nor_quarantined_by_idle_workers(

@@ -18,10 +18,16 @@ def at(step: int, model: Model, **state: object) -> Checkpoint:
     return Checkpoint(step, model, OPTIMIZER, {"sampler": {"epoch": 0, "position": step}, **state})
 
 
-def test_a_checkpoint_comes_back_as_it_was(store: Store, model: Model) -> None:
-    Checkpoints(store).save(at(7, model))
+def newest(store: Store) -> Checkpoint:
     found = Checkpoints(store).newest()
     assert found is not None
+    return found
+
+
+def test_a_checkpoint_comes_back_as_it_was(store: Store, model: Model) -> None:
+    assert Checkpoints(store).newest() is None
+    Checkpoints(store).save(at(7, model))
+    found = newest(store)
     assert found.step == 7
     assert found.state["sampler"] == {"epoch": 0, "position": 7}
     assert found.optimizer.keys() == OPTIMIZER.keys()
@@ -32,10 +38,6 @@ def test_a_checkpoint_comes_back_as_it_was(store: Store, model: Model) -> None:
     ):
         for name, value in saved.state_dict().items():
             assert torch.equal(value, loaded.state_dict()[name])
-
-
-def test_there_is_none_before_the_first(store: Store) -> None:
-    assert Checkpoints(store).newest() is None
 
 
 def test_only_the_last_two_stay(store: Store, model: Model) -> None:
@@ -49,42 +51,34 @@ def test_newest_is_the_last_written_not_the_highest_step(store: Store, model: Mo
     checkpoints = Checkpoints(store)
     checkpoints.save(at(50, model))
     checkpoints.save(at(20, model))
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.step == 20
+    assert newest(store).step == 20
 
 
-def test_without_its_manifest_a_checkpoint_does_not_count(store: Store, model: Model) -> None:
+@pytest.mark.parametrize(
+    "file", ["reader.safetensors", "optimizer.safetensors", "state.json", "manifest.json", None]
+)
+def test_a_damaged_or_forgotten_checkpoint_leaves_the_one_before(
+    store: Store, model: Model, file: str | None
+) -> None:
     checkpoints = Checkpoints(store)
     checkpoints.save(at(5, model))
     checkpoints.save(at(10, model))
-    store.delete("checkpoints/0000000010/manifest.json")
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.step == 5
-
-
-@pytest.mark.parametrize("file", ["reader.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_checkpoint_is_passed_over(store: Store, model: Model, file: str) -> None:
-    checkpoints = Checkpoints(store)
-    checkpoints.save(at(5, model))
-    checkpoints.save(at(10, model))
-    path = f"checkpoints/0000000010/{file}"
-    data = bytearray(store.read(path))
-    data[len(data) // 2] ^= 1
-    store.write(path, bytes(data))
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.step == 5
+    if file is None:
+        checkpoints.forget(10)
+    elif file == "manifest.json":
+        store.delete("checkpoints/0000000010/manifest.json")
+    else:
+        data = bytearray(store.read(f"checkpoints/0000000010/{file}"))
+        data[len(data) // 2] ^= 1
+        store.write(f"checkpoints/0000000010/{file}", bytes(data))
+    assert newest(store).step == 5
 
 
 def test_a_step_may_be_saved_again(store: Store, model: Model) -> None:
     checkpoints = Checkpoints(store)
     checkpoints.save(at(5, model, note="first"))
     checkpoints.save(at(5, model, note="second"))
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.state["note"] == "second"
+    assert newest(store).state["note"] == "second"
 
 
 def test_nothing_is_pickled(store: Store, model: Model) -> None:
@@ -101,9 +95,7 @@ def test_the_last_written_stays_the_newest_when_the_clock_goes_back(
     for step, hours in ((10, 0), (20, -1), (30, -2), (40, 5)):
         monkeypatch.setattr(time, "time", lambda hours=hours: now + 3600 * hours)
         checkpoints.save(at(step, model))
-        found = checkpoints.newest()
-        assert found is not None
-        assert found.step == step
+        assert newest(store).step == step
     assert store.folders("checkpoints") == ["0000000030", "0000000040"]
 
 
@@ -116,10 +108,6 @@ def test_checkpoints_of_an_older_release_come_before_all_newer_ones(
     manifest = store.read_json(path)
     del manifest["sequence"]
     store.write_json(path, {**manifest, "created_at": time.time() + 3600})
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.step == 5
+    assert newest(store).step == 5
     checkpoints.save(at(10, model))
-    newer = checkpoints.newest()
-    assert newer is not None
-    assert newer.step == 10
+    assert newest(store).step == 10

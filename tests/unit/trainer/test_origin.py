@@ -75,46 +75,21 @@ def imported(base: Path, folder: Path) -> Model:
     return import_model(folder)
 
 
-def test_an_empty_store_begins_with_the_base(settings: Settings, store: Store) -> None:
-    origin = find(settings, store)
-    assert (origin.step, origin.checkpoint, origin.unpublished) == (0, None, True)
-    assert origin.model.inputs.limits.query == tiny.LIMITS.query
-    assert origin.model.config.candidates == settings.model.candidates
-
-
-def test_snapshots_alone_are_gone_on_from(settings: Settings, store: Store, tmp_path: Path) -> None:
-    publish(store, find(settings, store), 40, tmp_path / "a")
-    origin = find(settings, store)
-    assert (origin.step, origin.checkpoint, origin.unpublished) == (40, None, False)
-
-
-def test_a_checkpoint_comes_before_the_snapshots(
+def test_base_then_snapshot_then_checkpoint_then_another_base(
     settings: Settings, store: Store, tmp_path: Path
 ) -> None:
     begun = find(settings, store)
+    assert (begun.step, begun.checkpoint, begun.unpublished) == (0, None, True)
+    assert begun.model.inputs.limits.query == tiny.LIMITS.query
+    assert begun.model.config.candidates == settings.model.candidates
     publish(store, begun, 40, tmp_path / "a")
+    origin = find(settings, store)
+    assert (origin.step, origin.checkpoint, origin.unpublished) == (40, None, False)
     save(store, begun, 55)
     origin = find(settings, store)
     assert origin.checkpoint is not None
     assert (origin.step, origin.unpublished) == (55, False)
-
-
-def test_with_training_off_checkpoints_play_no_part(
-    settings: Settings, store: Store, tmp_path: Path
-) -> None:
-    begun = find(settings, store)
-    publish(store, begun, 40, tmp_path / "a")
-    save(store, begun, 55)
-    off = settings.replace(train=False)
-    assert find(off, store).step == 40
-
-
-def test_another_base_begins_anew_and_is_to_be_published(
-    settings: Settings, store: Store, tmp_path: Path
-) -> None:
-    begun = find(settings, store)
-    publish(store, begun, 40, tmp_path / "a")
-    save(store, begun, 55)
+    assert find(settings.replace(train=False), store).step == 40
     other = tiny.write_base(tmp_path / "other", seed=9)
     origin = find(settings.replace(base_model=str(other)), store)
     assert (origin.step, origin.checkpoint, origin.unpublished) == (0, None, True)

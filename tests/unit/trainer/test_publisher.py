@@ -23,7 +23,7 @@ LIMIT = 20.0
 
 
 class SlowSnapshots(Snapshots):
-    """Publishes only when let; fails when told to."""
+    """Publishes only when let; fails when notified to."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -40,21 +40,21 @@ class SlowSnapshots(Snapshots):
 def make(
     snapshots: Snapshots, every: int = 1, seconds: float = 0.0
 ) -> tuple[Publisher, list[str], CollectorRegistry]:
-    registry, told = CollectorRegistry(), list[str]()
+    registry, notified = CollectorRegistry(), list[str]()
     cadence = Cadence(every, seconds, 0, 0.0)
     publisher = Publisher(
-        snapshots, cadence, TrainerMetrics(registry), told.append, clock=lambda: 1000.0
+        snapshots, cadence, TrainerMetrics(registry), notified.append, clock=lambda: 1000.0
     )
-    return publisher, told, registry
+    return publisher, notified, registry
 
 
 def test_base_is_published_at_once(store: Store, model: Model) -> None:
-    publisher, told, registry = make(Snapshots(store))
+    publisher, notified, registry = make(Snapshots(store))
     snapshot = publisher.publish_now(model, 0)
     assert (snapshot.number, snapshot.step, snapshot.parent) == (1, 0, None)
     assert snapshot.fingerprint == model.inputs.fingerprint
     assert snapshot.vector_size == model.config.embedding_size
-    assert told == ["snapshot"]
+    assert notified == ["snapshot"]
     assert publisher.newest == snapshot
     created = registry.get_sample_value("realm_trainer_snapshot_published_timestamp_seconds")
     assert created == snapshot.created_at
@@ -80,7 +80,7 @@ def test_snapshot_holds_the_parameters_of_the_step_it_was_taken_at(
 
 def test_one_publication_at_a_time_and_none_queued(store: Store, model: Model) -> None:
     snapshots = SlowSnapshots(store)
-    publisher, told, _ = make(snapshots)
+    publisher, notified, _ = make(snapshots)
     assert publisher.offer(model, 1, dict)
     assert not publisher.offer(model, 2, dict)
     assert not publisher.offer(model, 3, dict)
@@ -94,7 +94,7 @@ def test_one_publication_at_a_time_and_none_queued(store: Store, model: Model) -
     assert second is not None
     assert [s.step for s in snapshots.all()] == [1, 4]
     assert second.parent == first.number
-    assert told == ["snapshot", "snapshot"]
+    assert notified == ["snapshot", "snapshot"]
 
 
 def test_nothing_is_published_before_it_is_due(store: Store, model: Model) -> None:
@@ -112,42 +112,33 @@ def test_the_last_step_is_published_once_however_soon(store: Store, model: Model
     assert not publisher.offer(model, 3, dict, last=True)
 
 
-def test_divergence_found_while_publishing_reaches_the_trainer(store: Store, model: Model) -> None:
-    publisher, told, _ = make(Snapshots(store))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_parameter_that_is_not_finite_is_never_published(
+    store: Store, model: Model, bad: float
+) -> None:
+    publisher, notified, _ = make(Snapshots(store))
+    good = publisher.publish_now(model, 0)
     with torch.no_grad():
-        model.reader.predictions.bias[3] = float("nan")
-    publisher.offer(model, 1, dict)
-    with pytest.raises(Diverged):
+        model.reader.predictions.bias[3] = bad
+    publisher.offer(model, 5, dict)
+    with pytest.raises(Diverged, match=r"predictions\.bias at step 5"):
         publisher.collect(LIMIT)
-    assert Snapshots(store).newest() is None
-    assert not told
+    assert Snapshots(store).all() == [good]
+    assert notified == ["snapshot"]
 
 
 def test_a_store_that_is_away_costs_one_snapshot(store: Store, model: Model) -> None:
     snapshots = SlowSnapshots(store)
     snapshots.let.set()
     snapshots.fail = True
-    publisher, told, _ = make(snapshots)
+    publisher, notified, _ = make(snapshots)
     publisher.offer(model, 1, dict)
     assert publisher.collect(LIMIT) is None
     assert publisher.newest is None
-    assert not told
+    assert not notified
     snapshots.fail = False
     assert publisher.offer(model, 2, dict)
     assert publisher.collect(LIMIT) is not None
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_parameters_that_are_no_numbers_are_never_published(
-    store: Store, model: Model, bad: float
-) -> None:
-    publisher, _, _ = make(Snapshots(store))
-    good = publisher.publish_now(model, 0)
-    with torch.no_grad():
-        model.reader.predictions.bias[3] = bad
-    with pytest.raises(Diverged, match=r"predictions\.bias at step 5"):
-        publisher.publish_now(model, 5)
-    assert Snapshots(store).all() == [good]
 
 
 def test_a_copy_shares_what_does_not_learn_and_nothing_else(model: Model) -> None:

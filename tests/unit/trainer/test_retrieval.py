@@ -150,16 +150,6 @@ def test_nothing_live_is_not_ready(bench: Bench) -> None:
         bench.retrieval.search([bench.model.inputs.query("the town")], 3)
 
 
-def test_finds_the_passage_that_is_its_own_query(bench: Bench) -> None:
-    bench.go_live(bench.model, 0)
-    assert bench.settle()
-    inputs = bench.model.inputs
-    wanted = bench.corpus[4]
-    found = bench.retrieval.search([inputs.passage(wanted.title_ids, wanted.body_ids)], 3)
-    assert found[0][0].passage_id == wanted.passage_id
-    assert len(found[0]) == 3
-
-
 def test_token_ids_equal_the_passages_own_with_and_without_a_view(bench: Bench) -> None:
     bench.go_live(bench.model, 0)
     bench.settle()
@@ -172,20 +162,7 @@ def test_token_ids_equal_the_passages_own_with_and_without_a_view(bench: Bench) 
         bench.retrieval.take_ids_from(CorpusView(("a",), {"a": to_table(bench.corpus)}))
 
 
-def test_queries_are_encoded_by_the_live_snapshot_and_not_by_the_model_in_training(
-    bench: Bench, base: Path
-) -> None:
-    bench.go_live(bench.model, 0)
-    bench.settle()
-    query = bench.model.inputs.query("the river of the town")
-    before = bench.retrieval.search([query], 5)
-    with torch.no_grad():
-        for parameter in bench.model.retriever.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    assert bench.retrieval.search([query], 5) == before
-
-
-def test_the_fresh_encoder_moves_ahead_of_the_index(bench: Bench, base: Path) -> None:
+def test_queries_are_encoded_by_the_live_or_the_fresh_encoder(bench: Bench, base: Path) -> None:
     """Which encoder searched shows in the vectors that the index was asked with."""
     bench.go_live(tiny.make_model(base), 0)
     inputs, query = bench.model.inputs, bench.model.inputs.query("the river of the town")
@@ -209,7 +186,7 @@ def test_the_fresh_encoder_moves_ahead_of_the_index(bench: Bench, base: Path) ->
             np.testing.assert_array_equal(asked, expected)
 
 
-def test_beams_carry_the_vectors_of_the_index(bench: Bench) -> None:
+def test_beams_carry_the_vectors_of_the_index_without_deleted_passages(bench: Bench) -> None:
     bench.go_live(bench.model, 0)
     bench.settle()
     queries = [bench.model.inputs.query(text) for text in ("the river", "people live there")]
@@ -221,15 +198,9 @@ def test_beams_carry_the_vectors_of_the_index(bench: Bench) -> None:
         assert beam.passage_ids == [one.passage_id for one in ranked]
         assert len(beam.texts) == len(bench.corpus), "capped by the corpus"
         assert (beam.vectors == vectors[[rows[name] for name in beam.passage_ids]]).all()
-
-
-def test_a_passage_deleted_while_a_beam_is_read_is_left_out(bench: Bench) -> None:
-    bench.go_live(bench.model, 0)
-    bench.settle()
-    query = [bench.model.inputs.query("the river")]
-    gone = bench.retrieval.search(query, 1)[0][0].passage_id
-    bench.index.deleted.add(gone)
-    (beam,) = bench.retrieval.beams(query, 10)
+    gone = beams[0].passage_ids[0]
+    bench.index.deleted.add(gone)  # between the two requests
+    (beam,) = bench.retrieval.beams(queries[:1], 10)
     assert gone not in beam.passage_ids
     assert len(beam.passage_ids) == len(beam.document_ids) == len(beam.vectors) == 9
 

@@ -92,13 +92,3 @@ def test_the_best_weights_survive(store: Store, model: Model, base: Path) -> Non
     assert found is not None
     assert found.best.keys() == made.best.keys() != set()
     assert all(torch.equal(found.best[name], made.best[name]) for name in made.best)
-
-
-def test_a_forgotten_checkpoint_leaves_the_one_before(store: Store, model: Model) -> None:
-    checkpoints = Checkpoints(store)
-    for step in (5, 10):
-        checkpoints.save(Checkpoint(step, model, {}, {}))
-    checkpoints.forget(10)
-    found = checkpoints.newest()
-    assert found is not None
-    assert found.step == 5
