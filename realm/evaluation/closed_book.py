@@ -1,4 +1,4 @@
-"""Answers without retrieval: a sequence-to-sequence model says what it knows by heart.
+"""Answers without retrieval: a sequence-to-sequence model answers from its parameters.
 
 Roberts et al. 2020 (T5, closed book). Any such model of transformers, by folder or hub name.
 """
@@ -84,7 +84,7 @@ def load_closed_book(name_or_folder: str, device: torch.device) -> ClosedBook:
 def evaluate_closed_book(
     book: ClosedBook, questions: Sequence[Question], *, progress: Progress = no_progress_bars
 ) -> Report:
-    """Exact match and F1; there is nothing to recall, for nothing is retrieved.
+    """Exact match and F1; recall does not apply, since nothing is retrieved.
 
     :raises InvalidInput: if no question has an answer.
     """

@@ -1,4 +1,4 @@
-"""One evaluation: passages encoded, questions searched exactly, answers read, figures drawn up."""
+"""One evaluation: passages encoded, questions searched exactly, answers read, figures computed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Hears how much of a piece of work is done, and of how much.
+#: Called with how many items are done, and how many there are.
 OnProgress = Callable[[int, int], None]
 
 
@@ -36,8 +36,7 @@ def parallel_map(
     device: torch.device,
     on_progress: OnProgress,
 ) -> list[Result]:
-    """The results of `items` in their order; `work` takes a share of them and tells how many of
-    it are done.
+    """The results of `items` in their order; `work` processes a share and reports its progress.
 
     On a processor each thread takes every n-th item and computes alone: threads that share one
     matrix wait for the slowest, and on a busy machine that is most of the time.

@@ -35,7 +35,7 @@ def best_answer_texts(
 ) -> list[str]:
     """The best answer's text to each question; empty where nothing is readable.
 
-    The best one even where the null document wins: exact match and F1 ask what a reader would say.
+    Even where the null document wins: exact match and F1 ask for the reader's best span.
     """
 
     answers = read(system, readings, on_progress)

@@ -47,7 +47,7 @@ class Searcher:
     """All passages, searched as a collection is, but exactly."""
 
     def __init__(self, passages: PassageVectors, way: Retrieval) -> None:
-        # Terms cost memory: only where words have a say.
+        # Terms take memory: computed only where words choose passages.
         weighed = [] if way is Retrieval.DENSE else bm25_weights(passages.passages)
         self._way = way
         self._index = ExactIndex(passages.vectors, Bm25Index(weighed))

@@ -187,7 +187,7 @@ def _download(name: str) -> Path:
 
 
 def public_name(name_or_folder: str | Path) -> str:
-    """A hub name whole, of a folder its last part: a snapshot tells no one's paths."""
+    """The hub name, or a folder's last part: a snapshot must not contain local paths."""
     path = Path(name_or_folder)
     return path.resolve().name if path.is_dir() else str(name_or_folder)
 

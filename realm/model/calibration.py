@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: fitted on held-out questions, applied to every answer.
+"""Calibrated probabilities: fitted on held-out questions, applied to every answer.
 
 Platt's map p → σ(a · logit p + b) (Platt 1999) for the best answer, with a > 0 so that the more
 probable answer stays it; the others keep their proportions, so no order ever changes.
@@ -34,8 +34,8 @@ def calibrate(shares: Sequence[float], no_answer: float, rules: AnswerRules) -> 
         return list(shares)
     best = min(shares[0] / left, 1.0)
     wanted = _platt(best, rules)
-    # Where the best gains, the others lose alike; where it loses, all lose alike, and what they
-    # lose belongs to answers that nobody found.
+    # Where the best gains, the others lose alike; where it loses, all lose alike, and the
+    # difference goes to answers that were not found.
     others = (1.0 - wanted) / (1.0 - best) if wanted > best else wanted / best
     return [left * wanted, *(share * others for share in shares[1:])]
 

@@ -17,9 +17,9 @@ from tokenizers import Tokenizer
 from realm.errors import Corrupt, InvalidInput
 from realm.text import terms
 
-#: Raised whenever sentences or passages are cut in another way: old passages do not fit then.
+#: Increase it whenever sentences or passages are cut differently: stored passages no longer fit.
 SPLITTER = 1
-#: Fewer word pieces than this are no body: one character may be several (a Hangul syllable is 3).
+#: Least room for a body in word pieces: one character may be several (a Hangul syllable is 3).
 MIN_BODY_TOKENS = 8
 
 

@@ -1,7 +1,7 @@
-"""Publishes a model that nobody trained here: a base, or a folder of ours, as the next snapshot.
+"""Loads the model that the settings name, and publishes models as snapshots.
 
-The indexer then takes it like any other: passages cut for its tokenizer, a collection of its
-size, the same gate.
+The indexer treats a published base like any snapshot: it cuts passages for its tokenizer, builds
+a collection of its vector size and compares it at the gate.
 """
 
 from __future__ import annotations
@@ -35,28 +35,18 @@ _log = structlog.get_logger(__name__)
 
 
 def load_source(source: str | Path, settings: Settings) -> Model:
-    """The model in a folder of ours; else the one that begins with a base, as a trainer would.
+    """The model in a model folder, or a new model from a base, as a trainer begins with.
 
-    A base is a Hugging Face BERT-type folder or hub name, or a sentence-transformers folder; the
-    packaged one if `source` is empty. Its lengths are the settings', cut where it has fewer
-    positions; a folder of ours has its own.
+    A base is a Hugging Face BERT-type folder or hub name, or a sentence-transformers folder; an
+    empty `source` is the packaged base. A model folder keeps its own lengths; a base gets those of
+    the settings, cut where it has fewer positions.
 
     :raises NotFound, Corrupt, Unsupported, DependencyUnavailable: as `load_base` and `load_model`.
     :raises BadSettings: if the base has too few positions for any passage, or lacks what the
         settings ask for.
     """
-    return (
-        load_model(Path(source)) if _is_model_folder(source) else model_from_base(source, settings)
-    )
-
-
-def model_from_base(source: str | Path, settings: Settings) -> Model:
-    """The model that begins with a base: the packaged one if `source` is empty.
-
-    :raises NotFound, Corrupt, Unsupported, DependencyUnavailable: as `load_base` does.
-    :raises BadSettings: if the base has too few positions for any passage, or lacks what the
-        settings ask for.
-    """
+    if _is_model_folder(source):
+        return load_model(Path(source))
     base = load_base(source or None)
     if settings.model.pooling == "pooler" and "pooler.dense.weight" not in base.backbone:
         raise BadSettings(
@@ -81,7 +71,7 @@ def model_from_base(source: str | Path, settings: Settings) -> Model:
 
 
 def with_settings(model: Model, settings: Settings) -> Model:
-    """A model to train on, with what the settings in force decide: lengths, k, marginal, towers."""
+    """The model with the settings' lengths, k, marginal and towers, ready to train."""
     model = with_tower_settings(model, settings)
     config = dataclasses.replace(
         model.config,
@@ -95,8 +85,8 @@ def with_settings(model: Model, settings: Settings) -> Model:
 def with_tower_settings(model: Model, settings: Settings) -> Model:
     """The model with the settings' marginal, and with two towers if they ask for them.
 
-    Pooling and projection are a model's own from its beginning, and two towers never become one:
-    a setting that says otherwise is told of.
+    Pooling and projection cannot change after a model begins, and two towers never become one: a
+    setting that differs is logged as ineffective.
     """
     config = model.config
     size = config.projection.size if config.projection else 0

@@ -1,4 +1,4 @@
-"""Tensors in and out of files and modules: no pickle, and no weight passes unchecked."""
+"""Reads and writes tensors without pickle, and builds modules from checked weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        # Mapped, so that what nobody uses (a stored index of gigabytes) is never read.
+        # Memory-mapped: unused parts (a stored index of gigabytes) are never read.
         mapped = zipfile.is_zipfile(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

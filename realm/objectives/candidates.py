@@ -43,7 +43,7 @@ class Candidate:
 
 
 class CandidateSearch(Protocol):
-    """Whatever finds passages for queries: the live index, or exact search in a test."""
+    """Finds passages for queries: the live index, or exact search in tests."""
 
     def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
         """The `limit` best passages of each query, best first.
@@ -73,7 +73,7 @@ class Beam:
 
 
 class TrainingSearch(CandidateSearch, Protocol):
-    """All that objectives ask of an index and of the corpus beneath it."""
+    """What objectives need of an index and its corpus."""
 
     def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
         """The `limit` best passages of each query, or as many as there are.
@@ -88,7 +88,7 @@ class TrainingSearch(CandidateSearch, Protocol):
 
 
 class WordSearch(Protocol):
-    """Whatever finds passages by the words of a question: BM25."""
+    """Finds passages by the words of a question: BM25."""
 
     def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
         """The `limit` best passages of each question, best first.
@@ -145,8 +145,8 @@ def whole_word_matches(
 
 
 class PassageWindows:
-    """Cuts passages to a length, whole words only, at places of chance: what a negative and a
-    positive begin with tells nothing about which is which.
+    """Cuts passages to a length in whole words, at random places: where a passage begins must not
+    tell positives from negatives.
 
     :param tokens: longest passage input in training, in word pieces; 0: the index's own.
     """

@@ -1,4 +1,4 @@
-"""Question answering without questions: what a sentence lacks is found in another passage.
+"""Cloze QA: the span removed from a sentence has to be found in another passage.
 
 Reader and retriever learn by the two terms of open-domain QA, over the few candidates of a search
 and with fresh vectors of both sides, so that the passage encoder learns too.

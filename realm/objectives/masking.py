@@ -1,7 +1,7 @@
 """Which words of a sentence a masked LM hides: salient spans, and the paper's two ablations.
 
-Whole words only, so that no piece of the answer stays behind. Pure: text and chance in, places
-out; REALM, section 3.4 and table 2 ("random uniform masks", "random span masks").
+Whole words only, so that no piece of the answer stays visible. REALM, section 3.4 and table 2
+("random uniform masks", "random span masks").
 """
 
 from __future__ import annotations

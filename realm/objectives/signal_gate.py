@@ -1,4 +1,4 @@
-"""Whether an untrained head has begun to say something that a retriever can learn from."""
+"""A gate that keeps the retriever from learning from an untrained head."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ S = TypeVar("S")
 
 
 class PassageSource:
-    """Passages to learn from, one after another: those of held-out documents left out."""
+    """Iterates over passages to learn from, without those of held-out documents."""
 
     def __init__(
         self, passages: Iterator[Passage], skipped: Counter[str], objective: str, examples: int
@@ -142,7 +142,7 @@ class QuestionPool:
     def draw(self, count: int, rng: random.Random) -> list[tuple[Question, Encoded]]:
         """So many different questions, or all if there are fewer, with their model inputs.
 
-        Those that the tokenizer makes nothing of are skipped.
+        Questions without word pieces are skipped.
 
         :raises NotReady: if there are none.
         """

@@ -17,7 +17,7 @@ from realm.errors import BadSettings
 from realm.text.salient_spans import Kind, RuleTagger, Span, SpanTagger
 
 RULES = ("", "rules")
-#: Entity types that are no names, by the words that data sets use (OntoNotes, TIMEX, …).
+#: Entity types other than names, as data sets call them (OntoNotes, TIMEX, …).
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("DATE", "TIME", "TIMEX", "DURATION", "SET"), "date"),
     **dict.fromkeys(
@@ -80,7 +80,7 @@ class TokenClassificationTagger:
             )
 
     def tag_all(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Disjoint, non-empty spans within each text, in order; whatever is no name keeps its kind.
+        """Disjoint, non-empty spans within each text, in order.
 
         Texts of like length go through the model together.
         """

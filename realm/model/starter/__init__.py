@@ -1,4 +1,4 @@
-"""The starter: what a reader has learnt on top of a base, shipped as package data.
+"""The starter: trained reader weights for the default base, shipped as package data.
 
 `starter.json` is its card and says which base it belongs to; `reader.safetensors` holds the
 reader's trained weights in float16, by `Reader`'s names. All others are the base's.

@@ -13,7 +13,7 @@ from realm.errors import BadSettings
 from realm.model.checkpoint import Model, build_retriever, new_model, write_model
 from realm.model.config import Projection
 from realm.model.hugging_face import export_model, import_model
-from realm.model.publishing import model_from_base, publish_model
+from realm.model.publishing import load_source, publish_model
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -103,7 +103,7 @@ def test_a_model_published_by_others_is_trained_on_whatever_its_base(
     publish(store, begun, 40, tmp_path / "a")
     save(store, begun, 55)
     if kind == "another base":
-        other = model_from_base(tiny.write_base(tmp_path / "other", seed=9), settings)
+        other = load_source(tiny.write_base(tmp_path / "other", seed=9), settings)
     else:
         other = imported(base, tmp_path / "realm")
     publish_model(Snapshots(store), other, step=7)
