@@ -1,6 +1,6 @@
 """Open-domain question answering, fine-tuned by the paper's two terms (REALM, 3.2 and 3.4).
 
-−log Σ_{z holds the answer} p(z|x) over a large beam, which trains the retriever from the start, plus
+−log Σ_{z holds the answer} p(z|x) over a large beam, which trains the retriever at once, plus
 the reader's −log p(y|x) over the best few passages (`realm.objectives.reading`). The passages'
 vectors are the index's and constant: only the query encoder learns.
 Lee, Chang and Toutanova 2019 (ORQA), section 5, eq. 6 to 8.
