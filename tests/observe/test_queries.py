@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from realm.records.lag import Lag
+from realm.records.states import PHASES, TOTAL
 from services.embedder import metrics as embedder_metrics
 from services.embedder.tasks import Outcome
 from services.gateway.metrics import GatewayMetrics
-from services.indexer.metrics import OUTCOMES, PHASES
+from services.indexer.metrics import OUTCOMES
 from tests.observe.promql import (
     SCRAPE_LABELS,
     Selector,
@@ -91,7 +92,7 @@ def test_counters_show_zero_before_their_first_event() -> None:
     """Else the first refused generation would be no increase, and raise no alert."""
     initial = values()
     assert initial["realm_indexer_refreshes_total", "outcome"] == set(OUTCOMES)
-    assert initial["realm_indexer_refresh_duration_seconds_count", "phase"] == set(PHASES)
+    assert initial["realm_indexer_refresh_duration_seconds_count", "phase"] == {*PHASES, TOTAL}
     assert {"count", "probes"} <= initial["realm_indexer_validation_failures_total", "check"]
     assert {"reconcile", "apply_changes", "load_shards"} <= initial[
         "realm_indexer_action_failures_total", "action"

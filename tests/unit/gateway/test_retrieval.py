@@ -1,4 +1,4 @@
-"""What chooses the passages: by setting, by request, and what the generation can."""
+"""How passages are chosen: by setting, by request, and as the generation supports it."""
 
 from __future__ import annotations
 
@@ -40,38 +40,31 @@ def exact(site: Site, generation: Generation, way: Retrieval) -> list[str]:
 
 
 @pytest.mark.parametrize("way", list(Retrieval))
-async def test_a_request_says_what_chooses(site: Site, first: Generation, way: Retrieval) -> None:
+async def test_a_request_chooses_the_way_and_scores_stay_the_model_s(
+    site: Site, first: Generation, way: Retrieval
+) -> None:
     async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
         found = await client.search(QUESTION, limit=4, retrieval=way)
         answered = await client.ask(QUESTION, passages=4, retrieval=way)
         (reply,) = [each async for each in client.ask_many([QUESTION], retrieval=way)]
-    assert [each.passage.passage_id for each in found.passages] == exact(site, first, way)
+    ids = [each.passage.passage_id for each in found.passages]
+    assert ids == exact(site, first, way)
     assert reply.answer is not None
     for response in (found, answered, reply.answer):
         assert response.retrieval == types_pb2.Retrieval.Value(f"RETRIEVAL_{way.name}")
-
-
-@pytest.mark.parametrize("way", list(Retrieval))
-async def test_scores_and_probabilities_are_the_model_s_whatever_chose(
-    site: Site, first: Generation, way: Retrieval
-) -> None:
-    request = retrieval_pb2.RetrievePassagesRequest(
-        question=QUESTION, limit=4, retrieval=f"RETRIEVAL_{way.name}"
-    )
-    found = (await site.retrieval.RetrievePassages(request, timeout=PATIENCE)).passages
     passages, vectors = site.world.search.collections[first.collection]
     rows = {each.passage_id: row for row, each in enumerate(passages)}
     scale = site.world.models[first.snapshot].retriever.scale.item()
     query = question_vector(site, first)
-    scores = [scale * float(vectors[rows[each.passage.passage_id]] @ query) for each in found]
-    assert [each.score for each in found] == pytest.approx(scores, abs=1e-4)
+    scores = [scale * float(vectors[rows[each]] @ query) for each in ids]
+    assert [each.score for each in found.passages] == pytest.approx(scores, abs=1e-4)
     total = sum(map(math.exp, scores))
     expected = [math.exp(score) / total for score in scores]
-    assert [each.probability for each in found] == pytest.approx(expected, abs=1e-5)
+    assert [each.probability for each in found.passages] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("way", list(Retrieval))
-async def test_the_setting_decides_where_the_request_does_not(
+async def test_the_setting_decides_if_the_request_does_not(
     world: World, first: Generation, way: Retrieval
 ) -> None:
     async with running(world, retrieval=way) as site:
@@ -82,14 +75,14 @@ async def test_the_setting_decides_where_the_request_does_not(
         assert [each.passage.passage_id for each in found.passages] == exact(site, first, way)
 
 
-async def test_words_that_no_passage_has_find_nothing_by_bm25(site: Site) -> None:
+async def test_words_in_no_passage_find_nothing_by_bm25(site: Site) -> None:
     async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
         assert not (await client.search("xylophone", retrieval="bm25")).passages
         assert not (await client.ask("xylophone", retrieval="bm25")).answers
         assert len((await client.search("xylophone", limit=3)).passages) == 3
 
 
-async def test_an_unknown_way_is_refused(site: Site) -> None:
+async def test_an_unknown_way_of_retrieval_is_refused(site: Site) -> None:
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION)
     request.retrieval = 17  # type: ignore[assignment]
     with pytest.raises(grpc.RpcError) as caught:
