@@ -42,7 +42,7 @@ def summary(report: Report) -> list[tuple[str, str]]:
         found.append(("median refresh", f"{total['p50']:.1f} s"))
     if lags:
         found.append(("longest lag", f"{max(lags):.0f} s"))
-    if queries:
+    if queries.get("total"):
         found.append(("questions", f"{queries['total']:,}"))
         found.append(("failed", f"{queries['failed']:,}"))
         found.append(("of mixed versions", f"{queries['mixed_version']:,}"))
