@@ -112,12 +112,6 @@ def test_a_second_use_of_an_id_names_both_places(tmp_path: Path) -> None:
     assert f"line 1 of {one}" in second.message
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
-    path.write_text(as_line(Document("a", "t", "words")), encoding="utf-8-sig")
-    assert read(path) == [Document("a", "t", "words")]
-
-
 def test_a_folder_is_read_in_order_of_name_with_paths_as_ids(tmp_path: Path) -> None:
     files = {
         "b.md": "# The Title\n\nSome *text*.",
@@ -285,16 +279,16 @@ def test_a_folder_without_documents_is_reported(tmp_path: Path) -> None:
     assert "the folder has no .txt, .html" in problem.message
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "missing"])
-def test_a_missing_path_is_refused_at_once(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidInput, match="does not exist"):
-        read_documents([tmp_path / name], max_bytes=10)
-
-
-def test_an_unknown_kind_of_file_is_refused_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing.jsonl", "does not exist"), ("missing", "does not exist"), ("a.pdf", "unknown kind")],
+)
+def test_a_path_that_cannot_be_read_is_refused_at_once(
+    tmp_path: Path, name: str, message: str
+) -> None:
     (tmp_path / "a.pdf").touch()
-    with pytest.raises(InvalidInput, match="unknown kind"):
-        read_documents([tmp_path / "a.pdf"], max_bytes=10)
+    with pytest.raises(InvalidInput, match=message):
+        read_documents([tmp_path / name], max_bytes=10)
 
 
 def test_reading_streams(tmp_path: Path) -> None:

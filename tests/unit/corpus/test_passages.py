@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -165,11 +164,6 @@ def test_a_table_is_sorted_and_gives_the_passages_back(inputs: InputBuilder) -> 
     assert from_table(with_more) == expected
 
 
-def test_no_passages_are_an_empty_table() -> None:
-    assert to_table([]).schema == PASSAGE_SCHEMA
-    assert from_table(to_table([])) == []
-
-
 def test_a_table_of_something_else_is_corrupt(inputs: InputBuilder) -> None:
     table = to_table(some_passages(inputs, ["a"]))
     with pytest.raises(Corrupt):
@@ -177,11 +171,6 @@ def test_a_table_of_something_else_is_corrupt(inputs: InputBuilder) -> None:
     text = pa.array(["not a number"] * len(table))
     with pytest.raises(Corrupt):
         from_table(table.drop_columns(["start"]).append_column("start", text))
-
-
-def test_passages_are_values(inputs: InputBuilder) -> None:
-    (passage, *_) = some_passages(inputs, ["a"])
-    assert replace(passage, ordinal=9) != passage
 
 
 def test_passages_of_before_there_was_bm25_are_still_read(inputs: InputBuilder) -> None:

@@ -28,14 +28,11 @@ def test_it_makes_two_to_four_thousand_passages(
 
 
 def test_every_document_is_sound_and_says_something(documents: list[Document]) -> None:
+    ids = [document.id for document in documents]
+    assert ids == sorted(set(ids))
     for document in documents:
         assert check_document(document, max_bytes=200_000).title
         assert len(document.text) >= 80
-
-
-def test_ids_are_unique_and_in_order(documents: list[Document]) -> None:
-    ids = [document.id for document in documents]
-    assert ids == sorted(set(ids))
 
 
 def test_all_kinds_are_there(documents: list[Document]) -> None:

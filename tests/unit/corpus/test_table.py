@@ -35,11 +35,6 @@ def table(store: Store) -> CorpusTable:
     return CorpusTable(store)
 
 
-def test_each_append_is_the_next_version(table: CorpusTable) -> None:
-    assert table.version == 0
-    assert [table.append([upsert("a")]), table.append([delete("a")])] == [1, 2]
-
-
 def test_a_document_comes_back_whole(table: CorpusTable) -> None:
     table.append([upsert("a", "body")])
     found = table.get("a")
@@ -203,22 +198,3 @@ def test_of_many_who_find_no_table_one_makes_it(tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as threads:
             opened = [threads.submit(open_it) for _ in range(4)]
             assert [each.result(20) for each in opened] == [0] * 4
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["feature%2Flogin", "data[1]", "a%20b", "q?x", "s*x", "h#x", "a^b", "pi|pe", "back\\slash",
-     "new\nline", "sp ace", "日本é", "100%", "{x}", "a:b"],
-)  # fmt: skip
-def test_a_corpus_lives_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
-    store = Store.open(str(tmp_path / name))
-    table = CorpusTable(store)
-    for number in range(3):
-        table.append([upsert("a", f"text {number}"), upsert(f"b{number}")])
-    table.purge(2, 0.0, 0.0)
-    table.compact()
-    assert table.vacuum(0) > 0
-    table.trim_log()
-    again = CorpusTable(store)
-    assert {each.document_id for each in again.states(again.version)} == {"a", "b0", "b1", "b2"}
-    assert [path.name for path in tmp_path.iterdir()] == [name]
