@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +36,21 @@ seconds. Ages are computed in PromQL from timestamps, so that they rise when who
 them is dead: `time() - x` where `x > 0`. Recording rules and alerts are in `deploy/prometheus`,
 dashboards in `deploy/grafana`, what to do about an alert in `runbooks`.
 """
-SECTIONS = {
-    "gateway": "Gateway",
-    "indexer": "Indexer",
-    "trainer": "Trainer",
-    "embedder": "Embedder",
-    "grpc": "gRPC servers (gateway and indexer)",
-    "every": "Every process",
+
+
+def _every_process(registry: CollectorRegistry) -> None:
+    show_build("gateway", registry)
+    ProcessCollector(registry=registry)
+
+
+#: What declares the metrics of each section.
+SECTIONS: dict[str, Callable[[CollectorRegistry], object]] = {
+    "Gateway": GatewayMetrics,
+    "Indexer": IndexerMetrics,
+    "Trainer": TrainerMetrics,
+    "Embedder": EmbedderMetrics,
+    "gRPC servers (gateway and indexer)": MetricsInterceptor,
+    "Every process": _every_process,
 }
 
 
@@ -78,26 +86,19 @@ class _Recorder(CollectorRegistry):
         super().register(collector)
 
 
+def declare_all(registry: CollectorRegistry) -> None:
+    """Every metric of realm's own processes."""
+    for declare in SECTIONS.values():
+        declare(registry)
+
+
 def catalogue() -> dict[str, list[Family]]:
-    """Every metric of every process, by section."""
+    """Every metric of every process, by section's title."""
     sections: dict[str, list[Family]] = {}
-    for section in SECTIONS:
+    for title, declare in SECTIONS.items():
         registry = _Recorder()
-        match section:
-            case "gateway":
-                GatewayMetrics(registry)
-            case "indexer":
-                IndexerMetrics(registry)
-            case "trainer":
-                TrainerMetrics(registry)
-            case "embedder":
-                EmbedderMetrics(registry)
-            case "grpc":
-                MetricsInterceptor(registry)
-            case _:
-                show_build("gateway", registry)
-                ProcessCollector(registry=registry)
-        sections[section] = [each for one in registry.declared for each in _families(one)]
+        declare(registry)
+        sections[title] = [each for one in registry.declared for each in _families(one)]
     return sections
 
 
@@ -124,8 +125,8 @@ def _families(collector: Collector) -> Iterator[Family]:
 def page() -> str:
     """The page's text."""
     parts = [HEAD]
-    for section, families in catalogue().items():
-        parts.append(f"\n## {SECTIONS[section]}\n\n| metric | kind | labels | what |\n")
+    for title, families in catalogue().items():
+        parts.append(f"\n## {title}\n\n| metric | kind | labels | what |\n")
         parts.append("| --- | --- | --- | --- |\n")
         parts += [_row(each) for each in families]
     return "".join(parts)

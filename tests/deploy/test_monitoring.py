@@ -11,13 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
-from realm.process.rpc import MetricsInterceptor
-from services.embedder.metrics import EmbedderMetrics
-from services.gateway.metrics import GatewayMetrics
-from services.indexer.metrics import IndexerMetrics
-from services.trainer.metrics import TrainerMetrics
 from tests.deploy.rendering import (
     PROCESSES,
     ROOT,
@@ -34,6 +28,7 @@ from tests.deploy.rendering import (
     target,
     workloads,
 )
+from tools.metrics_docs import known_series
 from tools.prometheus_rule import RULES
 
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -77,24 +72,6 @@ def queries(objects: list[Object]) -> Iterator[str]:
         yield from (each["metadata"]["query"] for each in scaler["spec"]["triggers"])
 
 
-def exposed_metrics() -> set[str]:
-    """Every name that a process of realm gives to Prometheus."""
-    registry = CollectorRegistry()
-    for make in (TrainerMetrics, EmbedderMetrics, IndexerMetrics, GatewayMetrics):
-        make(registry)
-    MetricsInterceptor(registry)
-    suffixes = {
-        "counter": ("_total",),
-        "histogram": ("_bucket", "_sum", "_count"),
-        "gauge": ("",),
-    }
-    return {
-        f"{family.name}{suffix}"
-        for family in registry.collect()
-        for suffix in suffixes[family.type]
-    }
-
-
 def test_rules_and_scalers_ask_for_metrics_that_exist() -> None:
     asked = {
         name
@@ -102,7 +79,7 @@ def test_rules_and_scalers_ask_for_metrics_that_exist() -> None:
         for name in re.findall(r"\b(?:realm|grpc_server)_[a-z_]+", query)
     }
     assert len(asked) > 10
-    assert asked <= exposed_metrics()
+    assert asked <= set(known_series())
 
 
 def test_both_kinds_of_monitoring_have_the_same_rules() -> None:

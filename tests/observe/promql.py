@@ -12,12 +12,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
-from realm.process.rpc import MetricsInterceptor
-from services.embedder.metrics import EmbedderMetrics
-from services.gateway.metrics import GatewayMetrics
-from services.indexer.metrics import IndexerMetrics
-from services.trainer.metrics import TrainerMetrics
-from tools.metrics_docs import known_series
+from tools.metrics_docs import declare_all, known_series
 from tools.prometheus_rule import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -92,9 +87,7 @@ def series() -> dict[str, set[str]]:
 def values() -> dict[tuple[str, str], set[str]]:
     """By series and label, the values that are declared at start, where they are."""
     registry = CollectorRegistry()
-    for made in (GatewayMetrics, IndexerMetrics, TrainerMetrics, EmbedderMetrics):
-        made(registry)
-    MetricsInterceptor(registry)
+    declare_all(registry)
     found: dict[tuple[str, str], set[str]] = {}
     for family in registry.collect():
         for sample in family.samples:

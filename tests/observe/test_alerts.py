@@ -10,14 +10,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from realm.process.rpc import MetricsInterceptor
-from realm.process.telemetry import show_build
-from services.embedder.metrics import EmbedderMetrics
-from services.gateway.metrics import GatewayMetrics
-from services.indexer.metrics import IndexerMetrics
-from services.trainer.metrics import TrainerMetrics
 from tests.observe.promql import PROMETHEUS, ROOT, queries, rules, with_all_chosen
-from tools.metrics_docs import TARGET, page
+from tools.metrics_docs import declare_all
 from tools.prometheus_rule import RULES
 
 ALERTS = [each for each in rules() if "alert" in each]
@@ -68,10 +62,6 @@ def test_every_alert_is_tested_to_fire_and_to_stay_silent(name: str) -> None:
     assert set(fires) == {True, False}
 
 
-def test_the_page_of_metrics_is_up_to_date() -> None:
-    assert TARGET.read_text() == page()
-
-
 @needs_promtool
 def test_promtool_accepts_the_rules() -> None:
     promtool("check", "rules", "--lint-fatal", *map(str, RULES))
@@ -86,10 +76,7 @@ def test_alerts_fire_and_stay_silent(file: Path) -> None:
 @needs_promtool
 def test_promtool_accepts_what_the_services_expose() -> None:
     registry = CollectorRegistry()
-    for made in (GatewayMetrics, IndexerMetrics, TrainerMetrics, EmbedderMetrics):
-        made(registry)
-    MetricsInterceptor(registry)
-    show_build("gateway", registry)
+    declare_all(registry)
     promtool("check", "metrics", given=generate_latest(registry))
 
 

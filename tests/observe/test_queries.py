@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from realm.records.lag import Lag
 from realm.records.states import PHASES, TOTAL
@@ -101,8 +102,6 @@ def test_counters_show_zero_before_their_first_event() -> None:
 
 
 def test_a_gateway_that_is_up_to_date_shows_no_lag() -> None:
-    from prometheus_client import CollectorRegistry
-
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     metrics.show_lag(Lag(40, 1700000000.5))
