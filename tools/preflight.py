@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ OVERLAYS = Path(__file__).parents[1] / "deploy" / "k8s" / "overlays"
 #: Since then a container's preStop may be a sleep, for which no shell is needed.
 LEAST_VERSION = (1, 30)
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+GPU = "nvidia.com/gpu"
 #: Provisioners whose volumes many nodes can mount at once.
 SHARED_PROVISIONERS = ("nfs", "cephfs", "efs", "filestore", "azurefile", "file.csi", "longhorn")
 #: Whose kinds only the overlay `cluster-operators` holds.
@@ -52,132 +54,121 @@ class Facts:
     claim: dict[str, Any] | None = None
 
 
-def check_version(_: list[dict[str, Any]], facts: Facts) -> Finding:
+#: What was found of one prerequisite, and what to do.
+Answer = tuple[Verdict, str]
+Objects = list[dict[str, Any]]
+
+
+def check_version(_: Objects, facts: Facts) -> Answer:
     found, least = (".".join(map(str, each)) for each in (facts.version, LEAST_VERSION))
     if facts.version >= LEAST_VERSION:
-        return Finding("Kubernetes", "ok", found)
-    return Finding("Kubernetes", "missing", f"is {found}, realm needs {least} or newer: upgrade it")
+        return "ok", found
+    return "missing", f"is {found}, realm needs {least} or newer: upgrade it"
 
 
-def check_kinds(objects: list[dict[str, Any]], facts: Facts) -> Finding:
-    name = "API kinds"
+def check_kinds(objects: Objects, facts: Facts) -> Answer:
     absent = {(each["apiVersion"], each["kind"]) for each in objects} - facts.kinds
     if not absent:
-        return Finding(name, "ok", "the cluster knows every kind of the overlay")
+        return "ok", "the cluster knows every kind of the overlay"
     operators = {each for each in absent if each[0].startswith(OPERATORS)}
     words = ", ".join(sorted(f"{kind} ({version})" for version, kind in operators or absent))
-    if not operators:
-        return Finding(name, "missing", f"the cluster knows no {words}: upgrade it")
-    return Finding(
-        name,
-        "missing",
-        f"the cluster knows no {words}: install KEDA or the Prometheus operator,"
-        " or apply the overlay `cluster`, which needs neither",
-    )
+    cure = "upgrade it"
+    if operators:
+        cure = (
+            "install KEDA or the Prometheus operator,"
+            " or apply the overlay `cluster`, which needs neither"
+        )
+    return "missing", f"the cluster knows no {words}: {cure}"
 
 
-def check_default_class(objects: list[dict[str, Any]], facts: Facts) -> Finding:
-    default = _default_class(facts)
-    if default is not None:
-        return Finding("default StorageClass", "ok", default["metadata"]["name"])
+def check_default_class(objects: Objects, facts: Facts) -> Answer:
+    if name := _default_class(facts):
+        return "ok", name
     unnamed = [name for name, spec in _claims(objects) if not spec.get("storageClassName")]
     if not unnamed:
-        return Finding("default StorageClass", "ok", "none, and no claim asks for it")
-    return Finding(
-        "default StorageClass",
-        "missing",
-        f"none, and {', '.join(unnamed)} ask for it: annotate a class with {DEFAULT_CLASS}=true",
-    )
+        return "ok", "none, and no claim asks for it"
+    claims = ", ".join(unnamed)
+    return "missing", f"none, and {claims} ask for it: annotate a class with {DEFAULT_CLASS}=true"
 
 
-def check_store(objects: list[dict[str, Any]], facts: Facts) -> Finding:
-    name = "store"
+def check_store(objects: Objects, facts: Facts) -> Answer:
     spec = dict(_claims(objects)).get("store")
     if spec is None:
-        return Finding(name, "unknown", "a bucket: only the pods' first check can tell")
+        return "unknown", "a bucket: only the pods' first check can tell"
     if "ReadWriteMany" not in spec["accessModes"]:
-        return Finding(name, "ok", "on one node, any volume will do")
+        return "ok", "on one node, any volume will do"
     if facts.claim is not None and facts.claim.get("status", {}).get("phase") == "Bound":
-        return Finding(name, "ok", "its claim is bound")
-    wanted = spec.get("storageClassName") or (_default_class(facts) or {"metadata": {}})[
-        "metadata"
-    ].get("name")
-    found = [each for each in facts.storage_classes if each["metadata"]["name"] == wanted]
-    if not found:
-        return Finding(name, "missing", f"there is no StorageClass {wanted!r} for its claim")
-    if any(word in found[0]["provisioner"] for word in SHARED_PROVISIONERS):
-        return Finding(name, "ok", f"class {wanted} ({found[0]['provisioner']})")
-    return Finding(
-        name,
-        "unknown",
-        f"class {wanted} ({found[0]['provisioner']}) is not known to give ReadWriteMany volumes:"
-        " name one that does in the overlay, or put the store in a bucket (components/s3-store)",
+        return "ok", "its claim is bound"
+    wanted = spec.get("storageClassName") or _default_class(facts)
+    classes = {each["metadata"]["name"]: each["provisioner"] for each in facts.storage_classes}
+    if wanted not in classes:
+        return "missing", f"there is no StorageClass {wanted!r} for its claim"
+    found = f"class {wanted} ({classes[wanted]})"
+    if any(word in classes[wanted] for word in SHARED_PROVISIONERS):
+        return "ok", found
+    return "unknown", (
+        f"{found} is not known to give ReadWriteMany volumes:"
+        " name one that does in the overlay, or put the store in a bucket (components/s3-store)"
     )
 
 
-def check_gpus(objects: list[dict[str, Any]], facts: Facts) -> Finding:
+def check_gpus(objects: Objects, facts: Facts) -> Answer:
     needed = sum(
-        workload["spec"].get("replicas", 1) * int(limit)
-        for workload in objects
-        if workload["kind"] in ("Deployment", "StatefulSet")
-        for container in workload["spec"]["template"]["spec"]["containers"]
-        if (limit := container["resources"]["limits"].get("nvidia.com/gpu"))
+        workload["spec"].get("replicas", 1) * int(container["resources"]["limits"].get(GPU, 0))
+        for workload, container in _containers(objects)
     )
-    found = sum(
-        int(node["status"].get("allocatable", {}).get("nvidia.com/gpu", 0)) for node in facts.nodes
-    )
+    given = (node["status"].get("allocatable", {}).get(GPU, 0) for node in facts.nodes)
+    words = f"{(found := sum(map(int, given)))} on the nodes, {needed} needed"
     if found >= needed:
-        return Finding("GPUs", "ok", f"{found} on the nodes, {needed} needed")
-    return Finding(
-        "GPUs",
-        "missing",
-        f"{found} on the nodes, {needed} needed: is the NVIDIA device plugin installed? Or apply"
-        " the overlay without components/gpu",
+        return "ok", words
+    return "missing", (
+        f"{words}: is the NVIDIA device plugin installed? Or apply"
+        " the overlay without components/gpu"
     )
 
 
-def check_images(objects: list[dict[str, Any]], _: Facts) -> Finding:
-    unnamed = {
-        container["image"]
+def check_images(objects: Objects, _: Facts) -> Answer:
+    images = {container["image"] for _, container in _containers(objects)}
+    unnamed = sorted(image for image in images if image.startswith(PLACEHOLDER))
+    if not unnamed:
+        return "unknown", "only the nodes can tell whether they may pull them"
+    return "missing", (
+        f"{', '.join(unnamed)} lie in no registry: `make images REGISTRY=… TAG=…` builds,"
+        " pushes and names them"
+    )
+
+
+def check_network(_: Objects, __: Facts) -> Answer:
+    return "unknown", (
+        "no API tells whether the network plugin enforces them; Calico, Cilium and Antrea do"
+    )
+
+
+CHECKS: dict[str, Callable[[Objects, Facts], Answer]] = {
+    "Kubernetes": check_version,
+    "API kinds": check_kinds,
+    "default StorageClass": check_default_class,
+    "store": check_store,
+    "GPUs": check_gpus,
+    "images": check_images,
+    "network policies": check_network,
+}
+
+
+def preflight(objects: Objects, facts: Facts) -> list[Finding]:
+    return [Finding(name, *check(objects, facts)) for name, check in CHECKS.items()]
+
+
+def _containers(objects: Objects) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [
+        (workload, container)
         for workload in objects
         if workload["kind"] in ("Deployment", "StatefulSet", "Job")
         for container in workload["spec"]["template"]["spec"]["containers"]
-        if container["image"].startswith(PLACEHOLDER)
-    }
-    if not unnamed:
-        return Finding("images", "unknown", "only the nodes can tell whether they may pull them")
-    return Finding(
-        "images",
-        "missing",
-        f"{', '.join(sorted(unnamed))} lie in no registry: `make images REGISTRY=… TAG=…` builds,"
-        " pushes and names them",
-    )
+    ]
 
 
-def check_network(_: list[dict[str, Any]], __: Facts) -> Finding:
-    return Finding(
-        "network policies",
-        "unknown",
-        "no API tells whether the network plugin enforces them; Calico, Cilium and Antrea do",
-    )
-
-
-CHECKS = (
-    check_version,
-    check_kinds,
-    check_default_class,
-    check_store,
-    check_gpus,
-    check_images,
-    check_network,
-)
-
-
-def preflight(objects: list[dict[str, Any]], facts: Facts) -> list[Finding]:
-    return [check(objects, facts) for check in CHECKS]
-
-
-def _claims(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+def _claims(objects: Objects) -> list[tuple[str, dict[str, Any]]]:
     own = [
         (each["metadata"]["name"], each["spec"])
         for each in objects
@@ -191,10 +182,10 @@ def _claims(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return own + made
 
 
-def _default_class(facts: Facts) -> dict[str, Any] | None:
+def _default_class(facts: Facts) -> str | None:
     for each in facts.storage_classes:
         if each["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true":
-            return each
+            return str(each["metadata"]["name"])
     return None
 
 
