@@ -47,7 +47,7 @@ class Transition:
     why: str = ""
 
     @property
-    def as_meant(self) -> bool:
+    def as_expected(self) -> bool:
         return self.state is (State.REJECTED if self.change is Change.WORSE else State.LIVE)
 
 

@@ -92,7 +92,7 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
 def judge(parameters: Parameters, run: SwapRun) -> Result:
     seen = run.seen
     back = went_back(seen.records)
-    unfit = [each for each in run.refreshes if not each.as_meant]
+    unfit = [each for each in run.refreshes if not each.as_expected]
     degraded = {each.snapshot for each in run.refreshes if each.change is Change.WORSE}
     wrong = [each for each in seen.records if each.origin and each.origin.snapshot in degraded]
     swaps = run.swaps()

@@ -211,7 +211,7 @@ def judge(parameters: Parameters, run: SwitchRun) -> Result:
     seen = run.seen
     moved = [each for each in run.steps if each.state is State.LIVE]
     refused = [e for e in run.steps if e.change is Change.WORSE and e.state is State.REJECTED]
-    unfit = [each for each in run.steps if not each.as_meant]
+    unfit = [each for each in run.steps if not each.as_expected]
     silent = seen.faulty(Kind.SEARCH, Kind.ANSWER)
     answers = _answers_by_encoder(seen)
     claims = [

@@ -20,6 +20,28 @@ from realm.client import Client
 from realm.errors import RealmError
 from services.standalone.cluster import HOST, PORTS
 
+#: Short refreshes: a few steps a snapshot, and nothing that waits for minutes.
+QUICK = {
+    "REALM_SNAPSHOT_EVERY_STEPS": "2",
+    "REALM_SNAPSHOT_MIN_SECONDS": "2",
+    "REALM_CHECKPOINT_EVERY_STEPS": "2",
+    "REALM_INVERSE_CLOZE_BATCH": "4",
+    "REALM_MASKED_LM_BATCH": "1",
+    "REALM_GATE_PROBES": "20",
+}
+#: Eight notes of each make the corpus.
+FACTS = [
+    ("Kea", "The kea is a large parrot of the alpine regions of New Zealand. It is known for its"
+     " intelligence and curiosity. Keas attack sheep now and then."),
+    ("Takahe", "The takahe is a flightless bird of the South Island. It was thought extinct until"
+     " Geoffrey Orbell found a group near Lake Te Anau in 1948."),
+    ("Tuatara", "The tuatara is a reptile of New Zealand. Although it looks like a lizard, it is"
+     " part of a distinct lineage, the order Rhynchocephalia. It may live 100 years."),
+    ("Redis", "Redis is an in-memory store of data structures. It was written by Salvatore"
+     " Sanfilippo in 2009. It serves as a database, a cache and a message broker."),
+    ("Qdrant", "Qdrant is a vector similarity search engine written in Rust. It stores points,"
+     " vectors with a payload. A collection is a named set of points."),
+]  # fmt: skip
 #: What a user may call modules of a project of theirs: the cluster starts in its folder.
 NAMES_OF_LIBRARIES = (
     *("redis", "celery", "queue", "random", "grpc", "torch", "transformers", "numpy", "statistics"),
@@ -38,10 +60,22 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
-class RunningCluster:
-    """`with RunningCluster(folder, corpus) as cluster: cluster.client.search(…)`."""
+def write_facts(file: Path) -> None:
+    lines = [
+        {"id": f"{title}-{copy}", "title": title, "text": f"{text} Note {copy} of {title}."}
+        for title, text in FACTS
+        for copy in range(8)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
 
-    def __init__(self, folder: Path, corpus: Path, *, rate: float = 2.0, **settings: str) -> None:
+
+class RunningCluster:
+    """`with RunningCluster(folder) as cluster: cluster.client.search(…)`, over `FACTS`.
+
+    :param settings: beyond `QUICK`, or in its place.
+    """
+
+    def __init__(self, folder: Path, *, rate: float = 2.0, **settings: str) -> None:
         self.folder = folder
         self.project = folder / "project"
         self.report_file = folder / "report.json"
@@ -49,15 +83,16 @@ class RunningCluster:
         self.gateway = f"{HOST}:{PORTS['gateway'] + self.offset}"
         self._command = [
             *(str(Path(sys.executable).with_name("realm")), "up"),
-            *("--store", str(folder / "state"), "--corpus", str(corpus)),
+            *("--store", str(folder / "state"), "--corpus", str(folder / "facts.jsonl")),
             *("--report", str(self.report_file), "--rate", str(rate)),
             *("--port-offset", str(self.offset)),
         ]
-        self._settings = settings
+        self._settings = {**QUICK, **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningCluster:
         self.project.mkdir(parents=True, exist_ok=True)
+        write_facts(self.folder / "facts.jsonl")
         for name in NAMES_OF_LIBRARIES:
             (self.project / f"{name}.py").write_text(f"print({RAN!r})\n")
         with (self.folder / "output.log").open("ab") as output:

@@ -1,6 +1,5 @@
 """The whole loop on one machine, as a newcomer runs it."""
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -11,43 +10,9 @@ import pytest
 from realm.client import document
 from tests.acceptance.running import RAN, RunningCluster, until
 
-#: Short refreshes: a few steps a snapshot, and nothing that waits for minutes.
-QUICK = {
-    "REALM_SNAPSHOT_EVERY_STEPS": "2",
-    "REALM_SNAPSHOT_MIN_SECONDS": "2",
-    "REALM_CHECKPOINT_EVERY_STEPS": "2",
-    "REALM_INVERSE_CLOZE_BATCH": "4",
-    "REALM_MASKED_LM_BATCH": "1",
-    "REALM_GATE_PROBES": "20",
-}
-FACTS = [
-    ("Kea", "The kea is a large parrot of the alpine regions of New Zealand. It is known for its"
-     " intelligence and curiosity. Keas attack sheep now and then."),
-    ("Takahe", "The takahe is a flightless bird of the South Island. It was thought extinct until"
-     " Geoffrey Orbell found a group near Lake Te Anau in 1948."),
-    ("Tuatara", "The tuatara is a reptile of New Zealand. Although it looks like a lizard, it is"
-     " part of a distinct lineage, the order Rhynchocephalia. It may live 100 years."),
-    ("Redis", "Redis is an in-memory store of data structures. It was written by Salvatore"
-     " Sanfilippo in 2009. It serves as a database, a cache and a message broker."),
-    ("Qdrant", "Qdrant is a vector similarity search engine written in Rust. It stores points,"
-     " vectors with a payload. A collection is a named set of points."),
-]  # fmt: skip
 
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    file = tmp_path / "facts.jsonl"
-    lines = [
-        {"id": f"{title}-{copy}", "title": title, "text": f"{text} Note {copy} of {title}."}
-        for title, text in FACTS
-        for copy in range(8)
-    ]
-    file.write_text("\n".join(map(json.dumps, lines)))
-    return file
-
-
-def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path) -> None:
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path) -> None:
+    with RunningCluster(tmp_path / "run") as cluster:
         children = psutil.Process(cluster.pid).children(recursive=True)
         written = cluster.client.upsert(
             [document("moa", "The moa was a giant bird. It is extinct.", title="Moa")]
@@ -87,8 +52,8 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path, corpus: Path
 
 
 @pytest.mark.slow
-def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, corpus: Path) -> None:
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
+    with RunningCluster(tmp_path / "run") as cluster:
         cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
         until(
             lambda: cluster.client.status().newest_snapshot.step >= 2,
@@ -96,7 +61,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, corpus: Pa
             f"a trained snapshot; {cluster.output()}",
         )
         before = cluster.client.status()
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+    with RunningCluster(tmp_path / "run") as cluster:
         after = cluster.client.status()
         assert after.corpus_version >= before.corpus_version
         assert after.live.generation >= before.live.generation
@@ -106,11 +71,11 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path, corpus: Pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_process_may_be_killed(tmp_path: Path, corpus: Path) -> None:
+def test_every_process_may_be_killed(tmp_path: Path) -> None:
     names = [
         "embedder", "embedder-delta", "trainer", "indexer", "gateway", "qdrant", "redis",
     ]  # fmt: skip
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+    with RunningCluster(tmp_path / "run") as cluster:
         acknowledged: dict[str, int] = {}
         for name in names:
             generation = cluster.client.status().live.generation
@@ -138,15 +103,13 @@ def test_every_process_may_be_killed(tmp_path: Path, corpus: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_supervisor_leaves_nothing_behind_and_loses_nothing(
-    tmp_path: Path, corpus: Path
-) -> None:
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+def test_a_killed_supervisor_leaves_nothing_behind_and_loses_nothing(tmp_path: Path) -> None:
+    with RunningCluster(tmp_path / "run") as cluster:
         children = psutil.Process(cluster.pid).children(recursive=True)
         cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
         os.kill(cluster.pid, signal.SIGKILL)
         until(lambda: not any(map(lives, children)), 10, "the children's end")
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+    with RunningCluster(tmp_path / "run") as cluster:
         assert cluster.client.get("moa").document.text == "The moa was a giant bird."
 
 

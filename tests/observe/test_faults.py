@@ -26,7 +26,6 @@ from realm.records.states import State
 from realm.records.store import Store
 from services.standalone.cluster import PORTS
 from tests.acceptance.running import RunningCluster, until
-from tests.acceptance.test_standalone import QUICK
 from tests.observe.gateways import another_gateway
 from tests.observe.scaled import takes_seconds, write_scaled
 from tests.observe.server import (
@@ -36,7 +35,6 @@ from tests.observe.server import (
     needs_prometheus,
     prometheus,
 )
-from tests.observe.test_live import corpus  # noqa: F401
 
 FACTOR = 20
 #: A scrape that fails, the evaluation that sees it, the one that finds it lasting, and ours.
@@ -45,7 +43,6 @@ LATE_SECONDS = 5 * SCRAPE_SECONDS
 LINGER_SECONDS = 4 * SCRAPE_SECONDS
 #: Snapshots come so seldom that a refresh is over before the next.
 SETTINGS = {
-    **QUICK,
     "REALM_SNAPSHOT_EVERY_STEPS": "4",
     "REALM_SNAPSHOT_MIN_SECONDS": "12",
     "REALM_GATE_PROBES": "40",
@@ -106,10 +103,9 @@ class Stage:
 @pytest.mark.timeout(1200)
 def test_each_fault_raises_its_alert_and_no_other(
     tmp_path: Path,
-    corpus: Path,  # noqa: F811
 ) -> None:
     rules = write_scaled(tmp_path / "rules.yaml", FACTOR)
-    with RunningCluster(tmp_path / "run", corpus, **SETTINGS) as cluster:
+    with RunningCluster(tmp_path / "run", **SETTINGS) as cluster:
         ports = {job: PORTS[name] + cluster.offset for job, name in JOBS.items()}
         with prometheus(tmp_path / "prometheus", ports, [rules]) as server:
             stage = Stage(cluster, server, {job: [port] for job, port in ports.items()})

@@ -5,7 +5,6 @@ Every panel's query returns data, every recording rule yields series, no alert f
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 import urllib.request
@@ -16,23 +15,10 @@ import pytest
 from realm.client import document
 from services.standalone.cluster import HOST, PORTS
 from tests.acceptance.running import RunningCluster, until
-from tests.acceptance.test_standalone import FACTS, QUICK
 from tests.observe.promql import queries, recorded, rules, with_all_chosen
 from tests.observe.server import JOBS, SCRAPE_SECONDS, Prometheus, needs_prometheus, prometheus
 
 SWAPS = 2
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    file = tmp_path / "facts.jsonl"
-    lines = [
-        {"id": f"{title}-{copy}", "title": title, "text": f"{text} Note {copy} of {title}."}
-        for title, text in FACTS
-        for copy in range(8)
-    ]
-    file.write_text("\n".join(map(json.dumps, lines)))
-    return file
 
 
 def use(cluster: RunningCluster) -> None:
@@ -45,8 +31,8 @@ def use(cluster: RunningCluster) -> None:
 @pytest.mark.slow
 @needs_prometheus
 @pytest.mark.timeout(420)
-def test_a_live_cluster_shows_everything_and_raises_no_alert(tmp_path: Path, corpus: Path) -> None:
-    with RunningCluster(tmp_path / "run", corpus, **QUICK) as cluster:
+def test_a_live_cluster_shows_everything_and_raises_no_alert(tmp_path: Path) -> None:
+    with RunningCluster(tmp_path / "run") as cluster:
         ports = {job: PORTS[name] + cluster.offset for job, name in JOBS.items()}
         with prometheus(tmp_path / "prometheus", ports) as server:
             begun = cluster.client.status().live.generation

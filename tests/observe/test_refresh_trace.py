@@ -20,16 +20,14 @@ from realm.records.store import Store
 from services.standalone.cluster import HOST, PORTS
 from services.standalone.observer import scrape
 from tests.acceptance.running import RunningCluster, until
-from tests.acceptance.test_standalone import QUICK
 from tests.observe.gateways import another_gateway, generation
-from tests.observe.test_live import corpus  # noqa: F401
 
 REFRESHES = 2
 TOTAL = "realm_indexer_refresh_duration_seconds"
 PHASES = ["queue", "embed", "load", "validate", "swap", "flip"]
 LOOK_SECONDS = 0.05
 #: Snapshots come so seldom that a refresh is over before the next.
-SETTINGS = {**QUICK, "REALM_SNAPSHOT_MIN_SECONDS": "12"}
+SETTINGS = {"REALM_SNAPSHOT_MIN_SECONDS": "12"}
 
 
 class Outside:
@@ -81,11 +79,10 @@ class Outside:
 @pytest.mark.timeout(600)
 def test_the_trace_and_the_histogram_tell_the_truth(
     tmp_path: Path,
-    corpus: Path,  # noqa: F811
 ) -> None:
     traces = tmp_path / "traces"
     settings = {**SETTINGS, "REALM_TRACE_FOLDER": str(traces)}
-    with RunningCluster(tmp_path / "run", corpus, **settings) as cluster:
+    with RunningCluster(tmp_path / "run", **settings) as cluster:
         store = cluster.folder / "state" / "store"
         metrics = f"http://{HOST}:{PORTS['indexer metrics'] + cluster.offset}/metrics"
         with another_gateway(cluster, store, REALM_TRACE_FOLDER=str(traces)) as second:
