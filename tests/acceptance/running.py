@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -107,18 +106,16 @@ class RunningCluster:
         try:
             until(self.answers, FIRST_ANSWER_SECONDS, f"a first answer; {self.output()}")
         except BaseException:
-            self.end()
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.client.close()
-        self.end()
+        try:
+            self.end()
+        finally:
+            self._ports.close()
 
     @property
     def pid(self) -> int:
