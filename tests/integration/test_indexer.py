@@ -132,22 +132,6 @@ def test_steady_writes_do_not_keep_a_candidate_from_going_live(live_bench: Bench
     assert live_bench.documents_found(last.text)[0] == last.id
 
 
-def test_build_goes_on_after_a_restart(live_bench: Bench) -> None:
-    hold_shards(live_bench)
-    live_bench.publish(step=40)
-    live_bench.until(lambda: live_bench.indexer.generations.numbers() == [1, 2], "a build begins")
-    version = live_bench.write([document(800)])
-    live_bench.restart_indexer()
-    live_bench.start_worker(delay=0.2)
-    build = live_bench.indexer.memory
-    live_bench.until(lambda: build.build is not None and len(build.build.loaded) > 0, "loading")
-    live_bench.restart_indexer()
-    live_bench.until_live(2)
-    live_bench.until_applied(version)
-    assert live_bench.documents_found(document(800).text)[0] == "document-800"
-    assert live_bench.indexer.generations.numbers() == [1, 2]
-
-
 def test_damaged_vectors_are_made_again(live_bench: Bench) -> None:
     hold_shards(live_bench)
     snapshot = live_bench.publish(step=40)

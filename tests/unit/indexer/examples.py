@@ -1,14 +1,25 @@
-"""Small manifests for tests."""
+"""Small manifests, and a clock, for tests."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
+
+
+@dataclass
+class Clock:
+    """Seconds that a test sets."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def generation(

@@ -11,17 +11,10 @@ from services.indexer.gateways import (
     GatewayReports,
     QuestionRecorder,
 )
-from tests.unit.indexer.examples import generation
+from tests.unit.indexer.examples import Clock, generation
 
 DAY = 86_400.0
 BOUNDS = Bounds(1440, DAY)  # ten a window
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_refresh_has_arrived_when_every_ready_gateway_says_so() -> None:

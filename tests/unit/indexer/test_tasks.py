@@ -19,18 +19,11 @@ from services.embedder.claims import WorkClaims
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.tasks import OutstandingTasks, TaskRequest, TaskSender, make_sender, task_for
 from tests.integration.redis_process import RedisProcess, free_port
-from tests.unit.indexer.examples import create, generation
+from tests.unit.indexer.examples import Clock, create, generation
 
 WANT = task_for(EMBED_SHARD, generation(4, snapshot=7), "in", "out")
 AGAIN = 60.0
 DAY = 24 * 3600.0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -128,16 +121,6 @@ def test_a_task_says_what_to_make_and_when_it_was_asked_for_and_never_expires(
     assert (headers["expires"], headers["eta"]) == (None, None)
     # For the figure of how long tasks wait, and for that alone.
     assert before <= headers[ASKED_AT] <= time.time()
-
-
-def test_what_is_forgotten_may_be_sent_again_at_once(
-    leader: Callable[[], TaskSender], client: Redis
-) -> None:
-    tasks = leader()
-    assert tasks.send(WANT)
-    client.delete(EMBED_QUEUE)
-    tasks.allow_resend("out")
-    assert tasks.send(WANT)
 
 
 def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(

@@ -22,17 +22,10 @@ from realm.records.store import Store
 from services.indexer.writes import writer
 from services.indexer.writes.requests import LONGEST_PAUSE, SECONDS, RequestHistory, digest_of
 from services.indexer.writes.writer import Writer, check_changes
+from tests.unit.indexer.examples import Clock
 
 WAIT = 30
 NOTE = Document("note", "A title", "A text.", {"kind": "note", "year": "2020"})
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def append(table: CorpusTable, *requests: str) -> int:
