@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from realm.model.base import Base, load_base
 from realm.model.checkpoint import Model, new_model
@@ -15,7 +13,7 @@ from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 from realm.model.reader import MaskedLMHead
-from tests.tiny import SPECIAL
+from tests.tiny import SPECIAL, tokenizer, write_base
 
 WORDS = [*SPECIAL, "who", "wrote", "it", "she", "did", "in", "."]
 TINY_SHAPE = BertShape(
@@ -48,20 +46,14 @@ def minilm_model(minilm: Base) -> Model:
 @pytest.fixture
 def bert_folder(tmp_path: Path) -> Path:
     """A plain BERT checkpoint on disk, with pooler and masked-LM head, of random weights."""
-    folder = tmp_path / "tiny-bert"
-    folder.mkdir()
     torch.manual_seed(3)
-    backbone = build_backbone(TINY_SHAPE, pooler=True)
-    weights = {f"bert.{k}": v for k, v in backbone.state_dict().items()}
+    backbone = build_backbone(TINY_SHAPE, pooler=True).state_dict()
     head = MaskedLMHead(TINY_SHAPE)
     torch.nn.init.normal_(head.bias)
-    weights |= {f"cls.predictions.{k}": v for k, v in head.state_dict().items()}
+    weights = {f"bert.{name}": tensor for name, tensor in backbone.items()}
     weights["bert.embeddings.position_ids"] = torch.arange(64).unsqueeze(0)
-    save_file(weights, folder / "model.safetensors")
-    shape = {name: getattr(TINY_SHAPE, name) for name in BertShape.__dataclass_fields__}
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", **shape}))
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    return folder
+    base = Base(TINY, weights, dict(head.state_dict()), tokenizer(WORDS))
+    return write_base(tmp_path / "tiny-bert", base)
 
 
 @pytest.fixture

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
+from bench.tiny import random_base
 from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model, new_model
-from realm.model.config import BertShape
-from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 from realm.model.reader_inputs import ReaderInput
 from realm.objectives.cloze_questions import cloze_questions
@@ -28,6 +26,7 @@ from realm.text.answers import exact_match, f1, normalise_answer
 from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import RuleTagger
 from realm.text.sentences import sentence_spans
+from tests.tiny import SPECIAL, tokenizer
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 WIDEST = 140  # characters are word pieces here
@@ -70,42 +69,19 @@ SAMPLES = {
 }
 
 
-def write_base(folder: Path, texts: Sequence[str]) -> Path:
+def make_model(texts: Sequence[str]) -> Model:
     """A BERT of random weights whose word pieces are the characters of `texts`."""
     found = {c for text in texts for c in unicodedata.normalize("NFD", text.lower())}
     letters = sorted(c for c in found if not c.isspace())
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = [*special, *letters, *(f"##{c}" for c in letters)]
-    shape = BertShape(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=256,
-        initializer_range=0.5,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        save_file(
-            dict(build_backbone(shape, pooler=False).state_dict()), folder / "model.safetensors"
-        )
-    values = {name: getattr(shape, name) for name in BertShape.__dataclass_fields__}
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", **values}))
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    return folder
-
-
-def make_model(folder: Path, texts: Sequence[str]) -> Model:
-    base = write_base(folder, texts)
-    return new_model(base, lengths=LIMITS, max_span_width=12, span_hidden_size=8, pooling="mean")
+    words = tokenizer([*SPECIAL, *letters, *(f"##{c}" for c in letters)])
+    base = random_base(words, LIMITS, seed=1, num_hidden_layers=1, initializer_range=0.5)
+    return new_model(base, max_span_width=12)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model() -> Model:
     texts = [text for one in SAMPLES.values() for text in (one.text, *sum(one.asked, ()))]
-    return make_model(tmp_path_factory.mktemp("base"), texts)
+    return make_model(texts)
 
 
 def check_spans(model: Model, document: Document, answers: Sequence[str]) -> Counter[str]:
@@ -167,10 +143,10 @@ def test_answers_stand_in_the_text_where_they_say(model: Model, language: str) -
             assert normalise_answer(read) == normalise_answer(answer.text)
 
 
-def test_a_base_of_characters_learns_to_read_each(tmp_path: Path) -> None:
+def test_a_base_of_characters_learns_to_read_each() -> None:
     asked = {language: SAMPLES[language] for language in ("zh", "ar", "ja")}
     texts = [text for one in asked.values() for text in (one.text, *sum(one.asked, ()))]
-    model = make_model(tmp_path, texts)
+    model = make_model(texts)
     model.reader.eval()
     objective = ReaderLoss(model.inputs, max_span_width=12, reader_tokens=256)
     examples = [
@@ -232,7 +208,7 @@ def test_f1_counts_characters_where_words_have_no_spaces() -> None:
 
 
 @pytest.mark.parametrize("language", ["zh", "ar"])
-def test_xquad_answers_are_spans_of_their_documents(language: str, tmp_path: Path) -> None:
+def test_xquad_answers_are_spans_of_their_documents(language: str) -> None:
     folder = DATA / f"xquad_{language}"
     if not folder.is_dir():
         pytest.skip(f"{folder.name} is not there: the data of development has it")
@@ -241,7 +217,7 @@ def test_xquad_answers_are_spans_of_their_documents(language: str, tmp_path: Pat
         for name in ("documents", "questions")
     )
     some = [one for one in documents if one["id"].endswith("#000")][:24]
-    model = make_model(tmp_path, [one["text"] for one in some])
+    model = make_model([one["text"] for one in some])
     seen: Counter[str] = Counter()
     held = 0
     for one in some:
