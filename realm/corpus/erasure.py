@@ -1,5 +1,5 @@
-"""Proves that a document is physically gone: looks for its id, and for its text, in every file of
-the store and in every collection.
+"""Proves that a document is erased: searches every file of the store and every collection for its
+id and its text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WEIGHTS = (".safetensors", "tokenizer.json")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Where something of a document is left: a file's path or a collection's name, and what."""
+    """A remainder of a document: where (a file's path or a collection's name), and what."""
 
     place: str
     found: str
@@ -35,7 +35,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class ErasureQuery:
-    """What is looked for: documents by id, and pieces of text."""
+    """What to search for: document ids and pieces of text."""
 
     document_ids: Sequence[str]
     texts: Sequence[str] = ()
@@ -49,7 +49,7 @@ def search_store(
     wanted: ErasureQuery,
     on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trace]:
-    """Reads every file; `on_file` hears how many of how many are read."""
+    """Reads every file; `on_file` is told how many of how many are done."""
     entries = [each for each in store.entries("") if not each.path.endswith(WEIGHTS)]
     found: list[Trace] = []
     for number, entry in enumerate(entries, 1):

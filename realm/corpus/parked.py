@@ -1,4 +1,4 @@
-"""Parked documents: what no embedder gets through is left out of every index, named and told of.
+"""Parked documents: what no embedder can embed is left out of every index, and reported.
 
 A record is of one version of a document; a newer version or the document's deletion frees it.
 """

@@ -25,16 +25,16 @@ from realm.errors import Corrupt, NotFound
 from realm.records.store import Store
 
 ERASED = "erased"
-#: What else may become of a row.
+#: What else a purge may do with a row.
 KEPT, DROPPED = "kept", "dropped"
-#: Columns that tell which rows count: no texts.
+#: Columns that decide which rows still count; no texts.
 MARKS = ["version", "op", "document_id", "written_at"]
-#: No names and no texts of documents get into the table's log.
+#: Keeps names and texts of documents out of the table's log.
 CONFIGURATION = {
     "delta.dataSkippingStatsColumns": "version,bucket,written_at",
     "delta.logRetentionDuration": "interval 1 days",
 }
-#: Small files are joined up to so many bytes.
+#: Compaction joins small files up to this size.
 FILE_BYTES = 64 * 2**20
 
 #: Buckets of the `bucket` column; a shard is a residue class of them.
@@ -55,9 +55,9 @@ SCHEMA = pa.schema(
         pa.field("request_digest", pa.string()),
     ]
 )
-#: What tells of requests.
+#: Columns of a request.
 REQUESTS = ["version", "request_id", "request_digest", "written_at"]
-#: As Delta calls them.
+#: Delta's names of types.
 TYPES = {pa.int64(): "long", pa.int32(): "integer", pa.float64(): "double", pa.string(): "string"}
 
 

@@ -1,7 +1,7 @@
-"""For how long this process has seen things as they are, by its own monotonic clock.
+"""How long this process has seen things in their present state, by its own monotonic clock.
 
-A stamp in the store was made by another clock, and says nothing about how long ago that was. A new
-process counts anew: whoever waits for an age waits longer then, never shorter.
+Time stamps in the store come from other clocks, so they cannot give an age. A new process starts
+counting from zero: waiting for an age may take longer, never shorter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Ages:
         self._since: dict[str, tuple[object, float]] = {}
 
     def of(self, name: str, state: object) -> float:
-        """Seconds since the thing was first seen in that state; it counts anew in another one."""
+        """Seconds since `name` was first seen in `state`; a new state starts from zero."""
         now = self._clock()
         if name not in self._since or self._since[name][0] != state:
             self._since[name] = state, now

@@ -1,5 +1,6 @@
-"""JSON records with a checksum, and folders of numbered ones: what is damaged, altered or strange
-is told from what is ours. A record of before there were checksums is taken as it is."""
+"""JSON records with a checksum, checked against dataclasses, and folders of numbered records.
+
+Records written before there were checksums are read unchecked."""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def numbered(paths: Iterable[str], suffix: str = "") -> list[tuple[int, str]]:
-    """Those whose name is a number, in its order; others are none of ours."""
+    """Files named by a number, in numeric order; others are not ours."""
     name = re.compile(rf"(?:.*/)?(\d+){re.escape(suffix)}", re.ASCII)
     found = ((name.fullmatch(path), path) for path in paths)
     return sorted((int(each.group(1)), path) for each, path in found if each)

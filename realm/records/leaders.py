@@ -1,7 +1,7 @@
-"""Who leads the indexers: numbered terms in the store, each claimed by one conditional put.
+"""Leadership of the indexers: numbered terms in the store, each claimed by one conditional put.
 
-The newest term leads, whatever Redis says: that is what fences. Beats tell whether its leader
-is at work; who watches compares them for change only, so no two clocks are ever compared.
+The newest term leads, whatever Redis says: this is the fence. Beats show that its leader is at
+work; watchers only ask whether they change, so no two clocks are compared.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from realm.records.json_records import numbered
 from realm.records.store import Store
 
 FOLDER = "control/leader"
-#: Collections that leaders changed when they led no more: <term>-<collection>.
+#: Collections that a former leader changed after its term: <term>-<collection>.
 STALE_WRITES = "control/late"
-#: Records of so many terms stay, to be looked at.
+#: How many terms' records are kept for inspection.
 KEPT_TERMS = 20
 
 
@@ -23,8 +23,8 @@ KEPT_TERMS = 20
 class Term:
     """One leadership. `at` is Unix time, for people; `address` may be empty.
 
-    Below `floor` a leader may be asleep that does not know yet that it lost: what it had begun
-    is not gone on with. A leader that ended for certain hands its floor, and its builds, on.
+    A leader of a term below `floor` may be asleep and not know that it lost: the builds it began
+    are not continued. A leader that ended for certain hands on its floor and its builds.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Leaders:
         self._store = store
 
     def newest_number(self) -> int:
-        """The newest term; 0 if nobody ever led."""
+        """The newest term; 0 before the first."""
         return max(self._numbers(), default=0)
 
     def newest(self) -> Term | None:
@@ -63,18 +63,18 @@ class Leaders:
             return ""
 
     def end(self, number: int) -> None:
-        """The leader's last word: it does nothing more, and left nothing undone."""
+        """Records that the leader stopped and left nothing half done."""
         self._store.write(_path(number, "ended"), b"")
 
     def ended(self, number: int) -> bool:
         return self._store.exists(_path(number, "ended"))
 
     def record_stale_write(self, number: int, collection: str) -> None:
-        """The leader of a term says that it changed a collection after its end."""
+        """Records that the leader of a term changed a collection after its end."""
         self._store.write(f"{STALE_WRITES}/{number:012d}-{collection}", b"")
 
     def forget_old(self) -> None:
-        """Deletes records of terms long past."""
+        """Deletes the records of terms older than the last `KEPT_TERMS`."""
         oldest = self.newest_number() - KEPT_TERMS
         for path in self._store.files(FOLDER):
             if 0 < _number(path) <= oldest:
@@ -85,7 +85,7 @@ class Leaders:
 
 
 def stale_writes(store: Store) -> dict[str, str]:
-    """The collections that were changed too late, by the file that says so."""
+    """Collections changed by a leader after its term, by the record's path."""
     return {path: path.rpartition("/")[2].partition("-")[2] for path in store.files(STALE_WRITES)}
 
 
@@ -98,6 +98,6 @@ def _record(number: int) -> str:
 
 
 def _number(path: str) -> int:
-    """0: it is none of ours."""
+    """0 if the file is not ours."""
     digits = path.rsplit("/", 1)[-1].split(".")[0]
     return int(digits) if digits.isdecimal() else 0

@@ -1,7 +1,7 @@
 """Snapshots: immutable sets of parameters, numbered in the order of publication.
 
 A snapshot is a folder whose `manifest.json` is put last; without it the snapshot does not exist.
-A pin is a file beside them: a pinned snapshot is never tidied away.
+A pin is a file beside them: a pinned snapshot is never deleted.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Snapshot:
 
 
 class Snapshots:
-    """Publishes and finds snapshots. Manifests are immutable, so each is read once; one that is
-    damaged sets its snapshot aside: it is passed over, and said so."""
+    """Publishes and finds snapshots. Manifests are immutable, so each is read once; a snapshot
+    whose manifest is damaged is skipped and logged."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,6 +1,6 @@
-"""What in a store is none of ours, or damaged: whoever reads passes it over, who looks here tells.
+"""Finds files in a store that are not ours, or are damaged. Readers skip them; this reports them.
 
-Only folders that are read by their files' names are looked at, and records that have checksums.
+It checks the folders that are read by file name, and the records that have checksums.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from realm.records.snapshots import Snapshot
 from realm.records.store import Store
 
 STRAY, DAMAGED = "stray", "damaged"
-#: Of each folder, the files that belong there.
+#: The files that belong in each folder.
 OURS = [
     (folder, re.compile(rf"{folder}/(?:{names})", re.ASCII))
     for folder, names in (
@@ -38,7 +38,7 @@ OURS = [
         ("corpus", r"part-.+\.parquet|_delta_log/(?:\d{20}\.(?:json|checkpoint\.parquet)|_last.+)"),
     )
 ]
-#: What a record is.
+#: The type of each kind of record.
 RECORDS: list[tuple[re.Pattern[str], type[Any]]] = [
     (re.compile(r"live/\d+\.json"), LiveEntry),
     (re.compile(r"generations/\d+/manifest\.json"), Generation),
@@ -50,7 +50,7 @@ RECORDS: list[tuple[re.Pattern[str], type[Any]]] = [
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A file, or a folder, and what is wrong with it. `kind`: STRAY or DAMAGED."""
+    """A file or folder and what is wrong with it; `kind` is STRAY or DAMAGED."""
 
     path: str
     kind: str
@@ -58,14 +58,14 @@ class Stray:
 
 
 class Strays:
-    """Looks through a store; what was read once and is as it was is not read again."""
+    """Scans a store; a sound file is read again only after it changed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._whole: set[Entry] = set()
 
     def scan(self) -> list[Stray]:
-        """Everything that is passed over, by path. Reads; changes nothing."""
+        """Everything that readers skip, sorted by path. Changes nothing."""
         entries = self._store.entries("")
         found = [*self._hidden(), *self._without_manifest(entries)]
         for entry in entries:

@@ -1,4 +1,4 @@
-"""How several rankings become one."""
+"""Merges several rankings into one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item", bound=Hashable)
 
 #: Of Cormack, Clarke and Büttcher 2009, who found that it hardly matters.
 RRF_K = 60
-#: How far down each ranking counts; deeper an item of one ranking alone is worth little.
+#: How far down each ranking counts: an item deeper in one ranking alone is worth little.
 RRF_DEPTH = 100
 
 

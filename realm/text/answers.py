@@ -1,4 +1,4 @@
-"""When two answers are the same: normalisation in every script, exact match, F1.
+"""Compares answers: normalisation in every script, exact match, F1.
 
 On ASCII text it is SQuAD's official script to the letter; beyond, MLQA's (Lewis et al. 2020):
 punctuation of every script goes, words of scripts without spaces are single characters.

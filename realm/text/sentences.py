@@ -1,7 +1,7 @@
-"""Where sentences end, in every script: character spans by rules, in linear time.
+"""Splits text of every script into sentences: character spans by rules, in linear time.
 
-Rules and not a model: it runs over each write, has to treat all languages alike and must give
-the same spans for ever. A newline always ends a sentence; importers unwrap hard-wrapped text.
+Rules, not a model: it runs on every write, treats all languages alike and must always give the
+same spans. A newline always ends a sentence; importers unwrap hard-wrapped text.
 """
 
 from __future__ import annotations
