@@ -139,7 +139,7 @@ def refused(place: Place, name: str, **changes: Any) -> set[str]:
     ],
 )
 @pytest.mark.parametrize("junk", ["12", "", b"12", None, 12, {"12": 1}, KEA])
-def test_one_thing_where_a_list_is_meant_is_refused_and_nothing_is_sent(
+def test_one_value_instead_of_a_list_is_refused(
     place: Place, name: str, argument: str, junk: Any
 ) -> None:
     assert refused(place, name, **{f"*{argument}": junk}) == {argument}
@@ -171,7 +171,7 @@ def test_one_thing_where_a_list_is_meant_is_refused_and_nothing_is_sent(
         ("upsert", "request_id", 7),
     ],
 )
-def test_what_is_out_of_range_is_refused_by_name(
+def test_a_value_out_of_range_is_refused_by_name(
     place: Place, name: str, argument: str, junk: Any
 ) -> None:
     assert refused(place, name, **{argument: junk}) == {argument}

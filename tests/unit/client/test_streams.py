@@ -107,9 +107,7 @@ async def watch(kind: Any, address: str, count: int, **options: Any) -> list[int
 
 
 @BOTH
-async def test_a_question_refused_for_the_moment_is_asked_again(
-    place: tuple[Gateway, str], kind: Any
-) -> None:
+async def test_a_transient_refusal_is_retried(place: tuple[Gateway, str], kind: Any) -> None:
     gateway, address = place
 
     def refuse(question: str, asking: int) -> RealmError | None:
@@ -124,9 +122,7 @@ async def test_a_question_refused_for_the_moment_is_asked_again(
 
 
 @BOTH
-async def test_a_question_refused_for_good_says_with_which_error(
-    place: tuple[Gateway, str], kind: Any
-) -> None:
+async def test_a_permanent_refusal_carries_its_error(place: tuple[Gateway, str], kind: Any) -> None:
     gateway, address = place
     faults: dict[str, RealmError] = {
         "bad": InvalidInput("the question is bad", field="question"),
@@ -163,19 +159,20 @@ async def test_a_lasting_refusal_is_the_reply(
 
 
 @BOTH
-async def test_a_stream_that_breaks_goes_on_with_what_is_unanswered(
+async def test_a_broken_stream_continues_with_unanswered_questions(
     place: tuple[Gateway, str], kind: Any
 ) -> None:
     gateway, address = place
     gateway.breaks = [None, NotReady("this gateway is stopping"), None, NotReady("and this one")]
     questions = [str(number) for number in range(9)]
-    replies = await ask(kind, address, iter(questions))
+    replies = await ask(kind, address, iter(questions), at_least_version=7)
+    assert gateway.at_least == {7}
     assert [each.question for each in replies] == questions
     assert all(each.answer is not None for each in replies)
 
 
 @BOTH
-async def test_a_broken_stream_of_no_passing_fault_is_raised(
+async def test_a_permanent_error_of_a_stream_is_raised(
     place: tuple[Gateway, str], kind: Any
 ) -> None:
     gateway, address = place
@@ -210,7 +207,7 @@ class Broken(Exception):
 
 @BOTH
 @pytest.mark.parametrize("good", [0, 2])
-async def test_what_the_iterable_raises_is_raised_as_it_is(
+async def test_an_exception_of_the_iterable_is_raised_unchanged(
     place: tuple[Gateway, str], kind: Any, good: int
 ) -> None:
     fault = Broken("the file ended in the middle")
@@ -223,12 +220,6 @@ async def test_what_the_iterable_raises_is_raised_as_it_is(
         await ask(kind, place[1], questions())
     assert caught.value is fault
     assert len(place[0].asked) == good
-
-
-@BOTH
-async def test_at_least_goes_with_each_question(place: tuple[Gateway, str], kind: Any) -> None:
-    await ask(kind, place[1], ["one", "two"], at_least_version=7)
-    assert place[0].at_least == {7}
 
 
 @BOTH
@@ -254,37 +245,31 @@ async def test_a_closed_client_says_so(kind: Any) -> None:
             await call
 
 
-async def test_closing_ends_the_calls_under_way_with_an_error_of_ours(
-    place: tuple[Gateway, str],
+@pytest.mark.parametrize("ends", ["closed", "cancelled"])
+async def test_a_waiting_call_ends_with_its_client_or_its_caller(
+    place: tuple[Gateway, str], ends: str
 ) -> None:
-    place[0].versions = [1]
-    client = AsyncClient(place[1])
-    statuses = client.watch()
-    await anext(statuses)
-    waiting = asyncio.ensure_future(anext(statuses))
-    await asyncio.sleep(0)
-    await client.close()
-    with pytest.raises(FailedPrecondition, match="closed"):
-        await asyncio.wait_for(waiting, PATIENCE)
-
-
-async def test_a_cancelled_caller_is_cancelled(place: tuple[Gateway, str]) -> None:
     place[0].versions = [1]
     async with AsyncClient(place[1]) as client:
         statuses = client.watch()
         await anext(statuses)
         waiting = asyncio.ensure_future(anext(statuses))
         await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        if ends == "closed":
+            await client.close()
+            with pytest.raises(FailedPrecondition, match="closed"):
+                await asyncio.wait_for(waiting, PATIENCE)
+        else:
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
 
 
 @BOTH
 @pytest.mark.parametrize(
     "broke", [NotReady("another indexer leads"), DependencyUnavailable("gone"), None]
 )
-async def test_a_watch_goes_on_with_changes_alone(
+async def test_a_resumed_watch_yields_changes_alone(
     place: tuple[Gateway, str], kind: Any, broke: RealmError | None
 ) -> None:
     gateway, address = place
@@ -298,7 +283,7 @@ async def test_a_watch_goes_on_with_changes_alone(
 
 
 @BOTH
-async def test_a_watch_outlives_its_gateway(kind: Any) -> None:
+async def test_a_watch_survives_its_gateway(kind: Any) -> None:
     async with running() as (gateway, address):
         gateway.versions = [1]
         lost = asyncio.Event()

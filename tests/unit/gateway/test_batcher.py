@@ -71,7 +71,7 @@ def test_items_without_a_caller_cost_nothing(loop: asyncio.AbstractEventLoop) ->
     assert found.take() == [kept]
 
 
-def test_overload_is_refused_but_not_for_those_who_left(loop: asyncio.AbstractEventLoop) -> None:
+def test_capacity_counts_only_items_with_a_caller(loop: asyncio.AbstractEventLoop) -> None:
     found = batch_queue(capacity=2)
     first = item(loop, 1)
     found.add(first)
@@ -149,7 +149,7 @@ async def test_items_submitted_together_are_computed_together(doubler: Doubler) 
     assert len(doubler.threads) == 1
 
 
-async def test_one_items_fault_is_its_own(doubler: Doubler) -> None:
+async def test_a_failing_item_fails_alone(doubler: Doubler) -> None:
     async with batcher(doubler) as made:
         results = await asyncio.gather(
             *(made.submit("a", each) for each in (1, 13, 2, 14, 3)), return_exceptions=True
@@ -175,7 +175,7 @@ async def test_cancelled_caller_is_dropped_before_work(doubler: Doubler) -> None
     assert doubler.batches == [[1], [3]]
 
 
-async def test_closing_refuses_those_who_wait(doubler: Doubler) -> None:
+async def test_closing_fails_waiting_items(doubler: Doubler) -> None:
     async with batcher(doubler, wait=PATIENCE) as made:
         waiting = asyncio.create_task(made.submit("a", 1))
         await asyncio.sleep(0)

@@ -101,7 +101,7 @@ def own_answers(world: World, generation: Generation, dtype: Any) -> list[FoundA
     return list(answers.found)
 
 
-async def test_a_flip_is_traced_whatever_the_leader_s_clock_says(
+async def test_a_flip_is_traced_regardless_of_the_leader_s_clock(
     site: Site, first: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what was live already when the gateway came is not: it takes no part in that refresh."""
@@ -116,9 +116,7 @@ async def test_a_flip_is_traced_whatever_the_leader_s_clock_says(
     assert traced == [second.number]
 
 
-async def test_request_keeps_what_it_began_with_and_then_lets_go(
-    site: Site, first: Generation
-) -> None:
+async def test_a_request_keeps_its_generation_until_it_ends(site: Site, first: Generation) -> None:
     world = site.world
     old = weakref.ref(site.gateway.slot.current)  # type: ignore[arg-type]
     world.search.gate = asyncio.Event()
@@ -151,7 +149,7 @@ async def test_request_keeps_what_it_began_with_and_then_lets_go(
     await until(freed, "freeing the old models")
 
 
-async def test_vanished_collection_sends_the_request_to_the_newest(
+async def test_a_request_whose_collection_is_gone_uses_the_next_generation(
     site: Site, first: Generation
 ) -> None:
     world = site.world
@@ -224,7 +222,7 @@ def away(store: Store) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("damage", ["flip", "lose"])
-async def test_generation_that_cannot_be_loaded_leaves_the_old_one_answering(
+async def test_a_generation_that_fails_to_load_leaves_the_old_one_answering(
     site: Site, first: Generation, damage: str
 ) -> None:
     world = site.world
@@ -245,7 +243,7 @@ async def test_generation_that_cannot_be_loaded_leaves_the_old_one_answering(
     await site.serves(second)
 
 
-async def test_broken_generation_does_not_hold_up_its_successor(
+async def test_a_broken_generation_does_not_delay_its_successor(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watcher, "FIRST_BACKOFF_SECONDS", 600)
@@ -259,7 +257,7 @@ async def test_broken_generation_does_not_hold_up_its_successor(
     await site.serves(third)
 
 
-async def test_same_snapshot_again_takes_no_second_load(site: Site, first: Generation) -> None:
+async def test_a_loaded_snapshot_is_not_loaded_again(site: Site, first: Generation) -> None:
     before = site.gateway.slot.current
     second = site.world.build(site.world.snapshots.get(first.snapshot))
     site.world.commit(second)
@@ -271,7 +269,7 @@ async def test_same_snapshot_again_takes_no_second_load(site: Site, first: Gener
     assert after.generation.collection == second.collection
 
 
-async def test_own_write_is_waited_for(site: Site, first: Generation) -> None:
+async def test_a_request_waits_for_its_own_write(site: Site, first: Generation) -> None:
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
     call = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
     await until(lambda: site.value("realm_gateway_inflight_requests") == 1)
@@ -282,7 +280,7 @@ async def test_own_write_is_waited_for(site: Site, first: Generation) -> None:
     assert (await call).index_version.corpus_version == 7
 
 
-async def test_write_that_does_not_come_in_time_names_the_version_there_is(site: Site) -> None:
+async def test_a_write_not_applied_in_time_names_the_applied_version(site: Site) -> None:
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
     error = await failure(site.retrieval.RetrievePassages(request, timeout=0.5))
     assert isinstance(error, NotReady)
@@ -331,7 +329,7 @@ async def test_no_flip_takes_an_acknowledged_write_back(site: Site, first: Gener
     assert at_version(site, second) == 7
 
 
-async def test_one_that_is_behind_is_passed_over_for_its_successor(
+async def test_a_generation_behind_is_skipped_for_its_successor(
     site: Site, first: Generation
 ) -> None:
     world = site.world
@@ -343,7 +341,7 @@ async def test_one_that_is_behind_is_passed_over_for_its_successor(
     await site.serves(third)
 
 
-async def test_a_generation_soon_deleted_is_left_for_one_that_is_behind(
+async def test_a_generation_about_to_be_deleted_is_left_for_one_behind(
     world: World, first: Generation
 ) -> None:
     async with running(world, retirement_seconds=1.0) as site:
@@ -375,7 +373,7 @@ async def test_a_damaged_index_claims_no_version_until_a_whole_one_is_live(
     assert (version.damaged, version.corpus_version) == (False, 6)
 
 
-async def test_damage_found_while_a_search_runs_is_told_in_its_answer(
+async def test_damage_found_during_a_search_is_reported_in_its_answer(
     site: Site, first: Generation
 ) -> None:
     world = site.world

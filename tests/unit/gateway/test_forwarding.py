@@ -240,7 +240,7 @@ def lead(world: World, number: int, address: str) -> None:
     Leaders(world.store).claim(Term(number, f"process {number}", address, 0.0, 0))
 
 
-async def test_a_write_that_a_sleeping_leader_keeps_goes_to_the_next_one(
+async def test_a_write_kept_by_a_sleeping_leader_goes_to_the_next(
     world: World, indexer: tuple[MemoryIndexer, str]
 ) -> None:
     asleep, address = indexer

@@ -47,7 +47,7 @@ async def test_reflection_lists_the_api(site: Site) -> None:
     assert {"realm.v1.AnswerService", "realm.v1.CorpusService"} <= names
 
 
-async def test_requests_begun_before_the_end_are_answered(site: Site) -> None:
+async def test_requests_begun_before_the_stop_are_answered(site: Site) -> None:
     site.world.search.gate = asyncio.Event()
     calls = [site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE) for _ in range(5)]
     stream = site.answers.AnswerQuestions(timeout=PATIENCE)
@@ -65,7 +65,7 @@ async def test_requests_begun_before_the_end_are_answered(site: Site) -> None:
     await asyncio.wait_for(stopping, PATIENCE)
 
 
-async def test_waiters_and_watchers_do_not_hold_up_the_end(world: World, first: Generation) -> None:
+async def test_waiting_calls_do_not_delay_the_stop(world: World, first: Generation) -> None:
     async with (
         running_indexer() as (_, address),
         running(world, indexer_url=address, drain_seconds=60) as site,

@@ -115,7 +115,7 @@ async def test_a_leader_cut_off_with_its_connection_whole_is_noticed(world: Worl
             assert isinstance(error, NotReady | DependencyUnavailable)
 
 
-async def test_a_rollback_that_a_leader_of_before_keeps_ends_unavailable(
+async def test_a_rollback_kept_by_a_former_leader_ends_unavailable(
     world: World, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("services.gateway.leader.GRACE_SECONDS", 0.1)
@@ -202,7 +202,7 @@ async def test_streams_leave_calls_their_half_of_the_places(
             await call
 
 
-async def test_what_nobody_expected_of_one_question_is_its_own(site: Site) -> None:
+async def test_an_unexpected_error_fails_one_question_alone(site: Site) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("secret")
 

@@ -196,7 +196,7 @@ async def test_passed_deadline_is_named_and_counted(site: Site) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_unavailable_is_tried_again_but_not_after_waiting(site: Site) -> None:
+async def test_unavailable_is_retried_unless_the_server_waited(site: Site) -> None:
     site.corpus.fault = NotReady("nothing is live yet")
     with pytest.raises(grpc.aio.AioRpcError):
         await site.get()
@@ -208,7 +208,7 @@ async def test_unavailable_is_tried_again_but_not_after_waiting(site: Site) -> N
     assert isinstance(from_rpc_error(caught.value), NotReady)
 
 
-async def test_nobody_listening_is_unavailable_and_names_the_peer() -> None:
+async def test_an_unreachable_server_is_named() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1", options=channel_options()) as channel:
         stub = corpus_pb2_grpc.CorpusServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -40,12 +40,12 @@ def heard(prepare: Callable[[], None]) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_all_three_end_a_process_as_it_is_started_usually() -> None:
+def test_all_three_signals_end_a_process_by_default() -> None:
     assert heard(ignoring()) == {"SIGTERM", "SIGINT", "SIGHUP"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_what_was_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
+def test_a_signal_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
     assert heard(ignoring(number)) == {"SIGTERM", "SIGINT", "SIGHUP"} - {number.name}
 
 
@@ -60,10 +60,10 @@ def test_an_interrupt_ignored_at_a_terminal_stays_ignored() -> None:
         os.close(theirs)
 
 
-def test_an_interrupt_without_a_terminal_was_sent_on_purpose() -> None:
+def test_an_interrupt_without_a_terminal_counts() -> None:
     assert "SIGINT" in heard(ignoring(signal.SIGINT))
 
 
-def test_signals_are_heard_before_anything_heavy_is_imported() -> None:
+def test_the_signals_module_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
     assert not done.stdout.split()

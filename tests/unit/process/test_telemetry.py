@@ -49,7 +49,7 @@ def test_every_line_is_json_and_names_service_and_process() -> None:
     assert "ZeroDivisionError" in str(found[3]["exception"])
 
 
-def test_who_writes_on_a_full_disk_goes_on() -> None:
+def test_logging_to_a_full_disk_does_not_stop_the_process() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", f"{PROGRAM}\nprint('went on')"],

@@ -22,7 +22,7 @@ def heard(listener: Wakeup, count: int) -> set[str | None]:
     return {listener.wait(20.0) for _ in range(count)}
 
 
-def test_what_was_said_before_the_end_arrives(redis: RedisProcess) -> None:
+def test_wakeups_sent_before_closing_arrive(redis: RedisProcess) -> None:
     listener, speaker = Wakeup(redis.url), Wakeup(redis.url)
     listener.wait(0.01)
     speaker.send("snapshot")
@@ -34,7 +34,7 @@ def test_what_was_said_before_the_end_arrives(redis: RedisProcess) -> None:
     listener.close()
 
 
-def test_redis_that_comes_back_is_told_again(redis: RedisProcess) -> None:
+def test_wakeups_continue_when_redis_returns(redis: RedisProcess) -> None:
     speaker = Wakeup(redis.url)
     redis.kill(wipe=True)
     speaker.send("lost")

@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
     return [json.loads(line)["name"] for line in lines]
 
 
-def test_as_many_are_recorded_as_asked_for_and_the_others_hand_the_decision_on(
+def test_the_sampled_share_is_recorded_and_the_decision_passed_on(
     tmp_path: Path,
 ) -> None:
     made = calls(tmp_path, {}, "0.5", 400)

@@ -78,7 +78,7 @@ def test_without_them_nothing_of_opentelemetry_is_loaded() -> None:
     assert out == "[]\n"
 
 
-def test_what_is_missing_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_opentelemetry_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "NEEDED", "opentelemetry_that_is_not_there.sdk")
     with pytest.raises(BadSettings, match=r"pip install 'realm\[tracing\]'"):
         tracing.set_up("tester", environment={"OTEL_TRACES_EXPORTER": "otlp"})
