@@ -1,7 +1,7 @@
 """What a candidate is compared with: live, and the best of those accepted lately.
 
-Live alone would not do: a little worse each time, always within the tolerance, and nobody would
-ever have refused anything.
+Comparing with live alone would not do: quality could fall a little each time, always within the
+tolerance, without any generation ever being rejected.
 """
 
 from __future__ import annotations

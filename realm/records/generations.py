@@ -28,7 +28,7 @@ class Generation:
 
     `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
     life so that all its upserts agree; 0 for one made before collections had BM25. `forced` says
-    who wants it live whatever the gate thinks of its quality, and why; empty: nobody. `heals` is
+    who wants it live whatever the gate thinks of its quality, and why; empty: no one. `heals` is
     the damaged generation that it is to replace, of the same snapshot; 0: none.
     """
 
@@ -110,7 +110,7 @@ class Generations:
     """Manifests, events and applied versions of generations, and the `live/` history.
 
     What is written is immutable, so each is read once. A damaged manifest sets its generation
-    aside: it is passed over, and said so. Other files than ours are passed over too.
+    aside: it is skipped and logged. Unknown files are skipped too.
     """
 
     def __init__(self, store: Store) -> None:
@@ -129,7 +129,7 @@ class Generations:
         return [number for number in self._folders() if self.find(number) is None]
 
     def next_number(self) -> int:
-        """One that nobody used, whatever became of it."""
+        """A number that was never used, not even by a deleted generation."""
         return max(self._folders(), default=0) + 1
 
     def create(self, generation: Generation) -> None:
@@ -205,7 +205,7 @@ class Generations:
             return 0
 
     def points(self, number: int) -> int | None:
-        """How many points the collection holds at the applied version; None: nobody recorded it.
+        """How many points the collection holds at the applied version; None: not recorded.
 
         :raises NotFound: if the generation is unknown.
         """
@@ -266,7 +266,8 @@ class Generations:
     def fence(self, term: int, floor: int, by: str) -> None:
         """Puts what is live once more, as this term's: none before `floor` commits after that.
 
-        Whoever sleeps over a commit wants the very entry that is taken here. When and why it went
+        A suspended leader that wakes in the middle of a commit wants the very entry that is taken
+        here. When and why it went
         live stay as they were. If the newest entry is damaged, events tell what it said.
 
         :raises Conflict: if a later leader did so.

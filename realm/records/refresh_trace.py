@@ -1,7 +1,7 @@
 """One trace for a refresh, over all processes and all their restarts.
 
 Its ids follow from the snapshot's manifest, and those of its parts from the generation's number:
-nobody has to hand them on, and a process that was killed goes on in the same trace.
+so they need not be passed on, and a process that restarts continues the same trace.
 
     snapshot                          trainer, from writing to publication
     └ refresh                         indexer, from publication to the last gateway's flip
@@ -54,7 +54,7 @@ class RefreshTrace:
         return f"{_number(self._seed, bits=128):032x}"
 
     def published(self, seconds: float, until: float) -> None:
-        """The trainer's part: writing took so long, until a Unix time."""
+        """The trainer's part: writing took `seconds`, until a Unix time."""
         self._record("snapshot", None, until - seconds, until, {}, key=("snapshot",))
 
     def ended(self, generation: int, phases: Mapping[str, float], outcome: str, at: float) -> None:

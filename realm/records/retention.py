@@ -29,7 +29,7 @@ from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 
-#: Whoever still writes a file has written it by then.
+#: A file still being written is complete by then.
 SETTLED_SECONDS = 3600.0
 #: Ended generations whose manifest and events are kept, for the history.
 HISTORY = 200
@@ -88,7 +88,7 @@ def erased_upto(store: Store) -> int:
 class Retention:
     """Reads; deletes nothing.
 
-    :param retirement_seconds: an ended generation's files stay so long.
+    :param retirement_seconds: how long an ended generation's files stay.
     :param gate_memory: among so many accepted ones the gate looks for the best.
     :param recorded: how many of the users' questions stay, and how long.
     :param age: for how many seconds a thing, given by name and stamp, has been as it is. Whoever
@@ -210,7 +210,7 @@ class Retention:
                 continue
             fingerprint, shard, after = found.groups()
             if shard == "changes" and after:
-                # The follower's next step may be in the store before it is anybody's delta.
+                # The next step may be in the store before any generation has applied it.
                 oldest = needed.first.get(fingerprint)
                 if oldest is None or int(after) < oldest:
                     why = "every index that is needed was begun with these changes"
@@ -222,7 +222,7 @@ class Retention:
         for snapshot in self._snapshots.all():
             if snapshot.number not in needed.snapshots and snapshot.number < needed.newest:
                 size = sum(file.size for file in snapshot.files.values())
-                why = "no index needs it, a newer one is there, nobody pinned it"
+                why = "no index needs it, a newer one is there, and it is not pinned"
                 yield Removal("snapshot", str(snapshot.number), size, why, Thing.SNAPSHOT)
 
     def _half_made_snapshots(self) -> Iterator[Removal]:
@@ -261,7 +261,7 @@ class Retention:
                 yield Removal("history", generation_folder(number), size, why, Thing.FOLDER)
 
     def _questions(self, needed: Needed, now: float) -> Iterator[Removal]:
-        """Users' questions, and what the gate asked of them; nobody asks it a second time."""
+        """Users' questions, and their copies among the probes of generations past their gate."""
         recorded = RecordedQuestions(self._store)
         for entry in recorded.expired(now, self._recorded):
             why = "recorded questions are not kept longer, or not so many"
@@ -278,7 +278,7 @@ class Retention:
                 yield Removal("recorded questions", entry.path, entry.size, why)
 
     def _notes(self, needed: Needed) -> Iterator[Removal]:
-        """Of embedders, on work that nobody waits for any more."""
+        """Embedders' notes on work that is no longer needed."""
         about = {failure_file(each.output_file): each.snapshot for each in failures(self._store)}
         for output_file, snapshot in quarantined(self._store).items():
             about[quarantine_file(output_file)] = snapshot

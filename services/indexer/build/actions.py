@@ -1,4 +1,4 @@
-"""Performs what was decided. Every action may be done twice, or be cut short, without harm."""
+"""Performs what was decided. Every action may be repeated or interrupted without harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.indexer.build.loader import load_shard
 from services.indexer.build.requests import ProbeRequests, ShardRequests
 from services.indexer.gate.gate import Gate
 
-#: Loading pauses for a new observation after so long, whatever is left.
+#: Loading stops for a new observation after this long, even if shards are left.
 LOAD_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -119,7 +119,7 @@ class Actions:
             if healed and not memory.failures:
                 self._builder.copy(self._generations.get(healed), wanted)
                 return True
-            # What was damaged may be a file as well: those of today's corpus are cut anew.
+            # A file may be damaged too, so the passages of the current corpus are cut again.
             begun = self._builder.begin(wanted, version, healed)
         except (Corrupt, NotFound) as error:
             memory.damaged.add(wanted.snapshot)
@@ -140,7 +140,7 @@ class Actions:
                 loaded = load_shard(self._store, self._index, build.generation, path, output)
             except (Corrupt, NotFound) as error:
                 if "file" not in error.details:
-                    # Not a file but the collection is gone: Qdrant lost it.
+                    # Qdrant lost the collection; no file is at fault.
                     build.start_over()
                     raise
                 self._corrupt(build, path, output, error)
@@ -160,9 +160,11 @@ class Actions:
         log.error("file_refused", generation=build.number, why=str(error))
 
     def _optimise(self, build: Build) -> bool:
-        """Whether Qdrant is done, or is not waited for any longer. Before the collection follows
-        the writes, which one that is at work on its indexes may not take; half an index would be
-        found too slow, and would be slow to whoever searched it."""
+        """Returns whether Qdrant is done, or has taken too long.
+
+        This comes before replication, since a collection that builds its indexes may not accept
+        writes; validating half an index would find it too slow, and searches would be slow.
+        """
         collection = build.generation.collection
         if build.optimising_since is None:
             self._index.optimise(collection)
@@ -181,7 +183,7 @@ class Actions:
 
     def _validate(self, build: Build, live: Generation | None) -> None:
         if self._generations.state(build.number) is not State.VALIDATING:
-            # Whoever follows the refresh to its end, should this process be lost, learns them here.
+            # If this process is lost, its successor reads the phases here.
             passed = build.phase_seconds(time.time()).items()
             report = phase_figures({name: value for name, value in passed if name in BUILD_PHASES})
             self._generations.record(build.number, State.VALIDATING, "loaded and caught up", report)
@@ -206,7 +208,8 @@ class Actions:
             build.report[RATE] = rate
 
     def _snapshot_is_whole(self, build: Build) -> bool:
-        """Nobody has read its reader yet: gateways that cannot would go on with what they have."""
+        """No process has read the reader yet; gateways that could not load it would keep on serving
+        the previous generation."""
         try:
             self._records.snapshots.verify(build.snapshot)
         except Corrupt as error:
@@ -254,11 +257,12 @@ class Actions:
         self._wakeup.send("live")
         log.error("build_ends", generation=number, state=str(state), why=why)
         if self._index.full:
-            # Nobody searches it, and live's writes need the room now.
+            # Not searched, and writes to live need the disk space now.
             self._index.drop(generation.collection)
 
     def _clear_failures(self, build: Build) -> None:
-        """What an embedder found damaged is made again by the next build, or not tried again."""
+        """Deletes inputs that embedders found damaged, so that the next build makes them again, and
+        remembers damaged snapshots."""
         folder = f"{build.generation.folder}/"
         outputs = {build.vectors_of(path) for path in build.generation.passage_files}
         for failure in failures(self._store):

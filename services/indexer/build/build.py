@@ -1,4 +1,4 @@
-"""What this process remembers of the build under way. Losing it costs loading again, no more."""
+"""What this process remembers of the current build. Losing it only costs loading again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Build:
         return vector_file(self.snapshot.name, passage_file)
 
     def start_over(self) -> None:
-        """Everything is loaded anew: what the collection holds is not known any more."""
+        """Everything is loaded again, since the content of the collection is no longer known."""
         self.prepared, self.replicating, self.verdict = False, False, None
         self.optimising_since = self.loaded_at = self.optimised_at = None
         self.loaded.clear()
@@ -124,7 +124,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What the reconciler's parts work with; `stopped` tells whether the process is to end."""
+    """What the reconciler's parts work with; `stopped` returns whether the process is stopping."""
 
     records: Records
     index: VectorIndex

@@ -55,7 +55,7 @@ class Builder:
         """
         snapshot_number = wanted.snapshot
         snapshot = self._snapshots.get(snapshot_number)
-        # A snapshot of an older release says another one: its passages are cut anew.
+        # A snapshot of an older release has another fingerprint: its passages are cut again.
         fingerprint = self._inputs.of(snapshot_number).fingerprint
         files = self._passage_files(snapshot_number, fingerprint, version)
         if not files:

@@ -74,7 +74,7 @@ class Committer:
         with self._locked(deadline):
             before = self._generations.live()
             if (before.generation if before else None) != instead_of:
-                raise Conflict("another generation went live meanwhile: look again")
+                raise Conflict("another generation went live meanwhile: read again")
             if not self._replication.may_go_live(generation.number):
                 return None
             kept = self._kept(before, generation.number)
@@ -184,7 +184,7 @@ class Committer:
         why: str,
         report: dict[str, float] | None,
     ) -> None:
-        """What the next look would repair, done at once: states, alias, nudge."""
+        """Does at once what the next reconciliation would repair: states, alias, wake-up."""
         self._wakeup.send("live")
         self._metrics.last_swap_timestamp.set_to_current_time()
         try:
@@ -200,7 +200,7 @@ class Committer:
                     self._generations.record(number, State.RETIRED, why)
             self._index.point_alias(generation.collection)
         except RealmError as error:
-            log.warning("follow_up_left_to_next_look", why=str(error))
+            log.warning("follow_up_left_to_reconciler", why=str(error))
 
 
 def _too_late() -> DeadlinePassed:

@@ -26,7 +26,7 @@ UNREADABLE = "live's manifest is damaged"
 class GenerationView:
     """A generation; `state` is None until its first event is recorded.
 
-    `seconds` is for how long this process has seen it in that state: a new leader counts anew.
+    `seconds` is for how long this process has seen it in that state; a new leader starts from 0.
     """
 
     number: int
@@ -112,7 +112,7 @@ class Observation:
     floor: int = 0
     #: What the refresh asked for is to be made of; None: the newest snapshot.
     refresh_snapshot: int | None = None
-    #: Who asked for it to go live whatever its quality; empty: nobody.
+    #: Who asked for it to go live whatever its quality; empty: no one.
     refresh_forced: str = ""
     #: That snapshot turned out to be damaged: the next build, of whatever, answers the request.
     refresh_damaged: bool = False
@@ -249,7 +249,7 @@ def _begin(seen: Observation) -> list[BeginBuild]:
     if (heal := _heal_of(seen)) is not None:
         return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn)]
     if seen.live and seen.live.generation not in {each.number for each in seen.generations}:
-        # Its manifest is damaged: nobody can say what it is made of, so another takes its place.
+        # Its manifest is damaged, so it cannot be rebuilt: the newest snapshot replaces it.
         tried = [each for each in seen.generations if each.replaces == seen.turn]
         if len(tried) >= MAX_ABANDONED:
             return []
@@ -274,7 +274,7 @@ def _build(seen: Observation, candidate: GenerationView, progress: Progress) -> 
     number = candidate.number
     if candidate.replaces != seen.turn:
         # A rollback, another leader's commit, or a build of a release that did not note it.
-        return [_end(number, State.ABANDONED, "what is live is not what it was to replace")]
+        return [_end(number, State.ABANDONED, "another generation went live since it began")]
     if candidate.why == NEWER and _heal_of(seen) is not None:
         return [_end(number, State.ABANDONED, "live is damaged and is made again first")]
     if progress.failure:

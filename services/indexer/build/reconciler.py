@@ -65,7 +65,7 @@ class Reconciler:
     def _set_serving(self, seen: Observation) -> None:
         """Live and retained follow as soon as their collections are whole.
 
-        While Qdrant cannot be reached nobody knows, and nothing is changed.
+        While Qdrant cannot be reached this is unknown, and nothing changes.
         """
         if not seen.qdrant_reachable:
             return

@@ -13,7 +13,7 @@ from services.indexer.build.build import Build, BuildContext
 from services.indexer.build.lifecycle import Live, Observation, Progress, candidate_of
 from services.indexer.gate.probes import probes_file
 
-#: A build counts as stalled when nothing has been embedded or loaded for so long.
+#: A build is stalled when nothing has been embedded or loaded for this long.
 STALLED_SECONDS = 1200.0
 
 
@@ -103,13 +103,13 @@ class BuildTracker:
         )
 
     def _full(self) -> str:
-        """A candidate makes room for what live is written to."""
+        """A candidate gives way when Qdrant is full, so that live can still be written to."""
         why = self._index.full
-        return f"it is given up to make room: {why}" if why else ""
+        return f"abandoned to make room: {why}" if why else ""
 
     def _quarantined(self, build: Build) -> str:
-        """An embedder wrote down that the probes kill its workers: asking again is no use. What
-        passages do is found out piece by piece."""
+        """Why the probes cannot be encoded, if they killed the embedders' workers. Passages that do
+        so are found piece by piece instead."""
         probes = f"{build.generation.folder}/probes"
         for output in quarantined(self._store):
             if output.startswith(probes):

@@ -35,7 +35,7 @@ from services.indexer.writes.replication import ReplicationState
 
 RECALL_QUERIES = 100
 SEARCH_BATCH = 32
-#: Under steady writes candidate and live are seldom at one corpus version: wait so long for it.
+#: Under steady writes candidate and live are seldom at one corpus version: wait this long for it.
 ONE_VERSION_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)

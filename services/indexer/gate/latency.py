@@ -20,7 +20,7 @@ from services.indexer.gate.probes import DEPTH, sign_test
 PAIRS = 60
 #: The first ones find cold caches, and do not count.
 WARMING = 5
-#: Nobody feels less than this, whatever the factor.
+#: Differences below this are ignored, whatever the factor.
 FLOOR_SECONDS = 0.01
 #: Of a refusal by chance.
 SIGNIFICANCE = 0.001

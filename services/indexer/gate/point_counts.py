@@ -43,7 +43,7 @@ class PointCounts:
         on_damage: Callable[[int, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """:param on_damage: hears of a generation what its collection has lost."""
+        """:param on_damage: called with a generation and what its collection has lost."""
         self._index = index
         self._replication = replication
         self._pause = pause_seconds
@@ -83,7 +83,7 @@ class PointCounts:
     def compare(self, newest: int) -> None:
         """Compares live and the retained one, if it is time. `newest`: the corpus version.
 
-        :raises DependencyUnavailable: if Qdrant does not answer: then nobody knows.
+        :raises DependencyUnavailable: if Qdrant does not answer.
         """
         if self._clock() < self._next:
             return
