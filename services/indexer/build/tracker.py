@@ -117,8 +117,8 @@ class BuildTracker:
         return ""
 
     def _failure(self, build: Build, live: Live | None) -> str:
-        """An embedder wrote down that it cannot use what it was given. That the best accepted
-        lately cannot be compared with is no obstacle; changes are the change applier's."""
+        """Why embedders cannot make what the build needs. A failure to encode the probes for the
+        best accepted lately is no obstacle; changes are the change applier's concern."""
         generation = build.generation
         shards = {build.vectors_of(path) for path in generation.passage_files}
         outputs = {*shards, probes_file(generation, generation)}

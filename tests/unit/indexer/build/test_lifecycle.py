@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from realm.records.states import ACTIVE, IN_PROGRESS, State, may_follow
+from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, State, may_follow
 from services.indexer.build.lifecycle import (
     Action,
     BeginBuild,
@@ -207,8 +207,11 @@ class Lifecycle(RuleBasedStateMachine):
 
     def drop(self, number: int) -> None:
         live = self.live_now()
-        assert live is None or number not in (live.generation, live.previous)
         index = self.generations[number]
+        assert live is None or number != live.generation
+        # A retired one comes next in the history once the retained one is damaged; nothing goes
+        # back to it.
+        assert index.state in ENDED, "a rollback may go back to it"
         assert self.now - index.since > RETIREMENT
         index.collection = False
         if index.state is State.RETIRED:
