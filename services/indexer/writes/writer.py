@@ -1,6 +1,6 @@
-"""The one thread that appends to the corpus: gathers writes into groups, one commit each.
+"""Appends to the corpus, in one thread: gathers writes into groups, one commit each.
 
-A request sent again, under its id, is answered with the version that holds it and changes nothing.
+A request sent again under its id changes nothing and gets the version that holds it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A call's changes, of one request id, and the promise of their corpus version."""
+    """A call's changes under one request id, and the future of their corpus version."""
 
     request_id: str
     changes: tuple[Change, ...]
@@ -67,7 +67,7 @@ def check_changes(
 
 
 class Writer(VitalThread):
-    """Owns the corpus table for appends. `submit` may be called from any thread."""
+    """The only appender to the corpus table. `submit` may be called from any thread."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Writer(VitalThread):
         self._maintenance: queue.SimpleQueue[Callable[[CorpusTable], None]] = queue.SimpleQueue()
 
     def run_maintenance(self, work: Callable[[CorpusTable], None]) -> None:
-        """Work on the table, done between two commits; what goes wrong with it is logged."""
+        """Runs work on the table between two commits; failures are logged."""
         self._maintenance.put(work)
 
     def submit(self, request_id: str, changes: tuple[Change, ...]) -> Future[int]:
@@ -125,7 +125,7 @@ class Writer(VitalThread):
             self._turn_away()
 
     def _turn_away(self) -> None:
-        """Nobody writes any more: whoever waits is told so at once."""
+        """Fails the writes that still wait, once the thread has ended."""
         self._stopping.set()
         while True:
             try:
@@ -135,7 +135,7 @@ class Writer(VitalThread):
             write.version.set_exception(_stopping())
 
     def stop(self) -> None:
-        """Takes no more writes; those taken are still committed."""
+        """Refuses new writes; accepted ones are still committed."""
         self._stopping.set()
 
     def _gather(self) -> list[Write]:
@@ -165,7 +165,7 @@ class Writer(VitalThread):
                 for write in fresh:
                     self._requests.learn(write.request_id, write.digest, version)
         except BaseException as error:
-            # Whether the commit took place is unknown: the table, opened anew, will say.
+            # Whether the commit took place is unknown until the table is reopened.
             self._table = None
             log.warning("write_failed", writes=len(group), why=str(error))
             for write in group:
@@ -179,7 +179,7 @@ class Writer(VitalThread):
             self._on_commit(version)
 
     def _fresh(self, group: list[Write]) -> list[Write]:
-        """Those to be written: the first under each id that is not known."""
+        """The writes to commit: the first under each unknown id."""
         self._requests.forget_old()
         first: dict[str, Write] = {}
         for write in group:
