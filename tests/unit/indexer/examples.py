@@ -23,7 +23,12 @@ class Clock:
 
 
 def generation(
-    number: int, *, snapshot: int = 1, version: int = 1, files: tuple[str, ...] = ()
+    number: int,
+    *,
+    snapshot: int = 1,
+    version: int = 1,
+    files: tuple[str, ...] = (),
+    created_at: float | None = None,
 ) -> Generation:
     return Generation(
         number=number,
@@ -34,7 +39,7 @@ def generation(
         vector_size=2,
         passage_files=files,
         collection=collection_name(number),
-        created_at=float(number),
+        created_at=float(number) if created_at is None else created_at,
         why="",
     )
 

@@ -21,9 +21,10 @@ from realm.model.inputs import InputBuilder
 from realm.records.arrow import read_table
 from realm.records.controls import Controls
 from realm.records.failures import failures
-from realm.records.generations import Generations, State
+from realm.records.generations import Generations
 from realm.records.leaders import Leaders
 from realm.records.snapshots import Snapshots
+from realm.records.states import State
 from realm.records.store import Store
 from realm.records.strays import Strays
 from realm.records.vectors import matrix, read_vectors, vector_file

@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generations import Generation, Generations
 from realm.records.states import State
 from realm.records.store import Store
+from tests.unit.indexer.examples import generation
 
 
 @pytest.fixture
@@ -17,18 +18,7 @@ def generations(store: Store) -> Generations:
 
 
 def make(number: int, corpus_version: int = 5) -> Generation:
-    return Generation(
-        number=number,
-        snapshot=1,
-        step=10,
-        corpus_version=corpus_version,
-        fingerprint="f",
-        vector_size=4,
-        passage_files=("passages/f/001-000/a.arrow",),
-        collection=collection_name(number),
-        created_at=1.0,
-        why="test",
-    )
+    return generation(number, version=corpus_version, files=("passages/f/001-000/a.arrow",))
 
 
 def test_a_number_is_given_once(generations: Generations) -> None:

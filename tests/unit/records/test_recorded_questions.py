@@ -9,7 +9,7 @@ import pytest
 
 from realm.corpus.erasure import ErasureQuery, search_store
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generations import Generations
 from realm.records.recorded_questions import (
     Bounds,
     RecordedQuestion,
@@ -22,6 +22,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
+from tests.unit.indexer.examples import create
 
 HOUR = 3600.0
 
@@ -32,18 +33,11 @@ def question(words: str, asked_at: float = 1000.0, document: str = "d") -> Recor
 
 def probed(store: Store, number: int, state: State, at: float, *questions: str) -> None:
     """A generation whose gate asked users' questions, and one made of a document."""
-    Snapshots(store)
-    generation = Generation(
-        number=number, snapshot=1, step=1, corpus_version=1, fingerprint="f", vector_size=2,
-        passage_files=(), collection=collection_name(number), created_at=at, why="",
-    )  # fmt: skip
-    generations = Generations(store)
-    generations.create(generation)
-    generations.record(number, state)
+    made = create(store, number, state, created_at=at)
     rows = [{"question": each, "document_id": "d", "source": "recorded"} for each in questions]
     rows.append({"question": "made here", "document_id": "d", "source": "held-out"})
     for name in ("probe_questions", "probes", "probes-of-00000009"):
-        path = f"{generation.folder}/{name}.arrow"
+        path = f"{made.folder}/{name}.arrow"
         arrow.write_table(store, path, pa.Table.from_pylist(rows))
 
 
