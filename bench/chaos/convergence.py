@@ -57,11 +57,6 @@ async def converge(
         ),
     ]
     await asyncio.to_thread(publish_model, cluster.snapshots, model, step=FINAL_STEP)
-    if not await _until(conditions[0][1], began):
-        return Convergence(False, time.monotonic() - began, conditions[0][0])
-    if damaged & _active(generations):
-        # Live until just now, it is retained: only the next commit retires it.
-        await asyncio.to_thread(publish_model, cluster.snapshots, model, step=FINAL_STEP + 1)
     for what, condition in conditions:
         if not await _until(condition, began):
             return Convergence(False, time.monotonic() - began, what)

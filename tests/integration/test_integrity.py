@@ -59,10 +59,13 @@ def test_a_lost_collection_is_made_again_under_another_name_and_without_embeddin
     )
 
 
-def test_lost_points_are_noticed_and_made_again(bench: Bench) -> None:
+def test_lost_points_are_noticed_and_made_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     points = bench.count(1)
     bench.stop_workers()
-    bench.indexer.integrity.stop()  # its samples would find it too
+    # Samples would find it too.
+    monkeypatch.setattr(bench.indexer.integrity, "sample", lambda generation: "")
     bench.lose_points(1, *(f"document-{number}" for number in range(0, 60, 3) if number != 6))
     bench.until(lambda: "points, its files" in damage_of(bench.store, 1), "it is noted")
     status = bench.indexer.status.now()
@@ -118,6 +121,16 @@ def test_a_damaged_retained_one_is_retired_and_a_rollback_says_so(bench: Bench) 
         bench.indexer.committer.roll_back("worse answers", timeout=30)
     assert bench.live() == 2
     assert damaged(bench.store) == {1}
+
+
+def test_a_missing_changes_file_hides_no_lost_points(bench: Bench) -> None:
+    """How many points there should be is unknown then; samples are compared all the same."""
+    bench.stop_workers()
+    fingerprint = bench.indexer.generations.get(1).fingerprint
+    bench.store.delete_folder(f"passages/{fingerprint}/changes")
+    bench.indexer.integrity.counts.recount = 1
+    bench.lose_points(1, *(f"document-{number}" for number in range(0, 60, 2) if number != 6))
+    bench.until(lambda: "points compared" in damage_of(bench.store, 1), "it is noted")
 
 
 def test_what_a_killed_indexer_left_half_done_is_no_damage(bench: Bench) -> None:

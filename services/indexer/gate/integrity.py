@@ -110,7 +110,13 @@ class Integrity:
         """Compares a sample of one file, and counts points from the files if their number is in
         doubt."""
         if (number := self.counts.recount) is not None:
-            self._recount(number)
+            try:
+                self._recount(number)
+            except (Corrupt, NotFound) as error:
+                # The next mismatch asks again; samples tell of a loss meanwhile.
+                self.counts.recount = None
+                self._metrics.corrupt_files.labels("verify").inc()
+                log.warning("recount_failed", generation=number, why=str(error))
         serving = self._replication.serving
         if not serving:
             return
