@@ -101,7 +101,7 @@ class PollingThread(VitalThread):
         metrics: IndexerMetrics,
     ) -> None:
         super().__init__(name, self._until_stopped)
-        self._tick = tick
+        self.tick = tick
         self._wake = wake
         self._pause = pause_seconds
         self._failures = metrics.action_failures.labels(name)
@@ -115,7 +115,7 @@ class PollingThread(VitalThread):
         while not self._stopping.is_set():
             seen, due = self._wake.count, None
             try:
-                due = self._tick()
+                due = self.tick()
             except Exception as error:
                 self._failures.inc()
                 unexpected = None if isinstance(error, RealmError) else error

@@ -87,7 +87,7 @@ def test_documents_are_read_back_and_faults_named(process: IndexerProcess) -> No
     status = to_status(from_rpc_error(refused.value))
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
-    assert info.metadata["field"] == "text"
+    assert info.metadata["field"] == "documents[0].text"
     assert process.status().corpus_version == version
 
     with pytest.raises(grpc.RpcError) as absent:

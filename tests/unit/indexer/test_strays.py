@@ -95,7 +95,7 @@ def test_a_stray_file_wedges_nobody(indexer: Indexer, store: Store, folder: str)
         at(store, folder).joinpath(name).write_text("none of ours")
     goes_on(store)
     indexer.committer.fence(0)
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
     generations = Generations(store)
     assert [generations.state(number) for number in (1, 2)] == [State.RETAINED, State.LIVE]
     assert generations.applied(2) == (99 if folder.endswith("applied") else 5)
@@ -110,7 +110,7 @@ def test_a_stray_folder_wedges_nobody_and_its_number_is_not_used_again(
     indexer: Indexer, store: Store, name: str
 ) -> None:
     at(store, "generations").joinpath(name).mkdir(parents=True)
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
     goes_on(store)
     generations = Generations(store)
     assert generations.numbers() == [1, 2]
@@ -151,7 +151,7 @@ def test_a_damaged_generation_is_set_aside_and_all_else_goes_on(
     damage(at(store, "generations/00000001/manifest.json"))
     with pytest.raises(Corrupt, match="00000001"):
         Generations(store).get(1)
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
     goes_on(store)
     generations = Generations(store)
     assert generations.numbers() == [2]
@@ -170,7 +170,7 @@ def test_the_live_generation_s_manifest_is_damaged(
     reader.read({2})
     damage(at(store, "generations/00000002/manifest.json"))
     indexer.committer.fence(0)
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
     view = reader.read({2})
     assert view.entry
     assert view.entry.generation == 2
@@ -197,7 +197,7 @@ def test_the_newest_live_entry_is_damaged(
     assert (entry.sequence, entry.generation) == (3, 2)
     indexer.committer.fence(0)
     assert Generations(store).live() == entry
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
     goes_on(store)
 
 
@@ -220,7 +220,7 @@ def test_a_damaged_event_is_passed_over(
     damage(at(store, "generations/00000002/events/000002.json"))
     assert Generations(store).state(2) is State.LIVE
     assert Generations(store).record(2, State.LIVE).sequence == 3
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -233,6 +233,6 @@ def test_a_damaged_snapshot_is_set_aside_and_kept(
     assert [each.number for each in snapshots.all()] == [1]
     assert (newest := snapshots.newest())
     assert newest.number == 1
-    indexer.reconciler.look()
+    indexer.reconciler.tick()
     retention = Retention(store, snapshots, Generations(store), 900.0)
     assert folder not in {each.name for each in retention.plan(1e12)}
