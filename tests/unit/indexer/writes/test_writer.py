@@ -64,6 +64,24 @@ def test_writes_that_come_together_share_a_commit(
     assert text_of(store, "same") == "19"
 
 
+def test_writers_from_many_threads_all_get_an_answer(
+    store: Store, start: Callable[..., Writer]
+) -> None:
+    writer = start(group_seconds=0.01)
+    versions: list[int] = []
+
+    def client(number: int) -> None:
+        versions.extend(write(writer, upsert(f"{number}-{at}")) for at in range(5))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=SECONDS)
+    assert len(versions) == 30
+    assert len(list(CorpusTable(store).states(max(versions)))) == 30
+
+
 def test_a_request_sent_again_changes_nothing(store: Store, start: Callable[..., Writer]) -> None:
     writer = start(group_seconds=0.2)
     once = check_changes("once", [Document("a", "", "first")], [], 100)
