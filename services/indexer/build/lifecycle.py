@@ -50,7 +50,7 @@ class GenerationView:
 @dataclass(frozen=True, slots=True)
 class Live:
     """The newest entry of `live/`, and the generation of the newest entry that differs and is
-    not damaged.
+    not damaged; None if that one has ended, since nothing goes back to it.
 
     `turn` is the sequence number of the entry by which it went live, `at` Unix time, for people.
     """

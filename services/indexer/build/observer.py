@@ -11,7 +11,7 @@ from realm.errors import DependencyUnavailable
 from realm.records.ages import Ages
 from realm.records.damage import damaged
 from realm.records.snapshots import Snapshot
-from realm.records.states import FINAL, State
+from realm.records.states import ENDED, FINAL, State
 from services.indexer.build.build import BuildContext
 from services.indexer.build.lifecycle import GenerationView, Live, Observation
 from services.indexer.writes.corpus_reader import CorpusReader
@@ -91,12 +91,15 @@ class Observer:
         newest = history[-1]
         before = [each for each in reversed(history) if each.generation != newest.generation]
         lost = damaged(self._store)
-        kept = (each.generation for each in before if each.generation not in lost)
+        whole = (each.generation for each in before if each.generation not in lost)
+        previous = next(whole, None)
+        if previous is not None and self._generations.state(previous) in ENDED | FINAL:
+            previous = None
         return Live(
             newest.generation,
             made.snapshot if (made := self._generations.find(newest.generation)) else 0,
             turn=before[0].sequence + 1 if before else 1,
-            previous=next(kept, None),
+            previous=previous,
             at=newest.at,
         )
 

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, State, may_follow
+from realm.records.states import ACTIVE, ENDED, FINAL, IN_PROGRESS, State, may_follow
 from services.indexer.build.lifecycle import (
     Action,
     BeginBuild,
@@ -100,6 +100,8 @@ class Lifecycle(RuleBasedStateMachine):
         whole = [self.live[each - 1] for each in before]
         whole = [number for number in whole if not self.generations[number].damaged]
         previous = whole[-1] if whole else None
+        if previous is not None and self.generations[previous].state in ENDED | FINAL:
+            previous = None
         return Live(newest, self.generations[newest].snapshot, turn, previous)
 
     def seen(self) -> tuple[GenerationView, ...]:
@@ -207,10 +209,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     def drop(self, number: int) -> None:
         live = self.live_now()
+        assert live is None or number not in (live.generation, live.previous)
         index = self.generations[number]
-        assert live is None or number != live.generation
-        # A retired one comes next in the history once the retained one is damaged; nothing goes
-        # back to it.
         assert index.state in ENDED, "a rollback may go back to it"
         assert self.now - index.since > RETIREMENT
         index.collection = False
