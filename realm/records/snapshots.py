@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -22,6 +24,8 @@ MANIFEST = "manifest.json"
 CLAIMS = "snapshots/claims"
 PINS = "snapshots/pins"
 NAME = re.compile(r"\d{8,}-[0-9a-f]+", re.ASCII)
+
+ReadT = TypeVar("ReadT")
 
 log = structlog.get_logger(__name__)
 
@@ -124,12 +128,7 @@ class Snapshots:
         for name in wanted:
             if name not in snapshot.files:
                 continue
-            path = f"{snapshot.folder}/{name}"
-            try:
-                copy = self._store.local(path, snapshot.files[name].sha256)
-            except NotFound as error:
-                raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
-            folder = self._gather(snapshot, name, copy)
+            folder = self._gather(snapshot, name, _checked(self._store.local, snapshot, name))
         if folder is None:
             raise Corrupt(f"snapshot {snapshot.number} has none of {', '.join(wanted)}")
         return folder
@@ -139,12 +138,8 @@ class Snapshots:
 
         :raises Corrupt: naming the file that is missing or altered.
         """
-        for name, file in snapshot.files.items():
-            path = f"{snapshot.folder}/{name}"
-            try:
-                self._store.verify(path, file.sha256)
-            except NotFound as error:
-                raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
+        for name in snapshot.files:
+            _checked(self._store.verify, snapshot, name)
 
     def delete(self, snapshot: Snapshot) -> None:
         """The manifest goes first, so that no reader meets half a snapshot."""
@@ -218,6 +213,18 @@ class Snapshots:
 
     def _names(self) -> list[str]:
         return [name for name in self._store.folders("snapshots") if NAME.fullmatch(name)]
+
+
+def _checked(read: Callable[[str, str], ReadT], snapshot: Snapshot, name: str) -> ReadT:
+    """What `read` makes of a file's path and checksum.
+
+    :raises Corrupt: if the file is missing, or altered.
+    """
+    path = f"{snapshot.folder}/{name}"
+    try:
+        return read(path, snapshot.files[name].sha256)
+    except NotFound as error:
+        raise Corrupt(f"snapshot {snapshot.number} lacks {name}", file=path) from error
 
 
 def _pin_file(number: int) -> str:
