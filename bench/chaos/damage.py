@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.chaos.faults import Fault, Kind
+from bench.chaos.faults.kinds import Fault
 from bench.load.requests import RequestRecord
 from realm.errors import NotFound
 from realm.records.damage import FOLDER
@@ -16,7 +16,6 @@ from realm.records.store import Store
 #: A gateway polls the store, and may be stopped or slow to flip.
 LATE_SECONDS = 10.0
 NEVER = float("inf")
-LOSSES = (Kind.LOSE_COLLECTION, Kind.LOSE_POINTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,13 @@ class Damage:
 
 def lossy(faults: Iterable[Fault]) -> set[int]:
     """Generations whose collections lost something."""
-    return {int(fault.target) for fault in faults if fault.kind in LOSSES}
+    return {fault.effects.generation for fault in faults} - {0}
 
 
 def damages(faults: Iterable[Fault], history: Sequence[LiveEntry], store: Store) -> list[Damage]:
     found = []
-    for fault in (each for each in faults if each.kind in LOSSES):
-        number = int(fault.target)
+    for fault in (each for each in faults if each.effects.generation):
+        number = fault.effects.generation
         others = (e.at for e in history if e.at > fault.began and e.generation != number)
         replaced = min(others, default=NEVER)
         found.append(Damage(number, fault.began, _noticed(store, number), replaced))

@@ -12,9 +12,12 @@ from typing import Any
 from bench import tiny
 from bench.chaos.convergence import Convergence, converge
 from bench.chaos.damage import NEVER, Damage, damages, lossy
-from bench.chaos.faults import Fault, Kind, fault_schedule
-from bench.chaos.injector import PHASES, FaultInjector
+from bench.chaos.faults.kinds import Fault, chosen_kinds
+from bench.chaos.injector import FaultInjector
+from bench.chaos.phases import PHASES
 from bench.chaos.readiness import Outage, ReadinessMonitor, outages, was_down, was_unfound
+from bench.chaos.scene import Scene
+from bench.chaos.schedule import fault_schedule
 from bench.claims import Result, at_least, none
 from bench.harness import Bench, Context
 from bench.load import schedule
@@ -37,7 +40,7 @@ PROFILE = LoadProfile(
     audit_every=3,
     standby=True,
     # Longer than the longest stop, with room for what had to wait.
-    deadline_seconds=60.0,
+    deadline_seconds=180.0,
     settings={
         "REALM_RECONCILE_SECONDS": "0.5",
         "REALM_RETIREMENT_SECONDS": "60",
@@ -51,18 +54,22 @@ PROFILE = LoadProfile(
 DOCUMENTS = 400
 REST_SECONDS = 2.0
 QUESTIONS = 20
+KILL = "kill"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """A fault every `mean` seconds on average, stops of up to `longest_stop` seconds. A short run
-    hits fewer `phases` of a refresh and sees fewer `commits`."""
+    """A fault every `mean` seconds on average, none longer than `longest` seconds, each kind at
+    least `least` times. A short run hits fewer `phases` of a refresh and sees fewer `commits`."""
 
     minutes: float
     mean: float
-    longest_stop: float
+    longest: float
+    least: int
     commits: int
     phases: int
+    only: str = ""
+    without: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +100,18 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
     cluster, seed, seconds = session.cluster, session.seed, parameters.minutes * 60
     readiness = ReadinessMonitor(cluster.gateways)
     refreshes = Refreshes(cluster, model, seed, REST_SECONDS)
-    planned = fault_schedule(seed, seconds, parameters.mean, parameters.longest_stop)
-    faults: list[Fault] = []
+    kinds = chosen_kinds(parameters.only, parameters.without)
+    planned = fault_schedule(
+        kinds, seed, seconds, parameters.mean, parameters.longest, parameters.least
+    )
+    faults: Sequence[Fault] = []
     convergence = Convergence(False, 0.0, "the faults to end")
 
     async def inject(load: LoadGenerator, stop: asyncio.Event) -> bool:
-        nonlocal convergence
-        injector = FaultInjector(
-            cluster, seed, parameters.mean, lambda: _oldest_answering(load.records), faults
-        )
+        nonlocal convergence, faults
+        scene = Scene(cluster, parameters.mean, lambda: _oldest_answering(load.records))
+        faults = scene.faults
+        injector = FaultInjector(scene, kinds)
         monitoring = asyncio.create_task(readiness.run())
         refreshing = asyncio.create_task(refreshes.run(stop))
         try:
@@ -148,11 +158,16 @@ def judge(parameters: Parameters, run: ChaosRun) -> Result:
     wrong = [f"{record.kind}: {record.origin}" for record in seen.inconsistent]
     wrong += [*convergence.wrong_answers, *["scores of another version"] * seen.mixed]
     unhealed = [each for each in run.damages if each.replaced == NEVER]
-    hit = {each.phase for each in run.faults if each.kind is Kind.KILL} & set(PHASES)
+    injected = Counter(dict.fromkeys(chosen_kinds(parameters.only, parameters.without), 0))
+    injected.update(each.kind for each in run.faults)
+    phases = parameters.phases if KILL in injected else 0
+    rarest = min(injected, key=lambda name: injected[name])
+    hit = {each.phase for each in run.faults if each.kind == KILL} & set(PHASES)
     commits = {e.generation for e in run.history if seen.began <= e.at <= seen.ended}
     claims = [
+        at_least(f"faults of the rarest kind, {rarest}", injected[rarest], parameters.least),
         at_least("generations committed under faults", len(commits), parameters.commits),
-        at_least(f"phases hit by a kill, of {', '.join(PHASES)}", len(hit), parameters.phases),
+        at_least(f"phases hit by a kill, of {', '.join(PHASES)}", len(hit), phases),
         none("everything converged afterwards (0) or not (1)", int(not convergence.converged)),
         none("acknowledged writes lost", len(seen.lost)),
         none("resurrected or outdated documents", len(seen.resurrected)),
@@ -170,8 +185,8 @@ def judge(parameters: Parameters, run: ChaosRun) -> Result:
         ),
     ]
     figures: dict[str, Any] = seen.figures() | {
-        "faults": dict(Counter(str(each.kind) for each in run.faults)),
-        "killed": dict(Counter(e.target for e in run.faults if e.kind is Kind.KILL)),
+        "faults": dict(injected),
+        "killed": dict(Counter(e.target for e in run.faults if e.kind == KILL)),
         "phases_hit": sorted(hit),
         "failed_while_gateway_was_dead": len(failures["down"]),
         "failed_before_the_client_found_it_again": len(failures["unfound"]),
@@ -230,9 +245,13 @@ def _disorder(history: Sequence[LiveEntry]) -> int:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(minutes=15.0, mean=10.0, longest_stop=30.0, commits=5, phases=len(PHASES)),
-    quick=Parameters(minutes=0.5, mean=4.0, longest_stop=6.0, commits=1, phases=1),
+    full=Parameters(minutes=20.0, mean=10.0, longest=120.0, least=2, commits=5, phases=len(PHASES)),
+    quick=Parameters(minutes=0.5, mean=4.0, longest=6.0, least=0, commits=1, phases=1),
     observe=observe,
     judge=judge,
-    options={"minutes": "how long the faults last"},
+    options={
+        "minutes": "how long the faults last",
+        "only": "kinds of faults, separated by commas; all by default",
+        "without": "kinds of faults to leave out",
+    },
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.chaos.faults import Fault, Kind
+from bench.chaos.faults.kinds import Fault
 from bench.load.requests import RequestRecord
 from realm.client.wire import RECONNECT_MS
 
@@ -65,11 +65,11 @@ class ReadinessMonitor:
 def outages(
     faults: Iterable[Fault], names: Sequence[str], ready: list[list[float]]
 ) -> list[Outage]:
-    """The kills and stops of gateways, each until the gateway was ready again."""
+    """The faults of gateways' processes, each until the gateway was ready again."""
     found = []
     for fault in faults:
-        if fault.target in names and fault.kind in (Kind.KILL, Kind.STOP):
-            gateway = names.index(fault.target)
+        for name in fault.effects.processes.intersection(names):
+            gateway = names.index(name)
             back = (at for at in ready[gateway] if at > fault.ended)
             ended = min(back, default=float("inf"))
             found.append(Outage(gateway, fault.began, ended, ended + RECONNECT_SECONDS))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damages
-from bench.chaos.faults import Fault, Kind
+from bench.chaos.faults.kinds import Effects, Fault
 from bench.load.requests import Origin, RequestRecord
 from bench.load.schedule import Kind as Request
 from realm.records.damage import record_damage
@@ -40,9 +40,9 @@ def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None
         LiveEntry(3, 4, 130.0, "", ""),
     ]
     faults = [
-        Fault(Kind.KILL, "indexer", 95.0, 95.0, "rest"),
-        Fault(Kind.LOSE_POINTS, "3", 100.0, 100.0, "rest"),
-        Fault(Kind.LOSE_COLLECTION, "4", 140.0, 140.0, "rest"),
+        Fault("kill", "indexer", 95.0, 95.0, "rest"),
+        Fault("lose_points", "3", 100.0, 100.0, "rest", Effects(generation=3)),
+        Fault("lose_collection", "4", 140.0, 140.0, "rest", Effects(generation=4)),
     ]
     first, second = damages(faults, history, store)
     assert (first.generation, first.began, first.replaced) == (3, 100.0, 130.0)

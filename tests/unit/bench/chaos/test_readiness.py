@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 
 import grpc
 import numpy as np
 from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.chaos.faults import Fault, Kind, fault_schedule
+from bench.chaos.faults.kinds import Effects, Fault
 from bench.chaos.oracle import Oracle, faults_of
 from bench.chaos.readiness import (
     RECONNECT_SECONDS,
@@ -26,15 +25,19 @@ from realm.corpus.passages import Passage
 NAMES = ["gateway", "gateway-2"]
 
 
+def of(name: str) -> Effects:
+    return Effects(processes=frozenset({name}))
+
+
 def request(gateway: int, sent: float, done: float) -> RequestRecord:
     return RequestRecord(Request.SEARCH, gateway, sent, sent, done)
 
 
 def test_a_gateway_is_down_from_the_fault_until_it_is_ready_again() -> None:
     faults = [
-        Fault(Kind.KILL, "gateway-2", 10.0, 10.0, "rest"),
-        Fault(Kind.KILL, "indexer", 11.0, 11.0, "rest"),
-        Fault(Kind.CORRUPT, "gateway", 12.0, 12.0, "rest"),
+        Fault("kill", "gateway-2", 10.0, 10.0, "rest", of("gateway-2")),
+        Fault("kill", "indexer", 11.0, 11.0, "rest", of("indexer")),
+        Fault("corrupt", "gateway", 12.0, 12.0, "rest"),
     ]
     found = outages(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
     assert found == [Outage(1, 10.0, 14.0, 14.0 + RECONNECT_SECONDS)]
@@ -49,17 +52,8 @@ def test_a_gateway_is_down_from_the_fault_until_it_is_ready_again() -> None:
 
 
 def test_a_gateway_that_never_came_back_stays_down() -> None:
-    (outage,) = outages([Fault(Kind.STOP, "gateway", 1.0, 2.0, "")], NAMES, [[0.5], []])
+    (outage,) = outages([Fault("stop", "gateway", 1.0, 2.0, "", of("gateway"))], NAMES, [[0.5], []])
     assert outage.ended == float("inf")
-
-
-def test_faults_come_as_often_as_planned_and_the_same_again() -> None:
-    planned = list(fault_schedule(seed=3, seconds=3000.0, mean=10.0, longest_stop=30.0))
-    assert planned == list(fault_schedule(seed=3, seconds=3000.0, mean=10.0, longest_stop=30.0))
-    assert 200 < len(planned) < 400
-    assert {each.kind for each in planned} == set(Kind)
-    assert all(a.at < b.at for a, b in pairwise(planned))
-    assert all(1.0 <= each.seconds <= 30.0 and 0.0 <= each.draw < 1.0 for each in planned)
 
 
 def passage(name: str) -> Passage:

@@ -1,0 +1,58 @@
+"""Live's collection is lost, or some of its points."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import grpc
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from bench.chaos.faults.kinds import Effects, FaultKind
+from bench.points import delete_points, read_points
+from realm.errors import RealmError
+from realm.search.vector_index import open_index
+from realm.settings import load_settings
+
+#: Share of its points that a collection loses.
+LOST_SHARE = 0.3
+#: The longest that Qdrant takes to restart.
+QDRANT_BACK_SECONDS = 60.0
+
+once_qdrant_is_back = retry(
+    retry=retry_if_exception_type((grpc.RpcError, RealmError)),
+    stop=stop_after_delay(QDRANT_BACK_SECONDS),
+    wait=wait_fixed(0.3),
+    reraise=True,
+)
+
+
+class Loss(FaultKind):
+    """Targets are generations."""
+
+    def targets(self) -> Sequence[str]:
+        live = self.scene.generations.live()
+        return [str(live.generation)] if live else []
+
+    def collection(self, target: str) -> str:
+        return self.scene.generations.get(int(target)).collection
+
+
+class LoseCollection(Loss, name="lose_collection", weight=3):
+    @once_qdrant_is_back
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        index = open_index(load_settings(qdrant_url=self.scene.cluster.qdrant_url))
+        try:
+            index.drop(self.collection(target))
+        finally:
+            index.close()
+        return Effects(generation=int(target))
+
+
+class LosePoints(Loss, name="lose_points", weight=3):
+    @once_qdrant_is_back
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        url, collection = self.scene.cluster.qdrant_url, self.collection(target)
+        ids = read_points(url, collection).ids
+        delete_points(url, collection, rng.sample(ids, round(LOST_SHARE * len(ids))))
+        return Effects(generation=int(target))

@@ -1,0 +1,37 @@
+"""The phase of the refresh under way, from the store alone."""
+
+from __future__ import annotations
+
+from realm.records.generations import Generations
+from realm.records.snapshots import Snapshots
+from realm.records.states import State
+from realm.records.store import Store
+from realm.records.vectors import vector_file
+
+PHASES = ("embed", "load", "validate", "flip", "rest")
+
+
+def current_phase(store: Store, slowest_gateway: int) -> str:
+    """One of `PHASES`.
+
+    :param slowest_gateway: the oldest generation that a gateway last answered with.
+    """
+    generations = Generations(store)
+    live = generations.live()
+    for number in reversed(generations.numbers()):
+        state = generations.state(number)
+        if state in (None, State.BUILDING):
+            return "embed" if _embedding(store, generations, number) else "load"
+        if state is State.VALIDATING:
+            return "validate"
+    if live is not None and 0 < slowest_gateway < live.generation:
+        return "flip"
+    return "rest"
+
+
+def _embedding(store: Store, generations: Generations, number: int) -> bool:
+    """Whether vectors of the candidate are missing."""
+    generation = generations.get(number)
+    name = Snapshots(store).get(generation.snapshot).name
+    there = (vector_file(name, each) for each in generation.passage_files)
+    return not all(map(store.exists, there))
