@@ -300,4 +300,4 @@ def forget(
             f"generation {numbers} is being built with one: forget again when it is done"
         )
         raise typer.Exit(1)
-    output().print("PurgeResult, including questions not yet written.")
+    output().print("Forgotten, including questions not yet written.")
