@@ -11,7 +11,7 @@ from pathlib import Path
 
 from realm.corpus.documents import Document
 from realm.corpus.python_docs import python_documents
-from realm.text.inverse_cloze import inverse_cloze
+from realm.text.cloze import inverse_cloze
 
 SQUAD = Path(__file__).parents[1].parent / "shared" / "data" / "squad_open"
 PYTHON_DOCUMENTS = 120

@@ -23,7 +23,7 @@ from bench.load.requests import RequestRecord, sightings
 from bench.load.schedule import Due, Kind
 from realm.client import Client
 from realm.records.generations import Generations
-from services.standalone.load.audit import Verdict
+from services.standalone.load.request_log import Verdict
 
 SHOWN = 20
 SUPERVISE_SECONDS = 0.5

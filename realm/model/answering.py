@@ -20,9 +20,8 @@ from realm.errors import InvalidInput
 from realm.model.calibration import calibrate
 from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
-from realm.model.inputs import InputBuilder
+from realm.model.inputs import InputBuilder, ReaderInput
 from realm.model.reader import Reader
-from realm.model.reader_inputs import ReaderInput
 from realm.text.answers import normalise_answer
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.

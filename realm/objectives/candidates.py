@@ -18,7 +18,7 @@ from realm.corpus.passages import Passage
 from realm.model.inputs import MIN_BODY_TOKENS, Encoded, InputBuilder
 from realm.objectives.masking import continuation_ids
 from realm.records.vectors import Vectors
-from realm.text.inverse_cloze import normalise_sentence
+from realm.text.cloze import normalise_sentence
 
 
 @dataclass(frozen=True, slots=True)

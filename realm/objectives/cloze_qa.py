@@ -27,12 +27,12 @@ from realm.objectives.candidates import (
     PassageWindows,
     usable_candidates,
 )
-from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.open_qa import open_qa_loss
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.objectives.sources import PassageSource, first_success_per_item, shuffled_sentences
 from realm.text.answers import normalise_answer
+from realm.text.cloze import ClozeQuestion, cloze_questions
 from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import SpanTagger
 

@@ -23,11 +23,11 @@ from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import Candidate, PassageWindows, TrainingSearch, WordSearch
-from realm.objectives.contrast import ContrastBatch, contrastive_loss
+from realm.objectives.inverse_cloze import ContrastBatch, contrastive_loss
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup
 from realm.objectives.sources import QuestionPool, Questions
 from realm.text.answers import normalise_answer
-from realm.text.inverse_cloze import normalise_sentence
+from realm.text.cloze import normalise_sentence
 from realm.text.questions import Question, contains_answer
 
 MAX_DRAWS = 8  # of questions, until a batch is whole

@@ -1,6 +1,6 @@
 """Inverse cloze: a sentence asks for the passage that it was taken from (ORQA, section 4).
 
-The other passages of the batch are the negatives.
+The other passages of the batch are the negatives: the in-batch contrast that DPR shares.
 """
 
 from __future__ import annotations
@@ -17,11 +17,40 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
+from realm.model.likelihood import inverse_cloze_loss
 from realm.objectives.candidates import Candidate, PassageWindows
-from realm.objectives.contrast import ContrastBatch, contrastive_loss
-from realm.objectives.objective import Loss, Objective, ObjectiveSetup
+from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.sources import PassageSource
-from realm.text.inverse_cloze import inverse_cloze, normalise_sentence
+from realm.text.cloze import inverse_cloze, normalise_sentence
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastBatch:
+    """b queries and n ≥ b passages: row i's positive is column i.
+
+    `exclude` [b, n] marks pairs that are no true negatives.
+    """
+
+    queries: list[Encoded]
+    passages: list[Encoded]
+    exclude: Tensor
+
+
+def contrastive_loss(batch: ContrastBatch, model: Model) -> Loss:
+    """−log of the positive's share of its row's softmax, a mean over the queries."""
+    retriever = model.retriever
+    pad, device = model.inputs.pad, retriever.passage.device
+    queries = retriever.query(*tensors(batch.queries, pad, device))  # [b, size]
+    passages = retriever.passage(*tensors(batch.passages, pad, device))  # [n, size]
+    scores = retriever.score(queries, passages)  # [b, n]
+    exclude = batch.exclude.to(device)
+    loss = inverse_cloze_loss(scores, exclude)
+    with torch.no_grad():
+        rows = torch.arange(len(scores), device=device)
+        best = scores.masked_fill(exclude, -torch.inf).argmax(dim=-1)
+        first = (best == rows).float().mean().item()
+    figures = {"loss": loss.item(), "batch_recall_at_1": first}
+    return Loss(loss, {**figures, "scale": retriever.scale.item()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
-from realm.model.inputs import Encoded, InputBuilder
+from realm.model.inputs import Encoded, InputBuilder, WordBoundaries
 from realm.model.likelihood import (
     log_prior,
     marginal_log_likelihood,
@@ -28,7 +28,6 @@ from realm.model.likelihood import (
     span_marginal,
 )
 from realm.model.reader import SpanLogits, body_mask
-from realm.model.reader_inputs import WordBoundaries
 from realm.objectives.candidates import (
     Candidate,
     CandidateSearch,

@@ -2,7 +2,7 @@
 
 Per question the joint softmax over all (passage, span) of [span score + f(x, z)], its numerator
 the sum over every span that reads an answer (REALM, section 3.2; Lee et al. 2019, eq. 7). Spans
-are those of `realm.model.reader_inputs`: what is trained is what is served.
+are those of `realm.model.inputs`: what is trained is what is served.
 
 With `null` the null document ∅ takes part with its one span, the empty answer: an example without
 any answer teaches that span, every other example teaches against it.
@@ -27,10 +27,9 @@ from torch.nn import functional as F
 from realm.errors import InvalidInput
 from realm.model.answering import with_null_document
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
-from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder
+from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, ReaderInput
 from realm.model.likelihood import span_marginal
 from realm.model.reader import Reader
-from realm.model.reader_inputs import ReaderInput
 from realm.objectives.objective import Loss, ObjectiveSetup, tensors
 from realm.text.answers import normalise_answer
 

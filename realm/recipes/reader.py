@@ -19,8 +19,7 @@ from realm.evaluation.parallel import no_progress, parallel_map
 from realm.model.reader import Reader
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reading_examples import QuestionExamples
-from realm.training.optimizer import Named, Optimizer, groups_of, require_finite
-from realm.training.schedules import triangular_share
+from realm.training.optimizer import Named, Optimizer, groups_of, require_finite, triangular_share
 
 FROZEN = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
 HEAD = "qa_outputs."

@@ -25,10 +25,9 @@ from realm.evaluation.searching import (
 )
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
-from realm.objectives.cloze_questions import cloze_questions
 from realm.objectives.reading import ReadingExample
 from realm.text.answers import normalise_answer
-from realm.text.inverse_cloze import normalise_sentence
+from realm.text.cloze import cloze_questions, normalise_sentence
 from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import SpanTagger
 from realm.text.sentences import sentence_spans

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from realm.errors import Corrupt, NotFound
-from realm.records.ages import Ages
 from realm.records.baselines import GateBaselines
 from realm.records.damage import FOLDER as DAMAGED
 from realm.records.failures import FOLDER as REFUSED
@@ -25,7 +24,7 @@ from realm.records.files import Entry
 from realm.records.generations import Generation, Generations, generation_folder
 from realm.records.recorded_questions import Bounds, RecordedQuestions, probe_files
 from realm.records.snapshots import CLAIMS, MANIFEST, NAME, Snapshots
-from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, State
+from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, Ages, State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 

@@ -1,4 +1,5 @@
-"""Snapshots: immutable sets of parameters, numbered in the order of publication.
+"""Snapshots: immutable sets of parameters, numbered in the order of publication; and how far one
+lags behind the newest.
 
 A snapshot is a folder whose `manifest.json` is put last; without it the snapshot does not exist.
 A pin is a file beside them: a pinned snapshot is never deleted.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -229,3 +230,30 @@ def _checked(read: Callable[[str, str], ReadT], snapshot: Snapshot, name: str) -
 
 def _pin_file(number: int) -> str:
     return f"{PINS}/{number:08d}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """`since`: Unix time of the oldest newer snapshot's publication; None: this is the newest."""
+
+    steps: int = 0
+    since: float | None = None
+
+    def seconds(self, now: float) -> float:
+        return 0.0 if self.since is None else max(0.0, now - self.since)
+
+
+def lag_behind(published: Iterable[Snapshot], number: int, step: int) -> Lag:
+    """The lag of the snapshot `number`, trained to `step`.
+
+    :param published: snapshots in the order of their numbers.
+    """
+    newer = [each for each in published if each.number > number]
+    if not newer:
+        return Lag()
+    return Lag(steps_behind(newer[-1].step, step), min(each.created_at for each in newer))
+
+
+def steps_behind(newest: int, step: int) -> int:
+    """Never negative: a trainer that went back to an older step publishes a newer snapshot."""
+    return max(0, newest - step)

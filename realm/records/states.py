@@ -3,12 +3,14 @@
     (begun) ─▶ building ─▶ validating ─▶ live ◀─▶ retained ─▶ retired ─▶ deleted
                   └────────────┴──▶ rejected, abandoned
 
-`None` stands for a generation whose first event is not recorded yet.
+`None` stands for a generation whose first event is not recorded yet. How long anything has been in
+its state, `Ages` tells by this process's own clock: time stamps in the store come from others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Container, Mapping
 from enum import StrEnum
 
 
@@ -79,3 +81,25 @@ def phases_in(report: Mapping[str, float]) -> dict[str, float]:
         for name, value in report.items()
         if name.startswith(_FIGURE)
     }
+
+
+class Ages:
+    """How long this process has seen things in their present state. Used by one thread.
+
+    A new process starts counting from zero: waiting for an age may take longer, never shorter.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[str, tuple[object, float]] = {}
+
+    def of(self, name: str, state: object) -> float:
+        """Seconds since `name` was first seen in `state`; a new state starts from zero."""
+        now = self._clock()
+        if name not in self._since or self._since[name][0] != state:
+            self._since[name] = state, now
+        return now - self._since[name][1]
+
+    def keep(self, names: Container[str]) -> None:
+        """Forgets all others."""
+        self._since = {name: since for name, since in self._since.items() if name in names}

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from realm.records.generations import Generations, outcome
-from realm.records.lag import lag_behind
-from realm.records.snapshots import Snapshots
+from realm.records.snapshots import Snapshots, lag_behind
 from realm.records.states import State, phases_in
 
 #: The gate reports what it measured with probe questions under this prefix,

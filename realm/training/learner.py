@@ -16,9 +16,16 @@ from realm.model.runtime import best_dtype
 from realm.objectives.objective import Loss, Objective
 from realm.settings import Settings
 from realm.training.distributed import ALONE, World
-from realm.training.optimizer import Optimizer, freeze, groups_of, parts_of, require_finite
+from realm.training.optimizer import (
+    Optimizer,
+    freeze,
+    groups_of,
+    parts_of,
+    rate_factor,
+    require_finite,
+    unfrozen_layers,
+)
 from realm.training.rows import RowPlan
-from realm.training.schedules import rate_factor, unfrozen_layers
 
 BatchT = TypeVar("BatchT")
 

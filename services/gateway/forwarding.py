@@ -13,8 +13,13 @@ from typing import Any
 
 import structlog
 
-from realm.corpus.documents import normalise_id, shown
-from realm.corpus.write_limits import MAX_WRITES, check_deletion, check_document_id
+from realm.corpus.documents import (
+    MAX_WRITES,
+    check_deletion,
+    check_document_id,
+    normalise_id,
+    shown,
+)
 from realm.errors import (
     DeadlinePassed,
     DependencyUnavailable,

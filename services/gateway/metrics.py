@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from realm import tracing
-from realm.records.lag import Lag
+from realm.records.snapshots import Lag
 
 Stage = Literal["encode", "search", "read"]
 

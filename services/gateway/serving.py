@@ -30,8 +30,7 @@ from realm.model.encoders import Encoder, encode
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
 from realm.records.generations import Generation, LiveEntry
-from realm.records.lag import Lag
-from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.snapshots import Lag, Snapshot, Snapshots
 from realm.retrieval import Retrieval
 
 

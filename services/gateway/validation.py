@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from realm.corpus.documents import Document, normalise_id
+from realm.corpus.documents import Document, check_upsert, normalise_id
 from realm.corpus.plain_text import without_mark
-from realm.corpus.write_limits import check_upsert
 from realm.errors import InvalidInput
 from realm.retrieval import Retrieval
 from realm.v1 import corpus_pb2, types_pb2

@@ -22,10 +22,9 @@ from realm.process.threads import lower_priority
 from realm.process.wakeup import WAKEUP_CHANNEL
 from realm.records.damage import damaged
 from realm.records.generations import Generations, LiveEntry
-from realm.records.lag import lag_behind
 from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import Snapshots
+from realm.records.snapshots import Snapshots, lag_behind
 from realm.records.store import Store
 from realm.settings import Settings
 from services.gateway.metrics import GatewayMetrics

@@ -12,8 +12,7 @@ from typing import Any
 
 from realm.records.generations import Generations
 from realm.reporting.history import history, quantiles
-from services.standalone.load.audit import Verdict
-from services.standalone.load.request_log import RequestRecord
+from services.standalone.load.request_log import RequestRecord, Verdict
 from services.standalone.observer import Sample
 
 LAG_POINTS = 200

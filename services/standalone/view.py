@@ -12,7 +12,7 @@ from rich.text import Text
 
 from realm.cli.index import status_rows
 from realm.cli.output import Row, duration, fields_table
-from services.standalone.load.audit import Verdict
+from services.standalone.load.request_log import Verdict
 from services.standalone.observer import Observer, Sample
 from services.standalone.supervisor import ChildProcess
 

@@ -21,7 +21,7 @@ from realm.records import arrow
 from realm.records.generations import Generation, Generations
 from realm.records.states import ACTIVE, IN_PROGRESS
 from realm.records.store import Store
-from services.trainer.background import Background
+from services.trainer.context import Background
 
 POLL_QUESTIONS_SECONDS = 30.0
 

@@ -2,6 +2,7 @@
 
 Everything slow runs in the background and is taken between two steps. The leading process of a
 training runs this loop and tells the others what to do at the same time (`services.trainer.ranks`).
+Bounded staleness makes training wait while the live index lags too far behind.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,10 +18,13 @@ import structlog
 
 from realm.errors import Diverged, NotReady, RealmError
 from realm.model.checkpoint import copy_model
+from realm.records.controls import Controls
 from realm.records.generations import Generations
-from services.trainer.background import Background, Cadence
+from realm.records.snapshots import Snapshot, steps_behind
+from realm.records.states import IN_PROGRESS, State
+from realm.records.store import Store
 from services.trainer.checkpoints import Checkpoint, Checkpoints
-from services.trainer.context import TrainingContext
+from services.trainer.context import Background, Cadence, TrainingContext
 from services.trainer.data import (
     CorpusView,
     QuestionWatch,
@@ -31,7 +36,6 @@ from services.trainer.early_stop import EarlyStop
 from services.trainer.publisher import Publisher
 from services.trainer.ranks import broadcast
 from services.trainer.retrieval import LiveRetrieval
-from services.trainer.staleness import index_situation
 from services.trainer.step import StepRecorder, StepRunner
 
 POLL_CORPUS_SECONDS = 2.0
@@ -39,6 +43,48 @@ WAIT_SECONDS = 0.2
 LOG_WAIT_SECONDS = 30.0
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSituation:
+    """What is published and what is live.
+
+    `newest_state` is of the newest generation made from the newest snapshot, None before there is
+    one; `live_step` is None before the first commit.
+    """
+
+    published_step: int
+    live_step: int | None
+    newest_state: State | None
+    paused: bool
+
+    def exceeds(self, max_lag_steps: int) -> bool:
+        """Whether to wait: only while the newest snapshot can still become live."""
+        if not max_lag_steps or self.paused or self.newest_state not in IN_PROGRESS:
+            return False
+        return steps_behind(self.published_step, self.live_step or 0) > max_lag_steps
+
+
+def index_situation(
+    store: Store, generations: Generations, newest: Snapshot | None
+) -> IndexSituation:
+    """:param newest: the newest published snapshot."""
+    entry = generations.live()
+    live = generations.get(entry.generation) if entry else None
+    if newest is None or (live and live.snapshot >= newest.number):
+        step = live.step if live else 0
+        return IndexSituation(step, step, None, paused=False)
+    made = [
+        number
+        for number in generations.numbers()
+        if generations.get(number).snapshot == newest.number
+    ]
+    return IndexSituation(
+        published_step=newest.step,
+        live_step=live.step if live else None,
+        newest_state=generations.state(made[-1]) if made else None,
+        paused=Controls(store).paused(),
+    )
 
 
 class Trainer:

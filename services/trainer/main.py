@@ -18,11 +18,9 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from realm.training.distributed import ALONE, World, join, leave, local_rank
-from services.trainer.background import Cadence
-from services.trainer.checkpoints import Checkpoints
-from services.trainer.context import Heartbeat, TrainingContext, retry_while_unavailable
+from services.trainer.checkpoints import Checkpoints, Origin, find_origin
+from services.trainer.context import Cadence, Heartbeat, TrainingContext, retry_while_unavailable
 from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
-from services.trainer.origin import Origin, find_origin
 from services.trainer.publisher import Publisher
 from services.trainer.run import TrainingRun
 

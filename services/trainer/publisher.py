@@ -13,7 +13,7 @@ from realm.model.checkpoint import Model, copy_model
 from realm.model.publishing import non_finite_parameter, publish_model
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot, Snapshots
-from services.trainer.background import Background, Cadence
+from services.trainer.context import Background, Cadence
 from services.trainer.metrics import TrainerMetrics
 
 _log = structlog.get_logger(__name__)

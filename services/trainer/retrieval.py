@@ -33,7 +33,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector, question_weights
 from realm.search.vector_index import Hit, IndexedPassage
-from services.trainer.background import Background
+from services.trainer.context import Background
 from services.trainer.data import CorpusView
 
 RETRY_SECONDS = 5.0  # pause after the index failed

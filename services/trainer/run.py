@@ -21,12 +21,11 @@ from realm.search.vector_index import VectorIndex, open_index
 from realm.settings import Settings
 from realm.training.distributed import ALONE, World
 from realm.training.learner import Learner
-from realm.training.schedules import auxiliary_weight
-from services.trainer.checkpoints import Checkpoint, Checkpoints
+from realm.training.optimizer import auxiliary_weight
+from services.trainer.checkpoints import Checkpoint, Checkpoints, Origin, find_origin
 from services.trainer.context import TrainingContext, retry_while_unavailable
 from services.trainer.data import QuestionWatch
 from services.trainer.loop import Trainer
-from services.trainer.origin import Origin, find_origin
 from services.trainer.publisher import Publisher
 from services.trainer.ranks import SharedSearch, WorkerRank
 from services.trainer.retrieval import LiveRetrieval

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from realm.records.lag import Lag
+from realm.records.snapshots import Lag
 from realm.records.states import PHASES, TOTAL
 from services.embedder import metrics as embedder_metrics
 from services.embedder.tasks import Outcome

@@ -8,10 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from realm.errors import DependencyUnavailable
-from realm.records.ages import Ages
 from realm.records.damage import damaged
 from realm.records.snapshots import Snapshot
-from realm.records.states import ENDED, FINAL, State
+from realm.records.states import ENDED, FINAL, Ages, State
 from services.indexer.build.build import BuildContext
 from services.indexer.build.lifecycle import GenerationView, Live, Observation
 from services.indexer.writes.corpus_reader import CorpusReader

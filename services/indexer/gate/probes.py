@@ -29,7 +29,7 @@ from realm.records.recorded_questions import FOLDER
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix
 from realm.search.vector_index import VectorIndex
-from realm.text.inverse_cloze import inverse_cloze
+from realm.text.cloze import inverse_cloze
 
 #: `passage_id` is empty where only the document is known; `source` is one of the three below.
 #: `title` and `passage` are of a passage without the sentence that asks for it, else empty.

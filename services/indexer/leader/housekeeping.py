@@ -13,7 +13,6 @@ import structlog
 
 from realm.corpus.table import CorpusTable
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.records.ages import Ages
 from realm.records.folder import PARTIAL
 from realm.records.generations import Generation
 from realm.records.json_records import as_record
@@ -27,7 +26,7 @@ from realm.records.retention import (
     Thing,
     erased_upto,
 )
-from realm.records.states import ACTIVE, FAILED, IN_PROGRESS
+from realm.records.states import ACTIVE, FAILED, IN_PROGRESS, Ages
 from realm.records.store import Store
 from realm.records.strays import DAMAGED, STRAY, Stray, Strays
 from realm.search.vector_index import VectorIndex

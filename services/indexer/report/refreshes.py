@@ -9,8 +9,8 @@ from contextlib import suppress
 import structlog
 
 from realm.errors import NotFound
-from realm.records.lag import lag_behind
 from realm.records.refresh_trace import RefreshTrace
+from realm.records.snapshots import lag_behind
 from realm.records.states import ACTIVE, SERVED, TOTAL, State, phase_figures
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory

@@ -10,8 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from realm.corpus.parked import Parked
 from realm.records.damage import damage_of
 from realm.records.generations import Event, Generation, outcome
-from realm.records.lag import lag_behind
-from realm.records.snapshots import Snapshot
+from realm.records.snapshots import Snapshot, lag_behind
 from realm.records.states import State, phases_in
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory

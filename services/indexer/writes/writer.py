@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from realm.corpus.documents import Document
+from realm.corpus.documents import Document, check_deletion, check_upsert
 from realm.corpus.table import Change, CorpusTable
-from realm.corpus.write_limits import check_deletion, check_upsert
 from realm.errors import (
     DependencyUnavailable,
     NotReady,

@@ -23,9 +23,9 @@ from realm.records import arrow
 from realm.records.generations import Generation, Generations
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
-from realm.text.inverse_cloze import inverse_cloze
-from services.standalone.load.audit import Auditor, Verdict
-from services.standalone.load.request_log import RequestRecord, append_record
+from realm.text.cloze import inverse_cloze
+from services.standalone.load.audit import Auditor
+from services.standalone.load.request_log import RequestRecord, Verdict, append_record
 
 #: One request in this many is a question to answer; the others are searches.
 ANSWER_EVERY = 6

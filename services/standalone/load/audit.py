@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
@@ -22,19 +21,13 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
 from realm.v1.types_pb2 import IndexVersion
+from services.standalone.load.request_log import Verdict
 
 KEPT_GENERATIONS = 3
 #: Scores are fp32 sums in another order; of s·⟨x, z⟩ they keep four digits and more.
 RELATIVE_TOLERANCE = 1e-3
 ENCODER_FILES = ("config.json", "tokenizer.json", "passage_encoder.safetensors")
 OWN_QUERY_TOWER = "query_encoder.safetensors"
-
-
-class Verdict(StrEnum):
-    ONE_VERSION = "one_version"
-    MIXED = "mixed"
-    #: The store no longer holds what the check needs.
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
+
+
+class Verdict(StrEnum):
+    """What the audit of a response found."""
+
+    ONE_VERSION = "one_version"
+    MIXED = "mixed"
+    #: The store no longer holds what the check needs.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

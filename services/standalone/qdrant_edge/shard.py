@@ -20,15 +20,13 @@ from services.standalone.qdrant_edge.translation import (
     dense_vectors,
     read_config,
     read_filter,
+    read_id,
     read_ids,
     read_limit,
     read_payload_choice,
     read_query,
-    read_vector_choice,
-)
-from services.standalone.qdrant_edge.values import (
-    read_id,
     read_value,
+    read_vector_choice,
     read_vectors,
     write_id,
     write_record,

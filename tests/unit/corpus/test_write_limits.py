@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from realm.corpus.documents import MAX_ID_BYTES, Document
-from realm.corpus.write_limits import MAX_WRITES, check_deletion, check_upsert
+from realm.corpus.documents import MAX_ID_BYTES, MAX_WRITES, Document, check_deletion, check_upsert
 from realm.errors import InvalidInput
 
 GOOD = Document("a", "", "Text.")

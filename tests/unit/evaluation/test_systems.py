@@ -17,8 +17,7 @@ from realm.model.reader import Reader
 from realm.model.starter import write_starter
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.trainer.checkpoints import Checkpoints
-from services.trainer.origin import find_origin
+from services.trainer.checkpoints import Checkpoints, find_origin
 from tests import tiny
 from tests.tiny import letter_model
 

@@ -15,7 +15,7 @@ from realm.model.answering import FoundAnswer, Reading, answer_questions, with_n
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate
-from realm.model.reader_inputs import ReaderInput
+from realm.model.inputs import ReaderInput
 from realm.text.answers import normalise_answer
 from tests.tiny import eiffel_model
 

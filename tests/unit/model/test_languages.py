@@ -18,11 +18,10 @@ from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model, new_model
-from realm.model.inputs import InputLimits
-from realm.model.reader_inputs import ReaderInput
-from realm.objectives.cloze_questions import cloze_questions
+from realm.model.inputs import InputLimits, ReaderInput
 from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
 from realm.text.answers import exact_match, f1, normalise_answer
+from realm.text.cloze import cloze_questions
 from realm.text.questions import Question, contains_answer
 from realm.text.salient_spans import RuleTagger
 from realm.text.sentences import sentence_spans

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.model.base import default_folder, read_tokenizer
-from realm.model.inputs import InputBuilder
-from realm.model.reader_inputs import ReaderInput, WordBoundaries
+from realm.model.inputs import InputBuilder, ReaderInput, WordBoundaries
 
 WORDS = ("Warszawa", "unbelievably", "don't", "1987", "東京", "カタカナ語", "اللغة", "naïve", "x_y")
 

@@ -17,10 +17,9 @@ from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Candidate, CandidateSearch
 from realm.objectives.cloze_qa import ClozeQA
-from realm.objectives.cloze_questions import ClozeQuestion
 from realm.objectives.reading import ReaderLoss
 from realm.text.answers import normalise_answer
-from realm.text.inverse_cloze import normalise_sentence
+from realm.text.cloze import ClozeQuestion, normalise_sentence
 from realm.text.salient_spans import RuleTagger
 from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
 from tests.unit.objectives.searches import ExactSearch, holds, ids_of, minus_log_share

@@ -17,8 +17,7 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
-from realm.model.inputs import Encoded
-from realm.model.reader_inputs import ReaderInput
+from realm.model.inputs import Encoded, ReaderInput
 from realm.objectives.candidates import (
     Candidate,
     CandidateSearch,

@@ -15,7 +15,7 @@ from realm.errors import InvalidInput
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
-from realm.model.reader_inputs import ReaderInput
+from realm.model.inputs import ReaderInput
 from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
 from realm.text.answers import normalise_answer
 from tests.tiny import eiffel_model

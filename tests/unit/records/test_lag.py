@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from realm.records.lag import Lag, lag_behind
-from realm.records.snapshots import Snapshot
+from realm.records.snapshots import Lag, Snapshot, lag_behind
 
 
 def snapshot(number: int, step: int, at: float) -> Snapshot:

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.changes import changes_file
-from realm.records.ages import Ages
 from realm.records.baselines import PROBE_RECALL
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
-from realm.records.states import ACTIVE, State
+from realm.records.states import ACTIVE, Ages, State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from realm.errors import DependencyUnavailable
-from services.trainer.background import Background, Cadence
+from services.trainer.context import Background, Cadence
 
 LIMIT = 10.0
 

@@ -10,10 +10,10 @@ from realm.model.checkpoint import Model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings
+from services.trainer.checkpoints import Origin
 from services.trainer.data import CorpusView
 from services.trainer.early_stop import EarlyStop
 from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
-from services.trainer.origin import Origin
 from services.trainer.run import make_runner
 from services.trainer.step import StepRunner
 from tests import tiny

@@ -19,11 +19,10 @@ from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
-from services.trainer.background import Cadence
-from services.trainer.context import TrainingContext
+from services.trainer.checkpoints import Origin
+from services.trainer.context import Cadence, TrainingContext
 from services.trainer.loop import Trainer
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.origin import Origin
 from services.trainer.publisher import Publisher
 from services.trainer.retrieval import LiveRetrieval
 from services.trainer.run import make_runner

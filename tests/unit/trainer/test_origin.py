@@ -19,8 +19,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings
 from realm.training.learner import Learner
-from services.trainer.checkpoints import Checkpoint, Checkpoints
-from services.trainer.origin import Origin, find_origin
+from services.trainer.checkpoints import Checkpoint, Checkpoints, Origin, find_origin
 from tests import tiny
 
 

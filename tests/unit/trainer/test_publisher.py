@@ -14,7 +14,7 @@ from realm.model.checkpoint import Model, copy_model, load_model
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.training.learner import Learner
-from services.trainer.background import Cadence
+from services.trainer.context import Cadence
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher
 from tests import tiny

@@ -13,11 +13,9 @@ from realm.errors import Diverged
 from realm.model.checkpoint import Model, load_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.trainer.background import Cadence
-from services.trainer.checkpoints import Checkpoints
-from services.trainer.context import TrainingContext
+from services.trainer.checkpoints import Checkpoints, find_origin
+from services.trainer.context import Cadence, TrainingContext
 from services.trainer.metrics import TrainerMetrics
-from services.trainer.origin import find_origin
 from services.trainer.publisher import Publisher
 from services.trainer.run import DivergenceRetries, TrainingRun
 from tests import tiny

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.records.states import State
-from services.trainer.staleness import IndexSituation
+from services.trainer.loop import IndexSituation
 
 BEHIND = IndexSituation(published_step=120, live_step=40, newest_state=State.BUILDING, paused=False)
 

@@ -17,8 +17,8 @@ from realm.objectives.objective import all_objectives
 from realm.objectives.sources import Questions
 from realm.settings import Settings
 from realm.text.questions import Question
+from services.trainer.checkpoints import Origin
 from services.trainer.data import CorpusView, Sampler
-from services.trainer.origin import Origin
 from services.trainer.run import make_runner
 from services.trainer.step import StepRunner
 from tests import tiny

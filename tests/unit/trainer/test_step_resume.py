@@ -13,9 +13,8 @@ from realm.corpus.passages import to_table
 from realm.model.checkpoint import Model, copy_model
 from realm.records.store import Store
 from realm.settings import Settings
-from services.trainer.checkpoints import Checkpoint, Checkpoints
+from services.trainer.checkpoints import Checkpoint, Checkpoints, Origin
 from services.trainer.data import CorpusView, Sampler
-from services.trainer.origin import Origin
 from services.trainer.run import make_runner, resume
 from tests import tiny
 from tests.unit.objectives.searches import ExactSearch

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.training.schedules import (
+from realm.training.optimizer import (
     ScheduleName,
     auxiliary_weight,
     rate_factor,

@@ -11,12 +11,11 @@ from prometheus_client import CollectorRegistry
 from realm.corpus.changes import changes_file
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.records.ages import Ages
 from realm.records.controls import Controls
 from realm.records.generations import Generations
 from realm.records.retention import Retention, erased_upto
 from realm.records.snapshots import Snapshots
-from realm.records.states import State
+from realm.records.states import Ages, State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 from services.indexer.context import Records

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
 from services.standalone.qdrant_edge.protocol import common, json_values, points
-from services.standalone.qdrant_edge.values import (
+from services.standalone.qdrant_edge.translation import (
     read_id,
     read_sparse,
     read_value,

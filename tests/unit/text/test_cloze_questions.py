@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.objectives.cloze_questions import ClozeQuestion, cloze_questions, phrase_question
 from realm.objectives.sources import first_success_per_item, shuffled_sentences
 from realm.text.answers import normalise_answer
+from realm.text.cloze import ClozeQuestion, cloze_questions, phrase_question
 from realm.text.salient_spans import RuleTagger, Span
 from realm.text.sentences import sentence_spans
 

@@ -9,8 +9,8 @@ import torch
 from realm.corpus.documents import is_held_out
 from realm.model.checkpoint import Model
 from realm.objectives.inverse_cloze import InverseCloze
-from realm.training.held_out import HeldOutRetrieval, Patience
 from realm.training.learner import Learner
+from services.trainer.early_stop import HeldOutRetrieval, Patience
 from tests import tiny
 
 FLOAT = torch.float32

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.text.inverse_cloze import count_words, inverse_cloze, normalise_sentence
+from realm.text.cloze import count_words, inverse_cloze, normalise_sentence
 from realm.text.sentences import sentence_spans
 
 TEXT = (

@@ -1,30 +1,80 @@
-"""Cloze questions: a sentence with a name, date or number taken out, which is the answer.
+"""Questions made of sentences, without a teacher. Torch-free, so that the probe questions of the
+gate are made as the training pairs are.
 
-Pure and torch-free. The answer
-counts only in another passage, one that does not hold the sentence (REALM, section 3.4; Dhingra,
+The inverse cloze task: a sentence asks for its passage (Lee, Chang and Toutanova 2019: ORQA,
+section 4). Cloze questions: a sentence with a name, date or number taken out, which is the answer;
+it counts only in another passage, one that does not hold the sentence (REALM, section 3.4; Dhingra,
 Danish and Rajagopal 2018; Lewis, Denoyer and Riedel 2019).
 """
 
 from __future__ import annotations
 
 import random
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from realm.text.answers import normalise_answer
-from realm.text.inverse_cloze import count_words
 from realm.text.salient_spans import Kind, Span, SpanTagger
+from realm.text.sentences import sentence_spans
 
-MIN_WORDS = 6
-MAX_WORDS = 32
-MIN_CONTEXT_WORDS = 4  # words of the question
+#: Of inverse cloze: words of a sentence.
+MIN_WORDS = 5
+MAX_WORDS = 48  # about the 64 word pieces of an ICT query
+
+# Scripts without white space count a word a character, as the tokenizer does.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+_NOT_WORD = re.compile(r"[\W_]+")
+#: Of cloze questions: words of the sentence, and of what is left of it.
+LEAST_SENTENCE_WORDS = 6
+MOST_SENTENCE_WORDS = 32
+MIN_CONTEXT_WORDS = 4
 
 #: What a question opens with where letters are Latin; elsewhere a mark stands where the span was.
 _QUESTION_WORDS: dict[Kind, str] = {"name": "what", "date": "when", "number": "how many"}
 _GAP = "?"
 #: Of markup and of tokenised corpora: no question is made of such a sentence.
 _MARKUP = frozenset("<>@|{}=\\")
+
+
+def inverse_cloze(
+    passage_text: str,
+    rng: random.Random,
+    *,
+    min_words: int = MIN_WORDS,
+    max_words: int = MAX_WORDS,
+) -> tuple[str, str] | None:
+    """One sentence of the passage, and the passage without it.
+
+    The caller decides whether the rest or the whole passage is the positive (ORQA: the rest in
+    90% of cases).
+
+    :returns: None if no sentence has between `min_words` and `max_words` words (characters, in
+        Chinese and Japanese), or if nothing would be left.
+    """
+    spans = sentence_spans(passage_text)
+    fitting = [
+        (start, end)
+        for start, end in spans
+        if min_words <= count_words(passage_text[start:end]) <= max_words
+    ]
+    if not fitting or len(spans) < 2:
+        return None
+    start, end = rng.choice(fitting)
+    before, after = passage_text[:start].rstrip(), passage_text[end:].lstrip()
+    return passage_text[start:end], f"{before} {after}".strip()
+
+
+def count_words(text: str) -> int:
+    return len(_WORD.findall(text))
+
+
+def normalise_sentence(text: str) -> str:
+    """The form in which near-duplicates are equal: no case, punctuation, doubled white space."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return _NOT_WORD.sub(" ", folded).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +117,7 @@ def phrase_question(sentence: str, span: Span) -> str:
 
 def _unsuitable_reason(sentence: str) -> str:
     """Why a sentence does not serve, whatever is salient in it."""
-    if not MIN_WORDS <= count_words(sentence) <= MAX_WORDS:
+    if not LEAST_SENTENCE_WORDS <= count_words(sentence) <= MOST_SENTENCE_WORDS:
         return "sentence_length"
     return "" if _MARKUP.isdisjoint(sentence) else "markup"
 
