@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 
 from bench.documents import DocumentWriter, whole_words
 from realm.model.base import Base, default_folder, read_tokenizer
+from realm.model.bert import Bert
 from realm.model.checkpoint import Model, copy_model, new_model
 from realm.model.config import NORMALISED_SCALE, BertShape, ModelConfig
-from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 
 LENGTHS = InputLimits(passage=96, title=16, query=64, reader=160)
@@ -37,7 +37,7 @@ def random_base(
     made = BertShape(vocab_size=words.get_vocab_size(), **{**small, **shape})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = dict(build_backbone(made, pooler=pooler).state_dict())
+        backbone = dict(Bert(made, pooler=pooler).state_dict())
     config = ModelConfig(
         base=made, normalize=True, lengths=lengths, span_hidden_size=8, max_span_width=4
     )

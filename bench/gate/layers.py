@@ -49,7 +49,7 @@ class SplitEncoder:
         embeddings = self._encoder.get_submodule("backbone.embeddings")
         for rows in _batches([len(each) for each in inputs], seed=0):
             ids, segments, mask = self._padded([inputs[row] for row in rows])
-            hidden = embeddings(input_ids=ids, token_type_ids=segments)  # [batch, tokens, hidden]
+            hidden = embeddings(ids, segments)  # [batch, tokens, hidden]
             for layer in self._below:
                 hidden = layer(hidden, mask[:, None, None, :])
             for place, row in enumerate(rows):

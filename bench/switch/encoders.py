@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from realm.model.bert import Bert
 from realm.model.config import BertShape
-from realm.model.encoders import build_backbone
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 #: How much louder a token hears all others than itself.
@@ -69,7 +69,7 @@ def _vocabulary(words: Tokenizer, share: float, seed: int) -> list[str]:
 def _weights(shape: BertShape, seed: int) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        weights = dict(build_backbone(shape, pooler=False).state_dict())
+        weights = dict(Bert(shape).state_dict())
     for name in ("position_embeddings", "token_type_embeddings"):
         weights[f"embeddings.{name}.weight"] *= FAINT
     attention = "encoder.layer.0.attention"

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel
 
 from realm.errors import InvalidInput
-from realm.model.config import BertShape, ModelConfig, Pooling, Projection
+from realm.model.bert import Bert
+from realm.model.config import ModelConfig, Pooling, Projection
 from realm.model.inputs import Encoded
 
 PROJECTION_NORM_EPS = 1e-12
@@ -42,25 +42,15 @@ class ForwardRunner(Protocol):
     """
 
     def __call__(
-        self, forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor: ...
 
 
 def run_directly(
-    forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+    forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
 ) -> Tensor:
     """The whole batch in one forward pass."""
     return forward(ids, segments, mask)
-
-
-def build_backbone(shape: BertShape, *, pooler: bool) -> nn.Module:
-    """A BERT by transformers' names, its weights fresh (or none, under the meta device)."""
-    config = BertConfig(
-        **{name: getattr(shape, name) for name in BertShape.__dataclass_fields__},
-        attn_implementation="sdpa",
-    )
-    backbone: nn.Module = BertModel(config, add_pooling_layer=pooler)
-    return backbone
 
 
 class EmbeddingProjection(nn.Module):
@@ -96,7 +86,7 @@ class Encoder(nn.Module):
         self.normalize = config.normalize
         self.embedding_size = config.embedding_size
         self.runner: ForwardRunner = run_directly
-        self.backbone = build_backbone(config.base, pooler=config.pooling == "pooler")
+        self.backbone = Bert(config.base, pooler=config.pooling == "pooler")
         self.projection: EmbeddingProjection | None = None
         if config.projection is not None:
             self.projection = EmbeddingProjection(config.base.hidden_size, config.projection)
@@ -106,11 +96,11 @@ class Encoder(nn.Module):
         return self.runner(self._vectors, self.backbone, ids, segments, mask)
 
     def _vectors(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
-        output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)
+        states = self.backbone(ids, segments, mask)  # [batch, tokens, hidden]
         # Under autocast only the backbone runs in half precision: scores are differences of
         # sums over all dimensions, and rounding here would reorder near neighbours.
         with torch.autocast(ids.device.type, enabled=False):
-            vectors = self._pool(output, mask)  # [batch, hidden]
+            vectors = self._pool(states, mask)  # [batch, hidden]
             if self.projection is not None:
                 vectors = self.projection(vectors)  # [batch, embedding_size]
             return F.normalize(vectors, dim=-1) if self.normalize else vectors
@@ -119,10 +109,12 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def _pool(self, output: object, mask: Tensor) -> Tensor:
-        if self.pooling == "pooler":
-            return at_least_float32(output.pooler_output)  # type: ignore[attr-defined]
-        hidden = at_least_float32(output.last_hidden_state)  # type: ignore[attr-defined]
+    def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """States [batch, tokens, hidden] → [batch, hidden]."""
+        hidden = at_least_float32(states)
+        if self.backbone.pooler is not None:
+            pooled: Tensor = self.backbone.pooler(hidden)
+            return pooled
         if self.pooling == "cls":
             return hidden[:, 0]
         weights = mask.to(hidden.dtype)  # [batch, tokens]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
 
+from realm.model.bert import Bert, activation
 from realm.model.config import BertShape, ModelConfig
-from realm.model.encoders import ForwardRunner, at_least_float32, build_backbone, run_directly
+from realm.model.encoders import ForwardRunner, at_least_float32, run_directly
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
 
@@ -25,7 +25,7 @@ class PredictionTransform(nn.Module):
     def __init__(self, shape: BertShape) -> None:
         super().__init__()
         self.dense = nn.Linear(shape.hidden_size, shape.hidden_size)
-        self.activation = ACT2FN[shape.hidden_act]
+        self.activation = activation(shape)
         self.LayerNorm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
         nn.init.normal_(self.dense.weight, std=shape.initializer_range)
         nn.init.zeros_(self.dense.bias)
@@ -127,7 +127,7 @@ class Reader(nn.Module):
         super().__init__()
         self.runner: ForwardRunner = run_directly
         self.answers = config.answers
-        self.backbone = build_backbone(config.reader_shape, pooler=False)
+        self.backbone = Bert(config.reader_shape)
         self.predictions = MaskedLMHead(config.reader_shape)
         self.qa_outputs = span_head(config)
 
@@ -137,17 +137,12 @@ class Reader(nn.Module):
 
     def hidden(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → hidden states [batch, tokens, hidden]."""
-        return self.runner(self._states, self.backbone, ids, segments, mask)
-
-    def _states(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
-        output = self.backbone(input_ids=ids, attention_mask=mask, token_type_ids=segments)
-        states: Tensor = output.last_hidden_state
-        return states
+        return self.runner(self.backbone, self.backbone, ids, segments, mask)
 
     def masked_logits(self, hidden: Tensor, positions: Tensor) -> Tensor:
         """Vocabulary logits [batch, J, vocab] at `positions` [batch, J]."""
         index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        words: Tensor = self.backbone.embeddings.word_embeddings.weight  # type: ignore[union-attr, assignment]
+        words = self.backbone.embeddings.word_embeddings.weight  # [vocab, hidden]
         logits: Tensor = self.predictions(hidden.gather(1, index), words)
         return at_least_float32(logits)
 

@@ -63,7 +63,6 @@ def build(make: Callable[[], Module], weights: Mapping[str, Tensor], origin: str
     check_weights(expected, weights, origin)
     owned = {name: weights[name].detach().to("cpu", torch.float32, copy=True) for name in expected}
     module.load_state_dict(owned, assign=True)
-    _fill_buffers(module)
     return module
 
 
@@ -88,18 +87,3 @@ def check_weights(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], o
         raise Corrupt(
             f"{origin} does not fit: {'; '.join(faults[:MAX_NAMED_FAULTS])}{more}", origin=origin
         )
-
-
-def _fill_buffers(module: nn.Module) -> None:
-    """Gives values to BERT's two buffers that no checkpoint stores."""
-    for part in module.modules():
-        for name, buffer in part.named_buffers(recurse=False):
-            if not buffer.is_meta:
-                continue
-            if name == "position_ids":
-                value = torch.arange(buffer.shape[-1]).expand(buffer.shape).clone()
-            elif name == "token_type_ids":
-                value = torch.zeros(buffer.shape, dtype=buffer.dtype)
-            else:
-                raise Corrupt(f"the backbone has a buffer {name} that realm cannot fill")
-            setattr(part, name, value)

@@ -11,7 +11,6 @@ from itertools import groupby
 from operator import itemgetter
 
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from realm.errors import BadSettings
 from realm.text.salient_spans import Kind, RuleTagger, Span, SpanTagger
@@ -58,6 +57,9 @@ class TokenClassificationTagger:
     """
 
     def __init__(self, name: str, device: torch.device = CPU) -> None:
+        # Costly to import, and asked for by few.
+        from transformers import AutoModelForTokenClassification, AutoTokenizer
+
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
             self._model = AutoModelForTokenClassification.from_pretrained(name).eval()

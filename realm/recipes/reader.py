@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from realm.evaluation.parallel import no_progress, parallel_map
+from realm.model.bert import SelfAttention
 from realm.model.reader import Reader
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reading_examples import QuestionExamples
@@ -106,14 +107,13 @@ def _dropout(reader: Reader, plan: ReaderPlan) -> Iterator[None]:
 
     With several compute threads the masks depend on who comes first.
     """
-    dropped = [
-        module
-        for name, module in reader.backbone.named_modules()
-        if isinstance(module, nn.Dropout) and not name.endswith("attention.self.dropout")
-    ]
+    modules = list(reader.backbone.modules())
+    dropped = [module for module in modules if isinstance(module, nn.Dropout)]
+    attentions = [module for module in modules if isinstance(module, SelfAttention)]
     before = [module.p for module in dropped]
     # Fused attention has a slow gradient on a processor, for inputs as short as these.
-    reader.backbone.set_attn_implementation("eager")  # type: ignore[operator]
+    for attention in attentions:
+        attention.fused = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         for module in dropped:
@@ -122,7 +122,8 @@ def _dropout(reader: Reader, plan: ReaderPlan) -> Iterator[None]:
         try:
             yield
         finally:
-            reader.backbone.set_attn_implementation("sdpa")  # type: ignore[operator]
+            for attention in attentions:
+                attention.fused = True
             for module, p in zip(dropped, before, strict=True):
                 module.p = p
                 module.eval()

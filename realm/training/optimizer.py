@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import structlog
 import torch
 from torch import Tensor, nn
 
 from realm.errors import Diverged
+from realm.model.bert import Bert
 from realm.model.checkpoint import Model
 
 WEIGHT_DECAY = 0.01
@@ -129,13 +130,12 @@ def freeze(model: Model, layers: int) -> None:
     model.retriever.eval()
     model.reader.eval()
     for backbone in _backbones(model):
-        stack = _stack(backbone)
+        stack = backbone.encoder.layer
         backbone.requires_grad_(layers > len(stack))
         for layer in list(stack)[max(0, len(stack) - layers) :]:
             layer.requires_grad_(True)
-        pooler = getattr(backbone, "pooler", None)
-        if isinstance(pooler, nn.Module):
-            pooler.requires_grad_(True)
+        if backbone.pooler is not None:
+            backbone.pooler.requires_grad_(True)
 
 
 def parts_of(model: Model) -> dict[str, Named]:
@@ -202,14 +202,10 @@ def _learning(part: str, module: nn.Module) -> Named:
     return {f"{part}.{n}": p for n, p in module.named_parameters() if p.requires_grad}
 
 
-def _backbones(model: Model) -> Iterator[nn.Module]:
+def _backbones(model: Model) -> Iterator[Bert]:
     yield model.retriever.query.backbone
     yield model.retriever.passage.backbone
     yield model.reader.backbone
-
-
-def _stack(backbone: nn.Module) -> nn.ModuleList:
-    return cast(nn.ModuleList, backbone.encoder.layer)  # type: ignore[union-attr]
 
 
 def warm_up(step: int, warmup_steps: int) -> float:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from realm.model.bert import Bert
 from realm.model.checkpoint import Model
 from realm.model.encoders import ForwardPass, at_least_float32, run_directly
 from realm.training.distributed import ALONE, World
@@ -41,7 +41,7 @@ class RowPlan:
     recompute_layers: bool = False
 
     def __call__(
-        self, forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor:
         work = partial(self._run, forward, backbone)
         if self.parts == 1 and self.world.alone:
@@ -76,7 +76,7 @@ class RowPlan:
         return work(ids, segments, mask)
 
     def _run(
-        self, forward: ForwardPass, backbone: nn.Module, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor:
         half = self.dtype != torch.float32
         with (
@@ -87,18 +87,10 @@ class RowPlan:
 
 
 @contextmanager
-def recomputing_layers(backbone: nn.Module) -> Iterator[None]:
-    """Within, the backbone's layers hold their inputs alone, by transformers' own means."""
-    layers = list(cast(nn.ModuleList, backbone.encoder.layer))  # type: ignore[union-attr]
-    before = [layer.training for layer in layers]
-    for layer in layers:
-        layer.gradient_checkpointing = True  # type: ignore[assignment]
-        layer._gradient_checkpointing_func = _recompute  # type: ignore[assignment]
-        # It recomputes training layers alone; what is in the layer stays as it was, dropout too.
-        layer.training = True
+def recomputing_layers(backbone: Bert) -> Iterator[None]:
+    """Within, the backbone's layers hold their inputs alone."""
+    backbone.encoder.recompute = True
     try:
         yield
     finally:
-        for layer, training in zip(layers, before, strict=True):
-            layer.gradient_checkpointing = False  # type: ignore[assignment]
-            layer.training = training
+        backbone.encoder.recompute = False

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from realm.model.base import Base, load_base
+from realm.model.bert import Bert
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import BertShape, ModelConfig
-from realm.model.encoders import build_backbone
 from realm.model.inputs import InputLimits
 from realm.model.reader import MaskedLMHead
 from tests.tiny import SPECIAL, tokenizer, write_base
@@ -47,7 +47,7 @@ def minilm_model(minilm: Base) -> Model:
 def bert_folder(tmp_path: Path) -> Path:
     """A plain BERT checkpoint on disk, with pooler and masked-LM head, of random weights."""
     torch.manual_seed(3)
-    backbone = build_backbone(TINY_SHAPE, pooler=True).state_dict()
+    backbone = Bert(TINY_SHAPE, pooler=True).state_dict()
     head = MaskedLMHead(TINY_SHAPE)
     torch.nn.init.normal_(head.bias)
     weights = {f"bert.{name}": tensor for name, tensor in backbone.items()}

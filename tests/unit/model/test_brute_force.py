@@ -16,9 +16,10 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor
 
 from realm.model.base import Base
+from realm.model.bert import Bert
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import Projection
-from realm.model.encoders import build_backbone, collate
+from realm.model.encoders import collate
 from realm.model.inputs import Encoded
 from realm.model.likelihood import (
     log_prior,
@@ -54,7 +55,7 @@ def exact_model() -> Model:
     """Random weights in float64, with a projection and a scale as REALM has them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        backbone = build_backbone(TINY_SHAPE, pooler=True).state_dict()
+        backbone = Bert(TINY_SHAPE, pooler=True).state_dict()
     # Larger than BERT's initial ones: probabilities should be far from uniform.
     backbone = {k: 8 * v if v.dim() == 2 else v for k, v in backbone.items()}
     words = BertWordPieceTokenizer({word: i for i, word in enumerate(WORDS)}).to_str()
