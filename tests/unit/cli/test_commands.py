@@ -332,19 +332,6 @@ def test_interrupt_is_code_130() -> None:
     assert b"Traceback" not in err
 
 
-def test_the_command_line_is_light() -> None:
-    script = (
-        "import sys, realm.cli.main;"
-        "heavy = {'torch', 'numpy', 'pyarrow', 'tokenizers', 'transformers', 'qdrant_client',"
-        " 'redis', 'structlog', 'obstore', 'deltalake', 'celery', 'prometheus_client'};"
-        "print(heavy & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == "set()"
-
-
 def test_no_answer_is_told_with_its_probability() -> None:
     silent = answer_pb2.AnswerQuestionResponse()
     assert no_answer(silent) == "No passage holds a readable answer."

@@ -1,0 +1,32 @@
+"""What a process does not import: each library costs every start time and memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SERVICE = {"transformers", "scipy", "sympy", "torch._dynamo", "deltalake", "faiss", "plotly"}
+COMMAND = {
+    *("torch", "numpy", "pyarrow", "tokenizers", "transformers", "qdrant_client", "redis"),
+    *("structlog", "obstore", "deltalake", "celery", "prometheus_client"),
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("services.gateway.main", SERVICE),
+        ("services.embedder.main", SERVICE),
+        ("services.trainer.main", SERVICE),
+        ("services.indexer.main", {*SERVICE, "torch"}),
+        ("realm.cli.main", COMMAND),
+    ],
+)
+def test_a_process_imports_only_what_it_needs(module: str, heavy: set[str]) -> None:
+    script = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
