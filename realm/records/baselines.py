@@ -7,6 +7,7 @@ tolerance, without any generation ever being rejected.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from realm.errors import NotFound
 from realm.records.generations import Event, Generation, Generations
@@ -16,13 +17,13 @@ from realm.records.states import State
 PROBE_RECALL = "probe_recall@5"
 
 
+@dataclass(slots=True)
 class GateBaselines:
     """Finds the best recently accepted generation. `memory` is how many are looked at."""
 
-    def __init__(self, generations: Generations, snapshots: Snapshots, memory: int) -> None:
-        self._generations = generations
-        self._snapshots = snapshots
-        self._memory = memory
+    generations: Generations
+    snapshots: Snapshots
+    memory: int
 
     def of(self, candidate: Generation, live: Generation | None) -> list[Generation]:
         """Whose snapshots encode the candidate's questions: its own, live's, the best's."""
@@ -42,11 +43,11 @@ class GateBaselines:
             return None
         # Of equals the newest: its corpus is most like today's.
         number = max(figures, key=lambda each: (figures[each], each))
-        found = self._generations.get(number)
+        found = self.generations.get(number)
         if found.snapshot in (live.snapshot, candidate.snapshot):
             return None
         try:
-            self._snapshots.get(found.snapshot)
+            self.snapshots.get(found.snapshot)
         except NotFound:
             return None
         return found
@@ -54,11 +55,11 @@ class GateBaselines:
     def accepted(self, before: int | None = None) -> list[tuple[int, float | None]]:
         """The generations accepted last, newest first, with the gate's figure of each."""
         found: list[tuple[int, float | None]] = []
-        for number in reversed(self._generations.numbers()):
-            if len(found) == self._memory:
+        for number in reversed(self.generations.numbers()):
+            if len(found) == self.memory:
                 break
             if before is None or number < before:
-                events = self._generations.events(number)
+                events = self.generations.events(number)
                 if any(event.state is State.LIVE for event in events):
                     found.append((number, _figure(events)))
         return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -53,20 +53,18 @@ class _Towers:
     query: ServingEncoder | None = None
 
 
+@dataclass(slots=True)
 class Encoders:
     """Loads a snapshot's towers on first use, checksums verified; keeps those used last.
 
     :param keep: how many snapshots.
     """
 
-    def __init__(
-        self, snapshots: Snapshots, device: torch.device, keep: int, compute: Compute
-    ) -> None:
-        self.snapshots = snapshots
-        self.compute = compute
-        self._device = device
-        self._keep = keep
-        self._loaded: dict[int, _Towers] = {}  # least recently used first
+    snapshots: Snapshots
+    device: torch.device
+    keep: int
+    compute: Compute
+    _loaded: dict[int, _Towers] = field(default_factory=dict, init=False)
 
     @property
     def newest_step(self) -> int:
@@ -95,31 +93,29 @@ class Encoders:
         if towers is None:
             folder = self.snapshots.materialise(snapshot, (*COMMON_FILES, PASSAGE_ENCODER_FILE))
             # Room first: the device may not hold one more than are kept.
-            while len(self._loaded) >= self._keep:
+            while len(self._loaded) >= self.keep:
                 del self._loaded[next(iter(self._loaded))]
             towers = _Towers(snapshot.step, self._placed(load_passage_encoder(folder)))
         self._loaded[snapshot.number] = towers
         return towers
 
     def _placed(self, loaded: ServingEncoder) -> ServingEncoder:
-        loaded.encoder.to(self._device)
+        loaded.encoder.to(self.device)
         return loaded
 
 
+@dataclass(slots=True)
 class Encoding:
     """One encoder at work; `progress` is how far its last call came."""
 
-    def __init__(
-        self, tower: ServingEncoder, compute: Compute, between_batches: Callable[[], None]
-    ) -> None:
-        self._tower = tower
-        self._compute = compute
-        self._between_batches = between_batches
-        self.progress = Progress(0, 0, 0, 0)
+    tower: ServingEncoder
+    compute: Compute
+    between_batches: Callable[[], None]
+    progress: Progress = field(default_factory=lambda: Progress(0, 0, 0, 0), init=False)
 
     @property
     def device(self) -> torch.device:
-        return self._tower.encoder.device
+        return self.tower.encoder.device
 
     def passages(self, table: pa.Table, known: dict[str, Vectors]) -> Vectors:
         """Vectors [rows, size] of a passage table; those in `known` (by hash) are reused.
@@ -130,7 +126,7 @@ class Encoding:
         rows = {found: row for row, found in enumerate(hashes) if found not in known}
         fresh = table.take(pa.array(rows.values(), pa.int64()))
         inputs = [
-            self._tower.inputs.passage(title, body)
+            self.tower.inputs.passage(title, body)
             for title, body in zip(
                 fresh.column("title_ids").to_pylist(),
                 fresh.column("body_ids").to_pylist(),
@@ -138,7 +134,7 @@ class Encoding:
             )
         ]
         found = {**known, **dict(zip(rows, self._encode(inputs), strict=True))}
-        size = self._tower.config.embedding_size
+        size = self.tower.config.embedding_size
         return np.array([found[one] for one in hashes], np.float32).reshape(-1, size)
 
     def questions(self, questions: Sequence[str]) -> Vectors:
@@ -147,7 +143,7 @@ class Encoding:
         :raises Corrupt: if a question has no word.
         """
         try:
-            inputs = [self._tower.inputs.query(question) for question in questions]
+            inputs = [self.tower.inputs.query(question) for question in questions]
         except InvalidInput as error:
             raise Corrupt(f"a probe question cannot be encoded: {error}") from error
         return self._encode(inputs)
@@ -157,10 +153,10 @@ class Encoding:
 
         Cut as in an index: a passage's input is made of both in one way everywhere.
         """
-        inputs = self._tower.inputs
+        inputs = self.tower.inputs
         titles, texts = table.column("title").to_pylist(), table.column("passage").to_pylist()
         rows = [row for row, text in enumerate(texts) if text]
-        made = np.zeros((len(texts), self._tower.config.embedding_size), np.float32)
+        made = np.zeros((len(texts), self.tower.config.embedding_size), np.float32)
         made[rows] = self._encode(
             [
                 inputs.passage(inputs.title_ids(titles[row]), inputs.tokenize(texts[row])[0])
@@ -171,17 +167,17 @@ class Encoding:
 
     def _encode(self, inputs: Sequence[Encoded]) -> Vectors:
         return encode(
-            self._tower.encoder,
+            self.tower.encoder,
             inputs,
-            self._tower.inputs.pad,
-            token_budget=self._compute.token_budget,
-            dtype=self._compute.dtype,
+            self.tower.inputs.pad,
+            token_budget=self.compute.token_budget,
+            dtype=self.compute.dtype,
             on_batch=self._on_batch,
         )
 
     def _on_batch(self, progress: Progress) -> None:
         self.progress = progress
-        self._between_batches()
+        self.between_batches()
 
 
 def check_passages(table: pa.Table, path: str) -> pa.Table:

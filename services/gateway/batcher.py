@@ -23,7 +23,7 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Item(Generic[Key, Work, Result]):
     """Work of some `weight`; `added` and `started` are in seconds of the loop's clock."""
 

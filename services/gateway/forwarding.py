@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -45,18 +46,18 @@ log = structlog.get_logger(__name__)
 STATUS_SECONDS = 3.0
 
 
+@dataclass(slots=True)
 class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
-    def __init__(self, forwarder: Forwarder, shutdown: Shutdown, max_document_bytes: int) -> None:
-        self._max_bytes = max_document_bytes
-        self._forwarder = forwarder
-        self._shutdown = shutdown
+    forwarder: Forwarder
+    shutdown: Shutdown
+    max_document_bytes: int
 
     async def UpsertDocuments(  # noqa: N802
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Any
     ) -> Any:
-        normalise_upsert(request, self._max_bytes)
+        normalise_upsert(request, self.max_document_bytes)
         request.request_id = request.request_id or str(uuid.uuid4())  # makes a retry safe
-        return await self._forwarder.call(
+        return await self.forwarder.call(
             lambda leader: leader.corpus.UpsertDocuments, request, context
         )
 
@@ -69,7 +70,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         ids = dict.fromkeys([*map(normalise_id, request.document_ids), *request.document_ids])
         del request.document_ids[:]
         request.document_ids.extend(list(ids)[:MAX_WRITES])
-        return await self._forwarder.call(
+        return await self.forwarder.call(
             lambda leader: leader.corpus.DeleteDocuments, request, context
         )
 
@@ -86,9 +87,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
             return await self._get(request, context)  # from before ids were normalised
 
     async def _get(self, request: corpus_pb2.GetDocumentRequest, context: Any) -> Any:
-        return await self._forwarder.call(
-            lambda leader: leader.corpus.GetDocument, request, context
-        )
+        return await self.forwarder.call(lambda leader: leader.corpus.GetDocument, request, context)
 
     async def ImportDocuments(  # noqa: N802
         self, requests: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Any
@@ -102,7 +101,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         total = corpus_pb2.ImportDocumentsResponse()
         batch = 0
         used_ids: set[str] = set()
-        async for request in self._shutdown.interrupt(requests):
+        async for request in self.shutdown.interrupt(requests):
             try:
                 _check_unused(request.request_id, used_ids)
                 write = corpus_pb2.UpsertDocumentsRequest(
@@ -118,11 +117,11 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         return total
 
 
+@dataclass(slots=True)
 class IndexServicer(index_pb2_grpc.IndexServiceServicer):
-    def __init__(self, forwarder: Forwarder, local: LocalStatus, shutdown: Shutdown) -> None:
-        self._forwarder = forwarder
-        self._local = local
-        self._shutdown = shutdown
+    forwarder: Forwarder
+    local: LocalStatus
+    shutdown: Shutdown
 
     async def GetIndexStatus(  # noqa: N802
         self, request: index_pb2.GetIndexStatusRequest, context: Any
@@ -130,12 +129,12 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         """Without an indexer, what the store and this gateway know."""
         most = min(STATUS_SECONDS, remaining(context) / 2)
         try:
-            found: index_pb2.GetIndexStatusResponse = await self._forwarder.call(
+            found: index_pb2.GetIndexStatusResponse = await self.forwarder.call(
                 lambda leader: leader.index.GetIndexStatus, request, context, most=most
             )
         except (DependencyUnavailable, DeadlinePassed) as error:
             log.warning("status_without_indexer", error=error.message)
-            return index_pb2.GetIndexStatusResponse(status=await self._local.status())
+            return index_pb2.GetIndexStatusResponse(status=await self.local.status())
         return found
 
     async def ListGenerations(  # noqa: N802
@@ -143,7 +142,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     ) -> Any:
         if request.HasField("limit"):
             check_count("limit", request.limit, MAX_GENERATIONS)
-        return await self._forwarder.call(
+        return await self.forwarder.call(
             lambda leader: leader.index.ListGenerations, request, context
         )
 
@@ -151,8 +150,8 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         self, request: index_pb2.WatchIndexRequest, context: Any
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
         sent: index_pb2.WatchIndexResponse | None = None
-        watch = self._forwarder.stream(lambda leader: leader.index.WatchIndex, request, context)
-        async for response in self._shutdown.interrupt(watch):
+        watch = self.forwarder.stream(lambda leader: leader.index.WatchIndex, request, context)
+        async for response in self.shutdown.interrupt(watch):
             if response != sent:  # another leader begins with the same status
                 sent = response
                 yield response
@@ -160,23 +159,19 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def RefreshIndex(  # noqa: N802
         self, request: index_pb2.RefreshIndexRequest, context: Any
     ) -> Any:
-        return await self._forwarder.call(
-            lambda leader: leader.index.RefreshIndex, request, context
-        )
+        return await self.forwarder.call(lambda leader: leader.index.RefreshIndex, request, context)
 
     async def RollBackIndex(  # noqa: N802
         self, request: index_pb2.RollBackIndexRequest, context: Any
     ) -> Any:
-        return await self._forwarder.call(
+        return await self.forwarder.call(
             lambda leader: leader.index.RollBackIndex, request, context, again=False
         )
 
     async def PauseRefresh(  # noqa: N802
         self, request: index_pb2.PauseRefreshRequest, context: Any
     ) -> Any:
-        return await self._forwarder.call(
-            lambda leader: leader.index.PauseRefresh, request, context
-        )
+        return await self.forwarder.call(lambda leader: leader.index.PauseRefresh, request, context)
 
 
 def _check_unused(request_id: str, used: set[str]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from realm.corpus.documents import Document, shown
@@ -41,16 +42,14 @@ async def _in(executor: Executor, call: Callable[..., Result], *arguments: objec
     return await asyncio.get_running_loop().run_in_executor(executor, call, *arguments)
 
 
+@dataclass(slots=True)
 class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     """Writes and reads documents."""
 
-    def __init__(
-        self, writer: Writer, corpus: CorpusReader, max_bytes: int, executor: Executor
-    ) -> None:
-        self._writer = writer
-        self._corpus = corpus
-        self._max_bytes = max_bytes
-        self._executor = executor
+    writer: Writer
+    corpus: CorpusReader
+    max_bytes: int
+    executor: Executor
 
     async def UpsertDocuments(
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Context
@@ -69,7 +68,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     ) -> corpus_pb2.GetDocumentResponse:
         if not request.document_id:
             raise InvalidInput("give the document's id", field="document_id")
-        found = await _in(self._executor, self._corpus.get, request.document_id)
+        found = await _in(self.executor, self.corpus.get, request.document_id)
         if found is None or found.document is None:
             raise NotFound(
                 f"there is no document {shown(request.document_id)}",
@@ -93,39 +92,31 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
             Document(each.id, each.title, each.text, dict(each.metadata)) for each in documents
         ]
         name, changes = await _in(
-            self._executor, check_changes, request_id, given, list(deletions), self._max_bytes
+            self.executor, check_changes, request_id, given, list(deletions), self.max_bytes
         )
         # Shielded: a caller that hangs up must not cancel an accepted write.
-        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(name, changes)))
+        return await asyncio.shield(asyncio.wrap_future(self.writer.submit(name, changes)))
 
 
+@dataclass(slots=True, kw_only=True)
 class IndexServicer(index_pb2_grpc.IndexServiceServicer):
-    """Reports the state of the index and takes operators' commands."""
+    """Reports the state of the index and takes operators' commands.
 
-    def __init__(
-        self,
-        *,
-        status: Status,
-        committer: Committer,
-        controls: Controls,
-        snapshots: Snapshots,
-        wake: WakeSignal,
-        executor: Executor,
-        closing: asyncio.Event,
-    ) -> None:
-        """:param closing: set when the server stops: streams end then."""
-        self._status = status
-        self._committer = committer
-        self._controls = controls
-        self._snapshots = snapshots
-        self._wake = wake
-        self._executor = executor
-        self._closing = closing
+    :param closing: set when the server stops: streams end then.
+    """
+
+    status: Status
+    committer: Committer
+    controls: Controls
+    snapshots: Snapshots
+    wake: WakeSignal
+    executor: Executor
+    closing: asyncio.Event
 
     async def GetIndexStatus(
         self, request: index_pb2.GetIndexStatusRequest, context: Context
     ) -> index_pb2.GetIndexStatusResponse:
-        return index_pb2.GetIndexStatusResponse(status=await _in(self._executor, self._status.now))
+        return index_pb2.GetIndexStatusResponse(status=await _in(self.executor, self.status.now))
 
     async def ListGenerations(
         self, request: index_pb2.ListGenerationsRequest, context: Context
@@ -133,16 +124,16 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidInput(f"limit is 1 to {MAX_LIMIT}, not {limit}", field="limit")
-        found = await _in(self._executor, self._status.generations, limit)
+        found = await _in(self.executor, self.status.generations, limit)
         return index_pb2.ListGenerationsResponse(generations=found)
 
     async def WatchIndex(
         self, request: index_pb2.WatchIndexRequest, context: Context
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
         sent: index_pb2.IndexStatus | None = None
-        while not self._closing.is_set():
-            heard = self._wake.count
-            status = await _in(self._executor, self._status.now)
+        while not self.closing.is_set():
+            heard = self.wake.count
+            status = await _in(self.executor, self.status.now)
             if status != sent:
                 yield index_pb2.WatchIndexResponse(status=status)
                 sent = status
@@ -153,29 +144,29 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + HEARTBEAT_SECONDS
         await asyncio.sleep(WAKE_POLL_SECONDS)
-        while self._wake.count == heard and loop.time() < deadline:
+        while self.wake.count == heard and loop.time() < deadline:
             await asyncio.sleep(WAKE_POLL_SECONDS)
 
     async def RefreshIndex(
         self, request: index_pb2.RefreshIndexRequest, context: Context
     ) -> index_pb2.RefreshIndexResponse:
-        snapshot = await _in(self._executor, self._refresh, request)
+        snapshot = await _in(self.executor, self._refresh, request)
         return index_pb2.RefreshIndexResponse(snapshot=snapshot)
 
     def _refresh(self, request: index_pb2.RefreshIndexRequest) -> int:
         forced = f"{request.by or 'somebody'}: {request.reason}" if request.force else ""
         if request.HasField("generation"):
-            snapshot = self._status.snapshot_of(request.generation)
-            self._controls.request_refresh(request.reason, snapshot, forced)
+            snapshot = self.status.snapshot_of(request.generation)
+            self.controls.request_refresh(request.reason, snapshot, forced)
         else:
-            newest = self._snapshots.newest()
+            newest = self.snapshots.newest()
             if newest is None:
                 raise FailedPrecondition(
                     "there is no snapshot to build from: the trainer publishes the first one"
                 )
             snapshot = newest.number
-            self._controls.request_refresh(request.reason, forced=forced)
-        self._wake.notify()
+            self.controls.request_refresh(request.reason, forced=forced)
+        self.wake.notify()
         return snapshot
 
     async def RollBackIndex(
@@ -185,42 +176,40 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
 
         def roll_back() -> int:
             # It may have waited for a thread.
-            return self._committer.roll_back(request.reason, deadline - time.monotonic())
+            return self.committer.roll_back(request.reason, deadline - time.monotonic())
 
-        generation = await _in(self._executor, roll_back)
-        self._wake.notify()
+        generation = await _in(self.executor, roll_back)
+        self.wake.notify()
         return index_pb2.RollBackIndexResponse(generation=generation)
 
     async def PauseRefresh(
         self, request: index_pb2.PauseRefreshRequest, context: Context
     ) -> index_pb2.PauseRefreshResponse:
-        await _in(self._executor, self._controls.pause, request.paused, request.reason)
-        self._wake.notify()
+        await _in(self.executor, self.controls.pause, request.paused, request.reason)
+        self.wake.notify()
         return index_pb2.PauseRefreshResponse(paused=request.paused)
 
 
+@dataclass(slots=True)
 class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
     """Takes the gateways' reports."""
 
-    def __init__(
-        self, gateways: GatewayReports, recorder: QuestionRecorder, wake: WakeSignal
-    ) -> None:
-        self._gateways = gateways
-        self._recorder = recorder
-        self._wake = wake
-        self._known: dict[str, tuple[int, bool]] = {}
+    gateways: GatewayReports
+    recorder: QuestionRecorder
+    wake: WakeSignal
+    _known: dict[str, tuple[int, bool]] = field(default_factory=dict, init=False)
 
     async def ReportServing(
         self, request: serving_pb2.ReportServingRequest, context: Context
     ) -> serving_pb2.ReportServingResponse:
-        self._gateways.record(GatewayReport(request.gateway_id, request.generation, request.ready))
+        self.gateways.record(GatewayReport(request.gateway_id, request.generation, request.ready))
         now = time.time()
-        self._recorder.record(
+        self.recorder.record(
             RecordedQuestion(each.question, each.document_id, each.snapshot, now)
             for each in request.questions
         )
         said = (request.generation, request.ready)
         if self._known.get(request.gateway_id) != said:
             self._known[request.gateway_id] = said
-            self._wake.notify()
+            self.wake.notify()
         return serving_pb2.ReportServingResponse()

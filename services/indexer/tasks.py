@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import structlog
@@ -155,56 +155,49 @@ def _arguments(message: bytes | str) -> Any:
     return json.loads(base64.b64decode(json.loads(message)["body"]))[1]
 
 
+@dataclass(slots=True)
 class TaskSender:
     """Sends a task unless it is held already. Thread-safe."""
 
-    def __init__(
-        self,
-        celery: Celery,
-        outstanding: OutstandingTasks,
-        again_seconds: float,
-        metrics: IndexerMetrics,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._celery = celery
-        self._outstanding = outstanding
-        self._again = again_seconds
-        self._metrics = metrics
-        self._clock = clock
-        #: By file: when to check again whether its task is still held.
-        self._due: dict[str, float] = {}
-        self._lock = threading.Lock()
+    celery: Celery
+    outstanding: OutstandingTasks
+    again_seconds: float
+    metrics: IndexerMetrics
+    clock: Callable[[], float] = time.monotonic
+    #: By file: when to check again whether its task is still held.
+    _due: dict[str, float] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def send(self, request: TaskRequest) -> bool:
         """Sends the task unless it was sent lately or is held; returns whether it was sent.
 
         :raises DependencyUnavailable: if the queue cannot be reached.
         """
-        queue, output, now = QUEUES[request.task], request.output_file, self._clock()
+        queue, output, now = QUEUES[request.task], request.output_file, self.clock()
         with self._lock:
             before = self._due.get(output)
             if before is not None and now < before:
                 return False
             if len(self._due) >= REMEMBERED:
                 self._due = {file: due for file, due in self._due.items() if due > now}
-            self._due[output] = now + self._again
+            self._due[output] = now + self.again_seconds
         try:
-            if self._outstanding.holds(queue, output):
+            if self.outstanding.holds(queue, output):
                 return False
             arguments = asdict(request)
-            self._celery.send_task(
+            self.celery.send_task(
                 arguments.pop("task"),
                 kwargs=arguments,
                 queue=queue,
                 headers={ASKED_AT: time.time()},
                 retry=False,
             )
-            self._outstanding.mark_sent(queue, output)
+            self.outstanding.mark_sent(queue, output)
         except (OperationalError, RedisError, OSError) as error:
             self.allow_resend(output)
             raise DependencyUnavailable(f"the queue takes no task for {output}: {error}") from error
         if before is not None:
-            self._metrics.shards_requeued.inc()
+            self.metrics.shards_requeued.inc()
             log.warning("task_resent", task=request.task, output=output)
         return True
 
@@ -215,7 +208,7 @@ class TaskSender:
                 self._due.clear()
             else:
                 self._due.pop(output_file, None)
-        self._outstanding.clear_cache()
+        self.outstanding.clear_cache()
 
     def close(self) -> None:
-        self._outstanding.close()
+        self.outstanding.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -17,49 +18,44 @@ from services.indexer.build.tracker import BuildTracker
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
 class Reconciler:
-    """`reconcile` is called by one thread, at every wake signal and at least every few seconds."""
+    """`reconcile` is called by one thread, at every wake signal and at least every few seconds.
 
-    def __init__(
-        self,
-        context: BuildContext,
-        observer: Observer,
-        tracker: BuildTracker,
-        actions: Actions,
-        report: Callable[[Observation], None],
-    ) -> None:
-        """:param report: called after each round of actions."""
-        self._context = context
-        self._observer = observer
-        self._tracker = tracker
-        self._actions = actions
-        self._report = report
+    :param report: called after each round of actions.
+    """
+
+    context: BuildContext
+    observer: Observer
+    tracker: BuildTracker
+    actions: Actions
+    report: Callable[[Observation], None]
 
     def reconcile(self) -> float | None:
         """0.0 if the next round is due at once, because something was done; else None.
 
         :raises RealmError: if store or corpus cannot be read.
         """
-        metrics = self._context.metrics
+        metrics = self.context.metrics
         try:
-            seen = self._tracker.update(self._observer.observe())
+            seen = self.tracker.update(self.observer.observe())
         except DependencyUnavailable:
             metrics.dependency_up.labels("store").set(0)
             raise
         self._set_serving(seen)
         again = False
         for action in decide(seen):
-            if self._context.stopped():
+            if self.context.stopped():
                 return None
             try:
-                again |= self._actions.perform(action, seen)
+                again |= self.actions.perform(action, seen)
             except RealmError as error:
                 name = "begin_build" if isinstance(action, BeginBuild) else str(action.step)
                 metrics.action_failures.labels(name).inc()
                 log.warning("action_failed", action=name, why=str(error))
                 again = False
                 break
-        self._report(seen)
+        self.report(seen)
         return 0.0 if again else None
 
     def _set_serving(self, seen: Observation) -> None:
@@ -69,14 +65,14 @@ class Reconciler:
         """
         if not seen.qdrant_reachable:
             return
-        replication = self._context.replication
+        replication = self.context.replication
         served = {seen.live.generation, seen.live.previous} if seen.live else set()
         serving = {
-            each.number: self._context.records.generations.get(each.number)
+            each.number: self.context.records.generations.get(each.number)
             for each in seen.generations
             if each.number in served and each.has_collection and each.state in ACTIVE
         }
         with replication.lock:
             # A rollback may have come in between: then the next round sees all of it.
-            if self._observer.live() == seen.live:
+            if self.observer.live() == seen.live:
                 replication.set_serving(serving, seen.live.generation if seen.live else None)

@@ -6,6 +6,7 @@ are parked, and the next build is made without them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from realm.errors import Corrupt, NotFound
@@ -24,16 +25,16 @@ from services.indexer.tasks import TaskRequest, TaskSender, task_for
 from services.indexer.writes.pieces import PiecewiseEmbedding
 
 
+@dataclass(slots=True)
 class ShardRequests:
     """Used by the reconciler's thread alone; remembers the pieces of one build."""
 
-    def __init__(self, records: Records, tasks: TaskSender) -> None:
-        self._records = records
-        self._tasks = tasks
-        self._has_asked = False
-        self._build = 0
-        self._pieces: dict[str, PiecewiseEmbedding] = {}
-        self._parked: dict[str, int] = {}
+    records: Records
+    tasks: TaskSender
+    _has_asked: bool = field(default=False, init=False)
+    _build: int = field(default=0, init=False)
+    _pieces: dict[str, PiecewiseEmbedding] = field(default_factory=dict, init=False)
+    _parked: dict[str, int] = field(default_factory=dict, init=False)
 
     def send(self, build: Build, files: frozenset[str]) -> None:
         """Asks for the vectors of passage files.
@@ -42,7 +43,7 @@ class ShardRequests:
         """
         for path in sorted(files - self._embed_failed(build, files)):
             task = task_for(EMBED_SHARD, build.generation, path, build.vectors_of(path))
-            self._tasks.send(task)
+            self.tasks.send(task)
 
     def _embed_failed(self, build: Build, missing: frozenset[str]) -> frozenset[str]:
         """The missing files that are not embedded whole. Once nothing else is missing and documents
@@ -51,7 +52,7 @@ class ShardRequests:
             self._build, self._has_asked = build.number, False
             self._pieces.clear()
             self._parked.clear()
-        faults = faults_of_content(self._records.store)
+        faults = faults_of_content(self.records.store)
         failed = {path for path in missing if build.vectors_of(path) in faults}
         failed |= missing & (self._pieces.keys() | self._parked.keys())
         for path in sorted(failed - self._parked.keys()):
@@ -60,25 +61,25 @@ class ShardRequests:
             except Corrupt as error:
                 build.failure = f"a file is damaged: {error}"
                 if file := error.details.get("file"):
-                    self._records.store.delete(file)
+                    self.records.store.delete(file)
         if self._parked and missing == self._parked.keys():
             # No names: the history outlives a document.
             count = sum(self._parked.values())
             build.failure = f"no embedder gets through {count} of its documents: they are parked"
             if not self._has_asked:
-                self._records.controls.request_refresh(
+                self.records.controls.request_refresh(
                     build.failure, build.snapshot.number, build.generation.forced
                 )
                 self._has_asked = True
         return frozenset(failed)
 
     def _embed_piecewise(self, build: Build, path: str) -> None:
-        store, output = self._records.store, build.vectors_of(path)
+        store, output = self.records.store, build.vectors_of(path)
         if path not in self._pieces:
             self._pieces[path] = PiecewiseEmbedding(
                 store,
-                self._tasks,
-                self._records.inputs.of(build.snapshot.number),
+                self.tasks,
+                self.records.inputs.of(build.snapshot.number),
                 build.generation,
                 arrow.read_table(store, path),
                 f"{pieces_folder(build.number)}/{PurePosixPath(path).stem}",
@@ -90,62 +91,57 @@ class ShardRequests:
             return
         if unembeddable := pieces.unembeddable():
             for state, why in unembeddable.items():
-                self._records.parked.park(state, build.snapshot.number, why)
+                self.records.parked.park(state, build.snapshot.number, why)
             self._parked[path] = len(unembeddable)
         else:
             write_vectors(store, output, pieces.vectors())
         allow_retry(store, output)
-        self._tasks.allow_resend(output)
+        self.tasks.allow_resend(output)
         pieces.close()
         del self._pieces[path]
 
 
+@dataclass(slots=True)
 class ProbeRequests:
     """Chooses a candidate's probe questions, once, and has them encoded."""
 
-    def __init__(
-        self,
-        records: Records,
-        tasks: TaskSender,
-        settings: GateSettings,
-        baselines: GateBaselines,
-        recorder: QuestionRecorder,
-    ) -> None:
-        self._store = records.store
-        self._tasks = tasks
-        self._settings = settings
-        self._baselines = baselines
-        self._recorder = recorder
+    records: Records
+    tasks: TaskSender
+    settings: GateSettings
+    baselines: GateBaselines
+    recorder: QuestionRecorder
 
     def send(self, candidate: Generation, live: Generation | None) -> None:
         """Asks for the questions encoded by the candidate's snapshot and by those compared with."""
         source = questions_file(candidate)
-        compared = self._baselines.of(candidate, live)
-        if not self._store.exists(source):
+        compared = self.baselines.of(candidate, live)
+        if not self.records.store.exists(source):
             self._choose(candidate, compared, source)
         for by in compared:
             output = probes_file(candidate, by)
-            if not self._store.exists(output) and not self._reuse(candidate, by, source, output):
+            if not self.records.store.exists(output) and not self._reuse(
+                candidate, by, source, output
+            ):
                 task = TaskRequest(ENCODE_QUERIES, by.snapshot, source, output, candidate.number)
-                self._tasks.send(task)
+                self.tasks.send(task)
 
     def _choose(self, candidate: Generation, compared: list[Generation], path: str) -> None:
-        given = read_given(Path(self._settings.probes_file)) if self._settings.probes_file else []
-        tables = (arrow.read_table(self._store, each) for each in candidate.passage_files)
-        recorded = self._recorder.probes(compared)
-        chosen = choose_questions(tables, self._settings.probes, given, recorded)
-        arrow.write_table(self._store, path, chosen)
+        given = read_given(Path(self.settings.probes_file)) if self.settings.probes_file else []
+        tables = (arrow.read_table(self.records.store, each) for each in candidate.passage_files)
+        recorded = self.recorder.probes(compared)
+        chosen = choose_questions(tables, self.settings.probes, given, recorded)
+        arrow.write_table(self.records.store, path, chosen)
 
     def _reuse(self, candidate: Generation, by: Generation, source: str, output: str) -> bool:
         """Takes over what live encoded for its own gate, if the questions are the same."""
         if by.number == candidate.number:
             return False
         try:
-            theirs = arrow.read_table(self._store, questions_file(by))
-            if not theirs.equals(arrow.read_table(self._store, source)):
+            theirs = arrow.read_table(self.records.store, questions_file(by))
+            if not theirs.equals(arrow.read_table(self.records.store, source)):
                 return False
-            encoded = arrow.read_table(self._store, probes_file(by, by))
+            encoded = arrow.read_table(self.records.store, probes_file(by, by))
         except (NotFound, Corrupt):
             return False
-        arrow.write_table(self._store, output, encoded)
+        arrow.write_table(self.records.store, output, encoded)
         return True

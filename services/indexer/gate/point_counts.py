@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from realm.errors import NotFound
 from realm.records.generations import Generation
@@ -32,29 +32,24 @@ class _Watched:
     begun: tuple[int, int, int] | None = None
 
 
+@dataclass(slots=True)
 class PointCounts:
-    """Compares at most every few seconds. `missing` and `recount` are read by other threads."""
+    """Compares at most every few seconds. `missing` and `recount` are read by other threads.
 
-    def __init__(
-        self,
-        index: VectorIndex,
-        replication: ReplicationState,
-        pause_seconds: float,
-        on_damage: Callable[[int, str], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """:param on_damage: called with a generation and what its collection has lost."""
-        self._index = index
-        self._replication = replication
-        self._pause = pause_seconds
-        self._on_damage = on_damage
-        self._clock = clock
-        self._watched: dict[int, _Watched] = {}
-        self._next = 0.0
-        #: Generations whose collection is not there, for certain.
-        self.missing: frozenset[int] = frozenset()
-        #: One whose points are to be counted again from its files.
-        self.recount: int | None = None
+    :param on_damage: called with a generation and what its collection has lost.
+    """
+
+    index: VectorIndex
+    replication: ReplicationState
+    pause_seconds: float
+    on_damage: Callable[[int, str], None]
+    clock: Callable[[], float] = time.monotonic
+    _watched: dict[int, _Watched] = field(default_factory=dict, init=False)
+    _next: float = field(default=0.0, init=False)
+    #: Generations whose collection is not there, for certain.
+    missing: frozenset[int] = field(default_factory=frozenset, init=False)
+    #: One whose points are to be counted again from its files.
+    recount: int | None = field(default=None, init=False)
 
     def before(
         self, generation: Generation, after: int, upto: int, documents: Sequence[str]
@@ -66,7 +61,7 @@ class PointCounts:
             return watched.begun[2]
         if watched.begun is not None:
             watched.certain = False  # another step broke off: what it did is not known
-        found = self._index.count_of(generation.collection, *documents) if documents else 0
+        found = self.index.count_of(generation.collection, *documents) if documents else 0
         watched.begun = (after, upto, found)
         return found
 
@@ -85,36 +80,34 @@ class PointCounts:
 
         :raises DependencyUnavailable: if Qdrant does not answer.
         """
-        if self._clock() < self._next:
+        if self.clock() < self._next:
             return
-        began = self._clock()
+        began = self.clock()
         try:
-            serving = self._replication.serving
+            serving = self.replication.serving
             for number in set(self._watched) - {each.number for each in serving}:
-                if number != self._replication.catching_up:
+                if number != self.replication.catching_up:
                     del self._watched[number]
             for generation in serving:
                 self._compare(generation, newest)
         finally:
-            cost = self._clock() - began
-            self._next = self._clock() + max(self._pause, PAUSE_SHARE * cost)
+            cost = self.clock() - began
+            self._next = self.clock() + max(self.pause_seconds, PAUSE_SHARE * cost)
 
     def _compare(self, generation: Generation, newest: int) -> None:
         number = generation.number
         watched = self._of(number)
         try:
-            count = self._index.count(generation.collection)
+            count = self.index.count(generation.collection)
         except NotFound:
             watched.mismatches += 1
-            if watched.mismatches >= CONFIRMATIONS and not self._index.exists(
-                generation.collection
-            ):
+            if watched.mismatches >= CONFIRMATIONS and not self.index.exists(generation.collection):
                 self.missing |= {number}
-                self._on_damage(number, "its collection is gone")
+                self.on_damage(number, "its collection is gone")
             return
         if watched.begun is not None:
             return  # half of a step is in it
-        expected = self._replication.points(number)
+        expected = self.replication.points(number)
         if count == expected:
             watched.mismatches, watched.certain = 0, True
             return
@@ -123,8 +116,8 @@ class PointCounts:
             return
         if expected is not None and watched.certain:
             words = f"its collection has {count} points, its files {expected}"
-            self._on_damage(number, words)
-        elif watched.stepped or (self._replication.applied(number) or 0) >= newest:
+            self.on_damage(number, words)
+        elif watched.stepped or (self.replication.applied(number) or 0) >= newest:
             # A predecessor that was killed may have left half of a step, which is whole by now.
             self.recount = number
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import structlog
 
@@ -72,6 +72,7 @@ class PendingErasure:
     vacuum_at: float
 
 
+@dataclass(slots=True)
 class ErasureDeadlines:
     """Tracks which deleted documents still exist physically, and when the oldest must be gone.
 
@@ -82,13 +83,10 @@ class ErasureDeadlines:
     :param on_due: called with the oldest deadline, in Unix time; 0: nothing waits.
     """
 
-    def __init__(
-        self, store: Store, within_seconds: float, on_due: Callable[[float], None]
-    ) -> None:
-        self._store = store
-        self._within = within_seconds
-        self._on_due = on_due
-        self._in_table: float | None = None
+    store: Store
+    within_seconds: float
+    on_due: Callable[[float], None]
+    _in_table: float | None = field(default=None, init=False)
 
     def in_table(self, oldest: float | None) -> None:
         """Notes when the oldest deletion still in the table was made; None: there is none."""
@@ -115,14 +113,14 @@ class ErasureDeadlines:
             self._write(left)
 
     def _write(self, pending: list[PendingErasure]) -> None:
-        upto = max(erased_upto(self._store), *(each.version for each in pending), 0)
+        upto = max(erased_upto(self.store), *(each.version for each in pending), 0)
         rows = [asdict(each) for each in pending]
-        self._store.write_json(ERASED, {"version": upto, "waiting": rows})
+        self.store.write_json(ERASED, {"version": upto, "waiting": rows})
         self._report(pending)
 
     def _pending(self) -> list[PendingErasure]:
         try:
-            rows = self._store.read_json(ERASED).get("waiting", [])
+            rows = self.store.read_json(ERASED).get("waiting", [])
             return [as_record(PendingErasure, row, ERASED) for row in rows]
         except (NotFound, Corrupt):
             return []
@@ -131,7 +129,7 @@ class ErasureDeadlines:
         times = [each.deleted_at for each in pending]
         if self._in_table is not None:
             times.append(self._in_table)
-        self._on_due(min(times) + self._within if times else 0.0)
+        self.on_due(min(times) + self.within_seconds if times else 0.0)
 
 
 class Housekeeping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,47 +23,38 @@ from services.indexer.writes.replication import ReplicationState
 PARKED_SHOWN = 100
 
 
+@dataclass(slots=True)
 class Status:
     """Reads only. Thread-safe."""
 
-    def __init__(
-        self,
-        records: Records,
-        corpus: CorpusReader,
-        replication: ReplicationState,
-        gateways: GatewayReports,
-        memory: Memory,
-    ) -> None:
-        self._records = records
-        self._snapshots = records.snapshots
-        self._generations = records.generations
-        self._corpus = corpus
-        self._replication = replication
-        self._gateways = gateways
-        self._memory = memory
+    records: Records
+    corpus: CorpusReader
+    replication: ReplicationState
+    gateways: GatewayReports
+    memory: Memory
 
     def now(self) -> index_pb2.IndexStatus:
         """:raises DependencyUnavailable: if store or corpus cannot be read."""
         status = index_pb2.IndexStatus(
-            corpus_version=self._corpus.version(), paused=self._records.controls.paused()
+            corpus_version=self.corpus.version(), paused=self.records.controls.paused()
         )
-        snapshots = self._snapshots.all()
+        snapshots = self.records.snapshots.all()
         if snapshots:
             status.newest_snapshot.CopyFrom(snapshot_message(snapshots[-1]))
         if (live := self._live(snapshots)) is not None:
-            status.damage = damage_of(self._records.store, live.generation)
+            status.damage = damage_of(self.records.store, live.generation)
             live.damaged = bool(status.damage)
             live.corpus_version = 0 if live.damaged else live.corpus_version
             status.live.CopyFrom(live)
-        if (build := self._memory.build or self._memory.flipping) is not None:
+        if (build := self.memory.build or self.memory.flipping) is not None:
             status.refresh.CopyFrom(self._under_way(build))
         if (last := self._last(build.number if build else None)) is not None:
             status.last_refresh.CopyFrom(last)
-        for report in self._gateways.all():
+        for report in self.gateways.all():
             status.gateways.add(
                 gateway_id=report.gateway_id, generation=report.generation, ready=report.ready
             )
-        parked = self._records.parked.all()
+        parked = self.records.parked.all()
         status.parked_documents = len(parked)
         status.parked.extend(map(parked_message, parked[:PARKED_SHOWN]))
         return status
@@ -70,13 +62,13 @@ class Status:
     def generations(self, limit: int) -> list[index_pb2.Generation]:
         """Newest first, without those whose collection is deleted."""
         found: list[index_pb2.Generation] = []
-        for number in reversed(self._generations.numbers()):
+        for number in reversed(self.records.generations.numbers()):
             if len(found) == limit:
                 break
-            events = self._generations.events(number)
+            events = self.records.generations.events(number)
             if not events or events[-1].state is State.DELETED:
                 continue
-            found.append(self._generation(self._generations.get(number), events))
+            found.append(self._generation(self.records.generations.get(number), events))
         return found
 
     def snapshot_of(self, number: int) -> int:
@@ -84,7 +76,7 @@ class Status:
 
         :raises NotFound: if there is no such generation, or its snapshot is gone.
         """
-        return self._snapshots.get(self._generations.get(number).snapshot).number
+        return self.records.snapshots.get(self.records.generations.get(number).snapshot).number
 
     def _generation(self, generation: Generation, events: list[Event]) -> index_pb2.Generation:
         ended = outcome(events)
@@ -92,7 +84,7 @@ class Status:
             generation=generation.number,
             snapshot=self._snapshot(generation),
             state=state_value(events[-1].state),
-            corpus_version=self._replication.applied_or_recorded(generation.number),
+            corpus_version=self.replication.applied_or_recorded(generation.number),
             created_at=timestamp(generation.created_at),
             gate=ended.report if ended else {},
             reason=_reason(ended),
@@ -100,8 +92,8 @@ class Status:
         )
 
     def _live(self, snapshots: list[Snapshot]) -> types_pb2.IndexVersion | None:
-        entry = self._generations.live()
-        generation = self._generations.find(entry.generation) if entry else None
+        entry = self.records.generations.live()
+        generation = self.records.generations.find(entry.generation) if entry else None
         if entry is None or generation is None:
             return None
         lag = lag_behind(snapshots, generation.snapshot, generation.step)
@@ -109,14 +101,14 @@ class Status:
             generation=generation.number,
             snapshot=generation.snapshot,
             step=generation.step,
-            corpus_version=self._replication.applied_or_recorded(generation.number),
+            corpus_version=self.replication.applied_or_recorded(generation.number),
             lag_steps=lag.steps,
             lag=duration(lag.seconds(time.time())),
             live_since=timestamp(entry.at),
         )
 
     def _under_way(self, build: Build) -> index_pb2.Refresh:
-        state = self._generations.state(build.number) or State.BUILDING
+        state = self.records.generations.state(build.number) or State.BUILDING
         refresh = index_pb2.Refresh(
             generation=build.number,
             snapshot=snapshot_message(build.snapshot),
@@ -132,14 +124,14 @@ class Status:
 
     def _last(self, but: int | None) -> index_pb2.Refresh | None:
         """The newest generation that went live, was rejected or abandoned."""
-        for number in reversed(self._generations.numbers()):
+        for number in reversed(self.records.generations.numbers()):
             if number == but:
                 continue
-            events = self._generations.events(number)
+            events = self.records.generations.events(number)
             ended = outcome(events)
             if ended is None:
                 continue
-            generation = self._generations.get(number)
+            generation = self.records.generations.get(number)
             shards = len(generation.passage_files)
             return index_pb2.Refresh(
                 generation=number,
@@ -154,7 +146,7 @@ class Status:
         return None
 
     def _snapshot(self, generation: Generation) -> index_pb2.Snapshot:
-        for snapshot in self._snapshots.all():
+        for snapshot in self.records.snapshots.all():
             if snapshot.number == generation.snapshot:
                 return snapshot_message(snapshot)
         return index_pb2.Snapshot(number=generation.snapshot, step=generation.step)
