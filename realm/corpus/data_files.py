@@ -1,23 +1,35 @@
-"""Data files of the corpus table: Parquet, each read by the parts that are needed."""
+"""Data files of the corpus table: Parquet, each read by the parts that are needed.
+
+Every page has a checksum; that of the footer is in the log. So a reader of a few columns finds
+damage in what it reads, and no other. Files of earlier releases have neither, and are read as
+they are.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from realm.errors import Corrupt
+from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.records.store import Store
 
 FOLDER = "corpus"
 #: Rows are written in pieces of at most so many, or so many bytes: each is read whole.
 BATCH_ROWS = 10_000
 BATCH_BYTES = 16 * 2**20
+
+#: The key of the footer's checksum among the tags of a file in the log.
+FOOTER = "realm.footer"
+#: At a Parquet file's end: the length of its footer in 4 bytes, and 4 that say it is one.
+TAIL = 8
 
 Filter = tuple[str, str, Any]
 COMPARE = {
@@ -75,10 +87,31 @@ def _whole(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 def _parquet(store: Store, file: DataFile) -> Iterator[pq.ParquetFile]:
     """:raises NotFound: if it is not there. :raises Corrupt: if it is damaged."""
     try:
-        with store.open_file(file.path) as source, pq.ParquetFile(source) as parquet:
-            yield parquet
-    except pa.ArrowException as error:
+        with store.open_file(file.path) as source:
+            wanted = (file.action.get("tags") or {}).get(FOOTER)
+            if wanted is not None and footer_checksum(source) != wanted:
+                raise Corrupt(f"{file.path} is damaged: its footer is another", file=file.path)
+            with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+                yield parquet
+    except FileNotFoundError as error:
+        raise NotFound(f"{file.path} is not there any more", file=file.path) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow says what it finds wrong by a plain OSError too; what the system says has a number.
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise DependencyUnavailable(f"{file.path} cannot be read: {error}") from error
         raise Corrupt(f"{file.path} is damaged: {error}", file=file.path) from error
+
+
+def footer_checksum(source: IO[bytes]) -> str:
+    """Of what says where in a Parquet file everything lies; of nothing if it says that wrong."""
+    size = source.seek(0, os.SEEK_END)
+    source.seek(max(0, size - TAIL))
+    tail = source.read(TAIL)
+    length = int.from_bytes(tail[:4], "little") + TAIL
+    source.seek(max(0, size - length))
+    footer = source.read(length) if length <= size else b""
+    source.seek(0)
+    return f"sha256:{hashlib.sha256(footer).hexdigest()}"
 
 
 def may_contain(file: DataFile, filters: list[Filter]) -> bool:

@@ -1,8 +1,13 @@
-"""Checkpoints of a Delta log, as its protocol describes them: the state of one version."""
+"""Checkpoints of a Delta log, as its protocol describes them: the state of one version.
+
+Beside its rows each holds their checksum; one of an earlier release holds none.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +24,7 @@ FILE = [
     pa.field("partitionValues", TEXTS),
     pa.field("size", pa.int64()),
     pa.field("dataChange", pa.bool_(), nullable=False),
+    pa.field("tags", TEXTS),
 ]
 SCHEMA = pa.schema(
     [
@@ -65,6 +71,7 @@ SCHEMA = pa.schema(
     ]
 )
 KINDS = tuple(SCHEMA.names)
+CHECKSUM = b"realm.checksum"
 
 
 def checkpoint_bytes(
@@ -73,8 +80,9 @@ def checkpoint_bytes(
     rows: list[Action] = [{"protocol": protocol}, {"metaData": metadata}]
     rows += [{"add": each} for each in files]
     rows += [{"remove": each} for each in removed]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink)
+    pq.write_table(table.replace_schema_metadata({CHECKSUM: _checksum(table)}), sink)
     return sink.getvalue()
 
 
@@ -85,10 +93,20 @@ def checkpoint_rows(data: bytes) -> list[Action]:
     """
     try:
         table = pq.read_table(io.BytesIO(data))
-        rows = table.select([name for name in table.column_names if name in KINDS]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        table = table.select([name for name in table.column_names if name in KINDS])
+        checksum = (table.schema.metadata or {}).get(CHECKSUM)
+        if checksum is not None and checksum != _checksum(table):
+            raise Corrupt("a checkpoint of the corpus is damaged: its checksum differs")
+        return [_without_maps(row) for row in table.to_pylist()]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise Corrupt(f"a checkpoint of the corpus is damaged: {error}") from error
-    return [_without_maps(row) for row in rows]
+
+
+def _checksum(table: pa.Table) -> bytes:
+    digest = hashlib.sha256()
+    for row in table.to_pylist():
+        digest.update(json.dumps(row, sort_keys=True, default=repr).encode())
+    return digest.hexdigest().encode()
 
 
 def _without_maps(row: Action) -> Action:
@@ -98,7 +116,7 @@ def _without_maps(row: Action) -> Action:
         if value is None:
             continue
         plain = {key: each for key, each in value.items() if each is not None}
-        for key in ("partitionValues", "configuration"):
+        for key in ("partitionValues", "configuration", "tags"):
             if key in plain:
                 plain[key] = dict(plain[key])
         if "format" in plain:

@@ -13,6 +13,7 @@ that it names are on disk; and whatever a leader still does that slept over its 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
-from realm.corpus.data_files import FOLDER, DataFile
+from realm.corpus.data_files import FOLDER, FOOTER, DataFile, footer_checksum
 from realm.corpus.delta_checkpoints import Action, checkpoint_bytes, checkpoint_rows
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records.store import Store
@@ -37,6 +38,9 @@ DATA = re.compile(r"part-(\d{20})-[0-9a-f]{32}\.parquet")
 #: Data files that an earlier release wrote: their names tell nothing.
 OLD_DATA = re.compile(r"part-\d{5}-.*\.parquet")
 CHECKPOINT_EVERY = 100
+#: Of an entry's actions, beside when and by which operation they were committed; an earlier release
+#: wrote none.
+CHECKSUM = "realm.checksum"
 #: What a checkpoint covers stays so long for whoever reads on from an older version.
 LOG_SECONDS = 3600.0
 #: A commit of an earlier release took less: a file that no entry names by then is waste.
@@ -59,12 +63,17 @@ class State:
     metadata: Action = field(default_factory=dict)
 
     def apply(self, data: bytes, version: int) -> None:
-        """:raises Corrupt: if the entry cannot be read."""
+        """:raises Corrupt: if the entry is not what was written."""
+        path = _entry(version)
         try:
-            for row in [json.loads(line) for line in data.splitlines() if line.strip()]:
+            rows = [json.loads(line) for line in data.splitlines() if line.strip()]
+            checksum = next((row["commitInfo"].get(CHECKSUM) for row in rows[:1]), "")
+            if checksum is not None and checksum != _checksum(rows[1:]):
+                raise Corrupt(f"{path} is damaged: its checksum differs", file=path)
+            for row in rows:
                 self.take(row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise Corrupt(f"{_entry(version)} is damaged: {error}", file=_entry(version)) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupt(f"{path} is damaged: {error}", file=path) from error
         self.version = version
 
     def take(self, row: Action) -> None:
@@ -133,7 +142,9 @@ class DeltaLog:
         sink, count = io.BytesIO(), 0
         lowest: dict[str, float] = {}
         highest: dict[str, float] = {}
-        with pq.ParquetWriter(sink, schema, compression="snappy") as writer:
+        with pq.ParquetWriter(
+            sink, schema, compression="snappy", write_page_checksum=True
+        ) as writer:
             for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
                 if batch.num_rows:
                     writer.write_batch(batch)
@@ -157,6 +168,7 @@ class DeltaLog:
             "modificationTime": _now(),
             "dataChange": True,
             "stats": json.dumps(stats),
+            "tags": {FOOTER: footer_checksum(sink)},
         }
 
     def commit(
@@ -174,11 +186,12 @@ class DeltaLog:
             for f in remove
         ]  # fmt: skip
         added = [{**each, "dataChange": not same_rows} for each in add]
-        info = {"timestamp": _now(), "operation": "OPTIMIZE" if same_rows else "WRITE"}
-        data = _lines(
-            [{"commitInfo": info}, *self._newer_schema(), *({"remove": each} for each in gone),
-             *({"add": each} for each in added)]
-        )  # fmt: skip
+        actions = [
+            *self._newer_schema(),
+            *({"remove": each} for each in gone),
+            *({"add": each} for each in added),
+        ]
+        data = _committed("OPTIMIZE" if same_rows else "WRITE", actions)
         try:
             self._store.create(_entry(version), data)
         except Conflict as error:
@@ -262,8 +275,7 @@ class DeltaLog:
             "createdTime": _now(),
             "configuration": self._configuration,
         }
-        info = {"timestamp": _now(), "operation": "CREATE TABLE"}
-        data = _lines([{"commitInfo": info}, {"protocol": protocol}, {"metaData": metadata}])
+        data = _committed("CREATE TABLE", [{"protocol": protocol}, {"metaData": metadata}])
         self._store.create(_entry(0), data)
         self._state.apply(data, 0)
 
@@ -293,6 +305,8 @@ class DeltaLog:
                 if number != state.version + 1:
                     raise Corrupt(f"the corpus' log lacks {_entry(state.version + 1)}")
                 state.apply(self._store.read(path), number)
+        if state.version < 0:
+            raise Corrupt(f"nothing in {LOG} tells what the corpus is made of", file=LOG)
         return state
 
     def _at(self, path: str) -> State:
@@ -329,8 +343,20 @@ def _widen(lowest: dict[str, float], highest: dict[str, float], batch: pa.Record
         highest[column] = max(highest.get(column, values[0]), *values)
 
 
-def _lines(rows: list[Action]) -> bytes:
-    return "".join(f"{json.dumps(row, separators=(',', ':'))}\n" for row in rows).encode()
+def _committed(operation: str, actions: list[Action]) -> bytes:
+    """An entry of the log: Delta lets whoever commits say about it what he likes."""
+    info = {"timestamp": _now(), "operation": operation, CHECKSUM: _checksum(actions)}
+    rows = [{"commitInfo": info}, *actions]
+    return "".join(f"{_line(row)}\n" for row in rows).encode()
+
+
+def _line(row: Action) -> str:
+    return json.dumps(row, separators=(",", ":"))
+
+
+def _checksum(actions: list[Action]) -> str:
+    lines = "\n".join(json.dumps(each, sort_keys=True) for each in actions)
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def _now() -> int:
