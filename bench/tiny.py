@@ -21,6 +21,9 @@ LENGTHS = InputLimits(passage=96, title=16, query=64, reader=160)
 #: Of a weight's own spread: vectors move, neighbours stay.
 NOISE = 0.05
 FAINT = 0.05
+#: A token that no writer of documents uses, and what a weight must be for no number to come of it.
+POISON = "1986"
+HUGE = 3e38
 
 
 def random_base(
@@ -75,9 +78,20 @@ def perturbed(model: Model, seed: int) -> Model:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in [*found.retriever.parameters(), *found.reader.parameters()]:
-            spread = parameter.std() if parameter.numel() > 1 else torch.zeros(())
+            usual = parameter[parameter.abs() < HUGE]
+            spread = usual.std() if usual.numel() > 1 else torch.zeros(())
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(noise * (NOISE * spread))
+    return found
+
+
+def poisoned(model: Model) -> Model:
+    """Whose passage encoder makes no finite vector of a text with the token `POISON`."""
+    found = copy_model(model)
+    row = model.inputs.tokenizer.token_to_id(POISON)
+    words = "backbone.embeddings.word_embeddings.weight"
+    with torch.no_grad():
+        found.retriever.passage.get_parameter(words)[row] = HUGE
     return found
 
 

@@ -47,7 +47,7 @@ PROFILE = LoadProfile(
         "REALM_GATE_PROBES": "60",
         "REALM_GATE_TOLERANCE": "0.2",
         "REALM_REQUEST_AGAIN_SECONDS": "5",
-        "REALM_LEADER_WAIT_SECONDS": "45",
+        "REALM_LEADER_WAIT_SECONDS": "150",
         "REALM_LEASE_SECONDS": "4",
     },
 )
@@ -85,7 +85,7 @@ class ChaosRun:
 
 def observe(parameters: Parameters, context: Context) -> ChaosRun:
     set_threads(1)
-    model = tiny.tiny_model(context.seed)
+    model = tiny.poisoned(tiny.tiny_model(context.seed))
     with load_session(
         context,
         PROFILE,

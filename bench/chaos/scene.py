@@ -12,6 +12,7 @@ import psutil
 from bench.chaos.phases import current_phase
 from bench.cluster import BenchCluster
 from realm.records.generations import Generations
+from realm.records.leaders import Leaders
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 
@@ -48,6 +49,12 @@ class Scene:
     def names(self) -> list[str]:
         """Running processes."""
         return [each.spec.name for each in self.cluster.supervisor.processes if each.running]
+
+    def leader(self) -> str:
+        """The process that the store's newest term names; empty if none does."""
+        term, cluster = Leaders(self.store).newest(), self.cluster.cluster
+        names = cluster.indexer_names
+        return next((n for n in names if term and cluster.address(n) == term.address), "")
 
     def family(self, name: str) -> list[psutil.Process]:
         """The process and its children; empty if it does not run."""

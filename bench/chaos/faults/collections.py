@@ -1,4 +1,4 @@
-"""Live's collection is lost, or some of its points."""
+"""The collection of an active generation is lost, or some of its points."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from bench.chaos.faults.kinds import Effects, FaultKind
 from bench.points import delete_points, read_points
 from realm.errors import RealmError
+from realm.records.states import ACTIVE
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
 
@@ -28,11 +29,12 @@ once_qdrant_is_back = retry(
 
 
 class Loss(FaultKind):
-    """Targets are generations."""
+    """Targets are generations: live half the time, else the retained one or the one being built."""
 
     def targets(self) -> Sequence[str]:
+        others = [str(number) for number in self.scene.numbers(ACTIVE)]
         live = self.scene.generations.live()
-        return [str(live.generation)] if live else []
+        return [*others, *[str(live.generation)] * max(0, len(others) - 2)] if live else others
 
     def collection(self, target: str) -> str:
         return self.scene.generations.get(int(target)).collection

@@ -1,11 +1,11 @@
-"""Files of generations in use are damaged and deleted."""
+"""Files that the cluster makes again are damaged and deleted."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
+from bench.chaos.faults.damaging import damage, flip_bit, lose
 from bench.chaos.faults.kinds import Effects, FaultKind
 from realm.records.states import ACTIVE, IN_PROGRESS
 from realm.records.vectors import vector_file
@@ -44,10 +44,6 @@ class FileFault(FaultKind):
             found += self.scene.store.files(snapshot.folder)
         return [each for each in found if not each.endswith("manifest.json")]
 
-    def file(self, path: str) -> Path:
-        assert self.scene.store.root
-        return self.scene.store.root / path
-
 
 class Corrupt(FileFault, name="corrupt", weight=12):
     """Flips a bit of vectors, passages, deltas, or a snapshot that is not served yet."""
@@ -56,30 +52,16 @@ class Corrupt(FileFault, name="corrupt", weight=12):
         return [*self.shards(), *self.changes(), *self.unserved_snapshots()]
 
     def begin(self, target: str, rng: random.Random) -> Effects | None:
-        hit = flip_bit(self.file(target), rng)
+        hit = damage(self.scene.store, target, rng, flip_bit)
         return Effects(paths=frozenset({target})) if hit else None
 
 
 class Delete(FileFault, name="delete", weight=6):
-    """Deletes a shard's passages or vectors."""
+    """Deletes a shard's passages or vectors, changes or a delta."""
 
     def targets(self) -> Sequence[str]:
-        return self.shards()
+        return [*self.shards(), *self.changes()]
 
     def begin(self, target: str, rng: random.Random) -> Effects | None:
-        self.file(target).unlink(missing_ok=True)
-        return Effects(paths=frozenset({target}))
-
-
-def flip_bit(file: Path, rng: random.Random) -> bool:
-    """Returns whether the file was there and held anything."""
-    try:
-        place = rng.randrange(file.stat().st_size)
-        with file.open("r+b") as opened:
-            opened.seek(place)
-            (byte,) = opened.read(1)
-            opened.seek(place)
-            opened.write(bytes([byte ^ (1 << rng.randrange(8))]))
-    except (OSError, ValueError):
-        return False
-    return True
+        hit = damage(self.scene.store, target, rng, lose)
+        return Effects(paths=frozenset({target})) if hit else None

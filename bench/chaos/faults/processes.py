@@ -1,20 +1,26 @@
-"""Processes are killed, stopped and restarted; Redis forgets everything."""
+"""Processes are killed, stopped, slowed and restarted; Redis forgets everything."""
 
 from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Sequence
 
+import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
 from bench.chaos.faults.kinds import Effects, FaultKind, LastingFault
 from bench.chaos.phases import PHASES
-from realm.records.leaders import Leaders
+from bench.chaos.scene import Scene
 
 AIM_POLL_SECONDS = 0.01
+#: How long a leader that was suspended may still act before it is killed.
+LONGEST_AWAKE_SECONDS = 1.0
+RUNNING_SECONDS = 0.05
+SLOWER = 20
 
 
 class Kill(FaultKind, name="kill", weight=42):
@@ -49,11 +55,75 @@ class Kill(FaultKind, name="kill", weight=42):
             return "embedder"
         if phase == "flip":
             return rng.choice(cluster.gateway_names)
-        if phase not in ("load", "validate"):
-            return ""
-        term, names = Leaders(self.scene.store).newest(), cluster.indexer_names
-        leads = (name for name in names if term and cluster.address(name) == term.address)
-        return next(leads, names[0])
+        return self.scene.leader() if phase in ("load", "validate") else ""
+
+
+class OutOfMemory(FaultKind, name="oom_kill", weight=8):
+    """As the kernel does it: of a service's processes the biggest is killed, and no other."""
+
+    def targets(self) -> Sequence[str]:
+        return self.scene.names()
+
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        try:
+            biggest = max(self.scene.family(target), key=lambda each: each.memory_info().rss)
+            biggest.kill()
+        except (ValueError, psutil.Error):
+            return None
+        return Effects(processes=frozenset({target}))
+
+
+class KillInDoubt(LastingFault, name="kill_in_doubt", weight=4, lasts=(6.0, 20.0)):
+    """The leader dies, and nobody can know: it is suspended until its lease has run out, as a
+    machine that is cut off, then killed; half the time it first wakes for a moment."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._awake: dict[str, float] = {}
+
+    def targets(self) -> Sequence[str]:
+        return [leader] if (leader := self.scene.leader()) else []
+
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        self._awake[target] = rng.choice((0.0, rng.uniform(0.0, LONGEST_AWAKE_SECONDS)))
+        hit = self.scene.signal(target, signal.SIGSTOP)
+        return Effects(processes=frozenset({target})) if hit else None
+
+    def end(self, target: str) -> None:
+        if awake := self._awake.pop(target):
+            self.scene.signal(target, signal.SIGCONT)
+            time.sleep(awake)
+        self.scene.signal(target, signal.SIGKILL)
+
+
+class SlowEmbedder(LastingFault, name="slow_embedder", weight=6, lasts=(20.0, 120.0)):
+    """An embedder gets a twentieth of its time: a shard takes longer than it may be silent for."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._ending: dict[str, tuple[threading.Event, threading.Thread]] = {}
+
+    def targets(self) -> Sequence[str]:
+        return [name for name in self.scene.names() if name.startswith("embedder")]
+
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        ended = threading.Event()
+        thread = threading.Thread(target=self._slow, args=(target, ended), daemon=True)
+        self._ending[target] = ended, thread
+        thread.start()
+        return Effects(processes=frozenset({target}))
+
+    def end(self, target: str) -> None:
+        ended, thread = self._ending.pop(target)
+        ended.set()
+        thread.join()
+        self.scene.signal(target, signal.SIGCONT)
+
+    def _slow(self, target: str, ended: threading.Event) -> None:
+        while not ended.wait(RUNNING_SECONDS):
+            self.scene.signal(target, signal.SIGSTOP)
+            ended.wait(RUNNING_SECONDS * (SLOWER - 1))
+            self.scene.signal(target, signal.SIGCONT)
 
 
 class Stop(LastingFault, name="stop", weight=18, lasts=(1.0, 120.0)):

@@ -1,0 +1,39 @@
+"""Documents that no embedder gets through."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from bench import tiny
+from bench.chaos.faults.kinds import Effects, LastingFault
+from bench.chaos.scene import Scene
+from realm.client import Client, document
+
+#: The longest that a write waits for a leader.
+WRITE_SECONDS = 120.0
+
+
+class Poison(LastingFault, name="poison", weight=4, lasts=(10.0, 60.0)):
+    """A user writes a document of which an encoder makes no number; later he deletes it."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._written = 0
+
+    def targets(self) -> Sequence[str]:
+        return [f"poison-{self._written + 1}"]
+
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        with self._client(rng) as client:
+            words = f"{tiny.POISON} is what it says in {rng.random()}"
+            client.upsert([document(target, words, title=target)])
+        self._written += 1
+        return Effects()
+
+    def end(self, target: str) -> None:
+        with self._client(random.Random(target)) as client:
+            client.delete([target])
+
+    def _client(self, rng: random.Random) -> Client:
+        return Client(rng.choice(self.scene.cluster.gateways), timeout=WRITE_SECONDS)
