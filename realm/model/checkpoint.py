@@ -30,7 +30,13 @@ from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
 from realm.model.inputs import InputBuilder
 from realm.model.reader import MaskedLMHead, Reader, span_head
 from realm.model.starter import load_starter
-from realm.model.weights import Weights, build, read_weights, write_weights
+from realm.model.weights import (
+    Weights,
+    build,
+    read_weights,
+    without_weights,
+    write_weights,
+)
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -173,8 +179,7 @@ def build_retriever(
 
     :raises Corrupt: naming the weights that do not fit.
     """
-    with torch.device("meta"):
-        retriever = Retriever(config)
+    retriever = without_weights(lambda: Retriever(config))
     retriever.passage = _build_encoder(config, passage, "the passage encoder")
     retriever.query = (
         retriever.passage

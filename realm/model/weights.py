@@ -6,12 +6,13 @@ import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from realm.errors import Corrupt
 
@@ -57,13 +58,28 @@ def build(make: Callable[[], Module], weights: Mapping[str, Tensor], origin: str
 
     :raises Corrupt: naming every weight that is missing, not expected or misshapen.
     """
-    with torch.device("meta"):
-        module = make()
+    module = without_weights(make)
     expected = module.state_dict()
     check_weights(expected, weights, origin)
     owned = {name: weights[name].detach().to("cpu", torch.float32, copy=True) for name in expected}
     module.load_state_dict(owned, assign=True)
     return module
+
+
+class _DrawNothing(TorchFunctionMode):
+    """Random numbers on the meta device are none; for them torch would import its compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return given["tensor"]
+        return func(*args, **given)
+
+
+def without_weights(make: Callable[[], Module]) -> Module:
+    """A module on the meta device: names and shapes alone."""
+    with torch.device("meta"), _DrawNothing():
+        return make()
 
 
 def check_weights(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: str) -> None:

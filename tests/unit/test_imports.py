@@ -26,7 +26,20 @@ COMMAND = {
 )
 def test_a_process_imports_only_what_it_needs(module: str, heavy: set[str]) -> None:
     script = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    assert printed(script).split() == []
+
+
+def test_a_model_is_loaded_without_torchs_compiler() -> None:
+    script = (
+        "import sys; from realm.model.base import load_base;"
+        "from realm.model.checkpoint import new_model; new_model(load_base());"
+        "print('torch._dynamo' in sys.modules)"
     )
-    assert done.stdout.split() == []
+    assert printed(script).strip() == "False"
+
+
+def printed(script: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout
