@@ -15,7 +15,7 @@ PORT_OFFSET ?= 0
 CORPUS ?=
 REPORT ?=
 
-.PHONY: help run test test-all lint protos client constraints clean images preflight test-deploy test-observe
+.PHONY: help run test test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -80,6 +80,17 @@ PIP_INDEX ?=
 TORCH_CPU_INDEX ?=
 WHEELHOUSE ?=
 OVERLAY ?= cluster
+
+# The proxy between the processes of a cluster under chaos.
+TOXIPROXY := github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0
+
+chaos-tools: $(BIN)/toxiproxy-server ## what `python -m bench chaos` needs: libfaketime, toxiproxy (a minute, no root)
+
+$(BIN)/toxiproxy-server: $(VENV)/chaos.done
+	GOPATH=$(abspath $(VENV))/go GOCACHE=$(abspath $(VENV))/go/cache GOBIN=$(abspath $(VENV))/go/bin \
+	  GOFLAGS=-modcacherw GOTOOLCHAIN=local $(BIN)/go install $(TOXIPROXY)
+	mv $(VENV)/go/bin/server $@
+	rm -rf $(VENV)/go
 
 images: $(VENV)/dev.done ## build and push the images: REGISTRY=registry/path TAG=0.1.0
 	@test -n "$(REGISTRY)" || { echo "name where the images go: make images REGISTRY=registry/path"; exit 1; }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 
+from bench.apparatus.apparatus import STORE_URL, Apparatus, Part
 from bench.ports import claim_offset
 from realm.client import Client
 from realm.errors import DependencyUnavailable, RealmError
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from services.standalone.cluster import Cluster
+from services.standalone.cluster import Cluster, ProcessSpec
 from services.standalone.supervisor import POLL_SECONDS, Supervisor
 
 FIRST_ANSWER_SECONDS = 300.0
@@ -27,20 +30,28 @@ class BenchCluster:
         gateways: int = 1,
         *,
         standby: bool = False,
+        apparatus: Set[Part] = frozenset(),
     ) -> None:
+        """:param apparatus: what can be made to fail; with an S3 the store lies there.
+        :raises BadSettings: if what that needs is not installed.
+        """
         offset, self._claim = claim_offset()
+        self._copies = str(folder / "copies")
+        if Part.S3 in apparatus:
+            stored = {"REALM_STORE_URL": STORE_URL, "REALM_STORE_CACHE": self._copies}
+            settings = {**settings, **stored}
         self.cluster = Cluster(
             folder, offset, train=False, gateways=gateways, standby=standby, settings=settings
         )
         self.cluster.check()
-        self.store = Store.open(str(self.cluster.store))
-        self.snapshots = Snapshots(self.store)
+        self.apparatus = Apparatus(self.cluster, apparatus)
         self.supervisor = Supervisor(self.cluster, _sleep)
+        self._running = ExitStack()
 
     def __enter__(self) -> BenchCluster:
         try:
             self.start_infrastructure()
-            self.supervisor.start(self.cluster.front())
+            self._start(self.cluster.front())
             self.supervisor.await_ports([*self.cluster.indexer_names, *self.cluster.gateway_names])
         except BaseException:
             self.close()
@@ -52,12 +63,23 @@ class BenchCluster:
 
     def close(self) -> None:
         self.supervisor.stop()
+        self._running.close()
         self._claim.close()
 
     def start_infrastructure(self) -> None:
-        """Redis and Qdrant alone."""
+        """Redis, Qdrant and the apparatus alone."""
+        self._running.enter_context(self.apparatus)
         self.supervisor.start(self.cluster.infrastructure())
         self.supervisor.await_ports(["redis", "qdrant"])
+
+    @cached_property
+    def store(self) -> Store:
+        """Out of reach of faults of the network; an S3 is there once the infrastructure is."""
+        return Store.open(self.cluster.environment()["REALM_STORE_URL"], self._copies)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.store)
 
     @property
     def gateways(self) -> list[str]:
@@ -81,7 +103,10 @@ class BenchCluster:
     def start_embedders(self) -> None:
         """No trainer: the bench itself publishes snapshots."""
         workers = self.cluster.workers()
-        self.supervisor.start([each for each in workers if each.name != "trainer"])
+        self._start([each for each in workers if each.name != "trainer"])
+
+    def _start(self, specs: Sequence[ProcessSpec]) -> None:
+        self.supervisor.start([self.apparatus.fit(each) for each in specs])
 
     def await_answers(self) -> None:
         """Waits until every gateway answers.

@@ -13,9 +13,12 @@ from typing import TextIO
 from realm.errors import BadSettings
 from services.standalone.cluster import HOST, MORE_GATEWAYS, PORTS, STANDBY
 
+#: Of what stands round a cluster.
+APPARATUS_PORTS = {"toxiproxy": 8474, "s3": 9000}
 #: Of every process that a cluster may have.
 ALL_PORTS = (
     *PORTS.values(),
+    *APPARATUS_PORTS.values(),
     *STANDBY.values(),
     *(first + number for first in MORE_GATEWAYS.values() for number in range(2, 9)),
 )

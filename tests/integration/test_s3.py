@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.apparatus.s3 import Failure, S3Fault, S3Server
 from realm.errors import DependencyUnavailable
 from realm.records.store import Store
 from tests.integration.indexing import Bench, document
-from tests.s3 import S3Server
 
 DOCUMENTS = [document(number) for number in range(20)]
 
@@ -18,7 +18,7 @@ DOCUMENTS = [document(number) for number in range(20)]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     made = S3Server()
-    made.use(monkeypatch)
+    made.use(monkeypatch.setenv)
     try:
         yield made
     finally:
@@ -59,13 +59,13 @@ def test_a_slow_bucket_takes_longer_and_loses_nothing(bench: Bench, server: S3Se
     bench.write(DOCUMENTS)
     bench.publish(step=0)
     bench.until_live(1)
-    server.delay = 0.1
+    server.faults = [S3Fault(Failure.SLOW, seconds=0.1)]
     bench.publish(step=40)
     bench.until(lambda: 2 in bench.indexer.generations.numbers(), "a build begins")
     version = bench.write([document(500)])
     bench.delete("document-3")
     bench.until_live(2)
-    server.delay = 0.0
+    server.faults = []
     bench.until_applied(version + 1)
     assert bench.documents_found(document(500).text)[0] == "document-500"
     assert "document-3" not in bench.documents_found(DOCUMENTS[3].text)
@@ -87,16 +87,16 @@ def test_a_full_bucket_refuses_writes_and_the_refresh_goes_on_when_there_is_room
     bench.stop_workers()
     bench.publish(step=40)
     bench.until(lambda: 2 in bench.indexer.generations.numbers(), "a build begins")
-    server.full = True
+    server.faults = [S3Fault(Failure.FULL)]
     bench.start_worker()
     with pytest.raises(DependencyUnavailable, match="send it again"):
         bench.write([document(600)], "sent twice")
-    before = server.refused
-    bench.until(lambda: server.refused > before + 10, "indexer or embedder try again")
+    before = server.hits[Failure.FULL]
+    bench.until(lambda: server.hits[Failure.FULL] > before + 10, "indexer or embedder try again")
     assert bench.live() == 1
     assert bench.documents_found(document(500).text)[0] == "document-500"
 
-    server.full = False
+    server.faults = []
     assert bench.write([document(600)], "sent twice") > version
     bench.until_live(2)
     bench.until_applied(bench.indexer.corpus.version())

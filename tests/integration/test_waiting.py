@@ -14,11 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.apparatus.s3 import S3Server
 from realm.client.wire import RECONNECT_MS, from_rpc_error
 from realm.errors import NotReady
 from realm.v1 import answer_pb2, answer_pb2_grpc, corpus_pb2, corpus_pb2_grpc
 from tests.integration.redis_process import free_port
-from tests.s3 import S3Server
 
 DEADLINE = 90.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -30,7 +30,7 @@ NOWHERE = "127.0.0.1:1"
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """It has its bucket, and does not listen."""
     made = S3Server()
-    made.use(monkeypatch)
+    made.use(monkeypatch.setenv)
     made.stop()
     yield made
     made.stop()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import start_http_server
 
+from bench.apparatus.s3 import S3Server, variables
 from realm.loopback import is_loopback
 from realm.records.store import Store
 from tests.congruence.edge_server import EdgeServer
-from tests.s3 import S3Server
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import PATIENCE, MemorySearch, World, running
 
@@ -152,10 +152,7 @@ async def test_a_bucket_of_this_machine_is_reached_directly() -> None:
         answer = await said(
             STORE,
             server.url,
-            AWS_ENDPOINT_URL=server.endpoint,
-            AWS_ACCESS_KEY_ID="a",
-            AWS_SECRET_ACCESS_KEY="b",
-            AWS_REGION="us-east-1",
+            **variables(server.endpoint),
         )
     finally:
         server.stop()

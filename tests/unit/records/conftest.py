@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.apparatus.s3 import S3Server
 from realm.records import bucket
 from realm.records.store import Store
-from tests.s3 import S3Server
 
 
 @pytest.fixture(scope="package")
@@ -21,7 +21,7 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    s3_server.use(monkeypatch)
+    s3_server.use(monkeypatch.setenv)
     monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
     return s3_server
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.apparatus.s3 import BUCKET, S3Server
 from realm.errors import BadSettings, Corrupt, DependencyUnavailable
 from realm.records import bucket
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from tests.s3 import BUCKET, S3Server
 
 
 def test_a_snapshot_comes_back_as_it_was_and_a_flipped_bit_is_found(
@@ -34,7 +34,7 @@ def test_a_snapshot_comes_back_as_it_was_and_a_flipped_bit_is_found(
 def test_a_store_without_conditional_put_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     deaf = S3Server(conditional=False)
     try:
-        deaf.use(monkeypatch)
+        deaf.use(monkeypatch.setenv)
         with pytest.raises(BadSettings, match="conditional put"):
             Store.open(deaf.url)
     finally:
@@ -50,7 +50,7 @@ def test_a_store_that_is_down_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server = S3Server()
-    server.use(monkeypatch)
+    server.use(monkeypatch.setenv)
     monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 0})
     server.stop()
     with pytest.raises(DependencyUnavailable):

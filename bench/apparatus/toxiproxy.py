@@ -1,0 +1,72 @@
+"""A client of toxiproxy's HTTP API: proxies of TCP connections that can be made to fail."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from realm.errors import DependencyUnavailable
+
+TIMEOUT_SECONDS = 10.0
+#: It forwards what it held back as soon as it is healed, as TCP does.
+FOREVER_MS = 24 * 3600 * 1000
+
+
+class Direction(StrEnum):
+    """`upstream` goes from the client to the server."""
+
+    UPSTREAM = "upstream"
+    DOWNSTREAM = "downstream"
+
+
+class Toxiproxy:
+    """Each method takes effect at once, on open connections too.
+
+    :raises DependencyUnavailable: if toxiproxy does not answer, or refuses.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._url = f"http://{address}"
+
+    def add(self, name: str, listen: str, upstream: str) -> None:
+        self._call("POST", "/proxies", name=name, listen=listen, upstream=upstream)
+
+    def refuse(self, name: str) -> None:
+        """Closes all connections, and refuses new ones."""
+        self._call("POST", f"/proxies/{name}", enabled=False)
+
+    def hold(self, name: str, direction: Direction) -> None:
+        """Lets nothing through; connections stay open, and new ones can be made."""
+        self._toxic(name, "latency", direction, latency=FOREVER_MS)
+
+    def slow(self, name: str, latency: float, kilobytes: float) -> None:
+        """Delays everything by `latency` seconds and lets `kilobytes` a second through."""
+        for direction in Direction:
+            milliseconds = round(latency * 1000)
+            self._toxic(name, "latency", direction, latency=milliseconds, jitter=milliseconds // 2)
+            self._toxic(name, "bandwidth", direction, rate=round(kilobytes))
+
+    def heal(self, name: str) -> None:
+        """Accepts connections, and forwards what was held."""
+        for toxic in self._call("GET", f"/proxies/{name}/toxics"):
+            self._call("DELETE", f"/proxies/{name}/toxics/{toxic['name']}")
+        self._call("POST", f"/proxies/{name}", enabled=True)
+
+    def _toxic(self, name: str, kind: str, direction: Direction, **attributes: int) -> None:
+        self._call(
+            "POST", f"/proxies/{name}/toxics",
+            type=kind, stream=str(direction), attributes=attributes,
+        )  # fmt: skip
+
+    def _call(self, method: str, path: str, **fields: Any) -> Any:
+        data = json.dumps(fields).encode() if fields else None
+        # It refuses what looks like a browser.
+        request = Request(self._url + path, data, {"User-Agent": "realm"}, method=method)
+        try:
+            with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                return json.loads(answer.read() or b"null")
+        except URLError as error:
+            raise DependencyUnavailable(f"toxiproxy: {method} {path}: {error}") from error
