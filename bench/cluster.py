@@ -87,6 +87,12 @@ class BenchCluster:
         return [self.cluster.address(name) for name in self.cluster.gateway_names]
 
     @property
+    def service_names(self) -> list[str]:
+        """Indexers, gateways and embedders."""
+        services = [*self.cluster.front(), *self._embedders()]
+        return [each.name for each in services]
+
+    @property
     def redis_url(self) -> str:
         return self.cluster.environment()["REALM_REDIS_URL"]
 
@@ -102,11 +108,13 @@ class BenchCluster:
 
     def start_embedders(self) -> None:
         """No trainer: the bench itself publishes snapshots."""
-        workers = self.cluster.workers()
-        self._start([each for each in workers if each.name != "trainer"])
+        self._start(self._embedders())
 
     def _start(self, specs: Sequence[ProcessSpec]) -> None:
         self.supervisor.start([self.apparatus.fit(each) for each in specs])
+
+    def _embedders(self) -> list[ProcessSpec]:
+        return [each for each in self.cluster.workers() if each.name != "trainer"]
 
     def await_answers(self) -> None:
         """Waits until every gateway answers.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Set
 from contextlib import ExitStack
 from dataclasses import replace
@@ -44,7 +45,8 @@ class Part(StrEnum):
 
 
 class Apparatus:
-    """`with Apparatus(cluster, parts) as made:`; `network` and `clocks` are there if asked for."""
+    """`with Apparatus(cluster, parts) as made:`; `network` and `clocks` are there if asked for.
+    `s3_faults` are those that last, each under a name of its own."""
 
     def __init__(self, cluster: Cluster, parts: Set[Part]) -> None:
         """:raises BadSettings: if a part needs what is not installed."""
@@ -53,11 +55,13 @@ class Apparatus:
         self._toxiproxy = tools.toxiproxy() if Part.NETWORK in parts else None
         self.network: Network | None = None
         self.clocks: Clocks | None = None
+        self.s3_faults: dict[str, list[s3.S3Fault]] = {}
         if Part.NETWORK in parts:
             store = self._address("s3") if Part.S3 in parts else ""
             self.network = Network(cluster, self._address("toxiproxy"), store)
         if Part.CLOCKS in parts:
             self.clocks = Clocks(cluster.folder / "clocks", tools.libfaketime())
+        self._lock = threading.Lock()
         self._running = ExitStack()
 
     def __enter__(self) -> Apparatus:
@@ -66,7 +70,7 @@ class Apparatus:
                 starting.enter_context(mock.patch.dict(os.environ, s3.variables(self._s3)))
                 port = str(self._port("s3"))
                 self._start(starting, "s3", sys.executable, "-m", "bench.apparatus.s3", port)
-                await_start(self.set_s3_faults)()
+                await_start(self.apply_s3_faults)()
             if self.network:
                 options = ("-host", HOST, "-port", str(self._port("toxiproxy")))
                 self._start(starting, "toxiproxy", str(self._toxiproxy), *options)
@@ -79,9 +83,10 @@ class Apparatus:
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
-    def set_s3_faults(self, *faults: s3.S3Fault) -> None:
-        """What the S3 does from now on."""
-        s3.set_faults(self._s3, faults)
+    def apply_s3_faults(self) -> None:
+        """Tells the S3 what happens from now on."""
+        with self._lock:
+            s3.set_faults(self._s3, [one for each in self.s3_faults.values() for one in each])
 
     def fit(self, spec: ProcessSpec) -> ProcessSpec:
         """A process of the cluster with its own network, clock and name at the S3."""

@@ -12,15 +12,18 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 class Clocks:
-    """`folder` takes a file for each process, which libfaketime reads once a second."""
+    """`names` are the processes that have one; `folder` takes a file for each, which libfaketime
+    reads once a second."""
 
     def __init__(self, folder: Path, library: Path) -> None:
+        self.names: list[str] = []
         self._folder = folder
         self._library = library
         folder.mkdir(parents=True, exist_ok=True)
 
     def fit(self, spec: ProcessSpec) -> ProcessSpec:
         """The same process with a clock of its own, right to begin with."""
+        self.names.append(spec.name)
         self.set(spec.name, 0.0)
         own = {
             "LD_PRELOAD": str(self._library),

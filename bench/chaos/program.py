@@ -12,7 +12,7 @@ from typing import Any
 from bench import tiny
 from bench.chaos.convergence import Convergence, converge
 from bench.chaos.damage import NEVER, Damage, damages, lossy
-from bench.chaos.faults.kinds import Fault, chosen_kinds
+from bench.chaos.faults.kinds import Fault, FaultKind, chosen_kinds
 from bench.chaos.injector import FaultInjector
 from bench.chaos.phases import PHASES
 from bench.chaos.readiness import Outage, ReadinessMonitor, outages, was_down, was_unfound
@@ -70,6 +70,14 @@ class Parameters:
     phases: int
     only: str = ""
     without: str = ""
+    #: Whether faults come that need `make chaos-tools`; those that `only` names always do.
+    apparatus: bool = True
+
+    def kinds(self) -> dict[str, type[FaultKind]]:
+        """:raises BadSettings: naming a kind that there is not."""
+        chosen = chosen_kinds(self.only, self.without)
+        every = self.apparatus or self.only
+        return {name: kind for name, kind in chosen.items() if every or kind.needs is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ def observe(parameters: Parameters, context: Context) -> ChaosRun:
         DOCUMENTS,
         tiny.writer(model, context.seed),
         lambda cluster: publish_model(cluster.snapshots, model, step=0),
+        frozenset(kind.needs for kind in parameters.kinds().values() if kind.needs),
     ) as session:
         return asyncio.run(_observe(session, parameters, model))
 
@@ -100,7 +109,7 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
     cluster, seed, seconds = session.cluster, session.seed, parameters.minutes * 60
     readiness = ReadinessMonitor(cluster.gateways)
     refreshes = Refreshes(cluster, model, seed, REST_SECONDS)
-    kinds = chosen_kinds(parameters.only, parameters.without)
+    kinds = parameters.kinds()
     planned = fault_schedule(
         kinds, seed, seconds, parameters.mean, parameters.longest, parameters.least
     )
@@ -158,7 +167,7 @@ def judge(parameters: Parameters, run: ChaosRun) -> Result:
     wrong = [f"{record.kind}: {record.origin}" for record in seen.inconsistent]
     wrong += [*convergence.wrong_answers, *["scores of another version"] * seen.mixed]
     unhealed = [each for each in run.damages if each.replaced == NEVER]
-    injected = Counter(dict.fromkeys(chosen_kinds(parameters.only, parameters.without), 0))
+    injected = Counter(dict.fromkeys(parameters.kinds(), 0))
     injected.update(each.kind for each in run.faults)
     phases = parameters.phases if KILL in injected else 0
     rarest = min(injected, key=lambda name: injected[name])
@@ -246,7 +255,9 @@ def _disorder(history: Sequence[LiveEntry]) -> int:
 BENCH = Bench(
     description=__doc__ or "",
     full=Parameters(minutes=20.0, mean=10.0, longest=120.0, least=2, commits=5, phases=len(PHASES)),
-    quick=Parameters(minutes=0.5, mean=4.0, longest=6.0, least=0, commits=1, phases=1),
+    quick=Parameters(
+        minutes=0.5, mean=4.0, longest=6.0, least=0, commits=1, phases=1, apparatus=False
+    ),
     observe=observe,
     judge=judge,
     options={

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bench.apparatus.apparatus import Part
 from bench.claims import Claim, at_least, none
 from bench.cluster import BenchCluster
 from bench.documents import DocumentWriter, first_documents, send
@@ -189,11 +190,19 @@ def load_session(
     documents: int,
     writer: DocumentWriter,
     publish: Callable[[BenchCluster], object],
+    apparatus: Set[Part] = frozenset(),
 ) -> Iterator[LoadSession]:
-    """Starts a cluster over the first documents of a writer; `publish` gives it a snapshot."""
+    """Starts a cluster over the first documents of a writer; `publish` gives it a snapshot.
+
+    :param apparatus: what can be made to fail.
+    """
     ledger = Ledger()
     with BenchCluster(
-        context.folder, profile.settings, profile.gateways, standby=profile.standby
+        context.folder,
+        profile.settings,
+        profile.gateways,
+        standby=profile.standby,
+        apparatus=apparatus,
     ) as cluster:
         corpus = first_documents(writer, documents)
         with Client(cluster.gateways[0], timeout=60) as client:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
+from bench.apparatus.apparatus import Part
+from bench.apparatus.network import Link
 from bench.chaos import faults
 from bench.chaos.scene import Scene
 from realm.errors import BadSettings
@@ -26,11 +28,15 @@ class Effects:
     :param processes: names; a gateway among them fails requests until it is ready again.
     :param paths: of files in the store.
     :param generation: whose collection lost something; 0: none.
+    :param links: that were cut or slow.
+    :param storeless: processes that the store refused, or answered late.
     """
 
     processes: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
     generation: int = 0
+    links: frozenset[Link] = frozenset()
+    storeless: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,14 @@ class Fault:
 
 
 class FaultKind(ABC):
-    """Chooses a target and does one thing to it. All calls block."""
+    """Chooses a target and does one thing to it. All calls block.
+
+    `needs` is the part of the apparatus without which it can do nothing, if there is one.
+    """
 
     name: ClassVar[str]
     weight: ClassVar[float]
+    needs: ClassVar[Part | None] = None
 
     def __init_subclass__(cls, *, name: str = "", weight: float = 0.0, **others: Any) -> None:
         super().__init_subclass__(**others)
