@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from realm.errors import NotFound
+import structlog
+
+from realm.errors import Corrupt, NotFound
 from realm.records.json_records import numbered
 from realm.records.store import Store
 
@@ -17,6 +19,10 @@ FOLDER = "control/leader"
 STALE_WRITES = "control/late"
 #: How many terms' records are kept for inspection.
 KEPT_TERMS = 20
+#: Files of a term.
+KINDS = ("json", "beat", "ended")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,24 @@ class Leaders:
         return max(self._numbers(), default=0)
 
     def newest(self) -> Term | None:
+        """None before the first. Of a damaged or lost record only the number is known: who claimed
+        it may be anybody, and asleep."""
         number = self.newest_number()
-        return self._store.read_record(_record(number), Term) if number else None
+        if not number:
+            return None
+        try:
+            return self._store.read_record(_record(number), Term)
+        except (Corrupt, NotFound) as error:
+            log.error("term_unreadable", why=error.message)
+            return Term(number, "", "", 0.0, floor=number)
 
     def claim(self, term: Term) -> None:
         """:raises Conflict: if somebody else claimed it first."""
         self._store.create_json(_record(term.number), asdict(term))
+
+    def mend(self, term: Term) -> None:
+        """Puts the record of a term that is held again, where it is damaged or lost."""
+        self._store.write_json(_record(term.number), asdict(term))
 
     def beat(self, number: int, beat: int) -> None:
         self._store.write(_path(number, "beat"), str(beat).encode())
@@ -81,7 +99,9 @@ class Leaders:
                 self._store.delete(path)
 
     def _numbers(self) -> list[int]:
-        return [number for number, _ in numbered(self._store.files(FOLDER), ".json")]
+        """Of terms of which anything is left."""
+        files = self._store.files(FOLDER)
+        return [number for kind in KINDS for number, _ in numbered(files, f".{kind}")]
 
 
 def stale_writes(store: Store) -> dict[str, str]:

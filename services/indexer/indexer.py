@@ -9,8 +9,9 @@ from functools import partial
 
 import structlog
 
+from realm.corpus.delta_log import LOG
 from realm.corpus.table import CorpusTable
-from realm.errors import FailedPrecondition, RealmError
+from realm.errors import Corrupt, FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
 from realm.process.wakeup import Wakeup
 from realm.records.baselines import GateBaselines
@@ -94,7 +95,7 @@ class Indexer:
         )
         metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
         self.writer = Writer(
-            self._open_table,
+            self._open_for_writing,
             settings.corpus.write_group_seconds,
             lambda version: self._notify("writes"),
             self.leadership.check,
@@ -266,6 +267,28 @@ class Indexer:
 
     def _open_table(self) -> CorpusTable:
         return CorpusTable(self.records.store)
+
+    def _open_for_writing(self) -> CorpusTable:
+        """:raises Corrupt: if an index holds versions that the log has lost: they would be made
+        anew, of other writes.
+        """
+        table = self._open_table()
+        held = max(map(self._held, self.generations.served()), default=0)
+        if held > table.version:
+            raise Corrupt(
+                f"the corpus ends at version {table.version}, but an index holds version {held}:"
+                f" restore what {LOG} has lost from a backup",
+                file=LOG,
+            )
+        return table
+
+    def _held(self, generation: int) -> int:
+        """The corpus version that a generation certainly holds: a stray file tells of none."""
+        if self.generations.find(generation) is None:
+            return 0
+        if self.generations.points(generation) is None:
+            return self.generations.get(generation).corpus_version
+        return self.generations.applied(generation)
 
     def _reader(self) -> CorpusReader:
         return CorpusReader(self._open_table)

@@ -299,11 +299,22 @@ class Election:
         )
 
     def _confirm(self, tenure: Tenure, *changed: str) -> None:
-        """:param changed: collections changed just now.
-        :raises NotReady: if the store names a later term.
+        """Also puts the record of its own term again if that is damaged or lost.
+
+        :param changed: collections changed just now.
+        :raises NotReady: if the store names a later term, or somebody else for this one.
         """
-        if self._leaders.newest_number() > tenure.term:
-            self._newest = self._leaders.newest()
+        claimed, found = self._newest, self._leaders.newest()
+        if claimed is None or self._lost.is_set():
+            raise self.not_leader()
+        if (
+            found is None
+            or found.number < tenure.term
+            or (found.number == tenure.term and not found.by)
+        ):
+            self._leaders.mend(claimed)
+        elif found.number > tenure.term or found.by != self.by:
+            self._newest = found
             self._lost.set()
             for collection in self._doubtful.union(changed):
                 log.error("stale_write", collection=collection, term=tenure.term)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from realm.errors import NotReady
 from realm.records.leaders import Leaders
 from realm.records.store import Store
 from realm.settings import load_settings
@@ -54,6 +55,7 @@ class Pair:
         self.leader = Election(self.settings, store, lambda: time.monotonic() + self.slept)
         self.puts = self.leader._leaders = SlowBeats(store)
         self.standby = Election(self.settings, store, lambda: self.now, lambda name: False)
+        self.standby.by = "another process"
         self.leader.tick()
         self.standby.tick()
         self.leader.start()
@@ -124,6 +126,43 @@ def test_beats_end_with_the_term(pair: Pair) -> None:
     pair.leader.stop(resign=True)
     pair.standby_looks()
     assert pair.standby.leads
+
+
+def cut(record: Path) -> None:
+    record.write_bytes(record.read_bytes()[:20])
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_the_record_of_its_term_is_damaged_or_lost_and_the_leader_puts_it_again(
+    pair: Pair, store: Store, damage: Callable[[Path], None]
+) -> None:
+    assert store.root
+    before = Leaders(store).newest()
+    damage(store.root / "control/leader/000000000001.json")
+    until(lambda: Leaders(store).newest() == before, "the record is whole")
+    assert pair.leader.leads
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_a_dead_leader_whose_record_is_damaged_or_lost_has_a_successor(
+    pair: Pair, store: Store, damage: Callable[[Path], None]
+) -> None:
+    pair.leader.stop(resign=False)
+    assert store.root
+    damage(store.root / "control/leader/000000000001.json")
+
+    def standby_leads() -> bool:
+        pair.standby_looks()
+        return pair.standby.leads
+
+    until(standby_leads, "the standby leads")
+    newest = Leaders(store).newest()
+    assert newest
+    assert newest.by == pair.standby.by
+    assert newest.floor == newest.number, "the one before may be asleep: nobody knows"
+    with pytest.raises(NotReady):
+        pair.leader.tick()
+    assert pair.leader.lost
 
 
 def test_a_living_process_has_not_ended() -> None:
