@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,6 +42,7 @@ def _number(meaning: str, most: float | None = None) -> Any:
 
 
 def train_reader_(
+    context: typer.Context,
     documents: Documents,
     questions: Annotated[
         Path, typer.Option(help=".jsonl of question, answers and document_id to learn from")
@@ -130,25 +131,7 @@ def train_reader_(
     )
     before = continue_from(model, since) if since else None
     about = {
-        "command": _command(
-            "train-reader",
-            files,
-            {"questions": [questions], "cloze-documents": cloze_documents, "from": [since]},
-            {
-                "epochs": epochs,
-                "batch": batch,
-                "lr": lr,
-                "head-lr": head_lr,
-                "negatives": negatives,
-                "tokens": tokens,
-                "span-width": span_width,
-                "dropout": dropout,
-                "cloze": cloze,
-                "no-answer": no_answer,
-                "minutes-limit": minutes_limit,
-            },
-            "starter",
-        ),
+        "command": _call_of(context, files),
         "data": describe_files([*files, *(cloze_documents or []), questions]),
         "licence_of_data": licence,
         "continues": before,
@@ -170,6 +153,7 @@ def train_reader_(
 
 
 def train_retriever_(
+    context: typer.Context,
     recipe: Annotated[
         Literal["ict", "dpr", "realm", "open-qa"],
         typer.Option(
@@ -250,21 +234,7 @@ def train_retriever_(
         card = train_retriever(model, given, asked, plan, settings, progress=listener)
     named = [one for one in (questions, leave_out) if one is not None]
     card |= {
-        "command": _command(
-            f"train-retriever --recipe {recipe}",
-            files,
-            {"questions": [questions], "leave-out": [leave_out], "from": [since]},
-            {
-                "steps": steps,
-                "warm-start": warm_start,
-                "batch": batch,
-                "refresh-every": refresh_every,
-                "lr": lr,
-                "minutes-limit": minutes_limit,
-            },
-            recipe,
-        )
-        + (" --keep-trained-reader" if keep_trained_reader else ""),
+        "command": _call_of(context, files),
         "data": describe_files([*files, *named]),
     }
 
@@ -304,17 +274,21 @@ def _begin(settings: Settings, since: Path | None) -> Model:
     return with_tower_settings(model, settings)
 
 
-def _command(
-    name: str,
-    documents: Sequence[Path],
-    files: Mapping[str, Sequence[Path | None] | None],
-    options: Mapping[str, float],
-    to: str,
-) -> str:
-    """The call again, each file by its name alone: a model card reveals no paths."""
-    words = ["realm", "model", *name.split(), "--documents", *(each.name for each in documents)]
-    for option, given in files.items():
-        words += [word for file in given or [] if file for word in (f"--{option}", file.name)]
-    for option, value in options.items():
-        words += [f"--{option}", f"{value:g}"]
-    return shlex.join([*words, "--to", to])
+def _call_of(context: typer.Context, documents: Sequence[Path]) -> str:
+    """The call with every option as it counted, each file by its name alone: a model card reveals
+    no paths."""
+    words = ["realm", "model", str(context.info_name), "--documents", *map(_word, documents)]
+    for option in context.command.params:
+        if option.name in (None, "documents", "more_documents"):
+            continue
+        value = context.params[option.name]
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None and each is not False and each != "":
+                words += [option.opts[0]] if each is True else [option.opts[0], _word(each)]
+    return shlex.join(words)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, Path):
+        return value.name
+    return f"{value:g}" if isinstance(value, float) else str(value)
