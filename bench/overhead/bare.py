@@ -14,7 +14,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 
 from realm.process.rpc import CallInterceptor, Continuation, MetricsInterceptor
-from services.gateway import main as gateway
+from services.gateway import __main__ as gateway
 from services.gateway.metrics import GatewayMetrics
 
 

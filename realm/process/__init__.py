@@ -1,1 +1,0 @@
-"""What every process needs: signals, gRPC server, telemetry, wake-ups, threads, waiting."""

@@ -352,7 +352,7 @@ def test_unusable_settings_end_with_one_sentence(bench: Bench) -> None:
 
 def test_imports_neither_celery_nor_deltalake() -> None:
     check = (
-        "import sys, services.trainer.main;"
+        "import sys, services.trainer.__main__;"
         "sys.exit(bool({'celery', 'deltalake'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=START_SECONDS)

@@ -17,10 +17,10 @@ COMMAND = {
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("services.gateway.main", SERVICE),
-        ("services.embedder.main", SERVICE),
-        ("services.trainer.main", SERVICE),
-        ("services.indexer.main", {*SERVICE, "torch"}),
+        ("services.gateway.__main__", SERVICE),
+        ("services.embedder.__main__", SERVICE),
+        ("services.trainer.__main__", SERVICE),
+        ("services.indexer.__main__", {*SERVICE, "torch"}),
         ("realm.cli.main", COMMAND),
     ],
 )

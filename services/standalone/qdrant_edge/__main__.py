@@ -1,4 +1,13 @@
-"""Serves a folder of Qdrant Edge collections: `python -m services.standalone.qdrant_edge`."""
+"""Qdrant Edge (the Qdrant engine as a library) behind Qdrant's own gRPC protocol.
+
+`python -m services.standalone.qdrant_edge --folder F --port 6334` serves one machine; an ordinary
+`QdrantClient(host, grpc_port=6334, prefer_grpc=True, check_compatibility=False)` works unchanged.
+There is no REST port, so the client's version check at construction (REST) must be switched off.
+
+A front process speaks gRPC and owns `catalogue.json`; a child process owns each collection's
+folder for its life. The front passes the bytes of point requests on as they are: only the child
+translates, so the engine never holds the front's interpreter lock.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +33,8 @@ OPTIMIZE_ABOVE = 20_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m services.standalone.qdrant_edge", description=__doc__
+        prog="python -m services.standalone.qdrant_edge",
+        description="Serves a folder of Qdrant Edge collections.",
     )
     parser.add_argument("--folder", type=Path, required=True, help="where the collections lie")
     parser.add_argument("--host", default="127.0.0.1")

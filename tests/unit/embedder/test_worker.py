@@ -59,7 +59,7 @@ def test_a_task_that_is_tried_again_names_no_time_of_day(
 
 def test_embedder_imports_neither_qdrant_nor_delta() -> None:
     code = (
-        "import sys, services.embedder.main;"
+        "import sys, services.embedder.__main__;"
         "sys.exit(', '.join({'qdrant_client', 'deltalake'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -140,7 +140,7 @@ def test_unusable_settings_are_one_sentence_and_code_2(world: World) -> None:
 
 def test_gateway_needs_neither_celery_nor_delta() -> None:
     script = (
-        "import sys, services.gateway.main;"
+        "import sys, services.gateway.__main__;"
         "print({'celery', 'kombu', 'deltalake', 'services.indexer'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from realm.records.leaders import Leaders, Term
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
+from services.indexer.__main__ import LeaderLifecycle
 from services.indexer.indexer import Indexer
 from services.indexer.leader.election import Election
-from services.indexer.main import LeaderLifecycle
 from services.indexer.metrics import IndexerMetrics
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -14,8 +14,8 @@ from realm.errors import DependencyUnavailable
 from realm.records import bucket
 from realm.settings import load_settings
 from services.trainer import context
+from services.trainer.__main__ import run
 from services.trainer.context import Heartbeat, retry_while_unavailable
-from services.trainer.main import run
 from services.trainer.metrics import TrainerMetrics
 
 

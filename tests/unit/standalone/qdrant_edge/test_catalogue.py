@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.errors import Corrupt, InvalidInput, NotFound
-from services.standalone.qdrant_edge.catalogue import (
+from services.standalone.qdrant_edge.protocol import collections
+from services.standalone.qdrant_edge.registry import (
     AlreadyExists,
     Catalogue,
     load,
     save,
 )
-from services.standalone.qdrant_edge.protocol import collections
 
 NAMES = ("passages-1", "passages-2", "passages-3")
 ALIASES = ("live", "candidate")
