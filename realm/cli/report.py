@@ -61,7 +61,7 @@ def _remembered(url: str) -> dict[str, Any]:
     """:raises NotFound: if no generation was ever made there."""
     from realm.records.generations import Generations
     from realm.records.snapshots import Snapshots
-    from realm.reporting.history import history, lag_over_time
+    from realm.reporting.history import history
 
     opened = open_store(settings_with(url))
     generations, snapshots = Generations(opened), Snapshots(opened)
@@ -74,9 +74,4 @@ def _remembered(url: str) -> dict[str, Any]:
         *(each.created_at for each in snapshots.all()),
         began,
     )
-    found = history(generations, began)
-    return {
-        "seconds": ended - began,
-        **found,
-        "lag": lag_over_time(generations, snapshots, began, ended),
-    }
+    return {"seconds": ended - began, **history(generations, snapshots, began, ended)}

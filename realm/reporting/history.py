@@ -21,8 +21,10 @@ LIVE_PROBE = "live_probe_"
 LAG_POINTS = 400
 
 
-def history(generations: Generations, began: float) -> dict[str, Any]:
-    """Refreshes and swaps since a Unix time; times are seconds from then."""
+def history(
+    generations: Generations, snapshots: Snapshots, began: float, ended: float
+) -> dict[str, Any]:
+    """Refreshes, swaps and lag between two Unix times; times are seconds from the first."""
     refreshes = _refreshes_since(generations, began)
     swaps = _swaps_since(generations, began)
     return {
@@ -31,6 +33,7 @@ def history(generations: Generations, began: float) -> dict[str, Any]:
         "refresh_latency_seconds": _latencies(refreshes),
         "held_out_recall": _held_out_recall(refreshes),
         "swaps": swaps,
+        "lag": lag_over_time(generations, snapshots, began, ended),
     }
 
 
@@ -98,8 +101,7 @@ def lag_over_time(
     points = []
     for moment in sorted(moments):
         live = next((each for each in reversed(commits) if each.at <= moment), None)
-        if live is not None:
-            generation = generations.get(live.generation)
+        if live is not None and (generation := generations.find(live.generation)) is not None:
             known = (each for each in published if each.created_at <= moment)
             lag = lag_behind(known, generation.snapshot, generation.step)
             points.append(

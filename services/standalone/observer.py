@@ -35,10 +35,12 @@ class Sample:
 
 
 class Observer:
-    """A thread that collects samples and request records. Reading them never blocks."""
+    """A thread that samples, and collects request records. Reading them never blocks."""
 
     def __init__(self, gateway: str, trainer_metrics: str, request_log: Path) -> None:
-        self.samples: list[Sample] = []
+        self.newest: Sample | None = None
+        #: The first sample with a step of the trainer, and the last.
+        self.trained: list[Sample] = []
         self.requests: list[RequestRecord] = []
         self._client = Client(gateway, timeout=SCRAPE_SECONDS)
         self._trainer_metrics = f"http://{trainer_metrics}/metrics"
@@ -58,13 +60,11 @@ class Observer:
         self._read_requests()
         self._client.close()
 
-    @property
-    def newest(self) -> Sample | None:
-        return self.samples[-1] if self.samples else None
-
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
-            self.samples.append(self._sample())
+            self.newest = self._sample()
+            if self.newest.step is not None:
+                self.trained = [*self.trained[:1], self.newest]
             self._read_requests()
 
     def _sample(self) -> Sample:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from realm.records.generations import Generations
+from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.reporting.history import history, quantiles
 from services.standalone.load.request_log import RequestRecord, Verdict
 from services.standalone.observer import Sample
 
-LAG_POINTS = 200
 FAILURES_SHOWN = 20
 #: Requests are counted over this many intervals of the run, of at least this many seconds.
 INTERVALS = 60
@@ -28,12 +29,13 @@ class Run:
 
     began: float
     ended: float
-    samples: Sequence[Sample]
+    #: The trainer's first step that was seen, and its last.
+    trained: Sequence[Sample]
     requests: Sequence[RequestRecord]
     restarts: dict[str, int]
 
 
-def build_report(run: Run, generations: Generations) -> dict[str, Any]:
+def build_report(run: Run, store: Store) -> dict[str, Any]:
     """The report of a run as a JSON-able dict."""
     return {
         "machine": machine(),
@@ -41,10 +43,9 @@ def build_report(run: Run, generations: Generations) -> dict[str, Any]:
         "seconds_to_first_answer": _first_answer(run),
         "queries": _queries(run.requests),
         "queries_by_generation": _by_generation(run.requests),
-        **history(generations, run.began),
+        **history(Generations(store), Snapshots(store), run.began, run.ended),
         "questions_over_time": _over_time(run),
-        "trainer": _trainer(run.samples),
-        "lag": _lag(run),
+        "trainer": _trainer(run.trained),
         "restarts": run.restarts,
     }
 
@@ -103,36 +104,19 @@ def _by_generation(requests: Sequence[RequestRecord]) -> dict[str, int]:
     return {str(number): counts[number] for number in sorted(counts)}
 
 
-def _trainer(samples: Sequence[Sample]) -> dict[str, Any]:
-    steps = [(sample.at, sample.step) for sample in samples if sample.step is not None]
-    if not steps:
+def _trainer(trained: Sequence[Sample]) -> dict[str, Any]:
+    if not trained:
         return {}
-    (first_at, first), (last_at, last) = steps[0], steps[-1]
-    newest = next((s for s in reversed(samples) if s.step is not None), None)
-    minutes = max(last_at - first_at, 1.0) / 60
+    first, last = trained[0], trained[-1]
+    minutes = max(last.at - first.at, 1.0) / 60
+    steps = (last.step or 0) - (first.step or 0)
     return {
-        "first_step": first,
-        "last_step": last,
-        "steps_per_minute": round((last - first) / minutes, 2),
-        "losses": newest.losses if newest else {},
-        "retrieval_utility": newest.retrieval_utility if newest else None,
+        "first_step": first.step,
+        "last_step": last.step,
+        "steps_per_minute": round(steps / minutes, 2),
+        "losses": last.losses,
+        "retrieval_utility": last.retrieval_utility,
     }
-
-
-def _lag(run: Run) -> list[dict[str, float]]:
-    """The index lag over time, thinned out."""
-    known = [sample for sample in run.samples if sample.status and sample.status.HasField("live")]
-    every = max(1, len(known) // LAG_POINTS)
-    return [
-        {
-            "at": round(sample.at - run.began, 1),
-            "steps": sample.status.live.lag_steps,
-            "seconds": round(sample.status.live.lag.ToNanoseconds() / 1e9, 1),
-            "generation": sample.status.live.generation,
-        }
-        for sample in known[::every]
-        if sample.status
-    ]
 
 
 def _first_answer(run: Run) -> float | None:

@@ -22,7 +22,6 @@ from realm.cli.up import Options
 from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError
 from realm.process import telemetry
-from realm.records.generations import Generations
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.standalone import corpus
@@ -184,11 +183,11 @@ def _report(
     run = Run(
         began=lasted[0],
         ended=lasted[1],
-        samples=observer.samples,
+        trained=observer.trained,
         requests=observer.requests,
         restarts={child.spec.name: child.restarts for child in supervisor.processes},
     )
-    return build_report(run, Generations(Store.open(str(supervisor.cluster.store))))
+    return build_report(run, Store.open(str(supervisor.cluster.store)))
 
 
 def _print_report(report: dict[str, Any], options: Options, console: Console) -> None:

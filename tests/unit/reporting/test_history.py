@@ -30,12 +30,12 @@ def test_the_lag_rises_until_the_swap(store: Store, tmp_path: Path) -> None:
 
 
 def test_refreshes_and_swaps_since_a_moment(store: Store, tmp_path: Path) -> None:
-    generations = Generations(store)
+    generations, snapshots = Generations(store), Snapshots(store)
     publish(store, tmp_path / "a", 1)
     create(store, 1, State.BUILDING, snapshot=1)
     began = generations.get(1).created_at
     generations.record(1, State.REJECTED, "worse", {"probe_recall@5": 0.2})
-    found = history(generations, began)
+    found = history(generations, snapshots, began, began + 1)
     assert [each["outcome"] for each in found["refreshes"]] == ["rejected"]
     assert found["refreshes"][0]["why"] == "worse"
     assert found["held_out_recall"][0]["recall@5"] == 0.2

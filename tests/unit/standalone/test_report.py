@@ -3,14 +3,11 @@
 from pathlib import Path
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
 
 from realm.records.generations import Generation, Generations
 from realm.records.states import State
 from realm.records.store import Store
 from realm.reporting.history import quantiles
-from realm.v1.index_pb2 import IndexStatus
-from realm.v1.types_pb2 import IndexVersion
 from services.standalone.load.request_log import RequestRecord, append_record, read_records
 from services.standalone.observer import Sample
 from services.standalone.report import Run, build_report
@@ -20,60 +17,66 @@ FIGURES = {"phase_embed": 4.0, "phase_total": 6.0, "recall@10": 1.0, "probe_reca
 
 
 @pytest.fixture
-def generations(tmp_path: Path) -> Generations:
-    found = Generations(Store.open(str(tmp_path)))
+def store(tmp_path: Path) -> Store:
+    store = Store.open(str(tmp_path))
+    found = Generations(store)
     for number, created_at in ((1, BEGAN - 50), (2, BEGAN + 50)):
         found.create(
             Generation(number, number, 10, 1, "f", 2, ("p",), f"c{number}", created_at, "test")
         )
     found.record(2, State.LIVE, report=FIGURES)
-    return found
+    return store
 
 
-def sample(at: float, step: int, lag: float = 0) -> Sample:
-    live = IndexVersion(generation=1, lag_steps=int(lag), lag=Duration(seconds=int(lag)))
-    return Sample(at, IndexStatus(live=live), step, {"inverse_cloze": 0.5}, None)
+def sample(at: float, step: int) -> Sample:
+    return Sample(at, None, step, {"inverse_cloze": 0.5}, None)
 
 
-def report_of(
-    generations: Generations, requests: list[RequestRecord], samples: list[Sample]
-) -> dict:  # type: ignore[type-arg]
-    return build_report(Run(BEGAN, BEGAN + 120, samples, requests, {"redis": 1}), generations)
+def report_of(store: Store, requests: list[RequestRecord], trained: list[Sample]) -> dict:  # type: ignore[type-arg]
+    return build_report(Run(BEGAN, BEGAN + 120, trained, requests, {"redis": 1}), store)
 
 
-def test_failed_and_mixed_answers_are_counted(generations: Generations) -> None:
+def test_failed_and_mixed_answers_are_counted(store: Store) -> None:
     requests = [
         RequestRecord(BEGAN + 5, "search", 0.01, generation=1, verdict="one_version"),
         RequestRecord(BEGAN + 6, "search", 0.03, generation=2, verdict="mixed"),
         RequestRecord(BEGAN + 7, "answer", 0.5, failed="gone"),
     ]
-    queries = report_of(generations, requests, [])["queries"]
+    queries = report_of(store, requests, [])["queries"]
     assert queries["total"] == 3
     assert (queries["failed"], queries["mixed_version"], queries["audited"]) == (1, 1, 1)
     assert queries["failures"] == ["gone"]
     assert queries["latency_ms"]["search"]["p50"] == pytest.approx(20)
 
 
-def test_answers_are_counted_by_generation(generations: Generations) -> None:
+def test_answers_are_counted_by_generation(store: Store) -> None:
     requests = [RequestRecord(BEGAN, "search", 0.1, generation=g) for g in (1, 2, 2)]
-    assert report_of(generations, requests, [])["queries_by_generation"] == {"1": 1, "2": 2}
+    assert report_of(store, requests, [])["queries_by_generation"] == {"1": 1, "2": 2}
 
 
-def test_only_this_runs_refreshes_count(generations: Generations) -> None:
-    report = report_of(generations, [], [])
+def test_only_this_runs_refreshes_count(store: Store) -> None:
+    report = report_of(store, [], [])
     assert [refresh["generation"] for refresh in report["refreshes"]] == [2]
     assert report["refresh_latency_seconds"]["total"]["p50"] == 6.0
     assert report["held_out_recall"] == [{"generation": 2, "step": 10, "recall@5": 0.8}]
 
 
-def test_the_trainers_rate_and_the_lag_come_from_samples(generations: Generations) -> None:
-    report = report_of(generations, [], [sample(BEGAN, 0), sample(BEGAN + 60, 30, lag=7)])
+def test_the_trainers_rate_follows_from_its_first_and_last_step(store: Store) -> None:
+    report = report_of(store, [], [sample(BEGAN, 0), sample(BEGAN + 60, 30)])
     assert report["trainer"]["steps_per_minute"] == 30
-    assert [point["steps"] for point in report["lag"]] == [0, 7]
+    assert report["trainer"]["losses"] == {"inverse_cloze": 0.5}
 
 
-def test_a_run_without_anything_still_reports(generations: Generations) -> None:
-    report = report_of(generations, [], [])
+def test_the_lag_follows_from_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: BEGAN + 60)
+    Generations(store).commit(2, after=None, by="test", why="refresh")
+    lag = report_of(store, [], [])["lag"]
+    assert {point["generation"] for point in lag} == {2}
+    assert min(point["at"] for point in lag) == 60
+
+
+def test_a_run_without_anything_still_reports(store: Store) -> None:
+    report = report_of(store, [], [])
     assert report["queries"]["total"] == 0
     assert report["trainer"] == {}
     assert report["seconds_to_first_answer"] is None
