@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.chaos.faults.kinds import Fault
 from bench.load.requests import RequestRecord
 from realm.errors import NotFound
-from realm.records.damage import FOLDER
+from realm.records.controls import DAMAGED
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
 
@@ -56,6 +56,6 @@ def damages(faults: Iterable[Fault], history: Sequence[LiveEntry], store: Store)
 
 def _noticed(store: Store, generation: int) -> float:
     try:
-        return float(store.read_json(f"{FOLDER}/{generation:08d}.json")["at"])
+        return float(store.read_json(f"{DAMAGED}/{generation:08d}.json")["at"])
     except NotFound:
         return NEVER

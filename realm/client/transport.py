@@ -11,7 +11,7 @@ import grpc
 
 from realm.client.wire import channel_options, dial, from_rpc_error
 from realm.errors import FailedPrecondition
-from realm.tracing.client import aio_interceptors, traced
+from realm.tracing.rpc import aio_interceptors, traced
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
 
 Response = TypeVar("Response")

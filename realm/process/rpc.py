@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from realm import tracing
 from realm.client.wire import to_trailers
 from realm.errors import InvalidInput, RealmError, Unsupported
+from realm.tracing import rpc as traced_rpc
 
 log = structlog.get_logger(__name__)
 
@@ -254,9 +255,7 @@ class _Call:
         if error is not None and code is grpc.StatusCode.OK:
             code = grpc.StatusCode.CANCELLED
         if self._span is not None:
-            from realm.tracing import server as tracing_server
-
-            tracing_server.end_span(self._span, code, self._request_id)
+            traced_rpc.end_server_span(self._span, code, self._request_id)
         self._log.debug(
             "call_ended",
             method=self._method,
@@ -273,11 +272,8 @@ def annotate_call(**facts: Any) -> None:
 
 
 def _span(method: str, metadata: dict[str, Any]) -> Any:
-    if (tracer := tracing.tracer()) is None:
-        return None
-    from realm.tracing import server as tracing_server
-
-    return tracing_server.start_span(tracer, method, metadata)
+    tracer = tracing.tracer()
+    return None if tracer is None else traced_rpc.start_server_span(tracer, method, metadata)
 
 
 def _unchanged(request: Any) -> Any:

@@ -1,4 +1,10 @@
-"""What operators asked for, kept in the store: pause, refresh."""
+"""What steers the indexer, kept in the store: what operators asked for (pause, refresh), and which
+generations are damaged.
+
+The leader notes a collection that has lost something; gateways read the note at every look and
+claim nothing of such a generation any more. A note stays: what was lost is made again as another
+generation, never put back.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,8 @@ from realm.records.store import Store
 PAUSED = "control/paused.json"
 #: One file a request, numbered: `<number>.json`. The newest counts, and stays.
 REFRESHES = "control/refreshes"
+
+DAMAGED = "control/damaged"
 
 log = structlog.get_logger(__name__)
 
@@ -71,3 +79,26 @@ class Controls:
             # Somebody may be about to read the one before.
             self._store.delete_all(path for _, path in earlier[:-1])
             return
+
+
+def record_damage(store: Store, generation: int, why: str) -> None:
+    store.write_json(_note(generation), {"why": why, "at": time.time()})
+
+
+def damaged(store: Store) -> frozenset[int]:
+    """Numbers of the generations that are noted."""
+    return frozenset(number for number, _ in numbered(store.files(DAMAGED), ".json"))
+
+
+def damage_of(store: Store, generation: int) -> str:
+    """What its collection has lost; empty if nothing is known."""
+    try:
+        return str(store.read_json(_note(generation)).get("why", "it is damaged"))
+    except NotFound:
+        return ""
+    except Corrupt:
+        return "it is damaged"
+
+
+def _note(generation: int) -> str:
+    return f"{DAMAGED}/{generation:08d}.json"

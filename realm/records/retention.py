@@ -17,7 +17,7 @@ from enum import Enum, auto
 
 from realm.errors import Corrupt, NotFound
 from realm.records.baselines import GateBaselines
-from realm.records.damage import FOLDER as DAMAGED
+from realm.records.controls import DAMAGED
 from realm.records.failures import FOLDER as REFUSED
 from realm.records.failures import QUARANTINE, failure_file, failures, quarantine_file, quarantined
 from realm.records.files import Entry

@@ -29,8 +29,7 @@ from realm.errors import (
     RequestIdReused,
 )
 from realm.process.rpc import remaining
-from realm.records.controls import Controls
-from realm.records.damage import damage_of
+from realm.records.controls import Controls, damage_of
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc

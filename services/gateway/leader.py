@@ -17,7 +17,7 @@ from realm.client.wire import channel_options, from_rpc_error
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.internal.v1 import serving_pb2_grpc
 from realm.process.rpc import remaining
-from realm.tracing.client import aio_interceptors
+from realm.tracing.rpc import aio_interceptors
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
 from services.gateway.waiting import items_until, wait_for_event
 

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from realm.errors import RealmError
 from realm.process.threads import lower_priority
 from realm.process.wakeup import WAKEUP_CHANNEL
-from realm.records.damage import damaged
+from realm.records.controls import damaged
 from realm.records.generations import Generations, LiveEntry
 from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace

@@ -26,10 +26,9 @@ from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.standalone import corpus
 from services.standalone.cluster import Cluster
-from services.standalone.observer import Observer
+from services.standalone.observer import Observer, render
 from services.standalone.report import Run, build_report
 from services.standalone.supervisor import POLL_SECONDS, Stopped, Supervisor
-from services.standalone.view import render
 
 STATUS_LOG_SECONDS = 10.0
 

@@ -12,7 +12,7 @@ from qdrant_client import models
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 from realm.errors import FailedPrecondition
-from realm.records.damage import damage_of, damaged
+from realm.records.controls import damage_of, damaged
 from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import VectorIndex

@@ -8,7 +8,7 @@ import structlog
 
 from realm.errors import Corrupt, NotFound
 from realm.process.wakeup import Wakeup
-from realm.records.damage import damage_of
+from realm.records.controls import damage_of
 from realm.records.failures import clear_failure, failures
 from realm.records.generations import Generation
 from realm.records.refresh_trace import RefreshTrace

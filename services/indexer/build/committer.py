@@ -19,7 +19,7 @@ from realm.errors import (
     RealmError,
 )
 from realm.process.wakeup import Wakeup
-from realm.records.damage import damaged
+from realm.records.controls import damaged
 from realm.records.generations import Generation, LiveEntry
 from realm.records.states import SERVED, State
 from realm.search.vector_index import VectorIndex

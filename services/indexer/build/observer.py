@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from realm.errors import DependencyUnavailable
-from realm.records.damage import damaged
+from realm.records.controls import damaged
 from realm.records.snapshots import Snapshot
 from realm.records.states import ENDED, FINAL, Ages, State
 from services.indexer.build.build import BuildContext

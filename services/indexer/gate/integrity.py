@@ -21,8 +21,8 @@ from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.passages import Passage, from_table
 from realm.errors import Corrupt, NotFound, RealmError
 from realm.records import arrow
-from realm.records.damage import damage_of
-from realm.records.damage import record_damage as note
+from realm.records.controls import damage_of
+from realm.records.controls import record_damage as note
 from realm.records.generations import Generation
 from realm.records.vectors import Vectors, matrix, read_vectors, vector_file
 from realm.search.bm25 import passage_weights

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.corpus.parked import Parked
-from realm.records.damage import damage_of
+from realm.records.controls import damage_of
 from realm.records.generations import Event, Generation, outcome
 from realm.records.snapshots import Snapshot, lag_behind
 from realm.records.states import State, phases_in

@@ -16,7 +16,7 @@ import pytest
 from realm.errors import NotReady
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
-from realm.records.damage import record_damage
+from realm.records.controls import record_damage
 from realm.records.generations import Generation
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.store import Store

@@ -11,18 +11,18 @@ PROGRAM = """
 import contextvars, json, random
 from opentelemetry import propagate
 from realm import tracing
-from realm.tracing import server as tracing_server
+from realm.tracing import rpc as traced_rpc
 
 random.seed(7)
 assert tracing.set_up("tester", {folder!r})
 
 def call(metadata):
-    span = tracing_server.start_span(tracing.tracer(), "/realm.v1.Some/Method", metadata)
+    span = traced_rpc.start_server_span(tracing.tracer(), "/realm.v1.Some/Method", metadata)
     sent = {{}}
     propagate.inject(sent)
     with tracing.span("part"):
         pass
-    tracing_server.end_span(span, __import__("grpc").StatusCode.OK, "an-id")
+    traced_rpc.end_server_span(span, __import__("grpc").StatusCode.OK, "an-id")
     return {{
         "recorded": span.is_recording() or bool(getattr(span, "end_time", None)),
         "trace": tracing.trace_id(),

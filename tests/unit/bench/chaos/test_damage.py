@@ -6,7 +6,7 @@ from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damages
 from bench.chaos.faults.kinds import Effects, Fault
 from bench.load.requests import Origin, RequestRecord
 from bench.load.schedule import Kind as Request
-from realm.records.damage import record_damage
+from realm.records.controls import record_damage
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
 
