@@ -20,12 +20,20 @@ from obstore.exceptions import (
 )
 from obstore.exceptions import NotFoundError as ObjectNotFound
 from obstore.store import ObjectStore, from_url
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from realm.loopback import is_loopback
 from realm.records.files import Entry
 
 #: Waiting longer for a remote store would not mend it: whoever asked tries again.
 RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
+FIRST_PAUSE_SECONDS = 0.1
 TIMEOUTS: Any = {"connect_timeout": "5s", "timeout": "60s"}
 #: What a remote store says to wrong credentials or a wrong name: waiting does not mend it.
 REFUSALS = (PermissionDeniedError, UnauthenticatedError, ObjectNotFound)
@@ -42,14 +50,20 @@ class BucketError(OSError):
 class Bucket:
     """Raises FileNotFoundError, FileExistsError, NotImplementedError, BucketError."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, once: ObjectStore) -> None:
+        """:param once: the same objects, by a client that sends nothing again."""
         self._objects = objects
+        self._once = once
 
     @classmethod
     def at(cls, url: str) -> Bucket:
         """:raises ValueError: if the URL is none of a bucket's."""
+        options = _client(url)
         try:
-            return cls(from_url(url, retry_config=RETRIES, client_options=_client(url)))
+            return cls(
+                from_url(url, retry_config=RETRIES, client_options=options),
+                from_url(url, retry_config={"max_retries": 0}, client_options=options),
+            )
         except BaseError as error:
             raise ValueError(str(error)) from error
 
@@ -66,8 +80,20 @@ class Bucket:
             obstore.put(self._objects, path, data)
 
     def create(self, path: str, data: bytes) -> None:
-        with _ours(put=True):
-            obstore.put(self._objects, path, data, mode="create", use_multipart=False)
+        """Whose answer was lost may meet its own file when it is sent again: what it holds tells.
+        The client cannot know that, so it sends nothing again here."""
+        doubtful = False
+        for attempt in _again():
+            with attempt:
+                try:
+                    with _ours(put=True):
+                        obstore.put(self._once, path, data, mode="create", use_multipart=False)
+                except FileExistsError:
+                    if not doubtful or self.read(path) != data:
+                        raise
+                except BucketError:
+                    doubtful = True
+                    raise
 
     def exists(self, path: str) -> bool:
         try:
@@ -129,6 +155,17 @@ class _Reader(io.RawIOBase):
 
     def tell(self) -> int:
         return int(self._source.tell())
+
+
+def _again() -> Retrying:
+    """As the client itself tries again."""
+    return Retrying(
+        retry=retry_if_exception(lambda e: isinstance(e, BucketError) and not e.refused),
+        stop=stop_after_attempt(1 + RETRIES["max_retries"])
+        | stop_after_delay(RETRIES.get("retry_timeout", timedelta())),
+        wait=wait_random_exponential(FIRST_PAUSE_SECONDS),
+        reraise=True,
+    )
 
 
 @contextmanager

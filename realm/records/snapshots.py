@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -189,7 +190,7 @@ class Snapshots:
         number = max(taken, default=0) + 1
         while True:
             try:
-                self._store.create(f"{CLAIMS}/{number:08d}.claim", b"")
+                self._store.create(f"{CLAIMS}/{number:08d}.claim", uuid.uuid4().bytes)
             except Conflict:
                 number += 1
             else:

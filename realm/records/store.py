@@ -236,9 +236,8 @@ class Store:
     def _prove_conditional_put(self) -> None:
         path = f"probe-{uuid.uuid4().hex}"
         try:
-            # Already the first finds the file where its own answer was lost and it was sent again.
-            self.create(path, b"")
-            self.create(path, b"")
+            self.create(path, b"one")
+            self.create(path, b"another")
             raise self._without_conditional_put()
         except Conflict:
             return

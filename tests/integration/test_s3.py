@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.apparatus.s3 import Failure, S3Fault, S3Server
+from realm.corpus.table import CorpusTable
 from realm.errors import DependencyUnavailable
 from realm.records.store import Store
 from tests.integration.indexing import Bench, document
@@ -102,3 +104,39 @@ def test_a_full_bucket_refuses_writes_and_the_refresh_goes_on_when_there_is_room
     bench.until_applied(bench.indexer.corpus.version())
     for number in (7, 500, 600):
         assert bench.documents_found(document(number).text)[0] == f"document-{number}"
+
+
+@pytest.mark.parametrize("failure", [Failure.LOST_REPLY, Failure.LATE_ERROR])
+def test_a_bucket_whose_answers_are_lost_loses_nothing_and_writes_nothing_twice(
+    bench: Bench, server: S3Server, failure: Failure
+) -> None:
+    bench.start()
+    bench.write(DOCUMENTS)
+    bench.publish(step=0)
+    bench.until_live(1)
+    bench.publish(step=40)
+    server.faults = [S3Fault(failure, prefix="generations/")]
+    bench.write([document(499)])
+    bench.until(lambda: server.hits[failure] > 10, "every answer about a change is lost")
+    server.faults = [S3Fault(failure, share=0.5)]
+    for number in range(500, 510):
+        bench.until(lambda: _is_taken(bench, number), f"document {number} is taken")  # noqa: B023
+    bench.until_live(2)
+    assert server.hits[failure] > 30
+    server.faults = []
+    version = bench.indexer.corpus.version()
+    bench.until_applied(version)
+    written = Counter(each.document_id for each in CorpusTable(bench.store).writes(0, version))
+    assert set(written.values()) == {1}
+    for number in range(499, 510):
+        assert bench.documents_found(document(number).text)[0] == f"document-{number}"
+    assert bench.count(1) == bench.count(2)
+
+
+def _is_taken(bench: Bench, number: int) -> bool:
+    """Sent again under one request id."""
+    try:
+        bench.write([document(number)], f"request-{number}")
+    except DependencyUnavailable:
+        return False
+    return True

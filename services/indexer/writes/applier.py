@@ -17,7 +17,7 @@ import structlog
 
 from realm.corpus.changes import changes_file, leave_out, read_changes, step_end, write_changes
 from realm.corpus.table import Write
-from realm.errors import Corrupt, NotFound, RealmError
+from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records import arrow
 from realm.records.generations import Generation, generation_folder, pieces_folder
 from realm.records.vectors import read_vectors, write_vectors
@@ -233,7 +233,7 @@ class ChangeApplier:
         """The damaged generation that this one replaces has embedded its changes already."""
         healed = self._generations.get(generation.heals)
         if healed.fingerprint == generation.fingerprint:
-            with suppress(NotFound, Corrupt):
+            with suppress(NotFound, Corrupt, Conflict):
                 vectors = read_vectors(self._store, healed.delta_file(step.after, step.upto))
                 write_vectors(self._store, generation.delta_file(step.after, step.upto), vectors)
 
@@ -259,7 +259,8 @@ class ChangeApplier:
             for state, why in unembeddable.items():
                 self._parked.park(state, generation.snapshot, why)
             leave_out(self._store, source, list(unembeddable))
-        write_vectors(self._store, delta, vectors)
+        with suppress(Conflict):  # of an earlier try whose answer was lost; it is read before use
+            write_vectors(self._store, delta, vectors)
         pieces.close()
 
     def _is_allowed(self, number: int, step: ChangeStep) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from bench.apparatus.s3 import BUCKET, S3Server
-from realm.errors import BadSettings, Corrupt, DependencyUnavailable
+from bench.apparatus.s3 import BUCKET, Failure, S3Fault, S3Server
+from realm.errors import BadSettings, Conflict, Corrupt, DependencyUnavailable
 from realm.records import bucket
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -80,3 +81,20 @@ def test_copies_that_nobody_asks_for_go(bucket_store: Store, tmp_path: Path) -> 
 def test_the_bucket_s_name_is_part_of_the_url(bucket_store: Store) -> None:
     assert bucket_store.url.startswith(f"s3://{BUCKET}/")
     assert not bucket_store.url.endswith("/")
+
+
+@pytest.mark.parametrize("failure", [Failure.LOST_REPLY, Failure.LATE_ERROR])
+def test_who_creates_a_file_and_hears_nothing_of_it_knows_it_again(
+    bucket_store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch, failure: Failure
+) -> None:
+    monkeypatch.setattr(bucket, "RETRIES", {"max_retries": 30, "retry_timeout": timedelta(60)})
+    monkeypatch.setattr(bucket, "FIRST_PAUSE_SECONDS", 0.001)
+    s3.faults = [S3Fault(failure, share=0.5)]
+    try:
+        for number in range(10):
+            bucket_store.create(f"live/{number}", b"mine")
+            with pytest.raises(Conflict):
+                bucket_store.create(f"live/{number}", b"another's")
+    finally:
+        s3.faults = []
+    assert s3.hits[failure] > 0
