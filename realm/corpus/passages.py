@@ -1,19 +1,22 @@
 """Passages: a document cut into what is indexed, and their Arrow form.
 
-Whole sentences are packed greedily, so a change at a document's end leaves its first passages
-as they were. Each passage is tokenised by itself: its ids are exactly those of its own text.
+A passage lies under one heading, and its title is the path of headings to it. Within, whole
+sentences, rows of tables and blocks of code are packed greedily, so a change at a document's end
+leaves its first passages as they were. Each passage is tokenised by itself: its ids are exactly
+those of its own text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
 from realm.corpus.documents import Document, passage_id
+from realm.corpus.structure import Section, sections
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder
 from realm.text.sentences import sentence_spans
@@ -22,6 +25,9 @@ from realm.text.terms import count_terms
 # A word beyond the vocabulary is one word piece however long it is (a line of Thai, a megabyte
 # of base64), so characters are bounded as well: a passage must fit into a payload and a screen.
 MAX_CHARACTERS_PER_PIECE = 16
+
+#: Between the headings of a title: "Operations > Alerts > IndexStale".
+TITLE_SEPARATOR = " > "
 
 PASSAGE_SCHEMA: pa.Schema = pa.schema(
     [
@@ -74,7 +80,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A sentence, or a part of one that is too long, and its number of word pieces."""
+    """What is not cut (a sentence, a row, code, a part of one that is too long), and its pieces."""
 
     start: int
     end: int
@@ -84,43 +90,60 @@ class _Unit:
 def split_document(document: Document, version: int, inputs: InputBuilder) -> list[Passage]:
     """Cuts a document into passages of at most `inputs.body_budget(title_ids)` word pieces.
 
-    Together they cover every character that is not white space; sentence ends are preferred as
-    cuts, then word ends. Time is linear in the text.
+    Together with the headings in their titles they cover every character that is not white space;
+    sentence ends are preferred as cuts, then word ends. Time is linear in the text.
 
     :raises BadSettings: if the passage length leaves no room for a body beside the title.
     """
-    title_ids = inputs.title_ids(document.title)
+    passages: list[Passage] = []
+    for section in sections(document.text):
+        title = _title(document.title, section.headings, inputs)
+        title_ids = inputs.title_ids(title)
+        title_terms = count_terms(title)
+        budget = _body_budget(title_ids, inputs)
+        for start, end, body_ids in _Cutter(document.text, section, inputs, budget).bodies():
+            text = document.text[start:end]
+            counted = title_terms + count_terms(text)
+            passages.append(
+                Passage(
+                    passage_id=passage_id(document.id, len(passages)),
+                    document_id=document.id,
+                    document_version=version,
+                    ordinal=len(passages),
+                    start=start,
+                    end=end,
+                    title=title,
+                    text=text,
+                    title_ids=title_ids,
+                    body_ids=body_ids,
+                    content_hash=content_hash(title, text),
+                    metadata=document.metadata,
+                    terms=list(counted),
+                    term_counts=list(counted.values()),
+                )
+            )
+    return passages
+
+
+def _title(title: str, headings: Sequence[str], inputs: InputBuilder) -> str:
+    """The document's title and the headings, without the outer ones where all are too long."""
+    # Most files are titled by their first heading.
+    below = headings[1:] if headings[:1] == (title,) else headings
+    path = [each for each in (title, *below) if each]
+    longest = min(inputs.limits.title, inputs.limits.passage - 3 - MIN_BODY_TOKENS)
+    while len(path) > 1 and len(inputs.tokenize(TITLE_SEPARATOR.join(path))[0]) > longest:
+        del path[1]
+    return TITLE_SEPARATOR.join(path)
+
+
+def _body_budget(title_ids: Sequence[int], inputs: InputBuilder) -> int:
     budget = inputs.body_budget(title_ids)
     if budget < MIN_BODY_TOKENS:
         raise BadSettings(
             f"passages of {inputs.limits.passage} word pieces leave {budget} for the body beside "
             f"a title of {len(title_ids)}: give longer passages or a shorter title length"
         )
-    cutter = _Cutter(document.text, inputs, budget)
-    title_terms = count_terms(document.title)
-    passages = []
-    for ordinal, (start, end, body_ids) in enumerate(cutter.bodies()):
-        text = document.text[start:end]
-        counted = title_terms + count_terms(text)
-        passages.append(
-            Passage(
-                passage_id=passage_id(document.id, ordinal),
-                document_id=document.id,
-                document_version=version,
-                ordinal=ordinal,
-                start=start,
-                end=end,
-                title=document.title,
-                text=text,
-                title_ids=title_ids,
-                body_ids=body_ids,
-                content_hash=content_hash(document.title, text),
-                metadata=document.metadata,
-                terms=list(counted),
-                term_counts=list(counted.values()),
-            )
-        )
-    return passages
+    return budget
 
 
 def content_hash(title: str, text: str) -> str:
@@ -155,10 +178,11 @@ def from_table(table: pa.Table) -> list[Passage]:
 
 
 class _Cutter:
-    """Cuts one text: sentences into units, units into groups, groups into bodies."""
+    """Cuts one section of a text: into units, units into groups, groups into bodies."""
 
-    def __init__(self, text: str, inputs: InputBuilder, budget: int) -> None:
+    def __init__(self, text: str, section: Section, inputs: InputBuilder, budget: int) -> None:
         self.text = text
+        self.section = section
         self.inputs = inputs
         self.budget = budget
         self.max_characters = budget * MAX_CHARACTERS_PER_PIECE
@@ -205,8 +229,24 @@ class _Cutter:
         yield from (group for group in (previous, last) if group)
 
     def _units(self) -> Iterator[_Unit]:
-        for start, end in sentence_spans(self.text):
-            yield from self._fitting(start, end, limit=self.budget)
+        at = self.section.start
+        for start, end in self.section.whole:
+            yield from self._sentences(at, start)
+            yield from self._whole(start, end)
+            at = end
+        yield from self._sentences(at, self.section.end)
+
+    def _whole(self, start: int, end: int) -> Iterator[_Unit]:
+        if end - start <= self.max_characters:
+            ids, _ = self.inputs.tokenize(self.text[start:end])
+            if len(ids) <= self.budget:
+                yield _Unit(start, end, len(ids))
+                return
+        yield from self._sentences(start, end)
+
+    def _sentences(self, start: int, end: int) -> Iterator[_Unit]:
+        for first, last in sentence_spans(self.text[start:end]):
+            yield from self._fitting(start + first, start + last, limit=self.budget)
 
     def _fitting(self, start: int, end: int, limit: int) -> Iterator[_Unit]:
         """Parts of [start, end), none with more than `limit` word pieces or too many characters."""

@@ -23,7 +23,7 @@ from realm.text import terms
 from realm.text.answers import is_spaceless
 
 #: Increase it whenever sentences or passages are cut differently: stored passages no longer fit.
-SPLITTER = 1
+SPLITTER = 2
 #: Least room for a body in word pieces: one character may be several (a Hangul syllable is 3).
 MIN_BODY_TOKENS = 8
 

@@ -1,8 +1,10 @@
 """The terms of a text, for search by words: torch-free, the same for passages and questions.
 
 Words in every script, folded (case, width, accents); scripts that put no space between words give
-the pairs of neighbouring characters. A term is known by a 32-bit hash, which is its index in a
-sparse vector, so that no vocabulary has to be kept, agreed on or grown.
+the pairs of neighbouring characters. Identifiers count whole and by their parts, however they are
+written: IndexStale, index_stale, index-stale and index.stale share the term of each part and that
+of the whole. A term is known by a 32-bit hash, which is its index in a sparse vector, so that no
+vocabulary has to be kept, agreed on or grown.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 
 #: Raised whenever a text gives other terms: passages cut before do not fit then.
-VERSION = 1
+VERSION = 2
 
 # Thai, Lao, Myanmar, Khmer, kana, Han with its extensions.
 _SPACELESS = (
@@ -24,6 +26,16 @@ _SPACELESS = (
 )
 _RUNS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}\\s]+")
 _ASCII_WORDS = re.compile("[a-z0-9]+")
+# An identifier is ASCII and stands between what is no letter of a script with spaces.
+_LETTER = f"[^\\W_{_SPACELESS}]"
+# Each run is tried at its beginning alone, so time is linear in the text.
+_JOINED = re.compile(
+    rf"(?<!{_LETTER})(?<![A-Za-z0-9][._-])[A-Za-z0-9]++(?:[._-][A-Za-z0-9]++)++(?!{_LETTER})"
+)
+_CAPITALS_INSIDE = re.compile(
+    rf"(?<!{_LETTER})(?=[A-Z]*+[a-z0-9]++[A-Z]|[A-Z]{{2,}}+[a-z])[A-Za-z0-9]++(?!{_LETTER})"
+)
+_CAMEL_BOUNDARY = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Points and accents that a writer may leave out: Hebrew and Arabic vowels, marks above and below.
 # Vowel signs of Indic scripts (class 0), their viramas (9) and the marks of kana (8) are letters.
 _OPTIONAL_CLASSES = frozenset([*range(10, 37), *range(200, 256)])
@@ -36,7 +48,12 @@ def count_terms(*texts: str) -> Counter[int]:
 
 
 def terms(text: str) -> Iterator[str]:
-    """The terms of a text, in order."""
+    """The words of a text in order, then what its identifiers add."""
+    yield from _words(text)
+    yield from _of_identifiers(text if text.isascii() else _normalised(text))
+
+
+def _words(text: str) -> Iterator[str]:
     if text.isascii():
         yield from _ASCII_WORDS.findall(text.lower())
         return
@@ -45,6 +62,24 @@ def terms(text: str) -> Iterator[str]:
             yield from _pairs(run)
         else:
             yield run
+
+
+def _of_identifiers(text: str) -> Iterator[str]:
+    """Wholes of what is joined by `_`, `-` or `.`, parts of what is told apart by capitals.
+
+    The parts of the former and the wholes of the latter are words already.
+    """
+    for found in _JOINED.findall(text):
+        parts = re.split("[._-]", found)
+        # "e.g" and "3.14" are no names of anything.
+        named = "." not in found or min(map(len, parts)) > 1
+        if named and not "".join(parts).isdecimal():
+            yield "".join(parts).lower()
+    for found in _CAPITALS_INSIDE.findall(text):
+        parts = _CAMEL_BOUNDARY.split(found)
+        # "iPhone", "PhD" and "TVs" are words.
+        if len(parts) > 1 and min(map(len, parts)) > 1:
+            yield from map(str.lower, parts)
 
 
 def term_hash(term: str) -> int:
@@ -68,6 +103,13 @@ def _folded(text: str) -> str:
     # Casefold may bring back marks: İ is i with a dot above.
     kept = "".join(map(_folded_character, unicodedata.normalize("NFKD", plain)))
     return unicodedata.normalize("NFC", kept)
+
+
+def _normalised(text: str) -> str:
+    """Compatible characters alike, without what may be left out; case and punctuation stay."""
+    plain = unicodedata.normalize("NFKD", text)
+    kept = (each for each in plain if _folded_character(each) or each.isascii())
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 @cache

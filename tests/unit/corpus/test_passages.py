@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from realm.corpus.passages import (
     split_document,
     to_table,
 )
+from realm.corpus.structure import code, heading, row
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.text.sentences import sentence_spans
@@ -52,11 +54,16 @@ def check_laws(document: Document, passages: list[Passage], inputs: InputBuilder
         budget = inputs.body_budget(passage.title_ids)
         assert len(passage.body_ids) <= budget
         assert len(passage.text) <= budget * MAX_CHARACTERS_PER_PIECE
+        assert passage.title_ids == inputs.title_ids(passage.title)
         assert end <= passage.start < passage.end
-        assert not document.text[end : passage.start].strip()
+        assert_headings_alone(document.text[end : passage.start])
         assert passage.text == passage.text.strip()
         end = passage.end
     assert not document.text[end:].strip()
+
+
+def assert_headings_alone(skipped: str) -> None:
+    assert all(re.match("#{1,6} |$", line.strip()) for line in skipped.splitlines())
 
 
 @relaxed
@@ -65,6 +72,79 @@ def test_any_text_is_covered_within_the_budget(text: str, title: str, inputs: In
     document = Document("d", title, text)
     for builder in (narrow(inputs), inputs):
         check_laws(document, split_document(document, 1, builder), builder)
+
+
+BLOCKS = st.lists(
+    st.builds(heading, st.integers(1, 6), WORDS)
+    | st.lists(WORDS, min_size=1, max_size=40).map(" ".join)
+    | st.lists(WORDS, max_size=40).map("\n".join).map(code)
+    | st.lists(WORDS, min_size=2, max_size=12).map(row),
+    min_size=1,
+    max_size=12,
+)
+
+
+@relaxed
+@given(blocks=BLOCKS)
+def test_any_structure_is_covered_within_the_budget(
+    blocks: list[str], inputs: InputBuilder
+) -> None:
+    document = Document("d", "Title", "\n\n".join(blocks))
+    for builder in (narrow(inputs), inputs):
+        check_laws(document, split_document(document, 1, builder), builder)
+
+
+def test_a_passage_is_titled_by_the_headings_that_lead_to_it(inputs: InputBuilder) -> None:
+    text = (
+        "# Operations\n\nIntro.\n\n## Alerts\n\n### IndexStale\n\nThe index is stale.\n\n"
+        "### NobodyLeads\n\nNobody leads.\n\n## Later\n\n## Clocks\n\nMay differ."
+    )
+    found = split_document(Document("d", "Operations", text), 1, inputs)
+    assert [(passage.title, passage.text) for passage in found] == [
+        ("Operations", "Intro."),
+        ("Operations > Alerts > IndexStale", "The index is stale."),
+        ("Operations > Alerts > NobodyLeads", "Nobody leads."),
+        ("Operations", "## Later"),
+        ("Operations > Clocks", "May differ."),
+    ]
+    assert set(count_terms("index stale IndexStale")) <= set(found[1].terms)
+
+
+def test_a_long_path_keeps_its_ends(inputs: InputBuilder) -> None:
+    text = f"## {'an outer ' * 20}\n\n### {'a middle ' * 20}\n\n#### Inner\n\nWords."
+    (passage,) = split_document(Document("d", "Title", text), 1, inputs)
+    assert passage.title == f"Title > {('a middle ' * 20).strip()} > Inner"
+    (passage,) = split_document(Document("d", "Title", text), 1, narrow(inputs))
+    assert passage.title == "Title > Inner"
+
+
+def test_rows_and_code_are_cut_only_if_they_are_too_long(inputs: InputBuilder) -> None:
+    rows = [row([f"name: alert {i}", "means: one thing. Or another."]) for i in range(60)]
+    block = code("\n\n".join(f"step_{i}(). # then" for i in range(20)))
+    document = Document("d", "", "\n".join(rows) + f"\n\n{ENGLISH * 14}\n\n{block}")
+    found = split_document(document, 1, inputs)
+    check_laws(document, found, inputs)
+    assert sum(block in passage.text for passage in found) == 1
+    assert all(sum(each in passage.text for passage in found) == 1 for each in rows)
+    narrower = split_document(document, 1, narrow(inputs))
+    check_laws(document, narrower, narrow(inputs))
+    assert not any(block in passage.text for passage in narrower)
+
+
+@pytest.mark.parametrize("folder", ["squad_open", "xquad_zh", "xquad_ar"])
+def test_real_documents_under_headings_keep_their_offsets(
+    folder: str, inputs: InputBuilder, shared_rows: Callable[[str], list[dict[str, str]]]
+) -> None:
+    rows = shared_rows(folder)[:40]
+    text = "\n\n".join(f"## {each['title']}\n\n### {each['id']}\n\n{each['text']}" for each in rows)
+    document = Document("all", "", text)
+    found = split_document(document, 1, inputs)
+    check_laws(document, found, inputs)
+    by_title = {each["id"]: each for each in rows}
+    for passage in found:
+        article, paragraph = passage.title.split(" > ")
+        assert article == by_title[paragraph]["title"]
+        assert passage.text in by_title[paragraph]["text"]
 
 
 @pytest.mark.parametrize("folder", ["squad_open", "xquad_zh", "xquad_ar"])

@@ -93,7 +93,9 @@ def test_passages_and_vectors_fit_what_is_made_today(store: Store) -> None:
     folder = Snapshots(store).materialise(snapshot)
     config = ModelConfig.from_json((folder / "config.json").read_text())
     inputs = InputBuilder.from_folder(folder, config.lengths)
-    assert inputs.fingerprint == snapshot.fingerprint
+    # Since then texts with headings are cut otherwise, and identifiers have more terms: the next
+    # refresh cuts anew. Plain text gives the same.
+    assert inputs.fingerprint != snapshot.fingerprint
     (path,) = Generations(store).get(1).passage_files
     passages = from_table(read_table(store, path))
     states = CorpusTable(store).changes(0, 1)
@@ -103,5 +105,5 @@ def test_passages_and_vectors_fit_what_is_made_today(store: Store) -> None:
     vectors = read_vectors(store, vector_file(snapshot.name, path))
     assert vectors["content_hash"].to_pylist() == [each.content_hash for each in passages]
     assert matrix(vectors).shape == (len(passages), snapshot.vector_size)
-    changes = read_changes(store, changes_file(inputs.fingerprint, 2, 3))
+    changes = read_changes(store, changes_file(snapshot.fingerprint, 2, 3))
     assert [(each.document_id, each.op) for each in changes.documents] == [("town-7", "delete")]
