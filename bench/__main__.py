@@ -1,11 +1,13 @@
-"""Runs a bench: `python -m bench NAME [--quick] --json FILE`."""
+"""Runs a bench: `python -m bench NAME [--quick] --json FILE`; or checks a history that one left:
+`python -m bench check FILE`."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import shutil
 import sys
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +15,79 @@ import structlog
 from rich.console import Console
 
 from bench.claims import show, write
-from bench.harness import Bench
+from bench.harness import HISTORY, Bench
+from bench.history.checker import check
+from bench.history.history import read_history
 from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = ("changes", "chaos", "gate", "growth", "overhead", "swap", "switch")
+CHECK = "check"
 
 
 def main(arguments: list[str]) -> int:
     """Returns 0 if every claim holds, 1 if one fails or the bench broke off, 2 for bad usage."""
     name = arguments[0] if arguments else ""
+    if name == CHECK:
+        return check_history(arguments[1:])
     if name not in NAMES:
         asked = f"unknown bench {name!r}" if name else "name a bench"
-        sys.stderr.write(f"{asked}; available: {', '.join(NAMES)}\n")
+        sys.stderr.write(f"{asked}; available: {', '.join([*NAMES, CHECK])}\n")
         return 2
     bench: Bench[Any, Any] = importlib.import_module(f"bench.{name}.program").BENCH
     options = bench.parser(name).parse_args(arguments[1:])
     # The table goes to standard output, the supervisor's log does not.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    folder = options.keep or Path(tempfile.mkdtemp(prefix=f"realm-bench-{name}-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    holds = False
     try:
-        with _folder(name, options.keep) as folder:
-            result = bench.run(options, Path(folder))
+        result = bench.run(name, options, folder)
+        holds = result.holds
     except RealmError as error:
         sys.stderr.write(f"{name} broke off: {error}\n")
         return 1
+    finally:
+        _end(folder, options.seed, keep=not holds or options.keep is not None)
     show(result, Console())
     if options.json:
         write(result, options.json)
     return 0 if result.holds else 1
 
 
-def _folder(name: str, keep: Path | None) -> AbstractContextManager[Path | str]:
-    if keep is None:
-        return tempfile.TemporaryDirectory(prefix=f"realm-bench-{name}-")
-    keep.mkdir(parents=True, exist_ok=True)
-    return nullcontext(keep)
+def check_history(arguments: list[str]) -> int:
+    """Checks once more what a run recorded; returns 0 if it breaks no promise."""
+    parser = argparse.ArgumentParser(f"python -m bench {CHECK}", description=check_history.__doc__)
+    parser.add_argument("history", type=Path, help=f"a {HISTORY} that a run left")
+    try:
+        history = read_history(parser.parse_args(arguments).history)
+    except (RealmError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    report = check(history)
+    console = Console(highlight=False)
+    for each in report.violations:
+        console.print(str(each), markup=False)
+    for gap in report.gaps:
+        console.print(f"not covered: {gap}", markup=False)
+    began = history.began
+    console.print(
+        f"{len(history.operations)} operations of {began.bench if began else 'a run'}, seed"
+        f" {began.seed if began else 'unknown'}; {report.decisive} reads had to find a document,"
+        f" {report.audited} responses were recomputed; {len(report.violations)} violations,"
+        f" {len(report.gaps)} gaps"
+    )
+    return 0 if report.holds else 1
+
+
+def _end(folder: Path, seed: int, *, keep: bool) -> None:
+    """Removes what a run left, or says where it is."""
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    sys.stderr.write(f"store, logs and history (seed {seed}): {folder}\n")
+    if (history := folder / HISTORY).exists():
+        sys.stderr.write(f"to check it again: python -m bench {CHECK} {history}\n")
 
 
 if __name__ == "__main__":

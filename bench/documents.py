@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from realm.client import Client, document
 from realm.corpus.documents import Document
+from realm.v1 import types_pb2
 
 SENTENCE_WORDS = (7, 11)
 #: Words of a document that stand in all its sentences: so each leads to the others, as the gate's
@@ -17,6 +18,8 @@ SHARED_WORDS = 4
 SENTENCES = (3, 30)
 QUESTION_WORDS = 48
 SHORTEST_WORD = 4
+#: Key of a document's metadata: which revision its text is. Every passage of it says so.
+REVISION = "revision"
 CHANGED_SHARE = 0.01
 #: Of those that change: the others are edited.
 DELETED_SHARE = ADDED_SHARE = 0.1
@@ -34,7 +37,7 @@ class DocumentWriter:
         shared = rng.choices(self.words, k=SHARED_WORDS)
         sentences = [self._sentence(rng, shared) for _ in range(rng.randint(*SENTENCES))]
         title = f"{rng.choice(self.words)} {document_id}"
-        return Document(document_id, title, " ".join(sentences))
+        return Document(document_id, title, " ".join(sentences), {REVISION: str(revision)})
 
     def question(self, document_id: str, revision: int) -> str:
         """Title and first words, which find this revision and nothing else."""
@@ -87,9 +90,13 @@ def send(client: Client, documents: Sequence[Document], batch: int = 200) -> int
     version = 0
     for start in range(0, len(documents), batch):
         some = documents[start : start + batch]
-        messages = [document(each.id, each.text, title=each.title) for each in some]
-        version = client.upsert(messages).corpus_version
+        version = client.upsert(map(message, some)).corpus_version
     return version
+
+
+def message(made: Document) -> types_pb2.Document:
+    """As a client sends it."""
+    return document(made.id, made.text, title=made.title, metadata=made.metadata)
 
 
 def send_edits(client: Client, changes: Edits) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from bench.claims import Result
+
+HISTORY = "history.jsonl"
 
 #: A frozen dataclass of numbers and flags.
 Parameters = TypeVar("Parameters")
@@ -17,10 +19,16 @@ Observations = TypeVar("Observations")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`folder` takes stores and logs; everything random follows from `seed`."""
+    """`folder` takes stores, logs and the history; everything random follows from `seed`."""
 
     folder: Path
     seed: int
+    bench: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def history(self) -> Path:
+        return self.folder / HISTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +45,11 @@ class Bench(Generic[Parameters, Observations]):
     judge: Callable[[Parameters, Observations], Result]
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, options: argparse.Namespace, folder: Path) -> Result:
+    def run(self, name: str, options: argparse.Namespace, folder: Path) -> Result:
         """:raises RealmError: if what it measures does not come up."""
         parameters = self.parameters(options)
-        return self.judge(parameters, self.observe(parameters, Context(folder, options.seed)))
+        context = Context(folder, options.seed, name, asdict(cast("Any", parameters)))
+        return self.judge(parameters, self.observe(parameters, context))
 
     def parameters(self, options: argparse.Namespace) -> Parameters:
         given = {name: getattr(options, name) for name in self.options}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -32,14 +33,6 @@ class Points:
     payloads: list[str]
     vectors: Vectors
     terms: list[list[int]]
-
-    def versions(self) -> dict[str, set[int]]:
-        """Versions by document id."""
-        found: dict[str, set[int]] = {}
-        for text in self.payloads:
-            payload = json.loads(text)
-            found.setdefault(payload["document_id"], set()).add(int(payload["document_version"]))
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +81,14 @@ def read_points(qdrant_url: str, collection: str) -> Points:
     )
 
 
+def read_payloads(qdrant_url: str, collection: str) -> list[dict[str, Any]]:
+    """Without vectors, which are most of a collection."""
+    with _client(qdrant_url) as client:
+        return [
+            dict(record.payload or {}) for record in _records(client, collection, vectors=False)
+        ]
+
+
 def delete_points(qdrant_url: str, collection: str, ids: list[str]) -> None:
     """Behind the indexer's back."""
     with _client(qdrant_url) as client:
@@ -108,16 +109,20 @@ def _client(qdrant_url: str) -> Iterator[QdrantClient]:
 
 
 def _scroll(client: QdrantClient, collection: str) -> Iterator[Row]:
+    for record in _records(client, collection, vectors=True):
+        assert isinstance(record.vector, dict)
+        payload = json.dumps(record.payload, sort_keys=True)
+        dense, words = record.vector[DENSE], record.vector[BM25]
+        assert isinstance(words, models.SparseVector)
+        yield str(record.id), payload, dense, sorted(words.indices)  # type: ignore[misc]
+
+
+def _records(client: QdrantClient, collection: str, *, vectors: bool) -> Iterator[models.Record]:
     offset = None
     while True:
         records, offset = client.scroll(
-            collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=True
+            collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=vectors
         )
-        for record in records:
-            assert isinstance(record.vector, dict)
-            payload = json.dumps(record.payload, sort_keys=True)
-            dense, words = record.vector[DENSE], record.vector[BM25]
-            assert isinstance(words, models.SparseVector)
-            yield str(record.id), payload, dense, sorted(words.indices)  # type: ignore[misc]
+        yield from records
         if offset is None:
             return

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from bench.chaos import oracle
 from bench.cluster import BenchCluster
-from bench.load.ledger import Ledger
 from bench.points import read_points
 from realm.client import Client
 from realm.errors import RealmError
@@ -38,17 +37,18 @@ class Convergence:
 
 
 async def converge(
-    cluster: BenchCluster, model: Model, ledger: Ledger, damaged: Set[int], questions: list[str]
+    cluster: BenchCluster, model: Model, version: int, damaged: Set[int], questions: list[str]
 ) -> Convergence:
     """Publishes once more, waits until that is live and everything agrees, then inspects it.
 
+    :param version: the newest acknowledged corpus version.
     :param damaged: generations whose collections lost something.
     """
     began = time.monotonic()
     generations = Generations(cluster.store)
     conditions = [
         ("the newest snapshot to be live", lambda: _is_live(cluster, generations)),
-        ("every write in every active generation", lambda: _applied(generations, ledger)),
+        ("every write in every active generation", lambda: _applied(generations, version)),
         ("what lost something to be retired", lambda: not damaged & _active(generations)),
         ("the alias", lambda: _alias(cluster, generations)),
         *(
@@ -109,13 +109,13 @@ def _is_live(cluster: BenchCluster, generations: Generations) -> bool:
     return live is not None and generations.get(live.generation).snapshot == newest
 
 
-def _applied(generations: Generations, ledger: Ledger) -> bool:
+def _applied(generations: Generations, version: int) -> bool:
     """Nothing is being built either."""
     states = {generations.state(number) for number in generations.numbers()}
     if IN_PROGRESS & states:
         return False
     active = _active(generations)
-    return all(generations.applied(number) >= ledger.newest_version for number in active)
+    return all(generations.applied(number) >= version for number in active)
 
 
 def _active(generations: Generations) -> set[int]:

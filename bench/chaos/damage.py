@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.chaos.faults.kinds import Fault
-from bench.load.requests import RequestRecord
+from bench.history.events import Excuse
+from bench.history.promises import Promise
 from realm.errors import NotFound
 from realm.records.controls import DAMAGED
 from realm.records.generations import LiveEntry
@@ -27,16 +28,20 @@ class Damage:
     noticed: float
     replaced: float
 
-    def excuses(self, record: RequestRecord) -> bool:
-        """Whether the damage excuses that the request failed or found too little: a damaged
-        generation may answer, but claims no corpus version once the damage is known."""
-        if record.done < self.began or record.sent > self.replaced + LATE_SECONDS:
-            return False
-        if record.origin is None:
-            return bool(record.failed)
-        if record.origin.generation != self.generation:
-            return False
-        return record.sent <= self.noticed + LATE_SECONDS or not record.origin.corpus_version
+
+def damage_excuses(damages: Iterable[Damage]) -> list[Excuse]:
+    """A damaged generation may lack something until the damage is noticed: from then on it claims
+    no corpus version. Requests that need one may fail until another generation is live."""
+    found = []
+    for each in damages:
+        noticed = None if each.noticed == NEVER else each.noticed + LATE_SECONDS
+        replaced = None if each.replaced == NEVER else each.replaced + LATE_SECONDS
+        why = f"generation {each.generation} had lost something"
+        found += [
+            Excuse(Promise.WHOLE, each.began, noticed, why, generation=each.generation),
+            Excuse(Promise.AVAILABLE, each.began, replaced, why),
+        ]
+    return found
 
 
 def lossy(faults: Iterable[Fault]) -> set[int]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.chaos.faults.kinds import Fault
-from bench.load.requests import RequestRecord
+from bench.history.events import Excuse
+from bench.history.promises import Promise
 from realm.client.wire import RECONNECT_MS
 
 PAUSE_SECONDS = 0.2
@@ -20,17 +20,6 @@ TIMEOUT_SECONDS = 2.0
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 #: The longest that a refused client waits before it reconnects: its back-off and a fifth jitter.
 RECONNECT_SECONDS = 1.2 * RECONNECT_MS / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """Of a gateway: from the fault until it was ready again (`ended`), and until every client had
-    reconnected to it (`found`). Unix times."""
-
-    gateway: int
-    began: float
-    ended: float
-    found: float
 
 
 class ReadinessMonitor:
@@ -62,31 +51,20 @@ class ReadinessMonitor:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-def outages(
+def outage_excuses(
     faults: Iterable[Fault], names: Sequence[str], ready: list[list[float]]
-) -> list[Outage]:
-    """The faults of gateways' processes, each until the gateway was ready again."""
+) -> list[Excuse]:
+    """Requests may fail at a gateway that a fault hit until it is ready again, and until its client
+    has reconnected."""
     found = []
     for fault in faults:
         for name in fault.effects.processes.intersection(names):
             gateway = names.index(name)
-            back = (at for at in ready[gateway] if at > fault.ended)
-            ended = min(back, default=float("inf"))
-            found.append(Outage(gateway, fault.began, ended, ended + RECONNECT_SECONDS))
+            back = min((at for at in ready[gateway] if at > fault.ended), default=None)
+            why = f"gateway {gateway} was down"
+            found.append(Excuse(Promise.AVAILABLE, fault.began, back, why, gateway))
+            if back is not None:
+                why = f"the client of gateway {gateway} had not reconnected"
+                until = back + RECONNECT_SECONDS
+                found.append(Excuse(Promise.AVAILABLE, back, until, why, gateway))
     return found
-
-
-def was_down(outages: Iterable[Outage], record: RequestRecord) -> bool:
-    """Whether the request's gateway was down at some moment while it waited."""
-    return any(
-        each.gateway == record.gateway and each.began <= record.done and record.sent <= each.ended
-        for each in outages
-    )
-
-
-def was_unfound(outages: Iterable[Outage], record: RequestRecord) -> bool:
-    """Whether the gateway was back, but its client had not reconnected yet."""
-    return any(
-        each.gateway == record.gateway and each.ended < record.sent <= each.found
-        for each in outages
-    )

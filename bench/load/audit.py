@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import Counter
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from bench.history.events import Audited
 from realm.errors import DependencyUnavailable
 from realm.model.runtime import set_threads
 from realm.records.generations import Generation
 from realm.records.store import Store
+from realm.v1.answer_pb2 import AnswerQuestionResponse
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
 from services.standalone.load.audit import Auditor
 from services.standalone.parent_death import die_with
@@ -30,7 +31,7 @@ class Audit:
     def __init__(self, store_url: str, every: int) -> None:
         self._every = every
         self._offered = 0
-        self._verdicts: list[Future[str]] = []
+        self._audits: list[Future[Audited]] = []
         self._pool = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), _start, (store_url, os.getpid())
         )
@@ -41,25 +42,27 @@ class Audit:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def offer(self, question: str, response: RetrievePassagesResponse) -> None:
+    def offer(
+        self,
+        operation: int,
+        question: str,
+        response: RetrievePassagesResponse | AnswerQuestionResponse,
+    ) -> None:
         self._offered += 1
-        waiting = sum(not each.done() for each in self._verdicts[-MOST_WAITING:])
+        waiting = sum(not each.done() for each in self._audits[-MOST_WAITING:])
         if self._offered % self._every == 0 and waiting < MOST_WAITING:
-            given = response.SerializeToString()
-            self._verdicts.append(self._pool.submit(_check, question, given))
+            given, kind = response.SerializeToString(), type(response)
+            self._audits.append(self._pool.submit(_check, operation, question, kind, given))
 
     def prepare(self, generation: Generation | None) -> None:
         """Does the same work for a generation that is refused as for one that answers."""
         if generation is not None:
             self._pool.submit(_prepare, generation.number)
 
-    def verdicts(self) -> dict[str, int]:
-        """How many responses got which verdict.
-
-        :raises DependencyUnavailable: if the auditing process died.
-        """
+    def verdicts(self) -> list[Audited]:
+        """:raises DependencyUnavailable: if the auditing process died."""
         try:
-            return dict(Counter(each.result(DRAIN_SECONDS) for each in self._verdicts))
+            return [each.result(DRAIN_SECONDS) for each in self._audits]
         except (BrokenProcessPool, TimeoutError) as error:
             raise DependencyUnavailable("the audit of the responses did not end") from error
 
@@ -72,8 +75,14 @@ def _start(store_url: str, parent: int) -> None:
     _auditor = Auditor(Store.open(store_url))
 
 
-def _check(question: str, response: bytes) -> str:
-    return str(_auditor.check(question, RetrievePassagesResponse.FromString(response)))
+def _check(
+    operation: int,
+    question: str,
+    kind: type[RetrievePassagesResponse | AnswerQuestionResponse],
+    response: bytes,
+) -> Audited:
+    found = _auditor.check(question, kind.FromString(response))
+    return Audited(operation, str(found.verdict), found.why)
 
 
 def _prepare(generation: int) -> None:

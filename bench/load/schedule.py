@@ -5,16 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Kind(StrEnum):
-    SEARCH = "search"
-    ANSWER = "answer"
-    UPSERT = "upsert"
-    DELETE = "delete"
-    #: A search right after a write, through another gateway, for what was written.
-    FRESH = "fresh"
+from bench.history.events import Kind
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,17 +14,21 @@ from typing import Any
 from bench.apparatus.apparatus import Part
 from bench.claims import Claim, at_least, none
 from bench.cluster import BenchCluster
-from bench.documents import DocumentWriter, first_documents, send
+from bench.documents import DocumentWriter, first_documents
 from bench.harness import Context
+from bench.history.checker import Report, check
+from bench.history.clients import BlockingRecordedClient, Identity, RecordedClient
+from bench.history.events import Begun, Kind
+from bench.history.history import History, Operation, read_history
+from bench.history.promises import Promise
+from bench.history.recorder import Recorder
 from bench.load.audit import Audit
+from bench.load.believed import Believed
 from bench.load.generator import DEADLINE_SECONDS, LoadGenerator
-from bench.load.ledger import Ledger
-from bench.load.read_back import ReadBack, read_back
-from bench.load.requests import RequestRecord, sightings
-from bench.load.schedule import Due, Kind
-from realm.client import Client
+from bench.load.readings import Readings
+from bench.load.schedule import Due
+from realm.client import AsyncClient, Client
 from realm.records.generations import Generations
-from services.standalone.load.request_log import Verdict
 
 SHOWN = 20
 SUPERVISE_SECONDS = 0.5
@@ -35,7 +39,7 @@ class LoadProfile:
     """How a cluster is set up and loaded.
 
     :param rates: requests a second; every write is followed by a search for what was written.
-    :param audit_every: one search in so many is recomputed from the store.
+    :param audit_every: one response in so many is recomputed from the store.
     """
 
     rates: Mapping[Kind, float]
@@ -52,89 +56,51 @@ class Observations:
 
     began: float
     ended: float
-    records: Sequence[RequestRecord]
-    ledger: Ledger
-    read_back: ReadBack
-    verdicts: Mapping[str, int]
+    history: History
     restarts: Mapping[str, int]
     generations: Generations
 
     @cached_property
-    def failed(self) -> list[RequestRecord]:
-        return [record for record in self.records if record.failed]
+    def report(self) -> Report:
+        return check(self.history)
 
-    @cached_property
-    def lost(self) -> list[str]:
-        """Also what was found though nobody ever wrote it at that version."""
-        seen = sightings(self.records)
-        unknown = [str(each) for each in seen if self.ledger.is_unknown(each)]
-        return [*self.read_back.lost, *unknown]
+    @property
+    def operations(self) -> list[Operation]:
+        return self.history.under_load
 
-    @cached_property
-    def resurrected(self) -> list[str]:
-        seen = sightings(self.records)
-        outdated = [str(each) for each in seen if self.ledger.is_outdated(each)]
-        return [*self.read_back.resurrected, *outdated]
-
-    @cached_property
-    def mixed(self) -> int:
-        """Responses whose scores belong to another version than they say."""
-        return self.verdicts.get(Verdict.MIXED, 0)
-
-    @cached_property
-    def inconsistent(self) -> list[RequestRecord]:
-        """Responses whose generation, snapshot and step do not belong together."""
-        found = []
-        for record in self.records:
-            if record.origin is None:
-                continue
-            made = self.generations.get(record.origin.generation)
-            if (record.origin.snapshot, record.origin.step) != (made.snapshot, made.step):
-                found.append(record)
-        return found
-
-    def faulty(self, *kinds: Kind) -> list[RequestRecord]:
-        return [record for record in self.records if record.fault and record.kind in kinds]
-
-    def version_claims(self, audited: int) -> list[Claim]:
-        checked = self.verdicts.get(Verdict.ONE_VERSION, 0) + self.mixed
+    def claims(self, audited: int) -> list[Claim]:
+        """Of every promise, and that enough was looked at to see it broken."""
+        report = self.report
         return [
-            none("failed requests", len(self.failed)),
-            none("mixed-version answers: scores recomputed from the store", self.mixed),
-            none(
-                "mixed-version answers: generation, snapshot, step disagree",
-                len(self.inconsistent),
+            *(
+                none(f"{promise.sentence} Violations", len(report.of(promise)))
+                for promise in Promise
             ),
-            at_least("responses whose scores were recomputed", checked, audited),
-        ]
-
-    def write_claims(self, lost: str = "lost documents") -> list[Claim]:
-        fresh = self.faulty(Kind.FRESH)
-        return [
-            none(lost, len(self.lost)),
-            none("resurrected or outdated documents", len(self.resurrected)),
-            none("at_least violations: own write not found, or an older version", len(fresh)),
+            none("what the final read-out does not cover", len(report.gaps)),
+            at_least("reads that had to find a document", report.decisive, audited),
+            at_least("responses that were recomputed from the store", report.audited, audited),
         ]
 
     def figures(self) -> dict[str, Any]:
-        faults = [f"{each.kind}: {each.fault}" for each in self.faulty(*Kind)]
+        report = self.report
         return {
             "seconds": round(self.ended - self.began, 1),
-            "requests": dict(Counter(str(record.kind) for record in self.records)),
-            "documents": len(self.ledger),
-            "corpus_versions": self.ledger.newest_version,
-            "looked_at_afterwards": self.read_back.looked,
-            "audit": self.verdicts,
+            "requests": dict(Counter(str(each.kind) for each in self.operations)),
+            "outcomes": dict(Counter(str(each.outcome) for each in self.operations)),
+            "looked_at": report.looks,
+            "had_to_be_found": report.decisive,
+            "explained_by_writes_of_unknown_fate": report.explained,
+            "collections_read": len(self.history.held),
+            "audit": dict(Counter(each.verdict for each in self.history.audits)),
+            "excused": dict(report.excused),
             "restarts": self.restarts,
-            "failures": [record.failed for record in self.failed[:SHOWN]],
-            "faults": faults[:SHOWN],
-            "lost": self.lost[:SHOWN],
-            "resurrected": self.resurrected[:SHOWN],
+            "violations": [str(each) for each in report.violations[:SHOWN]],
+            "gaps": report.gaps[:SHOWN],
         }
 
 
 #: What is done to the cluster meanwhile, until the event is set; whether all can be read back.
-Activity = Callable[[LoadGenerator, asyncio.Event], Awaitable[bool]]
+Activity = Callable[[asyncio.Event], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +108,9 @@ class LoadSession:
     """A cluster that answers, filled with documents."""
 
     cluster: BenchCluster
+    recorder: Recorder
     writer: DocumentWriter
-    ledger: Ledger
+    believed: Believed
     audit: Audit
     profile: LoadProfile
     seed: int
@@ -151,36 +118,51 @@ class LoadSession:
     async def observe(self, due: Iterable[Due], activity: Activity) -> Observations:
         """Sends what is due while the activity goes on, then reads everything back."""
         cluster, stop = self.cluster, asyncio.Event()
-        load = LoadGenerator(
-            cluster.gateways, self.writer, self.ledger, self.seed,
-            self.audit.offer, self.profile.deadline_seconds,
-        )  # fmt: skip
-        supervising = asyncio.create_task(_supervise(cluster))
+        clients = self._clients()
+        load = LoadGenerator(clients, self.writer, self.believed, self.seed, self.audit.offer)
+        readings = Readings(cluster, self.recorder)
+        watching: list[asyncio.Task[None]] = [
+            asyncio.create_task(_supervise(cluster)),
+            asyncio.create_task(readings.run()),
+        ]
         began = time.time()
-        acting = asyncio.ensure_future(activity(load, stop))
+        acting = asyncio.ensure_future(activity(stop))
         try:
             await load.run(due)
             ended = time.time()
             stop.set()
-            found = ReadBack([], [], 0)
             quiet = await acting
-            if supervising.done():
-                supervising.result()  # raises what ended it: a process that cannot start
+            for each in watching:
+                if each.done():
+                    each.result()  # raises what ended it: a process that cannot start
             if quiet:
-                found = await read_back(cluster, self.writer, self.ledger, load.written)
+                await readings.read_everything(clients, self.writer, self.believed)
+            readings.record_versions()
         finally:
             acting.cancel()
-            supervising.cancel()
+            for each in watching:
+                each.cancel()
+            await asyncio.gather(*(client.close() for client in clients))
+        for audited in await asyncio.to_thread(self.audit.verdicts):
+            self.recorder.record(audited)
         return Observations(
             began=began,
             ended=ended,
-            records=load.records,
-            ledger=self.ledger,
-            read_back=found,
-            verdicts=self.audit.verdicts(),
+            history=read_history(self.recorder.file),
             restarts=cluster.restarts,
             generations=Generations(cluster.store),
         )
+
+    def _clients(self) -> list[RecordedClient]:
+        """One for each gateway."""
+        seconds = self.profile.deadline_seconds
+        return [
+            RecordedClient(
+                Identity(self.recorder, f"client-{place}", place),
+                AsyncClient(address, timeout=seconds),
+            )
+            for place, address in enumerate(self.cluster.gateways)
+        ]
 
 
 @contextmanager
@@ -196,24 +178,29 @@ def load_session(
 
     :param apparatus: what can be made to fail.
     """
-    ledger = Ledger()
-    with BenchCluster(
-        context.folder,
-        profile.settings,
-        profile.gateways,
-        standby=profile.standby,
-        apparatus=apparatus,
-    ) as cluster:
+    believed = Believed(context.seed)
+    with (
+        Recorder(context.history) as recorder,
+        BenchCluster(
+            context.folder,
+            profile.settings,
+            profile.gateways,
+            standby=profile.standby,
+            apparatus=apparatus,
+        ) as cluster,
+    ):
+        recorder.record(Begun(context.bench, context.seed, context.parameters))
         corpus = first_documents(writer, documents)
         with Client(cluster.gateways[0], timeout=60) as client:
-            version = send(client, corpus, batch=len(corpus))
+            loader = BlockingRecordedClient(Identity(recorder, "loader"), client)
+            version = loader.upsert(corpus)
         for each in corpus:
-            ledger.acknowledged(each.id, 0, version)
+            believed.wrote(each.id, 0, version)
         publish(cluster)
         cluster.start_embedders()
         cluster.await_answers()
         with Audit(cluster.store.url, profile.audit_every) as audit:
-            yield LoadSession(cluster, writer, ledger, audit, profile, context.seed)
+            yield LoadSession(cluster, recorder, writer, believed, audit, profile, context.seed)
 
 
 async def _supervise(cluster: BenchCluster) -> None:

@@ -19,9 +19,8 @@ from bench.claims import Result, at_least, none
 from bench.cluster import BenchCluster
 from bench.documents import DocumentWriter
 from bench.harness import Bench, Context
-from bench.load.generator import LoadGenerator
-from bench.load.requests import READS, WRITES
-from bench.load.schedule import Kind, schedule
+from bench.history.events import READS, WRITES, Kind
+from bench.load.schedule import schedule
 from bench.load.session import LoadProfile, LoadSession, Observations, load_session
 from bench.load.transitions import Change, Transition, TransitionWatch
 from bench.statistics import quantile
@@ -170,7 +169,7 @@ async def _observe(session: LoadSession, encoders: Encoders, seconds: float) -> 
     steps = Steps(session.cluster)
     over = asyncio.Event()
 
-    async def step(_: LoadGenerator, __: asyncio.Event) -> bool:
+    async def step(_: asyncio.Event) -> bool:
         try:
             await steps.run(encoders, seconds)
         finally:
@@ -212,20 +211,17 @@ def judge(parameters: Parameters, run: SwitchRun) -> Result:
     moved = [each for each in run.steps if each.state is State.LIVE]
     refused = [e for e in run.steps if e.change is Change.WORSE and e.state is State.REJECTED]
     unfit = [each for each in run.steps if not each.as_expected]
-    silent = seen.faulty(Kind.SEARCH, Kind.ANSWER)
     answers = _answers_by_encoder(seen)
     claims = [
         at_least("moves to an encoder of another width and tokenizer", len(moved), MOVES),
         at_least("encoders that answered under load", len(answers), parameters.encoders),
-        *seen.version_claims(AUDITED),
+        *seen.claims(AUDITED),
         at_least("fewest writes acknowledged during a move", _fewest_writes(seen, moved), 1),
-        *seen.write_claims("lost documents, in live and in the retained encoder's index"),
-        none("questions without an answer", len(silent)),
         at_least("worse encoders refused by the gate", len(refused), 1),
         none("steps that did not end as meant", len(unfit)),
         none("processes that died", sum(seen.restarts.values())),
     ]
-    latencies = [r.latency for r in seen.records if r.kind in READS and not r.failed]
+    latencies = [each.latency for each in seen.operations if each.kind in READS and each.ok]
     figures = seen.figures() | {
         "steps": [_described(each) for each in run.steps],
         "read_latency_ms": {
@@ -247,7 +243,7 @@ def _described(step: Transition) -> str:
 
 def _fewest_writes(seen: Observations, moves: Sequence[Transition]) -> int:
     """Writes acknowledged during each move that was built (a rollback takes a moment)."""
-    done = [record.done for record in seen.records if record.kind in WRITES and not record.failed]
+    done = [each.done for each in seen.operations if each.kind in WRITES and each.ok]
     built = [each for each in moves if each.change is not Change.ROLLBACK]
     return min((sum(b.began <= at <= b.ended for at in done) for b in built), default=0)
 
@@ -255,9 +251,9 @@ def _fewest_writes(seen: Observations, moves: Sequence[Transition]) -> int:
 def _answers_by_encoder(seen: Observations) -> dict[str, int]:
     """How many responses came from which tokenizer and width."""
     found: Counter[str] = Counter()
-    for record in seen.records:
-        if record.origin is not None:
-            made = seen.generations.get(record.origin.generation)
+    for each in seen.operations:
+        if each.origin is not None:
+            made = seen.generations.get(each.origin.generation)
             found[f"{made.fingerprint}, {made.vector_size} dimensions"] += 1
     return dict(found)
 

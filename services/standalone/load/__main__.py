@@ -24,12 +24,14 @@ from realm.records.generations import Generation, Generations
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from realm.text.cloze import inverse_cloze
+from realm.v1.answer_pb2 import AnswerQuestionResponse
+from realm.v1.retrieval_pb2 import RetrievePassagesResponse
 from services.standalone.load.audit import Auditor
-from services.standalone.load.request_log import RequestRecord, Verdict, append_record
+from services.standalone.load.request_log import RequestRecord, append_record
 
 #: One request in this many is a question to answer; the others are searches.
 ANSWER_EVERY = 6
-#: One request in this many is checked against the store, if it is a search.
+#: One search in this many is checked against the store, and each answer.
 AUDIT_EVERY = 5
 DEADLINE_SECONDS = 30.0
 #: A gateway that was killed is back within seconds: a user asks again until the deadline.
@@ -115,27 +117,24 @@ class LoadGenerator:
 
     async def _ask(self, kind: str, question: str, *, audit: bool) -> RequestRecord:
         began = time.monotonic()
-        verdict = ""
+        response: RetrievePassagesResponse | AnswerQuestionResponse
         if kind == "answer":
-            answered = await self._client.ask(question, passages=ANSWER_PASSAGES)
-            version = answered.index_version
-            latency = time.monotonic() - began
-            agree = await asyncio.to_thread(self._auditor.names_agree, version)
-            verdict = "" if agree else Verdict.MIXED
+            response = await self._client.ask(question, passages=ANSWER_PASSAGES)
         else:
-            found = await self._client.search(question)
-            version = found.index_version
-            latency = time.monotonic() - began
-            if audit:
-                async with self._auditing:
-                    verdict = await asyncio.to_thread(self._auditor.check, question, found)
+            response = await self._client.search(question)
+        latency = time.monotonic() - began
+        version, verdict = response.index_version, ""
+        if audit or kind == "answer":
+            async with self._auditing:
+                audited = await asyncio.to_thread(self._auditor.check, question, response)
+                verdict = audited.verdict
         return RequestRecord(
             at=time.time(),
             kind=kind,
             latency=latency,
             generation=version.generation,
             snapshot=version.snapshot,
-            verdict=str(verdict),
+            verdict=verdict,
         )
 
 

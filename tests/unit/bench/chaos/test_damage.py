@@ -2,33 +2,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damages
+from bench.chaos.damage import LATE_SECONDS, NEVER, Damage, damage_excuses, damages
 from bench.chaos.faults.kinds import Effects, Fault
-from bench.load.requests import Origin, RequestRecord
-from bench.load.schedule import Kind as Request
+from bench.history.promises import Promise
 from realm.records.controls import record_damage
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
 
-DAMAGE = Damage(3, began=100.0, noticed=104.0, replaced=130.0)
+
+def test_what_is_damaged_may_lack_something_until_it_is_known_and_fail_until_it_is_replaced() -> (
+    None
+):
+    whole, available = damage_excuses([Damage(3, began=100.0, noticed=104.0, replaced=130.0)])
+    assert (whole.promise, whole.generation) == (Promise.WHOLE, 3)
+    assert (whole.began, whole.ended) == (100.0, 104.0 + LATE_SECONDS)
+    assert (available.promise, available.gateway) == (Promise.AVAILABLE, None)
+    assert (available.began, available.ended) == (100.0, 130.0 + LATE_SECONDS)
 
 
-def record(at: float, *, generation: int = 3, claims: int = 7, failed: str = "") -> RequestRecord:
-    origin = None if failed else Origin(generation, 1, 1, claims)
-    return RequestRecord(
-        Request.SEARCH, 0, at, at, at + 0.1, failed, "" if failed else "gone", origin
-    )
-
-
-def test_what_is_damaged_is_excused_until_it_is_known_and_then_if_it_claims_nothing() -> None:
-    known = 104.0 + LATE_SECONDS
-    assert DAMAGE.excuses(record(101.0))
-    assert not DAMAGE.excuses(record(known + 1))
-    assert DAMAGE.excuses(record(known + 1, claims=0))
-    assert DAMAGE.excuses(record(known + 1, failed="UNAVAILABLE"))
-    assert not DAMAGE.excuses(record(101.0, generation=2)), "that one is whole"
-    assert not DAMAGE.excuses(record(90.0, failed="UNAVAILABLE"))
-    assert not DAMAGE.excuses(record(131.0 + LATE_SECONDS, failed="UNAVAILABLE"))
+def test_a_damage_that_is_never_noticed_is_excused_to_the_end_and_judged_on_its_own() -> None:
+    excuses = damage_excuses([Damage(3, began=100.0, noticed=NEVER, replaced=NEVER)])
+    assert [each.ended for each in excuses] == [None, None]
 
 
 def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None:

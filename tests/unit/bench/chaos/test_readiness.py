@@ -9,16 +9,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.chaos.faults.kinds import Effects, Fault
 from bench.chaos.oracle import Oracle, faults_of
-from bench.chaos.readiness import (
-    RECONNECT_SECONDS,
-    Outage,
-    ReadinessMonitor,
-    outages,
-    was_down,
-    was_unfound,
-)
-from bench.load.requests import RequestRecord
-from bench.load.schedule import Kind as Request
+from bench.chaos.readiness import RECONNECT_SECONDS, ReadinessMonitor, outage_excuses
+from bench.history.promises import Promise
 from bench.points import Points
 from realm.corpus.passages import Passage
 
@@ -29,31 +21,23 @@ def of(name: str) -> Effects:
     return Effects(processes=frozenset({name}))
 
 
-def request(gateway: int, sent: float, done: float) -> RequestRecord:
-    return RequestRecord(Request.SEARCH, gateway, sent, sent, done)
-
-
-def test_a_gateway_is_down_from_the_fault_until_it_is_ready_again() -> None:
+def test_requests_may_fail_at_a_gateway_until_it_is_back_and_its_client_has_reconnected() -> None:
     faults = [
         Fault("kill", "gateway-2", 10.0, 10.0, "rest", of("gateway-2")),
         Fault("kill", "indexer", 11.0, 11.0, "rest", of("indexer")),
         Fault("corrupt", "gateway", 12.0, 12.0, "rest"),
     ]
-    found = outages(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
-    assert found == [Outage(1, 10.0, 14.0, 14.0 + RECONNECT_SECONDS)]
-    assert was_down(found, request(1, 9.0, 10.5))
-    assert was_down(found, request(1, 13.5, 30.0))
-    assert not was_down(found, request(1, 14.5, 15.0))
-    assert was_unfound(found, request(1, 14.5, 14.5))
-    assert not was_unfound(found, request(1, 15.5, 15.5))
-    assert not was_unfound(found, request(0, 14.5, 14.5))
-    assert not was_down(found, request(1, 8.0, 9.5))
-    assert not was_down(found, request(0, 10.5, 11.0))
+    down, unfound = outage_excuses(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
+    assert (down.gateway, down.began, down.ended) == (1, 10.0, 14.0)
+    assert (unfound.gateway, unfound.began) == (1, 14.0)
+    assert unfound.ended == 14.0 + RECONNECT_SECONDS
+    assert {down.promise, unfound.promise} == {Promise.AVAILABLE}
 
 
 def test_a_gateway_that_never_came_back_stays_down() -> None:
-    (outage,) = outages([Fault("stop", "gateway", 1.0, 2.0, "", of("gateway"))], NAMES, [[0.5], []])
-    assert outage.ended == float("inf")
+    stop = Fault("stop", "gateway", 1.0, 2.0, "", of("gateway"))
+    (down,) = outage_excuses([stop], NAMES, [[0.5], []])
+    assert down.ended is None
 
 
 def passage(name: str) -> Passage:

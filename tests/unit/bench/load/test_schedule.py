@@ -5,7 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.load.schedule import Kind, schedule
+from bench.history.events import Kind
+from bench.load.schedule import schedule
 
 RATES = st.dictionaries(st.sampled_from(list(Kind)), st.floats(0, 50), min_size=1)
 

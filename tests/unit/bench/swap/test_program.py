@@ -3,91 +3,98 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bench.load.ledger import Ledger
-from bench.load.read_back import ReadBack
-from bench.load.requests import Origin, RequestRecord
-from bench.load.schedule import Kind
+from bench.history.events import Done, Kind, Outcome, Seen, Sent
+from bench.history.history import Operation, history_of
 from bench.load.session import Observations
 from bench.load.transitions import Change, Transition
-from bench.swap.program import Parameters, SwapRun, judge
+from bench.swap.program import Parameters, SwapRun, judge, windows
 from realm.records.generations import Generation, Generations
 from realm.records.states import State
 from realm.records.store import Store
+from tests.unit.bench.history.histories import Story
 
-MADE = [
-    Generation(number, number, number, 1, "f", 2, (), f"c{number}", 0.0, "test")
-    for number in (1, 2)
-]
-REFRESH = Transition(Change.REFRESH, 2, 5.0, 10.0, MADE[1], State.LIVE)
+MADE = Generation(2, 2, 2, 1, "f", 2, (), "c2", 0.0, "test")
+REFRESH = Transition(Change.REFRESH, 2, 5.0, 10.0, MADE, State.LIVE)
 WORSE = Transition(Change.WORSE, 3, 45.0, 50.0, None, State.REJECTED)
+A = Seen("a", 1, 0)
+PARAMETERS = Parameters(minutes=1.0, swaps=1, audited=5, ratio=1.5)
 
 
-def make_run(folder: Path, **given: object) -> SwapRun:
-    generations = Generations(Store.open(str(folder)))
-    for made in MADE:
-        generations.create(made)
-    ledger = Ledger()
-    ledger.acknowledged("a", 0, 1)
+def told(latency: float = 0.01) -> Story:
+    """Around the swap as around the refusal: five searches, each found and recomputed."""
+    story = Story()
+    story.upsert("a", 0, (0, 1), version=1)
+    for at in (9.0, 10.0, 11.0, 49.0, 50.0):
+        took = latency if at < 40 else 0.01
+        story.audit(story.search("a", 0, (at, at + took), claims=1, sees=[A]), "one_version")
+    return story
+
+
+def run(folder: Path, story: Story, **given: object) -> SwapRun:
     refreshes = given.pop("refreshes", [REFRESH, WORSE])
+    story.end(90.0, A)
     values: dict[str, object] = {
         "began": 0.0,
         "ended": 100.0,
-        "records": [read(at) for at in (9.0, 10.0, 11.0, 49.0, 50.0)],
-        "ledger": ledger,
-        "read_back": ReadBack([], [], 1),
-        "verdicts": {"one_version": 5},
+        "history": history_of(story.events),
         "restarts": {},
-        "generations": generations,
+        "generations": Generations(Store.open(str(folder))),
         **given,
     }
     return SwapRun(Observations(**values), refreshes, seed=0)  # type: ignore[arg-type]
 
 
-def read(at: float, *, seen: tuple[str, int] = ("a", 1), **given: object) -> RequestRecord:
-    values: dict[str, object] = {"origin": Origin(1, 1, 1, 1), "passages": (seen,), **given}
-    return RequestRecord(Kind.SEARCH, 0, at, at, at + 0.01, **values)  # type: ignore[arg-type]
-
-
-PARAMETERS = Parameters(minutes=1.0, swaps=1, audited=5, ratio=1.5)
-
-
-def failing(run: SwapRun) -> list[str]:
-    return [claim.claim for claim in judge(PARAMETERS, run).claims if not claim.holds]
+def failing(made: SwapRun) -> list[str]:
+    return [claim.claim for claim in judge(PARAMETERS, made).claims if not claim.holds]
 
 
 def test_a_clean_run_holds_every_claim(tmp_path: Path) -> None:
-    assert failing(make_run(tmp_path)) == []
+    assert failing(run(tmp_path, told())) == []
+
+
+def test_a_broken_promise_fails_its_claim_and_is_shown(tmp_path: Path) -> None:
+    story = told()
+    story.search("a", 0, (60, 61), claims=1)
+    made = run(tmp_path, story)
+    assert any("lacks nothing" in claim for claim in failing(made))
+    (shown,) = judge(PARAMETERS, made).figures["violations"]
+    assert "a was written at version 1" in shown
+
+
+def test_too_little_that_was_looked_at_fails(tmp_path: Path) -> None:
+    story = Story()
+    story.upsert("a", 0, (0, 1), version=1)
+    found = failing(run(tmp_path, story))
+    assert any("recomputed" in claim for claim in found)
+    assert any("had to find" in claim for claim in found)
 
 
 def test_each_fault_fails_its_claim(tmp_path: Path) -> None:
     faults: list[tuple[dict[str, object], str]] = [
         ({"refreshes": []}, "swaps"),
-        ({"records": [read(1.0, failed="gone", origin=None)]}, "failed requests"),
-        ({"verdicts": {"one_version": 5, "mixed": 1}}, "scores recomputed"),
-        ({"verdicts": {"unknown": 50}}, "whose scores were recomputed"),
-        ({"records": [read(1.0, origin=Origin(1, 2, 1, 1))]}, "disagree"),
-        ({"records": [read(1.0, seen=("a", 7))]}, "lost documents"),
-        ({"read_back": ReadBack(["a is not there"], [], 1)}, "lost documents"),
-        ({"read_back": ReadBack([], ["a is back"], 1)}, "resurrected"),
-        ({"records": [read(1.0, fault="not there")]}, "did not find the document asked for"),
-        ({"records": [replace(read(1.0, fault="none"), kind=Kind.ANSWER)]}, "without an answer"),
+        ({"refreshes": [REFRESH, replace(WORSE, state=State.LIVE)]}, "did not end as meant"),
         ({"restarts": {"indexer": 1}}, "processes that died"),
     ]
     for number, (given, words) in enumerate(faults):
-        found = failing(make_run(tmp_path / str(number), **given))
+        found = failing(run(tmp_path / str(number), told(), **given))
         assert any(words in claim for claim in found), (given, found)
 
 
-def test_an_answer_from_a_degraded_snapshot_is_seen(tmp_path: Path) -> None:
-    worse = replace(WORSE, snapshot=2)
-    records = [read(60.0, origin=Origin(2, 2, 2, 1))]
-    found = failing(make_run(tmp_path, refreshes=[worse], records=records))
-    assert any("spoilt" in claim for claim in found)
-
-
 def test_slow_swaps_fail_the_ratio_only_where_it_is_claimed(tmp_path: Path) -> None:
-    slow = [RequestRecord(Kind.SEARCH, 0, 10.0, 10.0, 11.0), *[read(at) for at in (49.0, 50.0)]]
-    run = make_run(tmp_path, records=slow)
-    assert any("p99" in claim for claim in failing(run))
-    quick = judge(replace(PARAMETERS, ratio=None), run)
+    made = run(tmp_path, told(latency=1.0))
+    assert any("p99" in claim for claim in failing(made))
+    quick = judge(replace(PARAMETERS, ratio=None), made)
     assert not any("p99" in claim.claim for claim in quick.claims)
+
+
+def operation(kind: Kind, due: float, latency: float, outcome: Outcome = Outcome.OK) -> Operation:
+    """Sent late: its latency counts from when it was due."""
+    sent = Sent(0, "client", 0, kind, due, due + latency / 2)
+    return Operation(sent, Done(0, due + latency, outcome))
+
+
+def test_windows_hold_reads_due_around_their_moment() -> None:
+    reads = [operation(Kind.ANSWER, at, 0.5) for at in (7.4, 7.6, 10.0, 12.4, 12.6)]
+    write = operation(Kind.UPSERT, 10.0, 1.0)
+    failed = operation(Kind.SEARCH, 10.0, 30.0, Outcome.FAILED)
+    assert windows([*reads, write, failed], [10.0, 100.0], 5.0) == [[0.5] * 3, []]
