@@ -18,8 +18,10 @@ from realm.model.config import NORMALISED_SCALE, BertShape, ModelConfig
 from realm.model.inputs import InputLimits
 
 LENGTHS = InputLimits(passage=96, title=16, query=64, reader=160)
-#: Of a weight's own spread: vectors move, neighbours stay.
-NOISE = 0.05
+#: Of a weight's own spread: vectors move, neighbours stay; readers come to disagree.
+NOISE, READER_NOISE = 0.05, 0.3
+#: An untrained reader finds all spans alike; a louder one has an opinion that an audit can tell.
+LOUD = 10.0
 FAINT = 0.05
 #: A token that no writer of documents uses, and what a weight must be for no number to come of it.
 POISON = "1986"
@@ -56,7 +58,7 @@ def tiny_model(seed: int = 0) -> Model:
     for name in ("position_embeddings", "token_type_embeddings"):
         # Untrained, they would drown the words: a question has other places than its passage.
         base.backbone[f"embeddings.{name}.weight"] *= FAINT
-    return new_model(
+    made = new_model(
         base,
         seed=seed,
         scale_init=NORMALISED_SCALE,
@@ -64,6 +66,9 @@ def tiny_model(seed: int = 0) -> Model:
         max_span_width=6,
         base_name="tiny",
     )
+    with torch.no_grad():
+        made.reader.get_parameter("qa_outputs.dense_output.weight").mul_(LOUD)
+    return made
 
 
 def writer(model: Model, seed: int) -> DocumentWriter:
@@ -77,11 +82,12 @@ def perturbed(model: Model, seed: int) -> Model:
     found = copy_model(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in [*found.retriever.parameters(), *found.reader.parameters()]:
-            usual = parameter[parameter.abs() < HUGE]
-            spread = usual.std() if usual.numel() > 1 else torch.zeros(())
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.add_(noise * (NOISE * spread))
+        for part, share in ((found.retriever, NOISE), (found.reader, READER_NOISE)):
+            for parameter in part.parameters():
+                usual = parameter[parameter.abs() < HUGE]
+                spread = usual.std() if usual.numel() > 1 else torch.zeros(())
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.add_(noise * (share * spread))
     return found
 
 

@@ -36,8 +36,9 @@ from services.standalone.load.request_log import Verdict
 KEPT_GENERATIONS = 3
 #: Scores are fp32 sums in another order; of s·⟨x, z⟩ they keep four digits and more.
 RELATIVE_TOLERANCE = 1e-3
-#: Of p(y|z,x), by the reader's number format: other passages shared its batch.
-READING_TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 0.1}
+#: Of p(y|z,x), by the reader's number format. Other passages shared its batch: for the packaged
+#: model in bfloat16 that was measured to move it by up to 6%.
+READING_TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 0.2}
 #: A passage of a smaller p(z|x) says too little: negligible spans were left out of its sums.
 LEAST_PRIOR = 0.02
 #: More than a passage has texts to answer with.
