@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench.chaos.faults.kinds import Fault
 from bench.history.events import Excuse
 from bench.history.promises import Promise
+from realm.corpus.data_files import FOLDER as CORPUS
 from realm.errors import NotFound
 from realm.records.controls import DAMAGED
 from realm.records.generations import LiveEntry
@@ -42,6 +43,21 @@ def damage_excuses(damages: Iterable[Damage]) -> list[Excuse]:
             Excuse(Promise.AVAILABLE, each.began, replaced, why),
         ]
     return found
+
+
+def corpus_excuses(faults: Iterable[Fault]) -> list[Excuse]:
+    """While the corpus table is damaged nothing can be written, or read that was written last."""
+    return [
+        Excuse(
+            Promise.AVAILABLE,
+            each.began,
+            each.ended + LATE_SECONDS,
+            "the corpus table was damaged",
+            writes=True,
+        )
+        for each in faults
+        if any(path.startswith(f"{CORPUS}/") for path in each.effects.paths)
+    ]
 
 
 def lossy(faults: Iterable[Fault]) -> set[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import tiny
 from bench.chaos.convergence import Convergence, converge
-from bench.chaos.damage import NEVER, Damage, damage_excuses, damages, lossy
+from bench.chaos.damage import NEVER, Damage, corpus_excuses, damage_excuses, damages, lossy
 from bench.chaos.faults.kinds import Fault, FaultKind, chosen_kinds
 from bench.chaos.injector import FaultInjector
 from bench.chaos.phases import PHASES
@@ -170,7 +170,11 @@ def _record(session: LoadSession, faults: Sequence[Fault], readiness: ReadinessM
         session.recorder.record(Disturbed(str(each.kind), each.target, each.began, each.ended))
     names = cluster.cluster.gateway_names
     found = damages(faults, Generations(cluster.store).live_history(), cluster.store)
-    for excuse in [*outage_excuses(faults, names, readiness.ready), *damage_excuses(found)]:
+    for excuse in [
+        *outage_excuses(faults, names, readiness.ready),
+        *damage_excuses(found),
+        *corpus_excuses(faults),
+    ]:
         session.recorder.record(excuse)
 
 

@@ -60,7 +60,13 @@ class _Excuses:
 
     def failure(self, each: Operation) -> bool:
         """Whether it may have failed."""
-        return self._find(Promise.AVAILABLE, each.began, each.done, gateway=each.gateway)
+        return self._find(
+            Promise.AVAILABLE,
+            each.began,
+            each.done,
+            gateway=each.gateway,
+            writes=each.needs_writes,
+        )
 
     def apply(self, look: Look, generation: int, began: float) -> Look:
         """The look; one that is no evidence if it may lack what it lacks."""
@@ -80,7 +86,8 @@ class _Excuses:
 
 
 def _fits(excuse: Excuse, of: Mapping[str, int | str]) -> bool:
-    wanted = {name: getattr(excuse, name) for name in ("gateway", "generation", "document")}
+    names = ("gateway", "generation", "document", "writes")
+    wanted = {name: getattr(excuse, name) for name in names}
     return all(value is None or value == of.get(name) for name, value in wanted.items())
 
 

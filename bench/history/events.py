@@ -179,6 +179,8 @@ class Excuse:
     and collections. Nothing excuses a wrong answer.
 
     :param gateway: of the requests; None: of any.
+    :param writes: True: only of requests that need what was written last: writes, documents by
+        their id, and reads of a corpus version; None: of any.
     :param generation: of the answers; None: of any.
     :param document: what need not be found; None: any.
     """
@@ -190,6 +192,7 @@ class Excuse:
     gateway: int | None = None
     generation: int | None = None
     document: str | None = None
+    writes: Literal[True] | None = None
     event: Literal["excuse"] = "excuse"
 
     def during(self, began: float, ended: float) -> bool:

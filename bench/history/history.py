@@ -83,6 +83,11 @@ class Operation:
         return self.ended.seen
 
     @property
+    def needs_writes(self) -> bool:
+        """Whether it writes, or cannot be answered by an index that took no write for a while."""
+        return self.kind in {*WRITES, Kind.GET} or self.sent.at_least > 0
+
+    @property
     def latency(self) -> float:
         """From when it was due: a load generator that is late is late for its user too."""
         return self.ended.at - self.sent.due

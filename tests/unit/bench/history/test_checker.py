@@ -157,6 +157,12 @@ def excused_at_another_gateway(told: Story) -> None:
     told.fail(Kind.SEARCH, (4, 5), gateway=0)
 
 
+def excused_for_writes_alone(told: Story) -> None:
+    told.excuse(Excuse(Promise.AVAILABLE, 3.0, 6.0, "corpus damaged", writes=True))
+    told.fail(Kind.GET, (4, 5))
+    told.fail(Kind.SEARCH, (4, 5))
+
+
 def excused_too_early(told: Story) -> None:
     told.excuse(Excuse(Promise.WHOLE, 0.0, 3.0, "lost points", generation=1))
     told.search("a", 0, (4, 5), claims=1)
@@ -199,6 +205,7 @@ WRONG: dict[Callable[[Story], None], Promise] = {
     unknown_write_seen_at_two_versions: Promise.WRITTEN_ONCE,
     failed_question: Promise.AVAILABLE,
     excused_at_another_gateway: Promise.AVAILABLE,
+    excused_for_writes_alone: Promise.AVAILABLE,
 }
 
 
