@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
 READS = frozenset({Kind.SEARCH, Kind.ANSWER})
 SEARCHES = frozenset({Kind.SEARCH, Kind.FRESH})
+INDEX_READS = READS | SEARCHES
 WRITES = frozenset({Kind.UPSERT, Kind.DELETE})
 
 

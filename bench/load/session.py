@@ -27,7 +27,7 @@ from bench.load.believed import Believed
 from bench.load.generator import DEADLINE_SECONDS, LoadGenerator
 from bench.load.readings import Readings
 from bench.load.schedule import Due
-from realm.client import AsyncClient, Client
+from realm.client import AsyncClient, Client, Session
 from realm.records.generations import Generations
 
 SHOWN = 20
@@ -136,7 +136,8 @@ class LoadSession:
                 if each.done():
                     each.result()  # raises what ended it: a process that cannot start
             if quiet:
-                await readings.read_everything(clients, self.writer, self.believed)
+                staying = clients[: len(cluster.gateways)]
+                await readings.read_everything(staying, self.writer, self.believed)
             readings.record_versions()
         finally:
             acting.cancel()
@@ -154,15 +155,23 @@ class LoadSession:
         )
 
     def _clients(self) -> list[RecordedClient]:
-        """One for each gateway."""
-        seconds = self.profile.deadline_seconds
-        return [
-            RecordedClient(
-                Identity(self.recorder, f"client-{place}", place),
-                AsyncClient(address, timeout=seconds),
-            )
-            for place, address in enumerate(self.cluster.gateways)
+        """One user for each gateway; and one who goes from gateway to gateway, with a session."""
+        session = Session()
+        staying = [
+            self._client(Identity(self.recorder, f"client-{place}", place))
+            for place in range(len(self.cluster.gateways))
         ]
+        roaming = [
+            self._client(Identity(self.recorder, "roaming", place, session))
+            for place in range(len(self.cluster.gateways))
+        ]
+        return [*staying, *roaming]
+
+    def _client(self, identity: Identity) -> RecordedClient:
+        address, seconds = self.cluster.gateways[identity.gateway], self.profile.deadline_seconds
+        return RecordedClient(
+            identity, AsyncClient(address, timeout=seconds, session=identity.session)
+        )
 
 
 @contextmanager

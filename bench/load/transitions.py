@@ -18,6 +18,9 @@ from realm.records.snapshots import Snapshot
 from realm.records.states import State
 
 DEGRADED_EVERY = 3
+#: So many refreshes after another, what is live then stays so for longer: damage has time to show.
+LONG_REST_EVERY = 4
+LONG_REST_SECONDS = 20.0
 POLL_SECONDS = 0.1
 
 
@@ -118,7 +121,8 @@ class Refreshes(TransitionWatch):
             ended = await self.watch(change, snapshot.number, snapshot.created_at, since=0.0)
             self._on_end(ended.generation)
             try:
-                await asyncio.wait_for(stop.wait(), self._rest)
+                rest = self._rest if number % LONG_REST_EVERY else LONG_REST_SECONDS
+                await asyncio.wait_for(stop.wait(), rest)
             except TimeoutError:
                 continue
         self._wakeup.close()

@@ -24,6 +24,7 @@ from realm.client.requests import (
     retrieval_name,
     upsert_request,
 )
+from realm.client.session import Session
 from realm.client.streams import QuestionStream, Reply, StatusStream
 from realm.client.transport import AsyncTransport
 from realm.errors import DependencyUnavailable, NotReady, RealmError
@@ -34,13 +35,19 @@ class AsyncClient:
     """Calls one gateway. `timeout` is the deadline of each call in seconds, None for no deadline.
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
+    :param session: what its user has seen: no answer is older than that.
     """
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout: float | None = DEFAULT_SECONDS
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float | None = DEFAULT_SECONDS,
+        session: Session | None = None,
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
+        self._session = session
         self._transport = AsyncTransport(address)
 
     async def __aenter__(self) -> AsyncClient:
@@ -65,7 +72,7 @@ class AsyncClient:
             at_least_version=arguments.uint64("at_least_version", at_least_version),
             retrieval=retrieval_name(retrieval),
         )
-        return await self._call(self._transport.retrieval.RetrievePassages, request)
+        return await self._read(self._transport.retrieval.RetrievePassages, request)
 
     async def ask(
         self,
@@ -78,7 +85,7 @@ class AsyncClient:
     ) -> answer_pb2.AnswerQuestionResponse:
         """The most probable answers with their sources."""
         request = ask_request(question, passages, answers, at_least_version, retrieval)
-        return await self._call(self._transport.answers.AnswerQuestion, request)
+        return await self._read(self._transport.answers.AnswerQuestion, request)
 
     def ask_many(
         self,
@@ -95,7 +102,9 @@ class AsyncClient:
         Questions that the gateway refuses for the moment are asked again. An exception of
         `questions` itself is raised here, after the answers to all questions before it.
         """
-        shared = ask_request("", passages, answers, at_least_version, retrieval)
+        shared = self._after_session(
+            ask_request("", passages, answers, at_least_version, retrieval)
+        )
         checked = arguments.texts("questions", questions)
         return self._replies(
             QuestionStream(checked, shared, seconds=arguments.seconds("timeout", timeout))
@@ -105,8 +114,7 @@ class AsyncClient:
         self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Writes up to 1,000 documents, all or none; durable on return."""
-        request = upsert_request(documents, request_id)
-        return await self._call(self._transport.corpus.UpsertDocuments, request)
+        return await self._upsert(upsert_request(documents, request_id))
 
     async def delete(
         self, document_ids: Iterable[str], *, request_id: str = ""
@@ -116,7 +124,7 @@ class AsyncClient:
             request_id=arguments.request_id(request_id),
             document_ids=arguments.texts("document_ids", document_ids),
         )
-        return await self._call(self._transport.corpus.DeleteDocuments, request)
+        return await self._write(self._transport.corpus.DeleteDocuments, request)
 
     async def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
         """:raises NotFound: if there is no such document."""
@@ -211,10 +219,30 @@ class AsyncClient:
     async def _call(self, method: Callable[..., Any], request: Any) -> Any:
         return await self._transport.call(method, request, self.timeout)
 
+    async def _read(self, method: Callable[..., Any], request: Any) -> Any:
+        response = await self._call(method, self._after_session(request))
+        self._note(response.index_version.corpus_version)
+        return response
+
+    async def _write(self, method: Callable[..., Any], request: Any) -> Any:
+        response = await self._call(method, request)
+        self._note(response.corpus_version)
+        return response
+
+    def _after_session(self, request: Any) -> Any:
+        """The request, for an index that holds what the session has seen."""
+        if self._session is not None:
+            request.at_least_version = max(request.at_least_version, self._session.seen)
+        return request
+
+    def _note(self, corpus_version: int) -> None:
+        if self._session is not None:
+            self._session.note(corpus_version)
+
     async def _upsert(
         self, batch: corpus_pb2.UpsertDocumentsRequest
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        response: corpus_pb2.UpsertDocumentsResponse = await self._call(
+        response: corpus_pb2.UpsertDocumentsResponse = await self._write(
             self._transport.corpus.UpsertDocuments, batch
         )
         return response
@@ -257,6 +285,7 @@ class AsyncClient:
         ) as responses:
             async for response in responses:
                 if (reply := stream.receive(response)) is not None:
+                    self._note(response.answer.index_version.corpus_version)
                     yield reply
                 if stream.round_is_over:
                     return

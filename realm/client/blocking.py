@@ -20,6 +20,7 @@ from realm.client.requests import (
     retrieval_name,
     upsert_request,
 )
+from realm.client.session import Session
 from realm.client.streams import QuestionStream, Reply, StatusStream
 from realm.client.transport import Transport
 from realm.errors import DependencyUnavailable, NotReady, RealmError
@@ -30,13 +31,19 @@ class Client:
     """Calls one gateway. `timeout` is the deadline of each call in seconds, None for no deadline.
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
+    :param session: what its user has seen: no answer is older than that.
     """
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout: float | None = DEFAULT_SECONDS
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float | None = DEFAULT_SECONDS,
+        session: Session | None = None,
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
+        self._session = session
         self._transport = Transport(address)
 
     def __enter__(self) -> Client:
@@ -61,7 +68,7 @@ class Client:
             at_least_version=arguments.uint64("at_least_version", at_least_version),
             retrieval=retrieval_name(retrieval),
         )
-        return self._call(self._transport.retrieval.RetrievePassages, request)
+        return self._read(self._transport.retrieval.RetrievePassages, request)
 
     def ask(
         self,
@@ -74,7 +81,7 @@ class Client:
     ) -> answer_pb2.AnswerQuestionResponse:
         """The most probable answers with their sources."""
         request = ask_request(question, passages, answers, at_least_version, retrieval)
-        return self._call(self._transport.answers.AnswerQuestion, request)
+        return self._read(self._transport.answers.AnswerQuestion, request)
 
     def ask_many(
         self,
@@ -91,7 +98,9 @@ class Client:
         Questions that the gateway refuses for the moment are asked again. An exception of
         `questions` itself is raised here, after the answers to all questions before it.
         """
-        shared = ask_request("", passages, answers, at_least_version, retrieval)
+        shared = self._after_session(
+            ask_request("", passages, answers, at_least_version, retrieval)
+        )
         checked = arguments.texts("questions", questions)
         return self._replies(
             QuestionStream(checked, shared, seconds=arguments.seconds("timeout", timeout))
@@ -101,8 +110,7 @@ class Client:
         self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Writes up to 1,000 documents, all or none; durable on return."""
-        request = upsert_request(documents, request_id)
-        return self._call(self._transport.corpus.UpsertDocuments, request)
+        return self._upsert(upsert_request(documents, request_id))
 
     def delete(
         self, document_ids: Iterable[str], *, request_id: str = ""
@@ -112,7 +120,7 @@ class Client:
             request_id=arguments.request_id(request_id),
             document_ids=arguments.texts("document_ids", document_ids),
         )
-        return self._call(self._transport.corpus.DeleteDocuments, request)
+        return self._write(self._transport.corpus.DeleteDocuments, request)
 
     def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
         """:raises NotFound: if there is no such document."""
@@ -205,10 +213,30 @@ class Client:
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         return self._transport.call(method, request, self.timeout)
 
+    def _read(self, method: Callable[..., Any], request: Any) -> Any:
+        response = self._call(method, self._after_session(request))
+        self._note(response.index_version.corpus_version)
+        return response
+
+    def _write(self, method: Callable[..., Any], request: Any) -> Any:
+        response = self._call(method, request)
+        self._note(response.corpus_version)
+        return response
+
+    def _after_session(self, request: Any) -> Any:
+        """The request, for an index that holds what the session has seen."""
+        if self._session is not None:
+            request.at_least_version = max(request.at_least_version, self._session.seen)
+        return request
+
+    def _note(self, corpus_version: int) -> None:
+        if self._session is not None:
+            self._session.note(corpus_version)
+
     def _upsert(
         self, batch: corpus_pb2.UpsertDocumentsRequest
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        response: corpus_pb2.UpsertDocumentsResponse = self._call(
+        response: corpus_pb2.UpsertDocumentsResponse = self._write(
             self._transport.corpus.UpsertDocuments, batch
         )
         return response
@@ -249,6 +277,7 @@ class Client:
         with closing(self._transport.stream(method, requests, stream.seconds_left)) as responses:
             for response in responses:
                 if (reply := stream.receive(response)) is not None:
+                    self._note(response.answer.index_version.corpus_version)
                     yield reply
                 if stream.round_is_over:
                     return

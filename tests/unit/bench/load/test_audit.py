@@ -20,7 +20,8 @@ from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
-from services.standalone.load.audit import Auditor, Verdict
+from services.standalone.load.audit import Auditor
+from services.standalone.load.request_log import Verdict
 
 SHARD = "passages/f/00/x.arrow"
 QUESTION_OF = "d1"
