@@ -21,11 +21,12 @@ from bench.history.clients import BlockingRecordedClient, Identity, RecordedClie
 from bench.history.events import Begun, Kind
 from bench.history.history import History, Operation, read_history
 from bench.history.promises import Promise
+from bench.history.readings import Readings
 from bench.history.recorder import Recorder
 from bench.load.audit import Audit
 from bench.load.believed import Believed
 from bench.load.generator import DEADLINE_SECONDS, LoadGenerator
-from bench.load.readings import Readings
+from bench.load.read_out import ReadOut
 from bench.load.schedule import Due
 from realm.client import AsyncClient, Client, Session
 from realm.records.generations import Generations
@@ -73,7 +74,7 @@ class Observations:
         report = self.report
         return [
             *(
-                none(f"{promise.sentence} Violations", len(report.of(promise)))
+                none(f"{promise}. {promise.sentence} Violations", len(report.of(promise)))
                 for promise in Promise
             ),
             none("what the final read-out does not cover", len(report.gaps)),
@@ -120,7 +121,7 @@ class LoadSession:
         cluster, stop = self.cluster, asyncio.Event()
         clients = self._clients()
         load = LoadGenerator(clients, self.writer, self.believed, self.seed, self.audit.offer)
-        readings = Readings(cluster, self.recorder)
+        readings = Readings(cluster.store, cluster.qdrant_url, self.recorder)
         watching: list[asyncio.Task[None]] = [
             asyncio.create_task(_supervise(cluster)),
             asyncio.create_task(readings.run()),
@@ -137,7 +138,8 @@ class LoadSession:
                     each.result()  # raises what ended it: a process that cannot start
             if quiet:
                 staying = clients[: len(cluster.gateways)]
-                await readings.read_everything(staying, self.writer, self.believed)
+                read_out = ReadOut(self.recorder, self.writer, self.believed)
+                await read_out.run(staying, readings)
             readings.record_versions()
         finally:
             acting.cancel()

@@ -28,7 +28,8 @@ QUICK = {
     "REALM_MASKED_LM_BATCH": "1",
     "REALM_GATE_PROBES": "20",
 }
-#: Eight notes of each make the corpus.
+#: Some notes of each make the corpus.
+COPIES = 8
 FACTS = [
     ("Kea", "The kea is a large parrot of the alpine regions of New Zealand. It is known for its"
      " intelligence and curiosity. Keas attack sheep now and then."),
@@ -59,11 +60,15 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
+def fact_names() -> list[str]:
+    return [f"{title}-{copy}" for title, _ in FACTS for copy in range(COPIES)]
+
+
 def write_facts(file: Path) -> None:
     lines = [
         {"id": f"{title}-{copy}", "title": title, "text": f"{text} Note {copy} of {title}."}
         for title, text in FACTS
-        for copy in range(8)
+        for copy in range(COPIES)
     ]
     file.write_text("\n".join(map(json.dumps, lines)))
 

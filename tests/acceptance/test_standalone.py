@@ -7,7 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.history.recorder import Recorder
 from realm.client import document
+from tests.acceptance.recorded import RecordedUser, history_file
 from tests.acceptance.running import RAN, RunningCluster, until
 
 
@@ -75,8 +77,9 @@ def test_every_process_may_be_killed(tmp_path: Path) -> None:
     names = [
         "embedder", "embedder-delta", "trainer", "indexer", "gateway", "qdrant", "redis",
     ]  # fmt: skip
-    with RunningCluster(tmp_path / "run") as cluster:
-        acknowledged: dict[str, int] = {}
+    history = history_file(tmp_path)
+    with RunningCluster(tmp_path / "run") as cluster, Recorder(history) as recorder:
+        user = RecordedUser(cluster, recorder)
         for name in names:
             generation = cluster.client.status().live.generation
             killed = cluster.kill(name)
@@ -84,19 +87,15 @@ def test_every_process_may_be_killed(tmp_path: Path) -> None:
             until(cluster.answers, 60, f"answers after {name} was killed")
             key = f"after-{name}"
             text = f"This note was written after {name} had been killed."
-            written = cluster.client.upsert([document(key, text, title=key)])
-            acknowledged[key] = written.corpus_version
+            user.write(key, text, f"note written after {key}")
             until(
                 lambda: cluster.client.status().live.generation > generation,  # noqa: B023
                 150,
                 f"a new generation after {name} was killed; {cluster.output()}",
             )
-        for key, version in acknowledged.items():
-            assert cluster.client.get(key).document_version == version
-            found = cluster.client.search(
-                f"note written after {key}", limit=20, at_least_version=version
-            )
-            assert key in {hit.passage.document_id for hit in found.passages}
+        report = user.read_everything()
+    assert report.holds, (history, report.violations, report.gaps)
+    assert report.decisive >= len(names)
     queries = cluster.report()["queries"]
     assert queries["mixed_version"] == 0
     assert queries["failed"] == 0, queries["failures"]

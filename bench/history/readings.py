@@ -1,33 +1,26 @@
 """What a cluster holds, read past its services and recorded: collections, generations, what was
-live. While the load lasts, and once more when it has ended."""
+live."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 
 import grpc
 import structlog
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
-from bench.cluster import BenchCluster
-from bench.documents import DocumentWriter
-from bench.history.clients import RecordedClient
-from bench.history.events import Held, Kind, Made, Read, Rest, Revision, Seen, Turn
+from bench.history.events import Held, Made, Seen, Turn
 from bench.history.recorder import Recorder, revision_of
-from bench.load.believed import Believed
 from bench.points import read_payloads
 from realm.errors import RealmError
 from realm.records.damage import damaged
 from realm.records.generations import Generations
 from realm.records.states import ACTIVE
+from realm.records.store import Store
 
 EVERY_SECONDS = 5.0
-AT_ONCE = 4
-LIMIT = 20
 SETTLE_SECONDS = 60.0
 POLL_SECONDS = 0.2
 #: What reading a collection may meet while faults are injected.
@@ -39,10 +32,11 @@ log = structlog.get_logger(__name__)
 class Readings:
     """Reads what gateways search, all of it, again and again."""
 
-    def __init__(self, cluster: BenchCluster, recorder: Recorder) -> None:
-        self._cluster = cluster
+    def __init__(self, store: Store, qdrant_url: str, recorder: Recorder) -> None:
+        self._store = store
+        self._qdrant_url = qdrant_url
         self._recorder = recorder
-        self._generations = Generations(cluster.store)
+        self._generations = Generations(store)
         self._made: set[int] = set()
         self._turns: set[int] = set()
 
@@ -82,9 +76,9 @@ class Readings:
         """Every document of a generation's collection, at every version that it holds."""
         collection = self._generations.get(number).collection
         # As gateways do: a damaged one claims nothing.
-        whole = number not in damaged(self._cluster.store)
+        whole = number not in damaged(self._store)
         applied, began = self._generations.applied(number) if whole else 0, time.time()
-        payloads = read_payloads(self._cluster.qdrant_url, collection)
+        payloads = read_payloads(self._qdrant_url, collection)
         found = (
             Seen(each["document_id"], int(each["document_version"]), revision_of(each["metadata"]))
             for each in payloads
@@ -92,23 +86,15 @@ class Readings:
         documents = tuple(dict.fromkeys(found))
         self._recorder.record(Held(number, applied, began, time.time(), documents))
 
-    async def read_everything(
-        self,
-        clients: Sequence[RecordedClient],
-        writer: DocumentWriter,
-        believed: Believed,
-    ) -> None:
-        """The final read-out: each document through each gateway, and a search for those that were
-        written under load; then each active collection, once it holds every write."""
-        self._recorder.record(Rest(time.time(), len(clients)))
-        self.record_versions()
-        for client in clients:
-            reader = _Reader(client, writer, believed)
-            await asyncio.gather(*map(reader.read, believed.names()))
-        active = await self._settled(believed.version)
+    async def read_active(self, version: int) -> list[int]:
+        """Reads each active collection once it holds that version; returns their generations.
+
+        :raises TimeoutError: if one does not come to hold it.
+        """
+        active = await self._settled(version)
         for number in active:
             await asyncio.to_thread(self.read_collection, number)
-        self._recorder.record(Read(time.time(), tuple(active)))
+        return active
 
     async def _settled(self, version: int) -> list[int]:
         """The active generations, once they hold every write up to a version."""
@@ -119,33 +105,3 @@ class Readings:
                 if all(generations.applied(number) >= version for number in active):
                     return active
                 await asyncio.sleep(POLL_SECONDS)
-
-
-class _Reader:
-    """Reads documents through one gateway; what fails is recorded."""
-
-    def __init__(self, client: RecordedClient, writer: DocumentWriter, believed: Believed) -> None:
-        self._client = client
-        self._writer = writer
-        self._believed = believed
-        self._places = asyncio.Semaphore(AT_ONCE)
-
-    async def read(self, document: str) -> None:
-        async with self._places:
-            with suppress(RealmError):
-                await self._client.get(document)
-            if document in self._believed.written:
-                sought = Revision(document, self._believed.newest(document))
-                with suppress(RealmError):
-                    await self._search(sought)
-
-    async def _search(self, sought: Revision) -> None:
-        """By its newest words, whether it was deleted since or not."""
-        assert sought.number is not None
-        await self._client.search(
-            self._writer.question(sought.document, sought.number),
-            sought,
-            kind=Kind.FRESH,
-            limit=LIMIT,
-            at_least=self._believed.version,
-        )
