@@ -246,7 +246,13 @@ BENCH = Bench(
         minutes=20.0, mean=10.0, longest=120.0, least=2, commits=5, phases=len(PHASES), audited=100
     ),
     quick=Parameters(
-        minutes=0.5, mean=4.0, longest=6.0, least=0, commits=1, phases=1, audited=10,
+        minutes=0.5,
+        mean=4.0,
+        longest=6.0,
+        least=0,
+        commits=1,
+        phases=1,
+        audited=10,
         apparatus=False,
     ),
     observe=observe,

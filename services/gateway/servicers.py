@@ -155,7 +155,7 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
 
 
 def index_version(pinned: PinnedServing) -> types_pb2.IndexVersion:
-    """An answer's origin (invariant 7)."""
+    """An answer's origin: the version that it comes from."""
     generation, freshness = pinned.serving.generation, pinned.freshness
     version = types_pb2.IndexVersion(
         generation=generation.number,

@@ -1,6 +1,6 @@
 """The models and the collection of one generation, and the slot with the current ones.
 
-A request pins the `Serving` that it began with until it ends (invariant 1); a flip replaces the
+A request pins the `Serving` that it began with until it ends (guarantee 4); a flip replaces the
 slot's reference and nothing else.
 """
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from bench.history.promises import Promise
 from realm.cli.main import app
 from realm.settings import VARIABLES
 
@@ -80,6 +81,19 @@ def test_tests_exist() -> None:
         if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
     ]
     assert wrong == []
+
+
+def test_each_guarantee_says_what_it_covers_and_what_tries_to_break_it() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    parts = re.split(r"^### (\d+)\. ", text, flags=re.MULTILINE)[1:]
+    numbers, bodies = [int(each) for each in parts[::2]], parts[1::2]
+    assert numbers == list(range(1, len(numbers) + 1))
+    wanted = ("- **Holds** ", "- **Not covered:** ", "- **Tried by** ")
+    assert all(each in body for body in bodies for each in wanted)
+    tried = [body.partition("**Tried by**")[2] for body in bodies]
+    assert all(TEST.search(each) or "-m bench " in each for each in tried)
+    sentences = dict(zip(numbers, (body.splitlines()[0] for body in bodies), strict=True))
+    assert {each: sentences[each] for each in Promise} == {each: each.sentence for each in Promise}
 
 
 def test_settings_exist() -> None:

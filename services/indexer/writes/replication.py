@@ -1,6 +1,6 @@
 """Which generations follow the writes and how far each one is; shared by applier, gate and commit.
 
-This is where invariant 3's order is kept. One of the generations may be *catching up*: the loaded
+This is where guarantee 1's order is kept. One of the generations may be *catching up*: the loaded
 candidate, or the retained one during a rollback. Once it has reached live it *gates live*: live
 takes no step before it. From then on `applied(catching up) ≥ applied(live)`, however steady the
 writes, and the switch needs no pause. The other generations take no step before live.

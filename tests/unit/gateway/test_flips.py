@@ -1,4 +1,4 @@
-"""One version a request, whatever becomes live meanwhile (invariants 1 and 7)."""
+"""One version a request, whatever becomes live meanwhile (guarantee 4)."""
 
 from __future__ import annotations
 
