@@ -22,6 +22,7 @@ from bench.claims import Result, at_least, none
 from bench.harness import Bench, Context
 from bench.history.events import Disturbed
 from bench.history.events import Kind as Request
+from bench.history.recorder import Recorder
 from bench.load import schedule
 from bench.load.session import SHOWN, LoadProfile, LoadSession, Observations, load_session
 from bench.load.transitions import Refreshes, Transition
@@ -29,6 +30,7 @@ from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
 from realm.records.generations import Generations, LiveEntry
+from realm.records.store import Store
 
 PROFILE = LoadProfile(
     rates={
@@ -135,7 +137,13 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
             await injector.end()
             refreshing.cancel()
             monitoring.cancel()
-            _record(session, faults, readiness)
+            record_excuses(
+                session.recorder,
+                faults,
+                cluster.cluster.gateway_names,
+                readiness.ready,
+                cluster.store,
+            )
         return convergence.converged
 
     def oldest_answering() -> int:
@@ -163,19 +171,27 @@ def _questions(session: LoadSession) -> list[str]:
     ]
 
 
-def _record(session: LoadSession, faults: Sequence[Fault], readiness: ReadinessMonitor) -> None:
-    """What happened, and which failures it excuses."""
-    cluster = session.cluster
+def record_excuses(
+    recorder: Recorder,
+    faults: Sequence[Fault],
+    gateways: Sequence[str],
+    ready: list[list[float]],
+    store: Store,
+) -> None:
+    """What happened, and which failures it excuses.
+
+    :param ready: by gateway, when it was found ready.
+    """
     for each in faults:
-        session.recorder.record(Disturbed(str(each.kind), each.target, each.began, each.ended))
-    names = cluster.cluster.gateway_names
-    found = damages(faults, Generations(cluster.store).live_history(), cluster.store)
-    for excuse in [
-        *outage_excuses(faults, names, readiness.ready),
+        recorder.record(Disturbed(each.kind, each.target, each.began, each.ended))
+    found = damages(faults, Generations(store).live_history(), store)
+    excuses = [
+        *outage_excuses(faults, gateways, ready),
         *damage_excuses(found),
         *corpus_excuses(faults),
-    ]:
-        session.recorder.record(excuse)
+    ]
+    for excuse in excuses:
+        recorder.record(excuse)
 
 
 def judge(parameters: Parameters, run: ChaosRun) -> Result:
