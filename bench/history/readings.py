@@ -15,7 +15,7 @@ from bench.history.events import Held, Made, Seen, Turn
 from bench.history.recorder import Recorder, revision_of
 from bench.points import read_payloads
 from realm.errors import RealmError
-from realm.records.damage import damaged
+from realm.records.controls import damaged
 from realm.records.generations import Generations
 from realm.records.states import ACTIVE
 from realm.records.store import Store
