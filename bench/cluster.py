@@ -69,7 +69,8 @@ class BenchCluster:
     def start_infrastructure(self) -> None:
         """Redis, Qdrant and the apparatus alone."""
         self._running.enter_context(self.apparatus)
-        self.supervisor.start(self.cluster.infrastructure())
+        infrastructure = self.cluster.infrastructure()
+        self.supervisor.start([self.apparatus.on_disk(each) for each in infrastructure])
         self.supervisor.await_ports(["redis", "qdrant"])
 
     @cached_property

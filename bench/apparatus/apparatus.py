@@ -17,6 +17,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from bench.apparatus import s3, tools
 from bench.apparatus.clocks import Clocks, remove_leftovers
+from bench.apparatus.disk import Disk
 from bench.apparatus.network import Network
 from bench.ports import APPARATUS_PORTS
 from realm.errors import DependencyUnavailable
@@ -42,10 +43,13 @@ class Part(StrEnum):
     NETWORK = "network"
     CLOCKS = "clocks"
     S3 = "s3"
+    #: Of Qdrant.
+    DISK = "disk"
 
 
 class Apparatus:
-    """`with Apparatus(cluster, parts) as made:`; `network` and `clocks` are there if asked for.
+    """`with Apparatus(cluster, parts) as made:`; `network`, `clocks` and `disk` are there if
+    asked for.
     `s3_faults` are those that last, each under a name of its own."""
 
     def __init__(self, cluster: Cluster, parts: Set[Part]) -> None:
@@ -61,6 +65,7 @@ class Apparatus:
             self.network = Network(cluster, self._address("toxiproxy"), store)
         if Part.CLOCKS in parts:
             self.clocks = Clocks(cluster.folder / "clocks", tools.libfaketime())
+        self.disk = Disk(cluster.folder / "qdrant") if Part.DISK in parts else None
         self._lock = threading.Lock()
         self._running = ExitStack()
 
@@ -77,6 +82,9 @@ class Apparatus:
                 await_start(self.network.open)()
             if self.clocks:
                 starting.callback(remove_leftovers)
+            if self.disk:
+                self.disk.open()
+                starting.callback(self.disk.close)
             self._running = starting.pop_all()
         return self
 
@@ -96,6 +104,10 @@ class Apparatus:
         if self.clocks:
             spec = self.clocks.fit(spec)
         return self.network.route(spec) if self.network else spec
+
+    def on_disk(self, spec: ProcessSpec) -> ProcessSpec:
+        """A process of the infrastructure; Qdrant with its own disk."""
+        return self.disk.fit(spec) if self.disk and spec.name == "qdrant" else spec
 
     def _start(self, starting: ExitStack, name: str, *command: str) -> None:
         child = ChildProcess(

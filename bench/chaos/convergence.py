@@ -11,6 +11,7 @@ from bench.chaos import oracle
 from bench.cluster import BenchCluster
 from bench.points import read_points
 from realm.client import Client
+from realm.corpus.parked import ParkedDocuments
 from realm.errors import RealmError
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
@@ -50,6 +51,7 @@ async def converge(
         ("the newest snapshot to be live", lambda: _is_live(cluster, generations)),
         ("every write in every active generation", lambda: _applied(generations, version)),
         ("what lost something to be retired", lambda: not damaged & _active(generations)),
+        ("no document to be parked", lambda: not ParkedDocuments(cluster.store).all()),
         ("the alias", lambda: _alias(cluster, generations)),
         *(
             (f"{address} to answer with it", _answers_with(address, generations))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import tiny
@@ -115,12 +115,14 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
     planned = fault_schedule(
         kinds, seed, seconds, parameters.mean, parameters.longest, parameters.least
     )
+    #: Has read every record before it is damaged, and keeps what it read.
+    generations = Generations(cluster.store)
     faults: Sequence[Fault] = []
     convergence = Convergence(False, 0.0, "the faults to end")
 
     async def inject(stop: asyncio.Event) -> bool:
         nonlocal convergence, faults
-        scene = Scene(cluster, parameters.mean, oldest_answering)
+        scene = Scene(cluster, generations, parameters.mean, oldest_answering)
         faults = scene.faults
         injector = FaultInjector(scene, kinds)
         monitoring = asyncio.create_task(readiness.run())
@@ -151,7 +153,8 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
         return min(session.recorder.answering.values(), default=0)
 
     seen = await session.observe(schedule.schedule(PROFILE.rates, seconds), inject)
-    history = seen.generations.live_history()
+    seen = replace(seen, generations=generations)
+    history = generations.live_history()
     return ChaosRun(
         seen=seen,
         convergence=convergence,

@@ -24,14 +24,18 @@ class Scene:
     """`faults` are those that hit something, `held` the targets of faults that still last."""
 
     def __init__(
-        self, cluster: BenchCluster, aim_seconds: float, oldest_answering: Callable[[], int]
+        self,
+        cluster: BenchCluster,
+        generations: Generations,
+        aim_seconds: float,
+        oldest_answering: Callable[[], int],
     ) -> None:
         """:param aim_seconds: how long a fault waits for the moment that it aims at.
         :param oldest_answering: the oldest generation that a gateway last answered with.
         """
         self.cluster = cluster
         self.store = cluster.store
-        self.generations = Generations(cluster.store)
+        self.generations = generations
         self.snapshots = Snapshots(cluster.store)
         self.aim_seconds = aim_seconds
         self.faults: list[Fault] = []

@@ -1,0 +1,25 @@
+"""Qdrant's disk is full for a while."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from bench.apparatus.apparatus import Part
+from bench.chaos.faults.kinds import Effects, LastingFault
+
+
+class FullQdrant(LastingFault, name="full_qdrant", weight=3, lasts=(5.0, 40.0)):
+    needs = Part.DISK
+
+    def targets(self) -> Sequence[str]:
+        return ["qdrant's disk"]
+
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        assert self.scene.cluster.apparatus.disk
+        self.scene.cluster.apparatus.disk.fill()
+        return Effects(processes=frozenset({"qdrant"}))
+
+    def end(self, target: str) -> None:
+        assert self.scene.cluster.apparatus.disk
+        self.scene.cluster.apparatus.disk.empty()
