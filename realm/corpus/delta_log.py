@@ -69,11 +69,11 @@ class State:
             rows = [json.loads(line) for line in data.splitlines() if line.strip()]
             checksum = next((row["commitInfo"].get(CHECKSUM) for row in rows[:1]), "")
             if checksum is not None and checksum != _checksum(rows[1:]):
-                raise Corrupt(f"{path} is damaged: its checksum differs", file=path)
+                raise Corrupt(f"{path} is damaged: its checksum differs", corpus_file=path)
             for row in rows:
                 self.take(row)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupt(f"{path} is damaged: {error}", file=path) from error
+            raise Corrupt(f"{path} is damaged: {error}", corpus_file=path) from error
         self.version = version
 
     def take(self, row: Action) -> None:
@@ -306,7 +306,7 @@ class DeltaLog:
                     raise Corrupt(f"the corpus' log lacks {_entry(state.version + 1)}")
                 state.apply(self._store.read(path), number)
         if state.version < 0:
-            raise Corrupt(f"nothing in {LOG} tells what the corpus is made of", file=LOG)
+            raise Corrupt(f"nothing in {LOG} tells what the corpus is made of", corpus_file=LOG)
         return state
 
     def _at(self, path: str) -> State:

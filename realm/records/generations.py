@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -283,6 +284,30 @@ class Generations:
                 continue
         if before is not None and before.term > term:
             raise Conflict(f"an indexer of term {before.term} leads, not of {term}")
+
+    def mend(self) -> list[str]:
+        """Puts records again that this process has read, and that are damaged or lost since:
+        manifests of active generations, their newest events, the newest entry of `live/`. Returns
+        their paths. Whoever starts later finds them."""
+        files = numbered(self._store.files("live"), ".json")[-1:]
+        known: dict[str, Any] = {**self._events, **self._entries}
+        active = [number for number in self.numbers() if self.state(number) in ACTIVE]
+        for number in active:
+            files += self._event_files(number)[-1:]
+        records = {path: known[path] for _, path in files if path in known}
+        records |= {f"{generation_folder(each)}/{MANIFEST}": self.get(each) for each in active}
+        mended = [path for path in records if not self._is_whole(path)]
+        for path in mended:
+            log.error("record_mended", file=path)
+            self._store.write_json(path, asdict(records[path]))
+        return mended
+
+    def _is_whole(self, path: str) -> bool:
+        try:
+            self._store.read_json(path)
+        except (Corrupt, NotFound):
+            return False
+        return True
 
     def delete_files(self, number: int) -> None:
         """Deletes what a deleted generation no longer needs; manifest and events stay."""

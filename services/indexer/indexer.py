@@ -278,7 +278,7 @@ class Indexer:
             raise Corrupt(
                 f"the corpus ends at version {table.version}, but an index holds version {held}:"
                 f" restore what {LOG} has lost from a backup",
-                file=LOG,
+                corpus_file=LOG,
             )
         return table
 

@@ -8,6 +8,7 @@ time.
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
+DELTA = re.compile(r"/(\d+)-(\d+)\.arrow$", re.ASCII)
 #: Points of one file that are compared at a time.
 SAMPLE = 32
 #: The retained generation is verified once in so many times.
@@ -168,8 +170,8 @@ class Integrity:
         applied = self._replication.applied(generation.number) or 0
         steps = []
         for path in self._store.files(f"{generation.folder}/deltas"):
-            after, upto = path.rpartition("/")[2].removesuffix(".arrow").split("-")
-            steps.append((int(after), int(upto)))
+            if found := DELTA.search(path):
+                steps.append((int(found[1]), int(found[2])))
         return [(after, upto) for after, upto in steps if upto <= applied]
 
     def _drawn(self, window: _Window) -> tuple[list[Passage], Vectors]:

@@ -34,6 +34,8 @@ from services.indexer.context import Records
 from services.indexer.metrics import IndexerMetrics
 
 EVERY_SECONDS = 60.0
+#: Interval of looks at the records of what is active.
+RECORDS_SECONDS = 10.0
 #: Interval of table maintenance; at most a quarter of the time for erasure.
 TABLE_SECONDS = 900.0
 #: Nothing is built for the sake of erasure before this share of its time: a refresh may do.
@@ -169,7 +171,7 @@ class Housekeeping:
             records.store, erase_within_seconds, metrics.erasure_due.set
         )
         self._ages, self._staged = Ages(ticks), Ages(ticks)
-        self._last = self._last_table = ticks()
+        self._last = self._last_table = self._last_records = ticks()
         self._last_strays = float("-inf")
         #: Indexes made of the corpus before this version hold documents that must be gone.
         self._overdue = 0
@@ -180,6 +182,9 @@ class Housekeeping:
             self._last = now
             self.collect_garbage()
             self._request_rebuilds()
+        if now - self._last_records >= RECORDS_SECONDS:
+            self._last_records = now
+            self._generations.mend()
         if now - self._last_table >= min(TABLE_SECONDS, self._erase_within / 4):
             self._last_table = now
             self.maintain_table()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_a_stray_file_wedges_nobody(indexer: Indexer, store: Store, folder: str)
     assert generations.commit(1, after=entry, by="test", why="rollback").generation == 1
 
 
+def test_a_stray_file_among_deltas_does_not_end_the_comparison_of_points(
+    indexer: Indexer, store: Store
+) -> None:
+    made = create(store, 3, State.RETAINED, files=("passages/f/001-000/none.arrow",))
+    at(store, f"{made.folder}/deltas").mkdir(parents=True)
+    for name in NAMES:
+        at(store, f"{made.folder}/deltas/{name}").write_text("none of ours")
+    assert indexer.integrity.sample(made) == ""
+
+
 @pytest.mark.parametrize("name", ["00000003", "00000003/events", "7", "backup", ".hidden"])
 def test_a_stray_folder_wedges_nobody_and_its_number_is_not_used_again(
     indexer: Indexer, store: Store, name: str
@@ -199,6 +210,35 @@ def test_the_newest_live_entry_is_damaged(
     assert Generations(store).live() == entry
     indexer.reconciler.tick()
     goes_on(store)
+
+
+def lost(path: Path) -> None:
+    path.unlink()
+
+
+MANIFESTS = [f"generations/{number:08d}/manifest.json" for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("path", "damage"),
+    [
+        *product(
+            [*MANIFESTS, "generations/00000002/events/000001.json", "live/00000002.json"],
+            [altered, cut, emptied],
+        ),
+        *product(MANIFESTS, [lost]),
+    ],
+)
+def test_what_the_leader_has_read_it_puts_again(
+    indexer: Indexer, store: Store, path: str, damage: Callable[[Path], None]
+) -> None:
+    """So that whoever starts later finds it."""
+    before = store.read_json(path)
+    indexer.reconciler.tick()
+    damage(at(store, path))
+    assert indexer.generations.mend() == [path]
+    assert store.read_json(path) == before
+    assert indexer.generations.mend() == []
 
 
 def test_of_two_who_commit_after_a_damaged_entry_one_does(world: Store) -> None:
