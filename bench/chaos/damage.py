@@ -10,7 +10,7 @@ from bench.chaos.faults.kinds import Fault
 from bench.history.events import Excuse
 from bench.history.promises import Promise
 from realm.corpus.data_files import FOLDER as CORPUS
-from realm.errors import NotFound
+from realm.errors import Corrupt, NotFound
 from realm.records.controls import DAMAGED
 from realm.records.generations import LiveEntry
 from realm.records.store import Store
@@ -78,5 +78,5 @@ def damages(faults: Iterable[Fault], history: Sequence[LiveEntry], store: Store)
 def _noticed(store: Store, generation: int) -> float:
     try:
         return float(store.read_json(f"{DAMAGED}/{generation:08d}.json")["at"])
-    except NotFound:
+    except (Corrupt, NotFound):  # a fault may have hit the note too
         return NEVER

@@ -144,6 +144,7 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
                 faults,
                 cluster.cluster.gateway_names,
                 readiness.ready,
+                generations,
                 cluster.store,
             )
         return convergence.converged
@@ -179,6 +180,7 @@ def record_excuses(
     faults: Sequence[Fault],
     gateways: Sequence[str],
     ready: list[list[float]],
+    generations: Generations,
     store: Store,
 ) -> None:
     """What happened, and which failures it excuses.
@@ -187,7 +189,7 @@ def record_excuses(
     """
     for each in faults:
         recorder.record(Disturbed(each.kind, each.target, each.began, each.ended))
-    found = damages(faults, Generations(store).live_history(), store)
+    found = damages(faults, generations.live_history(), store)
     excuses = [
         *outage_excuses(faults, gateways, ready),
         *damage_excuses(found),

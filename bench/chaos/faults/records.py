@@ -76,6 +76,7 @@ class Stray(FaultKind, name="stray", weight=3):
         files = [
             f"{generation_folder(newest)}/events/000099.json.part",
             f"{generation_folder(newest)}/deltas/.nfs000000000000099",
+            f"{generation_folder(newest)}/deltas/notes.txt",
             "live/notes.txt",
             "corpus/part-half-written",
             "corpus/_delta_log/.half.json.crc",
@@ -90,4 +91,4 @@ class Stray(FaultKind, name="stray", weight=3):
             self.scene.store.root.joinpath(target).mkdir(parents=True, exist_ok=True)
         else:
             self.scene.store.write(target, rng.randbytes(30))
-        return Effects(paths=frozenset({target}))
+        return Effects()

@@ -98,7 +98,9 @@ def test_what_the_faults_excuse_is_recorded_and_nothing_else(tmp_path: Path) -> 
         generations.commit(number, after=generations.live() if entry else None, by="", why="")
     losing = Fault("lose_points", "1", 30.0, 30.0, "rest", Effects(generation=1))
     with Recorder(tmp_path / "history.jsonl") as recorder:
-        record_excuses(recorder, [KILLS[0], losing], ["gateway"], [[5.0, 25.0]], store)
+        record_excuses(
+            recorder, [KILLS[0], losing], ["gateway"], [[5.0, 25.0]], Generations(store), store
+        )
     history = read_history(recorder.file)
     assert [each.kind for each in history.disturbed] == ["kill", "lose_points"]
     story = told()
