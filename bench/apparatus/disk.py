@@ -15,7 +15,6 @@ from realm.errors import BadSettings
 from services.standalone.cluster import ProcessSpec
 
 ROOMY_BYTES = 1 << 30
-#: What is free on a full disk: not even a page more.
 PAGE = 4096
 SECONDS = 10.0
 HOLD = 'mount -t tmpfs -o size="$1" tmpfs "$2" && echo there && exec cat'
@@ -57,11 +56,11 @@ class Disk:
         """The same process, with the disk."""
         return replace(spec, command=(*self._inside(), *spec.command))
 
-    def fill(self) -> None:
-        """No byte more goes onto it than is there now."""
+    def fill(self, free: int = 0) -> None:
+        """No more goes onto it than is there now, and `free` bytes."""
         told = self._run("stat", "--file-system", "--format", "%b %f %S", str(self._folder))
-        blocks, free, size = map(int, told.split())
-        self._resize((blocks - free) * size + PAGE)
+        blocks, unused, size = map(int, told.split())
+        self._resize((blocks - unused) * size + free + PAGE)
 
     def empty(self) -> None:
         """There is room again; what was there stays."""

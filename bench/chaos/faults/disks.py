@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 from bench.apparatus.apparatus import Part
 from bench.chaos.faults.kinds import Effects, LastingFault
+from services.standalone.qdrant_edge.shard import ROOM_BYTES
 
 
 class FullQdrant(LastingFault, name="full_qdrant", weight=3, lasts=(5.0, 40.0)):
+    """What is left is too little for a write, and enough for what goes on inside Qdrant."""
+
     needs = Part.DISK
 
     def targets(self) -> Sequence[str]:
@@ -17,7 +20,7 @@ class FullQdrant(LastingFault, name="full_qdrant", weight=3, lasts=(5.0, 40.0)):
 
     def begin(self, target: str, rng: random.Random) -> Effects | None:
         assert self.scene.cluster.apparatus.disk
-        self.scene.cluster.apparatus.disk.fill()
+        self.scene.cluster.apparatus.disk.fill(free=ROOM_BYTES // 2)
         return Effects(processes=frozenset({"qdrant"}))
 
     def end(self, target: str) -> None:

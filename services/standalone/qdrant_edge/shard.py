@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import disk_usage
 from time import monotonic
 
 import qdrant_edge as edge
 
-from realm.errors import InvalidInput, RealmError, Unsupported
+from realm.errors import InvalidInput, OutOfSpace, RealmError, Unsupported
 from realm.process.threads import lower_priority
 from services.standalone.qdrant_edge.protocol import collections, points
 from services.standalone.qdrant_edge.translation import (
@@ -34,6 +35,9 @@ from services.standalone.qdrant_edge.translation import (
 
 #: Seconds between flushes while writes come in; a shorter write-ahead log loads quicker.
 FLUSH_INTERVAL = 5.0
+#: With less free on its disk a collection takes no writes: an engine that finds no room at all
+#: dies of it, and then nobody can search either.
+ROOM_BYTES = 64 << 20
 INDEX_TYPES = {
     points.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
     points.FieldTypeInteger: edge.PayloadSchemaType.Integer,
@@ -56,9 +60,11 @@ class Shard:
         self._sizes = {name: params.size for name, params in dense_vectors(config).items()}
         self._sparse = set(config.sparse_vectors_config.map)
         self._flushed_at = monotonic()
+        self._folder = folder
         if (folder / "edge_config.json").exists():
             self._engine = edge.EdgeShard.load(str(folder), settings)
         else:
+            self._check_room()
             self._engine = edge.EdgeShard.create(str(folder), settings)
         self.reads: dict[str, Callable[[bytes], bytes]] = {
             "QueryBatch": self.query_batch,
@@ -68,15 +74,30 @@ class Shard:
             "Info": self.info,
         }
         self.writes: dict[str, Callable[[bytes], bytes]] = {
-            "Upsert": self.upsert,
-            "Delete": self.delete,
-            "CreateFieldIndex": self.create_field_index,
-            "Optimize": self.optimize,
+            "Upsert": self._with_room(self.upsert),
+            "Delete": self._with_room(self.delete),
+            "CreateFieldIndex": self._with_room(self.create_field_index),
+            "Optimize": self._with_room(self.optimize),
         }
 
     def close(self) -> None:
         self._engine.flush()
         self._engine.close()
+
+    def _with_room(self, write: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+        def checked(body: bytes) -> bytes:
+            self._check_room()
+            return write(body)
+
+        return checked
+
+    def _check_room(self) -> None:
+        """:raises OutOfSpace: in Qdrant's words."""
+        free = disk_usage(self._folder).free
+        if free < ROOM_BYTES:
+            raise OutOfSpace(
+                f"No space left on device: {free >> 20} MiB are free, {ROOM_BYTES >> 20} are needed"
+            )
 
     def query_batch(self, body: bytes) -> bytes:
         request = points.QueryBatchPoints.FromString(body)
