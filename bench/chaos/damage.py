@@ -1,5 +1,4 @@
-"""Points that live lost: when the indexer noticed, when another generation replaced it, and which
-failures are excused meanwhile."""
+"""Points that live lost: when the indexer noticed, and when another generation replaced it."""
 
 from __future__ import annotations
 
@@ -7,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.chaos.faults.kinds import Fault
-from bench.history.events import Excuse
-from bench.history.promises import Promise
-from realm.corpus.data_files import FOLDER as CORPUS
 from realm.errors import Corrupt, NotFound
 from realm.records.controls import DAMAGED
 from realm.records.generations import LiveEntry
@@ -28,36 +24,6 @@ class Damage:
     began: float
     noticed: float
     replaced: float
-
-
-def damage_excuses(damages: Iterable[Damage]) -> list[Excuse]:
-    """A damaged generation may lack something until the damage is noticed: from then on it claims
-    no corpus version. Requests that need one may fail until another generation is live."""
-    found = []
-    for each in damages:
-        noticed = None if each.noticed == NEVER else each.noticed + LATE_SECONDS
-        replaced = None if each.replaced == NEVER else each.replaced + LATE_SECONDS
-        why = f"generation {each.generation} had lost something"
-        found += [
-            Excuse(Promise.WHOLE, each.began, noticed, why, generation=each.generation),
-            Excuse(Promise.AVAILABLE, each.began, replaced, why),
-        ]
-    return found
-
-
-def corpus_excuses(faults: Iterable[Fault]) -> list[Excuse]:
-    """While the corpus table is damaged nothing can be written, or read that was written last."""
-    return [
-        Excuse(
-            Promise.AVAILABLE,
-            each.began,
-            each.ended + LATE_SECONDS,
-            "the corpus table was damaged",
-            writes=True,
-        )
-        for each in faults
-        if any(path.startswith(f"{CORPUS}/") for path in each.effects.paths)
-    ]
 
 
 def lossy(faults: Iterable[Fault]) -> set[int]:

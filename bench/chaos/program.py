@@ -11,11 +11,12 @@ from typing import Any
 
 from bench import tiny
 from bench.chaos.convergence import Convergence, converge
-from bench.chaos.damage import NEVER, Damage, corpus_excuses, damage_excuses, damages, lossy
+from bench.chaos.damage import NEVER, Damage, damages, lossy
+from bench.chaos.excuses import Excuses
 from bench.chaos.faults.kinds import Fault, FaultKind, chosen_kinds
 from bench.chaos.injector import FaultInjector
 from bench.chaos.phases import PHASES
-from bench.chaos.readiness import ReadinessMonitor, outage_excuses
+from bench.chaos.readiness import ReadinessMonitor
 from bench.chaos.scene import Scene
 from bench.chaos.schedule import fault_schedule
 from bench.claims import Result, at_least, none
@@ -190,12 +191,7 @@ def record_excuses(
     for each in faults:
         recorder.record(Disturbed(each.kind, each.target, each.began, each.ended))
     found = damages(faults, generations.live_history(), store)
-    excuses = [
-        *outage_excuses(faults, gateways, ready),
-        *damage_excuses(found),
-        *corpus_excuses(faults),
-    ]
-    for excuse in excuses:
+    for excuse in Excuses(gateways, ready).of(faults, found):
         recorder.record(excuse)
 
 

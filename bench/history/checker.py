@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -60,35 +60,34 @@ class _Excuses:
 
     def failure(self, each: Operation) -> bool:
         """Whether it may have failed."""
-        return self._find(
-            Promise.AVAILABLE,
-            each.began,
-            each.done,
-            gateway=each.gateway,
-            writes=each.needs_writes,
+        return self._use(
+            excuse
+            for excuse in self._excuses
+            if excuse.promise is Promise.AVAILABLE
+            and excuse.during(each.began, each.done)
+            and excuse.gateway in (None, each.gateway)
+            and (excuse.needs is None or each.needs.intersection(excuse.needs))
         )
 
     def apply(self, look: Look, generation: int, began: float) -> Look:
         """The look; one that is no evidence if it may lack what it lacks."""
         if look.if_missing is None or not look.lacks:
             return look
-        excused = self._find(
-            Promise.WHOLE, began, look.done, generation=generation, document=look.document
+        excused = self._use(
+            excuse
+            for excuse in self._excuses
+            if excuse.promise is Promise.WHOLE
+            and excuse.during(began, look.done)
+            and excuse.generation in (None, generation)
+            and excuse.document in (None, look.document)
         )
         return replace(look, if_missing=None) if excused else look
 
-    def _find(self, promise: Promise, began: float, ended: float, **of: int | str) -> bool:
-        for excuse in self._excuses:
-            if excuse.promise is promise and excuse.during(began, ended) and _fits(excuse, of):
-                self.used[excuse.why] += 1
-                return True
+    def _use(self, fitting: Iterator[Excuse]) -> bool:
+        for excuse in fitting:
+            self.used[excuse.why] += 1
+            return True
         return False
-
-
-def _fits(excuse: Excuse, of: Mapping[str, int | str]) -> bool:
-    names = ("gateway", "generation", "document", "writes")
-    wanted = {name: getattr(excuse, name) for name in names}
-    return all(value is None or value == of.get(name) for name, value in wanted.items())
 
 
 def check(history: History) -> Report:
@@ -196,12 +195,14 @@ def _mixed(history: History) -> list[str]:
         if each.origin is None or (made := history.made.get(each.origin.generation)) is None:
             continue
         if (each.origin.snapshot, each.origin.step) != (made.snapshot, made.step):
-            found.append(f"{each}: {each.origin}, but the generation is of {made}")
+            found.append(f"{each}: {each.origin}, but it is {made}")
     return found
 
 
 def _uncommitted(history: History) -> list[str]:
     committed = {each.generation for each in history.turns}
+    # Entries of what was live may have been damaged; events of generations say it too.
+    committed |= {each.generation for each in history.made.values() if each.live}
     return [
         f"{each}: generation {each.origin.generation} was never live"
         for each in history.operations

@@ -36,6 +36,17 @@ class Outcome(StrEnum):
     MAYBE = "maybe"
 
 
+class Need(StrEnum):
+    """What a request cannot do without."""
+
+    #: Searches and questions: an index that answers.
+    INDEX = "index"
+    #: Reads of a corpus version: an index that follows what is written.
+    LATEST = "latest"
+    #: Writes, and documents by their id: a leader.
+    LEADER = "leader"
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """A text of a document: each write of it has a number of its own; None: it is deleted."""
@@ -145,11 +156,12 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A generation that there was."""
+    """A generation that there was; `live`: whether its own events say that it went live."""
 
     generation: int
     snapshot: int
     step: int
+    live: bool = False
     event: Literal["made"] = "made"
 
 
@@ -180,8 +192,7 @@ class Excuse:
     and collections. Nothing excuses a wrong answer.
 
     :param gateway: of the requests; None: of any.
-    :param writes: True: only of requests that need what was written last: writes, documents by
-        their id, and reads of a corpus version; None: of any.
+    :param needs: only of requests that need one of these; None: of any.
     :param generation: of the answers; None: of any.
     :param document: what need not be found; None: any.
     """
@@ -193,7 +204,7 @@ class Excuse:
     gateway: int | None = None
     generation: int | None = None
     document: str | None = None
-    writes: Literal[True] | None = None
+    needs: tuple[Need, ...] | None = None
     event: Literal["excuse"] = "excuse"
 
     def during(self, began: float, ended: float) -> bool:

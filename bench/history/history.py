@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from bench.history.events import (
     EVENTS,
+    INDEX_READS,
     WRITES,
     Audited,
     Begun,
@@ -20,6 +21,7 @@ from bench.history.events import (
     Held,
     Kind,
     Made,
+    Need,
     Origin,
     Outcome,
     Read,
@@ -83,9 +85,11 @@ class Operation:
         return self.ended.seen
 
     @property
-    def needs_writes(self) -> bool:
-        """Whether it writes, or cannot be answered by an index that took no write for a while."""
-        return self.kind in {*WRITES, Kind.GET} or self.sent.at_least > 0
+    def needs(self) -> frozenset[Need]:
+        """What it cannot do without."""
+        if self.kind not in INDEX_READS:
+            return frozenset({Need.LEADER})
+        return frozenset({Need.INDEX, Need.LATEST} if self.sent.at_least else {Need.INDEX})
 
     @property
     def latency(self) -> float:

@@ -17,7 +17,7 @@ from bench.points import read_payloads
 from realm.errors import RealmError
 from realm.records.controls import damaged
 from realm.records.generations import Generations
-from realm.records.states import ACTIVE
+from realm.records.states import ACTIVE, State
 from realm.records.store import Store
 
 EVERY_SECONDS = 5.0
@@ -37,7 +37,7 @@ class Readings:
         self._qdrant_url = qdrant_url
         self._recorder = recorder
         self._generations = Generations(store)
-        self._made: set[int] = set()
+        self._made: dict[int, Made] = {}
         self._turns: set[int] = set()
 
     async def run(self) -> None:
@@ -63,10 +63,12 @@ class Readings:
     def record_versions(self) -> None:
         """Generations and turns that are new."""
         for number in self._generations.numbers():
-            if number not in self._made:
-                made = self._generations.get(number)
-                self._recorder.record(Made(number, made.snapshot, made.step))
-                self._made.add(number)
+            made = self._generations.get(number)
+            live = any(each.state is State.LIVE for each in self._generations.events(number))
+            known = Made(number, made.snapshot, made.step, live)
+            if self._made.get(number) != known:
+                self._recorder.record(known)
+                self._made[number] = known
         for entry in self._generations.live_history():
             if entry.sequence not in self._turns:
                 self._recorder.record(Turn(entry.sequence, entry.generation, entry.at))

@@ -7,37 +7,10 @@ import numpy as np
 from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.chaos.faults.kinds import Effects, Fault
 from bench.chaos.oracle import Oracle, faults_of
-from bench.chaos.readiness import RECONNECT_SECONDS, ReadinessMonitor, outage_excuses
-from bench.history.promises import Promise
+from bench.chaos.readiness import ReadinessMonitor
 from bench.points import Points
 from realm.corpus.passages import Passage
-
-NAMES = ["gateway", "gateway-2"]
-
-
-def of(name: str) -> Effects:
-    return Effects(processes=frozenset({name}))
-
-
-def test_requests_may_fail_at_a_gateway_until_it_is_back_and_its_client_has_reconnected() -> None:
-    faults = [
-        Fault("kill", "gateway-2", 10.0, 10.0, "rest", of("gateway-2")),
-        Fault("kill", "indexer", 11.0, 11.0, "rest", of("indexer")),
-        Fault("corrupt", "gateway", 12.0, 12.0, "rest"),
-    ]
-    down, unfound = outage_excuses(faults, NAMES, [[5.0, 20.0], [9.0, 9.9, 14.0, 15.0]])
-    assert (down.gateway, down.began, down.ended) == (1, 10.0, 14.0)
-    assert (unfound.gateway, unfound.began) == (1, 14.0)
-    assert unfound.ended == 14.0 + RECONNECT_SECONDS
-    assert {down.promise, unfound.promise} == {Promise.AVAILABLE}
-
-
-def test_a_gateway_that_never_came_back_stays_down() -> None:
-    stop = Fault("stop", "gateway", 1.0, 2.0, "", of("gateway"))
-    (down,) = outage_excuses([stop], NAMES, [[0.5], []])
-    assert down.ended is None
 
 
 def passage(name: str) -> Passage:

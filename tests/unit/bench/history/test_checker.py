@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.history.events import Excuse, Kind, Made, Seen
+from bench.history.events import Excuse, Kind, Made, Need, Seen
 from bench.history.promises import Promise
 from tests.unit.bench.history.histories import Story, broken
 
@@ -158,7 +158,7 @@ def excused_at_another_gateway(told: Story) -> None:
 
 
 def excused_for_writes_alone(told: Story) -> None:
-    told.excuse(Excuse(Promise.AVAILABLE, 3.0, 6.0, "corpus damaged", writes=True))
+    told.excuse(Excuse(Promise.AVAILABLE, 3.0, 6.0, "corpus damaged", needs=(Need.LEADER,)))
     told.fail(Kind.GET, (4, 5))
     told.fail(Kind.SEARCH, (4, 5))
 
