@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench import tiny
@@ -21,7 +21,7 @@ from bench.chaos.scene import Scene
 from bench.chaos.schedule import fault_schedule
 from bench.claims import Result, at_least, none
 from bench.harness import Bench, Context
-from bench.history.events import Disturbed
+from bench.history.events import Disturbed, Excuse
 from bench.history.events import Kind as Request
 from bench.history.recorder import Recorder
 from bench.load import schedule
@@ -30,8 +30,7 @@ from bench.load.transitions import Refreshes, Transition
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
-from realm.records.generations import Generations, LiveEntry
-from realm.records.store import Store
+from realm.records.generations import LiveEntry
 
 PROFILE = LoadProfile(
     rates={
@@ -118,13 +117,13 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
     )
     #: Has read every record before it is damaged, and keeps what it read.
     generations = Generations(cluster.store)
-    faults: Sequence[Fault] = []
+    scene = Scene(
+        cluster, generations, parameters.mean, lambda: _oldest_answering(session.recorder)
+    )
     convergence = Convergence(False, 0.0, "the faults to end")
 
     async def inject(stop: asyncio.Event) -> bool:
-        nonlocal convergence, faults
-        scene = Scene(cluster, generations, parameters.mean, oldest_answering)
-        faults = scene.faults
+        nonlocal convergence
         injector = FaultInjector(scene, kinds)
         monitoring = asyncio.create_task(readiness.run())
         refreshing = asyncio.create_task(refreshes.run(stop))
@@ -134,34 +133,24 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
             await refreshing
             last = tiny.perturbed(model, seed + 1)
             convergence = await converge(
-                cluster, last, session.believed.version, lossy(faults), _questions(session)
+                cluster, last, session.believed.version, lossy(scene.faults), _questions(session)
             )
         finally:
             await injector.end()
             refreshing.cancel()
             monitoring.cancel()
-            record_excuses(
-                session.recorder,
-                faults,
-                cluster.cluster.gateway_names,
-                readiness.ready,
-                generations,
-                cluster.store,
-            )
+            found = damages(scene.faults, generations.live_history(), cluster.store)
+            excuses = Excuses(cluster.cluster.gateway_names, readiness.ready)
+            record_faults(session.recorder, scene.faults, excuses.of(scene.faults, found))
         return convergence.converged
 
-    def oldest_answering() -> int:
-        """The oldest generation that a gateway last answered with; 0 before any has answered."""
-        return min(session.recorder.answering.values(), default=0)
-
     seen = await session.observe(schedule.schedule(PROFILE.rates, seconds), inject)
-    seen = replace(seen, generations=generations)
     history = generations.live_history()
     return ChaosRun(
         seen=seen,
         convergence=convergence,
-        faults=faults,
-        damages=damages(faults, history, cluster.store),
+        faults=scene.faults,
+        damages=damages(scene.faults, history, cluster.store),
         refreshes=refreshes.ended,
         history=history,
     )
@@ -169,29 +158,20 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
 
 def _questions(session: LoadSession) -> list[str]:
     """Each finds its document."""
-    believed = session.believed
-    return [
-        session.writer.question(each, believed.newest(each))
-        for each in sorted(believed.present())[:QUESTIONS]
-    ]
+    present = sorted(session.believed.present().items())[:QUESTIONS]
+    return [session.writer.question(document, revision) for document, revision in present]
 
 
-def record_excuses(
-    recorder: Recorder,
-    faults: Sequence[Fault],
-    gateways: Sequence[str],
-    ready: list[list[float]],
-    generations: Generations,
-    store: Store,
-) -> None:
-    """What happened, and which failures it excuses.
+def _oldest_answering(recorder: Recorder) -> int:
+    """The oldest generation that a gateway last answered with; 0 before any has answered."""
+    return min(recorder.answering.values(), default=0)
 
-    :param ready: by gateway, when it was found ready.
-    """
-    for each in faults:
-        recorder.record(Disturbed(each.kind, each.target, each.began, each.ended))
-    found = damages(faults, generations.live_history(), store)
-    for excuse in Excuses(gateways, ready).of(faults, found):
+
+def record_faults(recorder: Recorder, faults: Sequence[Fault], excuses: Iterable[Excuse]) -> None:
+    """What happened, and which failures it excuses."""
+    for fault in faults:
+        recorder.record(Disturbed(fault.kind, fault.target, fault.began, fault.ended))
+    for excuse in excuses:
         recorder.record(excuse)
 
 

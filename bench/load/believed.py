@@ -59,24 +59,24 @@ class Believed:
         """-1 before the first."""
         return self._documents[document].newest if document in self._documents else -1
 
-    def present(self) -> list[str]:
-        """Documents that nobody is writing, whose text is known."""
-        return [
-            document
+    def present(self) -> dict[str, int]:
+        """Documents that nobody is writing, whose text is known, and its revision."""
+        return {
+            document: mine.revision
             for document, mine in self._documents.items()
             if mine.revision is not None and not mine.busy and not mine.doubtful
-        ]
+        }
 
     def something(self) -> tuple[Revision, int]:
         """A document that must be found by the words of that revision, and its version."""
-        document = self._rng.choice(self.present())
+        document = self._rng.choice([*self.present()])
         mine = self._documents[document]
         return Revision(document, mine.revision), mine.version
 
     def begin_write(self, *, delete: bool) -> Revision:
         """Chooses a document that no write is under way for; each write has a revision of its own,
         so that what is seen tells which of them took place."""
-        idle = self.present()
+        idle = [*self.present()]
         if delete and idle:
             document = self._rng.choice(idle)
             self._documents[document].busy = True

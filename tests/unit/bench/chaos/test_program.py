@@ -10,15 +10,16 @@ import pytest
 
 from bench.chaos.convergence import Convergence
 from bench.chaos.damage import NEVER, Damage
+from bench.chaos.excuses import Excuses
 from bench.chaos.faults.kinds import Effects, Fault
 from bench.chaos.phases import PHASES
-from bench.chaos.program import ChaosRun, Parameters, judge, record_excuses
+from bench.chaos.program import ChaosRun, Parameters, judge, record_faults
 from bench.history.events import Kind, Seen
 from bench.history.history import history_of, read_history
 from bench.history.promises import Promise
 from bench.history.recorder import Recorder
 from bench.load.session import Observations
-from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.generations import Generations, LiveEntry
 from realm.records.store import Store
 from tests.unit.bench.history.histories import Story
 
@@ -90,17 +91,12 @@ def test_a_broken_promise_fails_its_claim(tmp_path: Path) -> None:
 
 
 def test_what_the_faults_excuse_is_recorded_and_nothing_else(tmp_path: Path) -> None:
-    """A gateway was down from 20 to 25; generation 1 lost points at 30 and was replaced at 50."""
-    store = Store.open(str(tmp_path / "store"))
-    generations = Generations(store)
-    for number, entry in ((1, None), (2, FIRST)):
-        generations.create(Generation(number, 1, 1, 1, "f", 2, (), f"c{number}", 0.0, "test"))
-        generations.commit(number, after=generations.live() if entry else None, by="", why="")
+    """A gateway was down from 20 to 25; generation 1 lost points from 30 on."""
     losing = Fault("lose_points", "1", 30.0, 30.0, "rest", Effects(generation=1))
+    faults = [KILLS[0], losing]
+    excuses = Excuses(["gateway"], [[5.0, 25.0]]).of(faults, [Damage(1, 30.0, 35.0, 50.0)])
     with Recorder(tmp_path / "history.jsonl") as recorder:
-        record_excuses(
-            recorder, [KILLS[0], losing], ["gateway"], [[5.0, 25.0]], Generations(store), store
-        )
+        record_faults(recorder, faults, excuses)
     history = read_history(recorder.file)
     assert [each.kind for each in history.disturbed] == ["kill", "lose_points"]
     story = told()
