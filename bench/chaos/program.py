@@ -30,7 +30,7 @@ from bench.load.transitions import Refreshes, Transition
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
-from realm.records.generations import LiveEntry
+from realm.records.generations import Generations, LiveEntry
 
 PROFILE = LoadProfile(
     rates={
