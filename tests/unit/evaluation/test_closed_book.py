@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 from typer.testing import CliRunner
 
 from realm.cli import eval as eval_command
@@ -20,12 +20,17 @@ from realm.errors import InvalidInput, NotFound, RealmError
 from realm.evaluation.closed_book import evaluate_closed_book, load_closed_book
 from realm.text.questions import Question
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 WORDS = ("<pad>", "</s>", "<unk>", "who", "ran", "sat", "the", "fox", "hen", "pig")
 FACTS = {"who ran": "the fox", "who sat": "the hen"}
 CPU = torch.device("cpu")
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
@@ -37,6 +42,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 that knows the facts."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
     torch.manual_seed(0)
     tokenizer = _tokenizer()
     config = T5Config(

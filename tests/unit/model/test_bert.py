@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
 
 from realm.errors import BadSettings
 from realm.model.bert import ACTIVATIONS, Bert, SelfAttention
 from realm.model.config import BertShape
 from tests.unit.model.conftest import TINY_SHAPE
 
+if TYPE_CHECKING:
+    from transformers import BertModel
+
 
 def of_transformers(shape: BertShape) -> BertModel:
+    from transformers import BertConfig, BertModel
+
     return BertModel(BertConfig(**dataclasses.asdict(shape), attn_implementation="eager"))
 
 

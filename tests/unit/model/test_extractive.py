@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from transformers import BertConfig, BertForQuestionAnswering
 
 from realm.errors import Corrupt, Unsupported
 from realm.model.base import load_extractive_reader
@@ -17,6 +17,9 @@ from realm.model.encoders import collate
 from realm.model.hugging_face import export_model, import_model
 from realm.model.inputs import InputLimits
 from tests.tiny import VOCABULARY, write_base
+
+if TYPE_CHECKING:
+    from transformers import BertForQuestionAnswering
 
 LENGTHS = InputLimits(passage=96, title=16, query=64, reader=160)
 QUESTION = "who founded the town?"
@@ -31,6 +34,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def theirs() -> BertForQuestionAnswering:
     """Wider and shallower than the base, with fewer positions."""
+    from transformers import BertConfig, BertForQuestionAnswering
+
     config = BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=48,

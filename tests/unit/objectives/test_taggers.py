@@ -12,7 +12,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
 
 from realm.errors import BadSettings
 from realm.objectives.masked_lm import MaskedLM
@@ -40,6 +39,8 @@ PIECES = [*SPECIAL, ".", ",", "-", "'", *NAMED, "was", "in", "##s", "##ing"]
 
 def write_tagger(folder: Path, labels: list[str], positions: int = 16) -> Path:
     """A model that labels each piece by itself: attention and depth are cut off by weights of 0."""
+    from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
+
     config = BertConfig(
         vocab_size=len(PIECES),
         hidden_size=len(PIECES),
