@@ -328,11 +328,3 @@ def test_store_that_is_away_for_a_moment_is_waited_for(bench: Bench) -> None:
     path.unlink()
     path.write_bytes(data)
     bench.wait_for(output)
-
-
-def test_unusable_setting_is_one_sentence(bench: Bench) -> None:
-    bench.start(REALM_DEVICE="abacus")
-    assert bench.process is not None
-    assert bench.process.wait(timeout=START_SECONDS) == 2
-    assert len(bench.log.splitlines()) == 1
-    assert "abacus" in bench.log

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import grpc
 import pytest
@@ -119,16 +116,3 @@ def test_sigterm_ends_it_cleanly_with_a_watcher_attached(process: IndexerProcess
     events = [json.loads(line)["event"] for line in process.log.read_text().splitlines()]
     assert "indexer_stopped" in events
     assert "thread_still_running" not in events
-
-
-def test_unusable_setting_is_one_sentence() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "services.indexer"],
-        env={**os.environ, "REALM_SHARD_SECONDS": "never"},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1
-    assert "REALM_SHARD_SECONDS" in ended.stderr

@@ -339,25 +339,6 @@ def test_divergence_ends_training_with_a_sentence_and_keeps_the_last_snapshot(
         assert all(p.isfinite().all() for p in model.retriever.parameters())
 
 
-def test_unusable_settings_end_with_one_sentence(bench: Bench) -> None:
-    bench.options = {"REALM_NO_SUCH_THING": "1"}
-    bench.start()
-    assert bench.process is not None
-    assert bench.process.wait(LIMIT) == 2
-    bench.process = None
-    log = bench.log_path.read_text()
-    assert log.startswith("trainer: unknown settings")
-    assert len(log.splitlines()) == 1
-
-
-def test_imports_neither_celery_nor_deltalake() -> None:
-    check = (
-        "import sys, services.trainer.__main__;"
-        "sys.exit(bool({'celery', 'deltalake'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True, timeout=START_SECONDS)
-
-
 def _metric(port: int, name: str) -> float:
     """The sum of the samples whose line begins so; 0 while there is none."""
     try:

@@ -7,25 +7,29 @@ import sys
 
 import pytest
 
-SERVICE = {"transformers", "scipy", "sympy", "torch._dynamo", "deltalake", "faiss", "plotly"}
-COMMAND = {
+HEAVY = {
+    *("transformers", "scipy", "sympy", "torch._dynamo", "deltalake", "faiss", "plotly"),
+    *("celery", "kombu"),
+}
+SERVICE = {
     *("torch", "numpy", "pyarrow", "tokenizers", "transformers", "qdrant_client", "redis"),
     *("structlog", "obstore", "deltalake", "celery", "prometheus_client"),
 }
 
 
 @pytest.mark.parametrize(
-    ("module", "heavy"),
+    ("module", "unwanted"),
     [
-        ("services.gateway.__main__", SERVICE),
-        ("services.embedder.__main__", SERVICE),
-        ("services.trainer.__main__", SERVICE),
-        ("services.indexer.__main__", {*SERVICE, "torch"}),
-        ("realm.cli.main", COMMAND),
+        ("services.gateway.__main__", {*HEAVY, "services.indexer"}),
+        ("services.embedder.__main__", {*HEAVY, "qdrant_client"} - {"celery", "kombu"}),
+        ("services.trainer.__main__", HEAVY),
+        ("services.indexer.__main__", {*HEAVY, "torch"} - {"celery", "kombu"}),
+        ("realm.cli.main", SERVICE),
+        ("realm.client.blocking", {*SERVICE, "pydantic"}),
     ],
 )
-def test_a_process_imports_only_what_it_needs(module: str, heavy: set[str]) -> None:
-    script = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
+def test_a_process_imports_only_what_it_needs(module: str, unwanted: set[str]) -> None:
+    script = f"import sys, {module}; print(*sorted({unwanted} & set(sys.modules)))"
     assert printed(script).split() == []
 
 

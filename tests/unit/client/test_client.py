@@ -202,16 +202,3 @@ def test_documents_too_large_together_are_named_before_anything_is_sent() -> Non
     with Client("127.0.0.1:1") as client, pytest.raises(InvalidInput, match="import_documents"):
         client.upsert(large)
     assert [len(each.documents) for each in batches(large)] == [1, 1, 1]
-
-
-def test_client_needs_grpc_alone() -> None:
-    script = (
-        "import sys, realm.client.blocking;"
-        "heavy = {'torch', 'numpy', 'pyarrow', 'structlog', 'tokenizers', 'qdrant_client',"
-        " 'pydantic', 'redis', 'prometheus_client'};"
-        "print(heavy & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == "set()"

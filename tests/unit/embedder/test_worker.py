@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 from celery.exceptions import Retry
@@ -55,12 +53,3 @@ def test_a_task_that_is_tried_again_names_no_time_of_day(
             message = messages.get(block=False)
     assert message.decode()[1] == kwargs
     assert (message.headers["eta"], message.headers["expires"]) == (None, None)
-
-
-def test_embedder_imports_neither_qdrant_nor_delta() -> None:
-    code = (
-        "import sys, services.embedder.__main__;"
-        "sys.exit(', '.join({'qdrant_client', 'deltalake'} & set(sys.modules)) or 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,43 +104,3 @@ async def test_a_wakeup_comes_before_the_next_poll(world: World, redis_url: str)
                 wakeup.send("live")  # the subscription may not stand yet
                 await asyncio.sleep(0.05)
         wakeup.close()
-
-
-def environment(world: World, **changes: str) -> dict[str, str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("REALM_")}
-    given = {
-        "REALM_STORE_URL": world.store.url,
-        "REALM_GATEWAY_LISTEN": "127.0.0.1:0",
-        "REALM_REDIS_URL": "redis://127.0.0.1:1/0",
-        "REALM_QDRANT_URL": "http://127.0.0.1:1",
-        "REALM_INDEXER_URL": "127.0.0.1:1",
-    }
-    return {**clean, **given, **changes}
-
-
-COMMAND = [sys.executable, "-m", "services.gateway"]
-
-
-def test_unusable_settings_are_one_sentence_and_code_2(world: World) -> None:
-    done = subprocess.run(
-        COMMAND,
-        env=environment(world, REALM_READ_BATCH="0"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "REALM_READ_BATCH" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_gateway_needs_neither_celery_nor_delta() -> None:
-    script = (
-        "import sys, services.gateway.__main__;"
-        "print({'celery', 'kombu', 'deltalake', 'services.indexer'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.strip() == "set()"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -222,12 +220,3 @@ async def test_unknown_method_is_unsupported(site: Site) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await site.stub.UpsertDocuments(corpus_pb2.UpsertDocumentsRequest(), timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_the_wire_needs_grpc_alone() -> None:
-    script = "import sys, realm.client.wire as _; "
-    script += "print({'structlog', 'prometheus_client'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == "set()"
