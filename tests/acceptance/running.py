@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from bench.ports import claim_offset
 from realm.client import Client
 from realm.errors import RealmError
 from services.standalone.cluster import HOST, PORTS
+from tests.waiting import until
 
 #: Short refreshes: a few steps a snapshot, and nothing that waits for minutes.
 QUICK = {
@@ -50,14 +49,6 @@ NAMES_OF_LIBRARIES = (
 RAN = "a module of the working directory ran"
 FIRST_ANSWER_SECONDS = 180.0
 END_SECONDS = 90.0
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.1)
 
 
 def fact_names() -> list[str]:
@@ -109,7 +100,7 @@ class RunningCluster:
             )
         self.client = Client(self.gateway, timeout=30)
         try:
-            until(self.answers, FIRST_ANSWER_SECONDS, f"a first answer; {self.output()}")
+            until(self.answers, "a first answer", FIRST_ANSWER_SECONDS, self.output)
         except BaseException:
             self.__exit__()
             raise

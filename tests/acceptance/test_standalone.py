@@ -10,7 +10,8 @@ import pytest
 from bench.history.recorder import Recorder
 from realm.client import document
 from tests.acceptance.recorded import RecordedUser, history_file
-from tests.acceptance.running import RAN, RunningCluster, until
+from tests.acceptance.running import RAN, RunningCluster
+from tests.waiting import until
 
 
 def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path) -> None:
@@ -27,8 +28,9 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path) -> None:
 
         until(
             lambda: cluster.client.status().live.generation >= 3,
+            "a third generation",
             120,
-            f"a third generation; {cluster.output()}",
+            cluster.output,
         )
         found = cluster.client.search("giant extinct bird moa", limit=3)
         assert "moa" in {hit.passage.document_id for hit in found.passages}
@@ -50,7 +52,7 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path) -> None:
     assert report["queries"]["failed"] == 0, report["queries"]["failures"]
     assert report["queries"]["mixed_version"] == 0
     assert set(report["refresh_latency_seconds"]) >= {"embed", "load", "validate", "total"}
-    until(lambda: not any(child.is_running() for child in children), 10, "the children's end")
+    until(lambda: not any(child.is_running() for child in children), "the children's end", 10)
 
 
 @pytest.mark.slow
@@ -59,8 +61,9 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
         cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
         until(
             lambda: cluster.client.status().newest_snapshot.step >= 2,
+            "a trained snapshot",
             120,
-            f"a trained snapshot; {cluster.output()}",
+            cluster.output,
         )
         before = cluster.client.status()
     with RunningCluster(tmp_path / "run") as cluster:
@@ -83,15 +86,16 @@ def test_every_process_may_be_killed(tmp_path: Path) -> None:
         for name in names:
             generation = cluster.client.status().live.generation
             killed = cluster.kill(name)
-            until(lambda: is_back(cluster, name, killed), 60, f"{name} to be back")  # noqa: B023
-            until(cluster.answers, 60, f"answers after {name} was killed")
+            until(lambda: is_back(cluster, name, killed), f"{name} to be back", 60)  # noqa: B023
+            until(cluster.answers, f"answers after {name} was killed", 60)
             key = f"after-{name}"
             text = f"This note was written after {name} had been killed."
             user.write(key, text, f"note written after {key}")
             until(
                 lambda: cluster.client.status().live.generation > generation,  # noqa: B023
+                f"a new generation after {name} was killed",
                 150,
-                f"a new generation after {name} was killed; {cluster.output()}",
+                cluster.output,
             )
         report = user.read_everything()
     assert report.holds, (history, report.violations, report.gaps)
@@ -107,7 +111,7 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_loses_nothing(tmp_path: P
         children = psutil.Process(cluster.pid).children(recursive=True)
         cluster.client.upsert([document("moa", "The moa was a giant bird.", title="Moa")])
         os.kill(cluster.pid, signal.SIGKILL)
-        until(lambda: not any(map(lives, children)), 10, "the children's end")
+        until(lambda: not any(map(lives, children)), "the children's end", 10)
     with RunningCluster(tmp_path / "run") as cluster:
         assert cluster.client.get("moa").document.text == "The moa was a giant bird."
 

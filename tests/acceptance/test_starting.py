@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.ports import claim_offset
-from tests.acceptance.running import END_SECONDS, until
+from tests.acceptance.running import END_SECONDS
+from tests.waiting import until
 
 #: A folder may have any name.
 STATE = 'it\'s a "state" of 100%2F [x]'
@@ -59,7 +60,7 @@ def starting(folder: Path, *options: str) -> Iterator[Started]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_while_it_starts_it_ends_in_order(tmp_path: Path, number: signal.Signals) -> None:
     with starting(tmp_path) as started:
-        until(lambda: started.says("process=gateway"), 120, "the gateway's start")
+        until(lambda: started.says("process=gateway"), "the gateway's start", 120)
         os.kill(started.process.pid, number)
         assert started.process.wait(END_SECONDS) == 0
     assert "Traceback" not in started.text

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,11 @@ from typing import Any
 import psutil
 from qdrant_client import QdrantClient
 
+from tests.waiting import until
+
 ROOT = Path(__file__).parents[2]
 #: Seconds that anything here may take on a busy machine.
 LIMIT = 30.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first truthy value of a condition that becomes true in time."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise TimeoutError(f"not within {LIMIT} s: {what}")
 
 
 def connect(host: str, port: int) -> QdrantClient:

@@ -17,8 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from qdrant_client import QdrantClient, models
 
 from tests.congruence.conftest import create, search
-from tests.congruence.edge_server import LIMIT, EdgeServer, until
+from tests.congruence.edge_server import LIMIT, EdgeServer
 from tests.congruence.oracle import DENSE, SIZE, Passage, agree, exact, make_passages
+from tests.waiting import until
 
 NAME = "passages-00000001"
 

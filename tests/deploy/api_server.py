@@ -29,8 +29,8 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.deploy.kubelet import wait_until
 from tests.deploy.rendering import NAME_LABEL, Object
+from tests.waiting import until
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 SECONDS = 180
@@ -233,7 +233,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
 
 def _await(true: Callable[[], bool]) -> None:
-    wait_until(true, SECONDS, "the API server and its controllers are at work")
+    until(true, "the API server and its controllers are at work", SECONDS)
 
 
 @contextmanager

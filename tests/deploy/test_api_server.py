@@ -20,7 +20,6 @@ import pytest
 from tests.deploy.api_server import GPU, SECONDS, ApiServer, api_server
 from tests.deploy.applying import manifests, suited, written
 from tests.deploy.custom_resources import SCHEMAS
-from tests.deploy.kubelet import wait_until
 from tests.deploy.rendering import (
     K8S,
     NAME_LABEL,
@@ -34,6 +33,7 @@ from tests.deploy.rendering import (
     workloads,
 )
 from tests.deploy.test_overlays import ADDED, with_components
+from tests.waiting import until
 from tools.preflight import CHECKS, LEAST_VERSION
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -79,7 +79,7 @@ def await_settled(server: ApiServer) -> None:
         return server.kubectl("get", "pods,events", "--namespace=realm").stdout
 
     try:
-        wait_until(lambda: is_settled(server), SECONDS, "every workload has its pods")
+        until(lambda: is_settled(server), "every workload has its pods", SECONDS)
     except AssertionError as error:
         raise AssertionError(told()) from error
 
@@ -243,7 +243,7 @@ def test_the_job_makes_the_secrets_and_may_do_nothing_else(
 
 def test_the_job_goes_so_that_the_next_version_may_come(cluster: ApiServer) -> None:
     job = "/apis/batch/v1/namespaces/realm/jobs/make-secrets"
-    wait_until(lambda: cluster.call("GET", job)[0] == 404, SECONDS, "the job is gone")
+    until(lambda: cluster.call("GET", job)[0] == 404, "the job is gone", SECONDS)
     said = cluster.kubectl("apply", manifests(cluster, "cluster")).stdout
     assert "job.batch/make-secrets created" in said
 
@@ -280,16 +280,16 @@ def test_a_drained_node_is_emptied_and_everything_finds_another(cluster: ApiServ
     cluster.kubectl("uncordon", node)
 
 
-def watch_least(server: ApiServer, deployment: str, until: Callable[[], bool]) -> int:
+def watch_least(server: ApiServer, deployment: str, is_over: Callable[[], bool]) -> int:
     """The fewest ready pods that were seen."""
     least: list[int] = []
 
     def over() -> bool:
         found = server.call("GET", f"{APPS}/deployments/{deployment}")[1]
         least.append(found["status"].get("readyReplicas", 0))
-        return until()
+        return is_over()
 
-    wait_until(over, SECONDS, "the rollout is over")
+    until(over, "the rollout is over", SECONDS)
     return min(least)
 
 
@@ -362,7 +362,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         server.add_volumes(CLAIMS, provisioner="rancher.io/local-path")
         server.failing.update({"redis", "trainer"})
         server.kubectl("apply", manifests(server, "local"))
-        wait_until(lambda: has_nodes(server), SECONDS, "every pod has a node")
+        until(lambda: has_nodes(server), "every pod has a node", SECONDS)
         yield server
 
 
@@ -391,6 +391,6 @@ def test_what_cannot_start_is_replaced_by_the_next_apply(small: ApiServer) -> No
         held = [each["spec"]["containers"][0] for name in small.failing for each in pods[name]]
         return bool(held) and all(each["image"].startswith("registry.test/") for each in held)
 
-    wait_until(replaced, SECONDS, "pods that never got ready are replaced")
+    until(replaced, "pods that never got ready are replaced", SECONDS)
     small.failing.clear()
     await_settled(small)

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.kubelet import DOCKER, Kubelet, Running, docker, wait_until
+from tests.deploy.kubelet import DOCKER, Kubelet, Running, docker
 from tests.deploy.rendering import PROCESSES, ROOT, name_of, pod, render, workloads
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -190,9 +191,9 @@ def test_a_killed_process_comes_back_to_the_same_state(
     for name in ("redis", "indexer"):
         docker("kill", running[name].name)
         docker("start", running[name].name)
-    wait_until(lambda: running["indexer"].passes("readinessProbe"), 120, "the indexer is back")
+    until(lambda: running["indexer"].passes("readinessProbe"), "the indexer is back", 120)
     after = json.loads(realm(cluster, "status", "--json"))
     assert after["live"]["generation"] >= before["live"]["generation"]
     put(cluster, [("burj", "Burj Khalifa", "The Burj Khalifa opened in January 2010.")], tmp_path)
     search = ("search", "When did the Burj Khalifa open?", "--json")
-    wait_until(lambda: "January 2010" in realm(cluster, *search), 120, "a write can be found")
+    until(lambda: "January 2010" in realm(cluster, *search), "a write can be found", 120)

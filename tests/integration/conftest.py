@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from realm.records.store import Store
 from tests.integration.redis_process import RedisProcess, free_port
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.indexer_process import IndexerProcess
@@ -112,11 +112,10 @@ def process(make_bench: Callable[..., Bench]) -> Iterator[IndexerProcess]:
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
+    def listens() -> bool:
+        assert process.poll() is None, log.read_text()
         with socket.socket() as probe:
             probe.settimeout(0.5)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"Qdrant Edge does not listen on {port}: {log.read_text()[-2000:]}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listens, f"Qdrant Edge listens on {port}", START_SECONDS, log.read_text)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 import grpc
-import pytest
 
 from realm.internal.v1 import serving_pb2_grpc
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from tests.integration.indexing import Bench, document
 from tests.integration.redis_process import free_port
+from tests.waiting import until
 
 DEADLINE = 60.0
 CALL_SECONDS = 15
@@ -68,14 +67,11 @@ class IndexerProcess:
         return self.index.GetIndexStatus(request, timeout=CALL_SECONDS, wait_for_ready=True).status
 
     def until(self, what: str, holds: Any) -> Any:
-        deadline = time.monotonic() + DEADLINE
-        while not holds(status := self.status()):
-            if time.monotonic() > deadline:
-                pytest.fail(
-                    f"not within {DEADLINE} s: {what}\n{status}\n{self.log.read_text()[-4000:]}"
-                )
-            time.sleep(0.05)
-        return status
+        def found() -> Any:
+            status = self.status()
+            return status if holds(status) else None
+
+        return until(found, what, DEADLINE, self.log.read_text)
 
     def write(self, *numbers: int) -> int:
         documents = [document(number) for number in numbers]

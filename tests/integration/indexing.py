@@ -8,7 +8,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +29,7 @@ from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.writer import check_changes
 from tests.integration.embedder_double import SIZE, bag
+from tests.waiting import until
 
 DEADLINE = 60.0
 LENGTHS = InputLimits(passage=64, title=16, query=48, reader=96)
@@ -160,13 +160,11 @@ class Bench:
         return self.indexer.writer.submit(name, changes).result(timeout=DEADLINE)
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                log = self.folder / "worker.log"
-                words = log.read_text()[-3000:] if log.exists() else ""
-                pytest.fail(f"not within {seconds} s: {what}\n{self.indexer.status.now()}\n{words}")
-            time.sleep(0.05)
+        def state() -> str:
+            log = self.folder / "worker.log"
+            return f"{log.read_text() if log.exists() else ''}\n{self.indexer.status.now()}"
+
+        until(holds, what, seconds, state)
 
     def lose_collection(self, generation: int) -> None:
         """As somebody with Qdrant's key may do: the indexer itself would refuse."""

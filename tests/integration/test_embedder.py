@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +37,7 @@ from services.embedder.claims import KEY
 from tests.integration.redis_process import RedisProcess
 from tests.tiny import letter_model
 from tests.unit.embedder.conftest import begin_generation, cut, write_passages
+from tests.waiting import until
 
 START_SECONDS = 60
 WORK_SECONDS = 45
@@ -82,8 +82,11 @@ class Bench:
                 stderr=subprocess.STDOUT,
             )
 
+    def until(self, holds: Callable[[], bool], seconds: float = WORK_SECONDS) -> None:
+        until(holds, "the embedder's log follows", seconds, lambda: self.log)
+
     def wait_until_ready(self, times: int = 1) -> None:
-        until(lambda: self.log.count("embedder_ready") >= times, START_SECONDS, lambda: self.log)
+        self.until(lambda: self.log.count("embedder_ready") >= times, START_SECONDS)
 
     def stop(self, sent: signal.Signals, within: float) -> int:
         assert self.process is not None
@@ -124,19 +127,7 @@ class Bench:
         return make_celery(load_settings(redis_url=self.redis.url))
 
     def wait_for(self, *outputs: str) -> None:
-        until(
-            lambda: all(self.store.exists(path) for path in outputs),
-            WORK_SECONDS,
-            lambda: self.log,
-        )
-
-
-def until(holds: Callable[[], bool], seconds: float, why: Callable[[], str]) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s:\n{why()}")
-        time.sleep(0.05)
+        self.until(lambda: all(self.store.exists(path) for path in outputs))
 
 
 @pytest.fixture
@@ -183,7 +174,7 @@ def test_the_queue_named_first_is_served_first(bench: Bench, first: str) -> None
         bench.send([f"shard {number}."], queue=other)
     urgent = [bench.send([f"change {number}."], queue=first) for number in range(4)]
     bench.start(REALM_EMBEDDER_QUEUES=f"{first},{other}")
-    until(lambda: bench.log.count("task_ended") == 8, START_SECONDS, lambda: bench.log)
+    bench.until(lambda: bench.log.count("task_ended") == 8, START_SECONDS)
     ended = [line for line in bench.log.splitlines() if "task_ended" in line]
     assert all(any(path in line for path in urgent) for line in ended[:4])
 
@@ -195,12 +186,12 @@ def test_worker_goes_on_after_redis_was_away(bench: Bench, wipe: bool) -> None:
     bench.wait_for(bench.send(["one fox ran."]))
     for _ in range(2):
         bench.redis.kill(wipe=wipe)
-        until(lambda: "Connection refused" in bench.log, WORK_SECONDS, lambda: bench.log)
+        bench.until(lambda: "Connection refused" in bench.log)
         beat = (bench.folder / "heartbeat").stat().st_mtime_ns
         until(
             lambda seen=beat: (bench.folder / "heartbeat").stat().st_mtime_ns > seen,  # type: ignore[misc]
+            "a sign of life while Redis is away",
             10,
-            lambda: "no sign of life while Redis is away",
         )
         bench.redis.start()
         outputs = [bench.send([f"hen {number} sat."]) for number in range(3)]
@@ -215,11 +206,11 @@ def test_redis_away_during_a_task_costs_neither_the_task_nor_the_worker(bench: B
     bench.start(**ONE_BY_ONE)
     bench.wait_until_ready()
     long = bench.send(LONG[:50])
-    until(lambda: "task_started" in bench.log, WORK_SECONDS, lambda: bench.log)
+    bench.until(lambda: "task_started" in bench.log)
     bench.redis.kill(wipe=True)
     bench.wait_for(long)
     # The acknowledgement fails, and Redis is back before anything else misses it.
-    until(lambda: "Connection to broker lost" in bench.log, 5, lambda: bench.log)
+    bench.until(lambda: "Connection to broker lost" in bench.log, 5)
     bench.redis.start()
     bench.wait_for(bench.send(["two hens sat."]))
 
@@ -228,7 +219,7 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
     bench.start(**ONE_BY_ONE, REALM_DRAIN_SECONDS="0.5")
     bench.wait_until_ready()
     output = bench.send(LONG)
-    until(lambda: "task_started" in bench.log, WORK_SECONDS, lambda: bench.log)
+    bench.until(lambda: "task_started" in bench.log)
     assert bench.stop(signal.SIGTERM, within=STOP_SECONDS) == 0
     assert not bench.store.exists(output)
     with bench.redis.client() as client:
@@ -236,7 +227,7 @@ def test_sigterm_hands_unfinished_work_on(bench: Bench) -> None:
         assert client.keys(f"{KEY}*") == client.keys(f"{WORK}*") == []
     Generations(bench.store).record(bench.generation, State.ABANDONED)
     bench.start()
-    until(lambda: '"outcome": "unwanted"' in bench.log, START_SECONDS, lambda: bench.log)
+    bench.until(lambda: '"outcome": "unwanted"' in bench.log, START_SECONDS)
 
 
 @pytest.mark.slow
@@ -246,10 +237,10 @@ def test_worker_stops_while_redis_is_away(bench: Bench, busy: bool) -> None:
     bench.wait_until_ready()
     if busy:
         bench.send(LONG)
-        until(lambda: "task_started" in bench.log, WORK_SECONDS, lambda: bench.log)
+        bench.until(lambda: "task_started" in bench.log)
     bench.redis.kill(wipe=True)
     if not busy:
-        until(lambda: "Connection refused" in bench.log, WORK_SECONDS, lambda: bench.log)
+        bench.until(lambda: "Connection refused" in bench.log)
     code = bench.stop(signal.SIGTERM, within=STOP_SECONDS)
     assert busy or code == 0
 
@@ -276,21 +267,19 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
     for start in range(3):
         output = bench.ask(file)
         bench.start(**ONE_BY_ONE, REALM_WORK_SILENCE_SECONDS="2")
-        until(
+        bench.until(
             lambda begun=start + 1: bench.log.count("task_started") == begun,  # type: ignore[misc]
             START_SECONDS,
-            lambda: bench.log,
         )
         bench.stop(signal.SIGKILL, within=STOP_SECONDS)
         with bench.redis.client() as client:
             until(
                 lambda: not client.exists(work_key(output)),  # noqa: B023
-                WORK_SECONDS,
-                lambda: "the claim of a dead worker does not lapse",
+                "the claim of a dead worker lapses",
             )
     bench.ask(file)
     bench.start()
-    until(lambda: bench.store.exists(quarantine_file(output)), START_SECONDS, lambda: bench.log)
+    bench.until(lambda: bench.store.exists(quarantine_file(output)), START_SECONDS)
     told = bench.store.read_json(quarantine_file(output))
     assert told["output_file"] == output
     assert told["snapshot"] == bench.snapshot.number
@@ -307,7 +296,7 @@ def test_shard_that_kills_its_worker_is_quarantined(bench: Bench) -> None:
 def test_task_of_a_killed_worker_comes_back(bench: Bench) -> None:
     output = bench.send(LONG)
     bench.start(**ONE_BY_ONE, REALM_VISIBILITY_SECONDS="10", REALM_WORK_SILENCE_SECONDS="2")
-    until(lambda: "task_started" in bench.log, START_SECONDS, lambda: bench.log)
+    bench.until(lambda: "task_started" in bench.log, START_SECONDS)
     bench.stop(signal.SIGKILL, within=STOP_SECONDS)
     bench.start(REALM_VISIBILITY_SECONDS="10")
     bench.wait_for(output)
@@ -323,7 +312,7 @@ def test_store_that_is_away_for_a_moment_is_waited_for(bench: Bench) -> None:
     path.unlink()
     path.symlink_to(path)  # reading fails, yet not for want of the file
     output = bench.ask(file)
-    until(lambda: "task_retried" in bench.log, WORK_SECONDS, lambda: bench.log)
+    bench.until(lambda: "task_retried" in bench.log)
     bench.wait_for(bench.send(["two hens sat."]))
     path.unlink()
     path.write_bytes(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 
 import grpc
@@ -18,6 +17,7 @@ from realm.records.store import Store
 from tests.integration.indexer_process import DEADLINE, IndexerProcess
 from tests.integration.indexing import Bench
 from tests.integration.redis_process import RedisProcess
+from tests.waiting import until
 
 LEASE = 2.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -39,13 +39,6 @@ def pair(
         for each in (leader, standby):
             each.process.send_signal(signal.SIGCONT)
             each.close()
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
-        time.sleep(0.05)
 
 
 def serves(process: IndexerProcess, name: str = "") -> bool:

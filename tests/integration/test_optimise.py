@@ -13,7 +13,8 @@ import pytest
 from realm.corpus.passages import Passage
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
-from tests.congruence.edge_server import EdgeServer, until
+from tests.congruence.edge_server import EdgeServer
+from tests.waiting import until
 
 #: 24 MB of vectors: the engine's own threshold lies below that.
 COUNT, SIZE = 6_000, 1_024

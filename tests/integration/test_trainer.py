@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,11 @@ from realm.settings import load_settings, variable
 from tests import tiny
 from tests.congruence.edge_server import EdgeServer
 from tests.integration.redis_process import free_port
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 LIMIT = 60.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first truthy value of a condition that becomes true in time."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise TimeoutError(f"not within {LIMIT} s: {what}")
 
 
 @dataclass

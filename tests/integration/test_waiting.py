@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -19,6 +18,7 @@ from realm.client.wire import RECONNECT_MS, from_rpc_error
 from realm.errors import NotReady
 from realm.v1 import answer_pb2, answer_pb2_grpc, corpus_pb2, corpus_pb2_grpc
 from tests.integration.redis_process import free_port
+from tests.waiting import until
 
 DEADLINE = 90.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -75,11 +75,11 @@ class Waiting:
             return None
 
     def until(self, name: str, status: int) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while self.health(name) != status:
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-            time.sleep(0.05)
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            return self.health(name) == status
+
+        until(answers, f"health {name!r}", log=self.log.read_text)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,8 @@ def test_it_is_alive_but_not_ready_until_its_store_answers(
         with urlopen(f"http://127.0.0.1:{waiting.metrics}/metrics", timeout=5) as metrics:
             assert b"realm_build_info" in metrics.read()
         s3.start()
-        log_until(waiting, "gateway_listening" if service == "gateway" else "indexer_ready")
+        event = "gateway_listening" if service == "gateway" else "indexer_ready"
+        until(lambda: event in waiting.log.read_text(), event, log=waiting.log.read_text)
         waiting.until(then, SERVING)
         assert waiting.process.poll() is None
     finally:
@@ -113,14 +114,6 @@ def call(service: str, channel: grpc.Channel) -> None:
     else:
         batches = iter([corpus_pb2.ImportDocumentsRequest()])
         corpus_pb2_grpc.CorpusServiceStub(channel).ImportDocuments(batches, timeout=5)
-
-
-def log_until(waiting: Waiting, event: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while event not in (words := waiting.log.read_text()):
-        assert waiting.process.poll() is None, words[-3000:]
-        assert time.monotonic() < deadline, words[-3000:]
-        time.sleep(0.05)
 
 
 def test_it_is_ended_while_it_waits(tmp_path: Path, s3: S3Server) -> None:

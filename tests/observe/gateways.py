@@ -13,8 +13,9 @@ from pathlib import Path
 from realm.client import Client
 from realm.errors import RealmError
 from services.standalone.cluster import HOST, PORTS
-from tests.acceptance.running import RunningCluster, until
+from tests.acceptance.running import RunningCluster
 from tests.observe.server import free_port
+from tests.waiting import until
 
 START_SECONDS = 120.0
 
@@ -60,7 +61,7 @@ def another_gateway(
     try:
         with Client(listen, timeout=5) as client:
             made = AnotherGateway(client, metrics)
-            until(lambda: made.generation() > 0, START_SECONDS, "another gateway's answer")
+            until(lambda: made.generation() > 0, "another gateway's answer", START_SECONDS)
             yield made
     finally:
         process.terminate()

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from services.standalone.cluster import HOST
-from tests.acceptance.running import until
+from tests.waiting import until
 from tools.prometheus_rule import RULES
 
 SCRAPE_SECONDS = 2
@@ -137,7 +137,7 @@ def prometheus(
         )
     try:
         made = Prometheus(f"http://{address}", time.time(), targets)
-        until(lambda: _answers(made), 30, f"Prometheus: {(folder / 'output.log').read_text()}")
+        until(lambda: _answers(made), f"Prometheus: {(folder / 'output.log').read_text()}", 30)
         yield made
     finally:
         process.terminate()

@@ -25,7 +25,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from services.standalone.cluster import PORTS
-from tests.acceptance.running import RunningCluster, until
+from tests.acceptance.running import RunningCluster
 from tests.observe.gateways import another_gateway
 from tests.observe.scaled import takes_seconds, write_scaled
 from tests.observe.server import (
@@ -35,6 +35,7 @@ from tests.observe.server import (
     needs_prometheus,
     prometheus,
 )
+from tests.waiting import until
 
 FACTOR = 20
 #: A scrape that fails, the evaluation that sees it, the one that finds it lasting, and ours.
@@ -64,8 +65,8 @@ class Stage:
     def healthy(self) -> None:
         """Waits for a refresh that goes live, and for quiet."""
         begun = self.live()
-        until(lambda: self.live() > begun, 150, f"a refresh; {self.cluster.output()}")
-        until(lambda: not self.server.firing(), 120, f"quiet; {self.server.firing()}")
+        until(lambda: self.live() > begun, "a refresh", 150, self.cluster.output)
+        until(lambda: not self.server.firing(), f"quiet; {self.server.firing()}", 120)
 
     def live(self) -> int:
         try:
@@ -77,7 +78,7 @@ class Stage:
         """The alert fires within its time, and until a moment later no other has."""
         limit = takes_seconds(alert[0]) / FACTOR + LATE_SECONDS
         # Prometheus itself says when: a machine that is busy makes the test late, not the alert.
-        until(lambda: alert in self.server.fired(since), 4 * limit + 60, f"{alert}; {since}")
+        until(lambda: alert in self.server.fired(since), f"{alert}; {since}", 4 * limit + 60)
         time.sleep(LINGER_SECONDS)
         assert self.server.fired(since) == {alert}
         assert self.first_seen(alert, since) <= limit
@@ -109,7 +110,7 @@ def test_each_fault_raises_its_alert_and_no_other(
         ports = {job: PORTS[name] + cluster.offset for job, name in JOBS.items()}
         with prometheus(tmp_path / "prometheus", ports, [rules]) as server:
             stage = Stage(cluster, server, {job: [port] for job, port in ports.items()})
-            until(lambda: stage.live() > 1, 150, f"a swap; {cluster.output()}")
+            until(lambda: stage.live() > 1, "a swap", 150, cluster.output)
             healthy_from = time.time()
             stage.healthy()
             assert not server.fired(healthy_from)
@@ -134,7 +135,7 @@ def one_gateway_held_back(stage: Stage, folder: Path) -> None:
             held = slow.generation()
             gateways = [*stage.ports["gateway"], slow.metrics_port]
             stage.server.watch({**stage.ports, "gateway": gateways})
-            until(lambda: stage.live() > held, 150, "a generation that it does not see")
+            until(lambda: stage.live() > held, "a generation that it does not see", 150)
             stage.expect("MixedGatewaySteps", since=time.time())
             stage.server.watch(stage.ports)
     finally:
@@ -168,10 +169,10 @@ def a_rejected_generation(stage: Stage, folder: Path) -> None:
             )
         return rejected()
 
-    until(published_again, 180, f"a rejected generation; {stage.cluster.output()}")
+    until(published_again, "a rejected generation", 180, stage.cluster.output)
     limit = takes_seconds("GenerationRejected") / FACTOR + LATE_SECONDS
     at = time.time()
-    until(lambda: bool(stage.server.fired(at)), limit + 30, "GenerationRejected")
+    until(lambda: bool(stage.server.fired(at)), "GenerationRejected", limit + 30)
     time.sleep(LINGER_SECONDS)
     assert {alert[0] for alert in stage.server.fired(since)} == {"GenerationRejected"}
     assert stage.first_seen(("GenerationRejected",), since) <= at - since + limit

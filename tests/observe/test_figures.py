@@ -1,7 +1,5 @@
 """Figures that alerts rest on are set when and as they should be."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 from tests.integration.redis_process import RedisProcess
 from tests.unit.indexer.examples import create, publish
+from tests.waiting import until
 
 PREFIX = "realm_indexer_"
 WAIT_SECONDS = 10.0
@@ -100,11 +99,11 @@ def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:
     listener = WakeupListener(redis.url, WakeSignal(), lambda: None)
     listener.start()
     try:
-        wait_until(lambda: listener.connected)
+        until(lambda: listener.connected, "the listener hears Redis")
         redis.kill(wipe=True)
-        wait_until(lambda: not listener.connected)
+        until(lambda: not listener.connected, "the listener knows that Redis is gone")
         redis.start()
-        wait_until(lambda: listener.connected)
+        until(lambda: listener.connected, "the listener hears Redis")
     finally:
         listener.stop()
         wakeup = Wakeup(redis.url)
@@ -112,10 +111,3 @@ def test_the_listener_knows_whether_redis_is_there(tmp_path: Path) -> None:
         wakeup.close()
         listener.join(WAIT_SECONDS)
         redis.kill(wipe=True)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

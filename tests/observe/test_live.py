@@ -14,9 +14,10 @@ import pytest
 
 from realm.client import document
 from services.standalone.cluster import HOST, PORTS
-from tests.acceptance.running import RunningCluster, until
+from tests.acceptance.running import RunningCluster
 from tests.observe.promql import queries, recorded, rules, with_all_chosen
 from tests.observe.server import JOBS, SCRAPE_SECONDS, Prometheus, needs_prometheus, prometheus
+from tests.waiting import until
 
 SWAPS = 2
 
@@ -38,13 +39,14 @@ def test_a_live_cluster_shows_everything_and_raises_no_alert(tmp_path: Path) -> 
             begun = cluster.client.status().live.generation
             until(
                 lambda: swapped(cluster, begun + SWAPS),
+                f"{SWAPS} swaps",
                 180,
-                f"{SWAPS} swaps; {cluster.output()}",
+                cluster.output,
             )
             until(
                 lambda: bool(server.numbers('realm_indexer_refreshes_total{outcome="live"} > 1')),
-                60,
                 "a scrape of the swaps",
+                60,
             )
             # The rules that rest on others follow an evaluation later.
             time.sleep(4 * SCRAPE_SECONDS)

@@ -19,8 +19,9 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from services.standalone.cluster import HOST, PORTS
 from services.standalone.observer import scrape
-from tests.acceptance.running import RunningCluster, until
+from tests.acceptance.running import RunningCluster
 from tests.observe.gateways import another_gateway, generation
+from tests.waiting import until
 
 REFRESHES = 2
 TOTAL = "realm_indexer_refresh_duration_seconds"
@@ -90,7 +91,7 @@ def test_the_trace_and_the_histogram_tell_the_truth(
             with Outside(store, both) as outside:
                 latencies = refreshes(metrics, cluster, REFRESHES + 1)[1:]
                 numbers = {whose(store, each): each for each in latencies}
-                until(lambda: outside.saw(max(numbers)), 60, "an answer of each gateway")
+                until(lambda: outside.saw(max(numbers)), "an answer of each gateway", 60)
         opened = Store.open(str(store))
         generations, snapshots = Generations(opened), Snapshots(opened)
         spans = [
@@ -124,7 +125,7 @@ def refreshes(metrics: str, cluster: RunningCluster, wanted: int) -> list[float]
             count, total = now, grown
         return len(found) >= wanted
 
-    until(looked, 400, f"{wanted} refreshes; {found}; {cluster.output()}")
+    until(looked, f"{wanted} refreshes; {found}", 400, cluster.output)
     return found
 
 

@@ -20,9 +20,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.standalone.cluster import HOST
-from tests.acceptance.running import until
 from tests.observe.promql import queries, recorded, rules, selectors, with_all_chosen
 from tests.observe.server import Prometheus, free_port, needs_prometheus, prometheus
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0
@@ -72,7 +72,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     try:
         for job, port in found.items():
             log_file = folder / f"{job}.log"
-            until(lambda: shows(job, port), START_SECONDS, f"{job}: {log_file}")  # noqa: B023
+            until(lambda: shows(job, port), f"{job}: {log_file}", START_SECONDS)  # noqa: B023
         yield found
     finally:
         for process in processes:
@@ -120,7 +120,7 @@ def test_every_series_asked_for_is_shown(ports: dict[str, int]) -> None:
 @needs_prometheus
 def test_prometheus_scrapes_and_evaluates(ports: dict[str, int], tmp_path: Path) -> None:
     with prometheus(tmp_path / "prometheus", ports) as server:
-        until(lambda: up(server) == set(ports), 60, "a scrape of every process")
+        until(lambda: up(server) == set(ports), "a scrape of every process", 60)
         loaded = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
         assert len(loaded) == len(list(rules()))
         for board, panel, expr in queries():

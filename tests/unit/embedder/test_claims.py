@@ -14,6 +14,7 @@ from services.embedder.claims import HANGS_SECONDS, KEY, WorkClaims
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess
 from tests.unit.embedder.conftest import NO_REDIS, World, interrupted_by, make_embedder
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -39,13 +40,6 @@ def embedders(redis: RedisProcess) -> Iterator[Callable[[], WorkClaims]]:
     yield make
     for each in made:
         each.close()
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20.0
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def begin(embedder: WorkClaims, output: str) -> int | None:

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,19 +15,13 @@ from services.standalone.supervisor import (
     last_lines,
     restart_backoff,
 )
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
 
 def spec(tmp_path: Path, code: str) -> ProcessSpec:
     return ProcessSpec("child", (sys.executable, "-c", code), {}, tmp_path / "child.log")
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def test_the_pause_doubles_up_to_a_limit() -> None:

@@ -19,7 +19,8 @@ from services.trainer.step import StepRunner
 from tests import tiny
 from tests.unit.objectives.searches import ExactSearch
 from tests.unit.trainer.test_data import put
-from tests.unit.trainer.test_loop import Bench, until
+from tests.unit.trainer.test_loop import Bench
+from tests.waiting import until
 
 
 def view(model: Model, name: str = "all") -> CorpusView:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
@@ -29,6 +27,7 @@ from services.trainer.run import make_runner
 from tests import tiny
 from tests.unit.trainer.test_data import put
 from tests.unit.trainer.test_retrieval import MemoryIndex
+from tests.waiting import until
 
 LIMIT = 30.0
 
@@ -71,16 +70,6 @@ class Bench:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"realm_trainer_{name}", labels) or 0.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first truthy value of a condition that becomes true in time."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise TimeoutError(f"not within {LIMIT} s: {what}")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from services.indexer.leader.election import (
     process_identity,
 )
 from tests.integration.redis_process import RedisProcess
+from tests.waiting import until
 
 LEASE = 0.4
 SECONDS = 30.0
@@ -87,13 +88,6 @@ def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
     yield made
     made.close()
     redis.kill(wipe=False)
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
-        time.sleep(0.01)
 
 
 def test_a_put_that_takes_two_leases_deposes_nobody(pair: Pair) -> None:
