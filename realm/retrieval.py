@@ -1,4 +1,4 @@
-"""The ways to choose passages for a question, by the names that settings and clients use."""
+"""The ways to rank passages for a question, by the names that settings and clients use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from enum import StrEnum
 
 
 class Retrieval(StrEnum):
-    """What chooses the passages; f(x, z) and p(z|x) are the model's in any case."""
+    """What ranks the passages; their p(z|x) follows from f(x, z) in any case.
+
+    hybrid: f(x, z) itself; rank_fusion: the rankings by vectors and by words, counting alike.
+    """
 
     DENSE = "dense"
     BM25 = "bm25"
     HYBRID = "hybrid"
+    RANK_FUSION = "rank_fusion"

@@ -57,7 +57,7 @@ def build_oracle(
         passages=passages,
         vectors=encode(passage_encoder.encoder, made, inputs.pad),
         questions=encode(query_encoder.encoder, [inputs.query(q) for q in questions], inputs.pad),
-        scale=query_encoder.scale,
+        scale=query_encoder.relevance.scale,
     )
 
 
@@ -87,7 +87,7 @@ def wrong_answers(oracle: Oracle, questions: Sequence[str], gateway: str) -> lis
                 faults.append(f"{question[:30]}…: {error}")
                 continue
             best = oracle.passages[int(rows[number][0])].passage_id
-            scores = np.array([each.score for each in found])
+            scores = np.array([each.parts.dense for each in found])
             if len(scores) != len(expected) or found[0].passage.passage_id != best:
                 faults.append(f"{question[:30]}…: another first passage or fewer of them")
             elif np.abs(scores - expected).max() > TOLERANCE * max(1.0, np.abs(expected).max()):

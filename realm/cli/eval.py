@@ -65,8 +65,8 @@ def eval_(
         str | None,
         typer.Option(
             show_default="base",
-            help="base: the model at step 0; bm25, hybrid: words choose passages too; ict, dpr,"
-            " realm, open-qa: trained, with --model; closed-book: --model answers without"
+            help="base: the model at step 0; bm25, hybrid, rank_fusion: words rank too; ict,"
+            " dpr, realm, open-qa: trained, with --model; closed-book: --model answers without"
             " documents",
         ),
     ] = None,
@@ -130,7 +130,7 @@ def _check_choice(
     if snapshot and system is not None:
         raise InvalidInput(
             f"--snapshot {snapshot} and --system {system} are two models: give one of them; what"
-            " chooses a snapshot's passages is --retrieval dense, bm25 or hybrid"
+            f" ranks a snapshot's passages is --retrieval {', '.join(Retrieval)}"
         )
     if model and (snapshot or system in (None, "base", *Retrieval)):
         raise InvalidInput(

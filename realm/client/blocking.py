@@ -60,7 +60,7 @@ class Client:
     ) -> retrieval_pb2.RetrievePassagesResponse:
         """The passages that most likely help to answer a question, best first.
 
-        `retrieval` is dense, bm25 or hybrid; empty: the gateway's own setting.
+        `retrieval` is hybrid, dense, bm25 or rank_fusion; empty: the gateway's own setting.
         """
         request = retrieval_pb2.RetrievePassagesRequest(
             question=arguments.text("question", question),

@@ -104,19 +104,6 @@ def content_name(table: pa.Table) -> str:
     return digest.hexdigest()[:16]
 
 
-def average_terms(store: Store, paths: Sequence[str]) -> float:
-    """Terms of a passage on average over those files, repetitions included; 0 without passages.
-
-    :raises NotFound, Corrupt:
-    """
-    passages = terms = 0
-    for path in paths:
-        table = arrow.read_table(store, path)
-        passages += table.num_rows
-        terms += pc.sum(pc.list_flatten(table["term_counts"])).as_py() or 0
-    return terms / passages if passages else 0.0
-
-
 def _joined(tables: list[pa.Table]) -> pa.Table:
     if not tables:
         return PASSAGE_SCHEMA.empty_table()

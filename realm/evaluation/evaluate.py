@@ -25,12 +25,12 @@ from realm.evaluation.report import (
 from realm.evaluation.searching import (
     PassageVectors,
     Searcher,
-    SearchResult,
     encode_passages,
     encode_questions,
     split_documents,
 )
 from realm.evaluation.systems import System
+from realm.search.exact import Found
 from realm.text.answers import normalise_answer
 from realm.text.questions import Question, contains_answer
 
@@ -56,7 +56,7 @@ def evaluate(
     queries = encode_questions(system, asked, progress("questions"))
     ids = [passage.document_id for passage in index.passages]
     depth = max(passages, max(RECALL_AT), depth_for_documents(ids, max(RECALL_AT)))
-    searcher = Searcher(index, system.retrieval)
+    searcher = Searcher(index, system.retrieval, system.relevance)
     found = searcher.search(asked, queries, depth)
     read = _read(system, index, questions, found, passages, progress("answers"))
     sample = latency_sample(asked)
@@ -64,7 +64,7 @@ def evaluate(
     times = latencies(system, index, searcher, sample, passages)
     return Report(
         system=system.name,
-        documents=recalls(document_ranks(questions, found.rows, ids)),
+        documents=recalls(document_ranks(questions, [each.rows for each in found], ids)),
         answers=recalls(_answer_ranks(questions, found, index)),
         em=exact_match_share(read),
         f1=mean_f1(read),
@@ -76,7 +76,12 @@ def evaluate(
             "passages_read": passages,
             "unknown_documents": _count_unknown_documents(questions, documents),
             "retrieval": system.retrieval,
-            "model": {"base": system.base, "step": system.step, "scale": system.scale},
+            "model": {
+                "base": system.base,
+                "step": system.step,
+                "scale": system.relevance.scale,
+                "word_weight": system.relevance.word_weight,
+            },
             **provenance(system.passage.device, system.dtype),
             "seconds": round(time.monotonic() - began, 3),
         },
@@ -105,7 +110,7 @@ def document_ranks(
 
 
 def _answer_ranks(
-    questions: Sequence[Question], found: SearchResult, index: PassageVectors
+    questions: Sequence[Question], found: Sequence[Found], index: PassageVectors
 ) -> list[int | None]:
     """Of the questions with answers: the rank of the first passage that holds one."""
     normalised = [normalise_answer(passage.text) for passage in index.passages]
@@ -119,8 +124,8 @@ def _answer_ranks(
         return next(holding, None)
 
     return [
-        rank(question, rows)
-        for question, rows in zip(questions, found.rows, strict=True)
+        rank(question, own.rows)
+        for question, own in zip(questions, found, strict=True)
         if question.has_answer
     ]
 
@@ -129,20 +134,14 @@ def _read(
     system: System,
     index: PassageVectors,
     questions: Sequence[Question],
-    found: SearchResult,
+    found: Sequence[Found],
     passages: int,
     on_progress: OnProgress,
 ) -> list[tuple[Question, str]]:
     """The questions with answers, and what the reader says."""
     chosen = [number for number, question in enumerate(questions) if question.has_answer]
     readings = [
-        make_reading(
-            system,
-            index,
-            questions[number].question,
-            found.rows[number][:passages],
-            found.products[number][:passages],
-        )
+        make_reading(system, index, questions[number].question, found[number].best(passages))
         for number in chosen
     ]
     texts = best_answer_texts(system, readings, on_progress)

@@ -5,29 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from realm.evaluation.parallel import OnProgress, no_progress, one_thread_each, parallel_map
 from realm.evaluation.searching import PassageVectors, Searcher, encode_questions
 from realm.evaluation.systems import System
 from realm.model.answering import Answers, Reading, answer_questions
+from realm.model.relevance import log_probabilities
+from realm.search.exact import Found
 
 QUESTION_BATCH = 8
 
 
-def make_reading(
-    system: System,
-    index: PassageVectors,
-    question: str,
-    rows: NDArray[np.int64],
-    products: NDArray[np.float32],
-) -> Reading:
-    """The question with its passages; log p(z|x) is the log-softmax of s·product over them."""
-    scores = system.scale * products.astype(np.float64)  # [k]
-    priors = scores - np.logaddexp.reduce(scores) if len(scores) else scores
-    texts = tuple(index.passages[row].text for row in rows)
-    return Reading(question, texts, tuple(float(prior) for prior in priors))
+def make_reading(system: System, index: PassageVectors, question: str, found: Found) -> Reading:
+    """The question with its passages and log p(z|x) of each."""
+    priors = log_probabilities(system.relevance(found.products, found.words))  # [k]
+    texts = tuple(index.passages[row].text for row in found.rows)
+    return Reading(question, texts, tuple(priors.tolist()))
 
 
 def best_answer_texts(
@@ -74,8 +66,8 @@ def latencies(
         for question in questions:
             began = time.perf_counter()
             query = encode_questions(system, [question])
-            found = searcher.search([question], query, passages)
-            reading = make_reading(system, index, question, found.rows[0], found.products[0])
+            (found,) = searcher.search([question], query, passages)
+            reading = make_reading(system, index, question, found)
             best_answer_texts(system, [reading])
             times.append((time.perf_counter() - began) * 1000)
     return times

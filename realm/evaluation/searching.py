@@ -14,10 +14,13 @@ from realm.evaluation.parallel import OnProgress, no_progress, parallel_map
 from realm.evaluation.systems import System
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
+from realm.model.relevance import Relevance
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
-from realm.search.bm25 import Bm25Index, SparseVector, passage_weights, question_weights
-from realm.search.exact import ExactIndex, top_k
+from realm.search.bm25 import Bm25Index
+from realm.search.exact import ExactIndex, Found, top_k
+from realm.search.queries import QueryMaker
+from realm.search.word_statistics import WordStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +35,26 @@ class PassageVectors:
         return top_k(queries, self.vectors, k)
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Rows of passages and their inner products for each question, best first.
-
-    Fewer than asked for where words choose and fewer passages share one with the question.
-    """
-
-    rows: list[NDArray[np.int64]]
-    products: list[NDArray[np.float32]]
-
-
 class Searcher:
     """All passages, searched as a collection is, but exactly."""
 
-    def __init__(self, passages: PassageVectors, way: Retrieval) -> None:
-        # Terms take memory: computed only where words choose passages.
-        weighed = [] if way is Retrieval.DENSE else bm25_weights(passages.passages)
+    def __init__(self, passages: PassageVectors, way: Retrieval, relevance: Relevance) -> None:
+        statistics = WordStatistics.of(passages.passages)
+        self._queries = QueryMaker(relevance, statistics)
         self._way = way
+        weighed = [statistics.passage(each.terms, each.term_counts) for each in passages.passages]
         self._index = ExactIndex(passages.vectors, Bm25Index(weighed))
 
-    def search(self, questions: Sequence[str], queries: Vectors, k: int) -> SearchResult:
+    def search(self, questions: Sequence[str], queries: Vectors, k: int) -> list[Found]:
         """:param queries: the questions' vectors [questions, size]."""
-        found = SearchResult([], [])
-        for question, query in zip(questions, queries, strict=True):
-            rows, products = self._index.search(query, question_weights(question), self._way, k)
-            found.rows.append(rows)
-            found.products.append(products)
-        return found
+        return [
+            self._index.search(self._queries.query(question, query, self._way), k)
+            for question, query in zip(questions, queries, strict=True)
+        ]
 
-
-def bm25_weights(passages: Sequence[Passage]) -> list[SparseVector]:
-    """BM25 weights, the passages themselves being the whole corpus."""
-    lengths = [sum(passage.term_counts) for passage in passages]
-    average = sum(lengths) / len(lengths) if lengths else 0.0
-    return [passage_weights(each.terms, each.term_counts, average) for each in passages]
+    def scores(self, question: str, query: Vectors) -> NDArray[np.float64]:
+        """f(x, z) of every passage: [passages]; `query` [size] is the question's vector."""
+        return self._index.scores(self._queries.query(question, query))
 
 
 def split_documents(documents: Iterable[Document], inputs: InputBuilder) -> list[Passage]:

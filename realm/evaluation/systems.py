@@ -1,4 +1,4 @@
-"""What is under evaluation: base, snapshot or trained model, and what chooses its passages."""
+"""What is under evaluation: base, snapshot or trained model, and what ranks its passages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder
 from realm.model.publishing import load_source
 from realm.model.reader import Reader
+from realm.model.relevance import Relevance
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.retrieval import Retrieval
@@ -26,11 +27,12 @@ CARD_FILE = "training.json"
 
 
 class Baseline(StrEnum):
-    """The base's model, by what chooses its passages: names of `realm eval --system`."""
+    """The base's model, by what ranks its passages: names of `realm eval --system`."""
 
     BASE = "base"
     BM25 = "bm25"
     HYBRID = "hybrid"
+    RANK_FUSION = "rank_fusion"
 
     @property
     def retrieval(self) -> Retrieval:
@@ -51,9 +53,9 @@ class Recipe(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Both towers, reader and scale s of one set of parameters, in eval mode on one device.
+    """Both towers, reader, s and w of one set of parameters, in eval mode on one device.
 
-    `retrieval` chooses the passages; p(z|x) and the answers are the model's in any case.
+    `retrieval` ranks the passages; p(z|x) and the answers are the model's in any case.
     """
 
     name: str
@@ -63,7 +65,7 @@ class System:
     passage: Encoder
     query: Encoder
     reader: Reader
-    scale: float
+    relevance: Relevance
     dtype: torch.dtype
     retrieval: Retrieval = Retrieval.DENSE
 
@@ -120,7 +122,7 @@ def make_system(
         passage=model.retriever.passage.to(device).eval(),
         query=model.retriever.query.to(device).eval(),
         reader=model.reader.to(device).eval(),
-        scale=float(model.retriever.scale.detach()),
+        relevance=model.retriever.relevance,
         dtype=dtype,
     )
 

@@ -29,6 +29,7 @@ from realm.model.config import AnswerRules, ModelConfig
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
 from realm.model.inputs import InputBuilder
 from realm.model.reader import MaskedLMHead, Reader, span_head
+from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
 from realm.model.starter import load_starter
 from realm.model.weights import (
     Weights,
@@ -44,6 +45,7 @@ PASSAGE_ENCODER_FILE = "passage_encoder.safetensors"
 QUERY_ENCODER_FILE = "query_encoder.safetensors"
 READER_FILE = "reader.safetensors"
 LOG_SCALE = "log_scale"
+WORD_WEIGHT = "word_weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ServingEncoder:
-    """One tower of a snapshot with what its caller needs: input builder and scale s."""
+    """One tower of a snapshot with what its caller needs: input builder, and s and w of f(x, z)."""
 
     config: ModelConfig
     inputs: InputBuilder
     encoder: Encoder
-    scale: float
+    relevance: Relevance
 
 
 def new_model(
@@ -153,7 +155,8 @@ def with_own_query_encoder(model: Model) -> Model:
         return model
     config = dataclasses.replace(model.config, shared_towers=False)
     tower = model.retriever.passage.state_dict()
-    retriever = build_retriever(config, tower, tower, model.retriever.log_scale)
+    found = model.retriever
+    retriever = build_retriever(config, tower, tower, found.log_scale, found.word_weight)
     return Model(config, model.inputs, retriever, model.reader)
 
 
@@ -174,8 +177,10 @@ def build_retriever(
     query: Mapping[str, Tensor],
     passage: Mapping[str, Tensor],
     log_scale: Tensor | None = None,
+    word_weight: Tensor | None = None,
 ) -> Retriever:
-    """A retriever around tower weights by `Encoder`'s names; `query` is not used if shared.
+    """A retriever around tower weights by `Encoder`'s names; `query` is not used if shared. Without
+    `log_scale` or `word_weight`, s or w is that of a new model.
 
     :raises Corrupt: naming the weights that do not fit.
     """
@@ -188,6 +193,8 @@ def build_retriever(
     )
     start = torch.tensor(config.scale_init).log() if log_scale is None else log_scale
     retriever.log_scale = nn.Parameter(start.detach().float().clone())
+    weight = torch.tensor(FIRST_WORD_WEIGHT) if word_weight is None else word_weight
+    retriever.word_weight = nn.Parameter(weight.detach().float().clone())
     return retriever
 
 
@@ -202,14 +209,15 @@ def write_model(folder: Path, model: Model) -> None:
     retriever = model.retriever
     (folder / CONFIG_FILE).write_text(model.config.to_json(), encoding="utf-8")
     (folder / TOKENIZER_FILE).write_text(model.inputs.tokenizer.to_str(), encoding="utf-8")
-    save_encoder(folder / PASSAGE_ENCODER_FILE, retriever.passage, retriever.log_scale)
+    weights = {LOG_SCALE: retriever.log_scale, WORD_WEIGHT: retriever.word_weight}
+    save_encoder(folder / PASSAGE_ENCODER_FILE, retriever.passage, weights)
     if not model.config.shared_towers:
-        save_encoder(folder / QUERY_ENCODER_FILE, retriever.query, retriever.log_scale)
+        save_encoder(folder / QUERY_ENCODER_FILE, retriever.query, weights)
     save_reader(folder / READER_FILE, model.reader)
 
 
-def save_encoder(path: Path, encoder: Encoder, log_scale: Tensor) -> None:
-    write_weights(path, {**encoder.state_dict(), LOG_SCALE: log_scale})
+def save_encoder(path: Path, encoder: Encoder, relevance: Mapping[str, Tensor]) -> None:
+    write_weights(path, {**encoder.state_dict(), **relevance})
 
 
 def save_reader(path: Path, reader: Reader) -> None:
@@ -251,26 +259,26 @@ def load_reader(folder: Path) -> Reader:
 def load_model(folder: Path) -> Model:
     """The whole model, to train on. :raises Corrupt: as the parts do."""
     config = load_config(folder)
-    passage, log_scale = _read_encoder(folder / PASSAGE_ENCODER_FILE)
+    passage, log_scale, word_weight = _read_encoder(folder / PASSAGE_ENCODER_FILE)
     query = passage if config.shared_towers else _read_encoder(folder / QUERY_ENCODER_FILE)[0]
     return Model(
         config,
         InputBuilder.from_folder(folder, config.lengths),
-        build_retriever(config, query, passage, log_scale),
+        build_retriever(config, query, passage, log_scale, word_weight),
         load_reader(folder).train(),
     )
 
 
 def _load_encoder(folder: Path, file: str, inputs: InputBuilder | None = None) -> ServingEncoder:
     config = load_config(folder)
-    weights, log_scale = _read_encoder(folder / file)
+    weights, log_scale, word_weight = _read_encoder(folder / file)
     if inputs is None or inputs.limits != config.lengths:
         inputs = InputBuilder.from_folder(folder, config.lengths)
     return ServingEncoder(
         config=config,
         inputs=inputs,
         encoder=_build_encoder(config, weights, str(folder / file)).eval(),
-        scale=float(log_scale.exp()),
+        relevance=Relevance(float(log_scale.exp()), float(word_weight)),
     )
 
 
@@ -278,12 +286,15 @@ def _build_encoder(config: ModelConfig, weights: Mapping[str, Tensor], origin: s
     return build(lambda: Encoder(config), weights, origin)
 
 
-def _read_encoder(path: Path) -> tuple[Weights, Tensor]:
+def _read_encoder(path: Path) -> tuple[Weights, Tensor, Tensor]:
+    """A tower's weights, log s, and w: snapshots of earlier releases have none."""
     weights = read_weights(path)
-    log_scale = weights.pop(LOG_SCALE, None)
-    if log_scale is None or log_scale.shape != () or not log_scale.isfinite():
-        raise Corrupt(f"{path} does not fit: {LOG_SCALE} is missing or no finite number", file=path)
-    return weights, log_scale
+    weights.setdefault(WORD_WEIGHT, torch.tensor(FIRST_WORD_WEIGHT))
+    for name in (LOG_SCALE, WORD_WEIGHT):
+        found = weights.get(name)
+        if found is None or found.shape != () or not found.isfinite():
+            raise Corrupt(f"{path} does not fit: {name} is missing or no finite number", file=path)
+    return weights, weights.pop(LOG_SCALE), weights.pop(WORD_WEIGHT)
 
 
 def _fresh_heads(config: ModelConfig, seed: int) -> dict[str, Weights]:

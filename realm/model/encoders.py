@@ -1,6 +1,6 @@
-"""The retriever p(z|x): Embed(·) of queries and passages, and their scaled inner product.
+"""The retriever p(z|x): Embed(·) of queries and passages, and the weights of relevance.
 
-REALM, section 3.2: f(x, z) = Embed(x)ᵀ Embed(z), with one backbone, one pooling and a projection.
+REALM, section 3.2: Embed(x)ᵀ Embed(z), with one backbone, one pooling and a projection.
 `encode` makes vectors of unpadded inputs in batches of like length: padding is the cost that a
 text encoder pays for nothing.
 """
@@ -22,6 +22,7 @@ from realm.errors import InvalidInput
 from realm.model.bert import Bert
 from realm.model.config import ModelConfig, Pooling, Projection
 from realm.model.inputs import Encoded
+from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance, relevance
 
 PROJECTION_NORM_EPS = 1e-12
 PROJECTION_DROPOUT = 0.1
@@ -123,29 +124,41 @@ class Encoder(nn.Module):
 
 
 class Retriever(nn.Module):
-    """Two towers (or one for both) and the learned scale s, kept as its logarithm."""
+    """Two towers (or one for both), and the learned s, kept as its logarithm, and w of f(x, z)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.query = Encoder(config)
         self.passage = self.query if config.shared_towers else Encoder(config)
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale_init)))
+        self.word_weight = nn.Parameter(torch.tensor(FIRST_WORD_WEIGHT))
 
     @property
     def scale(self) -> Tensor:
         return self.log_scale.exp()
 
-    def score(self, query_vectors: Tensor, passage_vectors: Tensor) -> Tensor:
-        """f(x, z) = s·⟨Embed(x), Embed(z)⟩ (REALM, section 3.2).
+    @property
+    def relevance(self) -> Relevance:
+        """s and w as they are now."""
+        return Relevance(self.scale.item(), self.word_weight.item())
+
+    def score(
+        self, query_vectors: Tensor, passage_vectors: Tensor, words: Tensor | None = None
+    ) -> Tensor:
+        """f(x, z), see `realm.model.relevance`.
 
         Queries [b, size] with passages [n, size] for all pairs [b, n], or with each query's own
         candidates [b, k, size] for [b, k].
+
+        :param words: the BM25 score of each pair, of the result's shape; None: vectors alone.
         """
         if passage_vectors.dim() == 3:
             dots = torch.einsum("bd,bkd->bk", query_vectors, passage_vectors)
         else:
             dots = query_vectors @ passage_vectors.T
-        return self.scale * dots
+        if words is None:
+            return self.scale * dots
+        return relevance(self.scale, self.word_weight, dots, words.to(dots))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,42 +13,61 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.inputs import MIN_BODY_TOKENS, Encoded, InputBuilder
 from realm.objectives.masking import continuation_ids
 from realm.records.vectors import Vectors
+from realm.retrieval import Retrieval
 from realm.text.cloze import normalise_sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage found; title and body as word piece ids without special tokens."""
+    """A passage found; title and body as word piece ids without special tokens.
+
+    `words` is its BM25 score for the question that found it, by the index's own statistics.
+    """
 
     passage_id: str
     document_id: str
     text: str
     title_ids: list[int]
     body_ids: list[int]
+    words: float = 0.0
 
     @classmethod
-    def of(cls, passage: Passage) -> Candidate:
+    def of(cls, passage: Passage, words: float = 0.0) -> Candidate:
         return cls(
             passage.passage_id,
             passage.document_id,
             passage.text,
             passage.title_ids,
             passage.body_ids,
+            words,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as an index reads it: its words, and its input to the query encoder."""
+
+    text: str
+    encoded: Encoded
+
+
 class CandidateSearch(Protocol):
-    """Finds passages for queries: the live index, or exact search in tests."""
+    """Finds passages for questions: the live index, or exact search in tests."""
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-        """The `limit` best passages of each query, best first.
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
+        """The `limit` passages of each question that rank best, best first.
 
-        :raises DependencyUnavailable: if the index does not answer.
+        :raises DependencyUnavailable, NotFound: if the index does not answer.
         :raises NotReady: if there is no index yet.
         """
         ...
@@ -56,12 +75,14 @@ class CandidateSearch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """Many passages of one question, best first, with the index's own vectors [n, size]."""
+    """Many passages of one question, best first, with the index's own vectors [n, size] and their
+    BM25 scores for it [n]."""
 
     passage_ids: list[str]
     document_ids: list[str]
     texts: list[str]
     vectors: Vectors
+    words: NDArray[np.float32]
 
     def keep(self, rows: Sequence[int]) -> Beam:
         return Beam(
@@ -69,14 +90,15 @@ class Beam:
             [self.document_ids[row] for row in rows],
             [self.texts[row] for row in rows],
             self.vectors[list(rows)],
+            self.words[list(rows)],
         )
 
 
 class TrainingSearch(CandidateSearch, Protocol):
     """What objectives need of an index and its corpus."""
 
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
-        """The `limit` best passages of each query, or as many as there are.
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
+        """The `limit` passages of each question of greatest f(x, z), or as many as there are.
 
         :raises DependencyUnavailable, NotFound, NotReady: as `search` does.
         """
@@ -84,17 +106,6 @@ class TrainingSearch(CandidateSearch, Protocol):
 
     def of_document(self, document_id: str) -> list[Candidate]:
         """A document's passages, in their order; none of an unknown document."""
-        ...
-
-
-class WordSearch(Protocol):
-    """Finds passages by the words of a question: BM25."""
-
-    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
-        """The `limit` best passages of each question, best first.
-
-        :raises DependencyUnavailable, NotFound, NotReady: if the index does not answer.
-        """
         ...
 
 

@@ -22,6 +22,7 @@ from realm.model.checkpoint import Model
 from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
 from realm.objectives.candidates import (
+    Asked,
     Candidate,
     CandidateSearch,
     PassageWindows,
@@ -104,8 +105,8 @@ class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
         )
         for _ in range(MAX_SEARCH_ROUNDS):
             asked = self._questions(draw, self._batch_size - len(batch), rng)
-            queries = [query for _, _, query in asked]
-            found = self._search.search(queries, SEARCH_FACTOR * self._read)
+            questions = [Asked(question.question, query) for _, question, query in asked]
+            found = self._search.search(questions, SEARCH_FACTOR * self._read)
             for (origin, question, query), candidates in zip(asked, found, strict=True):
                 made = self._example(origin, question, query, candidates, rng)
                 if made is not None:
@@ -187,6 +188,11 @@ class ClozeQA(Objective[list[ClozeExample]], name="cloze_qa"):
         queries = retriever.query(*asked)  # [b, size]
         vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
         return [
-            retriever.score(query[None], vectors[own])[0]
-            for query, own in zip(queries, rows, strict=True)
+            retriever.score(query[None], vectors[own], _words(one)[None].to(device))[0]
+            for query, own, one in zip(queries, rows, batch, strict=True)
         ]
+
+
+def _words(example: ClozeExample) -> Tensor:
+    """The BM25 score of each candidate: [k]."""
+    return torch.tensor([one.words for one in example.candidates])

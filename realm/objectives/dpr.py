@@ -22,10 +22,11 @@ from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.candidates import Candidate, PassageWindows, TrainingSearch, WordSearch
+from realm.objectives.candidates import Asked, Candidate, PassageWindows, TrainingSearch
 from realm.objectives.inverse_cloze import ContrastBatch, contrastive_loss
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup
 from realm.objectives.sources import QuestionPool, Questions
+from realm.retrieval import Retrieval
 from realm.text.answers import normalise_answer
 from realm.text.cloze import normalise_sentence
 from realm.text.questions import Question, contains_answer
@@ -46,12 +47,11 @@ class QuestionPair:
 
 
 class DPR(Objective[ContrastBatch], name="dpr"):
-    """Contrastive learning from questions.
+    """Contrastive learning from questions; vectors and words find hard negatives in turn.
 
     :param hard_negatives: a question; 0 needs no index for questions that name their document.
     :param passage_tokens: longest passage input in training: a positive is then a window around an
         answer.
-    :param words: BM25, whose best passages without an answer alternate with the dense index's.
     """
 
     from_questions = True
@@ -65,13 +65,11 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         batch_size: int,
         hard_negatives: int,
         passage_tokens: int,
-        words: WordSearch | None = None,
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._inputs = inputs
         self._pool = QuestionPool(questions, inputs, self.skipped)
         self._search = search
-        self._words = words
         self._batch_size = batch_size
         self._hard = hard_negatives
         self._windows = PassageWindows(inputs, passage_tokens)
@@ -86,7 +84,6 @@ class DPR(Objective[ContrastBatch], name="dpr"):
             batch_size=chosen.dpr_batch,
             hard_negatives=chosen.hard_negatives,
             passage_tokens=chosen.train_passage_tokens,
-            words=setup.words,
         )
 
     @property
@@ -150,9 +147,12 @@ class DPR(Objective[ContrastBatch], name="dpr"):
         """Passages of each question, best first; those of both ways to search in turn."""
         if not self.needs_index or not questions:
             return [[] for _ in questions]
-        ways = [self._search.search(queries, SEARCH_DEPTH)]
-        if self._words is not None:
-            ways.append(self._words.search_words([one.question for one in questions], SEARCH_DEPTH))
+        pairs = zip(questions, queries, strict=True)
+        asked = [Asked(question.question, query) for question, query in pairs]
+        ways = [
+            self._search.search(asked, SEARCH_DEPTH, way)
+            for way in (Retrieval.DENSE, Retrieval.BM25)
+        ]
         ranked = []
         for of_question in zip(*ways, strict=True):
             order = list(of_question)

@@ -1,6 +1,8 @@
 """Inverse cloze: a sentence asks for the passage that it was taken from (ORQA, section 4).
 
 The other passages of the batch are the negatives: the in-batch contrast that DPR shares.
+It teaches Embed(·) and s alone: any word tells the passages of a batch apart, but hardly those that
+a search finds, among which w is learnt.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from realm.model.likelihood import (
 )
 from realm.model.reader import SpanLogits, body_mask
 from realm.objectives.candidates import (
+    Asked,
     Candidate,
     CandidateSearch,
     PassageWindows,
@@ -143,8 +144,8 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
             ]
             masked = first_success_per_item(tries, lambda each: self._masker.mask_all(each, rng))
             sentences += [one for one in masked if one is not None]
-        queries = [self._inputs.query_from_ids(sentence.ids) for sentence in sentences]
-        found = self._search.search(queries, SEARCH_FACTOR * self._places)
+        asked = [Asked(one.visible, self._inputs.query_from_ids(one.ids)) for one in sentences]
+        found = self._search.search(asked, SEARCH_FACTOR * self._places)
         batch = MaskedBatch([], [])
         for sentence, candidates in zip(sentences, found, strict=True):
             kept = usable_candidates(
@@ -215,7 +216,8 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
     def _scores(self, batch: MaskedBatch, model: Model) -> tuple[Tensor, Tensor]:
         """f(x, z) with the parameters being trained, and which places are taken: both [b, k].
 
-        The index's own scores are stale: they chose the candidates and play no part here.
+        The index's own inner products are stale: they chose the candidates and play no part here.
+        Words do not grow stale; ∅ has none.
         """
         retriever = model.retriever
         pad, device = self._inputs.pad, retriever.passage.device
@@ -223,17 +225,20 @@ class MaskedLM(Objective[MaskedBatch], name="masked_lm"):
         passages = [self._inputs.null_passage(), *found]
         table = torch.zeros(len(batch.sentences), self._places, dtype=torch.long)
         valid = torch.zeros(len(batch.sentences), self._places, dtype=torch.bool)
+        words = torch.zeros(len(batch.sentences), self._places)
         valid[:, 0] = True
         for i, own in enumerate(rows):
             table[i, 1 : len(own) + 1] = torch.tensor(own) + 1
             valid[i, 1 : len(own) + 1] = True
+            words[i, 1 : len(own) + 1] = torch.tensor([one.words for one in batch.candidates[i]])
         queries = [self._inputs.query_from_ids(sentence.ids) for sentence in batch.sentences]
         # Nothing flows back through closed gates: the graph need not be kept.
         learning = self.utility_gate.open or self.span_gate.open
         with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
             query_vectors = retriever.query(*tensors(queries, pad, device))  # [b, size]
             vectors = retriever.passage(*tensors(passages, pad, device))  # [n, size]
-            scores = retriever.score(query_vectors, vectors[table.to(device)])  # [b, k]
+            own_vectors = vectors[table.to(device)]  # [b, k, size]
+            scores = retriever.score(query_vectors, own_vectors, words.to(device))  # [b, k]
         return scores, valid.to(device)
 
     def _predict(self, batch: MaskedBatch, model: Model) -> _Predictions:

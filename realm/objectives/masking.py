@@ -36,13 +36,16 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class MaskedSentence:
-    """A sentence as word pieces, some of them masked: `targets` stood at `positions`."""
+    """A sentence as word pieces, some of them masked: `targets` stood at `positions`. `visible` is
+    its text without them.
+    """
 
     passage_id: str
     text: str
     ids: list[int]
     positions: list[int]
     targets: list[int]
+    visible: str
 
     @property
     def is_span(self) -> bool:
@@ -155,7 +158,11 @@ class Masker:
         ]
 
     def _masked(
-        self, origin: str, text: str, ids: list[int], words: Sequence[Word]
+        self,
+        origin: str,
+        text: str,
+        ids: list[int],
+        words: Sequence[Word],
     ) -> MaskedSentence | None:
         hidden = [place for word in words for place in range(word.first, word.last)]
         room = self._inputs.limits.query - 2
@@ -165,7 +172,11 @@ class Masker:
         masked = list(ids)
         for place in hidden:
             masked[place] = self._inputs.mask
-        return MaskedSentence(origin, text, masked, hidden, [ids[place] for place in hidden])
+        visible = text
+        for word in reversed(words):
+            visible = f"{visible[: word.start]} {visible[word.end :]}"
+        targets = [ids[place] for place in hidden]
+        return MaskedSentence(origin, text, masked, hidden, targets, visible)
 
     def _fault(self, hidden: Sequence[int], pieces: int, room: int) -> str | None:
         if not hidden:

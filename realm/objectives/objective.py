@@ -25,7 +25,7 @@ from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import TrainingSearch, WordSearch
+from realm.objectives.candidates import TrainingSearch
 from realm.objectives.sources import Questions
 from realm.settings import Settings
 from realm.text.salient_spans import SpanTagger
@@ -43,17 +43,13 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveSetup:
-    """What objectives are built from.
-
-    :param words: BM25, for hard negatives.
-    """
+    """What objectives are built from."""
 
     settings: Settings
     model: Model
     search: TrainingSearch
     tagger: SpanTagger
     questions: Questions
-    words: WordSearch | None = None
 
 
 class Objective(ABC, Generic[BatchT]):

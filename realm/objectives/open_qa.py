@@ -25,7 +25,7 @@ from realm.model.checkpoint import Model
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.likelihood import retriever_answer_marginal
 from realm.model.reader import Reader
-from realm.objectives.candidates import Beam, TrainingSearch
+from realm.objectives.candidates import Asked, Beam, TrainingSearch
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.objectives.sources import QuestionPool, Questions
@@ -39,7 +39,8 @@ MAX_DRAWS = (
 
 @dataclass(frozen=True, slots=True)
 class QAExample:
-    """A question with its beam: `vectors` [n, size], and which passages hold an answer [n].
+    """A question with its beam: `vectors` [n, size], BM25 scores `words` [n], and which passages
+    hold an answer [n].
 
     `task` reads the first of them; None where none of their spans answers. A reader that knows
     "no answer" learns to say so where none of those holds one.
@@ -47,6 +48,7 @@ class QAExample:
 
     query: Encoded
     vectors: Tensor
+    words: Tensor
     contains: Tensor
     task: EncodedExample | None
 
@@ -105,9 +107,10 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         """
         batch: list[QAExample] = []
         for _ in range(MAX_DRAWS):
-            asked = self._pool.draw(self._batch_size - len(batch), rng)
-            beams = self._search.beams([encoded for _, encoded in asked], self._beam)
-            for (question, query), beam in zip(asked, beams, strict=True):
+            drawn = self._pool.draw(self._batch_size - len(batch), rng)
+            asked = [Asked(question.question, encoded) for question, encoded in drawn]
+            beams = self._search.beams(asked, self._beam)
+            for (question, query), beam in zip(drawn, beams, strict=True):
                 made = self._example(question, query, beam, rng)
                 if made is None:
                     self.skipped["answer_not_found"] += 1
@@ -128,7 +131,9 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         inputs = tensors([one.query for one in batch], self._inputs.pad, device)
         queries = retriever.query(*inputs)  # [b, size]
         scores = [
-            retriever.score(query[None], one.vectors.to(device, query.dtype))[0]  # [n]
+            retriever.score(
+                query[None], one.vectors.to(device, query.dtype), one.words.to(device)[None]
+            )[0]  # [n]
             for query, one in zip(queries, batch, strict=True)
         ]
         contains = [one.contains.to(device) for one in batch]
@@ -155,7 +160,8 @@ class OpenQA(Objective[list[QAExample]], name="open_qa"):
         # An expression names no span, and so teaches the retriever alone.
         teaches = question.answers and (is_there or self._reading.null)
         task = self._reading.encode(example, rng) if teaches else None
-        return QAExample(query, torch.from_numpy(beam.vectors), torch.tensor(contains), task)
+        vectors, words = torch.from_numpy(beam.vectors), torch.from_numpy(beam.words)
+        return QAExample(query, vectors, words, torch.tensor(contains), task)
 
 
 def open_qa_loss(

@@ -15,23 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.evaluation.parallel import OnProgress, no_progress
-from realm.evaluation.searching import bm25_weights, encode_passages
+from realm.evaluation.searching import encode_passages
 from realm.evaluation.systems import make_system
 from realm.model.checkpoint import Model
 from realm.model.encoders import Encoder, encode
-from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.objectives.objective import Objective
 from realm.records.vectors import Vectors
-from realm.search.bm25 import Bm25Index, question_weights
-from realm.search.exact import top_k
+from realm.retrieval import Retrieval
+from realm.search.bm25 import Bm25Index
+from realm.search.exact import ExactIndex, Found
+from realm.search.queries import QueryMaker
+from realm.search.word_statistics import WordStatistics
 from realm.training.learner import Learner
 
 #: Who encodes a search in training: θ′ of the index, as in serving, or θ as it is now.
@@ -39,7 +39,7 @@ QueryEncoder = Literal["index", "fresh"]
 
 
 class LocalIndex:
-    """A `TrainingSearch` and `WordSearch` over passages in memory, by exact search.
+    """A `TrainingSearch` over passages in memory, by exact search.
 
     :param query_encoder: which parameters encode a search: the index's own (REALM's code), or
         those being trained (Atlas, EMDR2).
@@ -59,7 +59,9 @@ class LocalIndex:
         self._dtype = dtype
         self._passages: list[Passage] = []
         self._by_document: dict[str, list[Passage]] = {}
-        self._words: Bm25Index | None = None
+        self._index: ExactIndex | None = None
+        self._statistics: WordStatistics | None = None
+        self._relevance = model.retriever.relevance
         self._vectors: Vectors | None = None
         self._encoder: Encoder = model.retriever.query
         self.replace(passages)
@@ -77,7 +79,7 @@ class LocalIndex:
         if self._vectors is not None and ids != [one.passage_id for one in self._passages]:
             raise InvalidInput("the index has vectors of other passages: make another index")
         self._passages = list(passages)
-        self._words = None
+        self._index = None
         self._by_document = {}
         for passage in passages:
             self._by_document.setdefault(passage.document_id, []).append(passage)
@@ -88,49 +90,61 @@ class LocalIndex:
             self._model, "local", 0, self._model.retriever.passage.device, self._dtype
         )
         self._vectors = encode_passages(system, self._passages, on_progress).vectors
+        self._index = None
+        self._relevance = self._model.retriever.relevance
         self._encoder = self._model.retriever.query
         if self._which == "index":
             self._encoder = copy.deepcopy(self._encoder).requires_grad_(False)
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
         """:raises NotReady: before the first refresh."""
-        return [[self._candidate(row) for row in best] for best in self.rows(queries, limit)]
+        return [
+            [
+                Candidate.of(self._passages[row], float(words))
+                for row, words in zip(found.rows, found.words, strict=True)
+            ]
+            for found in self.find(asked, limit, way)
+        ]
 
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         """:raises NotReady: before the first refresh."""
-        return [self._beam(best) for best in self.rows(queries, limit)]
+        return [self._beam(found) for found in self.find(asked, limit)]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         return [Candidate.of(passage) for passage in self._by_document.get(document_id, ())]
 
-    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
-        if self._words is None:
-            self._words = Bm25Index(bm25_weights(self._passages))
-        found = [self._words.search(question_weights(one), limit)[0] for one in questions]
-        return [[self._candidate(row) for row in best] for best in found]
-
-    def rows(self, queries: Sequence[Encoded], limit: int) -> NDArray[np.int64]:
-        """Positions of the best passages of each query, best first: [queries, limit].
+    def find(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[Found]:
+        """The passages that rank best for each question, best first.
 
         :raises NotReady: before the first refresh.
         """
         if self._vectors is None:
             raise NotReady("the local index has no vectors yet: refresh it first")
-        pad = self._model.inputs.pad
-        vectors = encode(self._encoder, queries, pad, dtype=self._dtype)  # [queries, size]
-        return top_k(vectors, self._vectors, limit)[0]
+        if self._index is None:
+            self._statistics = WordStatistics.of(self._passages)
+            weighed = [self._statistics.passage(p.terms, p.term_counts) for p in self._passages]
+            self._index = ExactIndex(self._vectors, Bm25Index(weighed))
+        inputs = [each.encoded for each in asked]
+        vectors = encode(self._encoder, inputs, self._model.inputs.pad, dtype=self._dtype)
+        queries = QueryMaker(self._relevance, self._statistics)
+        return [
+            self._index.search(queries.query(each.text, vector, way), limit)
+            for each, vector in zip(asked, vectors, strict=True)
+        ]
 
-    def _candidate(self, row: int) -> Candidate:
-        return Candidate.of(self._passages[row])
-
-    def _beam(self, rows: NDArray[np.int64]) -> Beam:
+    def _beam(self, found: Found) -> Beam:
         assert self._vectors is not None  # rows come from a search
-        chosen = [self._passages[row] for row in rows]
+        chosen = [self._passages[row] for row in found.rows]
         return Beam(
             [passage.passage_id for passage in chosen],
             [passage.document_id for passage in chosen],
             [passage.text for passage in chosen],
-            self._vectors[rows],
+            self._vectors[found.rows],
+            found.words,
         )
 
 

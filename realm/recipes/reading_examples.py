@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from realm.corpus.documents import Document, is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
@@ -147,16 +149,13 @@ def _question_examples(
         by_document.setdefault(passage.document_id, []).append(row)
     normalised = [normalise_answer(passage.text) for passage in index.passages]
     longest = max(map(len, by_document.values()), default=0)
-    found, products = index.search(queries, hard + longest)
-    scores = products * system.scale
+    searcher = Searcher(index, system.retrieval, system.relevance)
     examples = []
     for number, question in enumerate(questions):
+        scores = searcher.scores(question.question, queries[number])  # [passages]
         rows = by_document[question.document_id or ""]
         own = tuple(
-            Scored(
-                index.passages[row].text,
-                float(index.vectors[row] @ queries[number]) * system.scale,
-            )
+            Scored(index.passages[row].text, float(scores[row]))
             for row in rows
             if contains_answer(index.passages[row].text, normalised[row], question)
         )
@@ -164,8 +163,8 @@ def _question_examples(
             skipped["answer_not_in_document"] += 1
             continue
         others = [
-            (Scored(index.passages[row].text, float(score)), row)
-            for row, score in zip(found[number], scores[number], strict=True)
+            (Scored(index.passages[row].text, float(scores[row])), row)
+            for row in np.argsort(-scores, kind="stable")[: hard + longest]
             if row not in rows
         ][:hard]
         negatives = tuple(scored for scored, _ in others)
@@ -189,10 +188,11 @@ def _readings(
         return []
     asked = [one.question for one in questions]
     queries = encode_questions(system, asked, progress("held-out questions"))
-    found = Searcher(index, system.retrieval).search(asked, queries, read)
+    searcher = Searcher(index, system.retrieval, system.relevance)
+    found = searcher.search(asked, queries, read)
     return [
-        (one, make_reading(system, index, one.question, found.rows[number], found.products[number]))
-        for number, one in enumerate(questions)
+        (one, make_reading(system, index, one.question, own))
+        for one, own in zip(questions, found, strict=True)
     ]
 
 
@@ -222,7 +222,7 @@ def cloze_examples(
     asked = asked[: 4 * most]
     texts = [question.question for _, question, _ in asked]
     queries = encode_questions(system, texts, progress("cloze questions"))
-    found, products = index.search(queries, NEAREST + 1)
+    searcher = Searcher(index, system.retrieval, system.relevance)
     normalised = [normalise_answer(passage.text) for passage in index.passages]
     sentences = [normalise_sentence(passage.text) for passage in index.passages]
     examples: list[QuestionExamples] = []
@@ -231,11 +231,12 @@ def cloze_examples(
             break
         own: list[Scored] = []
         others: list[Scored] = []
-        for row, product in zip(found[number], products[number], strict=True):
+        scores = searcher.scores(question.question, queries[number])  # [passages]
+        for row in np.argsort(-scores, kind="stable")[: NEAREST + 1]:
             text = index.passages[row].text
             if row == origin or sentence in sentences[row]:
                 continue
-            scored = Scored(text, float(product) * system.scale)
+            scored = Scored(text, float(scores[row]))
             holds = contains_answer(text, normalised[row], question)
             (own if holds else others).append(scored)
         if not own:

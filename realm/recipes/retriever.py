@@ -224,7 +224,6 @@ class _RecipeRun:
             self._index,
             make_tagger(settings.objectives.salient_tagger, self._model.retriever.passage.device),
             Questions(self._questions),
-            words=self._index,
         )
         (made,) = make_objectives(setup)
         return made

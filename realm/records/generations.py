@@ -28,7 +28,9 @@ class Generation:
     """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time, for people.
 
     `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
-    life so that all its upserts agree; 0 for one made before collections had BM25. `forced` says
+    life so that all its upserts agree; 0 for one made before collections had BM25.
+    `word_statistics` is the file of what its questions are weighed by; empty for one of an earlier
+    release, whose collection weighs them by itself. `forced` says
     who wants it live whatever the gate thinks of its quality, and why; empty: no one. `heals` is
     the damaged generation that it is to replace, of the same snapshot; 0: none.
     """
@@ -53,6 +55,7 @@ class Generation:
     #: that did not note it.
     replaces: int | None = None
     heals: int = 0
+    word_statistics: str = ""
 
     @property
     def folder(self) -> str:

@@ -160,7 +160,11 @@ class Retention:
                 | set(sorted(there)[-1:])
             ),
             newest=max((each.snapshot for each in found.values()), default=0),
-            passages=frozenset(path for each in found.values() for path in each.passage_files),
+            passages=frozenset(
+                path
+                for each in found.values()
+                for path in (*each.passage_files, each.word_statistics)
+            ),
             vectors=frozenset(
                 vector_file(there[each.snapshot].name, path)
                 for each in found.values()

@@ -2,18 +2,18 @@
 
 score(x, z) = Σ over terms t of x:  n(t, x) · IDF(t) · tf / (tf + k₁·(1 − b + b·|z| / average |z|))
 (Robertson and Zaragoza 2009, eq. 3.15, without its constant factor k₁ + 1). A passage carries the
-last factor, a question n(t, x); IDF is the database's, for it alone knows the collection.
+last factor, a question the two before it. IDF and average length are those of a whole corpus
+(`realm.search.word_statistics`), so that a score never depends on where a passage lies.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from realm.text.terms import count_terms
 
 #: The usual values (Lucene's); no corpus was tuned for.
 K1 = 1.2
@@ -27,6 +27,12 @@ class SparseVector:
     indices: list[int]
     values: list[float]
 
+    def dot(self, other: SparseVector) -> float:
+        """Their inner product: of a question's weights with a passage's, the BM25 score."""
+        theirs = dict(zip(other.indices, other.values, strict=True))
+        mine = zip(self.indices, self.values, strict=True)
+        return math.fsum(weight * theirs[term] for term, weight in mine if term in theirs)
+
     def close_to(self, other: SparseVector, tolerance: float) -> bool:
         """Whether both weigh the same terms, in whatever order, by so little a difference."""
         mine = dict(zip(self.indices, self.values, strict=True))
@@ -36,10 +42,8 @@ class SparseVector:
         )
 
 
-def question_weights(question: str) -> SparseVector:
-    """How often each term occurs in a question; empty where nothing in it is a word."""
-    counted = count_terms(question)
-    return SparseVector(list(counted), [float(count) for count in counted.values()])
+#: Of a question without a word, or where words play no part.
+NO_WORDS = SparseVector([], [])
 
 
 def passage_weights(
@@ -55,13 +59,13 @@ def passage_weights(
     return SparseVector(list(terms), weights.astype(np.float32).tolist())
 
 
-def idf(passages: int, holders: NDArray[np.int64]) -> NDArray[np.float32]:
-    """ln(1 + (N − n + ½) / (n + ½)), Lucene's and Qdrant's: never below zero.
+def idf(passages: int, holders: NDArray[np.int64]) -> NDArray[np.float64]:
+    """ln(1 + (N − n + ½) / (n + ½)), Lucene's: never below zero.
 
     :param holders: in how many of the passages each term occurs.
     """
     weights: NDArray[np.float64] = np.log1p((passages - holders + 0.5) / (holders + 0.5))
-    return weights.astype(np.float32)
+    return weights
 
 
 class Bm25Index:
@@ -79,8 +83,6 @@ class Bm25Index:
             terms[order], return_index=True, return_counts=True
         )
         self._ends = self._starts + holders
-        # An empty sparse vector is none: such a passage does not count.
-        self._idf = idf(sum(size > 0 for size in sizes), holders)
 
     def scores(self, question: SparseVector) -> NDArray[np.float32]:
         """The BM25 score of every passage: [passages]."""
@@ -89,7 +91,7 @@ class Bm25Index:
         for term, weight, place in zip(question.indices, question.values, places, strict=True):
             if place < len(self._terms) and self._terms[place] == term:
                 of_term = slice(self._starts[place], self._ends[place])
-                scores[self._rows[of_term]] += weight * self._idf[place] * self._values[of_term]
+                scores[self._rows[of_term]] += weight * self._values[of_term]
         return scores
 
     def search(

@@ -9,10 +9,23 @@ import numpy.typing as npt
 
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
-from realm.search.bm25 import Bm25Index, SparseVector
-from realm.search.fusion import RRF_DEPTH, reciprocal_rank_fusion
+from realm.search.bm25 import Bm25Index
+from realm.search.fusion import DEPTH, reciprocal_rank_fusion
+from realm.search.vector_index import Query
 
 BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of passages, best first, with their inner products and BM25 scores: each [k]."""
+
+    rows: npt.NDArray[np.int64]
+    products: npt.NDArray[np.float32]
+    words: npt.NDArray[np.float32]
+
+    def best(self, k: int) -> Found:
+        return Found(self.rows[:k], self.products[:k], self.words[:k])
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +35,40 @@ class ExactIndex:
     vectors: Vectors
     words: Bm25Index
 
-    def search(
-        self, vector: Vectors, terms: SparseVector, way: Retrieval, k: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Rows of the k passages that `way` puts first, best first, and their inner products with
-        the question's `vector` [size]. Fewer where words alone choose and fewer share one.
+    def search(self, query: Query, k: int) -> Found:
+        """The k passages that `query.retrieval` ranks first, best first. Fewer where words alone
+        choose and fewer share one.
         """
-        rows = self._chosen(vector, terms, way, k)
-        return rows, self.vectors[rows] @ vector
+        scores = self.words.scores(query.terms)  # [passages]
+        rows = self._ranked(query, k, scores)
+        return Found(rows, self.vectors[rows] @ query.vector, scores[rows])
 
-    def _chosen(
-        self, vector: Vectors, terms: SparseVector, way: Retrieval, k: int
+    def scores(self, query: Query) -> npt.NDArray[np.float64]:
+        """f(x, z) of every passage: [passages]."""
+        return query.relevance(self.vectors @ query.vector, self.words.scores(query.terms))
+
+    def _ranked(
+        self, query: Query, k: int, scores: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.int64]:
-        match way:
+        match query.retrieval:
             case Retrieval.DENSE:
-                return self._by_vector(vector, k)
+                return self._by_vector(query.vector, k)
             case Retrieval.BM25:
-                return self.words.search(terms, k)[0]
+                return self.words.search(query.terms, k)[0]
             case Retrieval.HYBRID:
-                rankings = (
-                    self._by_vector(vector, RRF_DEPTH),
-                    self.words.search(terms, RRF_DEPTH)[0],
-                )
+                # A collection ranks candidates too, and not all that it holds.
+                rows = np.unique(np.concatenate(self._candidates(query, max(k, DEPTH))))
+                f = query.relevance(self.vectors[rows] @ query.vector, scores[rows])
+                best: npt.NDArray[np.int64] = rows[np.argsort(-f, kind="stable")[:k]]
+                return best
+            case Retrieval.RANK_FUSION:
+                rankings = self._candidates(query, DEPTH)
                 fused = reciprocal_rank_fusion([ranking.tolist() for ranking in rankings])
                 return np.array(fused[:k], np.int64)
+
+    def _candidates(self, query: Query, depth: int) -> list[npt.NDArray[np.int64]]:
+        """The best by vectors, and the best by words."""
+        return [self._by_vector(query.vector, depth), self.words.search(query.terms, depth)[0]]
 
     def _by_vector(self, vector: Vectors, k: int) -> npt.NDArray[np.int64]:
         rows: npt.NDArray[np.int64] = top_k(vector[None], self.vectors, k)[0][0]

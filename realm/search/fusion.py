@@ -1,4 +1,4 @@
-"""Merges several rankings into one."""
+"""Several rankings become one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Item = TypeVar("Item", bound=Hashable)
 
 #: Of Cormack, Clarke and Büttcher 2009, who found that it hardly matters.
 RRF_K = 60
-#: How far down each ranking counts: an item deeper in one ranking alone is worth little.
-RRF_DEPTH = 100
+#: How far down each ranking counts: an item deeper in one alone is worth little.
+DEPTH = 100
 
 
 def reciprocal_rank_fusion(rankings: Iterable[Sequence[Item]]) -> list[Item]:

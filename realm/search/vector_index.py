@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from realm.corpus.passages import Passage
+from realm.model.relevance import DENSE_ONLY, Relevance
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
-from realm.search.bm25 import SparseVector
+from realm.search.bm25 import NO_WORDS, SparseVector
 from realm.settings import Settings
 
 
@@ -33,19 +36,31 @@ class IndexedPassage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a collection is asked: a vector [size], terms, and which of them rank."""
+    """What a collection is asked: a vector [size], terms, what of them ranks, and s and w of the
+    snapshot that the collection is of, by which `Retrieval.HYBRID` ranks."""
 
     vector: Vectors
-    terms: SparseVector
+    terms: SparseVector = NO_WORDS
     retrieval: Retrieval = Retrieval.DENSE
+    relevance: Relevance = DENSE_ONLY
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found; `score` is the inner product, not yet scaled by s, whatever ranked it."""
+    """A passage found, with its inner product and its BM25 score, whatever ranked it: both exact,
+    of which f(x, z) is the weighted sum."""
 
     passage: IndexedPassage
-    score: float
+    product: float
+    words: float = 0.0
+
+
+def relevance_of(hits: Sequence[Hit], query: Query) -> list[float]:
+    """f(x, z) of what a query found."""
+    products = np.array([hit.product for hit in hits], np.float32)  # [k]
+    words = np.array([hit.words for hit in hits], np.float32)  # [k]
+    scores: list[float] = query.relevance(products, words).tolist()
+    return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +133,8 @@ class VectorIndex(Protocol):
     def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
         """The stored BM25 weights of those passages that are there."""
 
-    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
-        """The best passages for each of queries [n, size], best first."""
-
-    def search_words(
-        self, collection: str, questions: Sequence[SparseVector], limit: int
-    ) -> list[list[IndexedPassage]]:
-        """The passages that BM25 ranks best for each question; none for one without a word."""
+    def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
+        """The passages that each one's `retrieval` ranks best, best first."""
 
     def alias(self) -> str | None:
         """The collection that the alias `live` points to."""

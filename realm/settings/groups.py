@@ -241,6 +241,9 @@ class Optimizer(Group):
     scale_learning_rate: float = Field(
         1e-3, gt=0, description="AdamW's rate for the logarithm of the scale s of scores"
     )
+    word_weight_learning_rate: float = Field(
+        1e-3, ge=0, description="AdamW's rate for the weight w of BM25 in scores; 0: it stays"
+    )
     warmup_steps: int = Field(50, ge=0, description="steps to the full learning rate")
     schedule: Literal["constant", "linear", "cosine", "slanted"] = Field(
         "constant",
@@ -370,7 +373,7 @@ class Gateway(Group):
     """The gateways: batches, limits, pauses."""
 
     retrieval: Retrieval = Field(
-        Retrieval.HYBRID, description="how to choose passages when a request does not say"
+        Retrieval.HYBRID, description="how to rank passages when a request does not say"
     )
     serve_batch: int = Field(32, ge=1, description="most questions encoded in one batch")
     read_batch: int = Field(

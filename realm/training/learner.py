@@ -56,6 +56,7 @@ class Learner:
         rates = {
             "retriever": settings.optimizer.retriever_learning_rate,
             "scale": settings.optimizer.scale_learning_rate,
+            "word_weight": settings.optimizer.word_weight_learning_rate,
             "reader": settings.optimizer.reader_learning_rate,
             "masked_lm_head": settings.optimizer.masked_lm_head_learning_rate,
         }

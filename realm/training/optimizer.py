@@ -20,7 +20,7 @@ from realm.model.checkpoint import Model
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
 MASKED_LM_HEAD = "reader.predictions."
-SCALE = "retriever.log_scale"
+SCALE, WORD_WEIGHT = "retriever.log_scale", "retriever.word_weight"
 
 Named = dict[str, nn.Parameter]
 
@@ -38,7 +38,7 @@ RATIO = 32.0
 class Group:
     """Parameters that learn alike.
 
-    `depth` is 0 for heads, poolers, projections and s, 1 for the top layer, and so on down to
+    `depth` is 0 for heads, poolers, projections, s and w, 1 for the top layer, and so on down to
     the embeddings.
     """
 
@@ -123,7 +123,7 @@ def require_finite(what: str, is_finite: bool, objective: str, step: int) -> Non
 
 
 def freeze(model: Model, layers: int) -> None:
-    """Leaves learning: the top `layers` of each backbone, poolers, projections, heads and s.
+    """Leaves learning: the top `layers` of each backbone, poolers, projections, heads, s and w.
 
     More `layers` than there are make the embeddings learn too.
     """
@@ -141,15 +141,15 @@ def freeze(model: Model, layers: int) -> None:
 def parts_of(model: Model) -> dict[str, Named]:
     """What learns, by part. Each has rates of its own, and its gradient is clipped by itself.
 
-    The head of the masked LM is fresh where the rest was trained: it is a part of its own. So is
-    the scale s, one number, which a rate made for matrices would hardly move.
+    The head of the masked LM is fresh where the rest was trained: it is a part of its own. So are
+    s and w of f(x, z), one number each, which a rate made for matrices would hardly move.
     """
     retriever, reader = _learning("retriever", model.retriever), _learning("reader", model.reader)
     head = {name: p for name, p in reader.items() if name.startswith(MASKED_LM_HEAD)}
-    scale = {name: p for name, p in retriever.items() if name == SCALE}
     return {
-        "retriever": {name: p for name, p in retriever.items() if name not in scale},
-        "scale": scale,
+        "retriever": {n: p for n, p in retriever.items() if n not in (SCALE, WORD_WEIGHT)},
+        "scale": {name: p for name, p in retriever.items() if name == SCALE},
+        "word_weight": {name: p for name, p in retriever.items() if name == WORD_WEIGHT},
         "reader": {name: p for name, p in reader.items() if name not in head},
         "masked_lm_head": head,
     }
@@ -160,7 +160,7 @@ def groups_of(
 ) -> list[Group]:
     """Discriminative rates (Howard and Ruder 2018, section 3.1): η(l−1) = η(l) · `layer_decay`.
 
-    Matrices decay; biases, norms and the scale do not.
+    Matrices decay; biases, norms, s and w do not.
 
     :param rates: of each part's heads and top layer.
     """

@@ -75,15 +75,19 @@ class Answer(_message.Message):
     def __init__(self, text: _Optional[str] = ..., probability: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
 
 class Source(_message.Message):
-    __slots__ = ("passage", "retrieval_probability", "reading_probability", "start", "end")
+    __slots__ = ("passage", "retrieval_probability", "reading_probability", "start", "end", "score", "parts")
     PASSAGE_FIELD_NUMBER: _ClassVar[int]
     RETRIEVAL_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     READING_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     passage: _types_pb2.Passage
     retrieval_probability: float
     reading_probability: float
     start: int
     end: int
-    def __init__(self, passage: _Optional[_Union[_types_pb2.Passage, _Mapping]] = ..., retrieval_probability: _Optional[float] = ..., reading_probability: _Optional[float] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+    score: float
+    parts: _types_pb2.ScoreParts
+    def __init__(self, passage: _Optional[_Union[_types_pb2.Passage, _Mapping]] = ..., retrieval_probability: _Optional[float] = ..., reading_probability: _Optional[float] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., score: _Optional[float] = ..., parts: _Optional[_Union[_types_pb2.ScoreParts, _Mapping]] = ...) -> None: ...

@@ -30,11 +30,13 @@ class RetrievePassagesResponse(_message.Message):
     def __init__(self, passages: _Optional[_Iterable[_Union[RetrievedPassage, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ...) -> None: ...
 
 class RetrievedPassage(_message.Message):
-    __slots__ = ("passage", "score", "probability")
+    __slots__ = ("passage", "score", "probability", "parts")
     PASSAGE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     passage: _types_pb2.Passage
     score: float
     probability: float
-    def __init__(self, passage: _Optional[_Union[_types_pb2.Passage, _Mapping]] = ..., score: _Optional[float] = ..., probability: _Optional[float] = ...) -> None: ...
+    parts: _types_pb2.ScoreParts
+    def __init__(self, passage: _Optional[_Union[_types_pb2.Passage, _Mapping]] = ..., score: _Optional[float] = ..., probability: _Optional[float] = ..., parts: _Optional[_Union[_types_pb2.ScoreParts, _Mapping]] = ...) -> None: ...

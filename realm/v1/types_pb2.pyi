@@ -17,10 +17,12 @@ class Retrieval(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RETRIEVAL_DENSE: _ClassVar[Retrieval]
     RETRIEVAL_BM25: _ClassVar[Retrieval]
     RETRIEVAL_HYBRID: _ClassVar[Retrieval]
+    RETRIEVAL_RANK_FUSION: _ClassVar[Retrieval]
 RETRIEVAL_UNSPECIFIED: Retrieval
 RETRIEVAL_DENSE: Retrieval
 RETRIEVAL_BM25: Retrieval
 RETRIEVAL_HYBRID: Retrieval
+RETRIEVAL_RANK_FUSION: Retrieval
 
 class IndexVersion(_message.Message):
     __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since", "damaged", "since_store_seen")
@@ -43,6 +45,14 @@ class IndexVersion(_message.Message):
     damaged: bool
     since_store_seen: _duration_pb2.Duration
     def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ..., since_store_seen: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ScoreParts(_message.Message):
+    __slots__ = ("dense", "words")
+    DENSE_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    dense: float
+    words: float
+    def __init__(self, dense: _Optional[float] = ..., words: _Optional[float] = ...) -> None: ...
 
 class Document(_message.Message):
     __slots__ = ("id", "title", "text", "metadata")

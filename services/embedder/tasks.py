@@ -19,6 +19,7 @@ from realm import tracing
 from realm.errors import Conflict, Corrupt, DependencyUnavailable, NotFound
 from realm.model.checkpoint import ServingEncoder
 from realm.model.inputs import InputBuilder
+from realm.model.relevance import relevance_metadata
 from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
@@ -232,6 +233,7 @@ class Embedder:
                 self._count(encoding, encoding.progress.done)
         with self._phase("write"):
             about = self._about(job, encoding, table.num_rows, began)
+            about |= relevance_metadata(tower.relevance)
             for name, rows in made.items():
                 flat = pa.array(rows.reshape(-1))
                 column = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])

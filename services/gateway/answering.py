@@ -23,10 +23,10 @@ from realm.errors import (
 from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
+from realm.model.relevance import log_probabilities
 from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval
-from realm.search.bm25 import question_weights
-from realm.search.vector_index import Hit, Query, VectorSearch
+from realm.search.vector_index import Hit, Query, VectorSearch, relevance_of
 from realm.settings import Settings
 from services.gateway.batcher import Batcher, ComputeThread
 from services.gateway.metrics import GatewayMetrics
@@ -176,7 +176,7 @@ class Answering:
         if (serving := self._slot.lost) is None:
             return
         nothing = np.zeros(serving.generation.vector_size, np.float32)
-        query = Query(nothing, question_weights(""), Retrieval.DENSE)
+        query = Query(nothing)
         try:
             await self._search.search(serving.generation.collection, query, 1, PROBE_SECONDS)
         except RealmError:
@@ -261,13 +261,13 @@ class Answering:
         with self._metrics.stage("encode"):
             vector = await self._encode.submit(serving, serving.inputs.query(request.question))
         with self._metrics.stage("search"):
-            query = Query(vector, question_weights(request.question), retrieval)
+            query = serving.queries.query(request.question, vector, retrieval)
             hits = await self._search_with_retries(
                 serving.generation.collection, query, request.passages, seconds
             )
         self._slot.mark_found(serving)
         self._metrics.retrieved.observe(len(hits))
-        return score_passages(hits, serving.scale)
+        return score_passages(hits, query)
 
     async def _search_with_retries(
         self, collection: str, query: Query, limit: int, seconds: float
@@ -288,17 +288,11 @@ class Answering:
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
 
-def score_passages(hits: Sequence[Hit], scale: float) -> list[Retrieved]:
-    """f(x, z) = s·⟨x, z⟩ and log p(z|x), the softmax over the passages found (REALM, eq. 1)."""
-    scores = np.array([hit.score for hit in hits], np.float64) * scale
-    if not len(scores):
-        return []
-    log_probabilities = scores - scores.max()
-    log_probabilities -= np.log(np.exp(log_probabilities).sum())
-    return [
-        Retrieved(hit, float(score), float(log_probability))
-        for hit, score, log_probability in zip(hits, scores, log_probabilities, strict=True)
-    ]
+def score_passages(hits: Sequence[Hit], query: Query) -> list[Retrieved]:
+    """f(x, z) of each, and log p(z|x) among those found."""
+    scores = relevance_of(hits, query)
+    priors = log_probabilities(np.array(scores)).tolist()
+    return [Retrieved(*each) for each in zip(hits, scores, priors, strict=True)]
 
 
 def _time_to_wait(seconds: float) -> float:

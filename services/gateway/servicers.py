@@ -25,7 +25,7 @@ from realm.v1 import (
 )
 from services.gateway.answering import Answering, Request, Response, Retrieved
 from services.gateway.reporting import QuestionRecorder
-from services.gateway.serving import PinnedServing
+from services.gateway.serving import PinnedServing, Serving
 from services.gateway.validation import (
     MAX_ANSWERS,
     MAX_PASSAGES_FOUND,
@@ -61,7 +61,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
                 remaining(context),
             )
         return retrieval_pb2.RetrievePassagesResponse(
-            passages=[_retrieved(each) for each in response.passages],
+            passages=[_retrieved(each, response.pinned.serving) for each in response.passages],
             index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
         )
@@ -195,12 +195,19 @@ def _passage(passage: IndexedPassage) -> types_pb2.Passage:
     )
 
 
-def _retrieved(found: Retrieved) -> retrieval_pb2.RetrievedPassage:
+def _retrieved(found: Retrieved, by: Serving) -> retrieval_pb2.RetrievedPassage:
     return retrieval_pb2.RetrievedPassage(
         passage=_passage(found.hit.passage),
         score=found.score,
         probability=math.exp(found.log_probability),
+        parts=_parts(found, by),
     )
+
+
+def _parts(found: Retrieved, by: Serving) -> types_pb2.ScoreParts:
+    """What the score is the sum of: s·⟨Embed(x), Embed(z)⟩ and w·BM25(x, z)."""
+    dense = by.queries.relevance.scale * found.hit.product
+    return types_pb2.ScoreParts(dense=dense, words=found.score - dense)
 
 
 def _retrieval(way: Retrieval) -> str:
@@ -210,7 +217,8 @@ def _retrieval(way: Retrieval) -> str:
 def _answer(answer: FoundAnswer, response: Response) -> answer_pb2.Answer:
     sources = []
     for support in answer.supports:
-        passage = response.passages[support.passage].hit.passage
+        found = response.passages[support.passage]
+        passage = found.hit.passage
         sources.append(
             answer_pb2.Source(
                 passage=_passage(passage),
@@ -219,6 +227,8 @@ def _answer(answer: FoundAnswer, response: Response) -> answer_pb2.Answer:
                 # In the document: the passage begins somewhere in it.
                 start=passage.start + support.start,
                 end=passage.start + support.end,
+                score=found.score,
+                parts=_parts(found, response.pinned.serving),
             )
         )
     return answer_pb2.Answer(text=answer.text, probability=answer.probability, sources=sources)

@@ -31,19 +31,23 @@ from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
 from realm.records.generations import Generation, LiveEntry
 from realm.records.snapshots import Lag, Snapshot, Snapshots
+from realm.records.store import Store
 from realm.retrieval import Retrieval
+from realm.search.queries import QueryMaker
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Serving:
-    """Query encoder, scale s, reader and collection of one generation. Compared by identity."""
+    """Query encoder, weights of questions, reader and collection of one generation. Compared by
+    identity.
+    """
 
     entry: LiveEntry
     generation: Generation
     inputs: InputBuilder
     encoder: Encoder
     reader: Reader
-    scale: float
+    queries: QueryMaker
     dtype: torch.dtype
 
     @property
@@ -56,17 +60,20 @@ class Serving:
         return self.generation.average_terms > 0
 
     def retrieval(self, asked: Retrieval | None, usual: Retrieval) -> Retrieval:
-        """How passages are chosen: as `asked`, else as `usual` if the collection supports it.
+        """How passages are ranked: as `asked`, else as `usual` as far as the collection can.
 
         :raises FailedPrecondition: if it does not support what is asked for.
         """
-        if self.has_bm25 or asked is Retrieval.DENSE:
+        possible = [Retrieval.DENSE]
+        if self.has_bm25:
+            possible = [Retrieval.RANK_FUSION, Retrieval.BM25, Retrieval.DENSE]
+        if self.queries.words is not None or (asked or usual) in possible:
             return asked or usual
         if asked is None:
-            return Retrieval.DENSE
+            return possible[0]
         raise FailedPrecondition(
-            f"generation {self.number} was built without BM25: ask with dense retrieval, or"
-            " refresh the index"
+            f"generation {self.number} was built by an earlier release: ask with"
+            f" {' or '.join(possible)} retrieval, or refresh the index"
         )
 
 
@@ -212,6 +219,7 @@ class ServingSlot:
 
 
 def load_serving(
+    store: Store,
     snapshots: Snapshots,
     snapshot: Snapshot,
     generation: Generation,
@@ -224,7 +232,7 @@ def load_serving(
     """Loads a generation's models onto the device and warms them up: one encode, one read.
 
     :param before: what is served now; the same tokenizer is shared.
-    :raises Corrupt, NotFound: if the snapshot's files are damaged or gone.
+    :raises Corrupt, NotFound: if the snapshot's files, or the generation's, are damaged or gone.
     """
     tower = QUERY_ENCODER_FILE if QUERY_ENCODER_FILE in snapshot.files else PASSAGE_ENCODER_FILE
     folder = snapshots.materialise(snapshot, (CONFIG_FILE, TOKENIZER_FILE, tower, READER_FILE))
@@ -236,7 +244,7 @@ def load_serving(
         inputs=loaded.inputs,
         encoder=loaded.encoder.to(device),
         reader=load_reader(folder).to(device),
-        scale=loaded.scale,
+        queries=QueryMaker.of(store, generation, loaded.relevance),
         dtype=dtype,
     )
     warm_up(serving)

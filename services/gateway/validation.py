@@ -19,6 +19,7 @@ _RETRIEVALS = {
     types_pb2.RETRIEVAL_DENSE: Retrieval.DENSE,
     types_pb2.RETRIEVAL_BM25: Retrieval.BM25,
     types_pb2.RETRIEVAL_HYBRID: Retrieval.HYBRID,
+    types_pb2.RETRIEVAL_RANK_FUSION: Retrieval.RANK_FUSION,
 }
 
 

@@ -26,6 +26,7 @@ from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshots, lag_behind
 from realm.records.store import Store
+from realm.search.queries import QueryMaker
 from realm.settings import Settings
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import Freshness, Serving, ServingSlot, load_serving
@@ -55,7 +56,7 @@ class StoreView:
     """Reads the store: what is live, and how fresh generations are."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._leaders = Leaders(store)
         self.generations = Generations(store)
         self.snapshots = Snapshots(store)
@@ -66,7 +67,7 @@ class StoreView:
         published = self.snapshots.all()
         numbers = wanted | ({entry.generation} if entry else set())
         term = self._leaders.newest()
-        lost = damaged(self._store)
+        lost = damaged(self.store)
         freshness = {
             each.number: Freshness(
                 corpus_version=self.generations.applied(each.number),
@@ -266,9 +267,11 @@ class LiveWatcher:
         """Loads models only for another snapshot than the one in memory."""
         generation = self._view.generations.get(entry.generation)
         if current is not None and current.generation.snapshot == generation.snapshot:
-            return replace(current, entry=entry, generation=generation)
+            queries = QueryMaker.of(self._view.store, generation, current.queries.relevance)
+            return replace(current, entry=entry, generation=generation, queries=queries)
         snapshot = self._view.snapshots.get(generation.snapshot)
         return load_serving(
+            self._view.store,
             self._view.snapshots,
             snapshot,
             generation,

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 from realm.errors import DependencyUnavailable, Diverged, NotFound, NotReady, RealmError
-from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.objectives.sources import Questions, parse_questions_file
+from realm.retrieval import Retrieval
 from realm.training.distributed import World
 from services.trainer.checkpoints import Checkpoint
 from services.trainer.context import TrainingContext
@@ -32,32 +32,29 @@ _SHARED_ERRORS: tuple[type[RealmError], ...] = (DependencyUnavailable, NotFound,
 
 
 class SharedSearch:
-    """A `TrainingSearch` and `WordSearch` whose leader asks; every process gets the answer."""
+    """A `TrainingSearch` whose leader asks; every process gets the answer."""
 
     def __init__(self, world: World, own: LiveRetrieval) -> None:
         self._world = world
         self._own = own
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
         """:raises DependencyUnavailable, NotFound, NotReady: as the leader's does."""
-        return self._candidates(lambda: self._own.search(queries, limit))
+        shared = self._ask(
+            lambda: [[asdict(one) for one in own] for own in self._own.search(asked, limit, way)]
+        )
+        return [[Candidate(**one) for one in found] for found in shared]
 
-    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         """:raises DependencyUnavailable, NotFound, NotReady: as the leader's does."""
-        return self._candidates(lambda: self._own.search_words(questions, limit))
-
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
-        """:raises DependencyUnavailable, NotFound, NotReady: as the leader's does."""
-        shared = self._ask(lambda: [_beam_as_json(one) for one in self._own.beams(queries, limit)])
+        shared = self._ask(lambda: [_beam_as_json(one) for one in self._own.beams(asked, limit)])
         return [_beam_from_json(one) for one in shared]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         """No search: every process holds the same passages."""
         return self._own.of_document(document_id)
-
-    def _candidates(self, ask: Callable[[], list[list[Candidate]]]) -> list[list[Candidate]]:
-        shared = self._ask(lambda: [[asdict(one) for one in found] for found in ask()])
-        return [[Candidate(**one) for one in found] for found in shared]
 
     def _ask(self, ask: Callable[[], list[Any]]) -> list[Any]:
         answer: dict[str, Any] = {}
@@ -139,10 +136,12 @@ def _beam_as_json(beam: Beam) -> dict[str, Any]:
         "texts": beam.texts,
         "shape": vectors.shape,
         "vectors": base64.b64encode(vectors.tobytes()).decode(),
+        "words": beam.words.tolist(),
     }
 
 
 def _beam_from_json(shared: dict[str, Any]) -> Beam:
     flat = np.frombuffer(base64.b64decode(shared["vectors"]), dtype=np.float32)
     vectors = flat.reshape(shared["shape"])
-    return Beam(shared["passage_ids"], shared["document_ids"], shared["texts"], vectors)
+    words = np.array(shared["words"], np.float32)
+    return Beam(shared["passage_ids"], shared["document_ids"], shared["texts"], vectors, words)

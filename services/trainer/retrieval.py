@@ -22,17 +22,18 @@ from realm.model.checkpoint import (
     PASSAGE_ENCODER_FILE,
     QUERY_ENCODER_FILE,
     TOKENIZER_FILE,
-    ServingEncoder,
     load_query_encoder,
 )
 from realm.model.encoders import Encoder, encode
-from realm.model.inputs import Encoded, InputBuilder
-from realm.objectives.candidates import Beam, Candidate
+from realm.model.inputs import InputBuilder
+from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
+from realm.records.store import Store
 from realm.records.vectors import Vectors
-from realm.search.bm25 import SparseVector, question_weights
-from realm.search.vector_index import Hit, IndexedPassage
+from realm.retrieval import Retrieval
+from realm.search.queries import QueryMaker
+from realm.search.vector_index import Hit, Query
 from services.trainer.context import Background
 from services.trainer.data import CorpusView
 
@@ -48,25 +49,22 @@ _log = structlog.get_logger(__name__)
 class Collections(Protocol):
     """What training needs of `realm.search.vector_index.VectorIndex`."""
 
-    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]: ...
+    def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]: ...
 
     def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]: ...
-
-    def search_words(
-        self, collection: str, questions: Sequence[SparseVector], limit: int
-    ) -> list[list[IndexedPassage]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LiveIndex:
-    """The live generation with the query encoder of its snapshot."""
+    """The live generation with the query encoder of its snapshot and the weights of questions."""
 
     generation: Generation
-    encoder: ServingEncoder
+    encoder: Encoder
+    queries: QueryMaker
 
 
 class LiveRetrieval:
-    """A `TrainingSearch` and `WordSearch` over what is live. Call `refresh` between steps.
+    """A `TrainingSearch` over what is live. Call `refresh` between steps.
 
     :param fresh: a query encoder in training, to search with in place of the live snapshot's own
         (Atlas, EMDR2: queries move ahead of the index; REALM's code: both are of one snapshot).
@@ -74,8 +72,7 @@ class LiveRetrieval:
 
     def __init__(
         self,
-        generations: Generations,
-        snapshots: Snapshots,
+        store: Store,
         index: Collections,
         inputs: InputBuilder,
         device: torch.device,
@@ -85,8 +82,9 @@ class LiveRetrieval:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.live: LiveIndex | None = None
-        self._generations = generations
-        self._snapshots = snapshots
+        self._store = store
+        self._generations = Generations(store)
+        self._snapshots = Snapshots(store)
         self._index = index
         self._inputs = inputs
         self._device = device
@@ -123,35 +121,40 @@ class LiveRetrieval:
         )
         return True
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
         """:raises DependencyUnavailable, NotFound: if the index does not answer.
         :raises NotReady: if nothing is live.
         """
-        vectors = self._vectors_of(queries)  # [n, size]
-        found = self._query(lambda name: self._index.search(name, vectors, limit))
-        return [[self._candidate(hit.passage) for hit in hits] for hits in found]
+        queries = self._queries(asked, way)
+        found = self._query(lambda name: self._index.search(name, queries, limit))
+        return [[self._candidate(hit) for hit in hits] for hits in found]
 
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         """:raises DependencyUnavailable, NotFound, NotReady: as `search` does."""
-        vectors = self._vectors_of(queries)  # [n, size]
         # One query at a time: thousands of passages and vectors are many megabytes.
         return [
-            self._query(partial(self._beam, query=query, limit=limit)) for query in vectors[:, None]
+            self._query(partial(self._beam, query=query, limit=limit))
+            for query in self._queries(asked, Retrieval.HYBRID)
         ]
-
-    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
-        """:raises DependencyUnavailable, NotFound, NotReady: as `search` does."""
-        asked = [question_weights(question) for question in questions]
-        found = self._query(lambda name: self._index.search_words(name, asked, limit))
-        return [[self._candidate(passage) for passage in passages] for passages in found]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         """Passages as training knows them, whatever is live; none before there is a view."""
         return [] if self._view is None else self._view.of_document(document_id)
 
-    def _vectors_of(self, queries: Sequence[Encoded]) -> Vectors:
+    def _queries(self, asked: Sequence[Asked], way: Retrieval) -> list[Query]:
         live = self._ready()
-        return encode(self._fresh or live.encoder.encoder, queries, self._inputs.pad)
+        inputs = [each.encoded for each in asked]
+        vectors = encode(self._fresh or live.encoder, inputs, self._inputs.pad)  # [n, size]
+        return [
+            live.queries.query(each.text, vector, way)
+            for each, vector in zip(asked, vectors, strict=True)
+        ]
+
+    def _words(self, hit: Hit) -> float:
+        """The passage's BM25 score; 0 where words are no part of the index's f(x, z)."""
+        return hit.words if self._ready().queries.words is not None else 0.0
 
     def _ready(self) -> LiveIndex:
         if self.live is None:
@@ -169,21 +172,22 @@ class LiveRetrieval:
             self._retry_at = self._clock() + RETRY_SECONDS
             raise
 
-    def _beam(self, collection: str, query: Vectors, limit: int) -> Beam:
-        (hits,) = self._index.search(collection, query, limit)
-        found = {hit.passage.passage_id: hit.passage for hit in hits}
+    def _beam(self, collection: str, query: Query, limit: int) -> Beam:
+        (hits,) = self._index.search(collection, [query], limit)
+        found = {hit.passage.passage_id: hit for hit in hits}
         ids = list(found)
         vectors: dict[str, Vectors] = {}
         for start in range(0, len(ids), VECTORS_AT_ONCE):
             vectors |= self._index.vectors(collection, ids[start : start + VECTORS_AT_ONCE])
         # Leaves out passages that were deleted between the two requests.
         kept = [one for name, one in found.items() if name in vectors]
-        rows = [vectors[one.passage_id] for one in kept]
+        rows = [vectors[one.passage.passage_id] for one in kept]
         return Beam(
-            [one.passage_id for one in kept],
-            [one.document_id for one in kept],
-            [one.text for one in kept],
-            np.array(rows, np.float32).reshape(len(rows), query.shape[-1]),
+            [one.passage.passage_id for one in kept],
+            [one.passage.document_id for one in kept],
+            [one.passage.text for one in kept],
+            np.array(rows, np.float32).reshape(len(rows), query.vector.shape[-1]),
+            np.array([self._words(one) for one in kept], np.float32),
         )
 
     def _poll(self) -> None:
@@ -201,15 +205,23 @@ class LiveRetrieval:
 
     def _load(self, generation: Generation) -> LiveIndex:
         snapshot = self._snapshots.get(generation.snapshot)
-        encoder = load_query_encoder(self._snapshots.materialise(snapshot, ENCODER_FILES))
-        encoder.encoder.to(self._device)
-        return LiveIndex(generation, encoder)
+        loaded = load_query_encoder(self._snapshots.materialise(snapshot, ENCODER_FILES))
+        queries = QueryMaker.of(self._store, generation, loaded.relevance)
+        return LiveIndex(generation, loaded.encoder.to(self._device), queries)
 
-    def _candidate(self, found: IndexedPassage) -> Candidate:
+    def _candidate(self, hit: Hit) -> Candidate:
+        found = hit.passage
         known = self._view.find(found.passage_id) if self._view else None
         if known is not None and known.text == found.text and known.title == found.title:
             title_ids, body_ids = known.title_ids, known.body_ids
         else:
             title_ids = self._inputs.title_ids(found.title)
             body_ids = self._inputs.tokenize(found.text)[0]
-        return Candidate(found.passage_id, found.document_id, found.text, title_ids, body_ids)
+        return Candidate(
+            found.passage_id,
+            found.document_id,
+            found.text,
+            title_ids,
+            body_ids,
+            self._words(hit),
+        )

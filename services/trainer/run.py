@@ -11,11 +11,10 @@ import structlog
 from realm.errors import Diverged, FailedPrecondition
 from realm.model.checkpoint import Model
 from realm.objectives.auxiliary_lm import WithAuxiliaryLM
-from realm.objectives.candidates import TrainingSearch, WordSearch
+from realm.objectives.candidates import TrainingSearch
 from realm.objectives.objective import Objective, ObjectiveSetup, chosen_objectives, make_objectives
 from realm.objectives.sources import Questions, load_questions
 from realm.objectives.taggers import make_tagger
-from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.search.vector_index import VectorIndex, open_index
 from realm.settings import Settings
@@ -131,8 +130,7 @@ class TrainingRun:
         model.retriever.to(context.device)
         model.reader.to(context.device)
         retrieval = LiveRetrieval(
-            Generations(context.store),
-            Snapshots(context.store),
+            context.store,
             index,
             model.inputs,
             context.device,
@@ -147,7 +145,6 @@ class TrainingRun:
             origin,
             search,
             questions=self._questions,
-            words=search,
             world=context.world,
         )
         learner = runner.learner
@@ -213,7 +210,6 @@ def make_runner(
     search: TrainingSearch,
     *,
     questions: Questions | None = None,
-    words: WordSearch | None = None,
     world: World = ALONE,
 ) -> StepRunner:
     """Model, learner and the objectives, by the settings.
@@ -221,7 +217,7 @@ def make_runner(
     :raises BadSettings: if the tagger is not available.
     """
     tagger = make_tagger(settings.objectives.salient_tagger, origin.model.retriever.passage.device)
-    setup = ObjectiveSetup(settings, origin.model, search, tagger, questions or Questions(), words)
+    setup = ObjectiveSetup(settings, origin.model, search, tagger, questions or Questions())
     objectives = make_objectives(setup)
     learner = Learner(origin.model, settings, origin.step, world)
     if settings.optimizer.auxiliary_lm_weight:

@@ -20,7 +20,8 @@ from realm.corpus.documents import Document, is_held_out
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model, new_model
 from realm.model.inputs import Encoded, InputBuilder, InputLimits
-from realm.objectives.candidates import Candidate
+from realm.objectives.candidates import Asked, Candidate
+from realm.retrieval import Retrieval
 from realm.text.salient_spans import Span
 
 ENTITIES, ATTRIBUTES, VALUES = 44, 5, 40
@@ -140,8 +141,10 @@ class Echo:
             self._answers.append(question.text[span.start : span.end])
             yield question
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-        answers, self._answers = self._answers[-len(queries) :], []
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
+        answers, self._answers = self._answers[-len(asked) :], []
         return [[self._world.echo(answer)] for answer in answers]
 
 

@@ -15,18 +15,20 @@ import pytest
 
 from realm.corpus.documents import passage_id
 from realm.corpus.passages import Passage
+from realm.model.relevance import Relevance
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
-from realm.search.bm25 import Bm25Index, passage_weights, question_weights
+from realm.search.bm25 import Bm25Index
 from realm.search.exact import ExactIndex
-from realm.search.fusion import RRF_DEPTH, RRF_K
-from realm.search.vector_index import Query, VectorIndex, open_index, open_search
+from realm.search.fusion import DEPTH, RRF_K
+from realm.search.vector_index import Query, VectorIndex, open_index, open_search, relevance_of
+from realm.search.word_statistics import WordStatistics
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from tests.congruence.oracle import SIZE
 
-COUNT = 2 * RRF_DEPTH
-AVERAGE_TERMS = 20.0
+COUNT = 2 * DEPTH
+RELEVANCE = Relevance(scale=3.0, word_weight=2.0)
 TOLERANCE = 1e-4
 WORDS = [f"w{number}" for number in range(120)]
 WEIGHTS = [1 / rank for rank in range(1, len(WORDS) + 1)]
@@ -58,12 +60,16 @@ def passage(number: int, text: str, version: int) -> Passage:
     )
 
 
+#: A generation's: counted once, whatever is written afterwards.
+STATISTICS = WordStatistics.of(make_passages(1))
+
+
 def make_vectors(seed: int) -> Vectors:
     return np.random.default_rng(seed).standard_normal((COUNT, SIZE)).astype(np.float32)
 
 
 def exact_index(passages: list[Passage], vectors: Vectors) -> ExactIndex:
-    weighed = [passage_weights(p.terms, p.term_counts, AVERAGE_TERMS) for p in passages]
+    weighed = [STATISTICS.passage(p.terms, p.term_counts) for p in passages]
     return ExactIndex(vectors, Bm25Index(weighed))
 
 
@@ -96,33 +102,35 @@ async def agrees(
     rng = random.Random(5)
     search = open_search(settings)
     for query in make_vectors(9)[:12]:
-        terms = question_weights(" ".join(rng.choices(WORDS, WEIGHTS, k=5)))
-        by_vector = oracle.vectors @ query
+        terms = STATISTICS.question(" ".join(rng.choices(WORDS, WEIGHTS, k=5)))
+        by_vector, by_words = oracle.vectors @ query, oracle.words.scores(terms)
         scores = {
             Retrieval.DENSE: by_vector,
-            Retrieval.BM25: oracle.words.scores(terms),
-            Retrieval.HYBRID: fused_scores(by_vector, oracle.words.scores(terms)),
+            Retrieval.BM25: by_words,
+            Retrieval.HYBRID: RELEVANCE(by_vector, by_words),
+            Retrieval.RANK_FUSION: fused_scores(by_vector, by_words),
         }
         for way in Retrieval:
-            hits = await search.search(collection, Query(query, terms, way), 15, 10.0)
+            asked = Query(query, terms, way, RELEVANCE)
+            hits = await search.search(collection, asked, 15, 10.0)
             found = [rows[hit.passage.passage_id] for hit in hits]
-            expected, _ = oracle.search(query, terms, way, 15)
+            expected = oracle.search(asked, 15).rows
             assert len(set(found)) == len(expected)
             np.testing.assert_allclose(scores[way][found], scores[way][expected], atol=TOLERANCE)
-            # f(x, z) is the model's, whatever chose the passage.
-            np.testing.assert_allclose(
-                [hit.score for hit in hits], by_vector[found], atol=TOLERANCE
-            )
-            if way is Retrieval.DENSE:
+            # Both parts are exact, whatever ranked the passage.
+            products, words = [hit.product for hit in hits], [hit.words for hit in hits]
+            np.testing.assert_allclose(products, by_vector[found], atol=TOLERANCE)
+            np.testing.assert_allclose(words, by_words[found], atol=TOLERANCE)
+            if way in (Retrieval.DENSE, Retrieval.HYBRID):
                 assert found == expected.tolist()
     await search.close()
 
 
 def fused_scores(*rankings: Vectors) -> Vectors:
-    """Σ 1 / (k + rank) over the best `RRF_DEPTH` of each, without those of score 0: [passages]."""
+    """Σ 1 / (k + rank) over the best `DEPTH` of each, without those of score 0: [passages]."""
     total = np.zeros(COUNT, np.float32)
     for number, scores in enumerate(rankings):
-        best = np.argsort(-scores, kind="stable")[:RRF_DEPTH]
+        best = np.argsort(-scores, kind="stable")[:DEPTH]
         kept = best if number == 0 else best[scores[best] > 0]
         total[kept] += 1 / (RRF_K + np.arange(1, len(kept) + 1, dtype=np.float32))
     return total
@@ -132,16 +140,16 @@ async def test_each_way_finds_what_exact_search_finds(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
+    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
     await agrees(settings, collection, passages, vectors)
 
 
 async def test_edited_passages_are_found_by_their_new_words_alone(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
-    index.upsert(collection, make_passages(1), make_vectors(1), AVERAGE_TERMS)
+    index.upsert(collection, make_passages(1), make_vectors(1), STATISTICS.average_terms)
     passages, vectors = make_passages(2, version=2), make_vectors(2)
-    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
+    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
     await agrees(settings, collection, passages, vectors)
 
 
@@ -149,8 +157,8 @@ async def test_what_comes_late_takes_no_newer_version_s_place(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(2, version=2), make_vectors(2)
-    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
-    index.upsert(collection, make_passages(1), make_vectors(1), AVERAGE_TERMS)
+    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, make_passages(1), make_vectors(1), STATISTICS.average_terms)
     await agrees(settings, collection, passages, vectors)
 
 
@@ -158,9 +166,9 @@ async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
+    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
     search = open_search(settings)
-    query, terms = vectors[0], question_weights("…?")
+    query, terms = vectors[0], STATISTICS.question("…?")
     by_words = await search.search(collection, Query(query, terms, Retrieval.BM25), 5, 10.0)
     by_both = await search.search(collection, Query(query, terms, Retrieval.HYBRID), 5, 10.0)
     by_vector = await search.search(collection, Query(query, terms, Retrieval.DENSE), 5, 10.0)
@@ -172,30 +180,36 @@ async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
 
 def test_stored_weights_come_back(index: VectorIndex, collection: str) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
+    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
     chosen = [*passages[:20], passages[-1]]
     found = index.weights(collection, [each.passage_id for each in chosen])
     for each in chosen:
-        expected = passage_weights(each.terms, each.term_counts, AVERAGE_TERMS)
+        expected = STATISTICS.passage(each.terms, each.term_counts)
         assert found[each.passage_id].close_to(expected, 1e-6)
 
 
-def test_training_finds_by_words_what_exact_search_finds(
+def test_many_queries_are_answered_at_once_and_one_without_words_too(
     index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, AVERAGE_TERMS)
-    words = exact_index(passages, vectors).words
-    rng = random.Random(6)
-    asked = [question_weights(" ".join(rng.choices(WORDS, WEIGHTS, k=4))) for _ in range(5)]
-    found = index.search_words(collection, [*asked, question_weights("…?")], 10)
-    rows = {each.passage_id: row for row, each in enumerate(passages)}
-    assert found.pop() == []
-    for question, passages_found in zip(asked, found, strict=True):
-        best, scores = words.search(question, 10)
-        own = words.scores(question)[[rows[one.passage_id] for one in passages_found]]
-        assert len(own) == len(best)
-        np.testing.assert_allclose(own, scores, atol=TOLERANCE)
+    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    oracle, rng = exact_index(passages, vectors), random.Random(6)
+    texts = [*(" ".join(rng.choices(WORDS, WEIGHTS, k=4)) for _ in range(5)), "…?"]
+    for way in (Retrieval.BM25, Retrieval.HYBRID):
+        asked = [
+            Query(vector, STATISTICS.question(text), way, RELEVANCE)
+            for vector, text in zip(vectors, texts, strict=False)
+        ]
+        found = index.search(collection, asked, 10)
+        for query, hits in zip(asked, found, strict=True):
+            expected = oracle.search(query, 10)
+            f = query.relevance(expected.products, expected.words)
+            assert len(hits) == len(f)
+            if way is Retrieval.HYBRID:
+                np.testing.assert_allclose(relevance_of(hits, query), f, atol=TOLERANCE)
+            else:
+                words = [hit.words for hit in hits]
+                np.testing.assert_allclose(words, expected.words, atol=TOLERANCE)
 
 
 def test_a_beam_of_thousands_comes_back_whole(index: VectorIndex, collection: str) -> None:
@@ -204,6 +218,6 @@ def test_a_beam_of_thousands_comes_back_whole(index: VectorIndex, collection: st
     passages = [passage(number, f"{number} {text}", 1) for number in range(4500)]
     vectors = np.random.default_rng(3).standard_normal((len(passages), SIZE)).astype(np.float32)
     index.upsert(collection, passages, vectors, 260.0)
-    (hits,) = index.search(collection, vectors[:1], 5000)
+    (hits,) = index.search(collection, [Query(vectors[0])], 5000)
     assert len({hit.passage.passage_id for hit in hits}) == len(passages)
     assert all(len(hit.passage.text) > len(text) for hit in hits)

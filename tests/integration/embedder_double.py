@@ -1,7 +1,8 @@
 """A small real embedder: the task contract with bags of words in place of a transformer.
 
 Vectors follow from the snapshot and the words alone; a snapshot whose passage encoder says `bad`
-gives passages vectors that have nothing to do with their words, `bad 5` five in a hundred.
+gives passages vectors that have nothing to do with their words, `bad 5` five in a hundred;
+`… by 20 0.05` ends in its s and w, which are 1 and 0 if it says none.
 A passage with the word KILLS ends as a task that killed its workers does, one with the word
 BREAKS as one whose vector is not finite.
 """
@@ -20,6 +21,7 @@ from realm.corpus.passages import content_hash
 from realm.errors import Corrupt, NotFound
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
+from realm.model.relevance import DENSE_ONLY, Relevance, relevance_metadata
 from realm.process.queue import EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
@@ -89,11 +91,18 @@ class Double:
         self.nudge.send("vectors")
 
     def passage(self, snapshot: Snapshot, ids: list[int], content: str) -> vectors.Vectors:
-        quality = self.store.read(f"{snapshot.folder}/passage_encoder.safetensors").decode()
+        quality, _, _ = self.quality(snapshot).partition(" by ")
         percent = float(quality.removeprefix("bad") or 100) if quality.startswith("bad") else 0.0
         if int(content[:8], 16) % 10_000 < 100 * percent:
             ids = [int(content[:8], 16)]
         return bag(snapshot.number, ids, snapshot.vector_size)
+
+    def quality(self, snapshot: Snapshot) -> str:
+        return self.store.read(f"{snapshot.folder}/passage_encoder.safetensors").decode()
+
+    def relevance(self, snapshot: Snapshot) -> Relevance:
+        _, _, weights = self.quality(snapshot).partition(" by ")
+        return Relevance(*map(float, weights.split())) if weights else DENSE_ONLY
 
     def questions(self, snapshot: int, input_file: str, output_file: str, generation: int) -> None:
         if self.finished(output_file, generation):
@@ -115,7 +124,8 @@ class Double:
         for name, made in (("vector", rows), ("passage_vector", shortened)):
             flat = pa.array(np.array(made, dtype=np.float32).reshape(-1))
             table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, size))
-        arrow.write_table(self.store, output_file, table)
+        about = relevance_metadata(self.relevance(found))
+        arrow.write_table(self.store, output_file, table.replace_schema_metadata(about))
         self.nudge.send("vectors")
 
     def finished(self, output_file: str, generation: int) -> bool:

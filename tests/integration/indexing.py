@@ -23,7 +23,7 @@ from realm.model.inputs import InputBuilder, InputLimits
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
-from realm.search.vector_index import Hit, open_index
+from realm.search.vector_index import Hit, Query, open_index
 from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
@@ -202,8 +202,8 @@ class Bench:
         snapshot = self.indexer.snapshots.get(found.snapshot)
         folder = self.indexer.snapshots.materialise(snapshot, ("config.json", "tokenizer.json"))
         ids, _ = InputBuilder.from_folder(folder, LENGTHS).tokenize(text)
-        query = bag(snapshot.number, ids, snapshot.vector_size).reshape(1, -1)
-        return self.indexer.index.search(found.collection, query, 5)[0]
+        query = Query(bag(snapshot.number, ids, snapshot.vector_size))
+        return self.indexer.index.search(found.collection, [query], 5)[0]
 
     def documents_found(self, text: str, generation: int | None = None) -> list[str]:
         return [hit.passage.document_id for hit in self.search(text, generation)]

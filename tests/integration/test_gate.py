@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,7 @@ import pytest
 from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions, probe_files
 from realm.records.states import State
 from realm.records.store import Store
-from realm.records.vectors import Vectors
-from realm.search.vector_index import Hit
+from realm.search.vector_index import Hit, Query
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(150)]
@@ -68,6 +67,18 @@ def test_a_little_worse_each_time_is_refused_in_the_end(bench: Bench) -> None:
     assert "(best)" in bench.indexer.generations.events(3)[-1].why
 
 
+@pytest.mark.parametrize("quality", ["bad by 20 0.05", "good by 20 -5", "good by -20 0.05"])
+def test_relevance_is_refused_if_either_part_is_spoiled(bench: Bench, quality: str) -> None:
+    """Words count little here, so that they do not make up for vectors."""
+    bench.publish(step=40, quality="good by 20 0.05")
+    bench.until_live(2)
+    assert report(bench, 2)["probe_recall@5"] > 0.95
+    bench.publish(step=80, quality=quality)
+    refused(bench, 3)
+    assert report(bench, 3)["probe_recall_fall"] > 0.5
+    assert bench.live() == 2
+
+
 def test_a_slow_collection_is_refused_and_an_equal_one_is_not(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,7 +86,7 @@ def test_a_slow_collection_is_refused_and_an_equal_one_is_not(
     search = bench.indexer.index.search
     assert not bench.indexer.index.is_optimising("passages-00000002"), "it is not there"
 
-    def slowed(collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
+    def slowed(collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
         if collection == "passages-00000003":
             time.sleep(0.05)
         return search(collection, queries, limit)

@@ -30,6 +30,7 @@ from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.vector_index import IndexedPassage, open_index, open_search
+from realm.search.word_statistics import WordStatistics, write_word_statistics
 from realm.settings import load_settings
 from realm.text.terms import count_terms
 from tests.integration.redis_process import free_port
@@ -155,6 +156,7 @@ def make_live(store: Store, folder: Path, url: str, model: Model) -> None:
     passages = [passage for each in DOCUMENTS for passage in split_document(each, 1, inputs)]
     encoded = [inputs.passage(each.title_ids, each.body_ids) for each in passages]
     vectors = encode(model.retriever.passage, encoded, inputs.pad)
+    words = WordStatistics.of(passages)
     generation = Generation(
         number=1,
         snapshot=snapshot.number,
@@ -166,7 +168,8 @@ def make_live(store: Store, folder: Path, url: str, model: Model) -> None:
         collection=collection_name(1),
         created_at=time.time(),
         why="test",
-        average_terms=10.0,
+        average_terms=words.average_terms,
+        word_statistics=write_word_statistics(store, inputs.fingerprint, words),
     )
     index = open_index(load_settings(qdrant_url=url))
     index.create(generation.collection, generation.vector_size)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from realm.corpus.passages import Passage
-from realm.search.vector_index import open_index
+from realm.search.vector_index import Query, open_index
 from realm.settings import load_settings
 from tests.congruence.edge_server import EdgeServer
 from tests.waiting import until
@@ -52,11 +52,11 @@ def test_a_large_collection_is_indexed_while_another_one_is_searched(server: Edg
         answered = 0
         with ThreadPoolExecutor(1) as beside:
             while index.is_optimising("large"):
-                asked = beside.submit(index.search, "small", queries[:1], DEPTH)
+                asked = beside.submit(index.search, "small", [Query(queries[0])], DEPTH)
                 assert len(asked.result(timeout=10)[0]) == DEPTH
                 answered += 1
         assert answered, "it was indexed before anybody could ask"
-        found = index.search("large", queries, DEPTH)
+        found = index.search("large", [Query(each) for each in queries], DEPTH)
     graphs = (server.folder / "collections" / "large" / "segments").glob("*/vector_index-*/graph*")
     assert until(lambda: list(graphs), "a graph on disk")
     server.kill()

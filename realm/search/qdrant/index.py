@@ -17,16 +17,14 @@ from realm.search.qdrant.connection import TIMEOUT_SECONDS, endpoint, reachable
 from realm.search.qdrant.points import (
     BM25,
     DENSE,
-    dense_request,
     not_newer_than,
     of_documents,
     older_than,
-    to_hit,
-    to_passage,
+    request,
+    to_hits,
     to_point,
-    word_request,
 )
-from realm.search.vector_index import ChangeHooks, Hit, IndexedPassage
+from realm.search.vector_index import ChangeHooks, Hit, Query
 from realm.settings import Settings
 
 ALIAS = "live"
@@ -51,9 +49,8 @@ class QdrantIndex:
                 vectors_config={
                     DENSE: models.VectorParams(size=vector_size, distance=models.Distance.DOT)
                 },
-                sparse_vectors_config={
-                    BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)
-                },
+                # Without Qdrant's own IDF, which it reckons shard by shard: questions bring theirs.
+                sparse_vectors_config={BM25: models.SparseVectorParams()},
                 timeout=TIMEOUT_SECONDS,
             )
             for field, kind in (
@@ -142,21 +139,18 @@ class QdrantIndex:
         found = self._stored(collection, passage_ids, BM25)
         return {name: SparseVector(each.indices, each.values) for name, each in found.items()}
 
-    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
-        answers = self._query(collection, [dense_request(query, limit) for query in queries])
+    def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
+        asked = [request(query, limit) for query in queries]
+        wanted = [each for each in asked if each is not None]
+        if not wanted:
+            return [[] for _ in queries]
+        with reachable():
+            answers = iter(
+                self._client.query_batch_points(collection, wanted, timeout=TIMEOUT_SECONDS)
+            )
         return [
-            [to_hit(point, query) for point in answer.points]
-            for query, answer in zip(queries, answers, strict=True)
-        ]
-
-    def search_words(
-        self, collection: str, questions: Sequence[SparseVector], limit: int
-    ) -> list[list[IndexedPassage]]:
-        with_words = [question for question in questions if question.indices]
-        answers = iter(self._query(collection, [word_request(q, limit) for q in with_words]))
-        return [
-            [to_passage(point) for point in next(answers).points] if question.indices else []
-            for question in questions
+            to_hits(next(answers).points, query) if each is not None else []
+            for query, each in zip(queries, asked, strict=True)
         ]
 
     def alias(self) -> str | None:
@@ -188,14 +182,6 @@ class QdrantIndex:
             raise
         finally:
             self._hooks.after_change(collection)
-
-    def _query(
-        self, collection: str, requests: list[models.QueryRequest]
-    ) -> list[models.QueryResponse]:
-        if not requests:
-            return []
-        with reachable():
-            return self._client.query_batch_points(collection, requests, timeout=TIMEOUT_SECONDS)
 
     def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
         with reachable():

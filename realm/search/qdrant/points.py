@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from realm.corpus.passages import Passage
+from realm.model.relevance import Relevance
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
-from realm.search.fusion import RRF_DEPTH, RRF_K
-from realm.search.vector_index import Hit, IndexedPassage, Query
+from realm.search.fusion import DEPTH, RRF_K
+from realm.search.vector_index import Hit, IndexedPassage, Query, relevance_of
 
 DENSE = "dense"
 BM25 = "bm25"
@@ -38,48 +40,68 @@ def to_passage(point: models.ScoredPoint) -> IndexedPassage:
     return IndexedPassage(str(point.id), **fields, metadata=payload.get("metadata") or {})
 
 
-def to_hit(point: models.ScoredPoint, query: Vectors) -> Hit:
-    """With ⟨x, z⟩ of a passage that the vector did not rank, or not alone."""
+def to_hits(points: Sequence[models.ScoredPoint], query: Query) -> list[Hit]:
+    """Both parts of f(x, z) come from what is stored, whatever ranked the passages."""
+    hits = [_to_hit(point, query) for point in points]
+    if query.retrieval is not Retrieval.HYBRID:
+        return hits
+    # Qdrant ranks in single precision.
+    order = np.argsort(-np.array(relevance_of(hits, query)), kind="stable")
+    return [hits[place] for place in order]
+
+
+def _to_hit(point: models.ScoredPoint, query: Query) -> Hit:
     if point.vector is None:
         return Hit(to_passage(point), point.score)
     assert isinstance(point.vector, dict)
-    stored = np.asarray(point.vector[DENSE], np.float32)
-    return Hit(to_passage(point), float(stored @ query))
-
-
-def dense_request(query: Vectors, limit: int) -> models.QueryRequest:
-    return models.QueryRequest(query=query.tolist(), using=DENSE, limit=limit, with_payload=True)
-
-
-def word_request(
-    question: SparseVector, limit: int, with_vector: list[str] | None = None
-) -> models.QueryRequest:
-    return models.QueryRequest(
-        query=to_sparse(question),
-        using=BM25,
-        limit=limit,
-        with_payload=True,
-        with_vector=with_vector,
-    )
+    product = float(np.asarray(point.vector[DENSE], np.float32) @ query.vector)
+    stored = point.vector.get(BM25)  # an empty one is not stored
+    if not isinstance(stored, models.SparseVector):
+        return Hit(to_passage(point), product)
+    weights = SparseVector(stored.indices, stored.values)
+    return Hit(to_passage(point), product, query.terms.dot(weights))
 
 
 def request(query: Query, limit: int) -> models.QueryRequest | None:
     """What to ask; None if words alone rank and the question has none."""
-    if query.retrieval is Retrieval.DENSE or not query.terms.indices:
-        dense = query.retrieval is not Retrieval.BM25
-        return dense_request(query.vector, limit) if dense else None
-    if query.retrieval is Retrieval.BM25:
-        return word_request(query.terms, limit, with_vector=[DENSE])
-    return models.QueryRequest(
-        prefetch=[
-            models.Prefetch(query=query.vector.tolist(), using=DENSE, limit=RRF_DEPTH),
-            models.Prefetch(query=to_sparse(query.terms), using=BM25, limit=RRF_DEPTH),
-        ],
-        # Qdrant counts ranks from 0, the paper from 1.
-        query=models.RrfQuery(rrf=models.Rrf(k=RRF_K + 1)),
-        limit=limit,
-        with_payload=True,
-        with_vector=[DENSE],
+    by_vector = {"query": query.vector.tolist(), "using": DENSE}
+    by_words = {"query": to_sparse(query.terms), "using": BM25}
+    if not query.terms.indices:
+        if query.retrieval is Retrieval.BM25:
+            return None
+        return models.QueryRequest(**by_vector, limit=limit, with_payload=True)
+
+    def rankings(depth: int) -> list[models.Prefetch]:
+        return [models.Prefetch(**each, limit=depth) for each in (by_vector, by_words)]
+
+    asked: dict[str, Any]
+    match query.retrieval:
+        case Retrieval.DENSE:
+            asked = by_vector
+        case Retrieval.BM25:
+            asked = by_words
+        case Retrieval.RANK_FUSION:
+            # Qdrant counts ranks from 0, the paper from 1.
+            fusion = models.RrfQuery(rrf=models.Rrf(k=RRF_K + 1))
+            asked = {"query": fusion, "prefetch": rankings(DEPTH)}
+        case Retrieval.HYBRID:
+            # The candidates are the best of both; each part is reckoned for all of them.
+            depth = max(limit, DEPTH)
+            parts = [
+                models.Prefetch(**each, prefetch=rankings(depth), limit=2 * depth)
+                for each in (by_vector, by_words)
+            ]
+            asked = {"query": _weighted_sum(query.relevance), "prefetch": parts}
+    return models.QueryRequest(**asked, limit=limit, with_payload=True, with_vector=[DENSE, BM25])
+
+
+def _weighted_sum(relevance: Relevance) -> models.FormulaQuery:
+    """f(x, z) of the scores of two prefetches; who shares no word has none by words."""
+    names = ("$score[0]", "$score[1]")
+    weights = (relevance.scale, relevance.word_weight)
+    terms = [models.MultExpression(mult=[*each]) for each in zip(weights, names, strict=True)]
+    return models.FormulaQuery(
+        formula=models.SumExpression(sum=[*terms]), defaults=dict.fromkeys(names, 0.0)
     )
 
 

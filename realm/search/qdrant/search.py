@@ -5,7 +5,7 @@ from __future__ import annotations
 from qdrant_client import AsyncQdrantClient
 
 from realm.search.qdrant.connection import endpoint, reachable
-from realm.search.qdrant.points import request, to_hit
+from realm.search.qdrant.points import request, to_hits
 from realm.search.vector_index import Hit, Query
 from realm.settings import Settings
 
@@ -24,7 +24,7 @@ class QdrantSearch:
             (answer,) = await self._client.query_batch_points(
                 collection, [asked], timeout=max(1, round(timeout))
             )
-        return [to_hit(point, query.vector) for point in answer.points]
+        return to_hits(answer.points, query)
 
     async def close(self) -> None:
         await self._client.close()

@@ -9,10 +9,11 @@ from functools import partial
 
 import structlog
 
-from realm.corpus.passage_files import average_terms, build_passage_files, shard_count
+from realm.corpus.passage_files import build_passage_files, shard_count
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.records.generations import Generation, collection_name
 from realm.records.states import State
+from realm.search.word_statistics import count_words, write_word_statistics
 from services.indexer.build.lifecycle import BeginBuild
 from services.indexer.context import Records
 from services.indexer.leader.housekeeping import corpus_floor
@@ -60,6 +61,7 @@ class Builder:
         files = self._passage_files(snapshot_number, fingerprint, version)
         if not files:
             return None
+        words = count_words(self._store, files)
         number = self._free_number()
         generation = Generation(
             number=number,
@@ -69,7 +71,8 @@ class Builder:
             fingerprint=fingerprint,
             vector_size=snapshot.vector_size,
             passage_files=files,
-            average_terms=average_terms(self._store, files),
+            average_terms=words.average_terms,
+            word_statistics=write_word_statistics(self._store, fingerprint, words),
             collection=collection_name(number),
             created_at=time.time(),
             why=wanted.why,
@@ -97,9 +100,15 @@ class Builder:
             replaces=wanted.replaces,
             term=self._term(),
             heals=damaged.number,
+            word_statistics=damaged.word_statistics or self._count_words(damaged),
         )
         self._create(generation)
         return generation
+
+    def _count_words(self, generation: Generation) -> str:
+        """The file for one that was begun by an earlier release."""
+        words = count_words(self._store, generation.passage_files)
+        return write_word_statistics(self._store, generation.fingerprint, words)
 
     def _free_number(self) -> int:
         """Of no generation, and of no collection in Qdrant either: one that this store knows

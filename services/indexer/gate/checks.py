@@ -136,7 +136,7 @@ def recall(evidence: Evidence) -> Finding:
     share = 1.0
     if len(queries):
         _, exact = top_k(queries, _all_vectors(evidence), RECALL_DEPTH)
-        share = recall_of_scores([[hit.score for hit in each] for each in hits], exact)
+        share = recall_of_scores([[hit.product for hit in each] for each in hits], exact)
     fault = ""
     if share < evidence.settings.min_recall:
         fault = (

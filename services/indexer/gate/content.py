@@ -14,8 +14,9 @@ from realm.records.generations import Generation
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors, read_vectors, vector_file
-from realm.search.bm25 import SparseVector, passage_weights
-from realm.search.exact import top_k
+from realm.search.bm25 import NO_WORDS, Bm25Index, SparseVector, passage_weights
+from realm.search.exact import ExactIndex
+from realm.search.queries import QueryMaker
 from services.indexer.build.loader import paired
 from services.indexer.gate.probes import DEPTH, Probes, place
 
@@ -72,7 +73,9 @@ class ExpectedContent:
             for document in changes.documents:
                 self.delete_older(document.document_id, document.version)
 
-    def ranks(self, probes: Probes, by: str, among: set[DocumentState]) -> list[int | None]:
+    def ranks(
+        self, maker: QueryMaker, probes: Probes, by: str, among: set[DocumentState]
+    ) -> list[int | None]:
         """As `probes.ranks`, by exact search over the passages of some documents only.
 
         :param by: `passage_id` or `document_id`.
@@ -81,13 +84,19 @@ class ExpectedContent:
         if not ids:
             return [None] * len(probes)
         matrix = np.array([self.vectors[each] for each in ids], dtype=np.float32)
-        rows, scores = top_k(probes.vectors, matrix, DEPTH + 1)
+        weighed = []
+        if maker.words is not None:
+            weighed = [self.weights(each, maker.words.average_terms) for each in ids]
+        index = ExactIndex(matrix, Bm25Index(weighed or [NO_WORDS] * len(ids)))
         names = ids if by == "passage_id" else [self.documents[each][0] for each in ids]
-        targets, own = probes.questions[by].to_pylist(), probes.own_scores()
-        return [
-            place([names[each] for each in row], scored.tolist(), target, score)
-            for target, score, row, scored in zip(targets, own, rows, scores, strict=True)
-        ]
+        queries = probes.queries(maker)
+        targets, own = probes.questions[by].to_pylist(), probes.own_scores(maker, queries)
+        places: list[int | None] = []
+        for query, target, score in zip(queries, targets, own, strict=True):
+            found = index.search(query, DEPTH + 1)
+            scores = query.relevance(found.products, found.words).tolist()
+            places.append(place([names[row] for row in found.rows], scores, target, score))
+        return places
 
     def _put(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         for passage, vector in zip(passages, vectors, strict=True):

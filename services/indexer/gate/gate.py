@@ -15,7 +15,8 @@ import structlog
 from realm.errors import Corrupt, NotFound
 from realm.records.baselines import GateBaselines
 from realm.records.generations import Generation
-from realm.search.vector_index import Hit, VectorIndex
+from realm.search.queries import QueryMaker
+from realm.search.vector_index import Hit, Query, VectorIndex
 from realm.settings.groups import Gate as GateSettings
 from services.indexer.build.lifecycle import Verdict
 from services.indexer.context import Records
@@ -122,7 +123,7 @@ class Gate:
             hits: list[list[Hit]] = []
             for start in range(0, len(queries), SEARCH_BATCH):
                 self._replication.check_frozen(candidate.number)
-                batch = queries[start : start + SEARCH_BATCH]
+                batch = [Query(vector) for vector in queries[start : start + SEARCH_BATCH]]
                 hits += self._index.search(candidate.collection, batch, RECALL_DEPTH)
             return content, CollectionSample(
                 self._index.count(candidate.collection),
@@ -145,9 +146,12 @@ class Gate:
         with self._one_version(candidate, live):
             began = time.monotonic()
             by = own.by(candidate, live)
-            mine = ranks(self._index, candidate.collection, own, by)
+            mine = ranks(self._index, candidate.collection, self._maker(candidate, own), own, by)
             seconds = time.monotonic() - began
-            before = ranks(self._index, live.collection, theirs, by) if live else None
+            before = None
+            if live is not None:
+                maker = self._maker(live, theirs)
+                before = ranks(self._index, live.collection, maker, theirs, by)
         number = live.number if live else 0
         return ProbeRanks(own, mine, before, number, seconds), theirs
 
@@ -175,7 +179,8 @@ class Gate:
         if not len(own):
             return None
         by = own.by(candidate, best)
-        mine, before = content.ranks(own, by, common), old.ranks(theirs, by, common)
+        mine = content.ranks(self._maker(candidate, own), own, by, common)
+        before = old.ranks(self._maker(best, theirs), theirs, by, common)
         return ProbeRanks(own, mine, before, best.number)
 
     def _latency(
@@ -185,8 +190,13 @@ class Gate:
         factor = self._settings.latency_factor
         if live is None or not factor:
             return None
-        mine, before = (candidate.collection, own.vectors), (live.collection, theirs.vectors)
+        mine = candidate.collection, own.queries(self._maker(candidate, own))
+        before = live.collection, theirs.queries(self._maker(live, theirs))
         return measure(self._index.search, mine, before, factor)
+
+    def _maker(self, generation: Generation, probes: Probes) -> QueryMaker:
+        """Weighs questions as gateways do; `probes` are encoded by the generation's snapshot."""
+        return QueryMaker.of(self._records.store, generation, probes.relevance)
 
     @contextmanager
     def _one_version(self, candidate: Generation, live: Generation | None) -> Iterator[None]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from realm.records.vectors import Vectors
+from realm.search.vector_index import Query
 from services.indexer.gate.probes import DEPTH, sign_test
 
 #: Pairs of searches in a burst.
@@ -26,8 +26,8 @@ FLOOR_SECONDS = 0.01
 SIGNIFICANCE = 0.001
 
 
-#: As `VectorIndex.search`: a collection, queries [1, size], how many passages.
-Search = Callable[[str, Vectors, int], object]
+#: As `VectorIndex.search`: a collection, one query, how many passages.
+Search = Callable[[str, Sequence[Query], int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ def compare_latency(
 
 def measure(
     search: Search,
-    candidate: tuple[str, Vectors],
-    live: tuple[str, Vectors],
+    candidate: tuple[str, Sequence[Query]],
+    live: tuple[str, Sequence[Query]],
     factor: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> LatencyComparison:
-    """A burst: the same questions to two collections, each with vectors [questions, size] by its
-    own snapshot. Who is asked first changes with each pair.
+    """A burst: the same questions to two collections, each weighed by its own snapshot. Who is
+    asked first changes with each pair.
 
     :raises DependencyUnavailable: if Qdrant does not answer.
     """
@@ -74,9 +74,9 @@ def measure(
     seconds: tuple[list[float], list[float]] = [], []
     for turn in range(WARMING + PAIRS):
         for side in (0, 1) if turn % 2 else (1, 0):
-            collection, vectors = (candidate, live)[side]
+            collection, queries = (candidate, live)[side]
             row = turn % questions
             began = clock()
-            search(collection, vectors[row : row + 1], DEPTH)
+            search(collection, queries[row : row + 1], DEPTH)
             seconds[side].append(clock() - began)
     return compare_latency(seconds[0][WARMING:], seconds[1][WARMING:], factor)

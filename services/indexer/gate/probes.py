@@ -23,12 +23,14 @@ import pyarrow.compute as pc
 
 from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
+from realm.model.relevance import DENSE_ONLY, Relevance, relevance_from
 from realm.records import arrow
 from realm.records.generations import Generation
 from realm.records.recorded_questions import FOLDER
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix
-from realm.search.vector_index import VectorIndex
+from realm.search.queries import QueryMaker
+from realm.search.vector_index import Query, VectorIndex, relevance_of
 from realm.text.cloze import inverse_cloze
 
 #: `passage_id` is empty where only the document is known; `source` is one of the three below.
@@ -66,12 +68,14 @@ class Probes:
     """Questions, and their vectors [questions, size] by one snapshot.
 
     `passages` are the vectors, by the same snapshot, of the passages without their sentences; rows
-    of questions that stand in no passage mean nothing.
+    of questions that stand in no passage mean nothing. `relevance` has the snapshot's s and w; an
+    embedder of an earlier release does not tell them, and vectors alone are compared.
     """
 
     questions: pa.Table
     vectors: Vectors
     passages: Vectors | None = None
+    relevance: Relevance = DENSE_ONLY
 
     def __len__(self) -> int:
         return int(self.questions.num_rows)
@@ -89,15 +93,28 @@ class Probes:
         chosen = pc.is_in(self.questions["document_id"], value_set=pa.array(documents, pa.string()))
         rows = np.asarray(chosen.to_pylist(), dtype=bool)
         passages = None if self.passages is None else self.passages[rows]
-        return Probes(self.questions.filter(chosen), self.vectors[rows], passages)
+        return replace(
+            self,
+            questions=self.questions.filter(chosen),
+            vectors=self.vectors[rows],
+            passages=passages,
+        )
 
-    def own_scores(self) -> list[float | None]:
-        """⟨q, z⟩ with the question's passage z without its sentence; None where that is not so."""
+    def queries(self, maker: QueryMaker) -> list[Query]:
+        """What a collection is asked for each, to be ranked by f(x, z)."""
+        texts = self.questions["question"].to_pylist()
+        return [maker.query(text, own) for text, own in zip(texts, self.vectors, strict=True)]
+
+    def own_scores(self, maker: QueryMaker, queries: Sequence[Query]) -> list[float | None]:
+        """f(x, z) with the question's passage z without its sentence; None where that is not so."""
         if self.passages is None:
             return [None] * len(self)
-        scores = np.einsum("qd,qd->q", self.vectors, self.passages).tolist()
-        shortened = self.questions["passage"].to_pylist()
-        return [score if text else None for score, text in zip(scores, shortened, strict=True)]
+        columns = (self.questions[name].to_pylist() for name in ("title", "passage"))
+        rows = zip(queries, self.passages, *columns, strict=True)
+        return [
+            maker.score(query, vector, title, text) if text else None
+            for query, vector, title, text in rows
+        ]
 
     def by(self, one: Generation, other: Generation | None) -> str:
         """What is looked for: the passage, or the document where only that can be compared."""
@@ -214,22 +231,31 @@ def read_probes(store: Store, path: str) -> Probes:
     """:raises NotFound, Corrupt:"""
     table = arrow.read_table(store, path)
     shortened = PASSAGE_VECTOR in table.column_names  # an older embedder makes none
-    return Probes(table, matrix(table), matrix(table, PASSAGE_VECTOR) if shortened else None)
+    return Probes(
+        table,
+        matrix(table),
+        matrix(table, PASSAGE_VECTOR) if shortened else None,
+        relevance_from(arrow.metadata(table)),
+    )
 
 
-def ranks(index: VectorIndex, collection: str, probes: Probes, by: str) -> list[int | None]:
-    """The place, from 1, at which each question's own passage is found; None beyond DEPTH.
+def ranks(
+    index: VectorIndex, collection: str, maker: QueryMaker, probes: Probes, by: str
+) -> list[int | None]:
+    """The place, from 1, at which f(x, z) puts each question's own passage; None beyond DEPTH.
 
     :param by: `passage_id`, or `document_id` where two collections are cut differently.
     """
     found: list[int | None] = []
-    targets, own = probes.questions[by].to_pylist(), probes.own_scores()
+    queries = probes.queries(maker)
+    targets, own = probes.questions[by].to_pylist(), probes.own_scores(maker, queries)
     for start in range(0, len(targets), SEARCH_BATCH):
         chosen = slice(start, start + SEARCH_BATCH)
-        answers = index.search(collection, probes.vectors[chosen], DEPTH + 1)
-        for target, score, hits in zip(targets[chosen], own[chosen], answers, strict=True):
+        answers = index.search(collection, queries[chosen], DEPTH + 1)
+        asked = zip(queries[chosen], targets[chosen], own[chosen], answers, strict=True)
+        for query, target, score, hits in asked:
             names = [getattr(hit.passage, by) for hit in hits]
-            found.append(place(names, [hit.score for hit in hits], target, score))
+            found.append(place(names, relevance_of(hits, query), target, score))
     return found
 
 

@@ -27,6 +27,8 @@ from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
+from realm.search.queries import QueryMaker
+from realm.search.vector_index import Query
 from realm.text.answers import normalise_answer
 from realm.v1.answer_pb2 import Answer, AnswerQuestionResponse, Source
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
@@ -34,7 +36,7 @@ from realm.v1.types_pb2 import IndexVersion, Passage
 from services.standalone.load.request_log import Verdict
 
 KEPT_GENERATIONS = 3
-#: Scores are fp32 sums in another order; of s·⟨x, z⟩ they keep four digits and more.
+#: Scores are fp32 sums in another order; they keep four digits and more.
 RELATIVE_TOLERANCE = 1e-3
 #: Of p(y|z,x), by the reader's number format. Other passages shared its batch: for the packaged
 #: model in bfloat16 that was measured to move it by up to 6%.
@@ -66,6 +68,7 @@ class _Reference:
 
     generation: Generation
     encoder: ServingEncoder
+    queries: QueryMaker
     reader: Reader
     vectors: Vectors
     rows: dict[str, int]
@@ -117,13 +120,12 @@ class Auditor:
     def _check_search(
         self, reference: _Reference, question: str, response: RetrievePassagesResponse
     ) -> Audited:
-        query = _encode(reference, question)
+        query = _query(reference, question)
         checked = 0
         for found in response.passages:
-            vector = self._vector(reference, found.passage)
-            if vector is None:
+            expected = self._relevance(reference, query, found.passage)
+            if expected is None:
                 continue
-            expected = reference.encoder.scale * float(query @ vector)
             if abs(expected - found.score) > RELATIVE_TOLERANCE * max(1.0, abs(expected)):
                 why = f"f(x, z) {found.score:.5f} of {found.passage.document_id}: {expected:.5f}"
                 return Audited(Verdict.MIXED, why)
@@ -133,7 +135,7 @@ class Auditor:
     def _check_answers(
         self, reference: _Reference, question: str, response: AnswerQuestionResponse
     ) -> Audited:
-        query = _encode(reference, question)
+        query = _query(reference, question)
         checked = 0
         for answer in response.answers:
             weighty = [s for s in answer.sources if s.retrieval_probability >= LEAST_PRIOR]
@@ -145,18 +147,15 @@ class Auditor:
                 return Audited(Verdict.MIXED, why)
         return Audited(Verdict.ONE_VERSION) if checked else UNKNOWN
 
-    def _priors_differ(
-        self, reference: _Reference, query: Vectors, sources: Sequence[Source]
-    ) -> str:
-        """Whether p(z|x) of the sources does not follow from their vectors.
+    def _priors_differ(self, reference: _Reference, query: Query, sources: Sequence[Source]) -> str:
+        """Whether p(z|x) of the sources does not follow from f(x, z).
 
         A response leaves out passages that support no answer, so only ratios are known:
         log p(z|x) − f(x, z) is one constant.
         """
         constants: list[float] = []
         for source in sources:
-            if (vector := self._vector(reference, source.passage)) is not None:
-                score = reference.encoder.scale * float(query @ vector)
+            if (score := self._relevance(reference, query, source.passage)) is not None:
                 constants.append(math.log(source.retrieval_probability) - score)
                 if abs(constants[-1] - constants[0]) > 2 * RELATIVE_TOLERANCE * max(1, abs(score)):
                     return f"p(z|x) {source.retrieval_probability:.5f} does not follow from f(x, z)"
@@ -182,6 +181,13 @@ class Auditor:
         same = normalise_answer(answer)
         texts = (each for each in read.found if normalise_answer(each.text) == same)
         return sum(support.likelihood for each in texts for support in each.supports)
+
+    def _relevance(self, reference: _Reference, query: Query, passage: Passage) -> float | None:
+        """f(x, z) by the words that the response shows and the store's vector of them."""
+        vector = self._vector(reference, passage)
+        if vector is None:
+            return None
+        return reference.queries.score(query, vector, passage.title, passage.text)
 
     def _vector(self, reference: _Reference, passage: Passage) -> Vectors | None:
         """Of the version that the response shows; None if the store has it no more."""
@@ -219,17 +225,18 @@ class Auditor:
             for file in generation.passage_files
         ]
         ids = [id_ for table in tables for id_ in table.column("passage_id").to_pylist()]
+        encoder = load_query_encoder(folder)
         return _Reference(
             generation=generation,
-            encoder=load_query_encoder(folder),
+            encoder=encoder,
+            queries=QueryMaker.of(self._store, generation, encoder.relevance),
             reader=load_reader(folder).to(self._device),
             vectors=np.concatenate([vectors.matrix(table) for table in tables]),
             rows={passage_id: row for row, passage_id in enumerate(ids)},
         )
 
 
-def _encode(reference: _Reference, question: str) -> Vectors:
-    """[size]"""
+def _query(reference: _Reference, question: str) -> Query:
     inputs = reference.encoder.inputs
-    encoded: Vectors = encode(reference.encoder.encoder, [inputs.query(question)], inputs.pad)[0]
-    return encoded
+    vector = encode(reference.encoder.encoder, [inputs.query(question)], inputs.pad)[0]  # [size]
+    return reference.queries.query(question, vector)

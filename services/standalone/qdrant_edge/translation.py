@@ -172,7 +172,8 @@ def _read_sparse_params(params: collections.SparseVectorParams) -> edge.EdgeSpar
 
 
 def read_query(source: points.QueryPoints) -> edge.QueryRequest:
-    """:raises Unsupported: for queries other than the nearest and reciprocal rank fusion."""
+    """:raises Unsupported: for queries other than the nearest, reciprocal rank fusion, and weighted
+    sums of scores."""
     allow_only(
         source,
         *("collection_name", "query", "prefetch", "using", "limit", "with_payload"),
@@ -188,15 +189,19 @@ def read_query(source: points.QueryPoints) -> edge.QueryRequest:
 
 
 def _read_prefetch(source: points.PrefetchQuery) -> edge.Prefetch:
-    allow_only(source, "query", "using", "limit")
-    return edge.Prefetch(limit=read_limit(source), query=_read_scoring(source))
+    allow_only(source, "query", "prefetch", "using", "limit")
+    return edge.Prefetch(
+        limit=read_limit(source),
+        query=_read_scoring(source),
+        prefetches=[_read_prefetch(prefetch) for prefetch in source.prefetch] or None,
+    )
 
 
 def _read_scoring(
     source: points.QueryPoints | points.PrefetchQuery,
 ) -> edge.ScoringQueryType | None:
     query = source.query
-    allow_only(query, "nearest", "rrf")
+    allow_only(query, "nearest", "rrf", "formula")
     match query.WhichOneof("variant"):
         case "nearest":
             return edge.Query.Nearest(_read_target(query.nearest), using=source.using)
@@ -205,8 +210,26 @@ def _read_scoring(
             # Edge's stubs do not say that this is a fusion; its engine does.
             k = query.rrf.k if query.rrf.HasField("k") else RRF_K
             return cast(edge.Fusion, edge.Fusion.Rrf(k=k))
+        case "formula":
+            defaults = {name: read_value(each) for name, each in query.formula.defaults.items()}
+            return edge.Formula(_read_expression(query.formula.expression), defaults)
         case _:
-            raise InvalidInput("A query is empty; give a vector or a fusion")
+            raise InvalidInput("A query is empty; give a vector, a fusion or a formula")
+
+
+def _read_expression(source: points.Expression) -> edge.Expression:
+    allow_only(source, "constant", "variable", "mult", "sum")
+    match source.WhichOneof("variant"):
+        case "constant":
+            return edge.Expression.Constant(source.constant)
+        case "variable":
+            return edge.Expression.Variable(source.variable)
+        case "mult":
+            return edge.Expression.Mult([_read_expression(each) for each in source.mult.mult])
+        case "sum":
+            return edge.Expression.Sum([_read_expression(each) for each in source.sum.sum])
+        case _:
+            raise InvalidInput("An expression is empty; give a number, a name, a product or a sum")
 
 
 def _read_target(target: points.VectorInput) -> list[float] | edge.SparseVector:

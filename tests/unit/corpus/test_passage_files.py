@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from realm.corpus.documents import Document, stable_bucket
 from realm.corpus.passage_files import (
     MAX_SHARDS,
-    average_terms,
     build_passage_files,
     content_name,
     shard_count,
@@ -22,7 +21,6 @@ from realm.errors import Corrupt
 from realm.model.inputs import InputBuilder
 from realm.records import arrow
 from realm.records.store import Store
-from realm.text.terms import terms
 
 
 @pytest.fixture
@@ -139,15 +137,6 @@ def test_a_shard_without_passages_has_no_file(inputs: InputBuilder, store: Store
     assert [shard_of(path)[1] for path in after] == [0, 1, 3]
     everyone = [state(number, 3, None) for number in range(12)]
     assert build_passage_files(store, inputs, after, everyone, 3, fixed(4)) == ()
-
-
-def test_the_average_is_over_all_passages_of_all_files(inputs: InputBuilder, store: Store) -> None:
-    states = [state(number, 1, number % 3) for number in range(12)]
-    files = build_passage_files(store, inputs, (), states, 1, fixed(4))
-    passages = read(store, files)
-    lengths = [len(list(terms(f"{each.title} {each.text}"))) for each in passages]
-    assert average_terms(store, files) == pytest.approx(sum(lengths) / len(lengths))
-    assert average_terms(store, ()) == 0.0
 
 
 def test_a_damaged_file_is_refused(inputs: InputBuilder, store: Store) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from realm.evaluation.systems import System
+from realm.model.relevance import Relevance
 from tests.tiny import letter_model
 
 
@@ -20,6 +21,6 @@ def system() -> System:
         passage=model.retriever.passage.eval(),
         query=model.retriever.query.eval(),
         reader=model.reader.eval(),
-        scale=20.0,
+        relevance=Relevance(20.0),
         dtype=torch.float32,
     )

@@ -23,7 +23,9 @@ from realm.evaluation.searching import (
 )
 from realm.evaluation.systems import System
 from realm.model.encoders import encode
+from realm.model.relevance import Relevance
 from realm.retrieval import Retrieval
+from realm.search.exact import Found
 from realm.text.questions import Question
 
 DOCUMENTS = [Document(f"d{number}", "t", f"pig {number} ran.") for number in range(30)]
@@ -48,7 +50,7 @@ def test_the_system_says_what_chooses_its_passages(system: System, way: Retrieva
     questions = [Question(f"number{n}", (f"number{n}",), None, f"d{n}") for n in range(6)]
     report = evaluate(replace(system, retrieval=way), documents, questions, passages=3)
     assert report.extras["retrieval"] == way
-    # A random encoder knows no words. SearchResult by its words a passage is in both rankings.
+    # A random encoder knows no words.
     assert (report.documents["r@1"] == 1.0) == (way is not Retrieval.DENSE)
 
 
@@ -122,11 +124,14 @@ def test_vectors_are_the_encoder_s_in_the_order_given(system: System) -> None:
     np.testing.assert_allclose(queries, encode(system.query, asked, system.inputs.pad), atol=1e-5)
 
 
-def test_priors_are_the_softmax_of_scaled_products(system: System) -> None:
+def test_priors_are_the_softmax_of_relevance(system: System) -> None:
     passages = split_documents(DOCUMENTS[:3], system.inputs)
     index = PassageVectors(passages, np.zeros((3, 2), np.float32))
     products = np.array([0.3, 0.2, 0.1], np.float32)
-    reading = make_reading(system, index, "q", np.array([2, 0, 1]), products)
+    words = np.array([0.0, 4.0, 1.0], np.float32)
+    found = Found(np.array([2, 0, 1]), products, words)
+    system = replace(system, relevance=Relevance(20.0, 0.5))
+    reading = make_reading(system, index, "q", found)
     assert reading.passages == (passages[2].text, passages[0].text, passages[1].text)
-    weights = np.exp(20.0 * products.astype(np.float64))
+    weights = np.exp(20.0 * products.astype(np.float64) + 0.5 * words)
     np.testing.assert_allclose(np.exp(reading.log_priors), weights / weights.sum(), rtol=1e-9)

@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 def test_it_is_called_by_its_recipe_and_knows_its_steps(folder: Path) -> None:
     system = trained_system(Recipe.REALM, folder, CPU, torch.float32)
     assert (system.name, system.step) == ("realm", 100)
-    assert system.scale == pytest.approx(7.0)
+    assert system.relevance.scale == pytest.approx(7.0)
     expected = letter_model().retriever.passage.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in system.passage.state_dict().items())
 

@@ -26,9 +26,10 @@ from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
-from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
+from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.exact import ExactIndex
 from realm.search.vector_index import Hit, IndexedPassage, Query, VectorSearch
+from realm.search.word_statistics import Counting, WordStatistics, write_word_statistics
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
 from realm.v1 import (
@@ -41,8 +42,6 @@ from services.gateway.gateway import Gateway
 from tests.tiny import eiffel_model
 
 PATIENCE = 20.0
-#: The passage length that BM25 weights refer to.
-AVERAGE_TERMS = 10.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 #: Nobody listens here.
@@ -95,15 +94,16 @@ class MemorySearch:
         passages, vectors = self.collections[collection]
         words = Bm25Index([weights_of(each) for each in passages])
         index = ExactIndex(vectors, words)
-        rows, products = index.search(query.vector, query.terms, query.retrieval, limit)
+        found = index.search(query, limit)
         return [
-            Hit(passages[row], float(product)) for row, product in zip(rows, products, strict=True)
+            Hit(passages[row], float(product), float(score))
+            for row, product, score in zip(found.rows, found.products, found.words, strict=True)
         ]
 
 
 def weights_of(passage: IndexedPassage) -> SparseVector:
     counted = count_terms(passage.title, passage.text)
-    return passage_weights(list(counted), list(counted.values()), AVERAGE_TERMS)
+    return STATISTICS.passage(list(counted), list(counted.values()))
 
 
 def passages_of(prefix: str, texts: tuple[str, ...] = TEXTS) -> list[IndexedPassage]:
@@ -122,6 +122,17 @@ def passages_of(prefix: str, texts: tuple[str, ...] = TEXTS) -> list[IndexedPass
         )
         for number, text in enumerate(texts)
     ]
+
+
+def statistics_of(passages: list[IndexedPassage]) -> WordStatistics:
+    counted = [count_terms(each.title, each.text) for each in passages]
+    counting = Counting()
+    counting.add([list(each) for each in counted], [list(each.values()) for each in counted])
+    return counting.result()
+
+
+#: Of every generation here: their passages have the same words.
+STATISTICS = statistics_of(passages_of("any"))
 
 
 @dataclass
@@ -157,7 +168,8 @@ class World:
             collection=collection_name(number),
             created_at=time.time(),
             why="test",
-            average_terms=AVERAGE_TERMS,
+            average_terms=STATISTICS.average_terms,
+            word_statistics=write_word_statistics(self.store, snapshot.fingerprint, STATISTICS),
         )
         self.generations.create(generation)
         self.generations.record(number, State.BUILDING)

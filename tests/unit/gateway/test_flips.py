@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from realm.errors import NotReady
@@ -22,7 +23,17 @@ from realm.records.refresh_trace import RefreshTrace
 from realm.records.store import Store
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from services.gateway import watcher
-from tests.unit.gateway.site import PATIENCE, Site, World, failure, passages_of, running, until
+from tests.unit.gateway.site import (
+    PATIENCE,
+    STATISTICS,
+    Site,
+    World,
+    failure,
+    passages_of,
+    running,
+    until,
+    weights_of,
+)
 
 QUESTION = "who built the tower"
 REQUEST = retrieval_pb2.RetrievePassagesRequest(question=QUESTION)
@@ -33,7 +44,9 @@ def expected_scores(world: World, generation: Generation) -> dict[str, float]:
     model = world.models[generation.snapshot]
     query = encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
     passages, vectors = world.search.collections[generation.collection]
-    scores = model.retriever.scale.item() * (vectors @ query[0])
+    terms = STATISTICS.question(QUESTION)
+    words = np.array([terms.dot(weights_of(each)) for each in passages])
+    scores = model.retriever.relevance(vectors @ query[0], words)
     return {each.passage_id: float(score) for each, score in zip(passages, scores, strict=True)}
 
 

@@ -15,13 +15,15 @@ from realm.model.encoders import encode
 from realm.records.generations import Generation
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
-from realm.search.bm25 import Bm25Index, question_weights
+from realm.search.bm25 import Bm25Index
 from realm.search.exact import ExactIndex
+from realm.search.queries import QueryMaker
+from realm.search.vector_index import Query
 from realm.v1 import retrieval_pb2, types_pb2
-from services.gateway.serving import Serving
-from tests.unit.gateway.site import PATIENCE, Site, World, running, weights_of
+from tests.unit.gateway.site import PATIENCE, STATISTICS, Site, World, running, weights_of
 
 QUESTION = "what is built in France, rivers or a tower"
+MIXED = (Retrieval.HYBRID, Retrieval.RANK_FUSION)
 
 
 def question_vector(site: Site, generation: Generation) -> Vectors:
@@ -30,17 +32,22 @@ def question_vector(site: Site, generation: Generation) -> Vectors:
     return vectors[0]
 
 
+def query(site: Site, generation: Generation, way: Retrieval) -> Query:
+    relevance = site.world.models[generation.snapshot].retriever.relevance
+    vector = question_vector(site, generation)
+    return Query(vector, STATISTICS.question(QUESTION), way, relevance)
+
+
 def exact(site: Site, generation: Generation, way: Retrieval) -> list[str]:
     """Ids of the passages that exact search puts first."""
     passages, vectors = site.world.search.collections[generation.collection]
     index = ExactIndex(vectors, Bm25Index([weights_of(each) for each in passages]))
-    query = question_vector(site, generation)
-    rows, _ = index.search(query, question_weights(QUESTION), way, 4)
-    return [passages[row].passage_id for row in rows]
+    found = index.search(query(site, generation, way), 4)
+    return [passages[row].passage_id for row in found.rows]
 
 
 @pytest.mark.parametrize("way", list(Retrieval))
-async def test_a_request_chooses_the_way_and_scores_stay_the_model_s(
+async def test_a_request_chooses_the_way_and_scores_are_relevance(
     site: Site, first: Generation, way: Retrieval
 ) -> None:
     async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
@@ -54,10 +61,17 @@ async def test_a_request_chooses_the_way_and_scores_stay_the_model_s(
         assert response.retrieval == types_pb2.Retrieval.Value(f"RETRIEVAL_{way.name}")
     passages, vectors = site.world.search.collections[first.collection]
     rows = {each.passage_id: row for row, each in enumerate(passages)}
-    scale = site.world.models[first.snapshot].retriever.scale.item()
-    query = question_vector(site, first)
-    scores = [scale * float(vectors[rows[each]] @ query) for each in ids]
+    asked = query(site, first, way)
+    dense = [asked.relevance.scale * float(vectors[rows[each]] @ asked.vector) for each in ids]
+    words = [asked.terms.dot(weights_of(passages[rows[each]])) for each in ids]
+    assert asked.relevance.word_weight == 1.0
+    assert any(words)
+    scores = [one + other for one, other in zip(dense, words, strict=True)]
     assert [each.score for each in found.passages] == pytest.approx(scores, abs=1e-4)
+    assert [each.parts.dense for each in found.passages] == pytest.approx(dense, abs=1e-4)
+    assert [each.parts.words for each in found.passages] == pytest.approx(words, abs=1e-4)
+    if way is Retrieval.HYBRID:
+        assert scores == sorted(scores, reverse=True)
     total = sum(map(math.exp, scores))
     expected = [math.exp(score) / total for score in scores]
     assert [each.probability for each in found.passages] == pytest.approx(expected, abs=1e-5)
@@ -79,7 +93,8 @@ async def test_words_in_no_passage_find_nothing_by_bm25(site: Site) -> None:
     async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
         assert not (await client.search("xylophone", retrieval="bm25")).passages
         assert not (await client.ask("xylophone", retrieval="bm25")).answers
-        assert len((await client.search("xylophone", limit=3)).passages) == 3
+        found = (await client.search("xylophone", limit=3)).passages
+        assert [each.parts.words for each in found] == [0.0] * 3
 
 
 async def test_an_unknown_way_of_retrieval_is_refused(site: Site) -> None:
@@ -91,17 +106,28 @@ async def test_an_unknown_way_of_retrieval_is_refused(site: Site) -> None:
     assert isinstance(error, InvalidInput)
     assert error.details["field"] == "retrieval"
     async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
-        with pytest.raises(InvalidInput, match="dense, bm25, hybrid"):
+        with pytest.raises(InvalidInput, match="dense, bm25, hybrid, rank_fusion"):
             await client.search(QUESTION, retrieval="sparse")
 
 
-async def test_a_generation_without_bm25_answers_by_vectors(site: Site, first: Generation) -> None:
+async def test_generations_of_earlier_releases_answer_as_well_as_they_can(
+    site: Site, first: Generation
+) -> None:
+    """The first had vectors alone, those after them words that only rank."""
     current = site.gateway.slot.current
     assert current is not None
-    old: Serving = replace(current, generation=replace(first, average_terms=0.0))
-    assert old.retrieval(None, Retrieval.HYBRID) is Retrieval.DENSE
-    assert old.retrieval(Retrieval.DENSE, Retrieval.HYBRID) is Retrieval.DENSE
-    for way in (Retrieval.BM25, Retrieval.HYBRID):
-        with pytest.raises(FailedPrecondition, match="built without BM25"):
-            old.retrieval(way, Retrieval.HYBRID)
-        assert current.retrieval(way, Retrieval.DENSE) is way
+    queries = QueryMaker(current.queries.relevance, None)
+    ranking = replace(current, queries=queries)
+    oldest = replace(ranking, generation=replace(first, average_terms=0.0))
+    assert ranking.retrieval(None, Retrieval.HYBRID) is Retrieval.RANK_FUSION
+    assert oldest.retrieval(None, Retrieval.HYBRID) is Retrieval.DENSE
+    for old, ways in ((oldest, (Retrieval.BM25, *MIXED)), (ranking, (Retrieval.HYBRID,))):
+        assert old.retrieval(Retrieval.DENSE, Retrieval.HYBRID) is Retrieval.DENSE
+        for way in ways:
+            with pytest.raises(FailedPrecondition, match="built by an earlier release"):
+                old.retrieval(way, Retrieval.HYBRID)
+            assert current.retrieval(way, Retrieval.DENSE) is way
+    vector = question_vector(site, first)
+    asked = queries.query("the tower, the tower", vector, Retrieval.RANK_FUSION)
+    assert asked.terms.values == [2.0, 2.0], "Qdrant weighs them"
+    assert asked.relevance == replace(current.queries.relevance, word_weight=0.0)

@@ -29,6 +29,7 @@ def generation(
     version: int = 1,
     files: tuple[str, ...] = (),
     created_at: float | None = None,
+    word_statistics: str = "",
 ) -> Generation:
     return Generation(
         number=number,
@@ -41,6 +42,7 @@ def generation(
         collection=collection_name(number),
         created_at=float(number) if created_at is None else created_at,
         why="",
+        word_statistics=word_statistics,
     )
 
 

@@ -19,6 +19,7 @@ from realm.model.checkpoint import (
     write_model,
 )
 from realm.model.config import Projection
+from realm.model.relevance import Relevance
 from tests.unit.model.conftest import TINY
 
 
@@ -63,6 +64,7 @@ def test_a_written_model_reads_back_bit_for_bit(
     model = variant(bert_folder, **overrides)
     with torch.no_grad():
         model.retriever.log_scale.add_(0.125)
+        model.retriever.word_weight.add_(0.25)
         next(model.retriever.query.parameters()).mul_(3)  # separate towers must stay separate
     folder = tmp_path / "snapshot"
     write_model(folder, model)
@@ -77,7 +79,8 @@ def test_a_written_model_reads_back_bit_for_bit(
     query, passage = load_query_encoder(folder), load_passage_encoder(folder)
     assert_same_weights(query.encoder, model.retriever.query)
     assert_same_weights(passage.encoder, model.retriever.passage)
-    assert query.scale == passage.scale == pytest.approx(model.retriever.scale.item())
+    assert query.relevance == passage.relevance == model.retriever.relevance
+    assert query.relevance.word_weight == 1.25
     assert_same_weights(load_reader(folder), model.reader)
 
 
@@ -146,6 +149,19 @@ def test_an_encoder_without_its_scale_is_refused(tiny_model: Model, tmp_path: Pa
     save_file(weights, path)
     with pytest.raises(Corrupt, match="log_scale"):
         load_query_encoder(tmp_path)
+
+
+def test_an_encoder_of_an_earlier_release_weighs_words_by_one(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    write_model(tmp_path, tiny_model)
+    path = tmp_path / "passage_encoder.safetensors"
+    weights = load_file(path)
+    del weights["word_weight"]
+    save_file(weights, path)
+    scale = tiny_model.retriever.scale.item()
+    assert load_query_encoder(tmp_path).relevance == Relevance(scale, 1.0)
+    assert load_model(tmp_path).retriever.word_weight.item() == 1.0
 
 
 def test_weights_of_another_shape_than_the_config_are_named(

@@ -176,6 +176,10 @@ def test_score_is_the_scaled_inner_product_for_all_pairs_and_for_own_candidates(
     torch.testing.assert_close(retriever.score(queries, passages), expected)
     own = passages.expand(3, 5, 16)
     torch.testing.assert_close(retriever.score(queries, own), expected)
+    words = torch.rand_like(expected)
+    with torch.no_grad():
+        retriever.word_weight.fill_(0.5)
+    torch.testing.assert_close(retriever.score(queries, own, words), expected + 0.5 * words)
 
 
 def test_shared_towers_are_one_and_separate_towers_learn_apart(minilm: Base) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate, encode
-from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.records.vectors import Vectors
+from realm.retrieval import Retrieval
 from realm.search.exact import top_k
 from tests.unit.model.conftest import WORDS
 from tests.unit.model.test_brute_force import shares
@@ -35,6 +37,7 @@ def beam_of(passages: Sequence[Candidate], vectors: Vectors) -> Beam:
         [one.document_id for one in passages],
         [one.text for one in passages],
         vectors,
+        np.array([one.words for one in passages], np.float32),
     )
 
 
@@ -48,16 +51,22 @@ class ExactSearch:
         inputs = [model.inputs.passage(p.title_ids, p.body_ids) for p in passages]
         self._vectors = encode(self._encoder, inputs, self._pad)
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-        rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
-        return [[Candidate.of(self._passages[row]) for row in best] for best in rows]
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.DENSE
+    ) -> list[list[Candidate]]:
+        return [
+            [Candidate.of(self._passages[row]) for row in best] for best in self._best(asked, limit)
+        ]
 
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
-        rows, _ = top_k(encode(self._encoder, queries, self._pad), self._vectors, limit)
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         return [
             beam_of([Candidate.of(self._passages[row]) for row in best], self._vectors[best])
-            for best in rows
+            for best in self._best(asked, limit)
         ]
+
+    def _best(self, asked: Sequence[Asked], limit: int) -> NDArray[np.int64]:
+        queries = encode(self._encoder, [each.encoded for each in asked], self._pad)
+        return top_k(queries, self._vectors, limit)[0]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         return [Candidate.of(p) for p in self._passages if p.document_id == document_id]
@@ -75,11 +84,13 @@ class ListedSearch:
         with torch.no_grad():
             self._vectors = model.retriever.passage(*collate(inputs, 0)).numpy()
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-        return [self.passages[:limit] for _ in queries]
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.DENSE
+    ) -> list[list[Candidate]]:
+        return [self.passages[:limit] for _ in asked]
 
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
-        return [beam_of(self.passages[:limit], self._vectors[:limit]) for _ in queries]
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
+        return [beam_of(self.passages[:limit], self._vectors[:limit]) for _ in asked]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         return [one for one in self.passages if one.document_id == document_id]

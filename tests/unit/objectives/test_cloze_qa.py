@@ -14,10 +14,10 @@ import torch
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.model.inputs import Encoded
-from realm.objectives.candidates import Candidate, CandidateSearch
+from realm.objectives.candidates import Asked, Candidate, CandidateSearch
 from realm.objectives.cloze_qa import ClozeQA
 from realm.objectives.reading import ReaderLoss
+from realm.retrieval import Retrieval
 from realm.text.answers import normalise_answer
 from realm.text.cloze import ClozeQuestion, normalise_sentence
 from realm.text.salient_spans import RuleTagger
@@ -77,8 +77,10 @@ def test_the_best_passage_with_the_answer_is_read_even_if_it_ranks_low(
     asking = dataclasses.replace(origin, text=text)
 
     class Ranked:
-        def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-            return [ranked[:limit] for _ in queries]
+        def search(
+            self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+        ) -> list[list[Candidate]]:
+            return [ranked[:limit] for _ in asked]
 
     (one,) = make(model, Ranked(), 1).batch(cycle([asking]), random.Random(0))
     assert one.question.answer == "Belmor"
@@ -130,5 +132,7 @@ class _Fixed:
     def __init__(self, candidates: list[Candidate]) -> None:
         self._candidates = candidates
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-        return [self._candidates[:limit] for _ in queries]
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
+        return [self._candidates[:limit] for _ in asked]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import DependencyUnavailable, NotReady
-from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.objectives.dpr import DPR, ContrastBatch, false_negatives
 from realm.objectives.sources import Questions
+from realm.retrieval import Retrieval
 from realm.text.questions import Question
 from tests.unit.model.test_brute_force import exact_model, score_alone
 from tests.unit.objectives.searches import FREE, ListedSearch, holds, ids_of, texts, words
@@ -32,18 +32,19 @@ def found(number: int, text: str, document: str = FREE) -> Candidate:
 
 
 class Ranked:
-    """Passages in an order of their own, and by document."""
+    """Passages in orders of their own, by vectors and by words, and by document."""
 
-    def __init__(self, *ranked: Candidate) -> None:
+    def __init__(self, *ranked: Candidate, by_words: Sequence[Candidate] = ()) -> None:
         self.ranked = list(ranked)
+        self.by_words = list(by_words)
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
-        return [self.ranked[:limit] for _ in queries]
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
+        ranked = self.by_words if way is Retrieval.BM25 else self.ranked
+        return [ranked[:limit] for _ in asked]
 
-    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
-        return [self.ranked[:limit] for _ in questions]
-
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         raise AssertionError("contrast wants no beams")
 
     def of_document(self, document_id: str) -> list[Candidate]:
@@ -51,7 +52,9 @@ class Ranked:
 
 
 class Away(Ranked):
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
         raise DependencyUnavailable("Qdrant does not serve")
 
 
@@ -61,7 +64,6 @@ def make(
     *,
     batch_size: int = 2,
     hard: int = 1,
-    by_words: Ranked | None = None,
 ) -> DPR:
     return DPR(
         exact_model().inputs,
@@ -70,7 +72,6 @@ def make(
         batch_size=batch_size,
         hard_negatives=hard,
         passage_tokens=32,
-        words=by_words,
     )
 
 
@@ -158,12 +159,16 @@ def test_hard_negatives_are_the_best_ranked_that_hold_no_answer() -> None:
 
 
 def test_both_ways_to_search_give_hard_negatives_in_turn() -> None:
-    by_vectors = Ranked(found(1, "she did"), found(2, "it"), found(3, "in it"))
-    by_words = Ranked(found(4, "who"), found(2, "it"), found(5, "did"))
+    search = Ranked(
+        found(1, "she did"),
+        found(2, "it"),
+        found(3, "in it"),
+        by_words=[found(4, "who"), found(2, "it"), found(5, "did")],
+    )
     asked = [Question(text, ("she",), None, FREE) for text in ("who wrote it", "who did")]
     drawn = set()
     for seed in range(10):
-        batch = batch_of(make(by_vectors, asked, hard=2, by_words=by_words), seed)
+        batch = batch_of(make(search, asked, hard=2), seed)
         drawn |= {tuple(one.ids) for one in batch.passages[2:]}
         assert len(batch.passages) == 6
     inputs = exact_model().inputs

@@ -17,8 +17,9 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
-from realm.model.inputs import Encoded, ReaderInput
+from realm.model.inputs import ReaderInput
 from realm.objectives.candidates import (
+    Asked,
     Candidate,
     CandidateSearch,
     usable_candidates,
@@ -28,6 +29,7 @@ from realm.objectives.masked_lm import MaskedBatch, MaskedLM
 from realm.objectives.masking import MaskedSentence, SalientSpans
 from realm.objectives.objective import tensors
 from realm.objectives.signal_gate import SignalGate
+from realm.retrieval import Retrieval
 from realm.text.salient_spans import RuleTagger
 from tests.unit.objectives.searches import ExactSearch
 
@@ -84,8 +86,10 @@ def test_without_any_usable_candidate_there_is_no_batch(
     model: Model, corpus: list[Passage]
 ) -> None:
     class Nothing:
-        def search(self, queries: list[Encoded], limit: int) -> list[list[Candidate]]:
-            return [[] for _ in queries]
+        def search(
+            self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+        ) -> list[list[Candidate]]:
+            return [[] for _ in asked]
 
     lonely = masked_lm(model, Nothing(), batch_size=2)
     with pytest.raises(NotReady, match="no passage"):
@@ -170,13 +174,15 @@ def test_an_answer_stays_in_the_window_of_a_long_candidate(
     class Long:
         """Passages with a year at their end."""
 
-        def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+        def search(
+            self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+        ) -> list[list[Candidate]]:
             text = "the people of the town live in the river and " * 4
             found = []
             for number, year in enumerate((1800, 1801, 1802, 1803, 1804)):
                 ids, _ = model.inputs.tokenize(f"{text} {year}")
                 found.append(Candidate(f"p{number}", _free_document(number), text, [], ids))
-            return [found[:limit] for _ in queries]
+            return [found[:limit] for _ in asked]
 
     windowed = masked_lm(model, Long(), batch_size=8, candidates=6, passage_tokens=24)
     batch = windowed.batch(cycle(corpus), random.Random(0))
@@ -297,7 +303,7 @@ def _with_matches(objective: MaskedLM, corpus: list[Passage]) -> MaskedBatch:
     start = next(i for i in range(len(ids)) if ids[i : i + len(name)] == name)
     positions = list(range(start, start + len(name)))
     masked = [inputs.mask if i in positions else piece for i, piece in enumerate(ids)]
-    sentence = MaskedSentence("origin", text, masked, positions, name)
+    sentence = MaskedSentence("origin", text, masked, positions, name, text)
     holding = [p for p in town if "Belmor" in p.text][:2]
     lacking = [p for p in town if "Belmor" not in p.text][:1]
     return MaskedBatch([sentence], [[Candidate.of(p) for p in holding + lacking]])

@@ -13,11 +13,12 @@ from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
-from realm.model.inputs import Encoded
+from realm.objectives.candidates import Asked
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
 from realm.recipes.local import LocalIndex, Phase, Step, endless, train
+from realm.retrieval import Retrieval
 from realm.search.exact import top_k
 from realm.text.salient_spans import RuleTagger
 from realm.training.learner import Learner
@@ -30,15 +31,22 @@ def passages(model: Model) -> list[Passage]:
     return tiny.passages(model.inputs, 20)
 
 
-def queries(model: Model) -> list[Encoded]:
-    return [model.inputs.query(f"who founded the town number {n}?") for n in range(5)]
+def questions(model: Model) -> list[Asked]:
+    texts = [f"who founded the town number {n}?" for n in range(5)]
+    return [Asked(text, model.inputs.query(text)) for text in texts]
 
 
-def best(model: Model, passages: list[Passage], asked: list[Encoded]) -> np.ndarray:
+def rows(index: LocalIndex, asked: list[Asked], limit: int) -> np.ndarray:
+    """By vectors alone."""
+    return np.array([found.rows for found in index.find(asked, limit, Retrieval.DENSE)])
+
+
+def best(model: Model, passages: list[Passage], asked: list[Asked]) -> np.ndarray:
     pad = model.inputs.pad
     inputs = [model.inputs.passage(one.title_ids, one.body_ids) for one in passages]
     vectors = encode(model.retriever.passage, inputs, pad)
-    return top_k(encode(model.retriever.query, asked, pad), vectors, 4)[0]
+    inputs = [each.encoded for each in asked]
+    return top_k(encode(model.retriever.query, inputs, pad), vectors, 4)[0]
 
 
 def disturb(model: Model) -> None:
@@ -57,14 +65,16 @@ def cloze(model: Model) -> InverseCloze:
 def test_search_is_exact_and_candidates_are_whole(model: Model, passages: list[Passage]) -> None:
     index = LocalIndex(model, passages)
     index.refresh()
-    found = index.search(queries(model), 4)
-    expected = best(model, passages, queries(model))
+    found = index.search(questions(model), 4, Retrieval.DENSE)
+    expected = best(model, passages, questions(model))
     assert [[one.passage_id for one in each] for each in found] == [
-        [passages[row].passage_id for row in rows] for rows in expected
+        [passages[row].passage_id for row in best] for best in expected
     ]
     assert found[0][0].body_ids == passages[expected[0][0]].body_ids
-    beam = index.beams(queries(model), 4)[0]
-    assert beam.passage_ids == [one.passage_id for one in found[0]]
+    beam = index.beams(questions(model), 4)[0]
+    ranked = index.search(questions(model), 4)[0]
+    assert beam.passage_ids == [one.passage_id for one in ranked]
+    assert beam.words.tolist() == [np.float32(one.words) for one in ranked]
     assert beam.vectors.shape == (4, model.config.embedding_size)
     assert index.of_document("town-3")[0].document_id == "town-3"
     assert index.of_document("no-town") == []
@@ -72,12 +82,20 @@ def test_search_is_exact_and_candidates_are_whole(model: Model, passages: list[P
 
 def test_nothing_is_found_before_the_first_refresh(model: Model, passages: list[Passage]) -> None:
     with pytest.raises(NotReady, match="refresh it first"):
-        LocalIndex(model, passages).search(queries(model), 1)
+        LocalIndex(model, passages).search(questions(model), 1)
 
 
-def test_words_find_without_vectors(model: Model, passages: list[Passage]) -> None:
-    (found,) = LocalIndex(model, passages).search_words(["people 107 live"], 3)
-    assert found[0].document_id == "town-7"
+def test_words_find_and_count(model: Model, passages: list[Passage]) -> None:
+    index = LocalIndex(model, passages)
+    index.refresh()
+    asked = [Asked("people 107 live", model.inputs.query("people 107 live"))]
+    (by_words,) = index.search(asked, 3, Retrieval.BM25)
+    assert by_words[0].document_id == "town-7"
+    assert by_words[0].words > by_words[1].words > 0
+    with torch.no_grad():
+        model.retriever.word_weight.fill_(1e6)
+    index.refresh()
+    assert index.search(asked, 1)[0][0].passage_id == by_words[0].passage_id
 
 
 @pytest.mark.parametrize("encoder", ["index", "fresh"])
@@ -87,12 +105,12 @@ def test_a_stale_index_is_asked_by_its_own_encoder_or_the_newest(
     torch.manual_seed(0)
     index = LocalIndex(model, passages, query_encoder=encoder)  # type: ignore[arg-type]
     index.refresh()
-    before = index.rows(queries(model), 20)
+    before = rows(index, questions(model), 20)
     disturb(model)
-    after = index.rows(queries(model), 20)
+    after = rows(index, questions(model), 20)
     assert np.array_equal(before, after) == (encoder == "index")
     index.refresh()
-    assert np.array_equal(index.rows(queries(model), 4), best(model, passages, queries(model)))
+    assert np.array_equal(rows(index, questions(model), 4), best(model, passages, questions(model)))
 
 
 def test_other_texts_are_read_at_once_and_encoded_at_the_refresh(
@@ -100,18 +118,18 @@ def test_other_texts_are_read_at_once_and_encoded_at_the_refresh(
 ) -> None:
     index = LocalIndex(model, passages)
     index.refresh()
-    ranked = index.rows(queries(model), 20)
+    ranked = rows(index, questions(model), 20)
     changed = [
         replace(one, text=other.text, body_ids=other.body_ids)
         for one, other in zip(passages, reversed(passages), strict=True)
     ]
     index.replace(changed)
-    assert np.array_equal(index.rows(queries(model), 20), ranked)
-    first = index.search(queries(model), 1)[0][0]
+    assert np.array_equal(rows(index, questions(model), 20), ranked)
+    first = index.search(questions(model), 1, Retrieval.DENSE)[0][0]
     assert first.text == changed[ranked[0][0]].text
     index.refresh()
-    expected = best(model, changed, queries(model))
-    assert np.array_equal(index.rows(queries(model), 4), expected)
+    expected = best(model, changed, questions(model))
+    assert np.array_equal(rows(index, questions(model), 4), expected)
     with pytest.raises(InvalidInput, match="make another index"):
         index.replace(changed[:-1])
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import bm25s
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from realm.search.bm25 import (
     K1,
     B,
     Bm25Index,
-    SparseVector,
     passage_weights,
-    question_weights,
 )
+from realm.search.word_statistics import Counting
 from realm.text.terms import count_terms, terms
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open"
@@ -32,21 +32,34 @@ def generated(rng: random.Random, shortest: int, longest: int) -> str:
     return " ".join(rng.choices(WORDS, weights, k=rng.randint(shortest, longest)))
 
 
-def index_of(texts: Sequence[str]) -> Bm25Index:
-    counted = [count_terms(text) for text in texts]
-    average = sum(each.total() for each in counted) / len(texts)
-    return Bm25Index([passage_weights(list(c), list(c.values()), average) for c in counted])
+class Corpus:
+    """Texts, weighed by their own statistics."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        counting = Counting()
+        counted = [count_terms(text) for text in texts]
+        terms, counts = [list(c) for c in counted], [list(c.values()) for c in counted]
+        counting.add(terms, counts)
+        self.statistics = counting.result()
+        weighed = [self.statistics.passage(*each) for each in zip(terms, counts, strict=True)]
+        self.index = Bm25Index(weighed)
+
+    def scores(self, question: str) -> NDArray[np.float32]:
+        return self.index.scores(self.statistics.question(question))
+
+    def search(self, question: str, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        return self.index.search(self.statistics.question(question), k)
 
 
 def agrees_with_bm25s(texts: Sequence[str], questions: Sequence[str]) -> None:
     oracle = bm25s.BM25(k1=K1, b=B, method="lucene")
     oracle.index([list(terms(text)) for text in texts], show_progress=False)
-    index = index_of(texts)
+    index = Corpus(texts)
     for question in questions:
         expected = oracle.get_scores(list(terms(question)))
-        scores = index.scores(question_weights(question))
+        scores = index.scores(question)
         np.testing.assert_allclose(scores, expected, rtol=2e-5, atol=1e-5)
-        rows, best = index.search(question_weights(question), 10)
+        rows, best = index.search(question, 10)
         np.testing.assert_allclose(best, np.sort(expected)[::-1][: len(best)], rtol=2e-5, atol=1e-5)
         np.testing.assert_allclose(expected[rows], best, rtol=2e-5, atol=1e-5)
 
@@ -68,19 +81,19 @@ def test_squad_passages_score_as_by_bm25s() -> None:
 
 
 def test_the_formula_worked_out_by_hand() -> None:
-    index = index_of(["red fox fox", "red dog", "blue sky above us all"])
-    (row,), (score,) = index.search(question_weights("fox?"), 5)
+    index = Corpus(["red fox fox", "red dog", "blue sky above us all"])
+    (row,), (score,) = index.search("fox?", 5)
     length = 1 - B + B * 3 / (10 / 3)
     assert row == 0
     assert score == pytest.approx(math.log(1 + 2.5 / 1.5) * 2 / (2 + K1 * length), rel=1e-6)
 
 
 def test_passages_that_share_no_word_are_not_found() -> None:
-    index = index_of(["red fox", "red dog", "blue sky"])
-    assert index.search(question_weights("fox"), 5)[0].tolist() == [0]
-    assert index.search(question_weights("green"), 5)[0].tolist() == []
-    assert index.search(SparseVector([], []), 5)[0].tolist() == []
-    assert Bm25Index([]).search(question_weights("fox"), 5)[0].tolist() == []
+    index = Corpus(["red fox", "red dog", "blue sky"])
+    assert index.search("fox", 5)[0].tolist() == [0]
+    assert index.search("green", 5)[0].tolist() == []
+    assert index.search("…", 5)[0].tolist() == []
+    assert Corpus([]).search("fox", 5)[0].tolist() == []
 
 
 def test_weights_grow_with_repetition_and_fall_with_length() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from realm.model.relevance import Relevance
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.exact import ExactIndex
-from realm.search.fusion import RRF_DEPTH, RRF_K
+from realm.search.fusion import DEPTH, RRF_K
+from realm.search.vector_index import Query
 
 #: By vector the order is 0, 1, 2, 3; by the word 7 it is 3, 2; nobody has the word 9.
 VECTORS = np.array([[4, 0], [3, 0], [2, 1], [1, 1]], np.float32)
@@ -19,6 +21,7 @@ WORDS = [
     SparseVector([7], [0.9]),
 ]
 QUESTION = np.array([1.0, 0.5], np.float32)
+RELEVANCE = Relevance(scale=2.0, word_weight=3.0)
 
 
 @pytest.fixture
@@ -31,34 +34,54 @@ def index() -> ExactIndex:
     [
         (Retrieval.DENSE, 7, [0, 1, 2]),
         (Retrieval.BM25, 7, [3, 2]),
-        (Retrieval.HYBRID, 7, [3, 2, 0]),
+        (Retrieval.HYBRID, 7, [0, 1, 2]),  # 8, 6, 5.9, 5.7
+        (Retrieval.RANK_FUSION, 7, [3, 2, 0]),
         (Retrieval.BM25, 9, []),
         (Retrieval.HYBRID, 9, [0, 1, 2]),
+        (Retrieval.RANK_FUSION, 9, [0, 1, 2]),
     ],
 )
 def test_the_way_chooses_the_passages(
     index: ExactIndex, way: Retrieval, term: int, rows: list[int]
 ) -> None:
-    found, products = index.search(QUESTION, SparseVector([term], [1.0]), way, 3)
-    assert found.tolist() == rows
-    # Whatever chose them: the inner product is the model's.
-    assert products.tolist() == [float(VECTORS[row] @ QUESTION) for row in rows]
+    terms = SparseVector([term], [1.0])
+    found = index.search(Query(QUESTION, terms, way, RELEVANCE), 3)
+    assert found.rows.tolist() == rows
+    # Whatever ranked them: both parts are exact.
+    assert found.products.tolist() == [float(VECTORS[row] @ QUESTION) for row in rows]
+    words = [np.float32(terms.dot(WORDS[row])) for row in rows]
+    assert found.words.tolist() == words
+
+
+def test_relevance_ranks_what_either_ranking_finds_by_both_parts() -> None:
+    rng = np.random.default_rng(3)
+    count = 3 * DEPTH
+    vectors = rng.standard_normal((count, 8)).astype(np.float32)
+    weights = [SparseVector([1], [float(weight)]) for weight in rng.random(count)]
+    index, terms = ExactIndex(vectors, Bm25Index(weights)), SparseVector([1], [4.0])
+    query = Query(vectors[0], terms, Retrieval.HYBRID, RELEVANCE)
+    found = index.search(query, 20)
+    by_vector, by_words = vectors @ vectors[0], np.array([terms.dot(each) for each in weights])
+    either = {*np.argsort(-by_vector)[:DEPTH].tolist(), *np.argsort(-by_words)[:DEPTH].tolist()}
+    f = index.scores(query)
+    np.testing.assert_allclose(f, 2.0 * by_vector + 3.0 * by_words, atol=1e-4)
+    assert found.rows.tolist() == sorted(either, key=lambda row: -f[row])[:20]
 
 
 def test_both_rankings_count_only_so_far_down() -> None:
     rng = np.random.default_rng(0)
-    count = 3 * RRF_DEPTH
+    count = 3 * DEPTH
     vectors = rng.standard_normal((count, 8)).astype(np.float32)
     words = Bm25Index([SparseVector([1], [float(weight)]) for weight in rng.random(count)])
     index = ExactIndex(vectors, words)
     query, terms = vectors[0], SparseVector([1], [1.0])
     rankings = [
-        index.search(query, terms, way, RRF_DEPTH)[0].tolist() for way in list(Retrieval)[:2]
+        index.search(Query(query, terms, way), DEPTH).rows.tolist() for way in list(Retrieval)[:2]
     ]
     scores: dict[int, float] = {}
     for ranking in rankings:
         for rank, row in enumerate(ranking, 1):
             scores[row] = scores.get(row, 0) + 1 / (RRF_K + rank)
-    found = index.search(query, terms, Retrieval.HYBRID, count)[0].tolist()
+    found = index.search(Query(query, terms, Retrieval.RANK_FUSION), count).rows.tolist()
     assert set(found) == set(scores)
     assert [scores[row] for row in found] == sorted(scores.values(), reverse=True)

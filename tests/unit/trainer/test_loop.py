@@ -44,8 +44,7 @@ class Bench:
         cadence = Cadence(self.settings.trainer.snapshot_every_steps, 0, 0, 0.0)
         self.publisher = Publisher(snapshots, cadence, metrics, lambda about: None)
         retrieval = LiveRetrieval(
-            Generations(store),
-            snapshots,
+            store,
             MemoryIndex(),
             model.inputs,
             torch.device("cpu"),

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate
+from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.objectives.sources import Questions
 from realm.records.store import Store
+from realm.retrieval import Retrieval
 from realm.text.questions import Question
 from realm.training.distributed import ALONE, World
 from services.trainer.context import TrainingContext
@@ -23,7 +24,8 @@ from services.trainer.ranks import SharedSearch, WorkerRank
 from services.trainer.retrieval import LiveRetrieval
 from tests import tiny
 
-FOUND = Candidate("p1", "d1", "A town, Zürich.", [5], [6, 7])
+FOUND = Candidate("p1", "d1", "A town, Zürich.", [5], [6, 7], 1 / 3)
+ASKED = Asked("wer?", Encoded([1, 2], [0, 0]))
 
 
 class Index:
@@ -32,17 +34,18 @@ class Index:
     def __init__(self, fault: RealmError | None = None) -> None:
         self.fault = fault
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
         if self.fault:
             raise self.fault
-        return [[FOUND] for _ in queries]
+        found = [FOUND, FOUND] if way is Retrieval.BM25 else [FOUND]
+        return [found for _ in asked]
 
-    def search_words(self, questions: Sequence[str], limit: int) -> list[list[Candidate]]:
-        return [[FOUND, FOUND] for _ in questions]
-
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         vectors = np.arange(8, dtype=np.float32).reshape(2, 4) / 3
-        return [Beam(["p1", "p2"], ["d1", "d1"], ["a", "b"], vectors) for _ in queries]
+        words = np.array([1 / 3, 0.0], np.float32)
+        return [Beam(["p1", "p2"], ["d1", "d1"], ["a", "b"], vectors, words) for _ in asked]
 
     def of_document(self, document_id: str) -> list[Candidate]:
         return [FOUND]
@@ -53,18 +56,18 @@ def shared(fault: RealmError | None = None) -> SharedSearch:
 
 
 def test_candidates_come_over_whole() -> None:
-    queries: Any = [Encoded([1, 2], [0, 0])] * 2
-    assert shared().search(queries, 3) == [[FOUND], [FOUND]]
-    assert shared().search_words(["who?"], 3) == [[FOUND, FOUND]]
+    assert shared().search([ASKED] * 2, 3) == [[FOUND], [FOUND]]
+    assert shared().search([ASKED], 3, Retrieval.BM25) == [[FOUND, FOUND]]
     assert shared().of_document("d1") == [FOUND]
 
 
 def test_beams_come_over_to_the_last_bit() -> None:
-    (beam,) = shared().beams([Encoded([1], [0])], 2)
-    (own,) = Index().beams([Encoded([1], [0])], 2)
+    (beam,) = shared().beams([ASKED], 2)
+    (own,) = Index().beams([ASKED], 2)
     assert beam.passage_ids == own.passage_ids
     assert (beam.vectors == own.vectors).all()
-    assert beam.vectors.dtype == np.float32
+    assert beam.vectors.dtype == beam.words.dtype == np.float32
+    assert (beam.words == own.words).all()
 
 
 def test_a_worker_rank_takes_the_questions_that_the_leader_read(store: Store) -> None:
@@ -95,4 +98,4 @@ def test_a_worker_rank_takes_the_questions_that_the_leader_read(store: Store) ->
 @pytest.mark.parametrize("kind", [DependencyUnavailable, NotReady])
 def test_a_fault_is_raised_alike(kind: type[RealmError]) -> None:
     with pytest.raises(kind, match="the index is away"):
-        shared(kind("the index is away")).search([Encoded([1], [0])], 1)
+        shared(kind("the index is away")).search([ASKED], 1)

@@ -14,14 +14,17 @@ from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, NotReady
 from realm.model.checkpoint import Model, write_model
 from realm.model.encoders import Encoder, encode
+from realm.objectives.candidates import Asked
 from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import Vectors
-from realm.search.bm25 import Bm25Index, SparseVector, passage_weights
-from realm.search.exact import top_k
-from realm.search.vector_index import Hit, IndexedPassage
+from realm.retrieval import Retrieval
+from realm.search.bm25 import Bm25Index
+from realm.search.exact import ExactIndex
+from realm.search.vector_index import Hit, IndexedPassage, Query
+from realm.search.word_statistics import WordStatistics, write_word_statistics
 from services.trainer.data import CorpusView
 from services.trainer.retrieval import RETRY_SECONDS, LiveRetrieval
 from tests import tiny
@@ -38,18 +41,20 @@ class MemoryIndex:
         self.deleted: set[str] = set()
         self.queries: list[Vectors] = []
 
-    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
+    def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
         if self.away:
             raise DependencyUnavailable("Qdrant does not serve")
-        self.queries.append(queries)
+        self.queries.extend(query.vector for query in queries)
         passages, vectors = self.collections[collection]
-        rows, scores = top_k(queries, vectors, limit)
+        statistics = WordStatistics.of(passages)
+        words = Bm25Index([statistics.passage(p.terms, p.term_counts) for p in passages])
+        index = ExactIndex(vectors, words)
         return [
             [
-                Hit(indexed(passages[row]), float(score))
-                for row, score in zip(best, values, strict=True)
+                Hit(indexed(passages[row]), float(product), float(score))
+                for row, product, score in zip(found.rows, found.products, found.words, strict=True)
             ]
-            for best, values in zip(rows, scores, strict=True)
+            for found in (index.search(query, limit) for query in queries)
         ]
 
     def vectors(self, collection: str, passage_ids: Sequence[str]) -> dict[str, Vectors]:
@@ -57,17 +62,6 @@ class MemoryIndex:
         rows = {passage.passage_id: row for row, passage in enumerate(passages)}
         asked = [name for name in passage_ids if name not in self.deleted]
         return {name: vectors[rows[name]] for name in asked}
-
-    def search_words(
-        self, collection: str, questions: Sequence[SparseVector], limit: int
-    ) -> list[list[IndexedPassage]]:
-        passages, _ = self.collections[collection]
-        average = sum(sum(p.term_counts) for p in passages) / len(passages)
-        words = Bm25Index([passage_weights(p.terms, p.term_counts, average) for p in passages])
-        return [
-            [indexed(passages[row]) for row in words.search(question, limit)[0]]
-            for question in questions
-        ]
 
 
 def indexed(passage: Passage) -> IndexedPassage:
@@ -97,8 +91,7 @@ class Bench:
 
     def make(self, fresh: Encoder | None = None) -> LiveRetrieval:
         return LiveRetrieval(
-            self.generations,
-            self.snapshots,
+            self.store,
             self.index,
             self.model.inputs,
             torch.device("cpu"),
@@ -116,7 +109,19 @@ class Bench:
         )
         number = self.generations.next_number()
         made = Generation(
-            number, snapshot.number, step, 1, fingerprint, 32, (), f"c-{number}", 0.0, "test"
+            number,
+            snapshot.number,
+            step,
+            1,
+            fingerprint,
+            32,
+            (),
+            f"c-{number}",
+            0.0,
+            "test",
+            word_statistics=write_word_statistics(
+                self.store, fingerprint, WordStatistics.of(self.corpus)
+            ),
         )
         inputs = [model.inputs.passage(p.title_ids, p.body_ids) for p in self.corpus]
         vectors = encode(model.retriever.passage, inputs, model.inputs.pad)
@@ -125,6 +130,9 @@ class Bench:
         self.generations.record(number, State.LIVE)
         self.generations.commit(number, after=self.generations.live(), by="test", why="test")
         return made
+
+    def asked(self, text: str) -> Asked:
+        return Asked(text, self.model.inputs.query(text))
 
     def settle(self) -> bool:
         """Looks until something was taken, or nothing is being loaded."""
@@ -147,14 +155,14 @@ def bench(store: Store, model: Model, tmp_path: Path) -> Bench:
 def test_nothing_live_is_not_ready(bench: Bench) -> None:
     assert not bench.settle()
     with pytest.raises(NotReady, match="no generation is live"):
-        bench.retrieval.search([bench.model.inputs.query("the town")], 3)
+        bench.retrieval.search([bench.asked("the town")], 3)
 
 
 def test_token_ids_equal_the_passages_own_with_and_without_a_view(bench: Bench) -> None:
     bench.go_live(bench.model, 0)
     bench.settle()
     own = {p.passage_id: p for p in bench.corpus}
-    query = bench.model.inputs.query("the river of the town")
+    query = bench.asked("the river of the town")
     for _ in range(2):
         for candidate in bench.retrieval.search([query], 5)[0]:
             assert candidate.body_ids == own[candidate.passage_id].body_ids
@@ -165,7 +173,7 @@ def test_token_ids_equal_the_passages_own_with_and_without_a_view(bench: Bench) 
 def test_queries_are_encoded_by_the_live_or_the_fresh_encoder(bench: Bench, base: Path) -> None:
     """Which encoder searched shows in the vectors that the index was asked with."""
     bench.go_live(tiny.make_model(base), 0)
-    inputs, query = bench.model.inputs, bench.model.inputs.query("the river of the town")
+    inputs, query = bench.model.inputs, bench.asked("the river of the town")
     for fresh in (None, bench.model.retriever.query):
         bench.retrieval = bench.make(fresh)
         assert bench.settle()
@@ -177,19 +185,19 @@ def test_queries_are_encoded_by_the_live_or_the_fresh_encoder(bench: Bench, base
         bench.index.queries.clear()
         bench.retrieval.search([query], 5)
         bench.retrieval.beams([query], 5)
-        of_index = encode(live.encoder.encoder, [query], inputs.pad)
-        of_model = encode(bench.model.retriever.query, [query], inputs.pad)
+        of_index = encode(live.encoder, [query.encoded], inputs.pad)
+        of_model = encode(bench.model.retriever.query, [query.encoded], inputs.pad)
         assert not np.allclose(of_index, of_model)
         expected = of_index if fresh is None else of_model
         assert len(bench.index.queries) == 2
         for asked in bench.index.queries:
-            np.testing.assert_array_equal(asked, expected)
+            np.testing.assert_array_equal(asked, expected[0])
 
 
 def test_beams_carry_the_vectors_of_the_index_without_deleted_passages(bench: Bench) -> None:
     bench.go_live(bench.model, 0)
     bench.settle()
-    queries = [bench.model.inputs.query(text) for text in ("the river", "people live there")]
+    queries = [bench.asked(text) for text in ("the river", "people live there")]
     beams = bench.retrieval.beams(queries, 5000)
     _, vectors = bench.index.collections[bench.retrieval.live.generation.collection]  # type: ignore[union-attr]
     rows = {passage.passage_id: row for row, passage in enumerate(bench.corpus)}
@@ -198,6 +206,7 @@ def test_beams_carry_the_vectors_of_the_index_without_deleted_passages(bench: Be
         assert beam.passage_ids == [one.passage_id for one in ranked]
         assert len(beam.texts) == len(bench.corpus), "capped by the corpus"
         assert (beam.vectors == vectors[[rows[name] for name in beam.passage_ids]]).all()
+        np.testing.assert_allclose(beam.words, [one.words for one in ranked], rtol=1e-6)
     gone = beams[0].passage_ids[0]
     bench.index.deleted.add(gone)  # between the two requests
     (beam,) = bench.retrieval.beams(queries[:1], 10)
@@ -208,9 +217,11 @@ def test_beams_carry_the_vectors_of_the_index_without_deleted_passages(bench: Be
 def test_words_find_what_holds_them(bench: Bench) -> None:
     bench.go_live(bench.model, 0)
     bench.settle()
-    found, nothing = bench.retrieval.search_words(["who was Esker of town 12?", "…"], 3)
+    asked = [bench.asked("who was Esker of town 12?"), bench.asked("?")]
+    found, nothing = bench.retrieval.search(asked, 3, Retrieval.BM25)
     assert "12" in found[0].text
     assert "Esker" in found[0].text
+    assert found[0].words > found[1].words > 0
     assert nothing == []
 
 
@@ -243,7 +254,7 @@ def test_a_generation_of_another_tokenizer_is_left_alone(bench: Bench) -> None:
 def test_an_index_that_failed_is_left_alone_for_a_while(bench: Bench) -> None:
     bench.go_live(bench.model, 0)
     bench.settle()
-    query = [bench.model.inputs.query("the town")]
+    query = [bench.asked("the town")]
     bench.index.away = True
     with pytest.raises(DependencyUnavailable, match="does not serve"):
         bench.retrieval.search(query, 3)

@@ -11,10 +11,10 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, Diverged, NotReady
 from realm.model.checkpoint import Model
-from realm.model.inputs import Encoded
-from realm.objectives.candidates import Beam, Candidate, TrainingSearch
+from realm.objectives.candidates import Asked, Beam, Candidate, TrainingSearch
 from realm.objectives.objective import all_objectives
 from realm.objectives.sources import Questions
+from realm.retrieval import Retrieval
 from realm.settings import Settings
 from realm.text.questions import Question
 from services.trainer.checkpoints import Origin
@@ -28,10 +28,12 @@ from tests.unit.objectives.searches import ExactSearch
 class Gone:
     """An index that does not answer."""
 
-    def search(self, queries: Sequence[Encoded], limit: int) -> list[list[Candidate]]:
+    def search(
+        self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
+    ) -> list[list[Candidate]]:
         raise DependencyUnavailable("Qdrant does not serve")
 
-    def beams(self, queries: Sequence[Encoded], limit: int) -> list[Beam]:
+    def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
         raise DependencyUnavailable("Qdrant does not serve")
 
     def of_document(self, document_id: str) -> list[Candidate]:

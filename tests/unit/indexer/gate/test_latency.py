@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.records.vectors import Vectors
+from realm.search.vector_index import Query
 from services.indexer.gate.latency import PAIRS, WARMING, compare_latency, measure
 
 FACTOR = 2.0
@@ -66,8 +66,8 @@ class Clock:
         self.takes = takes
         self.searched: list[str] = []
 
-    def search(self, collection: str, queries: Vectors, limit: int) -> None:
-        assert queries.shape == (1, 2)
+    def search(self, collection: str, queries: Sequence[Query], limit: int) -> None:
+        assert len(queries) == 1
         self.now += next(self.takes[collection])
         self.searched.append(collection)
 
@@ -78,8 +78,8 @@ def test_the_first_searches_do_not_count_and_each_goes_first_every_other_time() 
         yield from [then] * PAIRS
 
     clock = Clock({"new": cold(9.0, 0.05), "old": cold(0.0, 0.04)})
-    vectors = np.zeros((3, 2), np.float32)
-    found = measure(clock.search, ("new", vectors), ("old", vectors), FACTOR, lambda: clock.now)
+    queries = [Query(np.zeros(2, np.float32))] * 3
+    found = measure(clock.search, ("new", queries), ("old", queries), FACTOR, lambda: clock.now)
     assert found.candidate == pytest.approx(0.05)
     assert found.live == pytest.approx(0.04)
     assert not found.refused

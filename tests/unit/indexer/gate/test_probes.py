@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
+from realm.model.relevance import DENSE_ONLY
+from realm.search.queries import QueryMaker
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.probes import (
     SCHEMA,
@@ -80,6 +82,13 @@ def made_probes(shortened: list[list[float]] | None) -> Probes:
     return Probes(table, np.array([[1, 0]], np.float32), passages)
 
 
+VECTORS_ALONE = QueryMaker(DENSE_ONLY, None)
+
+
+def own_scores(probes: Probes) -> list[float | None]:
+    return probes.own_scores(VECTORS_ALONE, probes.queries(VECTORS_ALONE))
+
+
 def content() -> ExpectedContent:
     made = ExpectedContent()
     made.put("p0", "d0", 1, np.array([1, 0], np.float32))
@@ -97,7 +106,8 @@ def test_a_passage_is_looked_for_without_the_sentence_that_asks_for_it(
     by: str, shortened: list[list[float]] | None, expected: int | None
 ) -> None:
     held = content()
-    assert held.ranks(made_probes(shortened), by, set(held.documents.values())) == [expected]
+    there = set(held.documents.values())
+    assert held.ranks(VECTORS_ALONE, made_probes(shortened), by, there) == [expected]
 
 
 @given(
@@ -121,9 +131,9 @@ def test_a_place_is_that_among_all_once_the_target_has_its_own_score(
 
 def test_what_an_older_embedder_encoded_is_compared_as_it_was() -> None:
     one, other = alike(made_probes([[0.0, 1.0]]), made_probes(None))
-    assert (one.own_scores(), other.own_scores()) == ([None], [None])
+    assert (own_scores(one), own_scores(other)) == ([None], [None])
     both = alike(made_probes([[0.5, 1.0]]), made_probes([[0.25, 1.0]]))
-    assert [each.own_scores() for each in both] == [[0.5], [0.25]]
+    assert [own_scores(each) for each in both] == [[0.5], [0.25]]
 
 
 def test_questions_do_not_depend_on_shards_and_hardly_on_the_corpus() -> None:

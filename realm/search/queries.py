@@ -1,0 +1,64 @@
+"""What a generation's collection is asked for a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import structlog
+
+from realm.errors import Corrupt, NotFound
+from realm.model.relevance import Relevance
+from realm.records.generations import Generation
+from realm.records.store import Store
+from realm.records.vectors import Vectors
+from realm.retrieval import Retrieval
+from realm.search.bm25 import SparseVector
+from realm.search.vector_index import Query
+from realm.search.word_statistics import WordStatistics, count_words, read_word_statistics
+from realm.text.terms import count_terms
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryMaker:
+    """Weighs questions for one generation: by s and w of its snapshot, and its own statistics.
+
+    `words` is None for a generation of an earlier release. Its collection weighs terms by itself:
+    they rank, but are no part of f(x, z), for which w is 0.
+    """
+
+    relevance: Relevance
+    words: WordStatistics | None
+
+    @classmethod
+    def of(cls, store: Store, generation: Generation, relevance: Relevance) -> QueryMaker:
+        """:raises NotFound, Corrupt: if the generation's statistics are gone or damaged, and so is
+        what they follow from.
+        """
+        if not generation.word_statistics:
+            return cls(relevance, None)
+        try:
+            return cls(relevance, read_word_statistics(store, generation.word_statistics))
+        except (NotFound, Corrupt) as error:
+            log.warning("words_counted_again", generation=generation.number, why=error.message)
+            return cls(relevance, count_words(store, generation.passage_files))
+
+    def query(self, question: str, vector: Vectors, way: Retrieval = Retrieval.HYBRID) -> Query:
+        """:param vector: the question's, [size]."""
+        if self.words is not None:
+            return Query(vector, self.words.question(question), way, self.relevance)
+        counted = count_terms(question)
+        terms = SparseVector(list(counted), [float(count) for count in counted.values()])
+        return Query(vector, terms, way, replace(self.relevance, word_weight=0.0))
+
+    def score(self, query: Query, vector: Vectors, *texts: str) -> float:
+        """f(x, z) of a query with a passage that is in no collection, by its vector [size], title
+        and text."""
+        words = 0.0
+        if self.words is not None:
+            counted = count_terms(*texts)
+            words = query.terms.dot(self.words.passage([*counted], [*counted.values()]))
+        pair = np.array([query.vector @ vector]), np.array([words])
+        return float(query.relevance(*pair)[0])
