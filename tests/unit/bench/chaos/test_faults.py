@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.chaos.faults.corpus import DamageLog, DamageRows
 from bench.chaos.faults.damaging import cut, damage, flip_bit, lose
+from bench.chaos.faults.irreplaceable import DamageLog, DamageRows
 from bench.chaos.faults.kinds import FaultKind
 from bench.chaos.faults.records import DamageControl, DamageEvent, DamageLiveEntry, DamageManifest
 from bench.chaos.scene import Scene

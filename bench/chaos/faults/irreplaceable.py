@@ -1,6 +1,6 @@
-"""The corpus table is damaged. It is the only copy of what users wrote, so nothing can heal it: the
-cluster must say so and answer nothing wrong, until the bench restores the file as an operator does
-from a backup."""
+"""Files are damaged that the cluster cannot make again: the corpus table is the only copy of what
+users wrote, a snapshot of what was learned. It must say so and answer nothing wrong, until the
+bench restores the file as an operator does from a backup."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from realm.errors import NotFound
 NEWEST = 20
 
 
-class CorpusFault(LastingFault):
+class IrreplaceableFault(LastingFault):
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
         self._backups: dict[str, bytes] = {}
@@ -34,7 +34,7 @@ class CorpusFault(LastingFault):
         self.scene.store.write(target, self._backups.pop(target))
 
 
-class DamageRows(CorpusFault, name="damage_rows", weight=3, lasts=(10.0, 40.0)):
+class DamageRows(IrreplaceableFault, name="damage_rows", weight=3, lasts=(10.0, 40.0)):
     """A data file of the table."""
 
     def targets(self) -> Sequence[str]:
@@ -42,8 +42,18 @@ class DamageRows(CorpusFault, name="damage_rows", weight=3, lasts=(10.0, 40.0)):
         return [path for path in found if path.endswith(".parquet") and f"{LOG}/" not in path]
 
 
-class DamageLog(CorpusFault, name="damage_log", weight=3, lasts=(10.0, 40.0)):
+class DamageLog(IrreplaceableFault, name="damage_log", weight=3, lasts=(10.0, 40.0)):
     """A late entry or checkpoint of the table's log."""
 
     def targets(self) -> Sequence[str]:
         return sorted(self.scene.store.files(LOG))[-NEWEST:]
+
+
+class DamageSnapshot(IrreplaceableFault, name="damage_snapshot", weight=3, lasts=(10.0, 40.0)):
+    """Of the live generation: those that have loaded it keep it."""
+
+    def targets(self) -> Sequence[str]:
+        if (live := self.scene.generations.live()) is None:
+            return []
+        number = self.scene.generations.get(live.generation).snapshot
+        return self.scene.store.files(self.scene.snapshots.get(number).folder)
