@@ -92,16 +92,19 @@ class Forwarder:
         request: Any,
         context: Any,
         *,
-        most: float = CALL_SECONDS,
+        most: float | None = None,
         again: bool = True,
     ) -> Any:
-        """What the leader answers within `most` seconds; waits while there is no leader.
+        """What the leader answers; waits while there is no leader.
 
+        :param most: seconds; None: as a call takes, or as it may wait for a leader.
         :param again: whether it may be called twice: if it changes nothing, or nothing more under
             its request id.
         :raises RealmError: as the indexer raised it.
         """
         loop = asyncio.get_running_loop()
+        if most is None:
+            most = max(CALL_SECONDS, self._wait_seconds)
         seconds = remaining(context, most)
         ends = loop.time() + seconds
 

@@ -109,6 +109,15 @@ async def test_deadline_and_metadata_go_along(pair: tuple[Site, MemoryIndexer]) 
     assert 0 < indexer.seconds < 8  # gRPC rounds deadlines up
 
 
+async def test_a_call_may_wait_as_long_as_the_settings_say(
+    world: World, indexer: tuple[MemoryIndexer, str]
+) -> None:
+    async with running(world, indexer_url=indexer[1], leader_wait_seconds=100) as site:
+        await site.corpus.UpsertDocuments(upsert(document()), timeout=300)
+    assert indexer[0].seconds is not None
+    assert 60 < indexer[0].seconds <= 101
+
+
 @pytest.mark.parametrize(
     ("method", "field", "request_"),
     [
