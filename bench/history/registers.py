@@ -80,29 +80,57 @@ class Findings:
 
 def check_registers(writes: Writes, looks: Iterable[Look]) -> Findings:
     findings = Findings()
-    by_document: dict[str, list[Look]] = {}
+    registers: dict[str, _Register] = {}
     for look in looks:
-        by_document.setdefault(look.document, []).append(look)
-    for document, mine in by_document.items():
-        _check(writes, document, mine, findings)
+        if look.document not in registers:
+            registers[look.document] = _Register(writes, look.document, findings)
+        registers[look.document].take(look)
+    for register in registers.values():
+        _explain(register.missing, register.forbidden, findings)
     return findings
 
 
-def _check(writes: Writes, document: str, looks: Sequence[Look], findings: Findings) -> None:
-    certain, maybe = writes.certain.get(document, []), writes.maybe.get(document, [])
-    forbidden: list[tuple[int, int]] = []
-    missing: list[_Missing] = []
-    for look in looks:
+class _Register:
+    """One document. `forbidden` are ranges of versions in which no other write took place: what it
+    would have replaced was seen there."""
+
+    def __init__(self, writes: Writes, document: str, findings: Findings) -> None:
+        self.missing: list[_Missing] = []
+        self.forbidden: list[tuple[int, int]] = []
+        self._writes = writes
+        self._certain = writes.certain.get(document, [])
+        self._maybe = writes.maybe.get(document, [])
+        self._findings = findings
+
+    def take(self, look: Look) -> None:
         for seen in look.seen:
-            if why := _foreign(writes, look, seen):
-                findings.foreign.append(Finding(look, why))
-            elif newer := _newer(certain, seen.version, look.claimed):
-                findings.outdated.append(Finding(look, _outdated(seen, newer, look.claimed)))
+            if why := _foreign(self._writes, look, seen):
+                self._findings.foreign.append(Finding(look, why))
+            elif newer := _newer(self._certain, seen.version, look.claimed):
+                what = _outdated(seen, newer, look.claimed)
+                self._findings.outdated.append(Finding(look, what))
             else:
-                forbidden.append((seen.version + 1, look.claimed))
-        if look.if_missing and (version := _must_be_found(certain, look)):
-            _seek(writes, look, version, certain, maybe, findings, missing)
-    _explain(missing, forbidden, findings)
+                self.forbidden.append((seen.version + 1, look.claimed))
+        if look.if_missing and (version := _must_be_found(self._certain, look)):
+            self._seek(look, version)
+
+    def _seek(self, look: Look, version: int) -> None:
+        """Looks for the text of that version, or for a write that replaced it meanwhile."""
+        if not look.lacks:
+            self._findings.decisive += 1
+            return
+
+        def hides(revision: int | None, sent: float) -> bool:
+            # An edit never makes a document vanish, but its words are others than those asked for.
+            return sent < look.done and (revision is None or look.sought is not None)
+
+        later = (each for each in self._certain if each.version > look.claimed)
+        if any(hides(each.revision, each.sent) for each in later):
+            return
+        self._findings.decisive += 1
+        candidates = tuple(each for each in self._maybe if hides(each.revision, each.sent))
+        newest = self._writes.clock.ceiling(look.done)
+        self.missing.append(_Missing(look, version, newest, candidates))
 
 
 def _foreign(writes: Writes, look: Look, seen: Seen) -> str:
@@ -143,31 +171,6 @@ def _must_be_found(certain: Sequence[Certain], look: Look) -> int:
     if None in states or (look.sought is not None and states != [look.sought]):
         return 0
     return newest
-
-
-def _seek(
-    writes: Writes,
-    look: Look,
-    version: int,
-    certain: Sequence[Certain],
-    maybe: Sequence[Write],
-    findings: Findings,
-    missing: list[_Missing],
-) -> None:
-    """Looks for the text of that version, or for a write that replaced it meanwhile."""
-    if not look.lacks:
-        findings.decisive += 1
-        return
-
-    def hides(revision: int | None, sent: float) -> bool:
-        # An edit never makes a document vanish, but its words are others than those asked for.
-        return sent < look.done and (revision is None or look.sought is not None)
-
-    if any(each.version > look.claimed and hides(each.revision, each.sent) for each in certain):
-        return
-    findings.decisive += 1
-    candidates = tuple(each for each in maybe if hides(each.revision, each.sent))
-    missing.append(_Missing(look, version, writes.clock.ceiling(look.done), candidates))
 
 
 def _explain(
