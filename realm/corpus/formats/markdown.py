@@ -1,7 +1,8 @@
-"""Markdown as CommonMark has it, with GitHub's tables: code to the letter, markup gone."""
+"""Markdown as CommonMark has it, with GitHub's tables: rendered as HTML, and read as that."""
 
 from __future__ import annotations
 
+import html
 import re
 import tomllib
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from realm.corpus.formats.html import HtmlText, fragment
-from realm.corpus.formats.lines import PlainLines, words
+from realm.corpus.formats.html import read_html
+from realm.corpus.formats.lines import words
 from realm.corpus.plain_text import PlainText, read_text, text_reader
 
 # Quotes in lists in quotes; the parser recurses, and leaves out what lies deeper.
@@ -48,13 +49,13 @@ def read_markdown(text: str) -> PlainText:
     parser = _Parser("commonmark", {"maxNesting": _DEEPEST}).enable(["table", "strikethrough"])
     try:
         tokens = parser.parse(body)
+        if any(token.level >= _DEEPEST - 2 for token in tokens):
+            return read_text(text)
+        page = parser.renderer.render(list(map(_settled, tokens)), parser.options, {})
     except RecursionError:
         return read_text(text)
-    if any(token.level >= _DEEPEST - 2 for token in tokens):
-        return read_text(text)
-    reader = _Reader()
-    reader.read(tokens)
-    return PlainText(given or reader.title or None, reader.lines.text())
+    plain = read_html(page)
+    return PlainText(given or plain.title, plain.text)
 
 
 # Between `---` (YAML) or `+++` (TOML). It begins at once: two rulers with a paragraph between
@@ -94,156 +95,43 @@ def _fields(matter: str, *, yaml_fence: bool) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-class _Reader:
-    def __init__(self) -> None:
-        self.lines = PlainLines()
-        self.title = ""
-        self._lists: list[int | None] = []  # the number of the next item; None: not numbered
-        self._in_heading = False
-        self._first_cell = False
-
-    def read(self, tokens: Sequence[Token]) -> None:
-        for token in tokens:
-            getattr(self, f"_{token.type}", _nothing)(token)
-
-    def _paragraph_open(self, token: Token) -> None:
-        self.lines.gap(1 if token.hidden else 2)
-
-    _paragraph_close = _paragraph_open
-
-    def _heading_open(self, token: Token) -> None:
-        self._in_heading = True
-        self.lines.gap(2)
-
-    def _heading_close(self, token: Token) -> None:
-        self._in_heading = False
-        self.lines.gap(2)
-
-    def _blockquote_open(self, token: Token) -> None:
-        self.lines.gap(2)
-
-    _blockquote_close = _hr = _blockquote_open
-
-    def _bullet_list_open(self, token: Token) -> None:
-        self._open_list(None)
-
-    def _ordered_list_open(self, token: Token) -> None:
-        self._open_list(int(token.attrs.get("start", 1)))
-
-    def _bullet_list_close(self, token: Token) -> None:
-        self._lists.pop()
-        self.lines.gap(1 if self._lists else 2)
-
-    _ordered_list_close = _bullet_list_close
-
-    def _list_item_open(self, token: Token) -> None:
-        number = self._lists[-1]
-        self.lines.gap()
-        self.lines.exact("  " * (len(self._lists) - 1))
-        self.lines.exact("- " if number is None else f"{number}{token.markup} ")
-        self.lines.begin_item()
-        if number is not None:
-            self._lists[-1] = number + 1
-
-    def _list_item_close(self, token: Token) -> None:
-        self.lines.end_item()
-
-    def _fence(self, token: Token) -> None:
-        self.lines.block(token.content.removesuffix("\n"), 2)
-
-    _code_block = _fence
-
-    def _html_block(self, token: Token) -> None:
-        self.lines.gap(2)
-        reader = HtmlText(self.lines)
-        for node in fragment(token.content):
-            reader.read(node)
-        self.title = self.title or next(iter(reader.headings.values()), "")
-        self.lines.gap(2)
-
-    def _table_open(self, token: Token) -> None:
-        self.lines.gap(2)
-
-    _table_close = _table_open
-
-    def _tr_open(self, token: Token) -> None:
-        self._first_cell = True
-        self.lines.row()
-
-    def _tr_close(self, token: Token) -> None:
-        self.lines.end_row()
-
-    def _th_open(self, token: Token) -> None:
-        self.lines.cell(self._first_cell)
-        self._first_cell = False
-
-    _td_open = _th_open
-
-    def _inline(self, token: Token) -> None:
-        text = _inline_text(token.children or [])
-        self.lines.exact(text)
-        if self._in_heading and not self.title:
-            self.title = " ".join(text.split())
-
-    def _open_list(self, first: int | None) -> None:
-        self.lines.gap(1 if self._lists else 2)
-        self._lists.append(first)
+_SEEN = "\ue000"
 
 
-def _nothing(token: Token) -> None:
-    """Closing tokens, and those that say nothing."""
+def _settled(token: Token) -> Token:
+    """The token with its HTML as it is meant: tags that are none are text."""
+    if token.type == "html_block" and _SEEN not in read_html(token.content + _SEEN).text:
+        # What would hide the text behind it, as a tag that never ends does, stands alone.
+        token.content = f"<p>{html.escape(read_html(token.content).text)}</p>"
+    elif token.children:
+        _settle_tags(token.children)
+    return token
 
 
-def _inline_text(tokens: Sequence[Token]) -> str:
-    closings = [_closed(token) for token in tokens]
+def _settle_tags(tokens: Sequence[Token]) -> None:
     still_open: dict[str, int] = {}
-    for name in filter(None, closings):
-        still_open[name] = still_open.get(name, 0) + 1
-    parts: list[str] = []
-    for token, closed in zip(tokens, closings, strict=True):
-        if closed:
-            still_open[closed] -= 1
-        if token.type in ("text", "code_inline"):
-            parts.append(token.content)
-        elif token.type == "softbreak":
-            parts.append(" ")
-        elif token.type == "hardbreak":
-            parts.append("\n")
-        elif token.type == "image":
-            parts.append(_inline_text(token.children or []))
+    for token in reversed(tokens):
+        found = _TAG.fullmatch(token.content) if token.type == "html_inline" else None
+        if found and found[1]:
+            name = found[2].lower()
+            still_open[name] = still_open.get(name, 0) + 1
+            token.content = ""
+        elif found:
+            _settle_tag(token, found, still_open)
         elif token.type == "html_inline":
-            parts.append(_of_tag(token.content, still_open))
-    return "".join(parts).strip(" ")
+            token.content = ""
 
 
-def _closed(token: Token) -> str:
-    found = _TAG.fullmatch(token.content) if token.type == "html_inline" else None
-    return found[2].lower() if found and found[1] else ""
-
-
-def _of_tag(tag: str, still_open: dict[str, int]) -> str:
-    """What a tag inside a paragraph leaves: nothing, or itself if it was never meant as one.
+def _settle_tag(token: Token, found: re.Match[str], still_open: dict[str, int]) -> None:
+    """Keeps a break or image, drops markup, and makes text of what was never meant as a tag.
 
     `List<String>` and `a<b and c>d` have the form of tags. What nothing closes and HTML does
     not know is text.
     """
-    found = _TAG.fullmatch(tag)
-    if not found or found[1]:
-        return ""
     name, attributes = found[2].lower(), found[3].rstrip("/")
+    if name in ("br", "img"):
+        return
     as_html_is_written = found[2] == name or found[2].isupper()
-    if name == "br":
-        return "\n"
-    if name == "img":
-        return _of_image(tag)
-    if name in _VOID or still_open.get(name) or tag.endswith("/>"):
-        return ""
     plausible = as_html_is_written and (not attributes.strip() or "=" in attributes)
-    return "" if plausible and name in _HTML else tag
-
-
-def _of_image(tag: str) -> str:
-    lines = PlainLines()
-    for node in fragment(tag):
-        HtmlText(lines).read(node)
-    return lines.text()
+    markup = name in _VOID or found[3].endswith("/") or (plausible and name in _HTML)
+    token.content = "" if markup or still_open.get(name) else html.escape(token.content)

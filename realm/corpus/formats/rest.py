@@ -1,4 +1,4 @@
-"""reStructuredText by docutils: code to the letter, Sphinx's own directives and roles too.
+"""reStructuredText by docutils, Sphinx's own directives and roles too: its tree, read as HTML.
 
 What docutils does not know keeps its content. No file is read, whatever a text says.
 """
@@ -6,8 +6,9 @@ What docutils does not know keeps its content. No file is read, whatever a text 
 from __future__ import annotations
 
 import copy
+import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from docutils import nodes
@@ -15,7 +16,8 @@ from docutils.frontend import get_default_settings
 from docutils.parsers.rst import Parser, states
 from docutils.utils import new_document, unescape
 
-from realm.corpus.formats.lines import PlainLines, words
+from realm.corpus.formats.html import read_html
+from realm.corpus.formats.lines import words
 from realm.corpus.plain_text import PlainText, read_text, text_reader
 
 # Tables and what substitutions are made of are worth docutils' own reading; none reads a file
@@ -59,9 +61,7 @@ def read_rest(text: str) -> PlainText:
         parser.parse(text, document)
     except RecursionError:
         return read_text(text)
-    reader = _Reader(document.substitution_defs)
-    reader.read(document)
-    return PlainText(reader.title or None, reader.lines.text())
+    return read_html("".join(_page(document)))
 
 
 class _Directives:
@@ -185,169 +185,90 @@ def _interpreted(source: str, text: str, role: str, line: int) -> tuple[list[Any
     return [nodes.Text(shown)], []
 
 
-class _Reader:
-    """Reads the tree of a document, iteratively."""
-
-    def __init__(self, substitutions: dict[str, Any]) -> None:
-        self.lines = PlainLines()
-        self.title = ""
-        self._substitutions = substitutions
-        self._lists: list[tuple[Any, int]] = []
-
-    def read(self, root: Any) -> None:
-        stack: list[tuple[Any, bool]] = [(root, False)]
-        while stack:
-            node, leaving = stack.pop()
-            name = _method(node)
-            if leaving:
-                getattr(self, f"_end{name}", _nothing)(node)
-            elif getattr(self, name, _nothing)(node) is not False:
-                stack.append((node, True))
-                stack.extend((child, False) for child in reversed(node.children))
-
-    def _Text(self, node: Any) -> None:  # noqa: N802
-        self.lines.flow(node.astext())
-
-    def _literal(self, node: Any) -> bool:
-        self.lines.exact(" ".join(node.astext().split("\n")))
-        return False
-
-    _math = _literal
-
-    def _literal_block(self, node: Any) -> bool:
-        self.lines.block(node.astext(), 2)
-        return False
-
-    _doctest_block = _math_block = _literal_block
-
-    def _paragraph(self, node: Any) -> None:
-        alone = len(node.parent.children) == 1 and isinstance(
-            node.parent, nodes.list_item | nodes.definition | nodes.field_body | nodes.entry
-        )
-        self.lines.gap(1 if alone else 2)
-
-    _end_paragraph = _paragraph
-
-    def _title(self, node: Any) -> None:
-        if isinstance(node.parent, nodes.section):
-            self.title = self.title or " ".join(node.astext().split())
-        self.lines.gap(2)
-
-    def _apart(self, node: Any) -> None:
-        self.lines.gap(2)
-
-    _end_title = _rubric = _end_rubric = _apart
-    _table = _end_table = _line_block = _end_line_block = _apart
-    _definition_list = _end_definition_list = _field_list = _end_field_list = _apart
-    _option_list = _end_option_list = _apart
-
-    def _on_its_line(self, node: Any) -> None:
-        self.lines.gap()
-
-    _line = _end_line = _term = _definition = _end_definition = _end_field = _on_its_line
-    _attribution = _end_attribution = _end_caption = _on_its_line
-
-    def _classifier(self, node: Any) -> None:
-        self.lines.exact(": ")
-
-    def _bullet_list(self, node: Any) -> None:
-        self.lines.gap(1 if self._lists else 2)
-        self._lists.append((node, int(node.get("start", 1))))
-
-    _enumerated_list = _bullet_list
-
-    def _end_bullet_list(self, node: Any) -> None:
-        self._lists.pop()
-        self.lines.gap(1 if self._lists else 2)
-
-    _end_enumerated_list = _end_bullet_list
-
-    def _list_item(self, node: Any) -> None:
-        of, number = self._lists[-1]
-        self._lists[-1] = (of, number + 1)
-        self.lines.gap()
-        self.lines.exact("  " * (len(self._lists) - 1) + _marker(of, number))
-        self.lines.begin_item()
-
-    def _end_list_item(self, node: Any) -> None:
-        self.lines.end_item()
-
-    def _field(self, node: Any) -> bool | None:
-        self.lines.gap()
-        return bool(node.children[1].astext().strip())
-
-    def _end_field_name(self, node: Any) -> None:
-        self.lines.exact(": ")
-        self.lines.begin_item()
-
-    def _option_group(self, node: Any) -> bool:
-        self.lines.gap()
-        self.lines.exact(", ".join(option.astext() for option in node.children) + "  ")
-        self.lines.begin_item()
-        return False
-
-    def _label(self, node: Any) -> bool:
-        self.lines.gap()
-        self.lines.exact(f"[{node.astext()}] ")
-        self.lines.begin_item()
-        return False
-
-    def _footnote_reference(self, node: Any) -> bool:
-        self.lines.exact(f"[{node.astext() or '#' + node.get('refname', '')}]")
-        return False
-
-    _citation_reference = _footnote_reference
-
-    def _row(self, node: Any) -> None:
-        self.lines.row()
-
-    def _end_row(self, node: Any) -> None:
-        self.lines.end_row()
-
-    def _entry(self, node: Any) -> None:
-        self.lines.cell(node.parent.children[0] is node)
-
-    def _image(self, node: Any) -> bool:
-        if not isinstance(node.parent, nodes.TextElement):
-            self.lines.gap(2)
-        self.lines.flow(node.get("alt", ""))
-        return False
-
-    def _substitution_reference(self, node: Any) -> bool:
-        self.lines.flow(self._substituted(node.astext()))
-        return False
-
-    def _substituted(self, name: str) -> str:
-        definition = self._substitutions.get(" ".join(name.split()))
-        if definition is None:
-            return name
-        text = definition.astext().strip()
-        return text if text and len(text) <= _MAX_EXPANSION else name
-
-    def _system_message(self, node: Any) -> None:
-        """Not the message; but the source that docutils could not read."""
-        kept = [child for child in node.children if isinstance(child, nodes.literal_block)]
-        node.children = kept
-
-    def _comment(self, node: Any) -> bool:
-        return False
-
-    _substitution_definition = _raw = _pending = _comment
+_TAGS = {
+    "attribution": "div", "block_quote": "blockquote", "bullet_list": "ul", "caption": "p",
+    "citation": "div", "definition": "dd", "definition_list": "dl", "definition_list_item": "div",
+    "doctest_block": "pre", "entry": "td", "enumerated_list": "ol", "field": "div",
+    "field_list": "section", "footnote": "div", "line": "div", "line_block": "section",
+    "list_item": "li", "literal": "code", "literal_block": "pre", "math": "code",
+    "math_block": "pre", "option_list": "section", "option_list_item": "div", "row": "tr",
+    "rubric": "p", "table": "table", "tbody": "tbody", "thead": "thead", "title": "p",
+}  # fmt: skip
+_SKIPPED = words("colspec comment pending raw substitution_definition")
+_ITEMS = words("definition description entry field_body list_item")
 
 
-def _method(node: Any) -> str:
-    return f"_{type(node).__name__}"
+def _page(document: Any) -> Iterator[str]:
+    """The document as HTML, in pieces; iterative, as the tree may be deep."""
+    stack: list[Any] = [document]
+    while stack:
+        node = stack.pop()
+        if type(node) is str:
+            yield node
+        elif (text := _text(node, document.substitution_defs)) is not None:
+            yield html.escape(text)
+        elif node.tagname == "image":
+            image = f"<img alt='{html.escape(node.get('alt', ''))}'>"
+            yield image if isinstance(node.parent, nodes.TextElement) else f"<p>{image}</p>"
+        elif node.tagname == "system_message":  # not the message, but what could not be read
+            stack.extend(each for each in node.children if isinstance(each, nodes.literal_block))
+        elif node.tagname not in _SKIPPED:
+            tag = _tag(node)
+            yield f"<{tag}{_attributes(node)}>" if tag else ""
+            stack.append(f"</{tag}>" if tag else "")
+            stack.extend(reversed(node.children))
 
 
-def _nothing(node: Any) -> None:
-    """Of no consequence for the text."""
+def _text(node: Any, substitutions: dict[str, Any]) -> str | None:
+    """What the node says in words, if that is not what its children say."""
+    text: str = node.astext() if isinstance(node, _WORDS) else ""
+    if isinstance(node, nodes.Text):
+        return text
+    if isinstance(node, nodes.substitution_reference):
+        definition = substitutions.get(" ".join(text.split()))
+        meant = definition.astext().strip() if definition is not None else ""
+        return meant if meant and len(meant) <= _MAX_EXPANSION else text
+    if isinstance(node, nodes.footnote_reference | nodes.citation_reference):
+        return f"[{text or '#' + node.get('refname', '')}]"
+    if isinstance(node, nodes.label):
+        return f"[{text}] "
+    if isinstance(node, nodes.classifier):
+        return f": {text}"
+    if isinstance(node, nodes.option_group):
+        return ", ".join(option.astext() for option in node.children) + " "
+    if isinstance(node, nodes.field):
+        return None if node.children[1].astext().strip() else ""
+    return f"{text}: " if isinstance(node, nodes.field_name) else None
 
 
-def _marker(of: Any, number: int) -> str:
-    if isinstance(of, nodes.bullet_list):
-        return "- "
-    kind = of.get("enumtype", "arabic")
-    shown = str(number)
-    if kind.endswith("alpha") and number <= 26:
-        shown = chr(number + (96 if kind == "loweralpha" else 64))
-    return f"{of.get('prefix', '')}{shown}{of.get('suffix', '.')} "
+_WORDS = (
+    nodes.Text, nodes.substitution_reference, nodes.footnote_reference, nodes.citation_reference,
+    nodes.label, nodes.classifier, nodes.field_name,
+)  # fmt: skip
+
+
+def _tag(node: Any) -> str:
+    if node.tagname == "title" and isinstance(node.parent, nodes.section):
+        return f"h{min(6, _depth(node))}"
+    if node.tagname == "title" and isinstance(node.parent, nodes.table):
+        return "caption"
+    if node.tagname == "entry" and isinstance(node.parent.parent, nodes.thead):
+        return "th"
+    if node.tagname == "paragraph":
+        of, first = node.parent.tagname, node.parent.children[0]
+        alone = of in _ITEMS and len(node.parent.children) == 1
+        return "" if alone or isinstance(first, nodes.label) else "p"
+    return _TAGS.get(node.tagname, "")
+
+
+def _depth(node: Any) -> int:
+    depth = 0
+    while node := node.parent:
+        depth += isinstance(node, nodes.section)
+    return depth
+
+
+def _attributes(node: Any) -> str:
+    if start := node.get("start"):
+        return f" start={start}"
+    return f" colspan={node['morecols'] + 1}" if "morecols" in node else ""

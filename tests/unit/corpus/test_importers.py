@@ -128,9 +128,9 @@ def test_a_folder_is_read_in_order_of_name_with_paths_as_ids(tmp_path: Path) -> 
     assert read(tmp_path) == [
         Document(name, title, text, {SOURCE: str(tmp_path / name)})
         for name, title, text in [
-            ("b.md", "The Title", "The Title\n\nSome text."),
+            ("b.md", "The Title", "# The Title\n\nSome text."),
             ("c.html", "Page", "Hello you"),
-            ("a/y.rst", "Heading", "Heading\n\nUse x."),
+            ("a/y.rst", "Heading", "# Heading\n\nUse x."),
             ("a/z.txt", "z", "Plain words."),
         ]
     ]

@@ -14,7 +14,9 @@ def test_html_shows_what_a_browser_would() -> None:
         "<ul><li>one<li>two</ul><template>no</template></body></html>"
     )
     assert plain.title == "A title"
-    assert plain.text == "Head ing\nSome bold text & more.\na\n  b\none\ntwo"
+    assert plain.text == (
+        "# Head ing\n\nSome bold text & more.\n\n```\na\n  b\n```\n\n- one\n- two"
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_without_a_title_a_page_has_its_first_heading(page: str, title: str | No
             "<!doctype html><html lang=en><head><meta charset=utf-8><title>Refunds</title>"
             "<main><h1>Refunds</h1><p>Refunds take 14 days.</main>",
             "Refunds",
-            "Refunds\nRefunds take 14 days.",
+            "# Refunds\n\nRefunds take 14 days.",
         ),
         (
             '<head><title>Shipping</title><script>var open = "<!--", x = 1;</script></head>'
@@ -49,7 +51,7 @@ def test_without_a_title_a_page_has_its_first_heading(page: str, title: str | No
             "Parcels leave on Tuesdays.",
         ),
         ("<title>a<b>c</title>x", "a<b>c", "x"),
-        ("<p>One<p>Two<dl><dt>Three<dd>Four</dl>", None, "One\nTwo\nThree\nFour"),
+        ("<p>One<p>Two<dl><dt>Three<dd>Four</dl>", None, "One\n\nTwo\n\nThree\nFour"),
     ],
 )
 def test_tags_may_be_left_out(page: str, title: str | None, text: str) -> None:
@@ -78,7 +80,7 @@ def test_tags_may_be_left_out(page: str, title: str | None, text: str) -> None:
     ],
 )
 def test_what_no_browser_shows_is_left_out(page: str) -> None:
-    assert read_html(f"<p>a</p>{page}<p>b</p>").text == "a\nb"
+    assert read_html(f"<p>a</p>{page}<p>b</p>").text == "a\n\nb"
 
 
 @pytest.mark.parametrize(
@@ -89,10 +91,10 @@ def test_what_no_browser_shows_is_left_out(page: str) -> None:
         ("30&nbsp;days", "30 days"),
         ("a<br>b<br/>c", "a\nb\nc"),
         ("<b>a</b><i>b</i> <u>c</u>", "ab c"),
-        ("x<plaintext>y <b>z\n w", "x\ny <b>z\n w"),
+        ("x<plaintext>y <b>z\n w", "x\n\n```\ny <b>z\n w\n```"),
         ("<textarea>\n a  <b>c</textarea>", "a  <b>c"),
-        ("<pre>\na\n\n  b <b>c</b>\n</pre>d", "a\n\n  b c\nd"),
-        ("<pre><code>x = 1\n\n\n\ty</code></pre>", "x = 1\n\n\n\ty"),
+        ("<pre>\na\n\n  b <b>c</b>\n</pre>d", "```\na\n\n  b c\n```\n\nd"),
+        ("<pre><code>x = 1\n\n\n\ty</code></pre>", "```\nx = 1\n\n\n\ty\n```"),
         ("<details><summary>Why</summary>Because</details>", "Why\nBecause"),
         ("<p hidden=until-found>found</p>", "found"),
         ("see <img alt='a map' src=x> here", "see a map here"),
@@ -109,13 +111,20 @@ def test_text_stays(page: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("table", "text"),
     [
-        ("<tr><th>Name<th>Age<tr><td>Ann<td>30", "Name | Age\nAnn | 30"),
-        ("<tr><td><p>Ann</p></td>\n <td><div>30</div></td></tr>", "Ann | 30"),
-        ("<tr><td>a<td><td>c", "a |  | c"),
-        ("<caption>Ages</caption><tr><td>a<td>b</table>after", "Ages\na | b\nafter"),
+        ("<tr><th>Name<th>Age<tr><td>Ann<td>30", "| Name: Ann | Age: 30 |"),
+        ("<tr><td><p>Ann</p></td>\n <td><div>30</div></td></tr>", "| Ann | 30 |"),
+        ("<tr><td>a<td><td>c", "| a |  | c |"),
+        (
+            "<tr><th>Name<th colspan=2>Age<th>Of<tr><td>Ann<td>3<td>0<td>",
+            "| Name: Ann | Age: 3 | Age: 0 |",
+        ),
+        ("<tr><th>Name<td>Ann<tr><th>Age<td>30", "| Name | Ann |\n| Age | 30 |"),
+        ("<tr><th>Name<th>Age", "| Name | Age |"),
+        ("<tr><th>Name<tr><td>Ann", "Name: Ann"),
+        ("<caption>Ages</caption><tr><td>a<td>b</table>after", "Ages\n| a | b |\n\nafter"),
         # A cell of several lines is a page's layout.
-        ("<tr><td><p>a</p><p>b</p><td>c", "a\nb\nc"),
-        ("<tr><td>a<td><table><tr><td>x<td>y</table><td>z", "a\nx | y\nz"),
+        ("<tr><td><p>a</p><p>b</p><td>c", "a\n\nb\nc"),
+        ("<tr><td>a<td><table><tr><td>x<td>y</table><td>z", "a\n| x | y |\nz"),
     ],
 )
 def test_a_row_of_a_table_is_a_line(table: str, text: str) -> None:

@@ -14,8 +14,8 @@ def test_markdown() -> None:
     )
     assert plain.title == "The big title"
     assert plain.text == (
-        "The big title\n\nSome bold link and code_a, tags.\n\n# no heading\nx = *y*\n\n"
-        "Second\n\nquoted"
+        "# The big title\n\nSome bold link and code_a, tags.\n\n```\n# no heading\nx = *y*\n```\n\n"
+        "## Second\n\nquoted"
     )
 
 
@@ -27,13 +27,13 @@ def test_markdown() -> None:
         ("`` a`b `` and ``` `` ```", "a`b and ``"),
         ("`a  *b* [c](d) &lt; \\*`", "a  *b* [c](d) &lt; \\*"),
         ("`unclosed *x*", "`unclosed x"),
-        ("```\n~~~\n<b>\n```", "~~~\n<b>"),
-        ("~~~~ py\n~~~\n```\n~~~~", "~~~\n```"),
-        ("````\n```\nx\n```\n````", "```\nx\n```"),
-        ("```\nnever\n\n  ends", "never\n\n  ends"),
-        ("    *indented*\n\n\n      code", "*indented*\n\n\n  code"),
-        ("- a\n\n  ```\n  if x:\n\n      y()\n  ```", "- a\n\nif x:\n\n    y()"),
-        ("> ```\n> # a\n> ```", "# a"),
+        ("```\n~~~\n<b>\n```", "```\n~~~\n<b>\n```"),
+        ("~~~~ py\n~~~\n```\n~~~~", "````\n~~~\n```\n````"),
+        ("````\n```\nx\n```\n````", "````\n```\nx\n```\n````"),
+        ("```\nnever\n\n  ends", "```\nnever\n\n  ends\n```"),
+        ("    *indented*\n\n\n      code", "```\n*indented*\n\n\n  code\n```"),
+        ("- a\n\n  ```\n  if x:\n\n      y()\n  ```", "- a\n\n```\nif x:\n\n    y()\n```"),
+        ("> ```\n> # a\n> ```", "```\n# a\n```"),
     ],
 )
 def test_code_is_kept_to_the_letter(source: str, text: str) -> None:
@@ -48,7 +48,7 @@ def test_code_is_kept_to_the_letter(source: str, text: str) -> None:
         ("Keep this if a<b and c>d.", "Keep this if a<b and c>d."),
         ("List<String>, Map<Object>, <your name>", "List<String>, Map<Object>, <your name>"),
         ("press <kbd>Ctrl</kbd>, <span class='x'>y</span>", "press Ctrl, y"),
-        ("<Tabs>a</Tabs> <a id='x'> b <!-- no --> c", "a  b  c"),
+        ("<Tabs>a</Tabs> <a id='x'> b <!-- no --> c", "a b c"),
         ("a<br>b  \nc\\\nd", "a\nb\nc\nd"),
         ("a <img src=x alt='map'> b", "a map b"),
         ("[a](b 'c') ![alt *x*](y) [![badge](z)](w)", "a alt x badge"),
@@ -58,17 +58,19 @@ def test_code_is_kept_to_the_letter(source: str, text: str) -> None:
         ("~~old~~ new_word_here 2*3*4", "old new_word_here 234"),
         ("One\ntwo\n\nthree", "One two\n\nthree"),
         ("- a\n- b\n  1. c\n  2. d\n- e", "- a\n- b\n  1. c\n  2. d\n- e"),
-        ("3) a\n4) b", "3) a\n4) b"),
+        ("3) a\n4) b", "3. a\n4. b"),
         ("-\n- b", "- \n- b"),
         ("- [ ] todo\n- [x] done", "- [ ] todo\n- [x] done"),
         ("> a\n> > b\nlazy", "a\n\nb lazy"),
         ("***\na\n___", "a"),
-        ("| a | b |\n|---|:-:|\n| *c* | `d\\|e` |\n\nx", "a | b\nc | d|e\n\nx"),
+        ("| a | b |\n|---|:-:|\n| *c* | `d\\|e` |\n\nx", "| a: c | b: d|e |\n\nx"),
         ("<div>\n\n*a*\n\n</div>", "a"),
-        ("<table>\n\n<tr><td>a</td><td>b</td></tr>\n\n</table>", "a | b"),
+        ("<table>\n\n<tr><td>a</td><td>b</td></tr>\n\n</table>", "| a | b |"),
         ("<script>\nno\n</script>\n\nyes", "yes"),
         ("<!-- no\n\nno -->\n\nyes", "yes"),
         ("<title> is a tag\n\nkept", "kept"),
+        ("<div b='\n\nkept\n\n' c>", "kept\n\n' c>"),
+        ("<table>\n<tr><td>\n\n**a**\n\n</td><td>b</td></tr>\n</table>", "| a | b |"),
     ],
 )
 def test_a_reader_reads(source: str, text: str) -> None:
@@ -107,7 +109,7 @@ FRONT = "---\ntitle: Vacation policy\ntags: [hr, leave]\n---\n\n# Overview\n\nTh
 )
 def test_front_matter_gives_the_title_and_no_text(source: str) -> None:
     plain = read_markdown(source)
-    assert (plain.title, plain.text) == ("Vacation policy", "Overview\n\nThirty days.")
+    assert (plain.title, plain.text) == ("Vacation policy", "# Overview\n\nThirty days.")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_front_matter_gives_the_title_and_no_text(source: str) -> None:
 )
 def test_front_matter_is_read_as_people_write_it(matter: str, title: str) -> None:
     plain = read_markdown(f"---\n{matter}\n---\n# H\n\nx")
-    assert (plain.title, plain.text) == (title, "H\n\nx")
+    assert (plain.title, plain.text) == (title, "# H\n\nx")
 
 
 @pytest.mark.parametrize(
@@ -134,8 +136,8 @@ def test_front_matter_is_read_as_people_write_it(matter: str, title: str) -> Non
         ("---\n\nWords.\n\n---\n\nMore.", "Words.\n\nMore."),
         ("---\nWords.\n\n---\nMore.", "Words.\n\nMore."),
         ("---\ntitle: x\nnever ends", "title: x never ends"),
-        ("----\ntitle: x\n----", "title: x"),
-        ("Words.\n\n---\ntitle: x\n---", "Words.\n\ntitle: x"),
+        ("----\ntitle: x\n----", "## title: x"),
+        ("Words.\n\n---\ntitle: x\n---", "Words.\n\n## title: x"),
         ("---\n---\nWords.", "Words."),
         ("+++", "+++"),
     ],

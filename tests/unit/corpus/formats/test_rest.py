@@ -18,7 +18,8 @@ def test_restructured_text() -> None:
     )
     assert plain.title == "Title"
     assert plain.text == (
-        "Title\n\nUse a.B, run or lit; see docs:\n\ncode = 1\n  more\n\nbe careful\n\ny = 2"
+        "# Title\n\nUse a.B, run or lit; see docs:\n\n```\ncode = 1\n  more\n```\n\nbe careful\n\n"
+        "```\ny = 2\n```"
     )
 
 
@@ -30,9 +31,9 @@ def test_restructured_text() -> None:
         (".. py:function:: f(*a, **b_)\n   :noindex:\n\n   Does.", "f(*a, **b_)\n\nDoes."),
         (".. tip::\n   at once", "at once"),
         (".. admonition:: Head\n\n   body", "Head\n\nbody"),
-        (".. code::\n\n   x\n\n     *y*", "x\n\n  *y*"),
-        (".. code-block:: python\n   y = `2`", "y = `2`"),
-        (".. math::\n\n   a\\b", "a\\b"),
+        (".. code::\n\n   x\n\n     *y*", "```\nx\n\n  *y*\n```"),
+        (".. code-block:: python\n   y = `2`", "```\ny = `2`\n```"),
+        (".. math::\n\n   a\\b", "```\na\\b\n```"),
         (".. image:: a.png\n   :alt: A map", "A map"),
         (".. figure:: a.png\n   :figclass: x\n\n   Caption\n\n   Legend", "Caption\n\nLegend"),
         (".. only:: html\n\n   words", "words"),
@@ -61,19 +62,24 @@ def test_directives_known_or_not_keep_their_content(source: str, text: str | Non
         (":Author: Ann\n:orphan:", "Author: Ann"),
         ("term : kind\n  meaning", "term: kind\nmeaning"),
         ("- a\n- b\n\n  1. c\n  2. d", "- a\n- b\n\n  1. c\n  2. d"),
-        ("-a, --all  everything", "-a, --all  everything"),
+        ("-a, --all  everything", "-a, --all everything"),
         ("| one\n| two", "one\ntwo"),
-        (">>> f( 1)\n2", ">>> f( 1)\n2"),
-        ("=== ===\na   b\n=== ===\n1   2\n=== ===", "a | b\n1 | 2"),
-        ("+---+---+\n| a | b |\n+===+===+\n| 1 | 2 |\n+---+---+", "a | b\n1 | 2"),
-        (".. list-table:: T\n\n   * - a\n     - b\n   * - c\n     - d", "T\n\na | b\nc | d"),
-        (".. csv-table::\n\n   1,2\n   3,4", "1 | 2\n3 | 4"),
+        (">>> f( 1)\n2", "```\n>>> f( 1)\n2\n```"),
+        ("=== ===\na   b\n=== ===\n1   2\n=== ===", "| a: 1 | b: 2 |"),
+        ("+---+---+\n| a | b |\n+===+===+\n| 1 | 2 |\n+---+---+", "| a: 1 | b: 2 |"),
+        (".. list-table:: T\n\n   * - a\n     - b\n   * - c\n     - d", "T\n| a | b |\n| c | d |"),
+        (".. csv-table::\n\n   1,2\n   3,4", "| 1 | 2 |\n| 3 | 4 |"),
         ("+--+\n|broken", "+--+ |broken"),
         ("x http://a.b/c_d y", "x http://a.b/c_d y"),
     ],
 )
 def test_a_reader_reads(source: str, text: str) -> None:
     assert read_rest(source).text == text
+
+
+def test_sections_are_headings_of_their_depth() -> None:
+    plain = read_rest("A\n=\n\na\n\nB\n-\n\nb\n\nC\n=\n\nc")
+    assert plain.text == "# A\n\na\n\n## B\n\nb\n\n# C\n\nc"
 
 
 @pytest.mark.parametrize(
