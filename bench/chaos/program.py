@@ -19,6 +19,7 @@ from bench.chaos.phases import PHASES
 from bench.chaos.readiness import ReadinessMonitor
 from bench.chaos.scene import Scene
 from bench.chaos.schedule import fault_schedule
+from bench.chaos.sightings import Sightings
 from bench.claims import Result, at_least, none
 from bench.harness import Bench, Context
 from bench.history.events import Disturbed, Excuse
@@ -117,6 +118,7 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
     )
     #: Has read every record before it is damaged, and keeps what it read.
     generations = Generations(cluster.store)
+    sightings = Sightings(generations, cluster.store)
     scene = Scene(
         cluster, generations, parameters.mean, lambda: _oldest_answering(session.recorder)
     )
@@ -127,6 +129,7 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
         injector = FaultInjector(scene, kinds)
         monitoring = asyncio.create_task(readiness.run())
         refreshing = asyncio.create_task(refreshes.run(stop))
+        looking = asyncio.create_task(sightings.run())
         try:
             await injector.run(planned)
             await stop.wait()
@@ -137,20 +140,20 @@ async def _observe(session: LoadSession, parameters: Parameters, model: Model) -
             )
         finally:
             await injector.end()
-            refreshing.cancel()
-            monitoring.cancel()
-            found = damages(scene.faults, generations.live_history(), cluster.store)
+            for task in (refreshing, monitoring, looking):
+                task.cancel()
+            found = damages(scene.faults, sightings.history(), sightings.noticed)
             excuses = Excuses(cluster.cluster.gateway_names, readiness.ready)
             record_faults(session.recorder, scene.faults, excuses.of(scene.faults, found))
         return convergence.converged
 
     seen = await session.observe(schedule.schedule(PROFILE.rates, seconds), inject)
-    history = generations.live_history()
+    history = sightings.history()
     return ChaosRun(
         seen=seen,
         convergence=convergence,
         faults=scene.faults,
-        damages=damages(scene.faults, history, cluster.store),
+        damages=damages(scene.faults, history, sightings.noticed),
         refreshes=refreshes.ended,
         history=history,
     )

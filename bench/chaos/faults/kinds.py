@@ -28,8 +28,8 @@ class Effects:
     :param processes: names; a gateway among them fails requests until it is ready again.
     :param paths: of files in the store.
     :param generation: whose collection lost something; 0: none.
-    :param links: that were cut or slow.
-    :param storeless: processes that the store refused, or answered late.
+    :param links: that were cut.
+    :param storeless: processes that the store refused.
     """
 
     processes: frozenset[str] = frozenset()

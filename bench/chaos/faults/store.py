@@ -20,6 +20,8 @@ class StoreFault(LastingFault):
 
     needs = Part.S3
     failures: ClassVar[tuple[Failure, ...]]
+    #: Whether requests may fail while it lasts.
+    refuses: ClassVar[bool] = True
 
     def targets(self) -> Sequence[str]:
         processes = [*self.scene.cluster.service_names, ALL]
@@ -41,7 +43,7 @@ class StoreFault(LastingFault):
             for each in processes
         ]
         self.scene.cluster.apparatus.apply_s3_faults()
-        return Effects(storeless=frozenset(processes))
+        return Effects(storeless=frozenset(processes if self.refuses else ()))
 
     def end(self, target: str) -> None:
         self.scene.cluster.apparatus.s3_faults.pop(target, None)
@@ -56,12 +58,14 @@ class StoreErrors(StoreFault, name="store_errors", weight=4, lasts=(3.0, 30.0)):
 
 class SlowStore(StoreFault, name="slow_store", weight=3, lasts=(5.0, 60.0)):
     failures = (Failure.SLOW,)
+    refuses = False
 
 
 class LostReplies(StoreFault, name="lost_replies", weight=4, lasts=(3.0, 30.0)):
     """Changes take place, but nobody hears of it."""
 
     failures = (Failure.LOST_REPLY, Failure.LATE_ERROR)
+    refuses = False
 
 
 class FullStore(StoreFault, name="full_store", weight=3, lasts=(3.0, 30.0)):

@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.chaos.damage import NEVER, damages
 from bench.chaos.faults.kinds import Effects, Fault
-from realm.records.controls import record_damage
 from realm.records.generations import LiveEntry
-from realm.records.store import Store
 
 
-def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path))
-    record_damage(store, 3, "its collection is gone")
+def test_a_damage_lasts_until_another_generation_is_live() -> None:
     history = [
         LiveEntry(1, 3, 90.0, "", ""),
         LiveEntry(2, 3, 110.0, "", "", term=2),
@@ -22,7 +16,7 @@ def test_a_damage_lasts_until_another_generation_is_live(tmp_path: Path) -> None
         Fault("lose_points", "3", 100.0, 100.0, "rest", Effects(generation=3)),
         Fault("lose_collection", "4", 140.0, 140.0, "rest", Effects(generation=4)),
     ]
-    first, second = damages(faults, history, store)
+    first, second = damages(faults, history, {3: 104.0})
     assert (first.generation, first.began, first.replaced) == (3, 100.0, 130.0)
-    assert first.noticed < NEVER
+    assert first.noticed == 104.0
     assert (second.noticed, second.replaced) == (NEVER, NEVER)
