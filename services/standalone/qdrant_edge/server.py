@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import grpc
 import structlog
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
@@ -16,11 +17,6 @@ from realm.errors import NotFound, RealmError
 from services.standalone.qdrant_edge.protocol import collections, load
 from services.standalone.qdrant_edge.registry import Registry
 from services.standalone.qdrant_edge.translation import allow_only
-
-if TYPE_CHECKING:
-    from qdrant_client.grpc.collections_service_pb2_grpc import CollectionsServicer
-else:
-    CollectionsServicer = load("collections_service_pb2_grpc").CollectionsServicer
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +35,8 @@ OPTIONS = [
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
-class CollectionsService(CollectionsServicer):
-    """Qdrant's `Collections` over the registry. Calls not defined here are refused before."""
+class CollectionsService:
+    """Qdrant's `Collections` over the registry: a method for each call that is covered."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -140,37 +136,24 @@ def describe(config: collections.CreateCollection) -> collections.CollectionConf
     )
 
 
-class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Refuses calls that are not covered, by name; sends errors to clients without internals."""
+class _NotCovered(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Refuses, by name, every call that no other handler takes."""
 
-    def __init__(self, covered: set[str]) -> None:
-        self._covered = covered
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
         call = details.method.lstrip("/")
-        if call not in self._covered:
-            return grpc.unary_unary_rpc_method_handler(refuse(call))
-        handler = await continuation(details)
-        if handler.unary_unary is None:  # health's Watch, a stream, has errors of its own
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            translating(call, handler.unary_unary),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
 
+        async def refuse(request: Any, context: Any) -> None:
+            await context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"{call} is not covered by Qdrant Edge as served here; use a Qdrant server for it",
+            )
 
-def refuse(call: str) -> Handler:
-    async def refused(request: Any, context: Any) -> None:
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED,
-            f"{call} is not covered by Qdrant Edge as served here; use a Qdrant server for it",
-        )
-
-    return refused
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def translating(call: str, behaviour: Handler) -> Handler:
+    """Sends errors to clients without internals."""
+
     async def translated(request: Any, context: Any) -> Any:
         try:
             return await behaviour(request, context)
@@ -204,8 +187,28 @@ def point_handlers(registry: Registry) -> grpc.GenericRpcHandler[Any, Any]:
     return grpc.method_handlers_generic_handler(
         POINTS,
         {
-            call: grpc.unary_unary_rpc_method_handler(forward(registry, call))
+            call: grpc.unary_unary_rpc_method_handler(
+                translating(f"{POINTS}/{call}", forward(registry, call))
+            )
             for call in POINT_CALLS
+        },
+    )
+
+
+def collection_handlers(registry: Registry) -> grpc.GenericRpcHandler[Any, Any]:
+    service = CollectionsService(registry)
+    described = load("collections_service_pb2").DESCRIPTOR.services_by_name["Collections"]
+    methods = described.methods_by_name
+    return grpc.method_handlers_generic_handler(
+        COLLECTIONS,
+        {
+            call: grpc.unary_unary_rpc_method_handler(
+                translating(f"{COLLECTIONS}/{call}", getattr(service, call)),
+                GetMessageClass(methods[call].input_type).FromString,
+                GetMessageClass(methods[call].output_type).SerializeToString,
+            )
+            for call in vars(CollectionsService)
+            if call[0].isupper()
         },
     )
 
@@ -228,23 +231,13 @@ def root_handlers() -> grpc.GenericRpcHandler[Any, Any]:
     return grpc.method_handlers_generic_handler(ROOT, {"HealthCheck": handler})
 
 
-def covered_calls() -> set[str]:
-    return {
-        *(f"{POINTS}/{call}" for call in POINT_CALLS),
-        *(f"{COLLECTIONS}/{call}" for call in vars(CollectionsService) if call[0].isupper()),
-        f"{ROOT}/HealthCheck",
-        *(f"{health.SERVICE_NAME}/{call}" for call in ("Check", "List", "Watch")),
-    }
-
-
 def build(registry: Registry) -> tuple[grpc.aio.Server, health_aio.HealthServicer]:
     """A server, bound to no port yet, and its health, serving from the start."""
-    server = grpc.aio.server(interceptors=[Boundary(covered_calls())], options=OPTIONS)
-    add_collections = load("collections_service_pb2_grpc").add_CollectionsServicer_to_server
-    add_collections(CollectionsService(registry), server)
-    server.add_generic_rpc_handlers((point_handlers(registry), root_handlers()))
+    server = grpc.aio.server(options=OPTIONS)
     healthy = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    own = (point_handlers(registry), collection_handlers(registry), root_handlers())
+    server.add_generic_rpc_handlers((*own, _NotCovered()))
     return server, healthy
 
 
