@@ -29,7 +29,7 @@ from tenacity import (
 )
 
 from realm.loopback import is_loopback
-from realm.records.files import Entry
+from realm.records.folder import Entry
 
 #: Waiting longer for a remote store would not mend it: whoever asked tries again.
 RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}

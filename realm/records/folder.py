@@ -1,4 +1,5 @@
-"""A store in a folder, on one machine or a shared volume: what a call put is durable on return.
+"""What a store keeps its files in, and the folder that does so, on one machine or a shared volume;
+`bucket.py` is the other. What a call put is durable on return.
 
 A file is written under another name, synced, and only then gets its own, so that nobody ever
 meets half of it, not after a power cut either; the folder that holds it is synced last.
@@ -11,15 +12,59 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-from realm.records.files import Entry
+from typing import IO, Protocol
 
 #: Where files are while they are written, below the store.
 PARTIAL = ".partial"
 #: Between making a folder and putting a file into it somebody may tidy it away.
 ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in the store: `size` in bytes, `modified` in Unix time."""
+
+    path: str
+    size: int
+    modified: float
+
+
+class Files(Protocol):
+    """Whole files, put atomically, durable on return. Paths are relative, with forward slashes.
+
+    Each raises FileNotFoundError, FileExistsError, or another OSError if it cannot be done.
+    """
+
+    def read(self, path: str) -> bytes: ...
+
+    def open(self, path: str) -> IO[bytes]:
+        """To read parts of it."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replaces what was there."""
+
+    def create(self, path: str, data: bytes) -> None:
+        """The conditional put: FileExistsError if there is one; NotImplementedError if such a
+        store has none."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def entries(self, prefix: str) -> Iterable[Entry]:
+        """All files below a folder, in any order."""
+
+    def files(self, prefix: str) -> Iterable[str]:
+        """Their paths."""
+
+    def folders(self, prefix: str) -> Iterable[str]:
+        """Names of the folders directly below a folder."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Those that are not there are no error."""
+
+    def remove_empty(self, folder: str) -> None:
+        """Removes a folder, those below it and those above it, as long as they are empty."""
 
 
 class Folder:

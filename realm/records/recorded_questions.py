@@ -19,7 +19,7 @@ import structlog
 
 from realm.errors import Corrupt, NotFound
 from realm.records import arrow
-from realm.records.files import Entry
+from realm.records.folder import Entry
 from realm.records.generations import Generations, generation_folder
 from realm.records.states import IN_PROGRESS
 from realm.records.store import Store

@@ -28,8 +28,7 @@ from realm.errors import (
     NotFound,
 )
 from realm.records import json_records
-from realm.records.files import Entry, Files
-from realm.records.folder import Folder
+from realm.records.folder import Entry, Files, Folder
 
 T = TypeVar("T")
 FIRST_PAUSE_SECONDS = 1.0

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from realm.errors import Corrupt, NotFound
-from realm.records.files import Entry
-from realm.records.folder import PARTIAL
+from realm.records.folder import PARTIAL, Entry
 from realm.records.generations import Event, Generation, LiveEntry
 from realm.records.leaders import Term
 from realm.records.snapshots import Snapshot

@@ -1,7 +1,7 @@
 """Training in several processes, started by `torchrun`: who one is, and what all agree on.
 
 Every process makes the same batch and computes the same loss; only rows are shared out (see
-`realm.training.rows`). So what is replicated stays equal, and what is shared out is put together.
+`realm.training.learner`). So what is replicated stays equal, and what is shared is put together.
 """
 
 from __future__ import annotations

@@ -1,11 +1,16 @@
-"""What the indexer's parts share: the records in its store, each opened once."""
+"""What the indexer's parts share: the records in its store, each opened once, and how they read the
+corpus, each for itself."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from realm.corpus.parked import ParkedDocuments
+from realm.corpus.table import CorpusTable, DocumentState, Write
+from realm.errors import DependencyUnavailable, RealmError
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
 from realm.records.controls import Controls
@@ -14,6 +19,75 @@ from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 
 INPUT_FILES = ("config.json", "tokenizer.json")
+
+
+class CorpusReader:
+    """A view of the table that follows its writer: opened on first use, reopened after a fault.
+
+    Thread-safe; one call at a time.
+    """
+
+    def __init__(self, open_table: Callable[[], CorpusTable]) -> None:
+        self._open = open_table
+        self._table: CorpusTable | None = None
+        self._lock = threading.Lock()
+
+    def version(self) -> int:
+        """The newest acknowledged corpus version.
+
+        :raises DependencyUnavailable: if the table cannot be read; so do the others.
+        """
+        with self._reading() as table:
+            return table.refresh()
+
+    def changes(self, after: int, upto: int) -> list[DocumentState]:
+        """Documents changed in after < version ≤ upto, each in its newest state there."""
+        with self._reading() as table:
+            return table.changes(after, upto)
+
+    def writes(self, after: int, upto: int) -> list[Write]:
+        """What was written in after < version ≤ upto, without texts, in order of versions."""
+        with self._reading() as table:
+            return table.writes(after, upto)
+
+    def changed_since(self, version: int, document_ids: Sequence[str]) -> set[str]:
+        """Those of the documents that were written or deleted in a later version."""
+        with self._reading() as table:
+            table.refresh()
+            return table.changed_since(version, document_ids)
+
+    def states(self, upto: int) -> list[DocumentState]:
+        """Every document that exists at a version."""
+        with self._reading() as table:
+            return list(table.states(upto))
+
+    def get(self, document_id: str) -> DocumentState | None:
+        """A document as it was last written; None if it does not exist."""
+        with self._reading() as table:
+            table.refresh()
+            return table.get(document_id)
+
+    def oldest_write_after(self, version: int) -> float | None:
+        """Unix time of the first write beyond a version; None if there is none."""
+        with self._reading() as table:
+            newest = table.refresh()
+            for each in range(version + 1, newest + 1):
+                if (at := table.written_at(each)) is not None:
+                    return at
+        return None
+
+    @contextmanager
+    def _reading(self) -> Iterator[CorpusTable]:
+        with self._lock:
+            try:
+                if self._table is None:
+                    self._table = self._open()
+                yield self._table
+            except RealmError:
+                raise
+            except Exception as error:  # what Arrow raises has no common base but this
+                self._table = None
+                raise DependencyUnavailable(f"the corpus cannot be read: {error}") from error
 
 
 class SnapshotInputs:

@@ -30,7 +30,7 @@ from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
 from services.indexer.build.requests import ProbeRequests, ShardRequests
 from services.indexer.build.tracker import BuildTracker
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
 from services.indexer.gateways import GatewayReports, QuestionRecorder
@@ -42,7 +42,6 @@ from services.indexer.report.status import Status
 from services.indexer.tasks import OutstandingTasks, TaskSender, make_sender
 from services.indexer.wake import PollingThread, WakeSignal, WakeupListener
 from services.indexer.writes.applier import ChangeApplier
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 from services.indexer.writes.writer import Writer
 

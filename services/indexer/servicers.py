@@ -22,10 +22,10 @@ from realm.records.recorded_questions import RecordedQuestion
 from realm.records.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from services.indexer.build.committer import Committer
+from services.indexer.context import CorpusReader
 from services.indexer.gateways import GatewayReport, GatewayReports, QuestionRecorder
 from services.indexer.report.status import Status
 from services.indexer.wake import WakeSignal
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.writer import Writer, check_changes
 
 Result = TypeVar("Result")

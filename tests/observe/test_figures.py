@@ -13,12 +13,11 @@ from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.build import Memory
 from services.indexer.build.lifecycle import Live, Observation
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gateways import GatewayReports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.wake import WakeSignal, WakeupListener
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 from tests.integration.redis_process import RedisProcess
 from tests.unit.indexer.examples import create, publish

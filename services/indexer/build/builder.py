@@ -15,9 +15,8 @@ from realm.records.generations import Generation, collection_name
 from realm.records.states import State
 from realm.search.word_statistics import count_words, write_word_statistics
 from services.indexer.build.lifecycle import BeginBuild
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.leader.housekeeping import corpus_floor
-from services.indexer.writes.corpus_reader import CorpusReader
 
 #: Passages a second of one embedder, until one was seen at work.
 FIRST_RATE = 50.0

@@ -13,7 +13,7 @@ from realm.records.snapshots import Snapshot
 from realm.records.states import ENDED, FINAL, Ages, State
 from services.indexer.build.build import BuildContext
 from services.indexer.build.lifecycle import GenerationView, Live, Observation
-from services.indexer.writes.corpus_reader import CorpusReader
+from services.indexer.context import CorpusReader
 
 log = structlog.get_logger(__name__)
 

@@ -28,11 +28,10 @@ from realm.records.generations import Generation
 from realm.records.vectors import Vectors, matrix, read_vectors, vector_file
 from realm.search.bm25 import passage_weights
 from realm.search.vector_index import VectorIndex
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gate.checks import SAMPLE_TOLERANCE
 from services.indexer.gate.point_counts import CONFIRMATIONS, PAUSE_SHARE, PointCounts
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
 DELTA = re.compile(r"/(\d+)-(\d+)\.arrow$", re.ASCII)

@@ -16,11 +16,10 @@ from realm.records.states import ACTIVE, SERVED, TOTAL, State, phase_figures
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Observation
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gateways import GatewayReports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.status import phases_of
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
 #: Counting points asks Qdrant; the gauge need not be fresher.

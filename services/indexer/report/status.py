@@ -15,9 +15,8 @@ from realm.records.snapshots import Snapshot, lag_behind
 from realm.records.states import State, phases_in
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gateways import GatewayReports
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 
 PARKED_SHOWN = 100

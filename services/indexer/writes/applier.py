@@ -23,11 +23,10 @@ from realm.records.generations import Generation, generation_folder, pieces_fold
 from realm.records.vectors import read_vectors, write_vectors
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.loader import apply_changes, paired
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gate.point_counts import PointCounts
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.tasks import TaskSender
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.pieces import PiecewiseEmbedding
 from services.indexer.writes.replication import ReplicationState
 

@@ -18,12 +18,11 @@ from realm.search.vector_index import open_index
 from realm.settings import load_settings
 from services.indexer.build.build import Build, Memory
 from services.indexer.build.lifecycle import REFRESH, Live, Observation
-from services.indexer.context import Records
+from services.indexer.context import CorpusReader, Records
 from services.indexer.gateways import GatewayReport, GatewayReports
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.report.status import phases_of
-from services.indexer.writes.corpus_reader import CorpusReader
 from services.indexer.writes.replication import ReplicationState
 from tests.unit.indexer.examples import create, generation, publish
 
