@@ -159,21 +159,9 @@ def _open(store: str) -> Snapshots:
 
 
 def _plain(snapshot: Snapshot, pinned: dict[int, str]) -> dict[str, object]:
-    return {
-        "snapshot": snapshot.number,
-        "digest": snapshot.digest,
-        "step": snapshot.step,
-        "created_at": snapshot.created_at,
-        "parent": snapshot.parent,
-        "fingerprint": snapshot.fingerprint,
-        "vector_size": snapshot.vector_size,
-        "pinned": snapshot.number in pinned,
-        "metrics": snapshot.metrics,
-        "files": {
-            name: {"size": file.size, "sha256": file.sha256}
-            for name, file in snapshot.files.items()
-        },
-    }
+    values = asdict(snapshot)
+    number = values.pop("number")
+    return {"snapshot": number, **values, "pinned": number in pinned}
 
 
 def gc(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from realm.errors import Corrupt, NotFound, RealmError
 from realm.records.store import Store
@@ -18,6 +20,8 @@ from realm.records.store import Store
 FOLDER = "refused"
 QUARANTINE = "quarantine"
 KILLED = "embedding it killed the embedders"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,13 @@ class TaskFailure:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
+    """A task that is not tried again; `deliveries` is how many workers died of it."""
+
     snapshot: int
+    input_file: str
     output_file: str
+    deliveries: int
+    at: float
 
 
 def record_failure(
@@ -69,11 +78,7 @@ def clear_failure(store: Store, output_file: str) -> None:
 
 
 def failures(store: Store) -> list[TaskFailure]:
-    found = []
-    for path in store.files(FOLDER):
-        with suppress(NotFound, Corrupt):  # forgiven meanwhile, or none of ours
-            found.append(store.read_record(path, TaskFailure))
-    return found
+    return list(_notes(store, FOLDER, TaskFailure))
 
 
 def quarantine_file(output_file: str) -> str:
@@ -83,20 +88,9 @@ def quarantine_file(output_file: str) -> str:
 def quarantine(
     store: Store, *, snapshot: int, input_file: str, output_file: str, deliveries: int
 ) -> None:
-    """Keeps a task from being tried again until the file written here is deleted.
-
-    :param deliveries: how many workers died of it.
-    """
-    store.write_json(
-        quarantine_file(output_file),
-        {
-            "snapshot": snapshot,
-            "input_file": input_file,
-            "output_file": output_file,
-            "deliveries": deliveries,
-            "at": time.time(),
-        },
-    )
+    """Keeps a task from being tried again until the file written here is deleted."""
+    note = Quarantined(snapshot, input_file, output_file, deliveries, time.time())
+    store.write_json(quarantine_file(output_file), asdict(note))
 
 
 def is_quarantined(store: Store, output_file: str) -> bool:
@@ -119,12 +113,8 @@ def faults_of_content(store: Store) -> dict[str, str]:
 
 def quarantined(store: Store) -> dict[str, int]:
     """The output files of the work that stands in quarantine, with its snapshots."""
-    found = {}
-    for path in store.files(QUARANTINE):
-        with suppress(NotFound, Corrupt):
-            noted = store.read_record(path, Quarantined)
-            found[noted.output_file] = noted.snapshot
-    return found
+    notes = _notes(store, QUARANTINE, Quarantined)
+    return {each.output_file: each.snapshot for each in notes}
 
 
 def allow_retry(store: Store, output_file: str) -> None:
@@ -135,6 +125,12 @@ def allow_retry(store: Store, output_file: str) -> None:
 
 def failure_file(output_file: str) -> str:
     return f"{FOLDER}/{_name(output_file)}"
+
+
+def _notes(store: Store, folder: str, kind: type[T]) -> Iterator[T]:
+    for path in store.files(folder):
+        with suppress(NotFound, Corrupt):  # cleared meanwhile, or none of ours
+            yield store.read_record(path, kind)
 
 
 def _name(output_file: str) -> str:
