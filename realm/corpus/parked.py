@@ -16,7 +16,7 @@ import structlog
 
 from realm.corpus.documents import shown
 from realm.corpus.table import DocumentState
-from realm.errors import Corrupt, NotFound
+from realm.records.json_records import KnownRecords
 from realm.records.store import Store
 
 FOLDER = "parked"
@@ -41,21 +41,14 @@ class ParkedDocuments:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._read: dict[str, Parked] = {}
+        self._records = KnownRecords(store, Parked, "parked_record_skipped", _path)
         #: An index that lags behind must not try again what has been freed since.
         self._freed: set[tuple[str, int]] = set()
 
     def all(self) -> list[Parked]:
         """Longest parked first."""
-        paths = self._store.files(FOLDER)
-        for path in paths:
-            if path not in self._read:
-                try:
-                    self._read[path] = self._store.read_record(path, Parked)
-                except (NotFound, Corrupt) as error:
-                    log.warning("parked_record_skipped", file=path, why=str(error))
-        self._read = {path: self._read[path] for path in paths if path in self._read}
-        return sorted(self._read.values(), key=lambda each: each.at)
+        found = (self._records.find(path) for path in self._store.files(FOLDER))
+        return sorted((each for each in found if each is not None), key=lambda each: each.at)
 
     def park(self, state: DocumentState, snapshot: int, why: str) -> None:
         parked = Parked(state.document_id, state.version, snapshot, why, time.time())
@@ -98,6 +91,7 @@ class ParkedDocuments:
     def _free(self, parked: Parked) -> None:
         self._freed.add((parked.document_id, parked.version))
         self._store.delete(_path(parked))
+        self._records.known.pop(_path(parked), None)
 
 
 def _path(parked: Parked) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from realm.errors import Conflict, Corrupt, NotFound, RealmError
-from realm.records.json_records import numbered
+from realm.errors import Conflict, Corrupt, NotFound
+from realm.records.json_records import KnownRecords, numbered
 from realm.records.states import ACTIVE, OUTCOMES, State, may_follow
 from realm.records.store import Store
 
@@ -119,10 +119,15 @@ class Generations:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._manifests: dict[int, Generation] = {}
-        self._events: dict[str, Event] = {}
-        self._entries: dict[str, LiveEntry] = {}
-        self._told: set[str] = set()
+        self._manifests = KnownRecords(
+            store, Generation, "generation_set_aside", lambda each: _manifest(each.number)
+        )
+        self._events = KnownRecords(
+            store, Event, "event_passed_over", lambda each: _event_name(each.sequence)
+        )
+        self._entries = KnownRecords(
+            store, LiveEntry, "live_entry_passed_over", lambda each: _live_file(each.sequence)
+        )
 
     def numbers(self) -> list[int]:
         """Numbers of all generations with a manifest that can be read, oldest first."""
@@ -138,39 +143,27 @@ class Generations:
 
     def create(self, generation: Generation) -> None:
         """:raises Conflict: if the number is taken."""
-        self._store.create_json(f"{generation.folder}/{MANIFEST}", asdict(generation))
+        self._store.create_json(_manifest(generation.number), asdict(generation))
 
     def get(self, number: int) -> Generation:
         """:raises NotFound:
         :raises Corrupt: if its manifest is damaged.
         """
-        if number not in self._manifests:
-            path = f"{generation_folder(number)}/{MANIFEST}"
-            found = self._store.read_record(path, Generation)
-            if found.number != number:
-                raise Corrupt(f"{path} is of generation {found.number}", file=path)
-            self._manifests[number] = replace(found, passage_files=tuple(found.passage_files))
-        return self._manifests[number]
+        return self._manifests.get(_manifest(number))
 
     def find(self, number: int) -> Generation | None:
         """None if there is none, or its manifest is damaged."""
-        try:
-            return self.get(number)
-        except NotFound:
-            return None
-        except Corrupt as error:
-            self._tell("generation_set_aside", error)
-            return None
+        return self._manifests.find(_manifest(number))
 
     def events(self, number: int) -> list[Event]:
         """All changes of state, oldest first."""
-        found = (self._event(*each) for each in self._event_files(number))
+        found = (self._events.find(path) for _, path in self._event_files(number))
         return [event for event in found if event is not None]
 
     def state(self, number: int) -> State | None:
         """The newest event's state; None for a generation whose first event is still missing."""
-        for each in reversed(self._event_files(number)):
-            if (event := self._event(*each)) is not None:
+        for _, path in reversed(self._event_files(number)):
+            if (event := self._events.find(path)) is not None:
                 return event.state
         return None
 
@@ -190,7 +183,7 @@ class Generations:
             raise Conflict(f"generation {number} is {before}: it cannot become {state}")
         sequence = max((each for each, _ in self._event_files(number)), default=0) + 1
         event = Event(sequence, state, time.time(), why, report or {})
-        path = f"{generation_folder(number)}/events/{sequence:06d}.json"
+        path = f"{generation_folder(number)}{_event_name(sequence)}"
         self._store.create_json(path, asdict(event))
         return event
 
@@ -325,7 +318,7 @@ class Generations:
         """The sequence number that follows; those of damaged entries are used up. Whoever read the
         same entry finds the same number, and one of them gets it."""
         sequence = after.sequence + 1 if after else 1
-        while self._store.exists(_live_file(sequence)) and self._entry(sequence) is None:
+        while self._store.exists(path := _live_file(sequence)) and self._entries.find(path) is None:
             sequence += 1
         return sequence
 
@@ -342,23 +335,9 @@ class Generations:
         return replace(entry, generation=recorded[-1])
 
     def _newest_first(self) -> Iterator[LiveEntry]:
-        for sequence, _ in reversed(numbered(self._store.files("live"), ".json")):
-            if (entry := self._entry(sequence)) is not None:
+        for _, path in reversed(numbered(self._store.files("live"), ".json")):
+            if (entry := self._entries.find(path)) is not None:
                 yield entry
-
-    def _entry(self, sequence: int) -> LiveEntry | None:
-        """None if it is damaged."""
-        path = _live_file(sequence)
-        if path not in self._entries:
-            try:
-                found = self._store.read_record(path, LiveEntry)
-                if found.sequence != sequence:
-                    raise Corrupt(f"{path} is entry {found.sequence}", file=path)
-            except (Corrupt, NotFound) as error:
-                self._tell("live_entry_passed_over", error)
-                return None
-            self._entries[path] = found
-        return self._entries[path]
 
     def _folders(self) -> list[int]:
         return sorted({number for number, _ in numbered(self._store.folders("generations"))})
@@ -366,23 +345,13 @@ class Generations:
     def _event_files(self, number: int) -> list[tuple[int, str]]:
         return numbered(self._store.files(f"{generation_folder(number)}/events"), ".json")
 
-    def _event(self, sequence: int, path: str) -> Event | None:
-        """None if it is damaged."""
-        if path not in self._events:
-            try:
-                found = self._store.read_record(path, Event)
-                if found.sequence != sequence or found.state not in {*State}:
-                    raise Corrupt(f"{path} is no such event", file=path)
-            except Corrupt as error:
-                self._tell("event_passed_over", error)
-                return None
-            self._events[path] = replace(found, state=State(found.state))
-        return self._events[path]
 
-    def _tell(self, event: str, error: RealmError) -> None:
-        if error.message not in self._told:
-            self._told.add(error.message)
-            log.error(event, why=error.message)
+def _manifest(number: int) -> str:
+    return f"{generation_folder(number)}/{MANIFEST}"
+
+
+def _event_name(sequence: int) -> str:
+    return f"/events/{sequence:06d}.json"
 
 
 def _live_file(sequence: int) -> str:

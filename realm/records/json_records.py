@@ -1,4 +1,5 @@
-"""JSON records with a checksum, checked against dataclasses, and folders of numbered records.
+"""JSON records with a checksum, checked against dataclasses; those that never change are read once;
+folders of numbered records.
 
 Records written before there were checksums are read unchecked."""
 
@@ -7,16 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from realm.errors import Corrupt
+from realm.errors import Corrupt, NotFound
+
+if TYPE_CHECKING:
+    from realm.records.store import Store
 
 CHECKSUM = "checksum"
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 def to_bytes(value: Any) -> bytes:
@@ -60,6 +67,47 @@ def as_record(kind: type[T], value: Any, path: str) -> T:
 @cache
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
+
+
+class KnownRecords(Generic[T]):
+    """Records of one kind that never change: each is read once. A damaged one is told once, and
+    passed over.
+
+    :param event: how the log calls a damaged one.
+    :param name: how the path of a record ends, by what it says of itself.
+    """
+
+    def __init__(self, store: Store, kind: type[T], event: str, name: Callable[[T], str]) -> None:
+        #: By path.
+        self.known: dict[str, T] = {}
+        self._store = store
+        self._kind = kind
+        self._event = event
+        self._name = name
+        self._told: set[str] = set()
+
+    def get(self, path: str) -> T:
+        """:raises NotFound:
+        :raises Corrupt: if it is damaged, or not what its path says.
+        """
+        if path not in self.known:
+            found = self._store.read_record(path, self._kind)
+            if not path.endswith(self._name(found)):
+                raise Corrupt(f"{path} holds what belongs in {self._name(found)}", file=path)
+            self.known[path] = found
+        return self.known[path]
+
+    def find(self, path: str) -> T | None:
+        """None if there is none, or it is damaged."""
+        try:
+            return self.get(path)
+        except NotFound:
+            return None
+        except Corrupt as error:
+            if error.message not in self._told:
+                self._told.add(error.message)
+                log.error(self._event, why=error.message)
+            return None
 
 
 def numbered(paths: Iterable[str], suffix: str = "") -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import structlog
 
 from realm.errors import Conflict, Corrupt, NotFound
-from realm.records.json_records import numbered
+from realm.records.json_records import KnownRecords, numbered
 from realm.records.store import Store, file_sha256
 
 MANIFEST = "manifest.json"
@@ -67,8 +67,9 @@ class Snapshots:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, Snapshot] = {}
-        self._told: set[str] = set()
+        self._manifests = KnownRecords(
+            store, Snapshot, "snapshot_set_aside", lambda each: f"{each.folder}/{MANIFEST}"
+        )
 
     def publish(
         self,
@@ -147,7 +148,7 @@ class Snapshots:
         """The manifest goes first, so that no reader meets half a snapshot."""
         self._store.delete(f"{snapshot.folder}/{MANIFEST}")
         self._store.delete_folder(snapshot.folder)
-        self._known.pop(snapshot.name, None)
+        self._manifests.known.pop(f"{snapshot.folder}/{MANIFEST}", None)
 
     def pin(self, number: int, why: str = "") -> None:
         """The snapshot stays until it is unpinned, whatever refers to it.
@@ -197,21 +198,7 @@ class Snapshots:
                 return number
 
     def _read(self, name: str) -> Snapshot | None:
-        if name not in self._known:
-            path = f"snapshots/{name}/{MANIFEST}"
-            try:
-                found = self._store.read_record(path, Snapshot)
-                if found.name != name:
-                    raise Corrupt(f"{path} is of snapshot {found.name}", file=path)
-            except NotFound:
-                return None
-            except Corrupt as error:
-                if name not in self._told:
-                    self._told.add(name)
-                    log.error("snapshot_set_aside", why=error.message)
-                return None
-            self._known[name] = found
-        return self._known[name]
+        return self._manifests.find(f"snapshots/{name}/{MANIFEST}")
 
     def _names(self) -> list[str]:
         return [name for name in self._store.folders("snapshots") if NAME.fullmatch(name)]

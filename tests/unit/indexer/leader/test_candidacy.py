@@ -26,7 +26,8 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 def memory_store() -> Store:
-    return Store("memory://", Bucket(MemoryStore()), None, Path())
+    objects = MemoryStore()
+    return Store("memory://", Bucket(objects, objects), None, Path())
 
 
 @dataclass
