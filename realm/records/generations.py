@@ -286,12 +286,12 @@ class Generations:
         manifests of active generations, their newest events, the newest entry of `live/`. Returns
         their paths. Whoever starts later finds them."""
         files = numbered(self._store.files("live"), ".json")[-1:]
-        known: dict[str, Any] = {**self._events, **self._entries}
+        known: dict[str, Any] = {**self._events.known, **self._entries.known}
         active = [number for number in self.numbers() if self.state(number) in ACTIVE]
         for number in active:
             files += self._event_files(number)[-1:]
         records = {path: known[path] for _, path in files if path in known}
-        records |= {f"{generation_folder(each)}/{MANIFEST}": self.get(each) for each in active}
+        records |= {_manifest(each): self.get(each) for each in active}
         mended = [path for path in records if not self._is_whole(path)]
         for path in mended:
             log.error("record_mended", file=path)
