@@ -21,13 +21,13 @@ from torch import Tensor
 from realm import objectives
 from realm.corpus.passages import Passage
 from realm.errors import BadSettings
-from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import TrainingSearch
 from realm.objectives.sources import Questions
 from realm.settings import Settings
+from realm.settings.mixture import Mixture
 from realm.text.salient_spans import SpanTagger
 
 BatchT = TypeVar("BatchT")

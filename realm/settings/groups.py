@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from realm.errors import BadSettings
-from realm.mixture import Mixture
 from realm.retrieval import Retrieval
+from realm.settings.mixture import Mixture
 
 
 class Group(BaseModel):

@@ -16,10 +16,10 @@ import structlog
 
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound, NotReady
-from realm.mixture import Mixture
 from realm.model.checkpoint import Model
 from realm.objectives.objective import Objective
 from realm.settings import Settings
+from realm.settings.mixture import Mixture
 from realm.training.learner import Learner
 from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
 

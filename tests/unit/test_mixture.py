@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import BadSettings
-from realm.mixture import Mixture
 from realm.settings import load_settings
+from realm.settings.mixture import Mixture
 
 OBJECTIVES = ("inverse_cloze", "masked_lm", "cloze_qa", "open_qa", "dpr")
 weights = st.dictionaries(
