@@ -9,9 +9,12 @@ dropped; too late, the indexer has sent a new one long before.
 
 from __future__ import annotations
 
-from celery import Celery
+from typing import TYPE_CHECKING
 
 from realm.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 EMBED_QUEUE = "realm.embed"
 DELTA_QUEUE = "realm.delta"
@@ -30,6 +33,8 @@ def work_key(output_file: str) -> str:
 
 def make_celery(settings: Settings) -> Celery:
     """A worker that dies loses no task and has none prefetched."""
+    from celery import Celery  # names of queues are asked for by processes that have none
+
     app = Celery("realm", broker=settings.addresses.redis_url)
     app.conf.update(
         accept_content=["json"],

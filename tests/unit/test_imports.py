@@ -24,6 +24,7 @@ SERVICE = {
         ("services.embedder.__main__", {*HEAVY, "qdrant_client"} - {"celery", "kombu"}),
         ("services.trainer.__main__", HEAVY),
         ("services.indexer.__main__", {*HEAVY, "torch"} - {"celery", "kombu"}),
+        ("services.standalone.run", {*HEAVY, "torch", "qdrant_client"}),
         ("realm.cli.main", SERVICE),
         ("realm.client.blocking", {*SERVICE, "pydantic"}),
     ],
