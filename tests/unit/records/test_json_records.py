@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from realm.errors import Corrupt
-from realm.records.json_records import as_record, from_bytes, numbered, to_bytes
+from realm.errors import Corrupt, NotFound
+from realm.records.json_records import KnownRecords, as_record, from_bytes, numbered, to_bytes
+from realm.records.store import Store
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
@@ -65,3 +67,31 @@ def test_what_is_no_such_record_is_corrupt(value: object) -> None:
 def test_only_numbered_names_are_ours() -> None:
     names = ["a/2.json", "a/10.json", "a/x.json", "a/3.json~", "a/4.json.swp", "a/\u0663.json"]
     assert numbered(names, ".json") == [(2, "a/2.json"), (10, "a/10.json")]
+
+
+def known(store: Store) -> KnownRecords[Kea]:
+    return KnownRecords(store, Kea, "kea_passed_over", lambda kea: f"keas/{kea.number}.json")
+
+
+def test_a_record_that_never_changes_is_read_once(store: Store) -> None:
+    store.write_json("keas/1.json", asdict(Kea(1, "a")))
+    records = known(store)
+    assert records.get("keas/1.json") == Kea(1, "a")
+    store.delete("keas/1.json")
+    assert records.find("keas/1.json") == Kea(1, "a")
+    assert known(store).find("keas/1.json") is None
+    with pytest.raises(NotFound):
+        known(store).get("keas/1.json")
+
+
+@pytest.mark.parametrize("content", [b"{", to_bytes(asdict(Kea(2, "of another place")))])
+def test_a_damaged_record_is_told_once_and_passed_over(store: Store, content: bytes) -> None:
+    store.write("keas/1.json", content)
+    records = known(store)
+    with capture_logs() as told:
+        assert [records.find("keas/1.json") for _ in range(3)] == [None, None, None]
+    assert [each["event"] for each in told] == ["kea_passed_over"]
+    with pytest.raises(Corrupt):
+        records.get("keas/1.json")
+    store.write_json("keas/1.json", asdict(Kea(1, "mended")))
+    assert records.find("keas/1.json") == Kea(1, "mended")
