@@ -48,7 +48,7 @@ class Leaders:
 
     def newest_number(self) -> int:
         """The newest term; 0 before the first."""
-        return max(self._numbers(), default=0)
+        return max((number for number, _ in self._files()), default=0)
 
     def newest(self) -> Term | None:
         """None before the first. Of a damaged or lost record only the number is known: who claimed
@@ -94,14 +94,12 @@ class Leaders:
     def forget_old(self) -> None:
         """Deletes the records of terms older than the last `KEPT_TERMS`."""
         oldest = self.newest_number() - KEPT_TERMS
-        for path in self._store.files(FOLDER):
-            if 0 < _number(path) <= oldest:
-                self._store.delete(path)
+        self._store.delete_all([path for number, path in self._files() if number <= oldest])
 
-    def _numbers(self) -> list[int]:
-        """Of terms of which anything is left."""
+    def _files(self) -> list[tuple[int, str]]:
+        """What is left of terms, each with its term's number."""
         files = self._store.files(FOLDER)
-        return [number for kind in KINDS for number, _ in numbered(files, f".{kind}")]
+        return [found for kind in KINDS for found in numbered(files, f".{kind}")]
 
 
 def stale_writes(store: Store) -> dict[str, str]:
@@ -115,9 +113,3 @@ def _path(number: int, kind: str) -> str:
 
 def _record(number: int) -> str:
     return _path(number, "json")
-
-
-def _number(path: str) -> int:
-    """0 if the file is not ours."""
-    digits = path.rsplit("/", 1)[-1].split(".")[0]
-    return int(digits) if digits.isdecimal() else 0
