@@ -143,7 +143,7 @@ def history_of(events: Iterable[Event]) -> History:
     audits: list[Audited] = []
     held: list[Held] = []
     made: dict[int, Made] = {}
-    turns: list[Turn] = []
+    turns: dict[int, Turn] = {}
     disturbed: list[Disturbed] = []
     excuses: list[Excuse] = []
     began, rest, read = None, None, None
@@ -160,7 +160,7 @@ def history_of(events: Iterable[Event]) -> History:
             case Made():
                 made[event.generation] = event
             case Turn():
-                turns.append(event)
+                turns[event.sequence] = event
             case Disturbed():
                 disturbed.append(event)
             case Excuse():
@@ -175,7 +175,8 @@ def history_of(events: Iterable[Event]) -> History:
         Operation(each, done.get(number) or _unended(each)) for number, each in sent.items()
     ]
     operations.sort(key=lambda each: (each.began, each.number))
-    return History(operations, audits, held, made, turns, disturbed, excuses, began, rest, read)
+    in_order = [turns[sequence] for sequence in sorted(turns)]
+    return History(operations, audits, held, made, in_order, disturbed, excuses, began, rest, read)
 
 
 def _unended(sent: Sent) -> Done:
