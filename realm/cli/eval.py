@@ -89,6 +89,9 @@ def eval_(
         typer.Option(min=1, help="use only this many questions, from the start of the file"),
     ] = None,
     passages: Annotated[int, typer.Option(min=1, help="passages read for each question")] = 5,
+    rerank: Annotated[
+        int, typer.Option(min=0, help="let the reader re-rank so many of the best; 0: none")
+    ] = 0,
     no_starter: Annotated[
         bool, typer.Option("--no-starter", help="base with a fresh reader, not the shipped one")
     ] = False,
@@ -116,6 +119,7 @@ def eval_(
         if retrieval is not None:
             name = f"{chosen_system.name} ({retrieval})"
             chosen_system = replace(chosen_system, name=name, retrieval=retrieval)
+        chosen_system = replace(chosen_system, rerank=rerank)
         with progress_bars() as listener:
             report = evaluate(chosen_system, given, asked, passages=passages, progress=listener)
     if json_file is not None:

@@ -17,6 +17,7 @@ from realm.retrieval import Retrieval
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2
 
 EXCERPT = 240
+NOTHING_RELEVANT = "Nothing relevant: no passage has so high a score."
 
 Choice = Annotated[
     Retrieval | None,
@@ -34,6 +35,12 @@ def search(
     question: Annotated[list[str], typer.Argument(help="what to look for")],
     limit: Annotated[int, typer.Option(help="how many passages", min=1, max=100)] = 5,
     retrieval: Choice = None,
+    rerank: Annotated[
+        int, typer.Option(help="read so many and rank by what is found in them", min=0, max=20)
+    ] = 0,
+    least_score: Annotated[
+        float | None, typer.Option(help="leave out passages of a smaller score")
+    ] = None,
     at_least: AtLeast = 0,
     as_json: AsJson = False,
     address: Address = "",
@@ -42,14 +49,20 @@ def search(
     """Find the passages that most likely help to answer a question."""
     with connect(address, timeout) as client:
         found = client.search(
-            " ".join(question), limit=limit, at_least_version=at_least, retrieval=retrieval or ""
+            " ".join(question),
+            limit=limit,
+            at_least_version=at_least,
+            retrieval=retrieval or "",
+            rerank=rerank,
+            least_score=least_score,
         )
     lines = [
         line
         for place, passage in enumerate(found.passages, 1)
         for line in _passage_lines(place, passage)
     ]
-    show(found, as_json, _lines(lines or [_no_passage(found)], found.index_version))
+    nothing = NOTHING_RELEVANT if least_score is not None else _no_passage(found)
+    show(found, as_json, _lines(lines or [nothing], found.index_version))
 
 
 def ask(
@@ -125,7 +138,9 @@ def _no_passage(response: retrieval_pb2.RetrievePassagesResponse) -> str:
 
 def _passage_lines(place: int, found: retrieval_pb2.RetrievedPassage) -> list[str]:
     passage = found.passage
-    head = f"[bold]{place}.[/] p(z|x) {found.probability:.3f}  {_title(passage)}"
+    head = (
+        f"[bold]{place}.[/] p(z|x) {found.probability:.3f}  f {found.score:.2f}  {_title(passage)}"
+    )
     return [head, f"   {escape(_cut(' '.join(passage.text.split()), EXCERPT))}"]
 
 

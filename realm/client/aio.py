@@ -60,17 +60,28 @@ class AsyncClient:
         await self._transport.close()
 
     async def search(
-        self, question: str, *, limit: int = 5, at_least_version: int = 0, retrieval: str = ""
+        self,
+        question: str,
+        *,
+        limit: int = 5,
+        at_least_version: int = 0,
+        retrieval: str = "",
+        rerank: int = 0,
+        least_score: float | None = None,
     ) -> retrieval_pb2.RetrievePassagesResponse:
         """The passages that most likely help to answer a question, best first.
 
-        `retrieval` is hybrid, dense, bm25 or rank_fusion; empty: the gateway's own setting.
+        `retrieval` is hybrid, dense, bm25 or rank_fusion; empty: the gateway's own setting. The
+        best `rerank` passages, 20 at the most, are read and ranked by what is found in them as
+        well. Passages of a score below `least_score` are left out; perhaps none is left.
         """
         request = retrieval_pb2.RetrievePassagesRequest(
             question=arguments.text("question", question),
             limit=arguments.count("limit", limit),
             at_least_version=arguments.uint64("at_least_version", at_least_version),
             retrieval=retrieval_name(retrieval),
+            rerank=arguments.integer("rerank", rerank, arguments.UINT32) or None,
+            least_score=arguments.number("least_score", least_score),
         )
         return await self._read(self._transport.retrieval.RetrievePassages, request)
 

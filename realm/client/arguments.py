@@ -76,6 +76,21 @@ def seconds(name: str, value: Any) -> float | None:
     return number if number < ENDLESS_SECONDS else None
 
 
+def number(name: str, value: Any) -> float | None:
+    """None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, bool | str | bytes):
+        raise InvalidInput(f"{name} is {_kind(value)}: give a number", field=name)
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name} is {_kind(value)}: give a number", field=name) from error
+    if math.isnan(found):
+        raise InvalidInput(f"{name} is not a number", field=name)
+    return found
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(f"{name} is {_kind(value)}: give True or False", field=name)

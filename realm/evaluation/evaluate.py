@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
-from realm.evaluation.reading import best_answer_texts, latencies, make_reading
+from realm.evaluation.reading import best_answer_texts, latencies, make_reading, rerank
 from realm.evaluation.report import (
     RECALL_AT,
     Report,
@@ -59,6 +59,8 @@ def evaluate(
     searcher = Searcher(index, system.retrieval, system.relevance)
     found = searcher.search(asked, queries, depth)
     read = _read(system, index, questions, found, passages, progress("answers"))
+    if system.rerank:
+        found = rerank(system, index, asked, found, progress("re-ranking"))
     sample = latency_sample(asked)
     latencies(system, index, searcher, sample[:WARM_UP], passages)
     times = latencies(system, index, searcher, sample, passages)
@@ -76,6 +78,7 @@ def evaluate(
             "passages_read": passages,
             "unknown_documents": _count_unknown_documents(questions, documents),
             "retrieval": system.retrieval,
+            "reranked": system.rerank,
             "model": {
                 "base": system.base,
                 "step": system.step,

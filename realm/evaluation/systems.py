@@ -55,7 +55,8 @@ class Recipe(StrEnum):
 class System:
     """Both towers, reader, s and w of one set of parameters, in eval mode on one device.
 
-    `retrieval` ranks the passages; p(z|x) and the answers are the model's in any case.
+    `retrieval` ranks the passages, and the reader the best `rerank` of them once more; p(z|x) and
+    the answers are the model's in any case.
     """
 
     name: str
@@ -68,6 +69,7 @@ class System:
     relevance: Relevance
     dtype: torch.dtype
     retrieval: Retrieval = Retrieval.DENSE
+    rerank: int = 0
 
 
 def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) -> System:

@@ -73,12 +73,14 @@ class Answers:
     """The best answers to a question, most probable first, and P(no answer).
 
     `abstains` where the null document outweighs each of them; a reader that never learnt to read
-    it has no say in this: 0 and False.
+    it has no say in this: 0 and False. `evidence` has of each passage read the score of its best
+    span less that of the empty one: by how much the reader would rather answer from it than not.
     """
 
     found: tuple[FoundAnswer, ...]
     no_answer: float = 0.0
     abstains: bool = False
+    evidence: tuple[float, ...] = ()
 
     @property
     def given(self) -> tuple[FoundAnswer, ...]:
@@ -195,7 +197,17 @@ def _answers(
         for probability, (_, rows) in zip(probabilities, ranked, strict=False)
     )
     abstains = spans.no_answer > max(shares, default=0.0)
-    return Answers(found, spans.no_answer, abstains)
+    evidence = tuple(
+        _evidence(body, own)
+        for body, own in zip(bodies[: len(reading.passages)], scores, strict=False)
+    )
+    return Answers(found, spans.no_answer, abstains, evidence)
+
+
+def _evidence(body: ReaderInput, scores: _Scores) -> float:
+    """The best span of whole words less the empty one; 0 where there is none."""
+    readable = scores.spans[body.whole_words(scores.spans.shape[1]) & np.isfinite(scores.spans)]
+    return float(readable.max()) - scores.null if len(readable) else 0.0
 
 
 def _answer(reading: Reading, spans: _Spans, rows: list[int], probability: float) -> FoundAnswer:

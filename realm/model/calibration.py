@@ -20,6 +20,7 @@ BINS = 10
 STEPS = 100
 #: Weight of a prior around the identity: a handful of questions says little.
 RIDGE = 1.0
+EVIDENCE_RIDGE = 1e-2
 
 
 def calibrate(shares: Sequence[float], no_answer: float, rules: AnswerRules) -> list[float]:
@@ -64,6 +65,44 @@ def fit(shares: Sequence[float], no_answers: Sequence[float], right: Sequence[bo
         if np.abs(step).max() < 1e-9:
             break
     return AnswerRules(slope=max(float(found[0]), 0.05), offset=float(found[1]))
+
+
+def fit_evidence(
+    log_priors: Sequence[NDArray[np.float64]],
+    evidence: Sequence[NDArray[np.float64]],
+    holds: Sequence[NDArray[np.bool_]],
+) -> float:
+    """The weight a ≥ 0 of the greatest likelihood of passages that hold an answer: of
+    Σ over questions of log Σ_{z holds} softmax(log p(z|x) + a·evidence(z)), each array [k].
+
+    Newton's method, with a ridge around 0. Without a question that tells, 0.
+    """
+    told = [n for n, held in enumerate(holds) if held.any() and not held.all()]
+    weight = 0.0
+    for _ in range(STEPS):
+        gradient, curvature = EVIDENCE_RIDGE * weight, EVIDENCE_RIDGE
+        for n in told:
+            logits = log_priors[n] + weight * evidence[n]
+            every, right = _mean_and_variance(logits, evidence[n]), holds[n]
+            held = _mean_and_variance(logits[right], evidence[n][right])
+            gradient += every[0] - held[0]
+            # That of the held passages may make it negative: left out, the step is shorter.
+            curvature += every[1]
+        step = gradient / curvature
+        weight = max(0.0, weight - float(np.clip(step, -1.0, 1.0)))
+        if abs(step) < 1e-6:
+            break
+    return weight
+
+
+def _mean_and_variance(
+    logits: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Of values under the softmax of logits, each [k]."""
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    mean = float(shares @ values)
+    return mean, float(shares @ (values - mean) ** 2)
 
 
 def expected_calibration_error(

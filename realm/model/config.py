@@ -67,15 +67,20 @@ class AnswerRules:
 
     `null`: the null document takes part with the empty answer, "no answer". `slope` and `offset`
     calibrate: p → σ(slope · logit p + offset) for the best answer (`realm.model.calibration`).
+    `evidence` is the weight of what the reader finds in a passage where f(x, z) is re-ranked; 0: it
+    was never fitted, and changes nothing.
     """
 
     null: bool = False
     slope: float = 1.0
     offset: float = 0.0
+    evidence: float = 0.0
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.slope) and self.slope > 0, "answers.slope", self.slope)
         _require(math.isfinite(self.offset), "answers.offset", self.offset)
+        valid = math.isfinite(self.evidence) and self.evidence >= 0
+        _require(valid, "answers.evidence", self.evidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
 
 from realm.corpus.documents import Document, stable_bucket
@@ -22,8 +23,8 @@ from realm.evaluation.reading import read
 from realm.evaluation.report import mean, provenance
 from realm.evaluation.searching import split_documents
 from realm.evaluation.systems import System
-from realm.model.answering import Reading
-from realm.model.calibration import calibrate, expected_calibration_error, fit
+from realm.model.answering import Answers, Reading
+from realm.model.calibration import calibrate, expected_calibration_error, fit, fit_evidence
 from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, load_starter, write_starter
@@ -31,7 +32,8 @@ from realm.objectives.reading import ReaderLoss
 from realm.recipes.reader import ReaderPlan, ReaderStep, learnable_parameters, train_reader
 from realm.recipes.reading_examples import QuestionExamples, ReaderDataset, cloze_examples, prepare
 from realm.text import answers as scoring
-from realm.text.questions import Question, is_exact_match
+from realm.text.answers import normalise_answer
+from realm.text.questions import Question, contains_answer, is_exact_match
 from realm.text.salient_spans import RuleTagger, SpanTagger
 
 HARD_NEGATIVES = 4  # the best passages but its own, from which a question's negatives are drawn
@@ -257,4 +259,21 @@ def measure(
         },
     }
     fitted = fit(shares, nulls, right)
-    return figures, replace(fitted, null=system.reader.answers.null)
+    return figures, replace(
+        fitted, null=system.reader.answers.null, evidence=_fit_evidence(held_out, answers)
+    )
+
+
+def _fit_evidence(
+    held_out: Sequence[tuple[Question, Reading]], answers: Sequence[Answers]
+) -> float:
+    """How much the reader's evidence says of which passages hold an answer."""
+
+    def holds(question: Question, text: str) -> bool:
+        return contains_answer(text, normalise_answer(text), question)
+
+    return fit_evidence(
+        [np.array(reading.log_priors) for _, reading in held_out],
+        [np.array(one.evidence) for one in answers],
+        [np.array([holds(asked, text) for text in own.passages], bool) for asked, own in held_out],
+    )

@@ -25,7 +25,11 @@ class Found:
     words: npt.NDArray[np.float32]
 
     def best(self, k: int) -> Found:
-        return Found(self.rows[:k], self.products[:k], self.words[:k])
+        return self.reordered(np.arange(min(k, len(self.rows))))
+
+    def reordered(self, places: npt.NDArray[np.int64]) -> Found:
+        """Those at some places, in that order."""
+        return Found(self.rows[places], self.products[places], self.words[places])
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from realm.v1 import types_pb2 as realm_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18realm/v1/retrieval.proto\x12\x08realm.v1\x1a\x14realm/v1/types.proto\"\x8b\x01\n\x17RetrievePassagesRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10\x61t_least_version\x18\x03 \x01(\x04\x12&\n\tretrieval\x18\x04 \x01(\x0e\x32\x13.realm.v1.RetrievalB\x08\n\x06_limit\"\x9f\x01\n\x18RetrievePassagesResponse\x12,\n\x08passages\x18\x01 \x03(\x0b\x32\x1a.realm.v1.RetrievedPassage\x12-\n\rindex_version\x18\x02 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12&\n\tretrieval\x18\x03 \x01(\x0e\x32\x13.realm.v1.Retrieval\"\x7f\n\x10RetrievedPassage\x12\"\n\x07passage\x18\x01 \x01(\x0b\x32\x11.realm.v1.Passage\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\x12#\n\x05parts\x18\x04 \x01(\x0b\x32\x14.realm.v1.ScoreParts2m\n\x10RetrievalService\x12Y\n\x10RetrievePassages\x12!.realm.v1.RetrievePassagesRequest\x1a\".realm.v1.RetrievePassagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18realm/v1/retrieval.proto\x12\x08realm.v1\x1a\x14realm/v1/types.proto\"\xd5\x01\n\x17RetrievePassagesRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10\x61t_least_version\x18\x03 \x01(\x04\x12&\n\tretrieval\x18\x04 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x13\n\x06rerank\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0bleast_score\x18\x06 \x01(\x02H\x02\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_rerankB\x0e\n\x0c_least_score\"\xbe\x01\n\x18RetrievePassagesResponse\x12,\n\x08passages\x18\x01 \x03(\x0b\x32\x1a.realm.v1.RetrievedPassage\x12-\n\rindex_version\x18\x02 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12&\n\tretrieval\x18\x03 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x1d\n\x15no_answer_probability\x18\x04 \x01(\x02\"\x7f\n\x10RetrievedPassage\x12\"\n\x07passage\x18\x01 \x01(\x0b\x32\x11.realm.v1.Passage\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\x12#\n\x05parts\x18\x04 \x01(\x0b\x32\x14.realm.v1.ScoreParts2m\n\x10RetrievalService\x12Y\n\x10RetrievePassages\x12!.realm.v1.RetrievePassagesRequest\x1a\".realm.v1.RetrievePassagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'realm.v1.retrieval_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RETRIEVEPASSAGESREQUEST']._serialized_start=61
-  _globals['_RETRIEVEPASSAGESREQUEST']._serialized_end=200
-  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_start=203
-  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_end=362
-  _globals['_RETRIEVEDPASSAGE']._serialized_start=364
-  _globals['_RETRIEVEDPASSAGE']._serialized_end=491
-  _globals['_RETRIEVALSERVICE']._serialized_start=493
-  _globals['_RETRIEVALSERVICE']._serialized_end=602
+  _globals['_RETRIEVEPASSAGESREQUEST']._serialized_end=274
+  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_start=277
+  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_end=467
+  _globals['_RETRIEVEDPASSAGE']._serialized_start=469
+  _globals['_RETRIEVEDPASSAGE']._serialized_end=596
+  _globals['_RETRIEVALSERVICE']._serialized_start=598
+  _globals['_RETRIEVALSERVICE']._serialized_end=707
 # @@protoc_insertion_point(module_scope)

@@ -47,12 +47,14 @@ class IndexVersion(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ..., since_store_seen: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ScoreParts(_message.Message):
-    __slots__ = ("dense", "words")
+    __slots__ = ("dense", "words", "reading")
     DENSE_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
     dense: float
     words: float
-    def __init__(self, dense: _Optional[float] = ..., words: _Optional[float] = ...) -> None: ...
+    reading: float
+    def __init__(self, dense: _Optional[float] = ..., words: _Optional[float] = ..., reading: _Optional[float] = ...) -> None: ...
 
 class Document(_message.Message):
     __slots__ = ("id", "title", "text", "metadata")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -91,23 +92,28 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A passage with f(x, z) and log p(z|x) among those found."""
+    """A passage with its score and log p(z|x) among those found. The score is f(x, z), and where
+    passages were re-ranked `reading` is what the reader adds to it."""
 
     hit: Hit
     score: float
     log_probability: float
+    reading: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """`answers` 0 asks for passages alone; `retrieval` None leaves it to the setting; `at_least` is
-    the corpus version that must be searched."""
+    the corpus version that must be searched. The best `rerank` passages are read, and ranked by
+    what is found in them too; those of a score below `least_score` are left out."""
 
     question: str
     passages: int
     answers: int = 0
     retrieval: Retrieval | None = None
     at_least: int = 0
+    rerank: int = 0
+    least_score: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,16 +233,23 @@ class Answering:
     async def _attempt(self, pinned: PinnedServing, request: Request, seconds: float) -> Response:
         retrieval = pinned.serving.retrieval(request.retrieval, self._retrieval)
         found = await self._retrieve(pinned.serving, request, retrieval, seconds)
-        if not request.answers:
+        if not request.answers and not request.rerank:
+            found = [each for each in found if each.score >= request.least_score]
             return Response(pinned, retrieval, found, NO_ANSWERS)
+        rest = found[request.rerank :] if request.rerank else []
+        found = found[: len(found) - len(rest)]
         reading = Reading(
             request.question,
             tuple(each.hit.passage.text for each in found),
             tuple(each.log_probability for each in found),
-            request.answers,
+            max(1, request.answers),
         )
         with self._metrics.stage("read"):
             read = await self._read.submit(pinned.serving, reading, weight=max(1, len(found)))
+        if request.rerank:
+            weight = pinned.serving.reader.answers.evidence
+            found = rerank(found, rest, read.evidence, weight)[: request.passages]
+            found = [each for each in found if each.score >= request.least_score]
         return Response(pinned, retrieval, found, read)
 
     def _checked(self, response: Response, at_least: int) -> Response:
@@ -263,7 +276,7 @@ class Answering:
         with self._metrics.stage("search"):
             query = serving.queries.query(request.question, vector, retrieval)
             hits = await self._search_with_retries(
-                serving.generation.collection, query, request.passages, seconds
+                serving.generation.collection, query, max(request.passages, request.rerank), seconds
             )
         self._slot.mark_found(serving)
         self._metrics.retrieved.observe(len(hits))
@@ -293,6 +306,30 @@ def score_passages(hits: Sequence[Hit], query: Query) -> list[Retrieved]:
     scores = relevance_of(hits, query)
     priors = log_probabilities(np.array(scores)).tolist()
     return [Retrieved(*each) for each in zip(hits, scores, priors, strict=True)]
+
+
+def rerank(
+    read: Sequence[Retrieved],
+    rest: Sequence[Retrieved],
+    evidence: Sequence[float],
+    weight: float,
+) -> list[Retrieved]:
+    """By f(x, z) + a·evidence(x, z), best first; those that were not read follow as they were.
+
+    :param evidence: of the passages read (`realm.model.answering.Answers`).
+    :param weight: a.
+    """
+    added = [weight * each for each in evidence]
+    scores = [one.score + more for one, more in zip(read, added, strict=True)]
+    every = [*scores, *(one.score for one in rest)]
+    priors = log_probabilities(np.array(every)).tolist()
+    ranked = [
+        Retrieved(one.hit, score, prior, more)
+        for one, score, prior, more in zip(read, scores, priors, added, strict=False)
+    ]
+    ranked.sort(key=lambda one: -one.score)
+    unread = zip(rest, priors[len(read) :], strict=True)
+    return [*ranked, *(replace(one, log_probability=prior) for one, prior in unread)]
 
 
 def _time_to_wait(seconds: float) -> float:

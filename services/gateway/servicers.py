@@ -57,6 +57,12 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
                     passages=check_count("limit", limit, MAX_PASSAGES_FOUND),
                     retrieval=check_retrieval(request.retrieval),
                     at_least=request.at_least_version,
+                    rerank=check_count("rerank", request.rerank, MAX_PASSAGES_READ)
+                    if request.HasField("rerank")
+                    else 0,
+                    least_score=request.least_score
+                    if request.HasField("least_score")
+                    else -math.inf,
                 ),
                 remaining(context),
             )
@@ -64,6 +70,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
             passages=[_retrieved(each, response.pinned.serving) for each in response.passages],
             index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
+            no_answer_probability=response.answers.no_answer,
         )
 
 
@@ -205,9 +212,10 @@ def _retrieved(found: Retrieved, by: Serving) -> retrieval_pb2.RetrievedPassage:
 
 
 def _parts(found: Retrieved, by: Serving) -> types_pb2.ScoreParts:
-    """What the score is the sum of: s·⟨Embed(x), Embed(z)⟩ and w·BM25(x, z)."""
+    """What the score is the sum of: s·⟨Embed(x), Embed(z)⟩, w·BM25(x, z), a·evidence."""
     dense = by.queries.relevance.scale * found.hit.product
-    return types_pb2.ScoreParts(dense=dense, words=found.score - dense)
+    words = found.score - found.reading - dense
+    return types_pb2.ScoreParts(dense=dense, words=words, reading=found.reading)
 
 
 def _retrieval(way: Retrieval) -> str:

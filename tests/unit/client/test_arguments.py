@@ -23,7 +23,14 @@ KEA = document("kea", "Kea parrots live in alpine New Zealand.")
 
 #: Each call, with a good value for each of its arguments; those after * go by name.
 CALLS: dict[str, dict[str, Any]] = {
-    "search": {"*question": "kea", "limit": 5, "at_least_version": 0, "retrieval": "bm25"},
+    "search": {
+        "*question": "kea",
+        "limit": 5,
+        "at_least_version": 0,
+        "retrieval": "bm25",
+        "rerank": 0,
+        "least_score": None,
+    },
     "ask": {
         "*question": "kea",
         "passages": 5,
@@ -157,6 +164,10 @@ def test_one_value_instead_of_a_list_is_refused(
         ("search", "at_least_version", 2**64),
         ("search", "at_least_version", -1),
         ("search", "retrieval", "vectors"),
+        ("search", "rerank", -1),
+        ("search", "rerank", True),
+        ("search", "least_score", "1"),
+        ("search", "least_score", math.nan),
         ("search", "retrieval", ["bm25"]),
         ("ask", "passages", None),
         ("ask", "answers", "1"),

@@ -13,7 +13,7 @@ import torch
 from realm.corpus.documents import Document
 from realm.errors import InvalidInput
 from realm.evaluation.evaluate import document_ranks, evaluate
-from realm.evaluation.reading import make_reading
+from realm.evaluation.reading import make_reading, read, rerank
 from realm.evaluation.report import depth_for_documents
 from realm.evaluation.searching import (
     PassageVectors,
@@ -22,6 +22,7 @@ from realm.evaluation.searching import (
     split_documents,
 )
 from realm.evaluation.systems import System
+from realm.model.config import AnswerRules
 from realm.model.encoders import encode
 from realm.model.relevance import Relevance
 from realm.retrieval import Retrieval
@@ -135,3 +136,21 @@ def test_priors_are_the_softmax_of_relevance(system: System) -> None:
     assert reading.passages == (passages[2].text, passages[0].text, passages[1].text)
     weights = np.exp(20.0 * products.astype(np.float64) + 0.5 * words)
     np.testing.assert_allclose(np.exp(reading.log_priors), weights / weights.sum(), rtol=1e-9)
+
+
+def test_the_reader_re_ranks_as_many_as_it_is_told_to(system: System) -> None:
+    """A text that the reader would rather answer from comes first; those not read stay behind."""
+    passages = split_documents(DOCUMENTS, system.inputs)
+    index = PassageVectors(passages, np.zeros((len(passages), 2), np.float32))
+    falling = -np.arange(6, dtype=np.float32) / 1000
+    (found,) = [Found(np.arange(6), falling, np.zeros(6, np.float32))]
+    for rerank_, weight in ((4, 0.0), (4, 50.0), (6, 50.0)):
+        system.reader.answers = AnswerRules(evidence=weight)
+        ranking = replace(system, rerank=rerank_)
+        (ranked,) = rerank(ranking, index, ["what ran?"], [found])
+        (read_,) = read(system, [make_reading(system, index, "what ran?", found.best(rerank_))])
+        scores = 20.0 * falling[:rerank_] + weight * np.array(read_.evidence)
+        expected = [*np.argsort(-scores, kind="stable"), *range(rerank_, 6)]
+        assert ranked.rows.tolist() == expected
+        assert ranked.products.tolist() == [falling[row] for row in expected]
+        assert (expected == list(range(6))) == (weight == 0.0)

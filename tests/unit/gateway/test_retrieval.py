@@ -11,6 +11,8 @@ import pytest
 from realm.client import AsyncClient
 from realm.client.wire import from_rpc_error
 from realm.errors import FailedPrecondition, InvalidInput
+from realm.model.answering import Reading, answer_questions
+from realm.model.config import AnswerRules
 from realm.model.encoders import encode
 from realm.records.generations import Generation
 from realm.records.vectors import Vectors
@@ -131,3 +133,53 @@ async def test_generations_of_earlier_releases_answer_as_well_as_they_can(
     asked = queries.query("the tower, the tower", vector, Retrieval.RANK_FUSION)
     assert asked.terms.values == [2.0, 2.0], "Qdrant weighs them"
     assert asked.relevance == replace(current.queries.relevance, word_weight=0.0)
+
+
+async def test_the_reader_re_ranks_the_best_and_the_others_follow(
+    site: Site, first: Generation
+) -> None:
+    serving, model = site.gateway.slot.current, site.world.models[first.snapshot]
+    assert serving is not None
+    rules = AnswerRules(null=True, evidence=3.0)
+    serving.reader.answers = model.reader.answers = rules
+    async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
+        plain = (await client.search(QUESTION, limit=5)).passages
+        found = await client.search(QUESTION, limit=5, rerank=3)
+        fewer = (await client.search(QUESTION, limit=2, rerank=3)).passages
+    reading = Reading(
+        QUESTION,
+        tuple(each.passage.text for each in plain[:3]),
+        tuple(math.log(each.probability) for each in plain[:3]),
+    )
+    (read,) = answer_questions(model.reader.eval(), model.inputs, [reading], dtype=serving.dtype)
+    scores = [one.score + 3.0 * more for one, more in zip(plain[:3], read.evidence, strict=True)]
+    order = sorted(range(3), key=lambda place: -scores[place])
+    assert order != [0, 1, 2]
+    ranked = [*(plain[place] for place in order), *plain[3:]]
+    ids = [each.passage.passage_id for each in ranked]
+    assert [each.passage.passage_id for each in found.passages] == ids
+    assert [each.passage.passage_id for each in fewer] == ids[:2]
+    for one in found.passages:
+        parts = one.parts.dense + one.parts.words + one.parts.reading
+        assert one.score == pytest.approx(parts, abs=1e-3)
+    expected = [scores[place] for place in order]
+    assert [each.score for each in found.passages[:3]] == pytest.approx(expected, abs=0.05)
+    assert [each.parts.reading for each in found.passages[3:]] == [0.0, 0.0]
+    assert sum(each.probability for each in found.passages) == pytest.approx(1, abs=1e-5)
+    assert found.no_answer_probability == pytest.approx(read.no_answer, abs=1e-2)
+
+
+@pytest.mark.parametrize("rerank", [0, 4])
+async def test_what_scores_too_little_is_left_out_perhaps_everything(
+    site: Site, first: Generation, rerank: int
+) -> None:
+    async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
+        whole = (await client.search(QUESTION, limit=4, rerank=rerank)).passages
+        least = sorted(each.score for each in whole)[2]
+        found = (await client.search(QUESTION, limit=4, rerank=rerank, least_score=least)).passages
+        nothing = await client.search(QUESTION, rerank=rerank, least_score=1e6)
+    kept = [each.passage.passage_id for each in whole if each.score >= least]
+    assert [each.passage.passage_id for each in found] == kept
+    assert 1 < len(kept) < 4
+    assert not nothing.passages
+    assert nothing.index_version.generation == first.number

@@ -121,6 +121,8 @@ async def test_answers_are_the_model_s_own_and_none_where_the_null_document_wins
         ("question", search("x" * 10_001)),
         ("limit", search(limit=0)),
         ("limit", search(limit=101)),
+        ("rerank", search(rerank=0)),
+        ("rerank", search(rerank=21)),
         ("question", ask("?" * 10_001)),
         ("passages", ask(passages=0)),
         ("passages", ask(passages=21)),

@@ -155,6 +155,24 @@ def test_the_null_document_is_one_more_passage_with_one_empty_span(seed: int) ->
     assert found.given == (() if found.abstains else found.found)
 
 
+@pytest.mark.parametrize("null", [False, True])
+def test_evidence_is_the_best_span_of_whole_words_above_the_empty_one(null: bool) -> None:
+    model = eiffel_model()
+    model.reader.answers = AnswerRules(null=null)
+    reading = Reading(QUESTION, (*PASSAGES, "!"), (*PRIORS, -9.0))
+    (found,) = answer_questions(model.reader.eval(), model.inputs, [reading])
+    expected = []
+    for text in PASSAGES:
+        body = ReaderInput.build(model.inputs, QUESTION, text)
+        with torch.inference_mode():
+            spans = model.reader(*collate([body.encoded], model.inputs.pad))
+        logits = spans.logits[0, body.first : body.first + len(body.offsets)]
+        whole = torch.from_numpy(body.whole_words(logits.shape[1])) & logits.isfinite()
+        expected.append(float(logits[whole].max() - spans.null[0]))
+    assert found.evidence[: len(PASSAGES)] == pytest.approx(expected, abs=1e-4)
+    assert len(found.evidence) == len(reading.passages), "none of the null document"
+
+
 def test_nothing_read_means_no_answer() -> None:
     model = reads_null()
     (found,) = answer_questions(model.reader.eval(), model.inputs, [Reading(QUESTION, (), ())])

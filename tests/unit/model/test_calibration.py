@@ -6,12 +6,14 @@ import math
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from realm.errors import BadSettings
-from realm.model.calibration import calibrate, expected_calibration_error, fit
+from realm.model.calibration import calibrate, expected_calibration_error, fit, fit_evidence
 from realm.model.config import AnswerRules
 
 RULES = st.builds(AnswerRules, st.just(True), st.floats(0.05, 5.0), st.floats(-4.0, 4.0))
@@ -86,6 +88,30 @@ def test_fit_takes_no_answer_for_granted() -> None:
 @pytest.mark.parametrize("right", [[], [True] * 5, [False] * 5])
 def test_without_right_and_wrong_answers_nothing_is_fitted(right: list[bool]) -> None:
     assert fit([0.5] * len(right), [0.0] * len(right), right) == AnswerRules()
+
+
+def drawn_passages(weight: float, questions: int) -> tuple[list[NDArray[np.float64]], ...]:
+    """Priors, evidence, and which of five passages answers, drawn by their softmax."""
+    rng = np.random.default_rng(4)
+    priors = [rng.normal(size=5) for _ in range(questions)]
+    evidence = [3 * rng.normal(size=5) for _ in range(questions)]
+    holds = []
+    for prior, found in zip(priors, evidence, strict=True):
+        shares = np.exp(prior + weight * found)
+        holds.append(np.arange(5) == rng.choice(5, p=shares / shares.sum()))
+    return priors, evidence, holds
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_weight_of_evidence_is_found(weight: float) -> None:
+    assert fit_evidence(*drawn_passages(weight, 1500)) == pytest.approx(weight, abs=0.06)  # type: ignore[arg-type]
+
+
+def test_evidence_against_the_answers_weighs_nothing() -> None:
+    priors, evidence, holds = drawn_passages(0.5, 200)
+    assert fit_evidence(priors, [-each for each in evidence], holds) == 0.0  # type: ignore[arg-type]
+    every = [np.ones(5, bool), np.zeros(5, bool)]
+    assert fit_evidence(priors[:2], evidence[:2], every) == 0.0
 
 
 def test_calibration_error_is_the_gap_between_said_and_true() -> None:
