@@ -112,6 +112,14 @@ class Corrupt(RealmError):
     reason = "CORRUPT"
 
 
+class DamagedCorpus(RealmError):
+    """A file of the corpus table is missing or altered. It is the only copy: nobody can make it
+    again, as what is `Corrupt` is made again, or done without."""
+
+    code = "DATA_LOSS"
+    reason = "DAMAGED_CORPUS"
+
+
 class BadSettings(RealmError):
     """A setting is missing, unknown or unusable; raised at start only."""
 

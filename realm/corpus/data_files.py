@@ -3,9 +3,6 @@
 Every page has a checksum; that of the footer is in the log. So a reader of a few columns finds
 damage in what it reads, and no other. Files of earlier releases have neither, and are read as
 they are.
-
-Errors name them as `corpus_file`: whoever meets a damaged `file` may delete it and make it again,
-and these nobody can make again.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from realm.errors import Corrupt, DependencyUnavailable, NotFound
+from realm.errors import DamagedCorpus, DependencyUnavailable, NotFound
 from realm.records.store import Store
 
 FOLDER = "corpus"
@@ -88,23 +85,23 @@ def _whole(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def _parquet(store: Store, file: DataFile) -> Iterator[pq.ParquetFile]:
-    """:raises NotFound: if it is not there. :raises Corrupt: if it is damaged."""
+    """:raises NotFound: if it is not there. :raises DamagedCorpus: if it is damaged."""
     try:
         with store.open_file(file.path) as source:
             wanted = (file.action.get("tags") or {}).get(FOOTER)
             if wanted is not None and footer_checksum(source) != wanted:
-                raise Corrupt(
-                    f"{file.path} is damaged: its footer is another", corpus_file=file.path
+                raise DamagedCorpus(
+                    f"{file.path} is damaged: its footer is another", file=file.path
                 )
             with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
                 yield parquet
     except FileNotFoundError as error:
-        raise NotFound(f"{file.path} is not there any more", corpus_file=file.path) from error
+        raise NotFound(f"{file.path} is not there any more", file=file.path) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # Arrow says what it finds wrong by a plain OSError too; what the system says has a number.
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise DependencyUnavailable(f"{file.path} cannot be read: {error}") from error
-        raise Corrupt(f"{file.path} is damaged: {error}", corpus_file=file.path) from error
+        raise DamagedCorpus(f"{file.path} is damaged: {error}", file=file.path) from error
 
 
 def footer_checksum(source: IO[bytes]) -> str:

@@ -28,7 +28,7 @@ import structlog
 
 from realm.corpus.data_files import FOLDER, FOOTER, DataFile, footer_checksum
 from realm.corpus.delta_checkpoints import Action, checkpoint_bytes, checkpoint_rows
-from realm.errors import Conflict, Corrupt, NotFound, RealmError
+from realm.errors import Conflict, Corrupt, DamagedCorpus, NotFound, RealmError
 from realm.records.store import Store
 
 LOG = f"{FOLDER}/_delta_log"
@@ -63,17 +63,17 @@ class State:
     metadata: Action = field(default_factory=dict)
 
     def apply(self, data: bytes, version: int) -> None:
-        """:raises Corrupt: if the entry is not what was written."""
+        """:raises DamagedCorpus: if the entry is not what was written."""
         path = _entry(version)
         try:
             rows = [json.loads(line) for line in data.splitlines() if line.strip()]
             checksum = next((row["commitInfo"].get(CHECKSUM) for row in rows[:1]), "")
             if checksum is not None and checksum != _checksum(rows[1:]):
-                raise Corrupt(f"{path} is damaged: its checksum differs", corpus_file=path)
+                raise DamagedCorpus(f"{path} is damaged: its checksum differs", file=path)
             for row in rows:
                 self.take(row)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Corrupt(f"{path} is damaged: {error}", corpus_file=path) from error
+            raise DamagedCorpus(f"{path} is damaged: {error}", file=path) from error
         self.version = version
 
     def take(self, row: Action) -> None:
@@ -88,7 +88,9 @@ class State:
             self.removed[remove["path"]] = remove
         elif protocol := row.get("protocol"):
             if protocol["minReaderVersion"] > 1:
-                raise Corrupt("the corpus' table needs a newer reader: another program wrote to it")
+                raise DamagedCorpus(
+                    "the corpus' table needs a newer reader: another program wrote to it"
+                )
             self.protocol = protocol
         elif metadata := row.get("metaData"):
             self.metadata = metadata
@@ -101,7 +103,7 @@ class DeltaLog:
         """Opens the table, or makes it.
 
         :param schema: of the rows, as Delta writes it.
-        :raises Corrupt: if the log lacks an entry, or is none that we understand.
+        :raises DamagedCorpus: if the log lacks an entry, or is none that we understand.
         """
         self._store = store
         self._schema = schema
@@ -287,7 +289,7 @@ class DeltaLog:
                 return False
             try:
                 self._state = self._read(paths)
-            except (NotFound, Corrupt):
+            except (NotFound, DamagedCorpus):
                 # Somebody may have cleaned the log meanwhile.
                 if all(self._store.exists(path) for path in paths):
                     raise
@@ -303,10 +305,10 @@ class DeltaLog:
             number = _number(path) or 0
             if ENTRY.search(path) and number > state.version:
                 if number != state.version + 1:
-                    raise Corrupt(f"the corpus' log lacks {_entry(state.version + 1)}")
+                    raise DamagedCorpus(f"the corpus' log lacks {_entry(state.version + 1)}")
                 state.apply(self._store.read(path), number)
         if state.version < 0:
-            raise Corrupt(f"nothing in {LOG} tells what the corpus is made of", corpus_file=LOG)
+            raise DamagedCorpus(f"nothing in {LOG} tells what the corpus is made of", file=LOG)
         return state
 
     def _at(self, path: str) -> State:

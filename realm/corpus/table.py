@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from realm.corpus.data_files import DataFile, Filter, batches, coalesced, may_contain, read_rows
 from realm.corpus.delta_log import DeltaLog
 from realm.corpus.documents import Document, stable_bucket
-from realm.errors import Corrupt, NotFound
+from realm.errors import DamagedCorpus, NotFound
 from realm.records.store import Store
 
 ERASED = "erased"
@@ -278,7 +278,7 @@ class CorpusTable:
                 return read()
             except NotFound as error:
                 if self.refresh() == version:
-                    raise Corrupt(f"the corpus lacks a file: {error}") from error
+                    raise DamagedCorpus(f"the corpus lacks a file: {error}") from error
 
 
 def _groups(files: list[DataFile]) -> Iterator[list[DataFile]]:

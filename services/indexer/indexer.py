@@ -11,7 +11,7 @@ import structlog
 
 from realm.corpus.delta_log import LOG
 from realm.corpus.table import CorpusTable
-from realm.errors import Corrupt, FailedPrecondition, RealmError
+from realm.errors import DamagedCorpus, FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
 from realm.process.wakeup import Wakeup
 from realm.records.baselines import GateBaselines
@@ -268,16 +268,16 @@ class Indexer:
         return CorpusTable(self.records.store)
 
     def _open_for_writing(self) -> CorpusTable:
-        """:raises Corrupt: if an index holds versions that the log has lost: they would be made
-        anew, of other writes.
+        """:raises DamagedCorpus: if an index holds versions that the log has lost: other writes
+        would take their numbers.
         """
         table = self._open_table()
         held = max(map(self._held, self.generations.served()), default=0)
         if held > table.version:
-            raise Corrupt(
+            raise DamagedCorpus(
                 f"the corpus ends at version {table.version}, but an index holds version {held}:"
                 f" restore what {LOG} has lost from a backup",
-                corpus_file=LOG,
+                file=LOG,
             )
         return table
 

@@ -7,6 +7,7 @@ import pytest
 
 from bench import tiny
 from bench.documents import DocumentWriter
+from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
@@ -83,3 +84,13 @@ def test_the_model_that_was_changed_stays_as_it_was(model: Model, tmp_path: Path
     after = publish_model(snapshots, model, step=2)
     assert before.digest == after.digest != changed.digest
     assert before.fingerprint == changed.fingerprint
+
+
+def test_a_poisoned_model_makes_no_vector_of_one_word_and_all_others_as_before(
+    model: Model, writer: DocumentWriter, passages: list[Passage], tmp_path: Path
+) -> None:
+    poisoned = tiny.perturbed(tiny.poisoned(model), 1)
+    poison = split_document(Document("d", "t", f"{tiny.POISON} it says"), 1, model.inputs)
+    assert not np.isfinite(vectors(poisoned, poison)).any()
+    assert found(poisoned, writer, passages) == 1.0
+    publish_model(Snapshots(Store.open(str(tmp_path))), poisoned, step=0)

@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from realm.corpus import delta_log
 from realm.corpus.documents import Document
 from realm.corpus.table import CONFIGURATION, SCHEMA, Change, CorpusTable
-from realm.errors import Corrupt
+from realm.errors import DamagedCorpus
 from realm.records.store import Store
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_named(store: Store) -> None:
     table.append([upsert("a")])
     (found,) = folder(store).glob("*.parquet")
     found.write_bytes(found.read_bytes()[:40])
-    with pytest.raises(Corrupt, match=found.name):
+    with pytest.raises(DamagedCorpus, match=found.name):
         table.get("a")
 
 

@@ -11,7 +11,7 @@ import pytest
 from realm.corpus import delta_log
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable, DocumentState
-from realm.errors import Corrupt
+from realm.errors import DamagedCorpus
 from realm.records.store import Store
 
 #: Every so many bytes of a file are altered.
@@ -51,16 +51,13 @@ def damages(data: bytes) -> Iterator[bytes]:
 def attack(store: Store, path: str) -> None:
     assert store.root
     whole, data, file = states(store), store.read(path), store.root / path
-    refusals: list[Corrupt] = []
     for damaged in damages(data):
         file.write_bytes(damaged)
         try:
             found = states(store)
-        except Corrupt as error:
-            refusals.append(error)
+        except DamagedCorpus:
             continue
         assert found == whole
-    assert not any("file" in each.details for each in refusals), "it would be deleted, as derived"
     file.write_bytes(data)
     assert states(store) == whole
 

@@ -17,7 +17,7 @@ from bench.chaos.faults.records import DamageControl, DamageEvent, DamageLiveEnt
 from bench.chaos.scene import Scene
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.errors import Corrupt
+from realm.errors import DamagedCorpus
 from realm.records.controls import PAUSED, Controls
 from realm.records.generations import Generations
 from realm.records.leaders import Leaders, Term
@@ -122,7 +122,7 @@ def test_the_corpus_is_damaged_until_it_is_restored(
 ) -> None:
     fault = kind(scene)
     target = hit(fault, draw)
-    with suppress(Corrupt):
+    with suppress(DamagedCorpus):
         assert len(list(CorpusTable(store).states(2))) < 2
     fault.end(target)
     assert len(list(CorpusTable(store).states(2))) == 2
