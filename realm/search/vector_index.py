@@ -163,6 +163,6 @@ def open_index(settings: Settings, hooks: ChangeHooks | None = None) -> VectorIn
 
 def open_search(settings: Settings) -> VectorSearch:
     """:raises BadSettings: if its URL is unusable."""
-    from realm.search.qdrant.search import QdrantSearch
+    from realm.search.qdrant.index import QdrantSearch
 
     return QdrantSearch(settings)

@@ -1,4 +1,8 @@
-"""Collections of passages, for indexer, trainer and command line."""
+"""`realm.search.vector_index` in Qdrant, by gRPC only: a server, or Qdrant Edge behind its own.
+
+Collections of passages for indexer, trainer and command line; search for the gateway, on its event
+loop.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from qdrant_client import QdrantClient, models
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from realm.corpus.passages import Passage
 from realm.errors import NotFound, OutOfSpace
@@ -194,3 +198,23 @@ class QdrantIndex:
             if name in record.vector:
                 found[str(record.id)] = record.vector[name]
         return found
+
+
+class QdrantSearch:
+    """`VectorSearch` over Qdrant."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = AsyncQdrantClient(**endpoint(settings))
+
+    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
+        asked = request(query, limit)
+        if asked is None:
+            return []
+        with reachable():
+            (answer,) = await self._client.query_batch_points(
+                collection, [asked], timeout=max(1, round(timeout))
+            )
+        return to_hits(answer.points, query)
+
+    async def close(self) -> None:
+        await self._client.close()
