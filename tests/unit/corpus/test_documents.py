@@ -11,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.corpus.documents import (
+    MAX_ID_BYTES,
     MAX_METADATA_BYTES,
     MAX_TITLE_BYTES,
+    MAX_WRITES,
     Document,
+    check_deletion,
     check_document,
+    check_upsert,
     is_held_out,
     passage_id,
     stable_bucket,
@@ -22,6 +26,7 @@ from realm.corpus.documents import (
 from realm.errors import InvalidInput
 
 IDS = [f"wiki/{n}" for n in range(5_000)]
+GOOD = Document("a", "", "Text.")
 
 
 def test_a_sound_document_comes_back_unchanged() -> None:
@@ -108,3 +113,46 @@ def test_passage_ids_are_uuids_that_differ_when_the_inputs_do(
 def test_an_ordinal_cannot_be_mistaken_for_a_part_of_the_id() -> None:
     assert passage_id("1:a", 1) != passage_id("a", 11)
     assert passage_id("a", 11) != passage_id("1a", 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "request_id", "documents"),
+    [
+        ("documents", "", []),
+        ("documents", "", [GOOD] * (MAX_WRITES + 1)),
+        ("documents[1].id", "", [GOOD, Document(" ", "", "Text.")]),
+        ("documents[0].text", "", [Document("a", "", " \n")]),
+        ("documents[0].text", "", [Document("a", "", "\u200b\ufeff\u2060\u00ad")]),
+        ("documents[1].text", "", [GOOD, Document("b", "", "x" * 101)]),
+        ("request_id", "é" * 64 + "x", [GOOD]),
+    ],
+)
+def test_an_upsert_beyond_the_limits_names_its_field(
+    field: str, request_id: str, documents: list[Document]
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_upsert(request_id, documents, max_bytes=100)
+    assert refused.value.details["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "request_id", "ids"),
+    [
+        ("document_ids", "", []),
+        ("document_ids", "", ["a"] * (MAX_WRITES + 1)),
+        ("document_ids[1]", "", ["a", " "]),
+        ("document_ids[0]", "", ["é" * (MAX_ID_BYTES // 2) + "x"]),
+        ("request_id", "x" * 129, ["a"]),
+    ],
+)
+def test_a_deletion_beyond_the_limits_names_its_field(
+    field: str, request_id: str, ids: list[str]
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_deletion(request_id, ids)
+    assert refused.value.details["field"] == field
+
+
+def test_what_is_just_within_the_limits_passes() -> None:
+    check_upsert("é" * 64, [GOOD] * MAX_WRITES, max_bytes=5)
+    check_deletion("", ["é" * (MAX_ID_BYTES // 2)] * MAX_WRITES)

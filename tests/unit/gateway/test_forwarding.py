@@ -131,7 +131,7 @@ async def test_a_call_may_wait_as_long_as_the_settings_say(
 async def test_an_unusable_request_is_refused_here(
     pair: tuple[Site, MemoryIndexer], method: str, field: str, request_: Any
 ) -> None:
-    """All limits: tests/unit/corpus/test_write_limits.py."""
+    """All limits: tests/unit/corpus/test_documents.py."""
     site, indexer = pair
     error = await failure(getattr(site.corpus, method)(request_, timeout=PATIENCE))
     assert isinstance(error, InvalidInput)

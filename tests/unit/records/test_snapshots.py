@@ -1,12 +1,14 @@
 """Snapshots: numbered by publication, complete or absent, checked by checksum."""
 
+from __future__ import annotations
+
 import threading
 from pathlib import Path
 
 import pytest
 
 from realm.errors import Corrupt, NotFound
-from realm.records.snapshots import MANIFEST, Snapshot, Snapshots
+from realm.records.snapshots import MANIFEST, Lag, Snapshot, Snapshots, lag_behind
 from realm.records.store import Store
 
 
@@ -71,3 +73,28 @@ def test_a_deleted_snapshot_is_gone_and_its_number_is_not_used_again(
     snapshots.delete(publish(store, folder))
     assert snapshots.newest() is None
     assert publish(store, folder).number == 2
+
+
+def snapshot(number: int, step: int, at: float) -> Snapshot:
+    return Snapshot(number, "d", step, at, None, "f", 2, {})
+
+
+PUBLISHED = [snapshot(1, 0, 100.0), snapshot(2, 40, 160.0), snapshot(3, 80, 220.0)]
+RESTARTED = [*PUBLISHED, snapshot(4, 60, 280.0)]
+
+
+@pytest.mark.parametrize(
+    ("published", "number", "step", "lag"),
+    [
+        pytest.param(PUBLISHED, 3, 80, Lag(), id="newest"),
+        pytest.param(PUBLISHED, 1, 0, Lag(80, 160.0), id="two behind"),
+        pytest.param(PUBLISHED, 2, 40, Lag(40, 220.0), id="one behind"),
+        pytest.param(RESTARTED, 3, 80, Lag(0, 280.0), id="newer snapshot of an older step"),
+        pytest.param(PUBLISHED[2:], 1, 0, Lag(80, 220.0), id="its own record is gone"),
+    ],
+)
+def test_lag_counts_from_the_oldest_newer_snapshot(
+    published: list[Snapshot], number: int, step: int, lag: Lag
+) -> None:
+    assert lag_behind(published, number, step) == lag
+    assert lag.seconds(300.0) == (300.0 - lag.since if lag.since else 0.0)

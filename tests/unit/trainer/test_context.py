@@ -15,8 +15,10 @@ from realm.records import bucket
 from realm.settings import load_settings
 from services.trainer import context
 from services.trainer.__main__ import run
-from services.trainer.context import Heartbeat, retry_while_unavailable
+from services.trainer.context import Background, Cadence, Heartbeat, retry_while_unavailable
 from services.trainer.metrics import TrainerMetrics
+
+LIMIT = 10.0
 
 
 def test_a_beat_touches_the_file_if_there_is_one(
@@ -63,3 +65,38 @@ def test_the_process_beats_while_its_store_is_unavailable_and_stops_when_told_to
     run(settings, torch.device("cpu"), stop, TrainerMetrics(CollectorRegistry()))
     told.join()
     assert beat.exists()
+
+
+def test_a_result_is_taken_once_and_jobs_are_never_queued() -> None:
+    gate = threading.Event()
+    background: Background[bool] = Background("test")
+    assert background.start(lambda: gate.wait(LIMIT))
+    assert not background.start(lambda: True)
+    assert background.take() is background.take(0.01) is None
+    assert background.busy
+    gate.set()
+    assert background.take(LIMIT) is True
+    assert background.take() is None
+    assert not background.busy
+    assert background.start(lambda: True)
+
+
+def test_an_error_is_raised_where_the_result_is_taken() -> None:
+    def fail() -> None:
+        raise DependencyUnavailable("the store is away")
+
+    background: Background[None] = Background("test")
+    background.start(fail)
+    with pytest.raises(DependencyUnavailable, match="away"):
+        background.take(LIMIT)
+    assert not background.busy
+
+
+def test_cadence_needs_both_steps_and_seconds() -> None:
+    cadence = Cadence(every_steps=10, min_seconds=60, last_step=0, last_time=0)
+    assert not cadence.due(9, 100)
+    assert not cadence.due(10, 59)
+    assert cadence.due(10, 60)
+    cadence.happened(10, 60)
+    assert not cadence.due(20, 119)
+    assert cadence.due(27, 121)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from realm.corpus.documents import is_held_out
@@ -19,7 +22,7 @@ from realm.records.states import State
 from realm.records.store import Store
 from services.trainer.checkpoints import Origin
 from services.trainer.context import Cadence, TrainingContext
-from services.trainer.loop import Trainer
+from services.trainer.loop import IndexSituation, Trainer
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher
 from services.trainer.retrieval import LiveRetrieval
@@ -30,6 +33,7 @@ from tests.unit.trainer.test_retrieval import MemoryIndex
 from tests.waiting import until
 
 LIMIT = 30.0
+BEHIND = IndexSituation(published_step=120, live_step=40, newest_state=State.BUILDING, paused=False)
 
 
 class Bench:
@@ -140,3 +144,30 @@ def test_a_corpus_without_sentences_is_waited_on_and_counted(
     with bench.running():
         until(lambda: bench.trainer._waited_for.startswith("the corpus holds too few"), "says so")
     assert bench.metric("current_step") == 0
+
+
+@pytest.mark.parametrize(
+    ("given_", "bound", "waits"),
+    [
+        ({}, 60, True),
+        ({}, 80, False),
+        ({"newest_state": None}, 60, True),
+        *(
+            ({"newest_state": state}, 60, False)
+            for state in (State.LIVE, State.REJECTED, State.ABANDONED, State.RETAINED)
+        ),
+        ({"paused": True}, 60, False),
+        # Before the first commit the lag counts from the base.
+        ({"live_step": None}, 100, True),
+        ({"live_step": None}, 120, False),
+    ],
+)
+def test_waits_only_for_a_snapshot_that_may_still_become_live(
+    given_: dict[str, object], bound: int, waits: bool
+) -> None:
+    assert replace(BEHIND, **given_).exceeds(bound) == waits  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 10**6), st.none() | st.integers(0, 10**6), st.booleans())
+def test_no_bound_never_waits(published: int, live: int | None, paused: bool) -> None:
+    assert not IndexSituation(published, live, State.BUILDING, paused).exceeds(0)
