@@ -26,6 +26,8 @@ run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds RATE=qu
 
 # Clusters come first (tests/conftest.py) and wait now and then: three processes for two cores.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+# Else each of them, and each process of a cluster, would compile the same modules again.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
 
 test: lint ## everything that is quick; under eight minutes on two cores
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)

@@ -19,8 +19,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "realm")
 
 #: The longest first, and each alone: started last, one of them would keep a core idle.
 LONGEST = (
-    "tests/acceptance/test_bench.py::test_every_claim_holds[switch]",
     "tests/acceptance/test_fact_world.py",
+    "tests/acceptance/test_bench.py::test_every_claim_holds[switch]",
     "tests/acceptance/test_bench.py::test_every_claim_holds[chaos]",
     "tests/acceptance/test_bench.py",
     "tests/acceptance/",
