@@ -111,11 +111,7 @@ def check(history: History) -> Report:
             f"{each}: {what}" for each, what in went_back(history.operations, history.turns)
         ],
         Promise.WRITTEN_ONCE: [str(each) for each in found.foreign],
-        Promise.AVAILABLE: [
-            f"{each}: {each.ended.why}"
-            for each in history.operations
-            if not each.ok and not excuses.failure(each)
-        ],
+        Promise.AVAILABLE: _failed(history, excuses),
     }
     return Report(
         violations=[Violation(promise, what) for promise in Promise for what in broken[promise]],
@@ -215,6 +211,18 @@ def _older_than_asked(history: History) -> list[str]:
         f"{each}: asked for corpus version {each.sent.at_least}, got {each.origin.corpus_version}"
         for each in history.operations
         if each.origin is not None and each.origin.corpus_version < each.sent.at_least
+    ]
+
+
+def _failed(history: History, excuses: _Excuses) -> list[str]:
+    """What was in flight when a recording broke off has neither failed nor succeeded."""
+    broke_off = history.read is None
+    return [
+        f"{each}: {each.ended.why}"
+        for each in history.operations
+        if not each.ok
+        and not (broke_off and each.done == float("inf"))
+        and not excuses.failure(each)
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.history.events import Excuse, Kind, Made, Need, Seen
+from bench.history.events import Excuse, Kind, Made, Need, Seen, Sent
 from bench.history.promises import Promise
 from tests.unit.bench.history.histories import Story, broken
 
@@ -354,6 +354,13 @@ def test_excuses_are_counted_and_looks_that_decide_something() -> None:
     report = told.check()
     assert report.excused == {"down": 1, "lost points": 2}
     assert report.decisive == 1
+
+
+def test_what_was_in_flight_when_a_recording_broke_off_has_not_failed() -> None:
+    told = story()
+    told.events.append(Sent(99, "client", 0, Kind.SEARCH, 5.0, 5.0))
+    assert told.check().violations == []
+    assert broken(told.end(10.0, A1)) == [Promise.AVAILABLE]
 
 
 def test_a_final_read_out_covers_everything() -> None:
