@@ -50,13 +50,15 @@ def make_embedder(settings: Settings) -> Embedder:
     log.info("embedder_starting", device=str(device), dtype=str(dtype), store=store.url)
     compute = Compute(settings.embedder.embed_token_budget or None, dtype)
     redis_url = settings.addresses.redis_url
+    claims = WorkClaims(
+        redis_url, settings.embedder.work_silence_seconds, lambda: liveness.silent_seconds
+    )
+    claims.keep()
     return Embedder(
         store=store,
         generations=Generations(store),
         encoders=Encoders(Snapshots(store), device, SNAPSHOTS_IN_MEMORY, compute),
-        claims=WorkClaims(
-            redis_url, settings.embedder.work_silence_seconds, lambda: liveness.silent_seconds
-        ),
+        claims=claims,
         max_deliveries=settings.embedder.max_deliveries,
         wakeup=Wakeup(redis_url),
         metrics=EmbedderMetrics(),

@@ -55,7 +55,10 @@ class WorkClaims:
         self._counted = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        VitalThread("claim", self._renew).start()
+
+    def keep(self) -> None:
+        """Renews the claim in hand in time, in a thread, until `close`."""
+        VitalThread("claim", self._keep).start()
 
     def claim(self, output_file: str) -> bool:
         """False: another embedder is at the work."""
@@ -108,11 +111,15 @@ class WorkClaims:
         self._closed.set()
         self._redis.close()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """The claim in hand, if its task makes progress."""
+        with self._lock:
+            if self._claim is not None and self._idle_seconds() < HANGS_SECONDS:
+                _renew_or_reclaim(self._claim)
+
+    def _keep(self) -> None:
         while not self._closed.wait(self._silence / RENEWALS):
-            with self._lock:
-                if self._claim is not None and self._idle_seconds() < HANGS_SECONDS:
-                    _renew_or_reclaim(self._claim)
+            self.renew()
 
 
 def _renew_or_reclaim(claim: Lock) -> None:

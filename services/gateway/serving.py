@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -216,6 +217,23 @@ class ServingSlot:
         # Current waiters have the old event; later ones wait for the next change.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+class LoadServing(Protocol):
+    """As `load_serving`."""
+
+    def __call__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        snapshot: Snapshot,
+        generation: Generation,
+        entry: LiveEntry,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        before: Serving | None = None,
+    ) -> Serving: ...
 
 
 def load_serving(

@@ -29,7 +29,13 @@ from realm.records.store import Store
 from realm.search.queries import QueryMaker
 from realm.settings import Settings
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.serving import Freshness, Serving, ServingSlot, load_serving
+from services.gateway.serving import (
+    Freshness,
+    LoadServing,
+    Serving,
+    ServingSlot,
+    load_serving,
+)
 from services.gateway.waiting import wait_for_event
 
 log = structlog.get_logger(__name__)
@@ -94,9 +100,11 @@ class LiveWatcher:
         dtype: torch.dtype,
         on_change: Callable[[], None] = lambda: None,
         on_leader: Callable[[str], None] = lambda address: None,
+        load: LoadServing = load_serving,
     ) -> None:
         """:param on_change: called after each poll and each flip.
         :param on_leader: called with the leading indexer's address at each poll.
+        :param load: loads a generation's models.
         """
         self._poll_seconds = settings.gateway.live_poll_seconds
         self._retirement_seconds = settings.indexer.retirement_seconds
@@ -108,6 +116,7 @@ class LiveWatcher:
         self._dtype = dtype
         self._on_change = on_change
         self._on_leader = on_leader
+        self._load_models = load
         self._loader = ThreadPoolExecutor(1, "load", initializer=lower_priority)
         self._wake = asyncio.Event()
         self._newest: LiveEntry | None = None
@@ -270,7 +279,7 @@ class LiveWatcher:
             queries = QueryMaker.of(self._view.store, generation, current.queries.relevance)
             return replace(current, entry=entry, generation=generation, queries=queries)
         snapshot = self._view.snapshots.get(generation.snapshot)
-        return load_serving(
+        return self._load_models(
             self._view.store,
             self._view.snapshots,
             snapshot,

@@ -13,13 +13,12 @@ from realm.corpus.delta_log import LOG
 from realm.corpus.table import CorpusTable
 from realm.errors import DamagedCorpus, FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
-from realm.process.wakeup import Wakeup
 from realm.records.baselines import GateBaselines
 from realm.records.generations import collection_name
 from realm.records.recorded_questions import Bounds
 from realm.records.retention import Retention
 from realm.records.store import Store
-from realm.search.vector_index import ChangeHooks, open_index
+from realm.search.vector_index import ChangeHooks
 from realm.settings import Settings
 from services.indexer.build.actions import Actions
 from services.indexer.build.build import BuildContext, Memory
@@ -30,6 +29,7 @@ from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
 from services.indexer.build.requests import ProbeRequests, ShardRequests
 from services.indexer.build.tracker import BuildTracker
+from services.indexer.connections import Connections
 from services.indexer.context import CorpusReader, Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
@@ -39,7 +39,7 @@ from services.indexer.leader.housekeeping import Housekeeping
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.report.refreshes import RefreshMonitor
 from services.indexer.report.status import Status
-from services.indexer.tasks import OutstandingTasks, TaskSender, make_sender
+from services.indexer.tasks import OutstandingTasks, TaskSender
 from services.indexer.wake import PollingThread, WakeSignal, WakeupListener
 from services.indexer.writes.applier import ChangeApplier
 from services.indexer.writes.replication import ReplicationState
@@ -63,28 +63,29 @@ class Indexer:
         store: Store,
         metrics: IndexerMetrics,
         leadership: Leadership | None = None,
+        connections: Connections | None = None,
     ) -> None:
+        connections = connections or Connections.of(settings)
         self.settings = settings
         self.leadership: Leadership = leadership or AlwaysLeader()
         self.records = Records.of(store.guarded(self.leadership.check))
         self.generations, self.snapshots = self.records.generations, self.records.snapshots
         self.controls = self.records.controls
-        self.index = open_index(
-            settings,
-            ChangeHooks(self.leadership.check, self.leadership.changed, self._refuse_to_drop),
+        self.index = connections.index(
+            ChangeHooks(self.leadership.check, self.leadership.changed, self._refuse_to_drop)
         )
         self.gateways = GatewayReports(settings.indexer.gateway_ttl_seconds)
-        self.replication = ReplicationState(self.generations)
+        self.replication = ReplicationState(self.generations, connections.condition())
         self.memory = Memory()
         self.recorder = QuestionRecorder(self.records.store, Bounds.of(settings))
-        self.wake = WakeSignal()
+        self.wake = WakeSignal(connections.condition())
         self.corpus = self._reader()
         self._stopping = threading.Event()
         self._started = False
         self._metrics = metrics
-        self._wakeup = Wakeup(settings.addresses.redis_url)
+        self._wakeup = connections.wakeup
         self._tasks = TaskSender(
-            make_sender(settings),
+            connections.queue,
             OutstandingTasks(settings.addresses.redis_url, self.generations.is_active),
             settings.indexer.request_again_seconds,
             metrics,
@@ -141,13 +142,17 @@ class Indexer:
 
         :raises RealmError: if the store does not let it; ask again.
         """
+        self.lead()
+        for thread in self._threads:
+            thread.start()
+
+    def lead(self) -> None:
+        """What comes before its threads. :raises RealmError: as `start`."""
         self.committer.fence(self.leadership.floor)
         self._started = True
         self._metrics.leads.set(1)
         self._metrics.term.set(self.leadership.term)
         self._wakeup.send("live")
-        for thread in self._threads:
-            thread.start()
 
     def dead_threads(self) -> list[str]:
         """Names of threads that ended without being stopped."""

@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 class WakeSignal:
     """A counter to wait on; each waiter sees every notification since it last woke."""
 
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
+    def __init__(self, condition: threading.Condition | None = None) -> None:
+        self._condition = condition or threading.Condition()
         self.count = 0
 
     def notify(self) -> None:

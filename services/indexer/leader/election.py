@@ -255,18 +255,23 @@ class Election:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._lease / BEATS_PER_LEASE):
-            try:
-                self.tick()
-            except NotReady as error:
-                log.error("leadership_lost", why=str(error))
+            if not self.look():
                 return
-            except RealmError as error:
-                log.warning("leader_unknown", why=str(error))
+
+    def look(self) -> bool:
+        """As `tick`; False once leadership is lost. A failure is logged."""
+        try:
+            self.tick()
+        except NotReady as error:
+            log.error("leadership_lost", why=str(error))
+            return False
+        except RealmError as error:
+            log.warning("leader_unknown", why=str(error))
+        return True
 
     def _run_beat(self) -> None:
         while not self._stopping.wait(self._lease / BEATS_PER_LEASE):
-            if self.leads:
-                self._beat_in_redis()
+            self.beat_in_redis()
 
     def _campaign(self) -> None:
         self._newest = self._leaders.newest()
@@ -327,10 +332,11 @@ class Election:
         self._leaders.beat(self.term, self._beats)
         self._beaten_at = self._clock()
         self._tenure = Tenure(self.term, self.floor, confirmed_at)
-        self._beat_in_redis()
+        self.beat_in_redis()
 
-    def _beat_in_redis(self) -> None:
-        if self._tenure is None or self._clock() - self._beaten_at > PATIENT_LEASES * self._lease:
+    def beat_in_redis(self) -> None:
+        """A leader's, as long as its beats in the store come through."""
+        if not self.leads or self._clock() - self._beaten_at > PATIENT_LEASES * self._lease:
             return
         lease = {"term": self.term, "by": self.by, "address": self._address, "beat": self._clock()}
         try:

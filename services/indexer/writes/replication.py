@@ -39,9 +39,10 @@ class ReplicationState:
     another generation catch up, ends that at once.
     """
 
-    def __init__(self, generations: Generations) -> None:
-        self.lock = threading.RLock()
-        self.changed = threading.Condition(self.lock)
+    def __init__(
+        self, generations: Generations, changed: threading.Condition | None = None
+    ) -> None:
+        self.lock = self.changed = changed or threading.Condition()
         self.live: int | None = None
         self.catching_up: int | None = None
         #: Live waits for the generation that is catching up.

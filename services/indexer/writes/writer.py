@@ -114,14 +114,18 @@ class Writer(VitalThread):
     def _until_stopped(self) -> None:
         try:
             while not (self._stopping.is_set() and self._waiting.empty()):
-                group = self._gather()
-                if group:
-                    self._commit(group)
-                if not self._stopping.is_set():
-                    self._run_maintenance()
+                self.write_waiting(IDLE_SECONDS)
         finally:
             self._ended.set()
             self._turn_away()
+
+    def write_waiting(self, idle_seconds: float) -> None:
+        """Commits what is waiting, or comes within `idle_seconds`; then maintains the table."""
+        group = self._gather(idle_seconds)
+        if group:
+            self._commit(group)
+        if not self._stopping.is_set():
+            self._run_maintenance()
 
     def _turn_away(self) -> None:
         """Fails the writes that still wait, once the thread has ended."""
@@ -137,9 +141,9 @@ class Writer(VitalThread):
         """Refuses new writes; accepted ones are still committed."""
         self._stopping.set()
 
-    def _gather(self) -> list[Write]:
+    def _gather(self, idle_seconds: float) -> list[Write]:
         try:
-            group = [self._waiting.get(timeout=IDLE_SECONDS)]
+            group = [self._waiting.get(timeout=idle_seconds)]
         except queue.Empty:
             return []
         deadline = time.monotonic() + self._group_seconds

@@ -55,11 +55,13 @@ def make_embedder(
     redis_url: str = NO_REDIS,
     silence: float = 30.0,
 ) -> Embedder:
+    claims = WorkClaims(redis_url, silence)
+    claims.keep()
     return Embedder(
         store=store,
         generations=Generations(store),
         encoders=Encoders(Snapshots(store), CPU, keep=2, compute=Compute(None, torch.float32)),
-        claims=WorkClaims(redis_url, silence),
+        claims=claims,
         max_deliveries=3,
         wakeup=Wakeup(redis_url),
         metrics=EmbedderMetrics(registry),

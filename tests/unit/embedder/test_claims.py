@@ -35,6 +35,7 @@ def embedders(redis: RedisProcess) -> Iterator[Callable[[], WorkClaims]]:
 
     def make(idle: Callable[[], float] = lambda: 0.0) -> WorkClaims:
         made.append(WorkClaims(redis.url, SILENCE, idle))
+        made[-1].keep()
         return made[-1]
 
     yield make
