@@ -22,11 +22,11 @@ class VitalThread(threading.Thread):
 
     def __init__(self, name: str, body: Callable[[], object]) -> None:
         super().__init__(name=name, daemon=True)
-        self._body = body
+        self.body = body
 
     def run(self) -> None:
         try:
-            self._body()
+            self.body()
         except BaseException as error:
             log.critical("thread_died", thread=self.name, why=repr(error), exc_info=error)
             exit_or_kill_after(1, END_SECONDS)

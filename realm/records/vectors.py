@@ -5,11 +5,13 @@ The file's path follows from its inputs, so making it twice is making it once.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from realm.errors import Corrupt
+from realm.errors import Conflict, Corrupt
 from realm.records import arrow
 from realm.records.store import Store
 
@@ -59,8 +61,10 @@ def matrix(table: pa.Table, name: str = "vector") -> Vectors:
 
 
 def write_vectors(store: Store, path: str, table: pa.Table) -> None:
-    """:raises Conflict: if the file is there: its name follows from its inputs, so it will do."""
-    arrow.create_table(store, path, table)
+    """A file that is there stays: its name follows from its inputs, so it will do. It may be this
+    very call's, if the answer was lost and it was sent again."""
+    with suppress(Conflict):
+        arrow.create_table(store, path, table)
 
 
 def read_vectors(store: Store, path: str) -> pa.Table:

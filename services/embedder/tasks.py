@@ -209,7 +209,7 @@ class Embedder:
             self._count(encoding, len(ids))
         with self._phase("write"):
             about = self._about(job, encoding, len(ids), began)
-            vectors.write_vectors(
+            arrow.create_table(
                 self.store, job.output_file, vectors.to_table(ids, hashes, made, about)
             )
 

@@ -1,0 +1,425 @@
+"""One schedule: processes of the product over a simulated store, Qdrant, Redis and clock, what
+happens to them, and what comes of it."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import redis as redis_library
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from bench.simulation.clock import simulated
+from bench.simulation.events import perform
+from bench.simulation.network import Act, Network, Step, Trap
+from bench.simulation.oracle import Oracle, Violation
+from bench.simulation.plan import (
+    DOCUMENTS,
+    Beginning,
+    Event,
+    Happening,
+    Plan,
+)
+from bench.simulation.processes import EmbedderSite, GatewaySite, IndexerSite, Site
+from bench.simulation.qdrant import Qdrant
+from bench.simulation.redis import Client, Redis
+from bench.simulation.scheduler import Killed, Process, Scheduler
+from bench.simulation.storage import Disk, open_store
+from realm.model.inputs import InputBuilder, InputLimits
+from realm.records.leaders import Leaders
+from realm.records.snapshots import Snapshot, Snapshots
+from realm.settings import Settings, load_settings
+from services.gateway.watcher import TOPICS
+from services.indexer.build.build import Build
+
+LEASE_SECONDS = 5.0
+RETIREMENT_SECONDS = 60.0
+#: After all is mended things must have come right within this time.
+PATIENCE_SECONDS = 400.0
+SETTLING_SECONDS = 4.0
+RESTART_SECONDS = 1.0
+
+
+@cache
+def settings() -> Settings:
+    """Pauses are long where nothing happens in them: each costs real time."""
+    return load_settings(
+        store_url="simulated://store",
+        redis_url="redis://simulated",
+        lease_seconds=LEASE_SECONDS,
+        retirement_seconds=RETIREMENT_SECONDS,
+        reconcile_seconds=3.0,
+        verify_seconds=0.001,
+        shard_seconds=0.05,
+        request_again_seconds=2.0,
+        work_silence_seconds=2.0,
+        write_group_seconds=0.0,
+        gate_probes=0,
+        live_poll_seconds=3.0,
+    )
+
+
+@cache
+def inputs() -> InputBuilder:
+    """A tokenizer of a handful of words: what documents say does not matter here."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return InputBuilder(tokenizer, InputLimits(passage=4096, title=16, query=32, reader=64))
+
+
+@cache
+def fingerprint() -> str:
+    return inputs().fingerprint
+
+
+@cache
+def snapshot_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="realm-simulation-"))
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@dataclass
+class Ground:
+    """What a schedule begins with."""
+
+    disk: Disk
+    qdrant: Qdrant
+    oracle: Oracle
+
+    @classmethod
+    def empty(cls) -> Ground:
+        disk, qdrant = Disk(), Qdrant()
+        return cls(disk, qdrant, Oracle(disk, qdrant))
+
+    def copy(self) -> Ground:
+        disk, qdrant = Disk(self.disk.files), self.qdrant.copy()
+        return Ground(disk, qdrant, self.oracle.copy(disk, qdrant))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a schedule; `failure` is empty if every invariant held."""
+
+    plan: Plan
+    failure: str
+    steps: int
+    seconds: float
+    reached: Counter[str] = field(default_factory=Counter)
+    trace: list[Step] = field(default_factory=list)
+
+
+class World:
+    """Call `run` once."""
+
+    def __init__(self, plan: Plan, ground: Ground) -> None:
+        self.plan = plan
+        self.rng = random.Random(f"run {plan.seed}")
+        self.settings, self.inputs, self.fingerprint = settings(), inputs(), fingerprint()
+        self.disk, self.qdrant, self.oracle = ground.disk, ground.qdrant, ground.oracle
+        self.redis = Redis()
+        self.scheduler = Scheduler(self.rng)
+        self.network = Network(self.scheduler, self.rng)
+        self.network.traps = [replace(trap) for trap in plan.traps]
+        self.network.on_trap = self._trapped
+        self.network.on_kill = self.killed
+        self.disk.on_change = self.oracle.stored
+        self.qdrant.on_change = self.oracle.indexed
+        self.oracle.term_of_caller = self._term_of_caller
+        self.indexers = [IndexerSite(self, f"indexer-{n}") for n in range(plan.indexers)]
+        self.gateways = [GatewaySite(self, f"gateway-{n}") for n in range(plan.gateways)]
+        self.embedders = [EmbedderSite(self, f"embedder-{n}") for n in range(plan.embedders)]
+        self.mended = False
+        self.requests = 0
+        #: Requests whose answer the client waits for, or never got.
+        self.poisoned: set[str] = set()
+        self.crashed_in: dict[int, set[str]] = {}
+        self._failure = ""
+        self._ground_process = Process("world", 0.0, spared=True)
+
+    @property
+    def sites(self) -> list[Site]:
+        return [*self.indexers, *self.gateways, *self.embedders]
+
+    def run(self) -> Outcome:
+        gc.disable()
+        with (
+            simulated(self.scheduler, self.rng),
+            patch.object(redis_library.Redis, "from_url", self._connect),
+        ):
+            try:
+                self._run()
+            except Violation as violation:
+                self._failure = self._failure or str(violation)
+            finally:
+                self.scheduler.close()
+                gc.enable()
+        return Outcome(
+            self.plan,
+            self._failure,
+            self.scheduler.steps,
+            self.scheduler.now,
+            self.oracle.reached,
+            self.network.trace,
+        )
+
+    def _run(self) -> None:
+        for site in self.sites:
+            self.restart(site, self.rng.uniform(0, 0.5))
+        for happening in self.plan.happenings:
+            self.later(happening.at, lambda happening=happening: perform(self, happening))  # type: ignore[misc]
+        self.scheduler.run(self._end_of_faults(), self._has_failed)
+        self._mend()
+        self.scheduler.run(self.scheduler.now + PATIENCE_SECONDS, self._is_over)
+        if not self._failure and (why := self.unconverged()):
+            self.violated(f"{PATIENCE_SECONDS:.0f} s after the last fault: {why}")
+
+    def _end_of_faults(self) -> float:
+        """Some time after the last event: what it brings about may spring a trap."""
+        last = max((each.at for each in self.plan.happenings), default=0.0)
+        return last + (SETTLING_SECONDS if self.plan.traps else 0.1)
+
+    def later(self, seconds: float, work: object) -> None:
+        """In a thread that nothing kills."""
+
+        def wait() -> None:
+            self.scheduler.sleep(seconds)
+            work()  # type: ignore[operator]
+
+        self.scheduler.spawn(self._ground_process, "later", wait)
+
+    def restart(self, site: Site, seconds: float) -> None:
+        self.later(seconds, lambda: None if site.process.alive else site.start())
+
+    def violated(self, why: str) -> None:
+        self._failure = self._failure or why
+
+    def killed(self, process: Process) -> None:
+        """A process is about to be killed: it will be started again."""
+        site = next(each for each in self.sites if each.process is process)
+        self.network.note("dies", process=process.name)
+        if isinstance(site, IndexerSite) and site.believes_to_lead:
+            self._note_crash(site)
+        self.restart(site, self.rng.uniform(0.1, 3.0) * RESTART_SECONDS)
+
+    def die(self, why: str) -> None:
+        """The process that runs is killed by what it does."""
+        process = self.scheduler.process
+        assert process is not None
+        self.oracle.reach(why)
+        self.kill(process)
+
+    def kill(self, process: Process) -> None:
+        if process.alive:
+            self.killed(process)
+            self.scheduler.kill(process)
+
+    def crashed(self, site: Site, error: Exception) -> None:
+        """A thread of it ended by an exception: the process ends, as the product's does."""
+        if isinstance(error, Violation):
+            self.violated(str(error))
+        else:
+            self.network.note(f"crashes: {error!r}"[:200])
+            self.oracle.reach("a process ends by an exception")
+        self.kill(site.process)
+
+    def ended(self, site: IndexerSite) -> None:
+        """It lost, or resigned."""
+        if site.election.lost:
+            self.oracle.reach("a deposed leader ends")
+        self.kill(site.process)
+
+    def led(self, site: IndexerSite) -> None:
+        self.network.note(f"leads term {site.election.term}")
+        if sum(each.believes_to_lead for each in self.indexers) > 1:
+            self.oracle.reach("two leaders at once")
+
+    def is_alive(self, named: str) -> bool:
+        name, _, life = named.rpartition("/")
+        return any(
+            each.name == name and each.process.alive and str(each.lives) == life
+            for each in self.indexers
+        )
+
+    def leaders(self) -> list[IndexerSite]:
+        """Those that believe it, the newest first."""
+        found = [each for each in self.indexers if each.believes_to_lead]
+        return sorted(found, key=lambda each: -each.election.term)
+
+    def tell(self, topic: str, seconds: float) -> None:
+        """Wakes whoever listens."""
+        if seconds:
+            self.later(seconds, lambda: self.tell(topic, 0.0))
+            return
+        for leader in self.leaders():
+            leader.indexer.wake.notify()
+        if topic in TOPICS:
+            for gateway in self.gateways:
+                gateway.wake()
+
+    def publish(self, *, poor: bool) -> Snapshot:
+        store = open_store(self.disk, self.network)
+        newest = Snapshots(store).publish(
+            snapshot_folder(), step=self.requests, fingerprint=self.fingerprint, vector_size=2
+        )
+        if poor:
+            self.oracle.poor.add(newest.number)
+        self.tell("snapshot", 0.0)
+        return newest
+
+    def unconverged(self) -> str:
+        """What has not come right yet; empty: nothing."""
+        oracle = self.oracle
+        leaders = [each for each in self.leaders() if each.election.term == oracle.term]
+        if len(leaders) != 1:
+            return "nobody leads"
+        if not oracle.live:
+            return "nothing is live" if oracle.documents() and self._is_wanted() else ""
+        live = oracle.live_number
+        if any(
+            index.state in ("", "building", "validating") for index in oracle.indexes.values()
+        ):
+            return "a build has not ended"
+        if live in oracle.damaged:
+            return f"generation {live} is live, and damaged"
+        for number in self._served():
+            if oracle.indexes[number].applied < oracle.version:
+                return f"generation {number} has not applied version {oracle.version}"
+        for gateway in self.gateways:
+            current = gateway.slot.current if gateway.process.alive else None
+            if current is None or current.number != live:
+                return f"{gateway.name} does not answer with generation {live}"
+            freshness = gateway.slot.freshness(live)
+            if freshness is None or freshness.corpus_version < oracle.version:
+                return f"{gateway.name} has not seen version {oracle.version}"
+            if not gateway.watcher.ready:
+                return f"{gateway.name} is not ready"
+        if self.qdrant.alias != f"passages-{live:08d}":
+            return f"the alias points to {self.qdrant.alias}"
+        return self._wrong_content()
+
+    def _is_wanted(self) -> bool:
+        """Whether the newest snapshot should be live: nothing was tried with it, or is being."""
+        snapshots = [path for path in self.disk.files if path.endswith("manifest.json")]
+        numbers = [int(path.split("/")[1].split("-")[0]) for path in snapshots if "-" in path]
+        tried = [
+            index.state
+            for index in self.oracle.indexes.values()
+            if index.manifest["snapshot"] == max(numbers, default=0)
+        ]
+        return bool(numbers) and "rejected" not in tried
+
+    def _wrong_content(self) -> str:
+        tainted, damaged = self.oracle.tainted, self.oracle.damaged
+        self.oracle.tainted, self.oracle.damaged = set(), set()
+        try:
+            for number in self._served():
+                if number not in damaged:
+                    self.oracle.check_content(number, self.oracle.version)
+        except Violation as violation:
+            return str(violation)
+        finally:
+            self.oracle.tainted, self.oracle.damaged = tainted, damaged
+        return ""
+
+    def _served(self) -> list[int]:
+        return [
+            number
+            for number, index in self.oracle.indexes.items()
+            if number == self.oracle.live_number or index.state == "retained"
+        ]
+
+    def _mend(self) -> None:
+        """From now on nothing goes wrong any more."""
+        self.mended = True
+        self.network.traps.clear()
+        self.network.outages.clear()
+        for site in self.sites:
+            site.process.paused_until = 0.0
+        self.network.note("[all is mended]", process="world")
+
+    def _has_failed(self) -> bool:
+        return bool(self._failure)
+
+    def _is_over(self) -> bool:
+        return self._has_failed() or not self.unconverged()
+
+    def _connect(self, url: str, **_: object) -> Client:
+        return Client(self.redis, self.network)
+
+    def _site_of_caller(self) -> Site | None:
+        process = self.scheduler.process
+        return next((each for each in self.sites if each.process is process), None)
+
+    def _term_of_caller(self) -> int | None:
+        site = self._site_of_caller()
+        return site.election.term if isinstance(site, IndexerSite) else None
+
+    def _trapped(self, trap: Trap, process: Process, path: str) -> None:
+        if trap.act in (Act.LOSE, Act.LOSE_AND_RETRY):
+            self.oracle.reach(f"the answer to a {trap.kind} is lost")
+        site = self._site_of_caller()
+        if trap.kind == "commit" and isinstance(site, IndexerSite):
+            later = self.oracle
+            if trap.act is Act.PAUSE_BEFORE:
+                term = site.election.term
+                self.later(
+                    trap.seconds - 1e-3,
+                    lambda: later.term > term and later.reach("a leader is deposed in its commit"),
+                )
+
+    def _note_crash(self, site: IndexerSite) -> None:
+        build = site.indexer.memory.build
+        if build is not None:
+            phase = phase_of(build)
+            self.oracle.reach(f"a leader dies: {phase}")
+            self.crashed_in.setdefault(build.number, set()).add(phase)
+
+
+def phase_of(build: Build) -> str:
+    if build.verdict is not None:
+        return "about to commit"
+    if build.replicating:
+        return "following writes"
+    if build.optimised_at is not None:
+        return "loaded"
+    if build.prepared:
+        return "loading"
+    return "embedding"
+
+
+@cache
+def ground_of(beginning: Beginning) -> Ground:
+    """Made by the product itself, with nothing going wrong."""
+    if beginning is Beginning.NOTHING:
+        return Ground.empty()
+    happenings = [Happening(0.0, Event.PUBLISH, 0.0, 0.0)]
+    happenings += [
+        Happening(0.1 + 0.1 * n, Event.WRITE, n / len(DOCUMENTS), 0.0)
+        for n in range(len(DOCUMENTS) - 1)
+    ]
+    if beginning is Beginning.RETAINED:
+        happenings.append(Happening(9.0, Event.PUBLISH, 0.0, 0.0))
+    plan = Plan(str(beginning), Beginning.NOTHING, 1, 1, 1, True, 0.05, tuple(happenings), ())
+    ground = Ground.empty()
+    outcome = World(plan, ground).run()
+    assert not outcome.failure, outcome.failure
+    # Its leader has ended for certain: the next one leads at once.
+    Leaders(open_store(ground.disk, Network(Scheduler(random.Random(0)), random.Random(0)))).end(1)
+    return ground
+
+
+def run(plan: Plan) -> Outcome:
+    """A pure function of the plan."""
+    return World(plan, ground_of(plan.beginning).copy()).run()
+
+
+__all__ = ["Killed", "Outcome", "World", "ground_of", "run"]
