@@ -21,7 +21,8 @@ from bench.history.history import read_history
 from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
-NAMES = ("changes", "chaos", "gate", "growth", "overhead", "swap", "switch")
+NAMES = ("changes", "chaos", "gate", "growth", "overhead", "simulate", "swap", "switch")
+FOLDERS = {"simulate": "simulation"}
 CHECK = "check"
 
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
         asked = f"unknown bench {name!r}" if name else "name a bench"
         sys.stderr.write(f"{asked}; available: {', '.join([*NAMES, CHECK])}\n")
         return 2
-    bench: Bench[Any, Any] = importlib.import_module(f"bench.{name}.program").BENCH
+    bench: Bench[Any, Any] = importlib.import_module(f"bench.{FOLDERS.get(name, name)}.program").BENCH
     options = bench.parser(name).parse_args(arguments[1:])
     # The table goes to standard output, the supervisor's log does not.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

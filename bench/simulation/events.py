@@ -10,7 +10,7 @@ from bench.simulation.network import Outage, Service
 from bench.simulation.plan import DOCUMENTS, Event, Happening
 from bench.simulation.storage import open_store
 from realm.corpus.documents import Document
-from realm.errors import RealmError
+from realm.errors import NotReady, RealmError
 from realm.records.controls import Controls
 from realm.records.retention import ASKED
 from services.indexer.writes.writer import check_changes
@@ -95,8 +95,8 @@ def _submit(world: World, documents: list[Document], deletions: list[str]) -> No
                 if world.rng.random() > 0.1 or attempt:
                     return
                 world.oracle.reach("the answer to a write is lost, and it is sent again")
-            elif answer is not None and answer.done():
-                world.oracle.reach("a write is refused")
+            elif answer and answer.done() and isinstance(answer.exception(), NotReady):
+                world.oracle.reach("a write is refused: its indexer leads no more")
         world.scheduler.sleep(world.rng.uniform(0.2, 3.0))
 
 

@@ -24,8 +24,20 @@ APPLIED = re.compile(r"generations/(\d{8})/applied/(\d{12})")
 PARKED = re.compile(r"parked/")
 DAMAGED = re.compile(r"control/damaged/(\d{8})\.json")
 CLAIM = re.compile(r"control/leader/(\d{12})\.json")
-ACTIVE = frozenset({"building", "validating", "live", "retained"})
+COLUMNS = ["version", "op", "document_id", "request_id"]
 SERVED = frozenset({"live", "retained"})
+
+
+#: Rare states that an event tells of: its state, a part of why, and what has been reached.
+TURNS = {
+    ("rejected", ""): "a build is rejected",
+    ("deleted", ""): "a retired index is deleted",
+    ("abandoned", "another generation went live"): "a build is given up: another went live",
+    ("abandoned", "another indexer leads"): "a build is given up: its leader was lost",
+    ("abandoned", "live is damaged"): "a build is given up: live is damaged",
+    ("abandoned", "they are parked"): "a build is given up: a document of it was parked",
+    ("retired", "it is damaged"): "a damaged index is retired",
+}
 
 
 class Violation(Exception):
@@ -65,6 +77,10 @@ class Oracle:
     poor: set[int] = field(default_factory=set)
     reached: Counter[str] = field(default_factory=Counter)
     term: int = 0
+    #: None before this term commits any more: a later leader has begun to lead.
+    floor: int = 0
+    #: Called with a generation that went live.
+    on_live: Callable[[int], None] = lambda number: None
     #: The term that the process believes to lead, if it is an indexer; None: it is none.
     term_of_caller: Callable[[], int | None] = lambda: None
 
@@ -104,6 +120,15 @@ class Oracle:
             self.reach("a document is parked")
         elif top == "quarantine":
             self.reach("a task is in quarantine")
+
+    def refused(self, path: str) -> None:
+        """A conditional put met a file."""
+        if not self._caller_is_deposed():
+            return
+        if path.startswith("live/"):
+            self.reach("a deposed leader's commit is refused")
+        elif CORPUS.fullmatch(path):
+            self.reach("a deposed leader's write is refused")
 
     def indexed(self, verb: str, name: str) -> None:
         """A collection changed."""
@@ -163,8 +188,12 @@ class Oracle:
         return int(self.live[-1]["generation"]) if self.live else 0
 
     def documents(self) -> dict[str, int]:
-        """Those that exist, each with its version."""
-        return {name: rows[-1][0] for name, rows in self.rows.items() if rows[-1][1]}
+        """Those that exist and are not parked, each with its version."""
+        return {
+            name: rows[-1][0]
+            for name, rows in self.rows.items()
+            if rows[-1][1] and (name, rows[-1][0]) not in self.parked
+        }
 
     def acknowledged(self, request: str, version: int) -> None:
         """A client was told that its request is in a version."""
@@ -184,8 +213,11 @@ class Oracle:
             raise Violation(
                 f"term {entry['term']} committed {path} after term {before['term']}: no fence"
             )
-        term = self.term_of_caller()
-        if term is not None and term < self.term:
+        if entry["term"] < self.floor:
+            raise Violation(
+                f"term {entry['term']} committed {path} when a leader after it had begun to lead"
+            )
+        if self._caller_is_deposed():
             self.reach("a deposed leader commits before it is fenced")
         self.live.append(entry)
         number = int(entry["generation"])
@@ -193,8 +225,13 @@ class Oracle:
             self.reach("a new leader fences the others")
             return
         self._check_fit(number, before)
+        self.on_live(number)
         if before is not None and any(each["generation"] == number for each in self.live[:-1]):
             self.reach("the retained generation is live again")
+
+    def _caller_is_deposed(self) -> bool:
+        term = self.term_of_caller()
+        return term is not None and term < self.term
 
     def _check_fit(self, number: int, before: dict[str, Any] | None) -> None:
         """Whether what went live was gated and is complete."""
@@ -216,9 +253,8 @@ class Oracle:
         if verb != "create" or version != self.version + 1:
             raise Violation(f"{path} was put after version {self.version}: {verb}")
         self.version = version
-        term = self.term_of_caller()
-        if term is not None and term < self.term:
-            self.reach("a deposed leader's write is in time")
+        if self._caller_is_deposed():
+            self.reach("a deposed leader's write comes before any of its successor's")
         for line in self.disk.files[path].splitlines():
             action = json.loads(line)
             if add := action.get("add"):
@@ -233,7 +269,8 @@ class Oracle:
         if path not in self.disk.files:
             raise Violation(f"version {version} names {path}, which is not there")
         table = pq.read_table(
-            io.BytesIO(self.disk.files[path]), columns=["version", "op", "document_id", "request_id"]
+            io.BytesIO(self.disk.files[path]),
+            columns=COLUMNS,
         )
         for row in table.to_pylist():
             if row["version"] != version:
@@ -256,7 +293,10 @@ class Oracle:
             event = json.loads(self.disk.files[path])
             if verb != "create":
                 raise Violation(f"{path} was overwritten")
-            self.indexes[int(found[1])].states.append((event["state"], event["why"]))
+            index = self.indexes[int(found[1])]
+            if index.state != event["state"]:
+                self._turned(index, event["state"], event["why"])
+            index.states.append((event["state"], event["why"]))
         elif found := MANIFEST.fullmatch(path):
             if verb != "create":
                 raise Violation(f"{path} was overwritten")
@@ -264,6 +304,13 @@ class Oracle:
             self.indexes[int(found[1])] = Index(made, applied=int(made["corpus_version"]))
             if made["snapshot"] in self.poor:
                 self.qdrant.poor.add(made["collection"])
+
+    def _turned(self, index: Index, state: str, why: str) -> None:
+        for (ends_in, because), reached in TURNS.items():
+            if state == ends_in and because in why:
+                self.reach(reached)
+        if state == "live" and index.manifest["heals"]:
+            self.reach("a damaged index is healed")
 
     def _told_of_control(self, path: str) -> None:
         if found := CLAIM.fullmatch(path):
@@ -277,9 +324,7 @@ class Oracle:
         if top == "live" or path in self.data_files:
             raise Violation(f"{path} was deleted, and is in use")
         if top == "parked":
-            self.parked = {
-                _parked(self.disk.files[each]) for each in self.disk.below("parked")
-            }
+            self.parked = {_parked(self.disk.files[e]) for e in self.disk.below("parked")}
         if top in ("passages", "vectors", "snapshots") or MANIFEST.fullmatch(path):
             for number, index in self.indexes.items():
                 if index.state in SERVED or number == self.live_number:

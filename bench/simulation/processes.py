@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from bench.simulation.loop import SimulatedLoop
 from bench.simulation.qdrant import SimulatedIndex
 from bench.simulation.redis import Sender, SimulatedWakeup, task_in
-from bench.simulation.scheduler import Condition, Killed, Process, Thread
+from bench.simulation.scheduler import Condition, Process, Thread
 from bench.simulation.storage import open_store
 from realm.errors import DependencyUnavailable, RealmError
 from realm.process.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
@@ -39,6 +39,7 @@ from services.indexer.gateways import GatewayReport
 from services.indexer.indexer import Indexer
 from services.indexer.leader.election import BEATS_PER_LEASE, Election
 from services.indexer.metrics import IndexerMetrics
+from services.indexer.writes.applier import ChangeApplier, ChangeStep
 
 if TYPE_CHECKING:
     from bench.simulation.world import World
@@ -96,7 +97,23 @@ class RecordedIndexer(Indexer):
 
     def __init__(self, world: World, *given: Any) -> None:
         super().__init__(*given)
+        self._world = world
         self.records.inputs._by_fingerprint[world.fingerprint] = world.inputs
+        self._watch(self._planner_of.replan)
+
+    def _make_applier(self) -> ChangeApplier:
+        made = super()._make_applier()
+        self._planner_of = made._planner
+        return made
+
+    def _watch(self, replan: Callable[[ChangeStep, int], ChangeStep]) -> None:
+        def watched(step: ChangeStep, newest: int) -> ChangeStep:
+            found = replan(step, newest)
+            if found.upto != step.upto:
+                self._world.oracle.reach("a step is planned anew without what was deleted")
+            return found
+
+        self._planner_of.replan = watched  # type: ignore[method-assign]
 
 
 class IndexerSite(Site):
@@ -151,9 +168,7 @@ class IndexerSite(Site):
             return
         self.leads = True
         indexer = self.indexer
-        self.thread(
-            "writer", self.every(POLL_SECONDS, lambda: indexer.writer.write_waiting(0.0))
-        )
+        self.thread("writer", self.every(POLL_SECONDS, lambda: indexer.writer.write_waiting(0.0)))
         self.thread("applier", indexer.applier.body)
         self.thread("reconciler", indexer.reconciler.body)
         if self.world.plan.damages:
@@ -262,10 +277,22 @@ class CheckedSlot(ServingSlot):
         self._site.flipped(before, serving)
 
 
+class CheckedWatcher(LiveWatcher):
+    """The product's, looked at."""
+
+    world: World
+
+    def _is_behind(self, freshness: Freshness) -> bool:
+        behind = super()._is_behind(freshness)
+        if behind:
+            self.world.oracle.reach("a gateway waits for an index that is behind")
+        return behind
+
+
 class GatewaySite(Site):
     """Follows what is live. `claimed` is the corpus version that it promised last."""
 
-    watcher: LiveWatcher
+    watcher: CheckedWatcher
     slot: ServingSlot
     loop: SimulatedLoop
 
@@ -279,14 +306,13 @@ class GatewaySite(Site):
         self.loop.set_exception_handler(lambda *_: None)
         self.slot = CheckedSlot(self)
         store = open_store(world.disk, world.network)
-        self.watcher = LiveWatcher(
+        self.watcher = CheckedWatcher(
             world.settings, store, self.slot, GATEWAY_METRICS, device=CPU, dtype=torch.float32,
             on_change=self._changed, load=self._load,
         )  # fmt: skip
+        self.watcher.world = world
         try:
             self.loop.run_until_complete(self.watcher.run())
-        except Killed:
-            raise
         finally:
             self.loop.close()
 

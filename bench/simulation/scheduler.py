@@ -71,7 +71,7 @@ class Scheduler:
         return self.current.process if self.current else None
 
     def monotonic(self) -> float:
-        """By the clock of the process that runs; it counts pauses, and restarts with the process."""
+        """By the clock of the process that runs, pauses included."""
         process = self.process
         return self.now - process.booted if process else self.now
 

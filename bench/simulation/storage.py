@@ -50,9 +50,12 @@ class Disk:
             self._put(path, data)
         #: Called with "create", "write" or "delete" and the path, at each change.
         self.on_change: Callable[[str, str], None] = lambda verb, path: None
+        #: Called with the path of a conditional put that met a file.
+        self.on_refusal: Callable[[str], None] = lambda path: None
 
     def create(self, path: str, data: bytes) -> None:
         if path in self.files:
+            self.on_refusal(path)
             raise FileExistsError(path)
         self._put(path, data)
         self.on_change("create", path)

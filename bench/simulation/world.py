@@ -29,7 +29,7 @@ from bench.simulation.plan import (
 from bench.simulation.processes import EmbedderSite, GatewaySite, IndexerSite, Site
 from bench.simulation.qdrant import Qdrant
 from bench.simulation.redis import Client, Redis
-from bench.simulation.scheduler import Killed, Process, Scheduler
+from bench.simulation.scheduler import Process, Scheduler
 from bench.simulation.storage import Disk, open_store
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.records.leaders import Leaders
@@ -42,7 +42,7 @@ LEASE_SECONDS = 5.0
 RETIREMENT_SECONDS = 60.0
 #: After all is mended things must have come right within this time.
 PATIENCE_SECONDS = 400.0
-SETTLING_SECONDS = 4.0
+SETTLING_SECONDS = 2.5
 RESTART_SECONDS = 1.0
 
 
@@ -54,14 +54,14 @@ def settings() -> Settings:
         redis_url="redis://simulated",
         lease_seconds=LEASE_SECONDS,
         retirement_seconds=RETIREMENT_SECONDS,
-        reconcile_seconds=3.0,
+        reconcile_seconds=4.0,
         verify_seconds=0.001,
         shard_seconds=0.05,
         request_again_seconds=2.0,
         work_silence_seconds=2.0,
         write_group_seconds=0.0,
         gate_probes=0,
-        live_poll_seconds=3.0,
+        live_poll_seconds=4.0,
     )
 
 
@@ -132,15 +132,16 @@ class World:
         self.network.on_trap = self._trapped
         self.network.on_kill = self.killed
         self.disk.on_change = self.oracle.stored
+        self.disk.on_refusal = self.oracle.refused
         self.qdrant.on_change = self.oracle.indexed
+        self.oracle.on_live = self._went_live
         self.oracle.term_of_caller = self._term_of_caller
         self.indexers = [IndexerSite(self, f"indexer-{n}") for n in range(plan.indexers)]
         self.gateways = [GatewaySite(self, f"gateway-{n}") for n in range(plan.gateways)]
         self.embedders = [EmbedderSite(self, f"embedder-{n}") for n in range(plan.embedders)]
         self.mended = False
         self.requests = 0
-        #: Requests whose answer the client waits for, or never got.
-        self.poisoned: set[str] = set()
+        #: By generation: the phases in which its leaders died.
         self.crashed_in: dict[int, set[str]] = {}
         self._failure = ""
         self._ground_process = Process("world", 0.0, spared=True)
@@ -239,6 +240,7 @@ class World:
 
     def led(self, site: IndexerSite) -> None:
         self.network.note(f"leads term {site.election.term}")
+        self.oracle.floor = max(self.oracle.floor, site.election.floor)
         if sum(each.believes_to_lead for each in self.indexers) > 1:
             self.oracle.reach("two leaders at once")
 
@@ -284,9 +286,7 @@ class World:
         if not oracle.live:
             return "nothing is live" if oracle.documents() and self._is_wanted() else ""
         live = oracle.live_number
-        if any(
-            index.state in ("", "building", "validating") for index in oracle.indexes.values()
-        ):
+        if any(index.state in ("", "building", "validating") for index in oracle.indexes.values()):
             return "a build has not ended"
         if live in oracle.damaged:
             return f"generation {live} is live, and damaged"
@@ -376,11 +376,15 @@ class World:
                     lambda: later.term > term and later.reach("a leader is deposed in its commit"),
                 )
 
+    def _went_live(self, number: int) -> None:
+        for phase in self.crashed_in.pop(number, ()):
+            self.oracle.reach(f"a build ends well though its leader died {phase}")
+
     def _note_crash(self, site: IndexerSite) -> None:
         build = site.indexer.memory.build
         if build is not None:
             phase = phase_of(build)
-            self.oracle.reach(f"a leader dies: {phase}")
+            self.oracle.reach(f"a leader dies {phase}")
             self.crashed_in.setdefault(build.number, set()).add(phase)
 
 
@@ -407,7 +411,7 @@ def ground_of(beginning: Beginning) -> Ground:
         for n in range(len(DOCUMENTS) - 1)
     ]
     if beginning is Beginning.RETAINED:
-        happenings.append(Happening(9.0, Event.PUBLISH, 0.0, 0.0))
+        happenings.append(Happening(7.0, Event.PUBLISH, 0.0, 0.0))
     plan = Plan(str(beginning), Beginning.NOTHING, 1, 1, 1, True, 0.05, tuple(happenings), ())
     ground = Ground.empty()
     outcome = World(plan, ground).run()
@@ -420,6 +424,3 @@ def ground_of(beginning: Beginning) -> Ground:
 def run(plan: Plan) -> Outcome:
     """A pure function of the plan."""
     return World(plan, ground_of(plan.beginning).copy()).run()
-
-
-__all__ = ["Killed", "Outcome", "World", "ground_of", "run"]

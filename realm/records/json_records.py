@@ -112,9 +112,13 @@ class KnownRecords(Generic[T]):
 
 def numbered(paths: Iterable[str], suffix: str = "") -> list[tuple[int, str]]:
     """Files named by a number, in numeric order; others are not ours."""
-    name = re.compile(rf"(?:.*/)?(\d+){re.escape(suffix)}", re.ASCII)
-    found = ((name.fullmatch(path), path) for path in paths)
-    return sorted((int(each.group(1)), path) for each, path in found if each)
+    named = _numbered(suffix).fullmatch
+    return sorted([(int(found[1]), path) for path in paths if (found := named(path))])
+
+
+@cache
+def _numbered(suffix: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:.*/)?(\d+){re.escape(suffix)}", re.ASCII)
 
 
 def _checksum(value: dict[str, Any]) -> str:

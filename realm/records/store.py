@@ -35,6 +35,8 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 #: Copies of remote files that nobody asked for this long go.
 COPY_SECONDS = 86_400.0
+#: What no part of a path may be.
+NO_NAMES = frozenset({"", ".", ".."})
 
 log = structlog.get_logger(__name__)
 
@@ -275,7 +277,7 @@ def local_root(url: str) -> Path | None:
 def _inside(path: str) -> str:
     """:raises InvalidInput: if a path would leave the store, or mean another one."""
     parts = path.split("/")
-    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+    if "\0" in path or not NO_NAMES.isdisjoint(parts):
         raise InvalidInput(f"{path!r} is no path inside a store")
     return path
 
