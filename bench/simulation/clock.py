@@ -90,8 +90,10 @@ def _functions(held: object, module: str) -> Iterator[FunctionType]:
 def _exchange_defaults(function: FunctionType, others: dict[Any, Callable[[], Any]]) -> None:
     if function.__defaults__:
         function.__defaults__ = tuple(_other(each, others) for each in function.__defaults__)
-    for name, value in (function.__kwdefaults__ or {}).items():
-        function.__kwdefaults__[name] = _other(value, others)
+    if function.__kwdefaults__:
+        function.__kwdefaults__ = {
+            name: _other(each, others) for name, each in function.__kwdefaults__.items()
+        }
     for cell in function.__closure__ or ():  # where a dataclass keeps its fields' factories
         _exchange_cell(cell, others)
 

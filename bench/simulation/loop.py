@@ -46,7 +46,9 @@ class SimulatedLoop(base_events.BaseEventLoop):
     def time(self) -> float:
         return self._scheduler.now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         """In a simulated thread of its own."""
         future = self.create_future()
 

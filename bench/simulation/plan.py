@@ -11,6 +11,8 @@ from bench.simulation.network import Act, Trap
 
 #: For so long things happen and go wrong; then all is mended, and must come right.
 SECONDS = 7.0
+#: Silence of a leader after which another one leads.
+LEASE_SECONDS = 2.5
 DOCUMENTS = tuple(f"d{number}" for number in range(5))
 
 
@@ -131,7 +133,7 @@ def draw(seed: str) -> Plan:
             rng.uniform(0, SECONDS) * (0.5 if rng.random() < 0.7 else 1.0),
             rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0],
             rng.random(),
-            5.0 * rng.uniform(0.2, 1.0) * lease,
+            LEASE_SECONDS * rng.uniform(0.2, 1.0) * lease,
         )
         for _ in range(rng.randint(1, 6))
     ]
@@ -140,7 +142,7 @@ def draw(seed: str) -> Plan:
             rng.choices(list(CALLS), list(CALLS.values()))[0],
             rng.choice((1, 1, 1, 2, 3, 5)),
             rng.choice(list(Act)),
-            5.0 * rng.uniform(0.2, 1.0) * lease,
+            LEASE_SECONDS * rng.uniform(0.2, 1.0) * lease,
         )
         for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))
     ]

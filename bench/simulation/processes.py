@@ -6,6 +6,7 @@ threads' start; locks, clocks and connections are the simulation's. All else is 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from collections.abc import Callable
@@ -314,6 +315,9 @@ class GatewaySite(Site):
         try:
             self.loop.run_until_complete(self.watcher.run())
         finally:
+            # Of a killed process: now, and not whenever memory is given back.
+            for task in asyncio.all_tasks(self.loop):
+                task.get_coro().close()
             self.loop.close()
 
     def wake(self) -> None:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 EPOCH = 1_800_000_000.0
 
 
-class Killed(GreenletExit):
+class Killed(GreenletExit):  # type: ignore[misc]
     """Ends the threads of a process; none of what they do afterwards has an effect."""
 
 

@@ -7,8 +7,9 @@ import gc
 import random
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,6 +22,7 @@ from bench.simulation.network import Act, Network, Step, Trap
 from bench.simulation.oracle import Oracle, Violation
 from bench.simulation.plan import (
     DOCUMENTS,
+    LEASE_SECONDS,
     Beginning,
     Event,
     Happening,
@@ -38,11 +40,10 @@ from realm.settings import Settings, load_settings
 from services.gateway.watcher import TOPICS
 from services.indexer.build.build import Build
 
-LEASE_SECONDS = 5.0
 RETIREMENT_SECONDS = 60.0
 #: After all is mended things must have come right within this time.
 PATIENCE_SECONDS = 400.0
-SETTLING_SECONDS = 2.5
+SETTLING_SECONDS = 3.0
 RESTART_SECONDS = 1.0
 
 
@@ -56,7 +57,7 @@ def settings() -> Settings:
         retirement_seconds=RETIREMENT_SECONDS,
         reconcile_seconds=4.0,
         verify_seconds=0.001,
-        shard_seconds=0.05,
+        shard_seconds=0.03,
         request_again_seconds=2.0,
         work_silence_seconds=2.0,
         write_group_seconds=0.0,
@@ -131,9 +132,9 @@ class World:
         self.network.traps = [replace(trap) for trap in plan.traps]
         self.network.on_trap = self._trapped
         self.network.on_kill = self.killed
-        self.disk.on_change = self.oracle.stored
+        self.disk.on_change = self._noted(self.oracle.stored)
         self.disk.on_refusal = self.oracle.refused
-        self.qdrant.on_change = self.oracle.indexed
+        self.qdrant.on_change = self._noted(self.oracle.indexed)
         self.oracle.on_live = self._went_live
         self.oracle.term_of_caller = self._term_of_caller
         self.indexers = [IndexerSite(self, f"indexer-{n}") for n in range(plan.indexers)]
@@ -144,6 +145,8 @@ class World:
         #: By generation: the phases in which its leaders died.
         self.crashed_in: dict[int, set[str]] = {}
         self._failure = ""
+        #: Events that are not over: a client waits for its answer, an operator for his.
+        self._under_way = 0
         self._ground_process = Process("world", 0.0, spared=True)
 
     @property
@@ -176,24 +179,31 @@ class World:
         for site in self.sites:
             self.restart(site, self.rng.uniform(0, 0.5))
         for happening in self.plan.happenings:
-            self.later(happening.at, lambda happening=happening: perform(self, happening))  # type: ignore[misc]
+            self.later(happening.at, partial(self._perform, happening))
         self.scheduler.run(self._end_of_faults(), self._has_failed)
         self._mend()
         self.scheduler.run(self.scheduler.now + PATIENCE_SECONDS, self._is_over)
         if not self._failure and (why := self.unconverged()):
             self.violated(f"{PATIENCE_SECONDS:.0f} s after the last fault: {why}")
 
+    def _perform(self, happening: Happening) -> None:
+        self._under_way += 1
+        try:
+            perform(self, happening)
+        finally:
+            self._under_way -= 1
+
     def _end_of_faults(self) -> float:
         """Some time after the last event: what it brings about may spring a trap."""
         last = max((each.at for each in self.plan.happenings), default=0.0)
         return last + (SETTLING_SECONDS if self.plan.traps else 0.1)
 
-    def later(self, seconds: float, work: object) -> None:
+    def later(self, seconds: float, work: Callable[[], object]) -> None:
         """In a thread that nothing kills."""
 
         def wait() -> None:
             self.scheduler.sleep(seconds)
-            work()  # type: ignore[operator]
+            work()
 
         self.scheduler.spawn(self._ground_process, "later", wait)
 
@@ -202,6 +212,18 @@ class World:
 
     def violated(self, why: str) -> None:
         self._failure = self._failure or why
+
+    def _noted(self, check: Callable[[str, str], None]) -> Callable[[str, str], None]:
+        """A violation is noted where it occurs: product code may survive the exception."""
+
+        def checked(verb: str, what: str) -> None:
+            try:
+                check(verb, what)
+            except Violation as violation:
+                self.violated(str(violation))
+                raise
+
+        return checked
 
     def killed(self, process: Process) -> None:
         """A process is about to be killed: it will be started again."""
@@ -279,6 +301,8 @@ class World:
 
     def unconverged(self) -> str:
         """What has not come right yet; empty: nothing."""
+        if self._under_way:
+            return "a call is under way"
         oracle = self.oracle
         leaders = [each for each in self.leaders() if each.election.term == oracle.term]
         if len(leaders) != 1:
@@ -368,13 +392,14 @@ class World:
             self.oracle.reach(f"the answer to a {trap.kind} is lost")
         site = self._site_of_caller()
         if trap.kind == "commit" and isinstance(site, IndexerSite):
-            later = self.oracle
-            if trap.act is Act.PAUSE_BEFORE:
-                term = site.election.term
-                self.later(
-                    trap.seconds - 1e-3,
-                    lambda: later.term > term and later.reach("a leader is deposed in its commit"),
-                )
+            term = site.election.term
+
+            def look() -> None:
+                if self.oracle.term > term:
+                    self.oracle.reach("a leader is deposed in its commit")
+
+            if trap.act in (Act.PAUSE_BEFORE, Act.SLOW_BEFORE):
+                self.later(trap.seconds - 1e-3, look)
 
     def _went_live(self, number: int) -> None:
         for phase in self.crashed_in.pop(number, ()):

@@ -18,6 +18,15 @@ def test_vectors_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert np.array_equal(matrix(read_vectors(store, "v.arrow")), vectors)
 
 
+def test_vectors_that_are_there_are_no_error(tmp_path: Path) -> None:
+    """The answer to a put may be lost: what is sent again meets its own file."""
+    store = Store.open(str(tmp_path))
+    table = to_table(["p"], ["h"], np.ones((1, 2), np.float32), {})
+    for _ in range(2):
+        write_vectors(store, "v.arrow", table)
+    assert matrix(read_vectors(store, "v.arrow")).tolist() == [[1.0, 1.0]]
+
+
 def test_no_passages_give_no_rows() -> None:
     table = to_table([], [], np.empty((0, 3), np.float32), {})
     assert matrix(table).shape == (0, 3)
