@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
         asked = f"unknown bench {name!r}" if name else "name a bench"
         sys.stderr.write(f"{asked}; available: {', '.join([*NAMES, CHECK])}\n")
         return 2
-    folder = FOLDERS.get(name, name)
-    bench: Bench[Any, Any] = importlib.import_module(f"bench.{folder}.program").BENCH
+    room = FOLDERS.get(name, name)
+    bench: Bench[Any, Any] = importlib.import_module(f"bench.{room}.program").BENCH
     options = bench.parser(name).parse_args(arguments[1:])
     # The table goes to standard output, the supervisor's log does not.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -44,8 +44,8 @@ def main(arguments: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     holds = False
     try:
-        with _folder(name, options.keep) as kept:
-            result = bench.run(options, Path(kept))
+        result = bench.run(name, options, folder)
+        holds = result.holds
     except RealmError as error:
         sys.stderr.write(f"{name} broke off: {error}\n")
         return 1

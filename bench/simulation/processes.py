@@ -23,11 +23,14 @@ from bench.simulation.redis import Sender, SimulatedWakeup, task_in
 from bench.simulation.scheduler import Condition, Process, Thread
 from bench.simulation.storage import open_store
 from realm.errors import DependencyUnavailable, RealmError
+from realm.model.relevance import DENSE_ONLY
 from realm.process.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
 from realm.records import arrow
 from realm.records.generations import Generation, Generations, LiveEntry
 from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.store import Store
 from realm.records.vectors import to_table
+from realm.search.queries import QueryMaker
 from services.embedder.claims import RENEWALS, WorkClaims
 from services.embedder.liveness import Liveness
 from services.embedder.metrics import EmbedderMetrics
@@ -365,6 +368,7 @@ class GatewaySite(Site):
 
     def _load(
         self,
+        store: Store,
         snapshots: Snapshots,
         snapshot: Snapshot,
         generation: Generation,
@@ -378,4 +382,5 @@ class GatewaySite(Site):
         snapshots.verify(snapshot)
         self.world.scheduler.sleep(self.world.rng.uniform(0.1, 3.0))
         models: dict[str, Any] = {"inputs": None, "encoder": None, "reader": None}
-        return Serving(entry, generation, scale=1.0, dtype=dtype, **models)
+        queries = QueryMaker.of(store, generation, DENSE_ONLY)
+        return Serving(entry, generation, queries=queries, dtype=dtype, **models)

@@ -14,7 +14,7 @@ from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector, passage_weights
-from realm.search.vector_index import ChangeHooks, Hit, IndexedPassage
+from realm.search.vector_index import ChangeHooks, Hit, IndexedPassage, Query
 
 T = TypeVar("T")
 
@@ -160,14 +160,15 @@ class SimulatedIndex:
             for name, p in self._found(collection, passage_ids)
         }
 
-    def search(self, collection: str, queries: Vectors, limit: int) -> list[list[Hit]]:
-        """Exact, but for a poor one."""
+    def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
+        """By vectors alone; exact, but for a poor one."""
+        asked = np.array([query.vector for query in queries], np.float32)
 
         def found() -> list[list[Hit]]:
             points = list(self._qdrant.points(collection).values())
             if not points:
                 return [[] for _ in queries]
-            scores = queries @ np.array([each.vector for each in points], np.float32).T
+            scores = asked @ np.array([each.vector for each in points], np.float32).T
             if collection in self._qdrant.poor:
                 scores = scores - 10.0
             order = np.argsort(-scores, axis=1)[:, :limit]
@@ -177,11 +178,6 @@ class SimulatedIndex:
             ]
 
         return self._ask(found)
-
-    def search_words(
-        self, collection: str, questions: Sequence[SparseVector], limit: int
-    ) -> list[list[IndexedPassage]]:
-        return [[] for _ in questions]
 
     def alias(self) -> str | None:
         return self._ask(lambda: self._qdrant.alias)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from bench.simulation.network import Network, Service
-from realm.records.files import Entry
+from realm.records.folder import Entry
 from realm.records.store import Store
 
 T = TypeVar("T")
