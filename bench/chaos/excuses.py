@@ -17,7 +17,11 @@ from realm.corpus.data_files import FOLDER as CORPUS
 RECONNECT_SECONDS = 1.2 * RECONNECT_MS / 1000
 #: For so long requests wait for what is away: shorter outages excuse nothing.
 PATIENCE_SECONDS = 20.0
-INDEXER, GATEWAY, EMBEDDER = "indexer", "gateway", "embedder"
+INDEXER, GATEWAY = "indexer", "gateway"
+#: It embeds what is written; the other embedder builds, which no request waits for.
+DELTA = "embedder-delta"
+#: What is slow arrives: it excuses nothing.
+SLOW = ("slow_network", "slow_store")
 #: What requests lose while a process cannot reach a peer, by the kind of process.
 LOST = {
     (GATEWAY, QDRANT): (Need.INDEX, Need.LATEST),
@@ -26,14 +30,14 @@ LOST = {
     (INDEXER, QDRANT): (Need.LATEST,),
     (INDEXER, REDIS): (Need.LATEST,),
     (INDEXER, STORE): (Need.LATEST, Need.LEADER),
-    (EMBEDDER, REDIS): (Need.LATEST,),
-    (EMBEDDER, STORE): (Need.LATEST,),
+    (DELTA, REDIS): (Need.LATEST,),
+    (DELTA, STORE): (Need.LATEST,),
 }
 #: What they lose while a process itself does nothing. A standby takes the place of an indexer.
 LOST_WITH = {
     QDRANT: (Need.INDEX, Need.LATEST),
     REDIS: (Need.LATEST,),
-    EMBEDDER: (Need.LATEST,),
+    DELTA: (Need.LATEST,),
 }
 
 
@@ -46,7 +50,7 @@ class Excuses:
 
     def of(self, faults: Sequence[Fault], damages: Iterable[Damage]) -> list[Excuse]:
         return [
-            *(excuse for fault in faults for excuse in self._of(fault)),
+            *(excuse for fault in faults if fault.kind not in SLOW for excuse in self._of(fault)),
             *(excuse for damage in damages for excuse in _of_damage(damage)),
         ]
 
@@ -101,6 +105,4 @@ def _of_damage(damage: Damage) -> Iterator[Excuse]:
 
 def _kind(process: str) -> str:
     """Of several processes of one kind: the kind."""
-    return next(
-        (each for each in (INDEXER, GATEWAY, EMBEDDER) if process.startswith(each)), process
-    )
+    return next((each for each in (INDEXER, GATEWAY) if process.startswith(each)), process)
