@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
+from realm.objectives.candidates import Asked
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
@@ -32,6 +33,7 @@ from realm.objectives.objective import Objective
 from realm.objectives.signal_gate import SignalGate
 from realm.recipes.local import LocalIndex, Phase, Step, train
 from realm.records.vectors import Vectors
+from realm.retrieval import Retrieval
 from realm.search.exact import top_k
 from realm.settings import load_settings
 from realm.training.learner import Learner
@@ -56,6 +58,8 @@ class Pupil:
     @classmethod
     def begin(cls, seed: int) -> Pupil:
         model = tiny_model(seed)
+        with torch.no_grad():  # the paper's own f(x, z): entities would be found by their names
+            model.retriever.word_weight.zero_()
         world = World(model.inputs, seed)
         return cls(world, model, LocalIndex(model, world.passages))
 
@@ -68,7 +72,9 @@ class Pupil:
 
     def recall(self, places: Sequence[int] | None = None) -> float:
         """R@1 of the questions over the index in use, by exact search."""
-        return _first(self.index.rows(self.world.queries(), 1), places)
+        asked = [Asked("", query) for query in self.world.queries()]
+        found = self.index.find(asked, 1, Retrieval.DENSE)
+        return _first(np.array([each.rows for each in found]), places)
 
     def recall_of_newest_questions(self, stale: Vectors) -> float:
         """R@1 if the retriever as it is now encodes the questions, over vectors of older ones."""
@@ -129,6 +135,7 @@ class Pupil:
             trainable_layers=3,
             warmup_steps=0,
             retriever_learning_rate=1e-3,
+            word_weight_learning_rate=0,
             reader_learning_rate=2e-3,
             masked_lm_head_learning_rate=2e-3,
             train_precision="float32",
