@@ -21,7 +21,7 @@ from realm.model.publishing import load_source, publish_model
 from realm.model.runtime import set_threads
 from realm.records.generations import Generations
 from realm.settings import load_settings
-from realm.text.answers import exact_match
+from realm.text.questions import exact_match
 
 BATCH = 100
 AT_ONCE = 4

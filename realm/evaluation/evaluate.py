@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
-from realm.evaluation.reading import best_answer_texts, latencies, make_reading, rerank
 from realm.evaluation.report import (
     RECALL_AT,
     Report,
@@ -25,14 +24,17 @@ from realm.evaluation.report import (
 from realm.evaluation.searching import (
     PassageVectors,
     Searcher,
+    best_answer_texts,
     encode_passages,
     encode_questions,
+    latencies,
+    make_reading,
+    rerank,
     split_documents,
 )
 from realm.evaluation.systems import System
 from realm.search.exact import Found
-from realm.text.answers import normalise_answer
-from realm.text.questions import Question, contains_answer
+from realm.text.questions import Question, contains_answer, normalise_answer
 
 LATENCY_SAMPLE = 50
 WARM_UP = 3

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from realm import __version__
-from realm.text import answers as scoring
-from realm.text.questions import Question, is_exact_match
+from realm.text.questions import Question, f1, is_exact_match
 
 RECALL_AT = (1, 5, 20)
 Shares = dict[str, float | None]
@@ -71,7 +70,7 @@ def exact_match_share(read: Sequence[tuple[Question, str]]) -> float | None:
 
 def mean_f1(read: Sequence[tuple[Question, str]]) -> float | None:
     """Over the questions with answers in words: an expression has no overlap."""
-    return mean([scoring.f1(answer, one.answers) for one, answer in read if one.answers])
+    return mean([f1(answer, one.answers) for one, answer in read if one.answers])
 
 
 def percentiles(milliseconds: Sequence[float]) -> dict[str, float | None]:

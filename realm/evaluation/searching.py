@@ -1,7 +1,9 @@
-"""Documents in memory: cut, encoded, and searched exactly, by vectors, by words or by both."""
+"""Documents in memory: cut, encoded, searched exactly by vectors, words or both, and read; and how
+long one question takes from end to end."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,17 +12,20 @@ from numpy.typing import NDArray
 
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
-from realm.evaluation.parallel import OnProgress, no_progress, parallel_map
+from realm.evaluation.parallel import OnProgress, no_progress, one_thread_each, parallel_map
 from realm.evaluation.systems import System
+from realm.model.answering import Answers, Reading, answer_questions
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
-from realm.model.relevance import Relevance
+from realm.model.relevance import Relevance, log_probabilities
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index
 from realm.search.exact import ExactIndex, Found, top_k
 from realm.search.queries import QueryMaker
 from realm.search.word_statistics import WordStatistics
+
+QUESTION_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +103,85 @@ def _encode(
 
     rows = parallel_map(work, inputs, encoder.device, on_progress)
     return np.array(rows, np.float32).reshape(-1, encoder.embedding_size)
+
+
+def make_reading(system: System, index: PassageVectors, question: str, found: Found) -> Reading:
+    """The question with its passages and log p(z|x) of each."""
+    priors = log_probabilities(system.relevance(found.products, found.words))  # [k]
+    texts = tuple(index.passages[row].text for row in found.rows)
+    return Reading(question, texts, tuple(priors.tolist()))
+
+
+def rerank(
+    system: System,
+    index: PassageVectors,
+    questions: Sequence[str],
+    found: Sequence[Found],
+    on_progress: OnProgress = no_progress,
+) -> list[Found]:
+    """The best `system.rerank` passages of each question by f(x, z) + a·evidence, as a gateway
+    re-ranks them; the others follow as they were."""
+    best = [own.best(system.rerank) for own in found]
+    readings = [
+        make_reading(system, index, question, own)
+        for question, own in zip(questions, best, strict=True)
+    ]
+    answers = read(system, readings, on_progress)
+    ranked = []
+    for own, whole, one in zip(best, found, answers, strict=True):
+        scores = system.relevance(own.products, own.words)  # [k]
+        scores = scores + system.reader.answers.evidence * np.array(one.evidence)
+        order = np.argsort(-scores, kind="stable")
+        ranked.append(whole.reordered(np.append(order, np.arange(len(order), len(whole.rows)))))
+    return ranked
+
+
+def best_answer_texts(
+    system: System, readings: Sequence[Reading], on_progress: OnProgress = no_progress
+) -> list[str]:
+    """The best answer's text to each question; empty where nothing is readable.
+
+    Even where the null document wins: exact match and F1 ask for the reader's best span.
+    """
+
+    answers = read(system, readings, on_progress)
+    return [one.found[0].text if one.found else "" for one in answers]
+
+
+def read(
+    system: System, readings: Sequence[Reading], on_progress: OnProgress = no_progress
+) -> list[Answers]:
+    """Answers with their probabilities, and P(no answer)."""
+
+    def work(share: Sequence[Reading], told: Callable[[int], None]) -> list[Answers]:
+        answers: list[Answers] = []
+        for start in range(0, len(share), QUESTION_BATCH):
+            some = share[start : start + QUESTION_BATCH]
+            answers += answer_questions(system.reader, system.inputs, some, dtype=system.dtype)
+            told(len(answers))
+        return answers
+
+    return parallel_map(work, readings, system.reader.device, on_progress)
+
+
+def latencies(
+    system: System,
+    index: PassageVectors,
+    searcher: Searcher,
+    questions: Sequence[str],
+    passages: int,
+) -> list[float]:
+    """Milliseconds from a question to its answer, one question at a time: encode, search, read.
+
+    With one compute thread, as a gateway has by default.
+    """
+    times = []
+    with one_thread_each():
+        for question in questions:
+            began = time.perf_counter()
+            query = encode_questions(system, [question])
+            (found,) = searcher.search([question], query, passages)
+            reading = make_reading(system, index, question, found)
+            best_answer_texts(system, [reading])
+            times.append((time.perf_counter() - began) * 1000)
+    return times

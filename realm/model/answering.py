@@ -22,7 +22,7 @@ from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
 from realm.model.inputs import InputBuilder, ReaderInput
 from realm.model.reader import Reader
-from realm.text.answers import normalise_answer
+from realm.text.questions import normalise_answer
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
 NEGLIGIBLE_MASS = 1e-5

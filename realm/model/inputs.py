@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from realm.errors import Corrupt, InvalidInput
 from realm.text import terms
-from realm.text.answers import is_spaceless
+from realm.text.questions import is_spaceless
 
 #: Increase it whenever sentences or passages are cut differently: stored passages no longer fit.
 SPLITTER = 2

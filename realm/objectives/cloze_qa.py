@@ -32,9 +32,8 @@ from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.open_qa import open_qa_loss
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.objectives.sources import PassageSource, first_success_per_item, shuffled_sentences
-from realm.text.answers import normalise_answer
 from realm.text.cloze import ClozeQuestion, cloze_questions
-from realm.text.questions import Question, contains_answer
+from realm.text.questions import Question, contains_answer, normalise_answer
 from realm.text.salient_spans import SpanTagger
 
 SEARCH_FACTOR = 8  # passages asked for, a place: most hold no answer

@@ -27,9 +27,8 @@ from realm.objectives.inverse_cloze import ContrastBatch, contrastive_loss
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup
 from realm.objectives.sources import QuestionPool, Questions
 from realm.retrieval import Retrieval
-from realm.text.answers import normalise_answer
 from realm.text.cloze import normalise_sentence
-from realm.text.questions import Question, contains_answer
+from realm.text.questions import Question, contains_answer, normalise_answer
 
 MAX_DRAWS = 8  # of questions, until a batch is whole
 SEARCH_DEPTH = 20  # passages among which positive and negatives are looked for

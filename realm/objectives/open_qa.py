@@ -29,8 +29,7 @@ from realm.objectives.candidates import Asked, Beam, TrainingSearch
 from realm.objectives.objective import Loss, Objective, ObjectiveSetup, tensors
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.objectives.sources import QuestionPool, Questions
-from realm.text.answers import normalise_answer
-from realm.text.questions import Question, contains_answer
+from realm.text.questions import Question, contains_answer, normalise_answer
 
 MAX_DRAWS = (
     100  # of questions, until a batch is whole; a step that failed would draw the same again

@@ -31,7 +31,7 @@ from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, ReaderInput
 from realm.model.likelihood import span_marginal
 from realm.model.reader import Reader
 from realm.objectives.objective import Loss, ObjectiveSetup, tensors
-from realm.text.answers import normalise_answer
+from realm.text.questions import normalise_answer
 
 _ARTICLE_LETTERS = frozenset("antheال")
 

@@ -17,20 +17,19 @@ from realm.corpus.documents import Document, is_held_out
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput
 from realm.evaluation.parallel import Progress, no_progress_bars
-from realm.evaluation.reading import make_reading
 from realm.evaluation.searching import (
     PassageVectors,
     Searcher,
     encode_passages,
     encode_questions,
+    make_reading,
     split_documents,
 )
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
 from realm.objectives.reading import ReadingExample
-from realm.text.answers import normalise_answer
 from realm.text.cloze import cloze_questions, normalise_sentence
-from realm.text.questions import Question, contains_answer
+from realm.text.questions import Question, contains_answer, normalise_answer
 from realm.text.salient_spans import SpanTagger
 from realm.text.sentences import sentence_spans
 

@@ -19,9 +19,8 @@ import structlog
 from realm.corpus.documents import Document, stable_bucket
 from realm.errors import NotFound
 from realm.evaluation.parallel import OnProgress, Progress, no_progress, no_progress_bars
-from realm.evaluation.reading import read
 from realm.evaluation.report import mean, provenance
-from realm.evaluation.searching import split_documents
+from realm.evaluation.searching import read, split_documents
 from realm.evaluation.systems import System
 from realm.model.answering import Answers, Reading
 from realm.model.calibration import calibrate, expected_calibration_error, fit, fit_evidence
@@ -31,9 +30,7 @@ from realm.model.starter import CARD_FILE, load_starter, write_starter
 from realm.objectives.reading import ReaderLoss
 from realm.recipes.reader import ReaderPlan, ReaderStep, learnable_parameters, train_reader
 from realm.recipes.reading_examples import QuestionExamples, ReaderDataset, cloze_examples, prepare
-from realm.text import answers as scoring
-from realm.text.answers import normalise_answer
-from realm.text.questions import Question, contains_answer, is_exact_match
+from realm.text.questions import Question, contains_answer, f1, is_exact_match, normalise_answer
 from realm.text.salient_spans import RuleTagger, SpanTagger
 
 HARD_NEGATIVES = 4  # the best passages but its own, from which a question's negatives are drawn
@@ -248,7 +245,7 @@ def measure(
     figures = {
         "questions": len(asked),
         "em": mean([float(one) for one in right]),
-        "f1": mean([scoring.f1(t, q.answers) for q, t in zip(asked, texts, strict=True)]),
+        "f1": mean([f1(t, q.answers) for q, t in zip(asked, texts, strict=True)]),
         "abstained": mean([float(one.abstains) for one in answers]),
         "abstained_when_right": mean(
             [float(one.abstains) for one, hit in zip(answers, right, strict=True) if hit]

@@ -1,8 +1,11 @@
-"""Exact search over vectors in memory: the oracle of the gate and the engine of `realm eval`."""
+"""Exact search over vectors in memory: the oracle of the gate and the engine of `realm eval`; and how
+several rankings become one."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +13,27 @@ import numpy.typing as npt
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index
-from realm.search.fusion import DEPTH, reciprocal_rank_fusion
 from realm.search.vector_index import Query
 
+Item = TypeVar("Item", bound=Hashable)
+
+#: Of Cormack, Clarke and Büttcher 2009, who found that it hardly matters.
+RRF_K = 60
+#: How far down each ranking counts: an item deeper in one alone is worth little.
+DEPTH = 100
 BLOCK = 256
+
+
+def reciprocal_rank_fusion(rankings: Iterable[Sequence[Item]]) -> list[Item]:
+    """All items of some rankings, best first: Σ 1 / (k + rank), ranks from 1.
+
+    Cormack, Clarke and Büttcher, SIGIR 2009. Of equal items the one met first stays first.
+    """
+    scores: dict[Item, float] = {}
+    for ranking in rankings:
+        for rank, item in enumerate(ranking, 1):
+            scores[item] = scores.get(item, 0.0) + 1 / (RRF_K + rank)
+    return sorted(scores, key=lambda item: -scores[item])
 
 
 @dataclass(frozen=True, slots=True)

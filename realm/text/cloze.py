@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from realm.text.answers import normalise_answer
+from realm.text.questions import normalise_answer
 from realm.text.salient_spans import Kind, Span, SpanTagger
 from realm.text.sentences import sentence_spans
 

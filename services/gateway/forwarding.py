@@ -34,9 +34,14 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
 from services.gateway.leader import Forwarder
-from services.gateway.servicers import index_version, timestamp
+from services.gateway.servicers import (
+    MAX_GENERATIONS,
+    check_count,
+    index_version,
+    normalise_upsert,
+    timestamp,
+)
 from services.gateway.serving import PinnedServing, ServingSlot
-from services.gateway.validation import MAX_GENERATIONS, check_count, normalise_upsert
 from services.gateway.waiting import Shutdown
 
 log = structlog.get_logger(__name__)

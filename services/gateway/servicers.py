@@ -1,4 +1,5 @@
-"""RetrievalService and AnswerService: requests into calls, results into messages."""
+"""RetrievalService and AnswerService: requests checked before any work, and into calls; results into
+messages."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.client.wire import to_status
-from realm.errors import RealmError
+from realm.corpus.documents import Document, check_upsert, normalise_id
+from realm.corpus.plain_text import without_mark
+from realm.errors import InvalidInput, RealmError
 from realm.model.answering import FoundAnswer
 from realm.process.rpc import EXITS, incident, remaining
 from realm.retrieval import Retrieval
@@ -19,6 +22,7 @@ from realm.search.vector_index import IndexedPassage
 from realm.v1 import (
     answer_pb2,
     answer_pb2_grpc,
+    corpus_pb2,
     retrieval_pb2,
     retrieval_pb2_grpc,
     types_pb2,
@@ -26,20 +30,66 @@ from realm.v1 import (
 from services.gateway.answering import Answering, Request, Response, Retrieved
 from services.gateway.reporting import QuestionRecorder
 from services.gateway.serving import PinnedServing, Serving
-from services.gateway.validation import (
-    MAX_ANSWERS,
-    MAX_PASSAGES_FOUND,
-    MAX_PASSAGES_READ,
-    check_count,
-    check_question,
-    check_retrieval,
-)
 from services.gateway.waiting import Shutdown
 
+MAX_QUESTION_CHARACTERS = 10_000
+MAX_PASSAGES_FOUND = 100
+MAX_PASSAGES_READ = 20
+MAX_ANSWERS = 10
+MAX_GENERATIONS = 1_000
+
+_RETRIEVALS = {
+    types_pb2.RETRIEVAL_UNSPECIFIED: None,
+    types_pb2.RETRIEVAL_DENSE: Retrieval.DENSE,
+    types_pb2.RETRIEVAL_BM25: Retrieval.BM25,
+    types_pb2.RETRIEVAL_HYBRID: Retrieval.HYBRID,
+    types_pb2.RETRIEVAL_RANK_FUSION: Retrieval.RANK_FUSION,
+}
 DEFAULT_PASSAGES = 5
 DEFAULT_ANSWERS = 1
 #: Questions of one stream answered at once; the stream then stops reading.
 STREAM_QUESTIONS = 64
+
+
+def check_question(question: str) -> str:
+    if not question.strip():
+        raise InvalidInput("the question is empty: give at least one word", field="question")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise InvalidInput(
+            f"the question has {len(question)} characters, the limit is"
+            f" {MAX_QUESTION_CHARACTERS}: ask in fewer words",
+            field="question",
+        )
+    return question
+
+
+def check_count(field: str, value: int, most: int) -> int:
+    if not 1 <= value <= most:
+        raise InvalidInput(f"{field} is {value}: give 1 to {most}", field=field)
+    return value
+
+
+def check_retrieval(way: types_pb2.Retrieval) -> Retrieval | None:
+    """None where the request leaves it to the gateway."""
+    if way not in _RETRIEVALS:
+        raise InvalidInput(
+            f"retrieval is {way}: give {', '.join(types_pb2.Retrieval.keys())}", field="retrieval"
+        )
+    return _RETRIEVALS[way]
+
+
+def normalise_upsert(request: corpus_pb2.UpsertDocumentsRequest, max_bytes: int) -> None:
+    """Normalises ids, removes byte order marks from texts, and checks the whole write.
+
+    :param max_bytes: the longest text of a document.
+    """
+    for document in request.documents:
+        document.id = normalise_id(document.id)
+        document.text = without_mark(document.text)
+    documents = [
+        Document(each.id, each.title, each.text, dict(each.metadata)) for each in request.documents
+    ]
+    check_upsert(request.request_id, documents, max_bytes=max_bytes)
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):

@@ -19,8 +19,7 @@ from realm.model.relevance import Relevance
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index
-from realm.search.exact import ExactIndex
-from realm.search.fusion import DEPTH, RRF_K
+from realm.search.exact import DEPTH, RRF_K, ExactIndex
 from realm.search.vector_index import Query, VectorIndex, open_index, open_search, relevance_of
 from realm.search.word_statistics import WordStatistics
 from realm.settings import Settings, load_settings

@@ -13,7 +13,7 @@ from realm.model.relevance import Relevance
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
-from realm.search.fusion import DEPTH, RRF_K
+from realm.search.exact import DEPTH, RRF_K
 from realm.search.vector_index import Hit, IndexedPassage, Query, relevance_of
 
 DENSE = "dense"

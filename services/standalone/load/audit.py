@@ -29,7 +29,7 @@ from realm.records.store import Store
 from realm.records.vectors import Vectors
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Query
-from realm.text.answers import normalise_answer
+from realm.text.questions import normalise_answer
 from realm.v1.answer_pb2 import Answer, AnswerQuestionResponse, Source
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
 from realm.v1.types_pb2 import IndexVersion, Passage

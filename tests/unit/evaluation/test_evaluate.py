@@ -13,12 +13,14 @@ import torch
 from realm.corpus.documents import Document
 from realm.errors import InvalidInput
 from realm.evaluation.evaluate import document_ranks, evaluate
-from realm.evaluation.reading import make_reading, read, rerank
 from realm.evaluation.report import depth_for_documents
 from realm.evaluation.searching import (
     PassageVectors,
     encode_passages,
     encode_questions,
+    make_reading,
+    read,
+    rerank,
     split_documents,
 )
 from realm.evaluation.systems import System

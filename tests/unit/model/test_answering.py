@@ -16,7 +16,7 @@ from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate
 from realm.model.inputs import ReaderInput
-from realm.text.answers import normalise_answer
+from realm.text.questions import normalise_answer
 from tests.tiny import eiffel_model
 
 QUESTION = "who built the tower"

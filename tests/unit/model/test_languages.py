@@ -20,9 +20,8 @@ from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model, new_model
 from realm.model.inputs import InputLimits, ReaderInput
 from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
-from realm.text.answers import exact_match, f1, normalise_answer
 from realm.text.cloze import cloze_questions
-from realm.text.questions import Question, contains_answer
+from realm.text.questions import Question, contains_answer, exact_match, f1, normalise_answer
 from realm.text.salient_spans import RuleTagger
 from realm.text.sentences import sentence_spans
 from tests.tiny import SPECIAL, tokenizer

@@ -16,8 +16,7 @@ from realm.corpus.passages import split_document
 from realm.model.base import load_base
 from realm.model.inputs import InputBuilder, InputLimits
 from realm.objectives.candidates import Candidate, PassageWindows
-from realm.text.answers import normalise_answer
-from realm.text.questions import Question, contains_answer, read_questions
+from realm.text.questions import Question, contains_answer, normalise_answer, read_questions
 from tests import tiny
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open"

@@ -18,8 +18,8 @@ from realm.objectives.candidates import Asked, Candidate, CandidateSearch
 from realm.objectives.cloze_qa import ClozeQA
 from realm.objectives.reading import ReaderLoss
 from realm.retrieval import Retrieval
-from realm.text.answers import normalise_answer
 from realm.text.cloze import ClozeQuestion, normalise_sentence
+from realm.text.questions import normalise_answer
 from realm.text.salient_spans import RuleTagger
 from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
 from tests.unit.objectives.searches import ExactSearch, holds, ids_of, minus_log_share

@@ -17,7 +17,7 @@ from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.inputs import ReaderInput
 from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans
-from realm.text.answers import normalise_answer
+from realm.text.questions import normalise_answer
 from tests.tiny import eiffel_model
 
 QUESTION = "who built the tower"

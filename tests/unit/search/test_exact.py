@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from realm.model.relevance import Relevance
 from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index, SparseVector
-from realm.search.exact import ExactIndex
-from realm.search.fusion import DEPTH, RRF_K
+from realm.search.exact import DEPTH, RRF_K, ExactIndex, reciprocal_rank_fusion
 from realm.search.vector_index import Query
 
 #: By vector the order is 0, 1, 2, 3; by the word 7 it is 3, 2; nobody has the word 9.
@@ -22,6 +26,7 @@ WORDS = [
 ]
 QUESTION = np.array([1.0, 0.5], np.float32)
 RELEVANCE = Relevance(scale=2.0, word_weight=3.0)
+RANKINGS = st.lists(st.lists(st.integers(0, 12), unique=True, max_size=10), max_size=4)
 
 
 @pytest.fixture
@@ -85,3 +90,23 @@ def test_both_rankings_count_only_so_far_down() -> None:
     found = index.search(Query(query, terms, Retrieval.RANK_FUSION), count).rows.tolist()
     assert set(found) == set(scores)
     assert [scores[row] for row in found] == sorted(scores.values(), reverse=True)
+
+
+@given(RANKINGS)
+def test_items_are_ordered_by_the_sum_of_their_reciprocal_ranks(rankings: list[list[int]]) -> None:
+    def score(item: int) -> Fraction:
+        ranks = [ranking.index(item) + 1 for ranking in rankings if item in ranking]
+        return sum((Fraction(1, 60 + rank) for rank in ranks), Fraction(0))
+
+    fused = reciprocal_rank_fusion(rankings)
+    assert sorted(fused) == sorted({item for ranking in rankings for item in ranking})
+    scores = [float(score(item)) for item in fused]
+    assert all(a >= b - 1e-12 for a, b in pairwise(scores))
+
+
+def test_first_in_one_ranking_loses_to_second_in_both() -> None:
+    assert reciprocal_rank_fusion([["a", "b"], ["c", "b"]]) == ["b", "a", "c"]
+
+
+def test_one_ranking_stays_as_it_is() -> None:
+    assert reciprocal_rank_fusion([["c", "a", "b"], []]) == ["c", "a", "b"]

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.objectives.sources import first_success_per_item, shuffled_sentences
-from realm.text.answers import normalise_answer
 from realm.text.cloze import (
     ClozeQuestion,
     cloze_questions,
@@ -19,6 +18,7 @@ from realm.text.cloze import (
     normalise_sentence,
     phrase_question,
 )
+from realm.text.questions import normalise_answer
 from realm.text.salient_spans import RuleTagger, Span
 from realm.text.sentences import sentence_spans
 
