@@ -1,5 +1,5 @@
-"""Exact search over vectors in memory: the oracle of the gate and the engine of `realm eval`; and how
-several rankings become one."""
+"""Exact search over vectors in memory: the oracle of the gate and the engine of `realm eval`; and
+how several rankings become one."""
 
 from __future__ import annotations
 

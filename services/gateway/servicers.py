@@ -1,5 +1,5 @@
-"""RetrievalService and AnswerService: requests checked before any work, and into calls; results into
-messages."""
+"""RetrievalService and AnswerService: requests checked before any work, and into calls; results
+into messages."""
 
 from __future__ import annotations
 
