@@ -56,6 +56,11 @@ class Network:
         self._proxies = Toxiproxy(toxiproxy)
         self.links = list(_links(cluster, list(self._peers)))
 
+    @property
+    def processes(self) -> list[str]:
+        """Those that have links to others."""
+        return list(self._hosts)
+
     def open(self) -> None:
         """:raises DependencyUnavailable: if toxiproxy does not answer."""
         for link in self.links:
@@ -63,15 +68,7 @@ class Network:
             self._proxies.add(str(link), address.replace(HOST, self._hosts[link.process]), address)
 
     def cut(self, link: Link, how: Cut) -> None:
-        name = str(link)
-        match how:
-            case Cut.REFUSED:
-                self._proxies.refuse(name)
-            case Cut.SLOW:
-                self._proxies.slow(name, SLOW_LATENCY, SLOW_KILOBYTES)
-            case _:
-                for direction in _held(how):
-                    self._proxies.hold(name, direction)
+        cut_link(self._proxies, str(link), how)
 
     def heal(self, link: Link) -> None:
         self._proxies.heal(str(link))
@@ -101,6 +98,17 @@ def _links(cluster: Cluster, peers: Sequence[str]) -> Iterable[Link]:
         yield from (Link(name, peer) for peer in peers)
     for name in EMBEDDERS:
         yield from (Link(name, peer) for peer in peers if peer in (REDIS, STORE))
+
+
+def cut_link(proxies: Toxiproxy, name: str, how: Cut) -> None:
+    match how:
+        case Cut.REFUSED:
+            proxies.refuse(name)
+        case Cut.SLOW:
+            proxies.slow(name, SLOW_LATENCY, SLOW_KILOBYTES)
+        case _:
+            for direction in _held(how):
+                proxies.hold(name, direction)
 
 
 def _held(how: Cut) -> list[Direction]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 import psutil
@@ -59,6 +59,11 @@ class Scene:
         term, cluster = Leaders(self.store).newest(), self.cluster.cluster
         names = cluster.indexer_names
         return next((n for n in names if term and cluster.address(n) == term.address), "")
+
+    def mostly_leader(self, names: Sequence[str]) -> list[str]:
+        """Names of processes, with the leader's so often that every other draw hits it."""
+        leader = self.leader()
+        return [*names, *[leader] * (len(names) - 2)] if leader in names else [*names]
 
     def family(self, name: str) -> list[psutil.Process]:
         """The process and its children; empty if it does not run."""

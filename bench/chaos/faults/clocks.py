@@ -21,7 +21,7 @@ class ClockFault(FaultKind):
         return self.scene.cluster.apparatus.clocks
 
     def targets(self) -> Sequence[str]:
-        return self.clocks.names
+        return self.scene.mostly_leader(self.clocks.names)
 
     def begin(self, target: str, rng: random.Random) -> Effects | None:
         self.clocks.set(target, rng.uniform(-MOST_SECONDS, MOST_SECONDS))

@@ -28,6 +28,12 @@ class NetworkFault(LastingFault):
     def links(self, what: str) -> list[Link]:
         return [link for link in self.network.links if str(link) == what]
 
+    def choose(self, rng: random.Random) -> str:
+        """Every other time one that concerns the leader."""
+        found, leader = self.targets(), self.scene.leader()
+        leaders = [each for each in found if self._concerns(each, leader)]
+        return rng.choice(leaders if leaders and rng.random() < 0.5 else found) if found else ""
+
     def things(self) -> list[str]:
         return [str(link) for link in self.network.links]
 
@@ -46,6 +52,10 @@ class NetworkFault(LastingFault):
     def end(self, target: str) -> None:
         for link in self.links(target.partition(BY)[0]):
             self.network.heal(link)
+
+    def _concerns(self, target: str, process: str) -> bool:
+        links = self.links(target.partition(BY)[0])
+        return any(process in (link.process, link.peer) for link in links)
 
     def _touched(self, held: str) -> list[Link]:
         """By a fault of any kind of this module."""
@@ -82,7 +92,10 @@ class Isolation(NetworkFault, name="isolation", weight=6, lasts=(3.0, 40.0)):
     cuts = (Cut.REFUSED, Cut.HELD)
 
     def things(self) -> list[str]:
-        return list({link.process: None for link in self.network.links})
+        return self.network.processes
 
     def links(self, what: str) -> list[Link]:
         return [link for link in self.network.links if what in (link.process, link.peer)]
+
+    def _concerns(self, target: str, process: str) -> bool:
+        return target.partition(BY)[0] == process

@@ -24,7 +24,7 @@ class StoreFault(LastingFault):
     refuses: ClassVar[bool] = True
 
     def targets(self) -> Sequence[str]:
-        processes = [*self.scene.cluster.service_names, ALL]
+        processes = [*self.scene.mostly_leader(self.scene.cluster.service_names), ALL]
         return [
             f"{failure} {folder}/ of {process}"
             for failure in self.failures
