@@ -72,12 +72,17 @@ class ExactSearch:
         return [Candidate.of(p) for p in self._passages if p.document_id == document_id]
 
 
+def words_of(place: int) -> float:
+    """The BM25 score that `ListedSearch` gives its passages."""
+    return float(place * 3 % 4)
+
+
 class ListedSearch:
     """An index that finds all of its passages, in their order, for whatever is asked."""
 
     def __init__(self, model: Model, passages: Sequence[str], document: str = FREE) -> None:
         self.passages = [
-            Candidate(f"p{number}", document, text, [], ids_of(text))
+            Candidate(f"p{number}", document, text, [], ids_of(text), words_of(number))
             for number, text in enumerate(passages)
         ]
         inputs = [model.inputs.passage([], one.body_ids) for one in self.passages]

@@ -22,7 +22,7 @@ from realm.text.cloze import ClozeQuestion, normalise_sentence
 from realm.text.questions import normalise_answer
 from realm.text.salient_spans import RuleTagger
 from tests.unit.model.test_brute_force import exact_model, score_alone, spans_alone
-from tests.unit.objectives.searches import ExactSearch, holds, ids_of, minus_log_share
+from tests.unit.objectives.searches import ExactSearch, holds, ids_of, minus_log_share, words_of
 
 EXACT = functools.partial(pytest.approx, abs=1e-9)
 READ = 3
@@ -107,14 +107,20 @@ def test_reader_and_both_towers_learn(model: Model, corpus: list[Passage]) -> No
 def test_loss_equals_an_enumeration_over_fresh_scores_and_spans() -> None:
     model = exact_model()
     texts = ["she wrote it", "who did it", "in it she did"]
-    candidates = [Candidate(f"p{i}", "d", text, [], ids_of(text)) for i, text in enumerate(texts)]
+    candidates = [
+        Candidate(f"p{i}", "d", text, [], ids_of(text), words_of(i)) for i, text in enumerate(texts)
+    ]
     objective = make(model, _Fixed(candidates), 1)
     question = ClozeQuestion("who she did", "who did", "she", "name")
     query = model.inputs.query(question.question)
     made = objective._example("origin", question, query, candidates, random.Random(0))
     assert made is not None
     asked = ids_of(question.question)
-    scores = [score_alone(model, asked, model.inputs.passage([], ids_of(z))) for z in texts]
+    weight = model.retriever.word_weight.item()
+    scores = [
+        score_alone(model, asked, model.inputs.passage([], ids_of(z))) + weight * words_of(place)
+        for place, z in enumerate(texts)
+    ]
     expected = minus_log_share(scores, [holds(text, "she") for text in texts])
     logits, matching = [], []
     for score, text in zip(scores, texts, strict=True):

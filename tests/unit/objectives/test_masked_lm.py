@@ -102,7 +102,8 @@ def test_loss_is_the_sequence_marginal_over_null_and_the_places_taken(
     model: Model, corpus: list[Passage], objective: MaskedLM, places: int
 ) -> None:
     batch = objective.batch(cycle(corpus), random.Random(4))
-    sentence, row = batch.sentences[0], batch.candidates[0][:places]
+    sentence, found = batch.sentences[0], batch.candidates[0][:places]
+    row = [dataclasses.replace(one, words=place / 4) for place, one in enumerate(found)]
     with torch.no_grad():
         loss = objective.loss(MaskedBatch([sentence], [row]), model).figures["loss"]
     assert loss == pytest.approx(-_marginal_by_hand(model, sentence, row), abs=1e-4)
@@ -281,6 +282,9 @@ def _marginal_by_hand(model: Model, sentence: MaskedSentence, row: list[Candidat
         float(model.retriever.scale * (x @ model.retriever.passage(*tensors([z], pad, device)).T))
         for z in passages
     ]
+    words = [0.0, *(each.words for each in row)]  # the null document has none
+    weight = model.retriever.word_weight.item()
+    scores = [score + weight * own for score, own in zip(scores, words, strict=True)]
     prior = torch.log_softmax(torch.tensor(scores), dim=0)
     joint = []
     for place, body in enumerate([[], *(each.body_ids for each in row)]):

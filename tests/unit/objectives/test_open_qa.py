@@ -31,6 +31,7 @@ from tests.unit.objectives.searches import (
     minus_log_share,
     texts,
     words,
+    words_of,
 )
 
 EXACT = functools.partial(pytest.approx, abs=1e-9)
@@ -85,7 +86,11 @@ def by_enumeration(
 ) -> float:
     """Both terms, passage by passage and span by span, each alone and without padding."""
     asked = ids_of(question)
-    scores = [score_alone(model, asked, model.inputs.passage([], ids_of(z))) for z in passages]
+    weight = model.retriever.word_weight.item()
+    scores = [
+        score_alone(model, asked, model.inputs.passage([], ids_of(z))) + weight * words_of(place)
+        for place, z in enumerate(passages)
+    ]
     loss = minus_log_share(scores, [holds(z, answer) for z in passages])
     logits, matching = [], []
     priors = scores[:read]
@@ -166,6 +171,19 @@ def test_an_expression_teaches_the_retriever_alone(null: bool) -> None:
     loss = objective.loss(batch_of(objective), model)
     assert loss.figures["retriever_matched"] == 1
     assert loss.figures["reader_matched"] == 0
+
+
+def test_the_weight_of_words_learns_from_what_words_say_of_the_answers() -> None:
+    model = exact_model()
+    asked = [Question("who wrote it", ("she",))]
+    # The second passage has the higher BM25 score, and holds the answer; then the first does.
+    for passages, up in ((["it did", "she did"], True), (["she did", "it did"], False)):
+        objective = make(ListedSearch(model, passages), asked, beam=2, read=2)
+        model.retriever.zero_grad()
+        objective.loss(batch_of(objective), model).value.backward()
+        gradient = model.retriever.word_weight.grad
+        assert gradient is not None
+        assert (float(gradient) < 0) == up
 
 
 def test_queries_learn_and_the_indexed_passages_rest() -> None:
