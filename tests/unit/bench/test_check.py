@@ -76,6 +76,7 @@ def test_a_run_that_fails_leaves_its_history_and_seed_and_says_where(
         judge=lambda *_: Result({}, [Claim("it holds", 0, "", end == "holds")]),
     )
     monkeypatch.setattr("bench.swap.program.BENCH", made)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert main(["swap", "--seed", "5"]) == (end != "holds")
     (folder,) = folders
     said = capsys.readouterr().err
