@@ -35,7 +35,6 @@ from tests.integration.redis_process import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0
 LIMIT = 60.0
 
 

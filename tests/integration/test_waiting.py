@@ -20,7 +20,6 @@ from realm.v1 import answer_pb2, answer_pb2_grpc, corpus_pb2, corpus_pb2_grpc
 from tests.integration.redis_process import free_port
 from tests.waiting import until
 
-DEADLINE = 90.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 NOWHERE = "127.0.0.1:1"

@@ -5,8 +5,6 @@ from hypothesis import strategies as st
 
 from realm.evaluation.report import depth_for_documents, first_rank, mean, percentile, recall
 
-ranks = st.lists(st.one_of(st.none(), st.integers(1, 40)), min_size=1)
-
 
 def test_recall_counts_ranks_up_to_k() -> None:
     assert recall([1, 2, 5, 6, None], 1) == 0.2

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from realm.model.likelihood import (
@@ -18,8 +17,6 @@ from realm.model.likelihood import (
 )
 
 assert_close = functools.partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)
-seeds = st.integers(0, 2**32 - 1)
-sizes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4))  # b, k, J
 
 
 def example(seed: int, size: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
