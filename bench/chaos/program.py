@@ -261,5 +261,6 @@ BENCH = Bench(
         "minutes": "how long the faults last",
         "only": "kinds of faults, separated by commas; all by default",
         "without": "kinds of faults to leave out",
+        "longest": "the longest that a fault may last, in seconds",
     },
 )
