@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from realm.settings import VARIABLES, load_settings
-from services.embedder import worker
+from services.embedder.__main__ import queue_names
 from tests.deploy.rendering import (
     K8S,
     PROCESSES,
@@ -141,7 +141,7 @@ def test_compose_serves_every_queue() -> None:
         if "REALM_EMBEDDER_QUEUES" in each.get("environment", {})
     ]
     assert sorted(served) == sorted(
-        worker.queue_names(load_settings(embedder_queues="realm.embed,realm.delta"))
+        queue_names(load_settings(embedder_queues="realm.embed,realm.delta"))
     )
 
 

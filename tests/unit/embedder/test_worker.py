@@ -7,8 +7,8 @@ from celery.exceptions import Retry
 
 from realm.process.queue import EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD, ENCODE_QUERIES
 from realm.settings import load_settings
-from services.embedder import worker
-from services.embedder.worker import InGivenOrder, make_app, queue_names
+from services.embedder import __main__ as process
+from services.embedder.__main__ import InGivenOrder, make_app, queue_names
 from tests.unit.embedder.conftest import World
 
 
@@ -35,7 +35,7 @@ def test_a_task_that_is_tried_again_names_no_time_of_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a worker whose clock is behind would sit on it."""
-    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(process, "RETRY_SECONDS", 0.0)
     assert world.store.root is not None
     file = world.store.root / world.job.input_file
     file.unlink()
