@@ -97,6 +97,7 @@ def test_what_is_damaged_may_lack_something_until_it_is_known_and_fail_until_rep
     assert (whole.promise, whole.generation) == (Promise.WHOLE, 3)
     assert (whole.began, whole.ended) == (100.0, 104.0 + LATE_SECONDS)
     assert (available.promise, available.gateway) == (Promise.AVAILABLE, None)
+    assert available.needs == (Need.INDEX, Need.LATEST), "writes are taken all the same"
     assert (available.began, available.ended) == (100.0, 130.0 + LATE_SECONDS)
 
 
