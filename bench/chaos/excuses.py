@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.apparatus.network import QDRANT, REDIS, STORE
 from bench.chaos.damage import LATE_SECONDS, NEVER, Damage
+from bench.chaos.faults.disks import DISK
 from bench.chaos.faults.kinds import Fault
 from bench.history.events import Excuse, Need
 from bench.history.promises import Promise
@@ -38,6 +39,8 @@ LOST_WITH = {
     QDRANT: (Need.INDEX, Need.LATEST),
     REDIS: (Need.LATEST,),
     DELTA: (Need.LATEST,),
+    # Full: what it holds is searched.
+    DISK: (Need.LATEST,),
 }
 
 

@@ -9,6 +9,8 @@ from bench.apparatus.apparatus import Part
 from bench.chaos.faults.kinds import Effects, LastingFault
 from services.standalone.qdrant_edge.shard import ROOM_BYTES
 
+DISK = "qdrant's disk"
+
 
 class FullQdrant(LastingFault, name="full_qdrant", weight=3, lasts=(5.0, 40.0)):
     """What is left is too little for a write, and enough for what goes on inside Qdrant."""
@@ -16,12 +18,12 @@ class FullQdrant(LastingFault, name="full_qdrant", weight=3, lasts=(5.0, 40.0)):
     needs = Part.DISK
 
     def targets(self) -> Sequence[str]:
-        return ["qdrant's disk"]
+        return [DISK]
 
     def begin(self, target: str, rng: random.Random) -> Effects | None:
         assert self.scene.cluster.apparatus.disk
         self.scene.cluster.apparatus.disk.fill(free=ROOM_BYTES // 2)
-        return Effects(processes=frozenset({"qdrant"}))
+        return Effects(processes=frozenset({DISK}))
 
     def end(self, target: str) -> None:
         assert self.scene.cluster.apparatus.disk

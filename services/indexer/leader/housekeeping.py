@@ -4,6 +4,7 @@ in time. What may be deleted is decided in `realm.records.retention`.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -56,12 +57,15 @@ TableMaintenance = Callable[[CorpusTable], None]
 log = structlog.get_logger(__name__)
 
 
-def corpus_floor(store: Store) -> int:
-    """Whatever was derived from the corpus at an older version must be read anew."""
+def corpus_floor(store: Store) -> float:
+    """Whatever was derived from the corpus at an older version must be read anew; infinite, so
+    everything, if it cannot be read."""
     try:
         return int(store.read_json(FLOOR)["version"])
-    except (NotFound, Corrupt):
+    except NotFound:
         return 0
+    except Corrupt:
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,8 @@ class Housekeeping:
             self._submit(lambda table: self._erasures.in_table(table.oldest_deletion()))
             return
         floor = min(each.corpus_version for each in active)
-        if floor > corpus_floor(self._store):
+        known = corpus_floor(self._store)
+        if floor > known or known == math.inf:
             self._store.write_json(FLOOR, {"version": floor, "at": self._wall()})
         since = self._wall() - REMEMBERED_SECONDS
         before = self._wall() - ERASURE_BEGINS * self._erase_within

@@ -19,7 +19,13 @@ from realm.records.states import Ages, State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 from services.indexer.context import Records
-from services.indexer.leader.housekeeping import ErasureDeadlines, Housekeeping, PendingErasure
+from services.indexer.leader.housekeeping import (
+    FLOOR,
+    ErasureDeadlines,
+    Housekeeping,
+    PendingErasure,
+    corpus_floor,
+)
 from services.indexer.metrics import IndexerMetrics
 from tests.unit.indexer.examples import create, generation, publish
 
@@ -121,6 +127,19 @@ def test_it_runs_once_a_minute(grown: Store) -> None:
     now[0] = 61.0
     found.run_when_due()
     assert snapshots(grown) == [2, 3, 4, 5]
+
+
+def test_with_a_damaged_floor_nothing_older_is_built_on_until_it_is_written_again(
+    grown: Store,
+) -> None:
+    """Rows that were erased since would be missing, a deletion among them."""
+    assert corpus_floor(grown) == 0
+    housekeeping(grown, lambda: 0.0).maintain_table()
+    assert corpus_floor(grown) == 20, "of the oldest that is active"
+    grown.write(FLOOR, grown.read(FLOOR)[:-5])
+    assert corpus_floor(grown) > 1e15
+    housekeeping(grown, lambda: 0.0).maintain_table()
+    assert corpus_floor(grown) == 20
 
 
 def test_a_build_that_is_refused_does_not_end_erasure(store: Store, tmp_path: Path) -> None:
