@@ -227,7 +227,7 @@ def _failed(history: History, excuses: _Excuses) -> list[str]:
 
 
 def _gaps(history: History, writes: Writes) -> list[str]:
-    """What the final read-out lacks: each document by each gateway, each active collection."""
+    """What the final read-out lacks: each document by each gateway, each served collection."""
     rest, read = history.rest, history.read
     if rest is None or read is None:
         return ["there is no final read-out, or it did not end"]

@@ -223,7 +223,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The final read-out has ended; `generations` were active."""
+    """The final read-out has ended; `generations` were live and retained."""
 
     at: float
     generations: tuple[int, ...]

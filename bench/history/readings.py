@@ -17,7 +17,7 @@ from bench.points import read_payloads
 from realm.errors import RealmError
 from realm.records.controls import damaged
 from realm.records.generations import Generations
-from realm.records.states import ACTIVE, State
+from realm.records.states import State
 from realm.records.store import Store
 
 EVERY_SECONDS = 5.0
@@ -88,22 +88,21 @@ class Readings:
         documents = tuple(dict.fromkeys(found))
         self._recorder.record(Held(number, applied, began, time.time(), documents))
 
-    async def read_active(self, version: int) -> list[int]:
-        """Reads each active collection once it holds that version; returns their generations.
+    async def read_served(self, version: int) -> list[int]:
+        """Reads live and the retained one when they hold that version; returns their numbers.
 
         :raises TimeoutError: if one does not come to hold it.
         """
-        active = await self._settled(version)
-        for number in active:
+        served = await self._settled(version)
+        for number in served:
             await asyncio.to_thread(self.read_collection, number)
-        return active
+        return served
 
     async def _settled(self, version: int) -> list[int]:
-        """The active generations, once they hold every write up to a version."""
-        generations = self._generations
+        """Live and the retained one, when they hold every write up to a version."""
         async with asyncio.timeout(SETTLE_SECONDS):
             while True:
-                active = [n for n in generations.numbers() if generations.state(n) in ACTIVE]
-                if all(generations.applied(number) >= version for number in active):
-                    return active
+                served = sorted(self._generations.served())
+                if all(self._generations.applied(number) >= version for number in served):
+                    return served
                 await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The final read-out: every document through every gateway, and every collection."""
+"""The final read-out: every document through every gateway, and every collection that is served."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ReadOut:
             for document in self._believed.names()
         ]
         await asyncio.gather(*jobs)
-        active = await readings.read_active(self._believed.version)
-        self._recorder.record(Read(time.time(), tuple(active)))
+        served = await readings.read_served(self._believed.version)
+        self._recorder.record(Read(time.time(), tuple(served)))
 
     async def _read(self, client: RecordedClient, document: str) -> None:
         async with self._places:

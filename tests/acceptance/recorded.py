@@ -48,24 +48,19 @@ class RecordedUser:
         """A note that the question finds."""
         self._version = self._client.upsert([Document(name, name, text, {REVISION: "0"})])
         self._questions[name] = question
-        self._find(name)
 
     def read_everything(self) -> Report:
         """The final read-out, and what the whole history shows."""
         self._recorder.record(Rest(time.time(), 1))
         for name in [*fact_names(), *self._questions]:
             self._client.get(name)
-        for name in self._questions:
-            self._find(name)
+        for name, question in self._questions.items():
+            sought = Revision(name, 0)
+            self._client.search(question, sought, limit=LIMIT, at_least=self._version)
         self._readings.record_versions()
-        active = asyncio.run(self._readings.read_active(self._version))
-        self._recorder.record(Read(time.time(), tuple(active)))
+        served = asyncio.run(self._readings.read_served(self._version))
+        self._recorder.record(Read(time.time(), tuple(served)))
         return check(read_history(self._recorder.file))
-
-    def _find(self, name: str) -> None:
-        self._client.search(
-            self._questions[name], Revision(name, 0), limit=LIMIT, at_least=self._version
-        )
 
 
 def history_file(folder: Path) -> Path:
