@@ -10,11 +10,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 import structlog
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench.chaos.faults.kinds import Fault, FaultKind, LastingFault
 from bench.chaos.scene import Scene
 from bench.chaos.schedule import PlannedFault
 from realm.errors import RealmError
+
+#: The longest that the end of a fault is tried.
+END_SECONDS = 180.0
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +76,17 @@ class FaultInjector:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()
-        await asyncio.to_thread(kind.end, fault.target)
+        await asyncio.to_thread(_end, kind, fault.target)
         self._scene.held.discard(fault.target)
         self._scene.faults.append(replace(fault, ended=time.time()))
+
+
+@retry(
+    retry=retry_if_exception_type(RealmError),
+    stop=stop_after_delay(END_SECONDS),
+    wait=wait_fixed(0.5),
+    reraise=True,
+)
+def _end(kind: LastingFault, target: str) -> None:
+    """Again and again: another fault may be in its way."""
+    kind.end(target)

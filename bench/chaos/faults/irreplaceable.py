@@ -31,7 +31,7 @@ class IrreplaceableFault(LastingFault):
         return Effects(paths=frozenset({target})) if hit else None
 
     def end(self, target: str) -> None:
-        self.scene.store.write(target, self._backups.pop(target))
+        self.scene.store.write(target, self._backups[target])
 
 
 class DamageRows(IrreplaceableFault, name="damage_rows", weight=3, lasts=(10.0, 40.0)):
