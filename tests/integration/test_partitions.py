@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,12 +18,17 @@ from bench.apparatus.apparatus import await_start
 from bench.apparatus.network import Cut, cut_link
 from bench.apparatus.s3 import S3Server, variables
 from bench.apparatus.toxiproxy import Toxiproxy
+from realm.corpus.table import CorpusTable
 from realm.errors import BadSettings, DependencyUnavailable
+from realm.records.generations import Generations
 from realm.records.store import Store
+from tests.integration.indexer_process import DEADLINE, IndexerProcess
 from tests.integration.indexing import Bench, bench_settings, document
 from tests.integration.redis_process import free_port
 from tests.integration.test_gateway import PATIENCE, QdrantWorld, gateway
+from tests.integration.test_leaders import serves
 from tests.unit.gateway.test_flips import REQUEST, check_binding, expected_scores
+from tests.waiting import until
 
 HOST = "127.0.0.1"
 #: Longer than a silent peer may take to answer.
@@ -127,6 +133,57 @@ def written(bench: Bench, number: int) -> int:
             return bench.write([document(number)], f"request-{number}")
         except DependencyUnavailable:
             continue
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", CUTS)
+def test_a_leader_cut_off_from_its_bucket_is_replaced_and_what_it_sent_late_harms_nothing(
+    tmp_path: Path,
+    links: Links,
+    redis_url: str,
+    qdrant_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    how: Cut,
+) -> None:
+    monkeypatch.setenv("REALM_LEASE_SECONDS", "2")
+    with ExitStack() as ends:
+        server = S3Server()
+        ends.callback(server.stop)
+        server.use(monkeypatch.setenv)
+        store = Store.open(server.url)
+        bench = Bench(tmp_path, bench_settings(store, redis_url, qdrant_url), store)
+        ends.callback(bench.close)
+        indexers = []
+        for name in ("first", "second"):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", links.to(name, server.endpoint))
+            indexers.append(IndexerProcess(bench))
+            ends.callback(indexers[-1].close)
+            until(lambda: serves(indexers[0]), "the first leads")
+        server.use(monkeypatch.setenv)
+        leader, standby = indexers
+        bench.start_worker()
+        leader.write(*range(20))
+        bench.publish(step=0)
+        leader.until("a generation is live", lambda status: status.live.generation == 1)
+        with ThreadPoolExecutor() as pool, links.cut("first", how):
+            doubtful = pool.submit(leader.write, 500)
+            until(lambda: serves(standby), "the standby leads")
+            standby.write(501)
+            bench.publish(step=40)
+            standby.until("the next is live", lambda status: status.live.generation == 2)
+        assert leader.process.wait(timeout=DEADLINE) == 1
+        version = standby.write(502)
+        bench.until_applied(version)
+        written = Counter(each.document_id for each in CorpusTable(store).writes(0, version))
+        if doubtful.exception() is None:
+            assert written["document-500"] == 1
+        assert set(written.values()) == {1}
+        assert {"document-501", "document-502"} <= written.keys()
+        for number in (7, 501, 502):
+            assert bench.documents_found(document(number).text)[0] == f"document-{number}"
+        history = Generations(store).live_history()
+        assert [each.sequence for each in history] == [*range(1, len(history) + 1)]
+        assert [each.term for each in history] == sorted(each.term for each in history)
 
 
 @pytest.mark.parametrize("how", CUTS)
