@@ -314,6 +314,7 @@ def test_store_that_is_away_for_a_moment_is_waited_for(bench: Bench) -> None:
     output = bench.ask(file)
     bench.until(lambda: "task_retried" in bench.log)
     bench.wait_for(bench.send(["two hens sat."]))
-    path.unlink()
-    path.write_bytes(data)
+    whole = path.with_name("whole")
+    whole.write_bytes(data)
+    whole.replace(path)  # at once: a moment without the file would be for want of it
     bench.wait_for(output)
