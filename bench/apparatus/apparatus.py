@@ -11,7 +11,6 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from unittest import mock
-from urllib.error import URLError
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -30,7 +29,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 await_start = retry(
-    retry=retry_if_exception_type((DependencyUnavailable, URLError)),
+    retry=retry_if_exception_type(DependencyUnavailable),
     stop=stop_after_delay(START_SECONDS),
     wait=wait_fixed(0.1),
     reraise=True,

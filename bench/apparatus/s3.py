@@ -24,6 +24,8 @@ from urllib.request import Request, urlopen
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from realm.errors import DependencyUnavailable
+
 HOST = "127.0.0.1"
 BUCKET = "realm"
 #: Faults are put here; no bucket's name begins so.
@@ -179,9 +181,15 @@ def variables(endpoint: str, process: str = "somebody") -> dict[str, str]:
 
 
 def set_faults(endpoint: str, faults: Iterable[S3Fault]) -> None:
-    """Tells a server in another process what happens from now on."""
+    """Tells a server in another process what happens from now on.
+
+    :raises DependencyUnavailable: if it does not answer.
+    """
     data = json.dumps([asdict(each) for each in faults]).encode()
-    urlopen(Request(f"{endpoint}{FAULTS_PATH}", data, method="PUT"), timeout=10).close()
+    try:
+        urlopen(Request(f"{endpoint}{FAULTS_PATH}", data, method="PUT"), timeout=10).close()
+    except OSError as error:
+        raise DependencyUnavailable(f"the S3 of the bench does not answer: {error}") from error
 
 
 class _Quiet(WSGIRequestHandler):

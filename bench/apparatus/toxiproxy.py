@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from realm.errors import DependencyUnavailable
@@ -68,5 +67,5 @@ class Toxiproxy:
         try:
             with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.loads(answer.read() or b"null")
-        except URLError as error:
+        except OSError as error:
             raise DependencyUnavailable(f"toxiproxy: {method} {path}: {error}") from error

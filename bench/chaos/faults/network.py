@@ -9,6 +9,7 @@ from typing import ClassVar
 from bench.apparatus.apparatus import Part
 from bench.apparatus.network import Cut, Link, Network
 from bench.chaos.faults.kinds import Effects, LastingFault
+from realm.errors import RealmError
 
 #: Between a target's links and how they are cut.
 BY = ": "
@@ -45,8 +46,12 @@ class NetworkFault(LastingFault):
 
     def begin(self, target: str, rng: random.Random) -> Effects | None:
         what, _, how = target.partition(BY)
-        for link in self.links(what):
-            self.network.cut(link, Cut(how))
+        try:
+            for link in self.links(what):
+                self.network.cut(link, Cut(how))
+        except RealmError:
+            self.end(target)
+            raise
         return Effects(links=frozenset(self.links(what)))
 
     def end(self, target: str) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from bench.apparatus.apparatus import Part
 from bench.apparatus.s3 import Failure, S3Fault
 from bench.chaos.faults.kinds import Effects, LastingFault
+from realm.errors import RealmError
 
 ALL = "all"
 FOLDERS = ("control", "corpus", "generations", "live", "passages", "snapshots", "vectors", "")
@@ -42,7 +43,11 @@ class StoreFault(LastingFault):
             S3Fault(Failure(failure), each, folder.removeprefix("/"), share, seconds)
             for each in processes
         ]
-        self.scene.cluster.apparatus.apply_s3_faults()
+        try:
+            self.scene.cluster.apparatus.apply_s3_faults()
+        except RealmError:
+            self.scene.cluster.apparatus.s3_faults.pop(target)
+            raise
         return Effects(storeless=frozenset(processes if self.refuses else ()))
 
     def end(self, target: str) -> None:
