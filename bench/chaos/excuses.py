@@ -100,9 +100,12 @@ def _of_damage(damage: Damage) -> Iterator[Excuse]:
     """A damaged generation may lack something until the damage is noticed: from then on it claims
     no corpus version. Reads may fail until another generation is live; writes are taken."""
     noticed = None if damage.noticed == NEVER else damage.noticed + LATE_SECONDS
+    searched = min(damage.noticed, damage.replaced)
+    until = None if searched == NEVER else searched + LATE_SECONDS
     replaced = None if damage.replaced == NEVER else damage.replaced + LATE_SECONDS
     why = f"generation {damage.generation} had lost something"
-    yield Excuse(Promise.WHOLE, damage.began, noticed, why, generation=damage.generation)
+    yield Excuse(Promise.WHOLE, damage.began, until, why, generation=damage.generation)
+    yield Excuse(Promise.DURABLE, damage.began, noticed, why, generation=damage.generation)
     needs = (Need.INDEX, Need.LATEST)
     yield Excuse(Promise.AVAILABLE, damage.began, replaced, why, needs=needs)
 

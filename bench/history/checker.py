@@ -76,7 +76,7 @@ class _Excuses:
         excused = self._use(
             excuse
             for excuse in self._excuses
-            if excuse.promise is Promise.WHOLE
+            if excuse.promise is look.if_missing
             and excuse.during(began, look.done)
             and excuse.generation in (None, generation)
             and excuse.document in (None, look.document)

@@ -188,8 +188,8 @@ class Disturbed:
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
-    """Why one of two promises need not hold for a while: AVAILABLE of requests, or WHOLE of answers
-    and collections. Nothing excuses a wrong answer.
+    """Why a promise need not hold for a while: AVAILABLE of requests, WHOLE of searches, DURABLE of
+    collections. Nothing excuses a wrong answer.
 
     :param gateway: of the requests; None: of any.
     :param needs: only of requests that need one of these; None: of any.
@@ -197,7 +197,7 @@ class Excuse:
     :param document: what need not be found; None: any.
     """
 
-    promise: Literal[Promise.AVAILABLE, Promise.WHOLE]
+    promise: Literal[Promise.AVAILABLE, Promise.WHOLE, Promise.DURABLE]
     began: float
     ended: float | None
     why: str

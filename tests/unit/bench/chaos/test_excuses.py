@@ -93,9 +93,12 @@ def test_a_damaged_corpus_excuses_what_needs_it_and_no_other_file_excuses_anythi
 
 
 def test_what_is_damaged_may_lack_something_until_it_is_known_and_fail_until_replaced() -> None:
-    whole, available = excuses(damages=(Damage(3, began=100.0, noticed=104.0, replaced=130.0),))
+    whole, durable, available = excuses(
+        damages=(Damage(3, began=100.0, noticed=104.0, replaced=130.0),)
+    )
     assert (whole.promise, whole.generation) == (Promise.WHOLE, 3)
     assert (whole.began, whole.ended) == (100.0, 104.0 + LATE_SECONDS)
+    assert (durable.promise, durable.ended) == (Promise.DURABLE, 104.0 + LATE_SECONDS)
     assert (available.promise, available.gateway) == (Promise.AVAILABLE, None)
     assert available.needs == (Need.INDEX, Need.LATEST), "writes are taken all the same"
     assert (available.began, available.ended) == (100.0, 130.0 + LATE_SECONDS)
@@ -103,4 +106,9 @@ def test_what_is_damaged_may_lack_something_until_it_is_known_and_fail_until_rep
 
 def test_a_damage_that_is_never_noticed_is_excused_to_the_end_and_judged_on_its_own() -> None:
     found = excuses(damages=(Damage(3, began=100.0, noticed=NEVER, replaced=NEVER),))
-    assert [each.ended for each in found] == [None, None]
+    assert [each.ended for each in found] == [None, None, None]
+
+
+def test_what_is_replaced_before_its_damage_is_noticed_is_not_searched_any_longer() -> None:
+    whole, durable, _ = excuses(damages=(Damage(3, began=100.0, noticed=NEVER, replaced=130.0),))
+    assert (whole.ended, durable.ended) == (130.0 + LATE_SECONDS, None)

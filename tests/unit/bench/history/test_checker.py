@@ -315,6 +315,7 @@ def each_gateway_flips_at_its_own_moment(told: Story) -> None:
 def excused(told: Story) -> None:
     told.excuse(Excuse(Promise.AVAILABLE, 3.0, 6.0, "down", gateway=0))
     told.excuse(Excuse(Promise.WHOLE, 3.0, None, "lost points", generation=1))
+    told.excuse(Excuse(Promise.DURABLE, 3.0, None, "lost points", generation=1))
     told.fail(Kind.SEARCH, (1, 4))
     told.search("a", 0, (4, 5), claims=1)
     told.hold((7, 8), 1)
