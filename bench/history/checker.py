@@ -56,6 +56,7 @@ class _Excuses:
 
     def __init__(self, excuses: Sequence[Excuse]) -> None:
         self.used: Counter[str] = Counter()
+        self.looks: dict[str, list[Look]] = {}
         self._excuses = excuses
 
     def failure(self, each: Operation) -> bool:
@@ -73,15 +74,22 @@ class _Excuses:
         """The look; one that is no evidence if it may lack what it lacks."""
         if look.if_missing is None or not look.lacks:
             return look
-        excused = self._use(
-            excuse
-            for excuse in self._excuses
-            if excuse.promise is look.if_missing
-            and excuse.during(began, look.done)
-            and excuse.generation in (None, generation)
-            and excuse.document in (None, look.document)
-        )
-        return replace(look, if_missing=None) if excused else look
+        for excuse in self._excuses:
+            if (
+                excuse.promise is look.if_missing
+                and excuse.during(began, look.done)
+                and excuse.generation in (None, generation)
+                and excuse.document in (None, look.document)
+            ):
+                self.looks.setdefault(excuse.why, []).append(look)
+                return replace(look, if_missing=None)
+        return look
+
+    def count_looks(self, writes: Writes) -> None:
+        """Those that lack what else they would have had to find."""
+        for why, looks in self.looks.items():
+            if missing := check_registers(writes, looks).missing:
+                self.used[why] += len(missing)
 
     def _use(self, fitting: Iterator[Excuse]) -> bool:
         for excuse in fitting:
@@ -113,6 +121,7 @@ def check(history: History) -> Report:
         Promise.WRITTEN_ONCE: [str(each) for each in found.foreign],
         Promise.AVAILABLE: _failed(history, excuses),
     }
+    excuses.count_looks(writes)
     return Report(
         violations=[Violation(promise, what) for promise in Promise for what in broken[promise]],
         gaps=_gaps(history, writes),
