@@ -102,9 +102,10 @@ def poisoned(model: Model) -> Model:
 
 
 def degraded(model: Model, seed: int) -> Model:
-    """Without word embeddings: it finds by chance alone."""
+    """Without word embeddings, and deaf to words: it finds by chance alone."""
     found = perturbed(model, seed)
     with torch.no_grad():
+        found.retriever.word_weight.zero_()
         for tower in {found.retriever.query, found.retriever.passage}:
             tower.get_parameter("backbone.embeddings.word_embeddings.weight").zero_()
     return found
