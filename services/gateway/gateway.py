@@ -30,7 +30,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.reporting import QuestionRecorder, ServingReporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
 from services.gateway.serving import ServingSlot
-from services.gateway.waiting import Shutdown, wait_for_event
+from services.gateway.waiting import Shutdown, end_tasks, wait_for_event
 from services.gateway.watcher import LiveWatcher
 
 log = structlog.get_logger(__name__)
@@ -135,9 +135,7 @@ class Gateway:
         await self._health.enter_graceful_shutdown()
         self.slot.close()
         await self._server.stop(self._settings.gateway.drain_seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         await self._answering.__aexit__()
         await self._reporter.report_stopping()
         await self._leader.close()

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar
+
+import structlog
 
 from realm.errors import NotReady
 
+#: Between two cancellations of a task, and for how long it is cancelled.
+CANCEL_AGAIN_SECONDS = 0.1
+CANCEL_SECONDS = 5.0
+
 Each = TypeVar("Each")
+
+log = structlog.get_logger(__name__)
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float | None) -> bool:
@@ -23,6 +31,22 @@ async def wait_for_event(event: asyncio.Event, seconds: float | None) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks until they have ended; logs those that do not within `CANCEL_SECONDS`.
+
+    One cancellation may be lost: redis-py sends with `asyncio.wait_for`, which up to Python 3.11
+    swallows a cancellation that comes when the sending is done.
+    """
+    left = set(tasks)
+    give_up_at = asyncio.get_running_loop().time() + CANCEL_SECONDS
+    while left and asyncio.get_running_loop().time() < give_up_at:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
+    for task in left:
+        log.error("task_not_ended", task=task.get_name())
 
 
 class Shutdown:

@@ -104,3 +104,14 @@ async def test_a_wakeup_comes_before_the_next_poll(world: World, redis_url: str)
                 wakeup.send("live")  # the subscription may not stand yet
                 await asyncio.sleep(0.05)
         wakeup.close()
+
+
+async def test_it_stops_at_whatever_step_of_its_start_it_is_told_to(
+    world: World, redis_url: str
+) -> None:
+    """Redis' client loses the cancellation that comes while it sends its first commands."""
+    for turns in range(40):
+        async with running(world, redis_url=redis_url) as site:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(site.gateway.stop(), PATIENCE)
