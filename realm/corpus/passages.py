@@ -130,7 +130,7 @@ def _title(title: str, headings: Sequence[str], inputs: InputBuilder) -> str:
     # Most files are titled by their first heading.
     below = headings[1:] if headings[:1] == (title,) else headings
     path = [each for each in (title, *below) if each]
-    longest = min(inputs.limits.title, inputs.limits.passage - 3 - MIN_BODY_TOKENS)
+    longest = inputs.longest_title
     while len(path) > 1 and len(inputs.tokenize(TITLE_SEPARATOR.join(path))[0]) > longest:
         del path[1]
     return TITLE_SEPARATOR.join(path)

@@ -23,7 +23,7 @@ from realm.model.config import (
     ModelConfig,
     Pooling,
 )
-from realm.model.inputs import MIN_BODY_TOKENS, InputLimits
+from realm.model.inputs import MIN_BODY_TOKENS, InputLimits, Prompts
 from realm.model.weights import Weights, read_weights
 from realm.records.store import file_sha256
 
@@ -99,6 +99,7 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
         scale_init=NORMALISED_SCALE if normalize else UNNORMALISED_SCALE,
         base_name=DEFAULT_NAME if name_or_folder is None else public_name(name_or_folder),
         base_sha256=sha256,
+        prompts=_prompts(folder),
     )
     return Base(config, backbone, predictions, read_tokenizer(root))
 
@@ -203,8 +204,23 @@ def _modules(folder: Path) -> dict[str, str]:
     return found
 
 
+def _prompts(folder: Path) -> Prompts:
+    """As sentence-transformers' `encode_query` and `encode_document` choose among those named."""
+    path = folder / "config_sentence_transformers.json"
+    values = read_json(path) if path.exists() else {}
+    named = values.get("prompts") or {}
+    default = named.get(values.get("default_prompt_name")) or ""
+
+    def first(*names: str) -> str:
+        return next((str(named[n] or "") for n in names if n in named), default)
+
+    return Prompts(query=first("query"), passage=first("document", "passage", "corpus"))
+
+
 def _pooling(folder: Path) -> Pooling:
     values = read_json(folder / "config.json")
+    if not values.get("include_prompt", True):
+        raise Unsupported(f"{folder} pools without the prompt: realm pools all tokens")
     modes = values.get("pooling_mode")
     if modes is None:
         flags = [k for k, on in values.items() if k.startswith("pooling_mode_") and on]

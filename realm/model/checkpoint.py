@@ -102,7 +102,7 @@ def new_model(
     predictions = _prefixed("predictions", source.predictions)
     tower = {**_for_pooling(config, backbone), **heads["tower"]}
     reading = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
-    inputs = InputBuilder(source.tokenizer, config.lengths)
+    inputs = InputBuilder(source.tokenizer, config.lengths, config.prompts)
     model = Model(
         config, inputs, build_retriever(config, tower, tower), build_reader(config, reading)
     )
@@ -139,7 +139,7 @@ def with_reader(
     words = {name: tensor for name, tensor in fresh.items() if name.startswith("predictions.")}
     return Model(
         config,
-        InputBuilder(model.inputs.tokenizer, config.lengths),
+        InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts),
         model.retriever,
         build_reader(config, {**words, **found.weights}),
     )
@@ -263,7 +263,7 @@ def load_model(folder: Path) -> Model:
     query = passage if config.shared_towers else _read_encoder(folder / QUERY_ENCODER_FILE)[0]
     return Model(
         config,
-        InputBuilder.from_folder(folder, config.lengths),
+        InputBuilder.from_folder(folder, config.lengths, config.prompts),
         build_retriever(config, query, passage, log_scale, word_weight),
         load_reader(folder).train(),
     )
@@ -272,8 +272,8 @@ def load_model(folder: Path) -> Model:
 def _load_encoder(folder: Path, file: str, inputs: InputBuilder | None = None) -> ServingEncoder:
     config = load_config(folder)
     weights, log_scale, word_weight = _read_encoder(folder / file)
-    if inputs is None or inputs.limits != config.lengths:
-        inputs = InputBuilder.from_folder(folder, config.lengths)
+    if inputs is None or (inputs.limits, inputs.prompts) != (config.lengths, config.prompts):
+        inputs = InputBuilder.from_folder(folder, config.lengths, config.prompts)
     return ServingEncoder(
         config=config,
         inputs=inputs,

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from realm.errors import BadSettings, Corrupt
-from realm.model.inputs import InputLimits
+from realm.model.inputs import InputLimits, Prompts
 
 Pooling = Literal["mean", "cls", "pooler"]
 Marginal = Literal["sequence", "token"]
@@ -109,6 +109,7 @@ class ModelConfig:
     reader_base: BertShape | None = None
     span_scores: SpanScores = "mlp"
     answers: AnswerRules = field(default_factory=AnswerRules)
+    prompts: Prompts = field(default_factory=Prompts)
 
     def __post_init__(self) -> None:
         _require(self.pooling in get_args(Pooling), "pooling", self.pooling)
@@ -179,6 +180,6 @@ def _require(condition: bool, name: str, value: object) -> None:
 
 
 #: Every field has to be stored, except these: the first stores' configs lack them.
-ADDED_LATER = frozenset({"reader_base", "span_scores", "answers"})
+ADDED_LATER = frozenset({"reader_base", "span_scores", "answers", "prompts"})
 _STORED = TypeAdapter(ModelConfig)
 _REQUIRED = {field.name for field in fields(ModelConfig)} - ADDED_LATER

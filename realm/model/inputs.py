@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from realm.errors import Corrupt, InvalidInput
+from realm.errors import BadSettings, Corrupt, InvalidInput
 from realm.text import terms
 from realm.text.questions import is_spaceless
 
@@ -39,6 +39,14 @@ class InputLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompts:
+    """What a base was trained to find before each question and each passage ("query: " in E5)."""
+
+    query: str = ""
+    passage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """One model input, not padded: token ids and segment ids of equal length."""
 
@@ -52,12 +60,20 @@ class Encoded:
 class InputBuilder:
     """Builds encoder and reader inputs for one tokenizer.
 
-    The special tokens are found by name, so any BERT-type vocabulary serves.
+    The special tokens are found by name, so any BERT-type vocabulary serves. Prompts stand in the
+    encoders' inputs alone: offsets are those of the text, and the reader sees no prompt.
     """
 
-    def __init__(self, tokenizer: Tokenizer, limits: InputLimits = InputLimits()) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        limits: InputLimits = InputLimits(),
+        prompts: Prompts = Prompts(),
+    ) -> None:
+        """:raises BadSettings: if a prompt leaves no room beside it."""
         self.tokenizer = tokenizer
         self.limits = limits
+        self.prompts = prompts
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         # "[SEP]" in a user's text is five characters, never the separator.
@@ -66,31 +82,50 @@ class InputBuilder:
         self.sep = self._special("[SEP]")
         self.pad = self._special("[PAD]")
         self.mask = self._special("[MASK]")
+        self._query_prompt = self.tokenize(prompts.query.rstrip())[0]
+        self._passage_prompt = self.tokenize(prompts.passage.rstrip())[0]
+        if prompts.query and len(self._query_prompt) + 2 >= limits.query:
+            raise BadSettings(
+                f"the prompt {prompts.query!r} leaves no room in a query of {limits.query} word"
+                " pieces: give longer queries"
+            )
+        if prompts.passage and self.longest_title < 0:
+            raise BadSettings(
+                f"the prompt {prompts.passage!r} leaves no room in a passage of {limits.passage}"
+                " word pieces: give longer passages"
+            )
 
     @classmethod
-    def from_folder(cls, folder: Path, limits: InputLimits = InputLimits()) -> InputBuilder:
+    def from_folder(
+        cls,
+        folder: Path,
+        limits: InputLimits = InputLimits(),
+        prompts: Prompts = Prompts(),
+    ) -> InputBuilder:
         """Reads `tokenizer.json`.
 
         :raises Corrupt: if the file is missing or unreadable.
         """
         path = folder / "tokenizer.json"
         try:
-            return cls(Tokenizer.from_file(str(path)), limits)
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise Corrupt(f"{path} is not a readable tokenizer: {error}", file=path) from error
+        return cls(tokenizer, limits, prompts)
 
     @property
     def fingerprint(self) -> str:
-        """Names tokenizer, lengths and terms: passages cut with another one do not fit."""
-        described = json.dumps(
-            [
-                self.tokenizer.to_str(),
-                self.limits.passage,
-                self.limits.title,
-                SPLITTER,
-                terms.VERSION,
-            ]
-        )
+        """Names tokenizer, lengths, terms and prompts: passages cut with others do not fit."""
+        parts = [
+            self.tokenizer.to_str(),
+            self.limits.passage,
+            self.limits.title,
+            SPLITTER,
+            terms.VERSION,
+        ]
+        if self.prompts != Prompts():  # earlier releases' snapshots have none, and keep their name
+            parts += [self.prompts.query, self.prompts.passage]
+        described = json.dumps(parts)
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
     def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -98,26 +133,38 @@ class InputBuilder:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
+    @property
+    def passage_frame(self) -> int:
+        """Word pieces of a passage's input that are neither title nor body."""
+        return 3 + len(self._passage_prompt)
+
+    @property
+    def longest_title(self) -> int:
+        """In word pieces: beside it every body keeps its least room."""
+        beside = self.limits.passage - self.passage_frame - MIN_BODY_TOKENS
+        return min(self.limits.title, beside)
+
     def title_ids(self, title: str) -> list[int]:
-        return self.tokenize(title)[0][: self.limits.title]
+        longest = self.longest_title if self._passage_prompt else self.limits.title
+        return self.tokenize(title)[0][:longest]
 
     def body_budget(self, title_ids: Sequence[int]) -> int:
         """How many word pieces a passage's body may have beside this title."""
-        return self.limits.passage - 3 - len(title_ids)
+        return self.limits.passage - self.passage_frame - len(title_ids)
 
     def passage(self, title_ids: Sequence[int], body_ids: Sequence[int]) -> Encoded:
-        """`[CLS] title [SEP] body [SEP]`, segments 0 and 1."""
+        """`[CLS] prompt title [SEP] body [SEP]`, segments 0 and 1."""
         body = body_ids[: self.body_budget(title_ids)]
-        head = [self.cls, *title_ids, self.sep]
+        head = [self.cls, *self._passage_prompt, *title_ids, self.sep]
         return Encoded([*head, *body, self.sep], [0] * len(head) + [1] * (len(body) + 1))
 
     def null_passage(self) -> Encoded:
-        """The null document ∅: `[CLS] [SEP] [SEP]`."""
+        """The null document ∅: a passage without title and body."""
         return self.passage([], [])
 
     def query_from_ids(self, ids: Sequence[int]) -> Encoded:
-        """`[CLS] x [SEP]`, cut at the query's length."""
-        kept = ids[: self.limits.query - 2]
+        """`[CLS] prompt x [SEP]`, cut at the query's length."""
+        kept = [*self._query_prompt, *ids][: self.limits.query - 2]
         return Encoded([self.cls, *kept, self.sep], [0] * (len(kept) + 2))
 
     def query(self, text: str) -> Encoded:

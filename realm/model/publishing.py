@@ -26,7 +26,7 @@ from realm.model.checkpoint import (
     write_model,
 )
 from realm.model.config import ModelConfig, Projection
-from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, InputLimits
+from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, InputLimits, Prompts
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import file_sha256
 from realm.settings import Settings
@@ -58,6 +58,10 @@ def load_source(source: str | Path, settings: Settings) -> Model:
         "projection": Projection(settings.model.projection) if settings.model.projection else None,
         "marginal": settings.model.marginal or base.config.marginal,
         "shared_towers": settings.model.towers != "two",
+        "prompts": Prompts(
+            settings.model.query_prompt or base.config.prompts.query,
+            settings.model.passage_prompt or base.config.prompts.passage,
+        ),
     }
     return new_model(
         base,
@@ -78,7 +82,7 @@ def with_settings(model: Model, settings: Settings) -> Model:
         lengths=effective_lengths(model.config, settings),
         candidates=settings.model.candidates,
     )
-    inputs = InputBuilder(model.inputs.tokenizer, config.lengths)
+    inputs = InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts)
     return Model(config, inputs, model.retriever, model.reader)
 
 

@@ -232,8 +232,9 @@ class PassageWindows:
 
     def _room(self, candidate: Candidate) -> tuple[list[int], int]:
         """The title, and how many pieces of the body go beside it."""
-        title = candidate.title_ids[: max(0, self.tokens - 3 - MIN_BODY_TOKENS)]
-        return title, self.tokens - 3 - len(title)
+        frame = self._inputs.passage_frame
+        title = candidate.title_ids[: max(0, self.tokens - frame - MIN_BODY_TOKENS)]
+        return title, self.tokens - frame - len(title)
 
     def _window(
         self, ids: Sequence[int], room: int, keep: tuple[int, int], rng: random.Random

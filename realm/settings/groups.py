@@ -103,6 +103,12 @@ class Model(Group):
         ge=0,
         description="size of the projection with LayerNorm of a new model (REALM: 128); 0: none",
     )
+    query_prompt: str = Field(
+        "", description="what stands before each question for the encoder; empty: as the base says"
+    )
+    passage_prompt: str = Field(
+        "", description="what stands before each passage for the encoder; empty: as the base says"
+    )
     towers: Literal["", "shared", "two"] = Field(
         "",
         description="one encoder for questions and passages, or two; empty: what the model has;"

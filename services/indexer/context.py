@@ -114,7 +114,7 @@ class SnapshotInputs:
     def _read(self, snapshot: Snapshot) -> InputBuilder:
         folder = self._snapshots.materialise(snapshot, INPUT_FILES)
         config = ModelConfig.from_json((folder / "config.json").read_bytes())
-        return InputBuilder.from_folder(folder, config.lengths)
+        return InputBuilder.from_folder(folder, config.lengths, config.prompts)
 
 
 @dataclass(frozen=True, slots=True)

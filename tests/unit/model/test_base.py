@@ -10,8 +10,15 @@ from safetensors.torch import load_file, save_file
 from realm.errors import Corrupt, DependencyUnavailable, NotFound, Unsupported
 from realm.model import base as base_module
 from realm.model.base import DEFAULT_SHA256, Base, load_base
-from realm.model.checkpoint import new_model
-from realm.model.inputs import InputLimits
+from realm.model.checkpoint import (
+    load_passage_encoder,
+    load_query_encoder,
+    new_model,
+    write_model,
+)
+from realm.model.inputs import InputLimits, Prompts
+from realm.model.publishing import load_source
+from realm.settings import load_settings
 
 POSITIONS = "bert.embeddings.position_ids"
 
@@ -218,3 +225,44 @@ def test_a_half_precision_base_becomes_float32(bert_folder: Path) -> None:
     save_file({k: v.half() for k, v in load_file(path).items() if k != POSITIONS}, path)
     model = new_model(bert_folder)
     assert {p.dtype for p in model.retriever.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("values", "prompts"),
+    [
+        ({"prompts": {"query": "query: ", "passage": "passage: "}}, ("query: ", "passage: ")),
+        ({"prompts": {"query": "", "document": ""}, "default_prompt_name": None}, ("", "")),
+        (
+            {"prompts": {"query": "find: ", "all": "text: "}, "default_prompt_name": "all"},
+            ("find: ", "text: "),
+        ),
+        ({"prompts": {"corpus": "c: ", "document": "d: "}}, ("", "d: ")),
+        ({"__version__": {}}, ("", "")),
+    ],
+)
+def test_prompts_are_those_that_sentence_transformers_would_choose(
+    bert_folder: Path, values: dict[str, object], prompts: tuple[str, str]
+) -> None:
+    (bert_folder / "config_sentence_transformers.json").write_text(json.dumps(values))
+    assert load_base(bert_folder).config.prompts == Prompts(*prompts)
+
+
+def test_pooling_without_the_prompt_is_refused(bert_folder: Path) -> None:
+    as_sentence_transformer(bert_folder, {"pooling_mode": "mean", "include_prompt": False})
+    with pytest.raises(Unsupported, match="without the prompt"):
+        load_base(bert_folder)
+
+
+def test_prompts_reach_a_snapshots_encoder_and_a_setting_goes_before_the_bases(
+    bert_folder: Path, tmp_path: Path
+) -> None:
+    said = {"prompts": {"query": "who ", "passage": "it "}}
+    (bert_folder / "config_sentence_transformers.json").write_text(json.dumps(said))
+    settings = load_settings(query_prompt="did ")
+    write_model(tmp_path / "model", load_source(bert_folder, settings))
+    for load in (load_query_encoder, load_passage_encoder):
+        inputs = load(tmp_path / "model").inputs
+        assert inputs.prompts == Prompts("did ", "it ")
+        assert inputs.query("wrote").ids == inputs.query_from_ids(inputs.tokenize("wrote")[0]).ids
+        assert inputs.query("wrote").ids[1] == inputs.tokenizer.token_to_id("did")
+        assert inputs.passage([], []).ids[1] == inputs.tokenizer.token_to_id("it")
