@@ -17,6 +17,7 @@ from realm.cli.options import (
     Address,
     AsJson,
     Reason,
+    RequestId,
     Timeout,
     connect,
     not_nan,
@@ -141,13 +142,18 @@ def commit(
 
 def rollback(
     reason: Reason = "",
+    request_id: RequestId = "",
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Make the retained generation live again, and pause automatic refresh."""
+    """Make the retained generation live again, and pause automatic refresh.
+
+    A second rollback takes the first one back. To ask again after an error that leaves it open
+    whether it took place, give both the same --request-id: it is carried out once.
+    """
     with connect(address, timeout) as client:
-        found = client.roll_back(reason=reason)
+        found = client.roll_back(reason=reason, request_id=request_id)
     words = f"generation {found.generation} is live again; refresh is paused until `realm resume`"
     show(found, as_json, words)
 

@@ -62,6 +62,7 @@ Timeout = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of words")]
 Reason = Annotated[str, typer.Option(help="recorded in the index's history")]
+RequestId = Annotated[str, typer.Option(help="names this call: sent again, it is carried out once")]
 Paths = Annotated[
     list[Path],
     typer.Argument(help=".jsonl file, or file or folder of .md, .rst, .txt, .html"),

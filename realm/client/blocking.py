@@ -209,9 +209,17 @@ class Client:
         )
         return self._call(self._transport.index.RefreshIndex, request)
 
-    def roll_back(self, *, reason: str = "") -> index_pb2.RollBackIndexResponse:
-        """Makes the retained generation live again and pauses refresh. Never sent twice."""
-        request = index_pb2.RollBackIndexRequest(reason=arguments.text("reason", reason))
+    def roll_back(
+        self, *, reason: str = "", request_id: str = ""
+    ) -> index_pb2.RollBackIndexResponse:
+        """Makes the retained generation live again and pauses refresh.
+
+        Never sent twice by itself. After an error that leaves it in doubt, call again with the
+        same `request_id`: it is carried out once.
+        """
+        request = index_pb2.RollBackIndexRequest(
+            reason=arguments.text("reason", reason), request_id=arguments.request_id(request_id)
+        )
         return self._call(self._transport.index.RollBackIndex, request)
 
     def pause(self, paused: bool = True, *, reason: str = "") -> index_pb2.PauseRefreshResponse:

@@ -198,12 +198,17 @@ def check_document_id(document_id: str, field: str = "document_id") -> None:
         raise InvalidInput(f"{field} has {size} bytes: give 1 to {MAX_ID_BYTES}", field=field)
 
 
-def _check_request(field: str, count: int, request_id: str) -> None:
+def check_request_id(request_id: str) -> None:
+    """:raises InvalidInput: if it is too long."""
     size = len(request_id.encode())
     if size > MAX_REQUEST_ID_BYTES:
         raise InvalidInput(
             f"request_id has {size} bytes, the limit is {MAX_REQUEST_ID_BYTES}", field="request_id"
         )
+
+
+def _check_request(field: str, count: int, request_id: str) -> None:
+    check_request_id(request_id)
     if not 1 <= count <= MAX_WRITES:
         raise InvalidInput(
             f"{field} holds {count} entries: give 1 to {MAX_WRITES:,} in one request", field=field

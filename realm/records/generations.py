@@ -81,7 +81,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
     """One entry of the history of what was live. `at` (Unix time, for people), `why`: when and why
-    it went live; a leader that takes over repeats them, with `by` and `term` of its own."""
+    it went live; a leader that takes over repeats them, with `by` and `term` of its own.
+    `request_id` names the rollback that asked for it, if one did."""
 
     sequence: int
     generation: int
@@ -90,6 +91,7 @@ class LiveEntry:
     why: str
     #: Of the leader that put it: an earlier leader puts none after it.
     term: int = 0
+    request_id: str = ""
 
 
 def outcome(events: Sequence[Event]) -> Event | None:
@@ -248,7 +250,14 @@ class Generations:
         return list(found)[:2]
 
     def commit(
-        self, generation: int, *, after: LiveEntry | None, by: str, why: str, term: int = 0
+        self,
+        generation: int,
+        *,
+        after: LiveEntry | None,
+        by: str,
+        why: str,
+        term: int = 0,
+        request_id: str = "",
     ) -> LiveEntry:
         """The commit: one conditional put of the entry that follows `after`.
 
@@ -258,7 +267,7 @@ class Generations:
         if after is not None and after.term > term:
             raise Conflict(f"the leader of term {after.term} made {after.sequence} live: not ours")
         sequence = self._next(after)
-        return self._put(LiveEntry(sequence, generation, time.time(), by, why, term))
+        return self._put(LiveEntry(sequence, generation, time.time(), by, why, term, request_id))
 
     def fence(self, term: int, floor: int, by: str) -> None:
         """Puts what is live once more, as this term's: none before `floor` commits after that.

@@ -196,10 +196,12 @@ class RefreshIndexResponse(_message.Message):
     def __init__(self, snapshot: _Optional[int] = ...) -> None: ...
 
 class RollBackIndexRequest(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "request_id")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     reason: str
-    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class RollBackIndexResponse(_message.Message):
     __slots__ = ("generation",)

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from realm.corpus.documents import Document, shown
+from realm.corpus.documents import Document, check_request_id, shown
 from realm.errors import FailedPrecondition, InvalidInput, NotFound, NotReady
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process.rpc import remaining
@@ -172,11 +172,13 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def RollBackIndex(
         self, request: index_pb2.RollBackIndexRequest, context: Context
     ) -> index_pb2.RollBackIndexResponse:
+        check_request_id(request.request_id)
         deadline = time.monotonic() + remaining(context, ROLL_BACK_SECONDS)
 
         def roll_back() -> int:
             # It may have waited for a thread.
-            return self.committer.roll_back(request.reason, deadline - time.monotonic())
+            seconds = deadline - time.monotonic()
+            return self.committer.roll_back(request.reason, seconds, request.request_id)
 
         generation = await _in(self.executor, roll_back)
         self.wake.notify()

@@ -63,11 +63,13 @@ class Committer:
         why: str,
         report: dict[str, float] | None = None,
         deadline: float = math.inf,
+        request_id: str = "",
     ) -> LiveEntry | None:
         """Makes a validated generation live; None if it has not applied what live has.
 
         :param instead_of: the generation that the caller saw live.
         :param deadline: of the monotonic clock: no put is begun after it.
+        :param request_id: of the rollback that asks for it.
         :raises Conflict: if another one is live by now.
         :raises DeadlinePassed: if the deadline has passed; nothing is committed.
         """
@@ -81,7 +83,12 @@ class Committer:
             if time.monotonic() >= deadline:
                 raise _too_late()
             entry = self._generations.commit(
-                generation.number, after=before, by=self._name, why=why, term=self._term()
+                generation.number,
+                after=before,
+                by=self._name,
+                why=why,
+                term=self._term(),
+                request_id=request_id,
             )
             serving = {generation.number: generation, **({kept.number: kept} if kept else {})}
             self._replication.set_serving(serving, live=generation.number)
@@ -96,16 +103,34 @@ class Committer:
         """
         self._generations.fence(self._term(), floor, self._name)
 
-    def roll_back(self, why: str, timeout: float) -> int:
+    def roll_back(self, why: str, timeout: float, request_id: str = "") -> int:
         """Makes the retained generation live and pauses refresh; returns its number.
 
         :param timeout: seconds; the last of them are for the put, and to tell the caller.
+        :param request_id: a rollback under it that took place is not carried out once more.
         :raises FailedPrecondition: if there is none.
         :raises NotReady: if it did not catch up with live in time.
         :raises DeadlinePassed: if the time is over; it is not carried out then.
         """
         deadline = time.monotonic() + timeout - min(LAST_SECONDS, timeout / 4)
+        # Read before the history: a commit between the two makes ours a conflict.
         live = self._generations.live()
+        try:
+            if (done := self._made_live_by(request_id)) is not None:
+                return done
+            return self._roll_back(live, why, deadline, request_id)
+        except RealmError:
+            # Its put may have taken place without an answer, or the caller sent it twice at once.
+            if (done := self._made_live_by(request_id)) is not None:
+                return done
+            raise
+
+    def _made_live_by(self, request_id: str) -> int | None:
+        """The generation that this rollback made live, if it took place."""
+        entries = self._generations.live_history() if request_id else []
+        return next((each.generation for each in entries if each.request_id == request_id), None)
+
+    def _roll_back(self, live: LiveEntry | None, why: str, deadline: float, request_id: str) -> int:
         retained = self._retained(live)
         if live is None or retained is None:
             raise FailedPrecondition(self._no_way_back(live))
@@ -120,6 +145,7 @@ class Committer:
                     instead_of=live.generation,
                     why=f"rollback: {why}".rstrip(": "),
                     deadline=deadline,
+                    request_id=request_id,
                 )
                 if entry is not None:
                     self._metrics.refreshes.labels("rolled_back").inc()

@@ -54,7 +54,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "watch": {"timeout": TIMEOUT, "on_lost": print},
     "generations": {"limit": 5},
     "refresh": {"reason": "", "generation": 1, "force": False, "by": ""},
-    "roll_back": {"reason": ""},
+    "roll_back": {"reason": "", "request_id": "three"},
     "pause": {"*paused": True, "reason": ""},
 }
 

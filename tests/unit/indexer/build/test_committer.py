@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from realm.errors import Conflict, DeadlinePassed, NotReady
+from realm.errors import Conflict, DeadlinePassed, DependencyUnavailable, NotReady
 from realm.process.wakeup import Wakeup
 from realm.records.controls import Controls
 from realm.records.generations import Generations
@@ -105,6 +106,37 @@ def test_one_that_cannot_catch_up_in_time_says_so(site: Site) -> None:
     with pytest.raises(NotReady, match="does not catch up"):
         site.committer.roll_back("worse", 0.2)
     assert site.live() == 2
+
+
+def test_a_rollback_sent_again_under_its_request_id_is_carried_out_once(site: Site) -> None:
+    assert [site.committer.roll_back("worse", WAIT, "a") for _ in range(3)] == [1, 1, 1]
+    assert site.live() == 1
+    assert site.committer.roll_back("better after all", WAIT, "b") == 2
+    assert site.committer.roll_back("worse", WAIT, "a") == 1, "what it made live"
+    assert site.live() == 2
+
+
+def test_a_rollback_sent_many_times_at_once_is_carried_out_once(site: Site) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(site.committer.roll_back, "worse", WAIT, "a") for _ in range(8)]
+        assert {each.result(WAIT) for each in asked} == {1}
+    assert [each.generation for each in site.generations.live_history()] == [1, 2, 1]
+
+
+def test_a_rollback_whose_puts_answer_is_lost_took_place(
+    site: Site, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = store.create_json
+
+    def create_unanswered(path: str, value: Any) -> None:
+        create(path, value)
+        if path.startswith("live/"):
+            raise DependencyUnavailable("the store does not answer")
+
+    monkeypatch.setattr(store, "create_json", create_unanswered)
+    assert site.committer.roll_back("worse", WAIT, "a") == 1
+    assert site.committer.roll_back("worse", WAIT, "a") == 1
+    assert site.live() == 1
 
 
 def test_a_rollback_ends_a_validation_at_once(site: Site) -> None:
