@@ -7,8 +7,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,11 +23,18 @@ from realm.cli.output import Row, duration, fields_table
 from realm.client import Client
 from realm.errors import RealmError
 from realm.v1.index_pb2 import IndexStatus
-from services.standalone.load.request_log import RequestRecord, Verdict, read_records
+from services.standalone.load.request_log import (
+    RequestRecord,
+    Verdict,
+    each_record,
+    read_records,
+)
 from services.standalone.supervisor import ChildProcess
 
 PERIOD_SECONDS = 1.0
 SCRAPE_SECONDS = 2.0
+#: Of so many answered requests the live view shows the median latency.
+RECENT = 50
 TRAINER_STEP = "realm_trainer_current_step"
 TRAINER_UTILITY = "realm_trainer_retrieval_utility"
 TRAINER_LOSS = "realm_trainer_loss"
@@ -43,18 +51,38 @@ class Sample:
     retrieval_utility: float | None
 
 
+@dataclass(slots=True)
+class RequestCounts:
+    """The requests so far. Of the same size however long a run lasts; the log has each."""
+
+    total: int = 0
+    failed: int = 0
+    mixed: int = 0
+    #: Latencies of the last that were answered, in seconds.
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def add(self, record: RequestRecord) -> None:
+        self.total += 1
+        self.mixed += record.verdict == Verdict.MIXED
+        if record.failed:
+            self.failed += 1
+        else:
+            self.recent.append(record.latency)
+
+
 class Observer:
-    """A thread that samples, and collects request records. Reading them never blocks."""
+    """A thread that samples, and counts requests. Reading what it found never blocks."""
 
     def __init__(self, gateway: str, trainer_metrics: str, request_log: Path) -> None:
         self.newest: Sample | None = None
         #: The first sample with a step of the trainer, and the last.
         self.trained: list[Sample] = []
-        self.requests: list[RequestRecord] = []
+        self.requests = RequestCounts()
         self._client = Client(gateway, timeout=SCRAPE_SECONDS)
         self._trainer_metrics = f"http://{trainer_metrics}/metrics"
         self._request_log = request_log
-        self._position = request_log.stat().st_size if request_log.exists() else 0
+        self._began_at = request_log.stat().st_size if request_log.exists() else 0
+        self._position = self._began_at
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
 
@@ -95,7 +123,12 @@ class Observer:
 
     def _read_requests(self) -> None:
         found, self._position = read_records(self._request_log, self._position)
-        self.requests.extend(found)
+        for record in found:
+            self.requests.add(record)
+
+    def logged_requests(self) -> Iterator[RequestRecord]:
+        """All since the start, from the log."""
+        return each_record(self._request_log, self._began_at)
 
 
 #: The processes are on this machine: no proxy stands between.
@@ -124,8 +157,8 @@ def render(
     status = sample.status if sample else None
     rows: list[Row] = [("running", duration(time.time() - began)), ("model", _model(sample))]
     rows += status_rows(status) if status else [("index", "the gateway does not answer yet")]
-    if observer.requests:
-        rows.append(("load", _load(observer)))
+    if observer.requests.total:
+        rows.append(("load", _load(observer.requests)))
     rows.append(("processes", _processes(processes)))
     rows.append(("ask it", Text(f"realm ask --address {address} 'your question'", style="green")))
     parts: list[RenderableType] = [fields_table(rows)]
@@ -145,14 +178,12 @@ def _model(sample: Sample | None) -> str:
     return f"step {sample.step}  {losses}{utility}"
 
 
-def _load(observer: Observer) -> Text:
-    requests = observer.requests
-    failed = sum(bool(each.failed) for each in requests)
-    mixed = sum(each.verdict == Verdict.MIXED for each in requests)
-    text = Text(f"{len(requests)} questions  ")
+def _load(requests: RequestCounts) -> Text:
+    failed, mixed = requests.failed, requests.mixed
+    text = Text(f"{requests.total} questions  ")
     text.append(f"{failed} failed  ", style="bold red" if failed else "green")
     text.append(f"{mixed} of mixed versions", style="bold red" if mixed else "green")
-    if recent := [each.latency for each in requests[-50:] if not each.failed]:
+    if recent := requests.recent.copy():
         text.append(f"  median {sorted(recent)[len(recent) // 2] * 1000:.0f} ms", style="dim")
     return text
 

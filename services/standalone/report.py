@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,21 @@ class Run:
     ended: float
     #: The trainer's first step that was seen, and its last.
     trained: Sequence[Sample]
-    requests: Sequence[RequestRecord]
+    requests: Iterable[RequestRecord]
     restarts: dict[str, int]
 
 
 def build_report(run: Run, store: Store) -> dict[str, Any]:
     """The report of a run as a JSON-able dict."""
+    requests = _Tally(run)
     return {
         "machine": machine(),
         "seconds": round(run.ended - run.began, 1),
-        "seconds_to_first_answer": _first_answer(run),
-        "queries": _queries(run.requests),
-        "queries_by_generation": _by_generation(run.requests),
+        "seconds_to_first_answer": requests.first_answer,
+        "queries": requests.queries(),
+        "queries_by_generation": requests.by_generation(),
         **history(Generations(store), Snapshots(store), run.began, run.ended),
-        "questions_over_time": _over_time(run),
+        "questions_over_time": requests.over_time(),
         "trainer": _trainer(run.trained),
         "restarts": run.restarts,
     }
@@ -60,48 +62,76 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _queries(requests: Sequence[RequestRecord]) -> dict[str, Any]:
-    answered = [each for each in requests if not each.failed]
-    milliseconds = {
-        kind: quantiles([each.latency * 1000 for each in answered if each.kind == kind], 50, 99)
-        for kind in ("search", "answer")
-    }
-    failures = [each.failed for each in requests if each.failed]
-    return {
-        "total": len(requests),
-        "failed": len(failures),
-        "asked_again": sum(each.retries > 0 for each in requests),
-        "mixed_version": sum(each.verdict == Verdict.MIXED for each in requests),
-        "audited": sum(each.verdict == Verdict.ONE_VERSION for each in requests),
-        "searches": sum(each.kind == "search" for each in requests),
-        "answers": sum(each.kind == "answer" for each in requests),
-        "latency_ms": milliseconds,
-        "failures": failures[:FAILURES_SHOWN],
-    }
+@dataclass(slots=True)
+class _Interval:
+    """Latencies in milliseconds of what was answered in it, and how much failed."""
+
+    milliseconds: array[float] = field(default_factory=lambda: array("d"))
+    failed: int = 0
 
 
-def _over_time(run: Run) -> list[dict[str, Any]]:
-    """Answered and failed requests and their latency by interval."""
-    width = max(MIN_INTERVAL_SECONDS, (run.ended - run.began) / INTERVALS)
-    intervals: dict[int, list[RequestRecord]] = {}
-    for each in run.requests:
-        intervals.setdefault(int((each.at - run.began) // width), []).append(each)
-    return [_interval(number * width, intervals[number]) for number in sorted(intervals)]
+class _Tally:
+    """The requests of a run, read once: of each that was answered its latency is kept, twice."""
 
+    def __init__(self, run: Run) -> None:
+        self.first_answer: float | None = None
+        self._began = run.began
+        self._counts: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()
+        self._generations: Counter[int] = Counter()
+        self._failures: list[str] = []
+        self._milliseconds: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._width = max(MIN_INTERVAL_SECONDS, (run.ended - run.began) / INTERVALS)
+        self._intervals: defaultdict[int, _Interval] = defaultdict(_Interval)
+        for each in run.requests:
+            self._add(each)
 
-def _interval(at: float, requests: Sequence[RequestRecord]) -> dict[str, Any]:
-    found = quantiles([each.latency * 1000 for each in requests if not each.failed], 50, 99)
-    return {
-        "at": round(at, 1),
-        "answered": sum(not each.failed for each in requests),
-        "failed": sum(bool(each.failed) for each in requests),
-        **{f"{name}_ms": value for name, value in found.items()},
-    }
+    def _add(self, record: RequestRecord) -> None:
+        self._kinds[record.kind] += 1
+        self._counts["asked_again"] += record.retries > 0
+        self._counts[record.verdict] += 1
+        interval = self._intervals[int((record.at - self._began) // self._width)]
+        if record.failed:
+            self._counts["failed"] += 1
+            interval.failed += 1
+            if len(self._failures) < FAILURES_SHOWN:
+                self._failures.append(record.failed)
+            return
+        if self.first_answer is None:
+            self.first_answer = round(record.at - self._began, 1)
+        self._generations[record.generation] += 1
+        self._milliseconds[record.kind].append(record.latency * 1000)
+        interval.milliseconds.append(record.latency * 1000)
 
+    def queries(self) -> dict[str, Any]:
+        return {
+            "total": self._kinds.total(),
+            "failed": self._counts["failed"],
+            "asked_again": self._counts["asked_again"],
+            "mixed_version": self._counts[Verdict.MIXED],
+            "audited": self._counts[Verdict.ONE_VERSION],
+            "searches": self._kinds["search"],
+            "answers": self._kinds["answer"],
+            "latency_ms": {
+                kind: quantiles(self._milliseconds[kind], 50, 99) for kind in ("search", "answer")
+            },
+            "failures": self._failures,
+        }
 
-def _by_generation(requests: Sequence[RequestRecord]) -> dict[str, int]:
-    counts = Counter(each.generation for each in requests if not each.failed)
-    return {str(number): counts[number] for number in sorted(counts)}
+    def by_generation(self) -> dict[str, int]:
+        return {str(number): self._generations[number] for number in sorted(self._generations)}
+
+    def over_time(self) -> list[dict[str, Any]]:
+        """Answered and failed requests and their latency by interval."""
+        return [
+            {
+                "at": round(number * self._width, 1),
+                "answered": len(found.milliseconds),
+                "failed": found.failed,
+                **{f"{p}_ms": value for p, value in quantiles(found.milliseconds, 50, 99).items()},
+            }
+            for number, found in sorted(self._intervals.items())
+        ]
 
 
 def _trainer(trained: Sequence[Sample]) -> dict[str, Any]:
@@ -117,11 +147,6 @@ def _trainer(trained: Sequence[Sample]) -> dict[str, Any]:
         "losses": last.losses,
         "retrieval_utility": last.retrieval_utility,
     }
-
-
-def _first_answer(run: Run) -> float | None:
-    first = next((each.at for each in run.requests if not each.failed), None)
-    return round(first - run.began, 1) if first else None
 
 
 def _processor() -> str:

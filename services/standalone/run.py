@@ -163,8 +163,8 @@ def _log_status(observer: Observer) -> None:
         step=sample.step,
         generation=live.generation if live else None,
         lag_steps=live.lag_steps if live else None,
-        requests=len(observer.requests),
-        failed=sum(bool(each.failed) for each in observer.requests),
+        requests=observer.requests.total,
+        failed=observer.requests.failed,
     )
 
 
@@ -183,7 +183,7 @@ def _report(
         began=lasted[0],
         ended=lasted[1],
         trained=observer.trained,
-        requests=observer.requests,
+        requests=observer.logged_requests(),
         restarts={child.spec.name: child.restarts for child in supervisor.processes},
     )
     return build_report(run, Store.open(str(supervisor.cluster.store)))

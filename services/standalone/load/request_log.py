@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -41,9 +42,22 @@ def append_record(file: Path, record: RequestRecord) -> None:
 
 def read_records(file: Path, position: int = 0) -> tuple[list[RequestRecord], int]:
     """Records from a byte position on, and the position after the last whole line."""
+    lines = [*_whole_lines(file, position)]
+    return [*map(_record, lines)], position + sum(map(len, lines))
+
+
+def each_record(file: Path, position: int = 0) -> Iterator[RequestRecord]:
+    """As `read_records`, one after the other: all of a long run have no room in memory."""
+    return map(_record, _whole_lines(file, position))
+
+
+def _whole_lines(file: Path, position: int) -> Iterator[bytes]:
     if not file.exists():
-        return [], position
+        return
     with file.open("rb") as log:
         log.seek(position)
-        lines = [line for line in log if line.endswith(b"\n")]
-    return [RequestRecord(**json.loads(line)) for line in lines], position + sum(map(len, lines))
+        yield from (line for line in log if line.endswith(b"\n"))
+
+
+def _record(line: bytes) -> RequestRecord:
+    return RequestRecord(**json.loads(line))

@@ -1,5 +1,8 @@
 """What a running cluster shows of itself: samples of a trainer's metrics, with no gateway there."""
 
+import json
+import pickle
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,8 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from rich.console import Console
 
 from services.standalone import observer
-from services.standalone.observer import Observer, render
+from services.standalone.load.request_log import RequestRecord, Verdict, append_record
+from services.standalone.observer import RECENT, Observer, render
 from tests.waiting import until
 
 #: Nothing listens there.
@@ -42,3 +46,36 @@ def test_of_the_trainer_the_first_and_the_last_sample_are_kept(
         server.server_close()
     assert "step 8" in shown.get()
     assert "the gateway does not answer yet" in shown.get()
+
+
+def test_requests_are_counted_and_left_in_their_log(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    append_record(file, RequestRecord(0.0, "search", 9.0, failed="of an earlier run"))
+    records = [RequestRecord(float(n), "search", 0.001 * n) for n in range(3 * RECENT)]
+    records += [
+        RequestRecord(1e3, "answer", 9.0, failed="gone"),
+        RequestRecord(1e3, "answer", 1.0, verdict=Verdict.MIXED),
+    ]
+    with Observer(NOWHERE, NOWHERE, file) as found:
+        for each in records:
+            append_record(file, each)
+    assert (found.requests.total, found.requests.failed, found.requests.mixed) == (
+        len(records),
+        1,
+        1,
+    )
+    latest = [0.001 * n for n in range(2 * RECENT + 1, 3 * RECENT)]
+    assert list(found.requests.recent) == [*latest, 1.0]
+    assert list(found.logged_requests()) == records
+
+
+def test_an_observer_of_many_requests_takes_no_more_room(tmp_path: Path) -> None:
+    def kept(requests: int) -> int:
+        file = tmp_path / str(requests)
+        with Observer(NOWHERE, NOWHERE, file) as found:
+            line = json.dumps(asdict(RequestRecord(1.0, "search", 0.1))) + "\n"
+            file.write_text(line * requests)
+        assert found.requests.total == requests
+        return len(pickle.dumps(found.requests))
+
+    assert kept(20 * RECENT) - kept(2 * RECENT) < RECENT
