@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def stop_event(*, hangup: bool = False) -> threading.Event:
     for number in stop_signals(hangup=hangup):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def exit_on_sigterm() -> None:
+    """SIGTERM ends this process with exit code 0 until another handler takes its place: a
+    container's first process ignores signals without one."""
+    if signal.SIGTERM in stop_signals():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def _has_terminal() -> bool:

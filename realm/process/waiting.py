@@ -6,13 +6,10 @@ for all other names; every other call is UNAVAILABLE.
 
 from __future__ import annotations
 
-import signal
 import socket
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -41,29 +38,15 @@ log = structlog.get_logger(__name__)
 
 def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store:
     """Opens the store, and answers health checks at `address` meanwhile. A folder exists at once or
-    never. SIGTERM ends the process meanwhile, with exit code 0.
+    never.
 
     :param names: health names besides "".
     :raises BadSettings: if the store is unusable, or the address cannot be listened on.
     """
     if local_root(settings.addresses.store_url):
         return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
-    with _ended_by_sigterm(), _listening(address, names):
+    with _listening(address, names):
         return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """A container's first process ignores signals without a handler."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        sys.exit(0)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _NotReady(Handler):

@@ -30,7 +30,7 @@ from realm.process.rpc import (
     ErrorInterceptor,
     MetricsInterceptor,
 )
-from realm.process.signals import stop_signals
+from realm.process.signals import exit_on_sigterm, stop_signals
 from realm.process.threads import exit_or_kill_after
 from realm.process.waiting import await_store
 from realm.settings import Settings, load_settings
@@ -148,6 +148,7 @@ def main() -> None:
     Exit code 2 and one sentence if it cannot start; 1 if another indexer leads now, or a part of
     it died: its supervisor restarts it.
     """
+    exit_on_sigterm()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "indexer")

@@ -38,14 +38,16 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
 class Waiting:
     """A process of ours, started while its store is away."""
 
-    def __init__(self, service: str, folder: Path, store_url: str) -> None:
+    def __init__(
+        self, service: str, folder: Path, store_url: str, redis_url: str = f"redis://{NOWHERE}/0"
+    ) -> None:
         self.port, self.metrics = free_port(), free_port()
         self.log = folder / f"{service}.log"
         environment = {
             **os.environ,
             "REALM_STORE_URL": store_url,
             "REALM_STORE_CACHE": str(folder / "copies"),
-            "REALM_REDIS_URL": f"redis://{NOWHERE}/0",
+            "REALM_REDIS_URL": redis_url,
             "REALM_QDRANT_URL": f"http://{NOWHERE}",
             f"REALM_{service.upper()}_LISTEN": f"127.0.0.1:{self.port}",
             "REALM_METRICS_PORT": str(self.metrics),
@@ -115,11 +117,25 @@ def call(service: str, channel: grpc.Channel) -> None:
         corpus_pb2_grpc.CorpusServiceStub(channel).ImportDocuments(batches, timeout=5)
 
 
-def test_it_is_ended_while_it_waits(tmp_path: Path, s3: S3Server) -> None:
-    waiting = Waiting("indexer", tmp_path, s3.url)
+@pytest.mark.parametrize("service", ["gateway", "indexer"])
+@pytest.mark.parametrize("moment", ["it waits", "it listens no more", "it listens again"])
+def test_it_ends_when_it_is_told_to_at_whatever_moment_of_its_start(
+    service: str, moment: str, tmp_path: Path, s3: S3Server, redis_url: str
+) -> None:
+    waiting = Waiting(service, tmp_path, s3.url, redis_url)
+    listens = "gateway_listening" if service == "gateway" else "indexer_ready"
+
+    def come() -> bool:
+        log = waiting.log.read_text()
+        gone = moment == "it listens no more" and waiting.health("live") is None
+        return gone or listens in log
+
     try:
         waiting.until("live", SERVING)
+        if moment != "it waits":
+            s3.start()
+            until(come, moment, log=waiting.log.read_text)
         waiting.process.terminate()
-        assert waiting.process.wait(timeout=30) == 0
+        assert waiting.process.wait(timeout=90) == 0, waiting.log.read_text()
     finally:
         waiting.close()
