@@ -59,7 +59,7 @@ def publish(
     source: Annotated[
         str,
         typer.Argument(
-            help="a BERT-type Hugging Face or sentence-transformers folder, a hub name, or the"
+            help="a Hugging Face encoder's or sentence-transformers folder, a hub name, or the"
             " folder of a realm model"
         ),
     ],

@@ -291,7 +291,7 @@ class _Cutter:
         return begins[possible[0]] if possible else max(1, size // 2)
 
     def _continues(self, piece: int) -> bool:
-        return str(self.inputs.tokenizer.id_to_token(piece)).startswith("##")
+        return self.inputs.pieces.read(str(self.inputs.tokenizer.id_to_token(piece))).goes_on
 
     def _stripped(self, start: int, end: int, pieces: int) -> _Unit:
         text = self.text[start:end]

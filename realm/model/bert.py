@@ -191,6 +191,22 @@ class Bert(nn.Module):
         self.pooler = Pooler(shape) if pooler else None
         self.apply(partial(_initialise, spread=shape.initializer_range))
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.encoder.layer
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        return self.embeddings.word_embeddings
+
+    @property
+    def recompute(self) -> bool:
+        return self.encoder.recompute
+
+    @recompute.setter
+    def recompute(self, wanted: bool) -> None:
+        self.encoder.recompute = wanted
+
     def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → states [batch, tokens, hidden]."""
         states: Tensor = self.encoder(self.embeddings(ids, segments), attended_tokens(mask))

@@ -101,6 +101,8 @@ def new_model(
     backbone = _prefixed("backbone", source.backbone)
     predictions = _prefixed("predictions", source.predictions)
     tower = {**_for_pooling(config, backbone), **heads["tower"]}
+    if config.projection == source.config.projection:
+        tower |= _prefixed("projection", source.dense)
     reading = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
     inputs = InputBuilder(source.tokenizer, config.lengths, config.prompts)
     model = Model(

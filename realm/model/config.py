@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from realm.errors import BadSettings, Corrupt
 from realm.model.inputs import InputLimits, Prompts
 
-Pooling = Literal["mean", "cls", "pooler"]
+Pooling = Literal["mean", "cls", "last", "pooler"]
+ProjectionActivation = Literal["", "tanh", "relu", "gelu", "silu"]
 Marginal = Literal["sequence", "token"]
 SpanScores = Literal["mlp", "start_end"]
 
@@ -26,7 +27,11 @@ NORMALISED_SCALE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class BertShape:
-    """The backbone's hyper-parameters, by their names in a BERT `config.json`."""
+    """The backbone's hyper-parameters, by their names in a BERT `config.json`.
+
+    `architecture` is the `config.json` of another kind of encoder, which transformers computes
+    (`realm.model.transformer`); the rest then describes what realm has to know of it.
+    """
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -41,6 +46,7 @@ class BertShape:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    architecture: str = ""
 
     def __post_init__(self) -> None:
         if self.type_vocab_size < 2:
@@ -54,11 +60,15 @@ class BertShape:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The linear map after pooling: hidden size → `size` (REALM: 128, with LayerNorm)."""
+    """The linear map after pooling: hidden size → `size` (REALM: 128, with LayerNorm).
+
+    `activation` follows it where the base's Dense module has one.
+    """
 
     size: int = 128
     layer_norm: bool = True
     identity_start: bool = False
+    activation: ProjectionActivation = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,8 @@ class ModelConfig:
     """Everything needed to rebuild retriever and reader around stored weights.
 
     `candidates` is k, the places of the marginal sum; the null document takes one of them.
+    `vector_size` keeps that many of a vector's first numbers (Matryoshka, Kusupati et al. 2022); 0:
+    all of them.
     `scale_init` is s at step 0 in f(x, z) = s·⟨Embed(x), Embed(z)⟩.
     `reader_base` is the reader's shape where it is another than the retriever's; `span_scores`
     says how a span is scored: REALM's MLP, or start + end logit as in extractive QA.
@@ -110,6 +122,7 @@ class ModelConfig:
     span_scores: SpanScores = "mlp"
     answers: AnswerRules = field(default_factory=AnswerRules)
     prompts: Prompts = field(default_factory=Prompts)
+    vector_size: int = 0
 
     def __post_init__(self) -> None:
         _require(self.pooling in get_args(Pooling), "pooling", self.pooling)
@@ -121,9 +134,15 @@ class ModelConfig:
         _require(self.span_hidden_size >= 1, "span_hidden_size", self.span_hidden_size)
         self._check_projection()
         self._check_lengths()
+        _require(0 <= self.vector_size <= self.full_size, "vector_size", self.vector_size)
 
     @property
     def embedding_size(self) -> int:
+        return self.vector_size or self.full_size
+
+    @property
+    def full_size(self) -> int:
+        """Of a vector before it is cut to `vector_size`."""
         return self.base.hidden_size if self.projection is None else self.projection.size
 
     @property
@@ -180,6 +199,6 @@ def _require(condition: bool, name: str, value: object) -> None:
 
 
 #: Every field has to be stored, except these: the first stores' configs lack them.
-ADDED_LATER = frozenset({"reader_base", "span_scores", "answers", "prompts"})
+ADDED_LATER = frozenset({"reader_base", "span_scores", "answers", "prompts", "vector_size"})
 _STORED = TypeAdapter(ModelConfig)
 _REQUIRED = {field.name for field in fields(ModelConfig)} - ADDED_LATER

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from realm.errors import InvalidInput
-from realm.model.bert import Bert
+from realm.model.bert import ACTIVATIONS
 from realm.model.config import ModelConfig, Pooling, Projection
 from realm.model.inputs import Encoded
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance, relevance
+from realm.model.transformer import Backbone, make_backbone
 
 PROJECTION_NORM_EPS = 1e-12
 PROJECTION_DROPOUT = 0.1
@@ -43,19 +44,19 @@ class ForwardRunner(Protocol):
     """
 
     def __call__(
-        self, forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: Backbone, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor: ...
 
 
 def run_directly(
-    forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
+    forward: ForwardPass, backbone: Backbone, ids: Tensor, segments: Tensor, mask: Tensor
 ) -> Tensor:
     """The whole batch in one forward pass."""
     return forward(ids, segments, mask)
 
 
 class EmbeddingProjection(nn.Module):
-    """Linear(hidden → size), LayerNorm if asked for, dropout in training only."""
+    """Linear(hidden → size), LayerNorm and activation if asked for, dropout in training only."""
 
     def __init__(self, hidden_size: int, projection: Projection) -> None:
         super().__init__()
@@ -65,6 +66,7 @@ class EmbeddingProjection(nn.Module):
             if projection.layer_norm
             else None
         )
+        self.activation = ACTIVATIONS[projection.activation] if projection.activation else None
         self.dropout = nn.Dropout(PROJECTION_DROPOUT)
         if projection.identity_start:
             nn.init.eye_(self.dense.weight)
@@ -74,12 +76,17 @@ class EmbeddingProjection(nn.Module):
         projected = self.dense(pooled)
         if self.LayerNorm is not None:
             projected = self.LayerNorm(projected)
+        if self.activation is not None:
+            projected = self.activation(projected)
         dropped: Tensor = self.dropout(projected)
         return dropped
 
 
 class Encoder(nn.Module):
-    """Embed(·) for one tower: backbone → pooling → projection → L2 norm, the last two optional."""
+    """Embed(·) for one tower: backbone → pooling → projection → cut to size → L2 norm.
+
+    All after pooling is optional.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -87,7 +94,7 @@ class Encoder(nn.Module):
         self.normalize = config.normalize
         self.embedding_size = config.embedding_size
         self.runner: ForwardRunner = run_directly
-        self.backbone = Bert(config.base, pooler=config.pooling == "pooler")
+        self.backbone = make_backbone(config.base, pooler=config.pooling == "pooler")
         self.projection: EmbeddingProjection | None = None
         if config.projection is not None:
             self.projection = EmbeddingProjection(config.base.hidden_size, config.projection)
@@ -103,7 +110,8 @@ class Encoder(nn.Module):
         with torch.autocast(ids.device.type, enabled=False):
             vectors = self._pool(states, mask)  # [batch, hidden]
             if self.projection is not None:
-                vectors = self.projection(vectors)  # [batch, embedding_size]
+                vectors = self.projection(vectors)  # [batch, full_size]
+            vectors = vectors[:, : self.embedding_size]
             return F.normalize(vectors, dim=-1) if self.normalize else vectors
 
     @property
@@ -118,6 +126,9 @@ class Encoder(nn.Module):
             return pooled
         if self.pooling == "cls":
             return hidden[:, 0]
+        if self.pooling == "last":
+            last = mask.sum(dim=1, keepdim=True).long() - 1  # [batch, 1]
+            return hidden.take_along_dim(last.unsqueeze(2), dim=1).squeeze(1)
         weights = mask.to(hidden.dtype)  # [batch, tokens]
         summed = torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)  # [batch, hidden]
         return summed / weights.sum(dim=1, keepdim=True).clamp(min=1.0)

@@ -143,6 +143,8 @@ def check_exportable(config: ModelConfig, kind: Kind) -> None:
     """:raises Unsupported: naming what transformers' REALM cannot compute."""
     if kind not in get_args(Kind) or kind == "openqa":
         raise Unsupported(f"realm exports an embedder, scorer, encoder or reader, not {kind!r}")
+    if config.base.architecture:
+        raise Unsupported(f"transformers' REALM has no {kind} like this model: it is no plain BERT")
     if kind in ("encoder", "reader"):
         if config.span_scores != "mlp" or config.reader_base is not None:
             raise Unsupported(

@@ -19,11 +19,18 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from realm.errors import BadSettings, Corrupt, InvalidInput
+from realm.model.pieces import Pieces, without_space
 from realm.text import terms
-from realm.text.questions import is_spaceless
 
 #: Increase it whenever sentences or passages are cut differently: stored passages no longer fit.
 SPLITTER = 2
+#: BERT's names and RoBERTa's.
+SPECIAL_TOKENS = {
+    "cls": ("[CLS]", "<s>"),
+    "sep": ("[SEP]", "</s>"),
+    "pad": ("[PAD]", "<pad>"),
+    "mask": ("[MASK]", "<mask>"),
+}
 #: Least room for a body in word pieces: one character may be several (a Hangul syllable is 3).
 MIN_BODY_TOKENS = 8
 
@@ -60,7 +67,8 @@ class Encoded:
 class InputBuilder:
     """Builds encoder and reader inputs for one tokenizer.
 
-    The special tokens are found by name, so any BERT-type vocabulary serves. Prompts stand in the
+    The special tokens are found by name, so any BERT-type or RoBERTa-type vocabulary
+    serves; below, `[CLS]` and `[SEP]` stand for either. Prompts stand in the
     encoders' inputs alone: offsets are those of the text, and the reader sees no prompt.
     """
 
@@ -78,10 +86,8 @@ class InputBuilder:
         self.tokenizer.no_padding()
         # "[SEP]" in a user's text is five characters, never the separator.
         self.tokenizer.encode_special_tokens = True
-        self.cls = self._special("[CLS]")
-        self.sep = self._special("[SEP]")
-        self.pad = self._special("[PAD]")
-        self.mask = self._special("[MASK]")
+        self.pieces = Pieces(tokenizer)
+        self.cls, self.sep, self.pad, self.mask = map(self._special, SPECIAL_TOKENS)
         self._query_prompt = self.tokenize(prompts.query.rstrip())[0]
         self._passage_prompt = self.tokenize(prompts.passage.rstrip())[0]
         if prompts.query and len(self._query_prompt) + 2 >= limits.query:
@@ -131,7 +137,10 @@ class InputBuilder:
     def tokenize(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Word piece ids of `text`, without special tokens, and their character offsets."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+        offsets = encoding.offsets
+        if self.pieces.marks_spaces:
+            offsets = [without_space(text, start, end) for start, end in offsets]
+        return encoding.ids, offsets
 
     @property
     def passage_frame(self) -> int:
@@ -164,7 +173,10 @@ class InputBuilder:
 
     def query_from_ids(self, ids: Sequence[int]) -> Encoded:
         """`[CLS] prompt x [SEP]`, cut at the query's length."""
-        kept = [*self._query_prompt, *ids][: self.limits.query - 2]
+        return self._query([*self._query_prompt, *ids])
+
+    def _query(self, ids: Sequence[int]) -> Encoded:
+        kept = ids[: self.limits.query - 2]
         return Encoded([self.cls, *kept, self.sep], [0] * (len(kept) + 2))
 
     def query(self, text: str) -> Encoded:
@@ -172,7 +184,10 @@ class InputBuilder:
         ids, _ = self.tokenize(text)
         if not ids:
             raise InvalidInput("the question is empty: give at least one word", field="question")
-        return self.query_from_ids(ids)
+        if not self.prompts.query:
+            return self.query_from_ids(ids)
+        # As one text: a byte-level tokenizer has other pieces for a word after a space.
+        return self._query(self.tokenize(self.prompts.query + text)[0])
 
     def reader(self, question_ids: Sequence[int], body_ids: Sequence[int]) -> Encoded:
         """`[CLS] x [SEP] body [SEP]`: the reader sees no title (REALM's code)."""
@@ -181,11 +196,13 @@ class InputBuilder:
         body = body_ids[: self.limits.reader - len(head) - 1]
         return Encoded([*head, *body, self.sep], [0] * len(head) + [1] * (len(body) + 1))
 
-    def _special(self, token: str) -> int:
-        found: int | None = self.tokenizer.token_to_id(token)
-        if found is None:
-            raise Corrupt(f"the tokenizer has no {token}: a BERT-type vocabulary is needed")
-        return found
+    def _special(self, role: str) -> int:
+        for token in SPECIAL_TOKENS[role]:
+            found: int | None = self.tokenizer.token_to_id(token)
+            if found is not None:
+                return found
+        names = " or ".join(SPECIAL_TOKENS[role])
+        raise Corrupt(f"the tokenizer has no {names}: a BERT-type vocabulary is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +252,17 @@ class WordBoundaries:
         # Whether a word may begin before a piece, and after it, because of its script.
         self._opens, self._closes = self._inside.copy(), self._inside.copy()
         for piece, number in pieces.items():
-            letters = piece.removeprefix("##")
-            self._inside[number] = piece.startswith("##")
-            self._opens[number] = is_spaceless(letters[:1])
-            self._closes[number] = is_spaceless(letters[-1:])
+            read = inputs.pieces.read(piece)
+            self._inside[number] = read.goes_on
+            self._opens[number] = inputs.pieces.opens(read)
+            self._closes[number] = inputs.pieces.closes(read)
 
     def whole_words(self, ids: Sequence[int], kept: int, widths: int) -> NDArray[np.bool_]:
         """Spans of the first `kept` pieces that start and end with a word [kept, widths]."""
         given = np.array(ids, np.int64)
         continues = self._inside[given] & ~self._opens[given]
         continues[1:] &= ~self._closes[given[:-1]]
+        continues[:1] = False  # no word before it that it could go on with
         continues = np.append(continues, False)
         return _word_spans(~continues[:kept], ~continues[1 : kept + 1], widths)
 
@@ -262,7 +280,7 @@ def _continues_word(
     inputs: InputBuilder, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
 ) -> Iterator[bool]:
     """Of each piece whether it goes on with a word; without spaces words begin anywhere."""
-    piece = inputs.tokenizer.id_to_token
-    for number, (start, _) in zip(ids, offsets, strict=True):
-        inside = str(piece(number)).startswith("##")
-        yield inside and not any(map(is_spaceless, text[max(start - 1, 0) : start + 1]))
+    piece, previous = inputs.tokenizer.id_to_token, (-1, -1)
+    for number, (start, end) in zip(ids, offsets, strict=True):
+        yield inputs.pieces.continues(str(piece(number)), text, start, previous)
+        previous = start, end

@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 def load_source(source: str | Path, settings: Settings) -> Model:
     """The model in a model folder, or a new model from a base, as a trainer begins with.
 
-    A base is a Hugging Face BERT-type folder or hub name, or a sentence-transformers folder; an
+    A base is the folder or hub name of a Hugging Face encoder or of sentence-transformers; an
     empty `source` is the packaged base. A model folder keeps its own lengths; a base gets those of
     the settings, cut where it has fewer positions.
 
@@ -55,7 +55,10 @@ def load_source(source: str | Path, settings: Settings) -> Model:
         )
     shape: dict[str, Any] = {
         "pooling": settings.model.pooling or base.config.pooling,
-        "projection": Projection(settings.model.projection) if settings.model.projection else None,
+        "projection": Projection(settings.model.projection)
+        if settings.model.projection
+        else base.config.projection,
+        "vector_size": settings.model.vector_size,
         "marginal": settings.model.marginal or base.config.marginal,
         "shared_towers": settings.model.towers != "two",
         "prompts": Prompts(

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from realm.model.bert import Bert, activation
+from realm.model.bert import activation
 from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import ForwardRunner, at_least_float32, run_directly
+from realm.model.transformer import make_backbone
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
 
@@ -127,7 +128,7 @@ class Reader(nn.Module):
         super().__init__()
         self.runner: ForwardRunner = run_directly
         self.answers = config.answers
-        self.backbone = Bert(config.reader_shape)
+        self.backbone = make_backbone(config.reader_shape)
         self.predictions = MaskedLMHead(config.reader_shape)
         self.qa_outputs = span_head(config)
 
@@ -142,7 +143,7 @@ class Reader(nn.Module):
     def masked_logits(self, hidden: Tensor, positions: Tensor) -> Tensor:
         """Vocabulary logits [batch, J, vocab] at `positions` [batch, J]."""
         index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        words = self.backbone.embeddings.word_embeddings.weight  # [vocab, hidden]
+        words = self.backbone.word_embeddings.weight  # [vocab, hidden]
         logits: Tensor = self.predictions(hidden.gather(1, index), words)
         return at_least_float32(logits)
 

@@ -188,9 +188,9 @@ class Masker:
 
 
 def continuation_ids(inputs: InputBuilder) -> frozenset[int]:
-    """Ids of the word pieces that go on with a word (`##…`)."""
-    vocabulary = inputs.tokenizer.get_vocab()
-    return frozenset(piece for word, piece in vocabulary.items() if word.startswith("##"))
+    """Ids of the pieces that go on with a word (`##…` of WordPiece)."""
+    vocabulary, pieces = inputs.tokenizer.get_vocab(), inputs.pieces
+    return frozenset(number for piece, number in vocabulary.items() if pieces.read(piece).goes_on)
 
 
 def whole_words(

@@ -95,13 +95,20 @@ class Model(Group):
     starter: bool = Field(
         True, description="begin with the packaged reader if it belongs to the base"
     )
-    pooling: Literal["", "mean", "cls", "pooler"] = Field(
+    pooling: Literal["", "mean", "cls", "last", "pooler"] = Field(
         "", description="how a base's token vectors become one; empty: what the base says, else cls"
     )
     projection: int = Field(
         0,
         ge=0,
-        description="size of the projection with LayerNorm of a new model (REALM: 128); 0: none",
+        description="size of the projection with LayerNorm of a new model (REALM: 128); 0: the"
+        " base's own, or none",
+    )
+    vector_size: int = Field(
+        0,
+        ge=0,
+        description="how many of a vector's first numbers are kept, for a base trained so"
+        " (Matryoshka); 0: all",
     )
     query_prompt: str = Field(
         "", description="what stands before each question for the encoder; empty: as the base says"

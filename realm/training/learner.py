@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from realm.model.bert import Bert
 from realm.model.checkpoint import Model
 from realm.model.encoders import ForwardPass, at_least_float32, run_directly
 from realm.model.runtime import best_dtype
+from realm.model.transformer import Backbone
 from realm.objectives.objective import Loss, Objective
 from realm.settings import Settings
 from realm.training.distributed import ALONE, World
@@ -59,7 +59,7 @@ class RowPlan:
     recompute_layers: bool = False
 
     def __call__(
-        self, forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: Backbone, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor:
         work = partial(self._run, forward, backbone)
         if self.parts == 1 and self.world.alone:
@@ -94,7 +94,7 @@ class RowPlan:
         return work(ids, segments, mask)
 
     def _run(
-        self, forward: ForwardPass, backbone: Bert, ids: Tensor, segments: Tensor, mask: Tensor
+        self, forward: ForwardPass, backbone: Backbone, ids: Tensor, segments: Tensor, mask: Tensor
     ) -> Tensor:
         half = self.dtype != torch.float32
         with (
@@ -105,13 +105,13 @@ class RowPlan:
 
 
 @contextmanager
-def recomputing_layers(backbone: Bert) -> Iterator[None]:
+def recomputing_layers(backbone: Backbone) -> Iterator[None]:
     """Within, the backbone's layers hold their inputs alone."""
-    backbone.encoder.recompute = True
+    backbone.recompute = True
     try:
         yield
     finally:
-        backbone.encoder.recompute = False
+        backbone.recompute = False
 
 
 class Learner:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from realm.errors import Diverged
-from realm.model.bert import Bert
 from realm.model.checkpoint import Model
+from realm.model.transformer import Backbone
 
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
@@ -24,7 +24,7 @@ SCALE, WORD_WEIGHT = "retriever.log_scale", "retriever.word_weight"
 
 Named = dict[str, nn.Parameter]
 
-_LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 _log = structlog.get_logger(__name__)
 ScheduleName = Literal["constant", "linear", "cosine", "slanted"]
@@ -130,7 +130,7 @@ def freeze(model: Model, layers: int) -> None:
     model.retriever.eval()
     model.reader.eval()
     for backbone in _backbones(model):
-        stack = backbone.encoder.layer
+        stack = backbone.layers
         backbone.requires_grad_(layers > len(stack))
         for layer in list(stack)[max(0, len(stack) - layers) :]:
             layer.requires_grad_(True)
@@ -202,7 +202,7 @@ def _learning(part: str, module: nn.Module) -> Named:
     return {f"{part}.{n}": p for n, p in module.named_parameters() if p.requires_grad}
 
 
-def _backbones(model: Model) -> Iterator[Bert]:
+def _backbones(model: Model) -> Iterator[Backbone]:
     yield model.retriever.query.backbone
     yield model.retriever.passage.backbone
     yield model.reader.backbone
