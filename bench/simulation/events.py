@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from bench.simulation.happenings import DOCUMENTS, Event, Happening
 from bench.simulation.network import Outage, Service
-from bench.simulation.plan import DOCUMENTS, Event, Happening
 from bench.simulation.storage import open_store
 from realm.corpus.documents import Document
 from realm.errors import NotReady, RealmError

@@ -268,11 +268,9 @@ class Oracle:
     def _read_rows(self, path: str, version: int) -> None:
         if path not in self.disk.files:
             raise Violation(f"version {version} names {path}, which is not there")
-        table = pq.read_table(
-            io.BytesIO(self.disk.files[path]),
-            columns=COLUMNS,
-        )
-        for row in table.to_pylist():
+        file = pq.ParquetFile(io.BytesIO(self.disk.files[path]))
+        groups = (file.read_row_group(group, COLUMNS) for group in range(file.num_row_groups))
+        for row in (row for group in groups for row in group.to_pylist()):
             if row["version"] != version:
                 continue  # one that maintenance moved
             rows = self.rows.setdefault(row["document_id"], [])

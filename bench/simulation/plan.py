@@ -5,56 +5,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from bench.simulation.focus import FOCUSES
+from bench.simulation.happenings import LEASE_SECONDS, Beginning, Event, Happening
 from bench.simulation.network import Act, Trap
 
 #: For so long things happen and go wrong; then all is mended, and must come right.
 SECONDS = 7.0
-#: Silence of a leader after which another one leads.
-LEASE_SECONDS = 2.5
-DOCUMENTS = tuple(f"d{number}" for number in range(5))
-
-
-class Beginning(StrEnum):
-    """What there is when a schedule begins."""
-
-    NOTHING = "nothing"
-    LIVE = "an index is live"
-    RETAINED = "one is live, one retained"
-
-
-class Event(StrEnum):
-    WRITE = "a client writes a document"
-    DELETE = "a client deletes a document"
-    POISON = "a client writes a document that kills embedders"
-    BREAK = "a client writes a document whose vector is not finite"
-    PUBLISH = "a snapshot is published"
-    PUBLISH_POOR = "a snapshot is published that is worse"
-    ROLL_BACK = "an operator rolls back"
-    REFRESH = "an operator asks for a refresh"
-    FORCE = "an operator forces a refresh"
-    HOUSEKEEPING = "an operator asks for housekeeping"
-    KILL_LEADER = "the leader is killed"
-    PAUSE_LEADER = "the leader is paused"
-    PAUSE_GATEWAY = "a gateway is paused"
-    RESIGN = "the leader is told to stop"
-    KILL_EMBEDDER = "an embedder is killed"
-    PAUSE_EMBEDDER = "an embedder is paused"
-    KILL_GATEWAY = "a gateway is killed"
-    KILL_ALL = "every process is killed"
-    WIPE_REDIS = "Redis is wiped"
-    STORE_AWAY = "the store does not answer"
-    STORE_AWAY_FROM_LEADER = "the store does not answer the leader"
-    QDRANT_AWAY = "Qdrant does not answer"
-    REDIS_AWAY = "Redis does not answer"
-    CLOCK_JUMPS = "the leader's wall clock jumps"
-    LOSE_POINTS = "points of live are lost"
-    LOSE_COLLECTION = "the collection of live is lost"
-    OLD_RELEASE = "the build is one of an earlier release"
-    LONG_PAUSE = "time passes"
-
-
+#: Share of schedules that look for a rare state.
+FOCUSED = 0.4
 #: How often each is drawn.
 WEIGHTS: dict[Event, float] = {
     Event.WRITE: 8, Event.DELETE: 5, Event.POISON: 0.4, Event.BREAK: 0.6, Event.PUBLISH: 4,
@@ -71,22 +30,8 @@ WEIGHTS: dict[Event, float] = {
 CALLS: dict[str, float] = {
     "commit": 6, "corpus commit": 5, "corpus data": 1, "claim": 2, "beat": 1, "manifest": 2,
     "event": 4, "applied": 4, "delta": 2, "control": 1, "passages": 1, "vectors": 1.5, "delete": 2,
-    "upsert": 4, "delete points": 4, "collection": 1.5, "drop": 1, "alias": 1, "send": 1,
+    "upsert": 4, "delete points": 4, "collection": 1.5, "optimise": 1, "drop": 1, "alias": 1, "send": 1,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """An event at a time; `which` chooses among what it may befall, `seconds` is how long it
-    takes."""
-
-    at: float
-    event: Event
-    which: float
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"at {self.at:.2f} s {self.event}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,25 +73,17 @@ def draw(seed: str) -> Plan:
     """The plan of a schedule."""
     rng = random.Random(f"plan {seed}")
     lease = rng.choice((0.5, 1.5, 3.0))
+    focus = rng.choice(FOCUSES)(rng) if rng.random() < FOCUSED else None
     happenings = [
-        Happening(
-            rng.uniform(0, SECONDS) * (0.5 if rng.random() < 0.7 else 1.0),
-            rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0],
-            rng.random(),
-            LEASE_SECONDS * rng.uniform(0.2, 1.0) * lease,
-        )
-        for _ in range(rng.randint(1, 6))
+        _happening(rng, lease) for _ in range(rng.randint(*((0, 2) if focus else (1, 5))))
     ]
     traps = [
-        Trap(
-            rng.choices(list(CALLS), list(CALLS.values()))[0],
-            rng.choice((1, 1, 1, 2, 3, 5)),
-            rng.choice(list(Act)),
-            LEASE_SECONDS * rng.uniform(0.2, 1.0) * lease,
-        )
-        for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))
+        _trap(rng, lease) for _ in range(rng.choice((0, 0, 1) if focus else (0, 0, 1, 1, 2, 3)))
     ]
-    beginning = rng.choices(list(Beginning), (1, 3, 4))[0]
+    if focus:
+        happenings, traps = [*happenings, *focus.happenings], [*focus.traps, *traps]
+    beginning = rng.choices(list(Beginning), (1, 5, 6))[0]
+    beginning = focus.beginning or beginning if focus else beginning
     if beginning is Beginning.NOTHING:
         first = (Event.PUBLISH, Event.WRITE, Event.WRITE)
         happenings += [Happening(rng.random(), each, rng.random(), lease) for each in first]
@@ -157,7 +94,25 @@ def draw(seed: str) -> Plan:
         rng.choice((1, 1, 2)),
         rng.choice((1, 2)),
         rng.random() < 0.5,
-        rng.choice((0.05, 0.3, 1.0)),
+        focus.embed_seconds if focus and focus.embed_seconds else rng.choice((0.05, 0.3, 1.0)),
         tuple(sorted(happenings, key=lambda each: each.at)),
         tuple(traps),
+    )
+
+
+def _happening(rng: random.Random, lease: float) -> Happening:
+    return Happening(
+        rng.uniform(0, SECONDS) * (0.5 if rng.random() < 0.7 else 1.0),
+        rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0],
+        rng.random(),
+        LEASE_SECONDS * rng.uniform(0.2, 1.0) * lease,
+    )
+
+
+def _trap(rng: random.Random, lease: float) -> Trap:
+    return Trap(
+        rng.choices(list(CALLS), list(CALLS.values()))[0],
+        rng.choice((1, 1, 1, 2, 3, 5)),
+        rng.choice(list(Act)),
+        LEASE_SECONDS * rng.uniform(0.2, 1.0) * lease,
     )

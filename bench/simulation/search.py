@@ -15,7 +15,9 @@ import pyarrow as pa
 import structlog
 
 from bench.simulation.clock import REAL_MONOTONIC, installed
-from bench.simulation.plan import Beginning, Plan, draw
+from bench.simulation.happenings import Beginning
+from bench.simulation.memo import remembering
+from bench.simulation.plan import Plan, draw
 from bench.simulation.world import Outcome, ground_of, run
 from services.indexer.writes import applier
 
@@ -67,7 +69,7 @@ def simulating() -> Iterator[None]:
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     try:
-        with installed(), patch.object(applier, "SMALL_COST", SMALL_COST):
+        with installed(), remembering(), patch.object(applier, "SMALL_COST", SMALL_COST):
             for beginning in Beginning:
                 ground_of(beginning)
             yield
@@ -81,12 +83,14 @@ def explore(seed: int, first: int, every: int, most: int, seconds: float) -> Fou
     with simulating():
         gc.collect()
         gc.freeze()
+        gc.disable()
         for number in range(first, most, every):
             if REAL_MONOTONIC() >= until or len(found.failures) >= ENOUGH:
                 break
             found.add(number, run(draw(seed_of(seed, number))))
             if found.schedules % COLLECT_EVERY == 0:
                 gc.collect()
+        gc.enable()
         gc.unfreeze()
     found.processor_seconds = time.process_time() - began
     return found

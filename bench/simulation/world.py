@@ -18,16 +18,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bench.simulation.clock import simulated
 from bench.simulation.events import perform
-from bench.simulation.network import Act, Network, Step, Trap
-from bench.simulation.oracle import Oracle, Violation
-from bench.simulation.plan import (
+from bench.simulation.happenings import (
     DOCUMENTS,
     LEASE_SECONDS,
     Beginning,
     Event,
     Happening,
-    Plan,
 )
+from bench.simulation.network import Act, Network, Step, Trap
+from bench.simulation.oracle import Oracle, Violation
+from bench.simulation.plan import Plan
 from bench.simulation.processes import EmbedderSite, GatewaySite, IndexerSite, Site
 from bench.simulation.qdrant import Qdrant
 from bench.simulation.redis import Client, Redis
@@ -154,6 +154,7 @@ class World:
         return [*self.indexers, *self.gateways, *self.embedders]
 
     def run(self) -> Outcome:
+        collected = gc.isenabled()
         gc.disable()
         with (
             simulated(self.scheduler, self.rng),
@@ -165,7 +166,8 @@ class World:
                 self._failure = self._failure or str(violation)
             finally:
                 self.scheduler.close()
-                gc.enable()
+                if collected:
+                    gc.enable()
         return Outcome(
             self.plan,
             self._failure,
@@ -436,7 +438,9 @@ def ground_of(beginning: Beginning) -> Ground:
         for n in range(len(DOCUMENTS) - 1)
     ]
     if beginning is Beginning.RETAINED:
+        # The write comes when the second index is live.
         happenings.append(Happening(7.0, Event.PUBLISH, 0.0, 0.0))
+        happenings.append(Happening(20.0, Event.WRITE, 0.0, 0.0))
     plan = Plan(str(beginning), Beginning.NOTHING, 1, 1, 1, True, 0.05, tuple(happenings), ())
     ground = Ground.empty()
     outcome = World(plan, ground).run()

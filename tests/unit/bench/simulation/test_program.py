@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.simulation.happenings import Beginning, Event, Happening
 from bench.simulation.network import Act, Trap
 from bench.simulation.oracle import Oracle, Violation
-from bench.simulation.plan import Beginning, Event, Happening, Plan, draw
+from bench.simulation.plan import Plan, draw
 from bench.simulation.qdrant import Qdrant
 from bench.simulation.search import seed_of, shorten, simulating
 from bench.simulation.storage import Disk

@@ -1,0 +1,71 @@
+"""What follows from a file's bytes alone is worked out once: processes of a schedule, and all
+schedules that begin alike, read the same files again and again. Every read still goes through the
+store, and may fail there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import IO, Any, TypeVar
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from realm.corpus import data_files
+from realm.records import arrow, json_records
+from realm.records.store import Store
+
+T = TypeVar("T")
+#: More than a schedule has files of a kind.
+KEPT = 1024
+REAL_PARQUET = pq.ParquetFile
+
+
+class Parquet:
+    """`ParquetFile` of some bytes, whose row groups are decoded once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = REAL_PARQUET(io.BytesIO(data), page_checksum_verification=True)
+        self._groups: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
+        self.num_row_groups = self._file.num_row_groups
+
+    def read_row_group(self, group: int, columns: list[str]) -> pa.Table:
+        asked = group, tuple(columns)
+        if asked not in self._groups:
+            self._groups[asked] = self._file.read_row_group(group, columns)
+        return self._groups[asked]
+
+    def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        return self._file.iter_batches(rows, columns=columns)
+
+    def __enter__(self) -> Parquet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Others read it too."""
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Tables and records are shared: neither ever changes."""
+    parquet, table = lru_cache(KEPT)(Parquet), lru_cache(KEPT)(arrow.from_bytes)
+
+    def parquet_file(source: IO[bytes], **_: object) -> Parquet:
+        return parquet(source.read())
+
+    @lru_cache(KEPT)
+    def record(kind: type[Any], data: bytes, path: str) -> Any:
+        return json_records.as_record(kind, json_records.from_bytes(data, path), path)
+
+    def read_record(self: Store, path: str, kind: type[T]) -> T:
+        found: T = record(kind, self.read(path), path)
+        return found
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(data_files.pq, "ParquetFile", parquet_file))
+        stack.enter_context(patch.object(arrow, "from_bytes", table))
+        stack.enter_context(patch.object(Store, "read_record", read_record))
+        yield
