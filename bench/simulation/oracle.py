@@ -134,7 +134,7 @@ class Oracle:
         """A collection changed."""
         number = int(name.rpartition("-")[2])
         index = self.indexes.get(number)
-        served = number == self.live_number or (index is not None and index.state == "retained")
+        served = self._is_served(number)
         if verb in ("drop", "replace"):
             if served:
                 raise Violation(f"{name}, which is {index and index.state}, was dropped")
@@ -145,6 +145,10 @@ class Oracle:
             self.tainted.add(number)
         if served and index is not None:
             self.check_content(number, index.applied)
+
+    def _is_served(self, number: int) -> bool:
+        index = self.indexes.get(number)
+        return number == self.live_number or (index is not None and index.state == "retained")
 
     def check_content(self, number: int, version: int) -> None:
         """Whether a collection holds every write up to a version."""
@@ -221,6 +225,9 @@ class Oracle:
             self.reach("a deposed leader commits before it is fenced")
         self.live.append(entry)
         number = int(entry["generation"])
+        if not number:
+            self.reach("a new leader fences when nothing is live")
+            return
         if before is not None and before["generation"] == number:
             self.reach("a new leader fences the others")
             return
@@ -286,7 +293,9 @@ class Oracle:
             index.applied = max(index.applied, version)
             if version > self.version:
                 raise Violation(f"generation {number} has applied {version} of {self.version}")
-            self.check_content(number, index.applied)
+            # What is recorded of a build counts when it goes live: its collection may begin anew.
+            if self._is_served(number):
+                self.check_content(number, index.applied)
         elif found := EVENT.fullmatch(path):
             event = json.loads(self.disk.files[path])
             if verb != "create":

@@ -30,7 +30,8 @@ WEIGHTS: dict[Event, float] = {
 CALLS: dict[str, float] = {
     "commit": 6, "corpus commit": 5, "corpus data": 1, "claim": 2, "beat": 1, "manifest": 2,
     "event": 4, "applied": 4, "delta": 2, "control": 1, "passages": 1, "vectors": 1.5, "delete": 2,
-    "upsert": 4, "delete points": 4, "collection": 1.5, "optimise": 1, "drop": 1, "alias": 1, "send": 1,
+    "upsert": 4, "delete points": 4, "collection": 1.5, "optimise": 1, "drop": 1, "alias": 1,
+    "send": 1,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ PHASES = ("embedding", "loading", "loaded", "following writes", "about to commit
 RARE = (
     "two leaders at once",
     "a new leader fences the others",
+    "a new leader fences when nothing is live",
     "a deposed leader ends",
     "a leader is deposed in its commit",
     "a deposed leader's commit is refused",
@@ -39,7 +40,6 @@ RARE = (
     "a task is in quarantine",
     "a document is parked",
     "a step is planned anew without what was deleted",
-    "a gateway waits for an index that is behind",
     "the leader's wall clock jumps",
     "rows are erased, or files joined",
     "a retired index is deleted",

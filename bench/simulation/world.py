@@ -309,7 +309,7 @@ class World:
         leaders = [each for each in self.leaders() if each.election.term == oracle.term]
         if len(leaders) != 1:
             return "nobody leads"
-        if not oracle.live:
+        if not oracle.live_number:
             return "nothing is live" if oracle.documents() and self._is_wanted() else ""
         live = oracle.live_number
         if any(index.state in ("", "building", "validating") for index in oracle.indexes.values()):

@@ -19,6 +19,8 @@ from realm.records.states import ACTIVE, OUTCOMES, State, may_follow
 from realm.records.store import Store
 
 MANIFEST = "manifest.json"
+#: The generation of an entry that fences when nothing is live yet.
+NOTHING = 0
 
 log = structlog.get_logger(__name__)
 
@@ -266,6 +268,8 @@ class Generations:
         """
         if after is not None and after.term > term:
             raise Conflict(f"the leader of term {after.term} made {after.sequence} live: not ours")
+        if after is None and (other := self._fenced_by()) > term:
+            raise Conflict(f"an indexer of term {other} leads, not of {term}")
         sequence = self._next(after)
         return self._put(LiveEntry(sequence, generation, time.time(), by, why, term, request_id))
 
@@ -273,22 +277,31 @@ class Generations:
         """Puts what is live once more, as this term's: none before `floor` commits after that.
 
         A suspended leader that wakes in the middle of a commit wants the very entry that is taken
-        here. When and why it went
-        live stay as they were. If the newest entry is damaged, events tell what it said.
+        here. When and why it went live stay as they were. If nothing is live, an entry says so. If
+        the newest entry is damaged, events tell what it said.
 
         :raises Conflict: if a later leader did so.
         """
-        while (before := self._before()) is not None and (
-            before.term < floor or self._next(before) > before.sequence + 1
-        ):
-            if before.term > term:
+        while not self._is_fenced(before := self._before(), floor):
+            if before is not None and before.term > term:
                 break
+            nothing = LiveEntry(0, NOTHING, time.time(), by, "nothing is live yet", term)
+            fence = replace(before or nothing, sequence=self._next(before), by=by, term=term)
             try:
-                self._put(replace(before, sequence=self._next(before), by=by, term=term))
+                self._put(fence)
             except Conflict:
                 continue
         if before is not None and before.term > term:
             raise Conflict(f"an indexer of term {before.term} leads, not of {term}")
+
+    def _is_fenced(self, before: LiveEntry | None, floor: int) -> bool:
+        if before is None:
+            return floor <= self._fenced_by()
+        return before.term >= floor and self._next(before) == before.sequence + 1
+
+    def _fenced_by(self) -> int:
+        """The newest term that has put that nothing is live; 0: none did."""
+        return max((each.term for each in self._entries_read() if not each.generation), default=0)
 
     def mend(self) -> list[str]:
         """Puts records again that this process has read, and that are damaged or lost since:
@@ -324,10 +337,13 @@ class Generations:
         return entry
 
     def _next(self, after: LiveEntry | None) -> int:
-        """The sequence number that follows; those of damaged entries are used up. Whoever read the
-        same entry finds the same number, and one of them gets it."""
+        """The sequence number that follows; those of damaged entries, and of those that name no
+        generation, are used up. Whoever read the same entry finds the same number, and one of them
+        gets it."""
         sequence = after.sequence + 1 if after else 1
-        while self._store.exists(path := _live_file(sequence)) and self._entries.find(path) is None:
+        while self._store.exists(path := _live_file(sequence)) and not (
+            (found := self._entries.find(path)) and found.generation
+        ):
             sequence += 1
         return sequence
 
@@ -344,6 +360,10 @@ class Generations:
         return replace(entry, generation=recorded[-1])
 
     def _newest_first(self) -> Iterator[LiveEntry]:
+        return (each for each in self._entries_read() if each.generation)
+
+    def _entries_read(self) -> Iterator[LiveEntry]:
+        """The newest first."""
         for _, path in reversed(numbered(self._store.files("live"), ".json")):
             if (entry := self._entries.find(path)) is not None:
                 yield entry

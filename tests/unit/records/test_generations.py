@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations
+from realm.records.generations import Generation, Generations, LiveEntry
 from realm.records.states import State
 from realm.records.store import Store
 from tests.unit.indexer.examples import generation
@@ -89,6 +89,19 @@ def test_who_takes_over_repeats_what_is_live_with_when_and_why(store: Store) -> 
     first = generations.commit(1, after=None, by="a", why="refresh", term=1)
     generations.fence(2, 2, "b")
     assert generations.live() == replace(first, sequence=2, by="b", term=2)
+
+
+def test_who_takes_over_before_anything_is_live_fences_the_first_commit(store: Store) -> None:
+    before, after = Generations(store), Generations(store)
+    after.fence(2, 2, "b")
+    with pytest.raises(Conflict):  # it was in the middle of it
+        before._put(LiveEntry(1, 1, 0.0, "a", "refresh", 1))
+    with pytest.raises(Conflict):
+        before.commit(1, after=None, by="a", why="refresh", term=1)
+    assert after.live() is None
+    after.fence(2, 2, "b")
+    made = after.commit(2, after=None, by="b", why="refresh", term=2)
+    assert (made.sequence, before.live(), before.live_history()) == (2, made, [made])
 
 
 def test_a_manifest_of_an_older_release_opens(store: Store) -> None:

@@ -14,6 +14,7 @@ import pytest
 from bench.simulation.plan import draw
 from bench.simulation.search import seed_of, simulating
 from bench.simulation.world import run
+from realm.records.generations import Generations
 from realm.records.retention import Retention
 from realm.records.states import State
 from services.indexer.build import lifecycle
@@ -67,6 +68,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "a commit behind live": (
         replaced(ReplicationState, "may_go_live", lambda *_: True),
         "went live at version",
+    ),
+    "no fence before a leader begins": (
+        replaced(Generations, "fence", lambda *_: None),
+        "claims version",
     ),
     "applied is recorded before points are written": (recorded_too_soon, "claims version"),
     "retention forgets the retained": (retained_is_forgotten, "was deleted, and retained"),
