@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{name} broke off: {error}\n")
         return 1
     finally:
-        _end(folder, options.seed, keep=not holds or options.keep is not None)
+        failed = not holds and any(folder.iterdir())  # a simulation leaves nothing
+        _end(folder, options.seed, keep=failed or options.keep is not None)
     show(result, Console())
     if options.json:
         write(result, options.json)

@@ -14,7 +14,6 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from realm.corpus import data_files
 from realm.records import arrow, json_records
 from realm.records.store import Store
 
@@ -39,7 +38,7 @@ class Parquet:
         return self._groups[asked]
 
     def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        return self._file.iter_batches(rows, columns=columns)
+        yield from self._file.iter_batches(rows, columns=columns)
 
     def __enter__(self) -> Parquet:
         return self
@@ -61,11 +60,12 @@ def remembering() -> Iterator[None]:
         return json_records.as_record(kind, json_records.from_bytes(data, path), path)
 
     def read_record(self: Store, path: str, kind: type[T]) -> T:
-        found: T = record(kind, self.read(path), path)
+        known: Any = kind
+        found: T = record(known, self.read(path), path)
         return found
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(data_files.pq, "ParquetFile", parquet_file))
+        stack.enter_context(patch.object(pq, "ParquetFile", parquet_file))
         stack.enter_context(patch.object(arrow, "from_bytes", table))
         stack.enter_context(patch.object(Store, "read_record", read_record))
         yield

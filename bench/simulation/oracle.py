@@ -290,11 +290,13 @@ class Oracle:
         if found := APPLIED.fullmatch(path):
             number, version = int(found[1]), int(found[2])
             index = self.indexes[number]
+            # A collection of a build begins anew under its next leader: what the one before
+            # recorded, or still had on its way, then counts when the build goes live.
+            counts = version >= index.applied and self.term_of_caller() is not None
             index.applied = max(index.applied, version)
             if version > self.version:
                 raise Violation(f"generation {number} has applied {version} of {self.version}")
-            # What is recorded of a build counts when it goes live: its collection may begin anew.
-            if self._is_served(number):
+            if counts or self._is_served(number):
                 self.check_content(number, index.applied)
         elif found := EVENT.fullmatch(path):
             event = json.loads(self.disk.files[path])
