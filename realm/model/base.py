@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 from realm.errors import BadSettings, Corrupt, DependencyUnavailable, NotFound, Unsupported
+from realm.model import multilingual
 from realm.model.config import (
     NORMALISED_SCALE,
     UNNORMALISED_SCALE,
@@ -83,6 +84,8 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
     :raises Corrupt: if a file is damaged, or the default base is not the published one.
     :raises Unsupported: if realm cannot compute its encoder, pooling or modules.
     """
+    if _is_multilingual(name_or_folder):
+        return _multilingual()
     weight_file = find_weights(name_or_folder)
     folder, root = _folder(name_or_folder), weight_file.parent
     modules = _modules(folder)
@@ -146,8 +149,28 @@ def check_same_vocabulary(found: ExtractiveReader, tokenizer: Tokenizer) -> None
 def find_weights(name_or_folder: str | Path | None) -> Path:
     """The file of a base's weights. :raises NotFound, DependencyUnavailable, Corrupt, Unsupported:
     as `load_base` does."""
+    if _is_multilingual(name_or_folder):
+        return multilingual.find_file()
     folder = _folder(name_or_folder)
     return _weight_file(folder / _modules(folder).get("Transformer", ""))
+
+
+def _is_multilingual(name_or_folder: str | Path | None) -> bool:
+    return name_or_folder == multilingual.NAME and not Path(multilingual.NAME).is_dir()
+
+
+def _multilingual() -> Base:
+    shape, backbone, tokenizer = multilingual.read_packaged()
+    config = ModelConfig(
+        base=shape,
+        normalize=True,
+        lengths=default_lengths(shape.max_position_embeddings),
+        scale_init=NORMALISED_SCALE,
+        base_name=multilingual.NAME,
+        base_sha256=multilingual.SHA256,
+        prompts=multilingual.PROMPTS,
+    )
+    return Base(config, backbone, {}, tokenizer)
 
 
 def _folder(name_or_folder: str | Path | None) -> Path:
