@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     bench: Bench[Any, Any] = importlib.import_module(f"bench.{room}.program").BENCH
     options = bench.parser(name).parse_args(arguments[1:])
     # The table goes to standard output, the supervisor's log does not.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     folder = options.keep or Path(tempfile.mkdtemp(prefix=f"realm-bench-{name}-"))
     folder.mkdir(parents=True, exist_ok=True)
     holds = False

@@ -42,6 +42,11 @@ def not_nan(value: float) -> float:
     return value
 
 
+def finite_if_any(value: float | None) -> float | None:
+    """As `finite`, of an option that need not be given."""
+    return None if value is None else finite(value)
+
+
 def finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter("give a finite number")

@@ -10,7 +10,15 @@ from rich.markup import escape
 from rich.text import Text
 
 from realm.cli.index import origin
-from realm.cli.options import DEFAULT_TIMEOUT, MOST, Address, AsJson, Timeout, connect
+from realm.cli.options import (
+    DEFAULT_TIMEOUT,
+    MOST,
+    Address,
+    AsJson,
+    Timeout,
+    connect,
+    finite_if_any,
+)
 from realm.cli.output import show, to_plain
 from realm.client import Reply
 from realm.retrieval import Retrieval
@@ -39,7 +47,10 @@ def search(
         int, typer.Option(help="read so many and rank by what is found in them", min=0, max=20)
     ] = 0,
     least_score: Annotated[
-        float | None, typer.Option(help="leave out passages of a smaller score")
+        float | None,
+        typer.Option(
+            help="leave out passages of a smaller score", min=-1e6, callback=finite_if_any
+        ),
     ] = None,
     at_least: AtLeast = 0,
     as_json: AsJson = False,

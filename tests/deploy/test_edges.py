@@ -25,8 +25,8 @@ Edge = tuple[str, str, int]
 #: A word in a service's code that shows that it talks to somebody, and where that one listens.
 SIGNS = {
     "redis_url": ("redis", 6379),
-    "open_index(": ("qdrant", 6334),
-    "open_search(": ("qdrant", 6334),
+    "open_index": ("qdrant", 6334),
+    "open_search": ("qdrant", 6334),
     "settings.addresses.indexer_url": ("indexer", 50052),
 }
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from realm.cli.main import app
-from realm.cli.options import finite, not_nan
+from realm.cli.options import finite, finite_if_any, not_nan
 from tests.unit.cli.conftest import Shell
 
 #: They only say how long a training or a measurement of one's own takes.
@@ -40,7 +40,7 @@ def test_every_number_has_bounds(command: Any, kind: type, notes: list[Any]) -> 
     assert option.min is not None
     if kind is float:
         # No bound keeps NaN out.
-        assert option.callback in (finite, not_nan)
+        assert option.callback in (finite, finite_if_any, not_nan)
     else:
         assert option.max is not None or command.__module__ in OWN_COST
 
