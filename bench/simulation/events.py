@@ -173,6 +173,7 @@ def _kill_leader(world: World, happening: Happening) -> None:
 def _resign(world: World, happening: Happening) -> None:
     if leaders := world.leaders():
         leader = _pick(leaders, happening.which)
+        world.note_resignation(leader)
         leader.thread("stop", leader.resign)
 
 

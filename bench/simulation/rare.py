@@ -20,7 +20,7 @@ RARE = (
     "the answer to a delta is lost",
     "the answer to a write is lost, and it is sent again",
     *(f"a leader dies {phase}" for phase in PHASES),
-    *(f"a build ends well though its leader died {phase}" for phase in PHASES),
+    "a build ends well though its leader resigned",
     "a build is given up: another went live",
     "a build is given up: its leader was lost",
     "a build is given up: a document of it was parked",

@@ -142,8 +142,8 @@ class World:
         self.embedders = [EmbedderSite(self, f"embedder-{n}") for n in range(plan.embedders)]
         self.mended = False
         self.requests = 0
-        #: By generation: the phases in which its leaders died.
-        self.crashed_in: dict[int, set[str]] = {}
+        #: Generations that were built by a leader when it resigned.
+        self.handed_on: set[int] = set()
         self._failure = ""
         #: Events that are not over: a client waits for its answer, an operator for his.
         self._under_way = 0
@@ -404,15 +404,18 @@ class World:
                 self.later(trap.seconds - 1e-3, look)
 
     def _went_live(self, number: int) -> None:
-        for phase in self.crashed_in.pop(number, ()):
-            self.oracle.reach(f"a build ends well though its leader died {phase}")
+        if number in self.handed_on:
+            self.oracle.reach("a build ends well though its leader resigned")
 
     def _note_crash(self, site: IndexerSite) -> None:
         build = site.indexer.memory.build
         if build is not None:
-            phase = phase_of(build)
-            self.oracle.reach(f"a leader dies {phase}")
-            self.crashed_in.setdefault(build.number, set()).add(phase)
+            self.oracle.reach(f"a leader dies {phase_of(build)}")
+
+    def note_resignation(self, site: IndexerSite) -> None:
+        build = site.indexer.memory.build
+        if build is not None:
+            self.handed_on.add(build.number)
 
 
 def phase_of(build: Build) -> str:

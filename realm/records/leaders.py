@@ -29,8 +29,9 @@ log = structlog.get_logger(__name__)
 class Term:
     """One leadership. `at` is Unix time, for people; `address` may be empty.
 
-    A leader of a term below `floor` may be asleep and not know that it lost: the builds it began
-    are not continued. A leader that ended for certain hands on its floor and its builds.
+    A leader of a term below `floor` may be asleep and not know that it lost, or it was killed and
+    what it had sent still arrives: the builds it began are not continued. A leader that resigned
+    hands on its floor and its builds.
     """
 
     number: int

@@ -18,6 +18,8 @@ class LeaderSigns:
     term: int = 0
     #: Its leader resigned or its process ended: certain, not inferred from silence.
     ended: bool = False
+    #: It ended its work before it ended. What a killed one had sent may still arrive.
+    resigned: bool = False
     store_beat: str = ""
     redis_beat: str = ""
 
@@ -63,4 +65,4 @@ class Tenure:
 
 def floor_of(signs: LeaderSigns, floor: int, claimed: int) -> int:
     """The floor of a claimed term, from the signs and the floor of the one before."""
-    return floor if signs.term == 0 or signs.ended else claimed
+    return floor if signs.term == 0 or signs.resigned else claimed

@@ -289,16 +289,18 @@ class Election:
             return
         self._newest = claimed
         self._tenure = Tenure(number, floor, before)
-        log.info("leads", term=number, certain=floor != number, address=self._address)
+        log.info("leads", term=number, hands_on=floor != number, address=self._address)
         self._beat(before)
         self._leaders.forget_old()
 
     def _signs(self, term: Term | None) -> LeaderSigns:
         if term is None:
             return LeaderSigns()
+        resigned = self._leaders.ended(term.number)
         return LeaderSigns(
             term=term.number,
-            ended=self._has_ended(term.by) or self._leaders.ended(term.number),
+            ended=resigned or self._has_ended(term.by),
+            resigned=resigned,
             store_beat=self._leaders.last_beat(term.number),
             redis_beat=self._heard_in_redis(term.number),
         )

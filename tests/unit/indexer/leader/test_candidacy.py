@@ -259,9 +259,10 @@ def test_either_beat_is_a_sign_of_life_and_an_absent_redis_is_none_of_death() ->
         assert not may_claim(seen, LEASE)
 
 
-def test_builds_are_handed_on_by_those_alone_that_cannot_wake() -> None:
+def test_builds_are_handed_on_by_those_alone_that_ended_their_work() -> None:
     assert floor_of(LeaderSigns(), 0, claimed=1) == 0
-    assert floor_of(LeaderSigns(term=4, ended=True), 2, claimed=5) == 2
+    assert floor_of(LeaderSigns(term=4, ended=True, resigned=True), 2, claimed=5) == 2
+    assert floor_of(LeaderSigns(term=4, ended=True), 2, claimed=5) == 5
     assert floor_of(LeaderSigns(term=4), 2, claimed=5) == 5
 
 
