@@ -131,7 +131,8 @@ def test_a_missing_changes_file_hides_no_lost_points(
     fingerprint = bench.indexer.generations.get(1).fingerprint
     bench.store.delete_folder(f"passages/{fingerprint}/changes")
     counts = bench.indexer.integrity.counts
-    monkeypatch.setattr(counts, "compare", lambda newest: None)  # it may be certain already
+    # It may be certain already.
+    monkeypatch.setattr(type(counts), "compare", lambda self, newest: None)
     counts.recount = 1
     bench.lose_points(1, *(f"document-{number}" for number in range(0, 60, 2) if number != 6))
     bench.until(lambda: "points compared" in damage_of(bench.store, 1), "it is noted")

@@ -24,7 +24,7 @@ from services.indexer.writes.replication import ReplicationState
 from services.indexer.writes.requests import RequestHistory
 
 #: By then each must have been found.
-MOST = 200
+MOST = 400
 
 Fault = Callable[[ExitStack], None]
 
@@ -71,7 +71,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     ),
     "no fence before a leader begins": (
         replaced(Generations, "fence", lambda *_: None),
-        "claims version",
+        "had begun to lead",
     ),
     "applied is recorded before points are written": (recorded_too_soon, "claims version"),
     "retention forgets the retained": (retained_is_forgotten, "was deleted, and retained"),
