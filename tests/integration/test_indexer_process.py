@@ -13,10 +13,20 @@ from realm.client.wire import from_rpc_error, to_status
 from realm.internal.v1 import serving_pb2
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
 from tests.integration.indexer_process import CALL_SECONDS, DEADLINE, IndexerProcess
-from tests.integration.indexing import document
+from tests.integration.indexing import Bench, document
 
 
-def test_killed_in_the_middle_of_a_build_it_goes_on(process: IndexerProcess) -> None:
+def vectors(bench: Bench) -> dict[str, int]:
+    """When each file of vectors was written."""
+    root = bench.store.root
+    assert root is not None
+    return {each: (root / each).stat().st_mtime_ns for each in bench.store.files("vectors")}
+
+
+def test_killed_in_the_middle_of_a_build_it_keeps_what_was_embedded(
+    process: IndexerProcess,
+) -> None:
+    """It loads anew, into another collection: what the killed one had sent may still arrive."""
     bench = process.bench
     bench.start_worker("realm.delta")
     process.write(*range(60))
@@ -30,10 +40,13 @@ def test_killed_in_the_middle_of_a_build_it_goes_on(process: IndexerProcess) -> 
         lambda status: status.refresh.shards_completed > 0 or status.HasField("live"),
     )
     process.kill()
+    embedded = vectors(bench)
     process.start()
     version = process.write(500)
     status = process.until("live with the write", lambda s: s.live.corpus_version >= version)
-    assert status.live.generation == 1
+    assert status.live.generation > 1
+    assert embedded
+    assert embedded.items() <= vectors(bench).items()
     assert bench.documents_found(document(500).text)[0] == "document-500"
     assert bench.documents_found(document(20).text)[0] == "document-20"
 
