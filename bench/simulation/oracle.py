@@ -21,7 +21,6 @@ CORPUS = re.compile(r"corpus/_delta_log/(\d{20})\.json")
 MANIFEST = re.compile(r"generations/(\d{8})/manifest\.json")
 EVENT = re.compile(r"generations/(\d{8})/events/(\d{6})\.json")
 APPLIED = re.compile(r"generations/(\d{8})/applied/(\d{12})")
-PARKED = re.compile(r"parked/")
 DAMAGED = re.compile(r"control/damaged/(\d{8})\.json")
 CLAIM = re.compile(r"control/leader/(\d{12})\.json")
 COLUMNS = ["version", "op", "document_id", "request_id"]

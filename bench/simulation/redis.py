@@ -29,13 +29,11 @@ class Redis:
     def __init__(self) -> None:
         self.values: dict[str, tuple[bytes, float]] = {}
         self.queues: dict[str, list[bytes]] = {}
-        self.wiped = 0
         self.tokens = 0
 
     def wipe(self) -> None:
         self.values.clear()
         self.queues.clear()
-        self.wiped += 1
 
     def get(self, key: str, now: float) -> bytes | None:
         value, until = self.values.get(key, (b"", -1.0))

@@ -5,105 +5,40 @@ from __future__ import annotations
 
 import gc
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from pathlib import Path
 from unittest.mock import patch
 
 import redis as redis_library
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bench.simulation.clock import simulated
+from bench.simulation.convergence import unconverged
 from bench.simulation.events import perform
+from bench.simulation.ground import Ground, fingerprint, inputs, settings, snapshot_folder
 from bench.simulation.happenings import (
     DOCUMENTS,
-    LEASE_SECONDS,
     Beginning,
     Event,
     Happening,
 )
 from bench.simulation.network import Act, Network, Step, Trap
-from bench.simulation.oracle import Oracle, Violation
+from bench.simulation.oracle import Violation
 from bench.simulation.plan import Plan
 from bench.simulation.processes import EmbedderSite, GatewaySite, IndexerSite, Site
-from bench.simulation.qdrant import Qdrant
 from bench.simulation.redis import Client, Redis
 from bench.simulation.scheduler import Process, Scheduler
-from bench.simulation.storage import Disk, open_store
-from realm.model.inputs import InputBuilder, InputLimits
+from bench.simulation.storage import open_store
 from realm.records.leaders import Leaders
 from realm.records.snapshots import Snapshot, Snapshots
-from realm.settings import Settings, load_settings
 from services.gateway.watcher import TOPICS
 from services.indexer.build.build import Build
 
-RETIREMENT_SECONDS = 60.0
 #: After all is mended things must have come right within this time.
 PATIENCE_SECONDS = 400.0
 SETTLING_SECONDS = 3.0
 RESTART_SECONDS = 1.0
-
-
-@cache
-def settings() -> Settings:
-    """Pauses are long where nothing happens in them: each costs real time."""
-    return load_settings(
-        store_url="simulated://store",
-        redis_url="redis://simulated",
-        lease_seconds=LEASE_SECONDS,
-        retirement_seconds=RETIREMENT_SECONDS,
-        reconcile_seconds=4.0,
-        verify_seconds=0.001,
-        shard_seconds=0.03,
-        request_again_seconds=2.0,
-        work_silence_seconds=2.0,
-        write_group_seconds=0.0,
-        gate_probes=0,
-        live_poll_seconds=4.0,
-    )
-
-
-@cache
-def inputs() -> InputBuilder:
-    """A tokenizer of a handful of words: what documents say does not matter here."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word"]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return InputBuilder(tokenizer, InputLimits(passage=4096, title=16, query=32, reader=64))
-
-
-@cache
-def fingerprint() -> str:
-    return inputs().fingerprint
-
-
-@cache
-def snapshot_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="realm-simulation-"))
-    (folder / "config.json").write_text("{}")
-    return folder
-
-
-@dataclass
-class Ground:
-    """What a schedule begins with."""
-
-    disk: Disk
-    qdrant: Qdrant
-    oracle: Oracle
-
-    @classmethod
-    def empty(cls) -> Ground:
-        disk, qdrant = Disk(), Qdrant()
-        return cls(disk, qdrant, Oracle(disk, qdrant))
-
-    def copy(self) -> Ground:
-        disk, qdrant = Disk(self.disk.files), self.qdrant.copy()
-        return Ground(disk, qdrant, self.oracle.copy(disk, qdrant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +81,7 @@ class World:
         self.handed_on: set[int] = set()
         self._failure = ""
         #: Events that are not over: a client waits for its answer, an operator for his.
-        self._under_way = 0
+        self.under_way = 0
         self._ground_process = Process("world", 0.0, spared=True)
 
     @property
@@ -185,15 +120,15 @@ class World:
         self.scheduler.run(self._end_of_faults(), self._has_failed)
         self._mend()
         self.scheduler.run(self.scheduler.now + PATIENCE_SECONDS, self._is_over)
-        if not self._failure and (why := self.unconverged()):
+        if not self._failure and (why := unconverged(self)):
             self.violated(f"{PATIENCE_SECONDS:.0f} s after the last fault: {why}")
 
     def _perform(self, happening: Happening) -> None:
-        self._under_way += 1
+        self.under_way += 1
         try:
             perform(self, happening)
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
 
     def _end_of_faults(self) -> float:
         """Some time after the last event: what it brings about may spring a trap."""
@@ -301,68 +236,6 @@ class World:
         self.tell("snapshot", 0.0)
         return newest
 
-    def unconverged(self) -> str:
-        """What has not come right yet; empty: nothing."""
-        if self._under_way:
-            return "a call is under way"
-        oracle = self.oracle
-        leaders = [each for each in self.leaders() if each.election.term == oracle.term]
-        if len(leaders) != 1:
-            return "nobody leads"
-        if not oracle.live_number:
-            return "nothing is live" if oracle.documents() and self._is_wanted() else ""
-        live = oracle.live_number
-        if any(index.state in ("", "building", "validating") for index in oracle.indexes.values()):
-            return "a build has not ended"
-        if live in oracle.damaged:
-            return f"generation {live} is live, and damaged"
-        for number in self._served():
-            if oracle.indexes[number].applied < oracle.version:
-                return f"generation {number} has not applied version {oracle.version}"
-        for gateway in self.gateways:
-            current = gateway.slot.current if gateway.process.alive else None
-            if current is None or current.number != live:
-                return f"{gateway.name} does not answer with generation {live}"
-            freshness = gateway.slot.freshness(live)
-            if freshness is None or freshness.corpus_version < oracle.version:
-                return f"{gateway.name} has not seen version {oracle.version}"
-            if not gateway.watcher.ready:
-                return f"{gateway.name} is not ready"
-        if self.qdrant.alias != f"passages-{live:08d}":
-            return f"the alias points to {self.qdrant.alias}"
-        return self._wrong_content()
-
-    def _is_wanted(self) -> bool:
-        """Whether the newest snapshot should be live: nothing was tried with it, or is being."""
-        snapshots = [path for path in self.disk.files if path.endswith("manifest.json")]
-        numbers = [int(path.split("/")[1].split("-")[0]) for path in snapshots if "-" in path]
-        tried = [
-            index.state
-            for index in self.oracle.indexes.values()
-            if index.manifest["snapshot"] == max(numbers, default=0)
-        ]
-        return bool(numbers) and "rejected" not in tried
-
-    def _wrong_content(self) -> str:
-        tainted, damaged = self.oracle.tainted, self.oracle.damaged
-        self.oracle.tainted, self.oracle.damaged = set(), set()
-        try:
-            for number in self._served():
-                if number not in damaged:
-                    self.oracle.check_content(number, self.oracle.version)
-        except Violation as violation:
-            return str(violation)
-        finally:
-            self.oracle.tainted, self.oracle.damaged = tainted, damaged
-        return ""
-
-    def _served(self) -> list[int]:
-        return [
-            number
-            for number, index in self.oracle.indexes.items()
-            if number == self.oracle.live_number or index.state == "retained"
-        ]
-
     def _mend(self) -> None:
         """From now on nothing goes wrong any more."""
         self.mended = True
@@ -376,7 +249,7 @@ class World:
         return bool(self._failure)
 
     def _is_over(self) -> bool:
-        return self._has_failed() or not self.unconverged()
+        return self._has_failed() or not unconverged(self)
 
     def _connect(self, url: str, **_: object) -> Client:
         return Client(self.redis, self.network)

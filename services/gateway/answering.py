@@ -233,9 +233,16 @@ class Answering:
     async def _attempt(self, pinned: PinnedServing, request: Request, seconds: float) -> Response:
         retrieval = pinned.serving.retrieval(request.retrieval, self._retrieval)
         found = await self._retrieve(pinned.serving, request, retrieval, seconds)
-        if not request.answers and not request.rerank:
-            found = [each for each in found if each.score >= request.least_score]
-            return Response(pinned, retrieval, found, NO_ANSWERS)
+        read = NO_ANSWERS
+        if request.answers or request.rerank:
+            found, read = await self._read_passages(pinned.serving, request, found)
+        found = [each for each in found if each.score >= request.least_score]
+        return Response(pinned, retrieval, found, read)
+
+    async def _read_passages(
+        self, serving: Serving, request: Request, found: list[Retrieved]
+    ) -> tuple[list[Retrieved], Answers]:
+        """What is found in the passages, and the passages ranked by it if that was asked for."""
         rest = found[request.rerank :] if request.rerank else []
         found = found[: len(found) - len(rest)]
         reading = Reading(
@@ -245,12 +252,11 @@ class Answering:
             max(1, request.answers),
         )
         with self._metrics.stage("read"):
-            read = await self._read.submit(pinned.serving, reading, weight=max(1, len(found)))
+            read = await self._read.submit(serving, reading, weight=max(1, len(found)))
         if request.rerank:
-            weight = pinned.serving.reader.answers.evidence
+            weight = serving.reader.answers.evidence
             found = rerank(found, rest, read.evidence, weight)[: request.passages]
-            found = [each for each in found if each.score >= request.least_score]
-        return Response(pinned, retrieval, found, read)
+        return found, read
 
     def _checked(self, response: Response, at_least: int) -> Response:
         """The response, marked damaged if the index was found so meanwhile.
