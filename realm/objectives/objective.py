@@ -27,7 +27,7 @@ from realm.model.inputs import Encoded
 from realm.objectives.candidates import TrainingSearch
 from realm.objectives.sources import Questions
 from realm.settings import Settings
-from realm.settings.mixture import Mixture
+from realm.settings.objectives import Mixture
 from realm.text.salient_spans import SpanTagger
 
 BatchT = TypeVar("BatchT")

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from realm.errors import BadSettings
 from realm.settings import groups
+from realm.settings.objectives import Objectives
 
 FILE_VARIABLE = "REALM_SETTINGS_FILE"
 #: Read by other parts of the program than the settings object.
@@ -33,7 +34,7 @@ class Settings(BaseModel):
     corpus: groups.Corpus = groups.Corpus()
     model: groups.Model = groups.Model()
     trainer: groups.Trainer = groups.Trainer()
-    objectives: groups.Objectives = groups.Objectives()
+    objectives: Objectives = Objectives()
     optimizer: groups.Optimizer = groups.Optimizer()
     embedder: groups.Embedder = groups.Embedder()
     indexer: groups.Indexer = groups.Indexer()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from realm.errors import BadSettings
 from realm.retrieval import Retrieval
-from realm.settings.mixture import Mixture
 
 
 class Group(BaseModel):
@@ -170,75 +168,6 @@ class Trainer(Group):
         if self.patience and not self.evaluate_every_steps:
             raise ValueError("REALM_PATIENCE needs REALM_EVALUATE_EVERY_STEPS: when to look")
         return self
-
-
-class Objectives(Group):
-    """What the model learns by."""
-
-    objectives: str = Field(
-        "inverse_cloze=3,masked_lm=1",
-        description="what to learn by, with weights: docs/objectives.md has the objectives",
-    )
-    inverse_cloze_batch: int = Field(16, ge=2, description="passages in an inverse cloze step")
-    masked_lm_batch: int = Field(2, ge=1, description="sentences in a masked-LM step")
-    masked_lm_masks: Literal["salient_spans", "random_spans", "random_words"] = Field(
-        "salient_spans", description="what masked LM hides; random_*: the paper's ablations"
-    )
-    masked_lm_span_term: bool = Field(
-        True,
-        description="masked LM: train the span head as well, and the retriever by it; false: the"
-        " paper's pre-training alone",
-    )
-    salient_tagger: str = Field(
-        "", description="token-classification model, by folder or hub name; empty: rules"
-    )
-    train_questions: str = Field(
-        "",
-        description="JSON lines of questions to learn from: a path, or a file in the store",
-    )
-    cloze_qa_batch: int = Field(2, ge=1, description="questions in a cloze QA step")
-    open_qa_batch: int = Field(2, ge=1, description="questions in an open-domain QA step")
-    open_qa_beam: int = Field(
-        5000, ge=1, description="passages in the retriever's term of open-domain QA"
-    )
-    open_qa_read: int = Field(
-        5, ge=1, description="passages that open-domain QA reads per question"
-    )
-    dpr_batch: int = Field(16, ge=2, description="questions in a DPR step")
-    hard_negatives: int = Field(
-        1,
-        ge=0,
-        description="DPR: best passages without an answer, per question; 0: in-batch negatives"
-        " only",
-    )
-    train_passage_tokens: int = Field(
-        0,
-        ge=0,
-        description="longest passage input in training steps, in word pieces; of a longer"
-        " passage, a window around the answer; 0: as in the index, else at least 16",
-    )
-    trivial_removal_share: float = Field(
-        0.9,
-        ge=0,
-        le=1,
-        description="inverse cloze: share of passages from which the sentence is removed",
-    )
-
-    @field_validator("train_passage_tokens")
-    @classmethod
-    def _hold_a_passage(cls, value: int) -> int:
-        if 0 < value < 16:
-            raise ValueError("give at least 16 word pieces, or 0 for the index's length")
-        return value
-
-    @field_validator("objectives")
-    @classmethod
-    def _can_be_mixed(cls, value: str) -> str:
-        try:
-            Mixture.parse(value)
-        except BadSettings as error:
-            raise ValueError(error.message) from error
-        return value
 
 
 class Optimizer(Group):

@@ -19,7 +19,7 @@ from realm.errors import DependencyUnavailable, NotFound, NotReady
 from realm.model.checkpoint import Model
 from realm.objectives.objective import Objective
 from realm.settings import Settings
-from realm.settings.mixture import Mixture
+from realm.settings.objectives import Mixture
 from realm.training.learner import Learner
 from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from realm.errors import BadSettings
 from realm.settings import load_settings
-from realm.settings.mixture import Mixture
+from realm.settings.objectives import Mixture
 
 OBJECTIVES = ("inverse_cloze", "masked_lm", "cloze_qa", "open_qa", "dpr")
 weights = st.dictionaries(

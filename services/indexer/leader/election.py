@@ -289,7 +289,7 @@ class Election:
             return
         self._newest = claimed
         self._tenure = Tenure(number, floor, before)
-        log.info("leads", term=number, hands_on=floor != number, address=self._address)
+        log.info("leads", term=number, continues_builds=floor != number, address=self._address)
         self._beat(before)
         self._leaders.forget_old()
 
