@@ -53,6 +53,8 @@ class BenchCluster:
             self.start_infrastructure()
             self._start(self.cluster.front())
             self.supervisor.await_ports([*self.cluster.indexer_names, *self.cluster.gateway_names])
+            for address in self.gateways:
+                self.await_status(address)
         except BaseException:
             self.close()
             raise
@@ -129,6 +131,12 @@ class BenchCluster:
         with Client(address, timeout=5) as client:
             self.until(lambda: _answers(client), f"a first answer of {address}")
 
+    def await_status(self, address: str) -> None:
+        """A port that listens is not enough: until it sees the store, a process only answers
+        health, and closes that port for a moment once it does."""
+        with Client(address, timeout=5) as client:
+            self.until(lambda: _tells_status(client), f"a first status of {address}")
+
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Waits, and starts again what dies meanwhile.
 
@@ -149,6 +157,14 @@ def _answers(client: Client) -> bool:
         return bool(client.search("anything", limit=1).passages)
     except RealmError:
         return False
+
+
+def _tells_status(client: Client) -> bool:
+    try:
+        client.status()
+    except RealmError:
+        return False
+    return True
 
 
 def _sleep(seconds: float) -> bool:
