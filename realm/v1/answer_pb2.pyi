@@ -1,4 +1,5 @@
 from google.protobuf import any_pb2 as _any_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from realm.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -9,30 +10,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AnswerQuestionRequest(_message.Message):
-    __slots__ = ("question", "passages", "answers", "at_least_version", "retrieval")
+    __slots__ = ("question", "passages", "answers", "at_least_version", "retrieval", "filter", "no_cache", "read_mask")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_VERSION_FIELD_NUMBER: _ClassVar[int]
     RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    NO_CACHE_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     question: str
     passages: int
     answers: int
     at_least_version: int
     retrieval: _types_pb2.Retrieval
-    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ...) -> None: ...
+    filter: _types_pb2.Filter
+    no_cache: bool
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ..., no_cache: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class AnswerQuestionResponse(_message.Message):
-    __slots__ = ("answers", "index_version", "retrieval", "no_answer_probability")
+    __slots__ = ("answers", "index_version", "retrieval", "no_answer_probability", "cached")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     RETRIEVAL_FIELD_NUMBER: _ClassVar[int]
     NO_ANSWER_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[Answer]
     index_version: _types_pb2.IndexVersion
     retrieval: _types_pb2.Retrieval
     no_answer_probability: float
-    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., no_answer_probability: _Optional[float] = ...) -> None: ...
+    cached: bool
+    def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., index_version: _Optional[_Union[_types_pb2.IndexVersion, _Mapping]] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., no_answer_probability: _Optional[float] = ..., cached: bool = ...) -> None: ...
 
 class AnswerQuestionsRequest(_message.Message):
     __slots__ = ("question_id", "question")

@@ -46,6 +46,11 @@ class CorpusServiceStub(object):
                 request_serializer=realm_dot_v1_dot_corpus__pb2.DeleteDocumentsRequest.SerializeToString,
                 response_deserializer=realm_dot_v1_dot_corpus__pb2.DeleteDocumentsResponse.FromString,
                 _registered_method=True)
+        self.ListDocuments = channel.unary_unary(
+                '/realm.v1.CorpusService/ListDocuments',
+                request_serializer=realm_dot_v1_dot_corpus__pb2.ListDocumentsRequest.SerializeToString,
+                response_deserializer=realm_dot_v1_dot_corpus__pb2.ListDocumentsResponse.FromString,
+                _registered_method=True)
         self.GetDocument = channel.unary_unary(
                 '/realm.v1.CorpusService/GetDocument',
                 request_serializer=realm_dot_v1_dot_corpus__pb2.GetDocumentRequest.SerializeToString,
@@ -78,6 +83,14 @@ class CorpusServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDocuments(self, request, context):
+        """Lists documents as they were last written, in a stable order of its own. What is written
+        meanwhile may be listed or not; all else is listed once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDocument(self, request, context):
         """Gets a document as it was last written.
         """
@@ -104,6 +117,11 @@ def add_CorpusServiceServicer_to_server(servicer, server):
                     servicer.DeleteDocuments,
                     request_deserializer=realm_dot_v1_dot_corpus__pb2.DeleteDocumentsRequest.FromString,
                     response_serializer=realm_dot_v1_dot_corpus__pb2.DeleteDocumentsResponse.SerializeToString,
+            ),
+            'ListDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDocuments,
+                    request_deserializer=realm_dot_v1_dot_corpus__pb2.ListDocumentsRequest.FromString,
+                    response_serializer=realm_dot_v1_dot_corpus__pb2.ListDocumentsResponse.SerializeToString,
             ),
             'GetDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDocument,
@@ -172,6 +190,33 @@ class CorpusService(object):
             '/realm.v1.CorpusService/DeleteDocuments',
             realm_dot_v1_dot_corpus__pb2.DeleteDocumentsRequest.SerializeToString,
             realm_dot_v1_dot_corpus__pb2.DeleteDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realm.v1.CorpusService/ListDocuments',
+            realm_dot_v1_dot_corpus__pb2.ListDocumentsRequest.SerializeToString,
+            realm_dot_v1_dot_corpus__pb2.ListDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

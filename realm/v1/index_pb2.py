@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from realm.v1 import types_pb2 as realm_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14realm/v1/index.proto\x12\x08realm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14realm/v1/types.proto\"\x17\n\x15GetIndexStatusRequest\"?\n\x16GetIndexStatusResponse\x12%\n\x06status\x18\x01 \x01(\x0b\x32\x15.realm.v1.IndexStatus\"\xce\x02\n\x0bIndexStatus\x12$\n\x04live\x18\x01 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12+\n\x0fnewest_snapshot\x18\x02 \x01(\x0b\x32\x12.realm.v1.Snapshot\x12\x16\n\x0e\x63orpus_version\x18\x03 \x01(\x04\x12\"\n\x07refresh\x18\x04 \x01(\x0b\x32\x11.realm.v1.Refresh\x12\'\n\x0clast_refresh\x18\x05 \x01(\x0b\x32\x11.realm.v1.Refresh\x12\x0e\n\x06paused\x18\x06 \x01(\x08\x12#\n\x08gateways\x18\x07 \x03(\x0b\x32\x11.realm.v1.Gateway\x12\x0e\n\x06\x64\x61mage\x18\x08 \x01(\t\x12(\n\x06parked\x18\x0c \x03(\x0b\x32\x18.realm.v1.ParkedDocument\x12\x18\n\x10parked_documents\x18\r \x01(\x04\"u\n\x0eParkedDocument\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12-\n\tparked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x08Snapshot\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x30\n\x0cpublished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xff\x02\n\x07Refresh\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12$\n\x08snapshot\x18\x02 \x01(\x0b\x32\x12.realm.v1.Snapshot\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.realm.v1.GenerationState\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10shards_completed\x18\x05 \x01(\r\x12\x17\n\x0fshards_expected\x18\x06 \x01(\r\x12,\n\tremaining\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\rphase_seconds\x18\x08 \x03(\x0b\x32#.realm.v1.Refresh.PhaseSecondsEntry\x12\x0e\n\x06reason\x18\t \x01(\t\x1a\x33\n\x11PhaseSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"@\n\x07Gateway\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\"6\n\x16ListGenerationsRequest\x12\x12\n\x05limit\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_limit\"D\n\x17ListGenerationsResponse\x12)\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x14.realm.v1.Generation\"\xb3\x02\n\nGeneration\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12$\n\x08snapshot\x18\x02 \x01(\x0b\x32\x12.realm.v1.Snapshot\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.realm.v1.GenerationState\x12\x16\n\x0e\x63orpus_version\x18\x04 \x01(\x04\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x04gate\x18\x06 \x03(\x0b\x32\x1e.realm.v1.Generation.GateEntry\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x66orced\x18\x08 \x01(\t\x1a+\n\tGateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x13\n\x11WatchIndexRequest\";\n\x12WatchIndexResponse\x12%\n\x06status\x18\x01 \x01(\x0b\x32\x15.realm.v1.IndexStatus\"h\n\x13RefreshIndexRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x17\n\ngeneration\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\n\n\x02\x62y\x18\x04 \x01(\tB\r\n\x0b_generation\"(\n\x14RefreshIndexResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\x04\":\n\x14RollBackIndexRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"+\n\x15RollBackIndexResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"5\n\x13PauseRefreshRequest\x12\x0e\n\x06paused\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"&\n\x14PauseRefreshResponse\x12\x0e\n\x06paused\x18\x01 \x01(\x08*\xa8\x02\n\x0fGenerationState\x12 \n\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19GENERATION_STATE_BUILDING\x10\x01\x12\x1f\n\x1bGENERATION_STATE_VALIDATING\x10\x02\x12\x19\n\x15GENERATION_STATE_LIVE\x10\x03\x12\x1d\n\x19GENERATION_STATE_RETAINED\x10\x04\x12\x1c\n\x18GENERATION_STATE_RETIRED\x10\x05\x12\x1c\n\x18GENERATION_STATE_DELETED\x10\x06\x12\x1d\n\x19GENERATION_STATE_REJECTED\x10\x07\x12\x1e\n\x1aGENERATION_STATE_ABANDONED\x10\x08\x32\xf6\x03\n\x0cIndexService\x12S\n\x0eGetIndexStatus\x12\x1f.realm.v1.GetIndexStatusRequest\x1a .realm.v1.GetIndexStatusResponse\x12V\n\x0fListGenerations\x12 .realm.v1.ListGenerationsRequest\x1a!.realm.v1.ListGenerationsResponse\x12I\n\nWatchIndex\x12\x1b.realm.v1.WatchIndexRequest\x1a\x1c.realm.v1.WatchIndexResponse0\x01\x12M\n\x0cRefreshIndex\x12\x1d.realm.v1.RefreshIndexRequest\x1a\x1e.realm.v1.RefreshIndexResponse\x12P\n\rRollBackIndex\x12\x1e.realm.v1.RollBackIndexRequest\x1a\x1f.realm.v1.RollBackIndexResponse\x12M\n\x0cPauseRefresh\x12\x1d.realm.v1.PauseRefreshRequest\x1a\x1e.realm.v1.PauseRefreshResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14realm/v1/index.proto\x12\x08realm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14realm/v1/types.proto\"\x17\n\x15GetIndexStatusRequest\"?\n\x16GetIndexStatusResponse\x12%\n\x06status\x18\x01 \x01(\x0b\x32\x15.realm.v1.IndexStatus\"\xce\x02\n\x0bIndexStatus\x12$\n\x04live\x18\x01 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12+\n\x0fnewest_snapshot\x18\x02 \x01(\x0b\x32\x12.realm.v1.Snapshot\x12\x16\n\x0e\x63orpus_version\x18\x03 \x01(\x04\x12\"\n\x07refresh\x18\x04 \x01(\x0b\x32\x11.realm.v1.Refresh\x12\'\n\x0clast_refresh\x18\x05 \x01(\x0b\x32\x11.realm.v1.Refresh\x12\x0e\n\x06paused\x18\x06 \x01(\x08\x12#\n\x08gateways\x18\x07 \x03(\x0b\x32\x11.realm.v1.Gateway\x12\x0e\n\x06\x64\x61mage\x18\x08 \x01(\t\x12(\n\x06parked\x18\x0c \x03(\x0b\x32\x18.realm.v1.ParkedDocument\x12\x18\n\x10parked_documents\x18\r \x01(\x04\"u\n\x0eParkedDocument\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12-\n\tparked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x08Snapshot\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x30\n\x0cpublished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xff\x02\n\x07Refresh\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12$\n\x08snapshot\x18\x02 \x01(\x0b\x32\x12.realm.v1.Snapshot\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.realm.v1.GenerationState\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10shards_completed\x18\x05 \x01(\r\x12\x17\n\x0fshards_expected\x18\x06 \x01(\r\x12,\n\tremaining\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\rphase_seconds\x18\x08 \x03(\x0b\x32#.realm.v1.Refresh.PhaseSecondsEntry\x12\x0e\n\x06reason\x18\t \x01(\t\x1a\x33\n\x11PhaseSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"@\n\x07Gateway\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\"J\n\x16ListGenerationsRequest\x12\x12\n\x05limit\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x08\n\x06_limit\"]\n\x17ListGenerationsResponse\x12)\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x14.realm.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x14GetGenerationRequest\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"A\n\x15GetGenerationResponse\x12(\n\ngeneration\x18\x01 \x01(\x0b\x32\x14.realm.v1.Generation\"\xb3\x02\n\nGeneration\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12$\n\x08snapshot\x18\x02 \x01(\x0b\x32\x12.realm.v1.Snapshot\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.realm.v1.GenerationState\x12\x16\n\x0e\x63orpus_version\x18\x04 \x01(\x04\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x04gate\x18\x06 \x03(\x0b\x32\x1e.realm.v1.Generation.GateEntry\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0e\n\x06\x66orced\x18\x08 \x01(\t\x1a+\n\tGateEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x13\n\x11WatchIndexRequest\";\n\x12WatchIndexResponse\x12%\n\x06status\x18\x01 \x01(\x0b\x32\x15.realm.v1.IndexStatus\"h\n\x13RefreshIndexRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x17\n\ngeneration\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\n\n\x02\x62y\x18\x04 \x01(\tB\r\n\x0b_generation\";\n\x14RefreshIndexResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\x04\x12\x11\n\toperation\x18\x02 \x01(\x04\")\n\x14\x46ollowRefreshRequest\x12\x11\n\toperation\x18\x01 \x01(\x04\"I\n\x15\x46ollowRefreshResponse\x12\"\n\x07refresh\x18\x01 \x01(\x0b\x32\x11.realm.v1.Refresh\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\":\n\x14RollBackIndexRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"+\n\x15RollBackIndexResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"5\n\x13PauseRefreshRequest\x12\x0e\n\x06paused\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"&\n\x14PauseRefreshResponse\x12\x0e\n\x06paused\x18\x01 \x01(\x08*\xa8\x02\n\x0fGenerationState\x12 \n\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19GENERATION_STATE_BUILDING\x10\x01\x12\x1f\n\x1bGENERATION_STATE_VALIDATING\x10\x02\x12\x19\n\x15GENERATION_STATE_LIVE\x10\x03\x12\x1d\n\x19GENERATION_STATE_RETAINED\x10\x04\x12\x1c\n\x18GENERATION_STATE_RETIRED\x10\x05\x12\x1c\n\x18GENERATION_STATE_DELETED\x10\x06\x12\x1d\n\x19GENERATION_STATE_REJECTED\x10\x07\x12\x1e\n\x1aGENERATION_STATE_ABANDONED\x10\x08\x32\x9c\x05\n\x0cIndexService\x12S\n\x0eGetIndexStatus\x12\x1f.realm.v1.GetIndexStatusRequest\x1a .realm.v1.GetIndexStatusResponse\x12V\n\x0fListGenerations\x12 .realm.v1.ListGenerationsRequest\x1a!.realm.v1.ListGenerationsResponse\x12P\n\rGetGeneration\x12\x1e.realm.v1.GetGenerationRequest\x1a\x1f.realm.v1.GetGenerationResponse\x12I\n\nWatchIndex\x12\x1b.realm.v1.WatchIndexRequest\x1a\x1c.realm.v1.WatchIndexResponse0\x01\x12M\n\x0cRefreshIndex\x12\x1d.realm.v1.RefreshIndexRequest\x1a\x1e.realm.v1.RefreshIndexResponse\x12R\n\rFollowRefresh\x12\x1e.realm.v1.FollowRefreshRequest\x1a\x1f.realm.v1.FollowRefreshResponse0\x01\x12P\n\rRollBackIndex\x12\x1e.realm.v1.RollBackIndexRequest\x1a\x1f.realm.v1.RollBackIndexResponse\x12M\n\x0cPauseRefresh\x12\x1d.realm.v1.PauseRefreshRequest\x1a\x1e.realm.v1.PauseRefreshResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,8 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFRESH_PHASESECONDSENTRY']._serialized_options = b'8\001'
   _globals['_GENERATION_GATEENTRY']._loaded_options = None
   _globals['_GENERATION_GATEENTRY']._serialized_options = b'8\001'
-  _globals['_GENERATIONSTATE']._serialized_start=2078
-  _globals['_GENERATIONSTATE']._serialized_end=2374
+  _globals['_GENERATIONSTATE']._serialized_start=2371
+  _globals['_GENERATIONSTATE']._serialized_end=2667
   _globals['_GETINDEXSTATUSREQUEST']._serialized_start=121
   _globals['_GETINDEXSTATUSREQUEST']._serialized_end=144
   _globals['_GETINDEXSTATUSRESPONSE']._serialized_start=146
@@ -57,29 +57,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEWAY']._serialized_start=1145
   _globals['_GATEWAY']._serialized_end=1209
   _globals['_LISTGENERATIONSREQUEST']._serialized_start=1211
-  _globals['_LISTGENERATIONSREQUEST']._serialized_end=1265
-  _globals['_LISTGENERATIONSRESPONSE']._serialized_start=1267
-  _globals['_LISTGENERATIONSRESPONSE']._serialized_end=1335
-  _globals['_GENERATION']._serialized_start=1338
-  _globals['_GENERATION']._serialized_end=1645
-  _globals['_GENERATION_GATEENTRY']._serialized_start=1602
-  _globals['_GENERATION_GATEENTRY']._serialized_end=1645
-  _globals['_WATCHINDEXREQUEST']._serialized_start=1647
-  _globals['_WATCHINDEXREQUEST']._serialized_end=1666
-  _globals['_WATCHINDEXRESPONSE']._serialized_start=1668
-  _globals['_WATCHINDEXRESPONSE']._serialized_end=1727
-  _globals['_REFRESHINDEXREQUEST']._serialized_start=1729
-  _globals['_REFRESHINDEXREQUEST']._serialized_end=1833
-  _globals['_REFRESHINDEXRESPONSE']._serialized_start=1835
-  _globals['_REFRESHINDEXRESPONSE']._serialized_end=1875
-  _globals['_ROLLBACKINDEXREQUEST']._serialized_start=1877
-  _globals['_ROLLBACKINDEXREQUEST']._serialized_end=1935
-  _globals['_ROLLBACKINDEXRESPONSE']._serialized_start=1937
-  _globals['_ROLLBACKINDEXRESPONSE']._serialized_end=1980
-  _globals['_PAUSEREFRESHREQUEST']._serialized_start=1982
-  _globals['_PAUSEREFRESHREQUEST']._serialized_end=2035
-  _globals['_PAUSEREFRESHRESPONSE']._serialized_start=2037
-  _globals['_PAUSEREFRESHRESPONSE']._serialized_end=2075
-  _globals['_INDEXSERVICE']._serialized_start=2377
-  _globals['_INDEXSERVICE']._serialized_end=2879
+  _globals['_LISTGENERATIONSREQUEST']._serialized_end=1285
+  _globals['_LISTGENERATIONSRESPONSE']._serialized_start=1287
+  _globals['_LISTGENERATIONSRESPONSE']._serialized_end=1380
+  _globals['_GETGENERATIONREQUEST']._serialized_start=1382
+  _globals['_GETGENERATIONREQUEST']._serialized_end=1424
+  _globals['_GETGENERATIONRESPONSE']._serialized_start=1426
+  _globals['_GETGENERATIONRESPONSE']._serialized_end=1491
+  _globals['_GENERATION']._serialized_start=1494
+  _globals['_GENERATION']._serialized_end=1801
+  _globals['_GENERATION_GATEENTRY']._serialized_start=1758
+  _globals['_GENERATION_GATEENTRY']._serialized_end=1801
+  _globals['_WATCHINDEXREQUEST']._serialized_start=1803
+  _globals['_WATCHINDEXREQUEST']._serialized_end=1822
+  _globals['_WATCHINDEXRESPONSE']._serialized_start=1824
+  _globals['_WATCHINDEXRESPONSE']._serialized_end=1883
+  _globals['_REFRESHINDEXREQUEST']._serialized_start=1885
+  _globals['_REFRESHINDEXREQUEST']._serialized_end=1989
+  _globals['_REFRESHINDEXRESPONSE']._serialized_start=1991
+  _globals['_REFRESHINDEXRESPONSE']._serialized_end=2050
+  _globals['_FOLLOWREFRESHREQUEST']._serialized_start=2052
+  _globals['_FOLLOWREFRESHREQUEST']._serialized_end=2093
+  _globals['_FOLLOWREFRESHRESPONSE']._serialized_start=2095
+  _globals['_FOLLOWREFRESHRESPONSE']._serialized_end=2168
+  _globals['_ROLLBACKINDEXREQUEST']._serialized_start=2170
+  _globals['_ROLLBACKINDEXREQUEST']._serialized_end=2228
+  _globals['_ROLLBACKINDEXRESPONSE']._serialized_start=2230
+  _globals['_ROLLBACKINDEXRESPONSE']._serialized_end=2273
+  _globals['_PAUSEREFRESHREQUEST']._serialized_start=2275
+  _globals['_PAUSEREFRESHREQUEST']._serialized_end=2328
+  _globals['_PAUSEREFRESHRESPONSE']._serialized_start=2330
+  _globals['_PAUSEREFRESHRESPONSE']._serialized_end=2368
+  _globals['_INDEXSERVICE']._serialized_start=2670
+  _globals['_INDEXSERVICE']._serialized_end=3338
 # @@protoc_insertion_point(module_scope)

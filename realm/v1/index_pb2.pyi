@@ -129,16 +129,32 @@ class Gateway(_message.Message):
     def __init__(self, gateway_id: _Optional[str] = ..., generation: _Optional[int] = ..., ready: bool = ...) -> None: ...
 
 class ListGenerationsRequest(_message.Message):
-    __slots__ = ("limit",)
+    __slots__ = ("limit", "page_token")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     limit: int
-    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+    page_token: str
+    def __init__(self, limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListGenerationsResponse(_message.Message):
-    __slots__ = ("generations",)
+    __slots__ = ("generations", "next_page_token")
     GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     generations: _containers.RepeatedCompositeFieldContainer[Generation]
-    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetGenerationRequest(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    def __init__(self, generation: _Optional[int] = ...) -> None: ...
+
+class GetGenerationResponse(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
 
 class Generation(_message.Message):
     __slots__ = ("generation", "snapshot", "state", "corpus_version", "created_at", "gate", "reason", "forced")
@@ -190,10 +206,26 @@ class RefreshIndexRequest(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., generation: _Optional[int] = ..., force: bool = ..., by: _Optional[str] = ...) -> None: ...
 
 class RefreshIndexResponse(_message.Message):
-    __slots__ = ("snapshot",)
+    __slots__ = ("snapshot", "operation")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
     snapshot: int
-    def __init__(self, snapshot: _Optional[int] = ...) -> None: ...
+    operation: int
+    def __init__(self, snapshot: _Optional[int] = ..., operation: _Optional[int] = ...) -> None: ...
+
+class FollowRefreshRequest(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: int
+    def __init__(self, operation: _Optional[int] = ...) -> None: ...
+
+class FollowRefreshResponse(_message.Message):
+    __slots__ = ("refresh", "done")
+    REFRESH_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    refresh: Refresh
+    done: bool
+    def __init__(self, refresh: _Optional[_Union[Refresh, _Mapping]] = ..., done: bool = ...) -> None: ...
 
 class RollBackIndexRequest(_message.Message):
     __slots__ = ("reason", "request_id")

@@ -45,6 +45,11 @@ class IndexServiceStub(object):
                 request_serializer=realm_dot_v1_dot_index__pb2.ListGenerationsRequest.SerializeToString,
                 response_deserializer=realm_dot_v1_dot_index__pb2.ListGenerationsResponse.FromString,
                 _registered_method=True)
+        self.GetGeneration = channel.unary_unary(
+                '/realm.v1.IndexService/GetGeneration',
+                request_serializer=realm_dot_v1_dot_index__pb2.GetGenerationRequest.SerializeToString,
+                response_deserializer=realm_dot_v1_dot_index__pb2.GetGenerationResponse.FromString,
+                _registered_method=True)
         self.WatchIndex = channel.unary_stream(
                 '/realm.v1.IndexService/WatchIndex',
                 request_serializer=realm_dot_v1_dot_index__pb2.WatchIndexRequest.SerializeToString,
@@ -54,6 +59,11 @@ class IndexServiceStub(object):
                 '/realm.v1.IndexService/RefreshIndex',
                 request_serializer=realm_dot_v1_dot_index__pb2.RefreshIndexRequest.SerializeToString,
                 response_deserializer=realm_dot_v1_dot_index__pb2.RefreshIndexResponse.FromString,
+                _registered_method=True)
+        self.FollowRefresh = channel.unary_stream(
+                '/realm.v1.IndexService/FollowRefresh',
+                request_serializer=realm_dot_v1_dot_index__pb2.FollowRefreshRequest.SerializeToString,
+                response_deserializer=realm_dot_v1_dot_index__pb2.FollowRefreshResponse.FromString,
                 _registered_method=True)
         self.RollBackIndex = channel.unary_unary(
                 '/realm.v1.IndexService/RollBackIndex',
@@ -85,6 +95,13 @@ class IndexServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGeneration(self, request, context):
+        """Gets one generation, also one whose collection is deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchIndex(self, request, context):
         """Sends the status now and at every change.
         """
@@ -94,6 +111,13 @@ class IndexServiceServicer(object):
 
     def RefreshIndex(self, request, context):
         """Builds a new generation from the newest snapshot, even if that snapshot is live already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FollowRefresh(self, request, context):
+        """Follows a refresh that RefreshIndex began, until it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +150,11 @@ def add_IndexServiceServicer_to_server(servicer, server):
                     request_deserializer=realm_dot_v1_dot_index__pb2.ListGenerationsRequest.FromString,
                     response_serializer=realm_dot_v1_dot_index__pb2.ListGenerationsResponse.SerializeToString,
             ),
+            'GetGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGeneration,
+                    request_deserializer=realm_dot_v1_dot_index__pb2.GetGenerationRequest.FromString,
+                    response_serializer=realm_dot_v1_dot_index__pb2.GetGenerationResponse.SerializeToString,
+            ),
             'WatchIndex': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchIndex,
                     request_deserializer=realm_dot_v1_dot_index__pb2.WatchIndexRequest.FromString,
@@ -135,6 +164,11 @@ def add_IndexServiceServicer_to_server(servicer, server):
                     servicer.RefreshIndex,
                     request_deserializer=realm_dot_v1_dot_index__pb2.RefreshIndexRequest.FromString,
                     response_serializer=realm_dot_v1_dot_index__pb2.RefreshIndexResponse.SerializeToString,
+            ),
+            'FollowRefresh': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowRefresh,
+                    request_deserializer=realm_dot_v1_dot_index__pb2.FollowRefreshRequest.FromString,
+                    response_serializer=realm_dot_v1_dot_index__pb2.FollowRefreshResponse.SerializeToString,
             ),
             'RollBackIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.RollBackIndex,
@@ -213,6 +247,33 @@ class IndexService(object):
             _registered_method=True)
 
     @staticmethod
+    def GetGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/realm.v1.IndexService/GetGeneration',
+            realm_dot_v1_dot_index__pb2.GetGenerationRequest.SerializeToString,
+            realm_dot_v1_dot_index__pb2.GetGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchIndex(request,
             target,
             options=(),
@@ -256,6 +317,33 @@ class IndexService(object):
             '/realm.v1.IndexService/RefreshIndex',
             realm_dot_v1_dot_index__pb2.RefreshIndexRequest.SerializeToString,
             realm_dot_v1_dot_index__pb2.RefreshIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowRefresh(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/realm.v1.IndexService/FollowRefresh',
+            realm_dot_v1_dot_index__pb2.FollowRefreshRequest.SerializeToString,
+            realm_dot_v1_dot_index__pb2.FollowRefreshResponse.FromString,
             options,
             channel_credentials,
             insecure,

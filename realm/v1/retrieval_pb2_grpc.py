@@ -40,6 +40,11 @@ class RetrievalServiceStub(object):
                 request_serializer=realm_dot_v1_dot_retrieval__pb2.RetrievePassagesRequest.SerializeToString,
                 response_deserializer=realm_dot_v1_dot_retrieval__pb2.RetrievePassagesResponse.FromString,
                 _registered_method=True)
+        self.BatchRetrievePassages = channel.stream_stream(
+                '/realm.v1.RetrievalService/BatchRetrievePassages',
+                request_serializer=realm_dot_v1_dot_retrieval__pb2.BatchRetrievePassagesRequest.SerializeToString,
+                response_deserializer=realm_dot_v1_dot_retrieval__pb2.BatchRetrievePassagesResponse.FromString,
+                _registered_method=True)
 
 
 class RetrievalServiceServicer(object):
@@ -53,6 +58,14 @@ class RetrievalServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchRetrievePassages(self, request_iterator, context):
+        """Finds passages for many questions over one call; a response carries the id of its question.
+        Questions that are more than can be searched for at once wait for their turn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RetrievalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
                     servicer.RetrievePassages,
                     request_deserializer=realm_dot_v1_dot_retrieval__pb2.RetrievePassagesRequest.FromString,
                     response_serializer=realm_dot_v1_dot_retrieval__pb2.RetrievePassagesResponse.SerializeToString,
+            ),
+            'BatchRetrievePassages': grpc.stream_stream_rpc_method_handler(
+                    servicer.BatchRetrievePassages,
+                    request_deserializer=realm_dot_v1_dot_retrieval__pb2.BatchRetrievePassagesRequest.FromString,
+                    response_serializer=realm_dot_v1_dot_retrieval__pb2.BatchRetrievePassagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class RetrievalService(object):
             '/realm.v1.RetrievalService/RetrievePassages',
             realm_dot_v1_dot_retrieval__pb2.RetrievePassagesRequest.SerializeToString,
             realm_dot_v1_dot_retrieval__pb2.RetrievePassagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRetrievePassages(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/realm.v1.RetrievalService/BatchRetrievePassages',
+            realm_dot_v1_dot_retrieval__pb2.BatchRetrievePassagesRequest.SerializeToString,
+            realm_dot_v1_dot_retrieval__pb2.BatchRetrievePassagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

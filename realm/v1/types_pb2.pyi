@@ -6,7 +6,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -74,6 +74,56 @@ class Document(_message.Message):
     text: str
     metadata: _containers.ScalarMap[str, str]
     def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class Filter(_message.Message):
+    __slots__ = ("equals", "one_of", "range", "exists", "all", "any", "none")
+    class Equals(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class OneOf(_message.Message):
+        __slots__ = ("key", "values")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUES_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        values: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, key: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
+    class Range(_message.Message):
+        __slots__ = ("key", "at_least", "more_than", "at_most", "less_than")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        AT_LEAST_FIELD_NUMBER: _ClassVar[int]
+        MORE_THAN_FIELD_NUMBER: _ClassVar[int]
+        AT_MOST_FIELD_NUMBER: _ClassVar[int]
+        LESS_THAN_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        at_least: str
+        more_than: str
+        at_most: str
+        less_than: str
+        def __init__(self, key: _Optional[str] = ..., at_least: _Optional[str] = ..., more_than: _Optional[str] = ..., at_most: _Optional[str] = ..., less_than: _Optional[str] = ...) -> None: ...
+    class Filters(_message.Message):
+        __slots__ = ("filters",)
+        FILTERS_FIELD_NUMBER: _ClassVar[int]
+        filters: _containers.RepeatedCompositeFieldContainer[Filter]
+        def __init__(self, filters: _Optional[_Iterable[_Union[Filter, _Mapping]]] = ...) -> None: ...
+    EQUALS_FIELD_NUMBER: _ClassVar[int]
+    ONE_OF_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    EXISTS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    ANY_FIELD_NUMBER: _ClassVar[int]
+    NONE_FIELD_NUMBER: _ClassVar[int]
+    equals: Filter.Equals
+    one_of: Filter.OneOf
+    range: Filter.Range
+    exists: str
+    all: Filter.Filters
+    any: Filter.Filters
+    none: Filter.Filters
+    def __init__(self, equals: _Optional[_Union[Filter.Equals, _Mapping]] = ..., one_of: _Optional[_Union[Filter.OneOf, _Mapping]] = ..., range: _Optional[_Union[Filter.Range, _Mapping]] = ..., exists: _Optional[str] = ..., all: _Optional[_Union[Filter.Filters, _Mapping]] = ..., any: _Optional[_Union[Filter.Filters, _Mapping]] = ..., none: _Optional[_Union[Filter.Filters, _Mapping]] = ...) -> None: ...
 
 class Passage(_message.Message):
     __slots__ = ("passage_id", "document_id", "document_version", "ordinal", "title", "text", "start", "end", "metadata")
