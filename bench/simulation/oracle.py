@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -45,11 +45,13 @@ class Violation(Exception):
 
 @dataclass(slots=True)
 class Index:
-    """A generation, as the store tells of it."""
+    """A generation, as the store tells of it. `was_empty`: its collection held nothing at some
+    moment since its validation began."""
 
     manifest: dict[str, Any]
     states: list[tuple[str, str]] = field(default_factory=list)
     applied: int = 0
+    was_empty: bool = False
 
     @property
     def state(self) -> str:
@@ -91,7 +93,7 @@ class Oracle:
             dict(self.requests),
             self.version,
             list(self.live),
-            {n: Index(i.manifest, list(i.states), i.applied) for n, i in self.indexes.items()},
+            {n: replace(i, states=list(i.states)) for n, i in self.indexes.items()},
             set(self.data_files),
             poor=set(self.poor),
             term=self.term,
@@ -138,12 +140,18 @@ class Oracle:
             if served:
                 raise Violation(f"{name}, which is {index and index.state}, was dropped")
             return
+        self._note_emptiness(index)
         term = self.term_of_caller()
         if term is None or term < self.term:
             self.reach("a collection is changed after its leader's term")
             self.tainted.add(number)
         if served and index is not None:
             self.check_content(number, index.applied)
+
+    def _note_emptiness(self, index: Index | None) -> None:
+        if index is not None and index.state == "validating":
+            collection = index.manifest["collection"]
+            index.was_empty |= not self.qdrant.collections.get(collection)
 
     def _is_served(self, number: int) -> bool:
         index = self.indexes.get(number)
@@ -245,7 +253,9 @@ class Oracle:
         states = [state for state, _ in index.states]
         if "validating" not in states:
             raise Violation(f"generation {number} is live, and was never validated: {states}")
-        if index.manifest["snapshot"] in self.poor and not index.manifest["forced"]:
+        # Of one that finds nothing because there is nothing, no gate sees that it is worse.
+        excused = index.manifest["forced"] or index.was_empty
+        if index.manifest["snapshot"] in self.poor and not excused:
             raise Violation(f"generation {number} is live, and is worse than what was")
         self.check_content(number, index.applied)
         last = int(before["generation"]) if before else 0
@@ -305,6 +315,7 @@ class Oracle:
             if index.state != event["state"]:
                 self._turned(index, event["state"], event["why"])
             index.states.append((event["state"], event["why"]))
+            self._note_emptiness(index)
         elif found := MANIFEST.fullmatch(path):
             if verb != "create":
                 raise Violation(f"{path} was overwritten")

@@ -208,9 +208,14 @@ class ReplicationState:
     def may_go_live(self, number: int) -> bool:
         """Whether a switch to it would lose no write. Ask with the lock held, and keep it."""
         mine = self.applied(number)
-        if mine is None or mine < self._generations.applied(number):
-            return False
-        return self.live is None or mine >= self.applied_or_recorded(self.live)
+        return mine is not None and all(
+            mine >= self._promised(each) for each in (number, self.live) if each is not None
+        )
+
+    def _promised(self, number: int) -> int:
+        """What gateways may say that it has applied: also what was recorded though this process
+        did not hear of it, as a put may succeed while its answer is lost."""
+        return max(self.applied(number) or 0, self._generations.applied(number))
 
     def _update_gate(self) -> None:
         if self.catching_up in self._replicas:

@@ -72,6 +72,17 @@ def test_a_candidate_loaded_again_must_reach_what_it_had_before(site: Site) -> N
     assert site.may_go_live(2)
 
 
+def test_the_candidate_must_reach_what_was_recorded_of_live_though_the_answer_was_lost(
+    site: Site,
+) -> None:
+    site.catch_up(5)
+    site.generations.record_applied(1, 6)
+    assert site.applied(1) == 5
+    assert not site.may_go_live(2), "gateways that read 6 would go back to 5"
+    site.advance_all(2, 6)
+    assert site.may_go_live(2)
+
+
 def test_live_goes_on_alone_when_ungated_or_when_the_candidate_is_dropped(site: Site) -> None:
     site.catch_up(5)
     site.ungate()
