@@ -70,7 +70,7 @@ def publish(
     """Publish a model as the newest snapshot; a running cluster moves to it by itself.
 
     Passages are cut for its tokenizer, embedded into a new collection and compared by the gate;
-    only then does it go live. A running trainer would publish its own model over it.
+    only then does it go live. A running trainer then goes on from it.
     """
     check_packages("realm snapshots publish", {**SNAPSHOT_PACKAGES, **MODEL})
     from realm.model.publishing import load_source, publish_model

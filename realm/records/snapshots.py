@@ -25,6 +25,8 @@ from realm.records.store import Store, file_sha256
 MANIFEST = "manifest.json"
 CLAIMS = "snapshots/claims"
 PINS = "snapshots/pins"
+#: Ends the claim for a snapshot that derives from none in the store.
+NO_PARENT = b" no parent"
 NAME = re.compile(r"\d{8,}-[0-9a-f]+", re.ASCII)
 
 ReadT = TypeVar("ReadT")
@@ -89,7 +91,7 @@ class Snapshots:
         }
         described = "".join(f"{name}{file.sha256}" for name, file in files.items())
         snapshot = Snapshot(
-            number=self._claim_number(),
+            number=self._claim_number(parent),
             digest=hashlib.sha256(described.encode()).hexdigest()[:12],
             step=step,
             created_at=time.time(),
@@ -105,6 +107,17 @@ class Snapshots:
         snapshot = replace(snapshot, created_at=time.time())
         self._store.create_json(f"{snapshot.folder}/{MANIFEST}", asdict(snapshot))
         return snapshot
+
+    def being_put(self, after: int) -> list[int]:
+        """Numbers beyond `after` that were claimed for a snapshot without a parent and are not
+        there yet: its publisher is putting it, or died meanwhile."""
+        claims = numbered(self._store.files(CLAIMS), ".claim")
+        there = {each.number for each in self.all()}
+        return [
+            number
+            for number, path in claims
+            if number > after and number not in there and self._store.read(path).endswith(NO_PARENT)
+        ]
 
     def all(self) -> list[Snapshot]:
         """All complete snapshots, oldest first."""
@@ -185,13 +198,14 @@ class Snapshots:
             (folder / name).symlink_to(copy)
         return folder
 
-    def _claim_number(self) -> int:
+    def _claim_number(self, parent: int | None) -> int:
         """The claim file makes two publishers at once take two numbers."""
+        content = uuid.uuid4().hex.encode() + (NO_PARENT if parent is None else b"")
         taken = [number for number, _ in numbered(self._store.files(CLAIMS), ".claim")]
         number = max(taken, default=0) + 1
         while True:
             try:
-                self._store.create(f"{CLAIMS}/{number:08d}.claim", uuid.uuid4().bytes)
+                self._store.create(f"{CLAIMS}/{number:08d}.claim", content)
             except Conflict:
                 number += 1
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import structlog
 import torch
@@ -22,7 +23,7 @@ from services.trainer.checkpoints import Checkpoints, Origin, find_origin
 from services.trainer.context import Cadence, Heartbeat, TrainingContext, retry_while_unavailable
 from services.trainer.metrics import TensorBoardWriter, TrainerMetrics
 from services.trainer.publisher import Publisher
-from services.trainer.run import TrainingRun
+from services.trainer.run import TrainingRun, publish_origin
 
 IDLE_BEAT_SECONDS = 10.0
 
@@ -110,14 +111,8 @@ def _lead(context: TrainingContext, origin: Origin, stop: threading.Event) -> No
     )
     publisher = Publisher(Snapshots(store), cadence, context.metrics, wakeup.send)
     try:
-        if origin.unpublished:
-            retry_while_unavailable(
-                stop,
-                heartbeat,
-                lambda: publisher.publish_now(
-                    origin.model, origin.step, from_base=origin.from_base
-                ),
-            )
+        if (published := publish_origin(context, publisher, origin, stop)) is not None:
+            origin = replace(origin, snapshot=published.number)
         retry_while_unavailable(
             stop, heartbeat, lambda: Checkpoints(store).record_source(origin.source)
         )

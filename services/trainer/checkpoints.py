@@ -167,6 +167,7 @@ class Origin:
     :param unpublished: the store has no snapshot that cuts and encodes passages in the same way.
     :param source: the digest of what REALM_BASE_MODEL names.
     :param from_base: the model derives from no snapshot.
+    :param snapshot: the number of the newest snapshot that it derives from.
     """
 
     model: Model
@@ -175,6 +176,7 @@ class Origin:
     unpublished: bool
     source: str = ""
     from_base: bool = False
+    snapshot: int | None = None
 
 
 def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapshots) -> Origin:
@@ -193,7 +195,20 @@ def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapsho
         model, step = load_model(snapshots.materialise(newest)), newest.step
         _log.info("started_from_snapshot", snapshot=newest.number, step=step)
     model = with_settings(model, settings)
-    return Origin(model, step, checkpoint, newest.fingerprint != model.inputs.fingerprint, source)
+    unpublished = newest.fingerprint != model.inputs.fingerprint
+    return Origin(model, step, checkpoint, unpublished, source, snapshot=newest.number)
+
+
+def origin_of(settings: Settings, snapshots: Snapshots, number: int) -> Origin:
+    """Where training goes on from a snapshot that another published.
+
+    :raises RealmError: if it is gone or damaged, or the store does not answer.
+    """
+    found = snapshots.get(number)
+    model = with_settings(load_model(snapshots.materialise(found)), settings)
+    _log.info("follows_snapshot", snapshot=number, base=model.config.base_name)
+    unpublished = found.fingerprint != model.inputs.fingerprint
+    return Origin(model, found.step, None, unpublished, snapshot=number)
 
 
 def _same_training(newest: Snapshot, checkpoint: Checkpoint, snapshots: Snapshots) -> bool:

@@ -19,7 +19,7 @@ from realm.objectives.candidates import Candidate
 from realm.objectives.sources import Questions, parse_questions_file, read_questions_file
 from realm.records import arrow
 from realm.records.generations import Generation, Generations
-from realm.records.states import ACTIVE, IN_PROGRESS
+from realm.records.states import ACTIVE, IN_PROGRESS, State
 from realm.records.store import Store
 from services.trainer.context import Background
 
@@ -140,6 +140,12 @@ def newest_generation(generations: Generations, fingerprint: str) -> Generation 
         if generation.fingerprint == fingerprint:
             return generation
     return None
+
+
+def state_of_snapshot(generations: Generations, snapshot: int) -> State | None:
+    """Of the newest generation made from it; None before there is one."""
+    made = [n for n in generations.numbers() if generations.get(n).snapshot == snapshot]
+    return generations.state(made[-1]) if made else None
 
 
 def read_view(store: Store, files: tuple[str, ...], known: CorpusView | None) -> CorpusView:

@@ -31,8 +31,10 @@ from services.trainer.data import (
     TrainingPassages,
     newest_generation,
     read_view,
+    state_of_snapshot,
 )
 from services.trainer.early_stop import EarlyStop
+from services.trainer.other_models import OtherModels
 from services.trainer.publisher import Publisher
 from services.trainer.ranks import broadcast
 from services.trainer.retrieval import LiveRetrieval
@@ -74,15 +76,10 @@ def index_situation(
     if newest is None or (live and live.snapshot >= newest.number):
         step = live.step if live else 0
         return IndexSituation(step, step, None, paused=False)
-    made = [
-        number
-        for number in generations.numbers()
-        if generations.get(number).snapshot == newest.number
-    ]
     return IndexSituation(
         published_step=newest.step,
         live_step=live.step if live else None,
-        newest_state=generations.state(made[-1]) if made else None,
+        newest_state=state_of_snapshot(generations, newest.number),
         paused=Controls(store).paused(),
     )
 
@@ -111,6 +108,8 @@ class Trainer:
         self._questions = questions
         self._clock = clock
         self._recorder = StepRecorder(context.metrics, context.board)
+        newest = publisher.newest
+        self._others = OtherModels(context.store, newest.number if newest else 0, clock)
         self._early_stop = EarlyStop(context.settings, context.metrics, context.board)
         self._generations = Generations(context.store)
         self._checkpoints = Checkpoints(context.store)
@@ -128,14 +127,19 @@ class Trainer:
         self._waited_for = ""
         context.metrics.current_step.set(step)
 
-    def run(self, stop: threading.Event) -> None:
-        """Trains until `stop` is set, then saves a checkpoint.
+    def run(self, stop: threading.Event) -> Snapshot | None:
+        """Trains until `stop` is set, then saves a checkpoint; or until another's model is live,
+        which is returned, to go on from it.
 
         :raises Diverged: if loss or parameters are not finite; snapshots and checkpoints stay.
         """
         try:
             while not stop.is_set():
                 self._context.heartbeat.beat()
+                if (other := self._others.poll()) is not None:
+                    self._broadcast("follow", snapshot=other.number)
+                    self._finish_saving(self._settings.gateway.drain_seconds)
+                    return other
                 self._poll()
                 if waiting_for := self._waiting_for():
                     self._wait(stop, waiting_for)
@@ -150,6 +154,7 @@ class Trainer:
         if self._runner.learner.step > self._save_cadence.last_step:
             self._checkpoints.save(self._checkpoint())
         _log.info("trainer_stopped", step=self._runner.learner.step)
+        return None
 
     def _step(self, stop: threading.Event) -> None:
         assert self._passages.sampler is not None
@@ -173,7 +178,13 @@ class Trainer:
     def _offer_snapshot(self, *, last: bool = False) -> None:
         averages = self._recorder.averages
         step = self._runner.learner.step
-        self._publisher.offer(self._runner.model, step, lambda: dict(averages), last=last)
+        self._publisher.offer(
+            self._runner.model,
+            step,
+            lambda: dict(averages),
+            unless=self._others.on_the_way,
+            last=last,
+        )
 
     def _poll(self) -> None:
         """Takes finished background work and looks for what is new.

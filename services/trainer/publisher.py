@@ -45,7 +45,7 @@ class Publisher:
         self._metrics = metrics
         self._notify = notify
         self._clock = clock
-        self._running: Background[_Published] = Background("publish")
+        self._running = _publications()
         if self.newest is not None:
             self._measure(self.newest)
 
@@ -67,10 +67,12 @@ class Publisher:
         step: int,
         figures: Callable[[], dict[str, float]],
         *,
+        unless: Callable[[], bool] = lambda: False,
         last: bool = False,
     ) -> bool:
         """Starts a publication if one is due and none is running; true if it did.
 
+        :param unless: asked in the background: nothing is published then.
         :param last: no step follows, so it is due however recent the newest is.
         """
         now = self._clock()
@@ -80,7 +82,16 @@ class Publisher:
             return False
         frozen, about = copy_model(model), figures()
         self._cadence.happened(step, self._clock())
-        return self._running.start(lambda: self._publish(frozen, step, about))
+        return self._running.start(
+            lambda: _held_back(step) if unless() else self._publish(frozen, step, about)
+        )
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """What is published next derives from `snapshot`, which another published."""
+        self._running = _publications()
+        self.newest = snapshot
+        self._cadence.happened(snapshot.step, self._clock())
+        self._measure(snapshot)
 
     def collect(self, wait_seconds: float = 0.0) -> Snapshot | None:
         """The snapshot published since the last call; waits so long for one that is being put.
@@ -131,3 +142,11 @@ class Publisher:
     def _measure(self, snapshot: Snapshot) -> None:
         self._metrics.published_step.set(snapshot.step)
         self._metrics.published_timestamp.set(snapshot.created_at)
+
+
+def _publications() -> Background[_Published | None]:
+    return Background("publish")
+
+
+def _held_back(step: int) -> None:
+    _log.info("snapshot_held_back", step=step, why="another's model is on its way to live")

@@ -25,7 +25,7 @@ from services.trainer.data import TrainingPassages, read_view
 from services.trainer.retrieval import LiveRetrieval
 from services.trainer.step import StepRunner
 
-Command = Literal["step", "view", "questions", "weights", "rest", "diverged", "stop"]
+Command = Literal["step", "view", "questions", "weights", "rest", "follow", "diverged", "stop"]
 
 #: Search errors that a step falls back from: they are broadcast, and raised on every process.
 _SHARED_ERRORS: tuple[type[RealmError], ...] = (DependencyUnavailable, NotFound, NotReady)
@@ -89,8 +89,8 @@ class WorkerRank:
         saved = checkpoint.state["sampler"] if checkpoint else None
         self._passages = TrainingPassages(context.settings.trainer.seed, saved)
 
-    def run(self) -> None:
-        """Until the leader says stop.
+    def run(self) -> int | None:
+        """Until the leader says stop, or tells the number of the snapshot to go on from.
 
         :raises Diverged: when it does on the leader.
         :raises DependencyUnavailable: if the leader is gone.
@@ -100,7 +100,9 @@ class WorkerRank:
             received: dict[str, Any] = self._context.world.share({})
             match received["command"]:
                 case "stop":
-                    return
+                    return None
+                case "follow":
+                    return int(received["snapshot"])
                 case "diverged":
                     raise Diverged(received["why"])
                 case "view":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,13 +16,19 @@ from realm.objectives.candidates import TrainingSearch
 from realm.objectives.objective import Objective, ObjectiveSetup, chosen_objectives, make_objectives
 from realm.objectives.sources import Questions, load_questions
 from realm.objectives.taggers import make_tagger
-from realm.records.snapshots import Snapshots
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.search.vector_index import VectorIndex, open_index
 from realm.settings import Settings
 from realm.training.distributed import ALONE, World
 from realm.training.learner import Learner
 from realm.training.optimizer import auxiliary_weight
-from services.trainer.checkpoints import Checkpoint, Checkpoints, Origin, find_origin
+from services.trainer.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    Origin,
+    find_origin,
+    origin_of,
+)
 from services.trainer.context import TrainingContext, retry_while_unavailable
 from services.trainer.data import QuestionWatch
 from services.trainer.loop import Trainer
@@ -66,7 +73,8 @@ class DivergenceRetries:
 
 
 class TrainingRun:
-    """Trains until stopped, over as many attempts as divergence allows.
+    """Trains until stopped, over as many attempts as divergence allows, and on from the models that
+    others publish.
 
     :param publisher: the leader's; the worker ranks publish nothing.
     """
@@ -78,6 +86,8 @@ class TrainingRun:
         self._checkpoints = Checkpoints(context.store)
         self._retries = DivergenceRetries(context.settings.trainer.divergence_retries)
         self._questions = Questions()
+        #: Another's snapshot to go on from.
+        self._follow: int | None = None
         self._learns_from_questions = any(
             objective.from_questions for objective in chosen_objectives(context.settings)
         )
@@ -106,26 +116,33 @@ class TrainingRun:
 
     def _common_origin(self, origin: Origin | None, stop: threading.Event) -> Origin | None:
         """Where all processes begin, or None on all if the leader was stopped."""
-        world, snapshots = self._context.world, Snapshots(self._context.store)
+        world, heartbeat = self._context.world, self._context.heartbeat
+        follow, self._follow = self._follow, None
         if origin is None:
-            origin = retry_while_unavailable(
-                stop,
-                self._context.heartbeat,
-                lambda: find_origin(self._settings, self._checkpoints, snapshots),
-            )
-        step = world.share(origin.step if origin else None)
-        if step is None:
+            find = partial(self._find_origin, follow)
+            origin = retry_while_unavailable(stop, heartbeat, find)
+            if follow is not None and origin is not None and self._publisher is not None:
+                publish_origin(self._context, self._publisher, origin, stop)
+        leading = world.share([origin.step, origin.snapshot] if origin else None)
+        if leading is None:
             return None
-        if origin is None or origin.step != step:
-            mine = "nothing" if origin is None else f"step {origin.step}"
+        if origin is None or [origin.step, origin.snapshot] != leading:
+            mine = "nothing" if origin is None else _described(origin.step, origin.snapshot)
             raise FailedPrecondition(
                 f"process {world.rank} of this training found {mine} to begin with, and the"
-                f" leading one step {step}: give them one REALM_STORE_URL and start all again"
+                f" leading one {_described(*leading)}: give them one REALM_STORE_URL and start all"
+                " again"
             )
         return origin
 
+    def _find_origin(self, follow: int | None) -> Origin:
+        snapshots = Snapshots(self._context.store)
+        if follow is None:
+            return find_origin(self._settings, self._checkpoints, snapshots)
+        return origin_of(self._settings, snapshots, follow)
+
     def _attempt(self, origin: Origin, index: VectorIndex, stop: threading.Event) -> bool:
-        """False if it diverged and may be tried again."""
+        """False if it diverged and may be tried again, or another's model is to be followed."""
         context, model = self._context, origin.model
         model.retriever.to(context.device)
         model.reader.to(context.device)
@@ -155,11 +172,11 @@ class TrainingRun:
         learner.follow_leader()
         context.metrics.lr_scale.set(learner.lr_scale)
         try:
-            self._train(origin, runner, retrieval, stop)
+            self._follow = self._train(origin, runner, retrieval, stop)
         except Diverged as error:
             self._record_divergence(error, origin, learner.lr_scale)
             return False
-        return True
+        return self._follow is None
 
     def _train(
         self,
@@ -167,17 +184,22 @@ class TrainingRun:
         runner: StepRunner,
         retrieval: LiveRetrieval,
         stop: threading.Event,
-    ) -> None:
+    ) -> int | None:
+        """The number of another's snapshot to go on from; None: it was stopped."""
         context, checkpoint = self._context, origin.checkpoint
         if self._publisher is None:
-            WorkerRank(context, runner, retrieval, checkpoint, self._questions).run()
-            return
+            return WorkerRank(context, runner, retrieval, checkpoint, self._questions).run()
         watch = None
         if self._learns_from_questions:
             name = self._settings.objectives.train_questions
             watch = QuestionWatch(name, context.store, self._questions)
         trainer = Trainer(context, runner, self._publisher, retrieval, checkpoint, questions=watch)
-        trainer.run(stop)
+        followed = trainer.run(stop)
+        if followed is None:
+            return None
+        self._publisher.follow(followed)
+        self._retries = DivergenceRetries(self._settings.trainer.divergence_retries)
+        return followed.number
 
     def _record_divergence(self, error: Diverged, origin: Origin, lr_scale: float) -> None:
         """:raises Diverged: if no retry is left."""
@@ -195,6 +217,23 @@ class TrainingRun:
             self._checkpoints.forget(origin.step)
         # A barrier: the others must not look for a checkpoint before it is gone.
         context.world.share(None)
+
+
+def publish_origin(
+    context: TrainingContext, publisher: Publisher, origin: Origin, stop: threading.Event
+) -> Snapshot | None:
+    """Publishes the model that training begins with if the store lacks it; None if it does not."""
+    if not origin.unpublished:
+        return None
+    return retry_while_unavailable(
+        stop,
+        context.heartbeat,
+        lambda: publisher.publish_now(origin.model, origin.step, from_base=origin.from_base),
+    )
+
+
+def _described(step: int | None, snapshot: int | None) -> str:
+    return f"step {step} of " + ("the base" if snapshot is None else f"snapshot {snapshot}")
 
 
 def resume(runner: StepRunner, checkpoint: Checkpoint) -> None:

@@ -9,9 +9,14 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
+from bench.tiny import random_base
+from realm.corpus.passages import Passage, to_table
 from realm.errors import Diverged
-from realm.model.checkpoint import Model, load_model
-from realm.records.snapshots import Snapshots
+from realm.model.checkpoint import Model, load_model, new_model
+from realm.model.publishing import publish_model
+from realm.records import arrow
+from realm.records.generations import Generation, Generations
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from services.trainer.checkpoints import Checkpoints, find_origin
 from services.trainer.context import Cadence, TrainingContext
@@ -20,6 +25,7 @@ from services.trainer.publisher import Publisher
 from services.trainer.run import DivergenceRetries, TrainingRun
 from tests import tiny
 from tests.unit.trainer.test_data import put
+from tests.waiting import until
 
 ERROR = Diverged("the loss of x at step 9 is not a finite number", step=9)
 
@@ -117,3 +123,65 @@ def _end_when_finished(registry: CollectorRegistry, stop: threading.Event) -> No
             break
         stop.wait(0.01)
     stop.set()
+
+
+def go_live(store: Store, snapshot: Snapshot, passages: list[Passage]) -> None:
+    """What the indexer would do with a snapshot."""
+    file = f"passages/{snapshot.fingerprint}/000/{snapshot.number}.arrow"
+    arrow.write_table(store, file, to_table(passages))
+    generations = Generations(store)
+    number = generations.next_number()
+    generations.create(
+        Generation(
+            number,
+            snapshot.number,
+            snapshot.step,
+            1,
+            snapshot.fingerprint,
+            snapshot.vector_size,
+            (file,),
+            f"c-{number}",
+            0.0,
+            "test",
+        )
+    )
+    generations.commit(number, after=generations.live(), by="test", why="test")
+
+
+def test_training_goes_on_from_another_s_model_once_it_is_live(base: Path, store: Store) -> None:
+    """Its vectors are of another size, and its tokenizer another."""
+    registry = CollectorRegistry()
+    made, stop, model = training(base, store, registry, snapshot_every_steps=2)
+    snapshots = Snapshots(store)
+    first = until(snapshots.newest, "the base")
+    go_live(store, first, tiny.passages(model.inputs))
+    thread = threading.Thread(target=made.run, args=(None, stop), daemon=True)
+    thread.start()
+    try:
+        until(lambda: len(snapshots.all()) >= 3, "trained snapshots")
+        shape = {**tiny.SHAPE, "hidden_size": 48}
+        words = tiny.tokenizer([*tiny.VOCABULARY, "bird"])
+        other = new_model(random_base(words, tiny.LIMITS, seed=5, **shape))
+        assert other.config.embedding_size != model.config.embedding_size
+        published = publish_model(snapshots, other)
+        step = registry.get_sample_value("realm_trainer_current_step") or 0
+        until(
+            lambda: (registry.get_sample_value("realm_trainer_current_step") or 0) > step + 4,
+            "training goes on meanwhile",
+        )
+        assert snapshots.newest() == published, "nothing is published over it"
+        go_live(store, published, tiny.passages(other.inputs))
+        derived = until(
+            lambda: (found := snapshots.newest()) != published and found, "a snapshot after it"
+        )
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert derived.parent == published.number
+    assert derived.fingerprint == published.fingerprint
+    assert derived.vector_size == published.vector_size
+    assert derived.step == 2
+    resumed = Checkpoints(store).newest()
+    assert resumed is not None
+    assert resumed.model.config.embedding_size == other.config.embedding_size
