@@ -34,7 +34,8 @@ class Generation:
     `word_statistics` is the file of what its questions are weighed by; empty for one of an earlier
     release, whose collection weighs them by itself. `forced` says
     who wants it live whatever the gate thinks of its quality, and why; empty: no one. `heals` is
-    the damaged generation that it is to replace, of the same snapshot; 0: none.
+    the damaged generation that it is to replace, of the same snapshot; 0: none. `ranges` says that
+    its passages carry their metadata's numbers and dates; those of an earlier release do not.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Generation:
     replaces: int | None = None
     heals: int = 0
     word_statistics: str = ""
+    ranges: bool = False
 
     @property
     def folder(self) -> str:

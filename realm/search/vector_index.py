@@ -17,6 +17,7 @@ from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import NO_WORDS, SparseVector
 from realm.settings import Settings
+from realm.v1.types_pb2 import Filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class IndexedPassage:
 @dataclass(frozen=True, slots=True)
 class Query:
     """What a collection is asked: a vector [size], terms, what of them ranks, and s and w of the
-    snapshot that the collection is of, by which `Retrieval.HYBRID` ranks."""
+    snapshot that the collection is of, by which `Retrieval.HYBRID` ranks. Only passages whose
+    metadata pass `filter` take part (None: all), in every ranking; it was checked."""
 
     vector: Vectors
     terms: SparseVector = NO_WORDS
     retrieval: Retrieval = Retrieval.DENSE
     relevance: Relevance = DENSE_ONLY
+    filter: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,11 @@ class Corpus(Group):
     erase_within_seconds: float = Field(
         86_400, gt=0, description="time after which deleted documents are physically gone"
     )
+    filter_keys: str = Field(
+        "",
+        description="metadata keys, separated by commas, that every new index has ready for"
+        " filters; those that documents bring first are indexed by themselves",
+    )
 
 
 class Model(Group):

@@ -29,6 +29,7 @@ from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval
 from realm.search.vector_index import Hit, Query, VectorSearch, relevance_of
 from realm.settings import Settings
+from realm.v1.types_pb2 import Filter
 from services.gateway.batcher import Batcher, ComputeThread
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import PinnedServing, Serving, ServingSlot
@@ -105,7 +106,8 @@ class Retrieved:
 class Request:
     """`answers` 0 asks for passages alone; `retrieval` None leaves it to the setting; `at_least` is
     the corpus version that must be searched. The best `rerank` passages are read, and ranked by
-    what is found in them too; those of a score below `least_score` are left out."""
+    what is found in them too; those of a score below `least_score` are left out. Only passages of
+    documents that pass `filter` take part (None: all)."""
 
     question: str
     passages: int
@@ -114,6 +116,7 @@ class Request:
     at_least: int = 0
     rerank: int = 0
     least_score: float = -math.inf
+    filter: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,7 @@ class Answering:
 
     async def _attempt(self, pinned: PinnedServing, request: Request, seconds: float) -> Response:
         retrieval = pinned.serving.retrieval(request.retrieval, self._retrieval)
+        pinned.serving.check_filter(request.filter)
         found = await self._retrieve(pinned.serving, request, retrieval, seconds)
         read = NO_ANSWERS
         if request.answers or request.rerank:
@@ -280,7 +284,9 @@ class Answering:
         with self._metrics.stage("encode"):
             vector = await self._encode.submit(serving, serving.inputs.query(request.question))
         with self._metrics.stage("search"):
-            query = serving.queries.query(request.question, vector, retrieval)
+            query = replace(
+                serving.queries.query(request.question, vector, retrieval), filter=request.filter
+            )
             hits = await self._search_with_retries(
                 serving.generation.collection, query, max(request.passages, request.rerank), seconds
             )

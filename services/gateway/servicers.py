@@ -28,7 +28,9 @@ from realm.v1 import (
     types_pb2,
 )
 from services.gateway.answering import Answering, Request, Response, Retrieved
+from services.gateway.masks import Mask
 from services.gateway.reporting import QuestionRecorder
+from services.gateway.scope import reachable
 from services.gateway.serving import PinnedServing, Serving
 from services.gateway.waiting import Shutdown
 
@@ -100,6 +102,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
         self, request: retrieval_pb2.RetrievePassagesRequest, context: Any
     ) -> retrieval_pb2.RetrievePassagesResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
+        mask = Mask(request.read_mask, retrieval_pb2.RetrievePassagesResponse)
         with self._answering.admission.admit():
             response = await self._answering.respond(
                 Request(
@@ -113,15 +116,18 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
                     least_score=request.least_score
                     if request.HasField("least_score")
                     else -math.inf,
+                    filter=reachable(request),
                 ),
                 remaining(context),
             )
-        return retrieval_pb2.RetrievePassagesResponse(
+        found = retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each, response.pinned.serving) for each in response.passages],
             index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
             no_answer_probability=response.answers.no_answer,
         )
+        masked: retrieval_pb2.RetrievePassagesResponse = mask.apply(found)
+        return masked
 
 
 class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
@@ -192,6 +198,7 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     ) -> answer_pb2.AnswerQuestionResponse:
         passages = request.passages if request.HasField("passages") else DEFAULT_PASSAGES
         answers = request.answers if request.HasField("answers") else DEFAULT_ANSWERS
+        mask = Mask(request.read_mask, answer_pb2.AnswerQuestionResponse)
         response = await self._answering.respond(
             Request(
                 check_question(request.question),
@@ -199,16 +206,19 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
                 answers=check_count("answers", answers, MAX_ANSWERS),
                 retrieval=check_retrieval(request.retrieval),
                 at_least=request.at_least_version,
+                filter=reachable(request),
             ),
             seconds,
         )
         self._recorder.record(request.question, response)
-        return answer_pb2.AnswerQuestionResponse(
+        answered = answer_pb2.AnswerQuestionResponse(
             answers=[_answer(each, response) for each in response.answers.given],
             no_answer_probability=response.answers.no_answer,
             index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
         )
+        masked: answer_pb2.AnswerQuestionResponse = mask.apply(answered)
+        return masked
 
 
 def index_version(pinned: PinnedServing) -> types_pb2.IndexVersion:

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from realm.errors import FailedPrecondition, NotReady
+from realm.filters import has_range
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import (
     CONFIG_FILE,
@@ -35,6 +36,7 @@ from realm.records.snapshots import Lag, Snapshot, Snapshots
 from realm.records.store import Store
 from realm.retrieval import Retrieval
 from realm.search.queries import QueryMaker
+from realm.v1.types_pb2 import Filter
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -76,6 +78,14 @@ class Serving:
             f"generation {self.number} was built by an earlier release: ask with"
             f" {' or '.join(possible)} retrieval, or refresh the index"
         )
+
+    def check_filter(self, given: Filter | None) -> None:
+        """:raises FailedPrecondition: if the generation cannot apply it."""
+        if has_range(given) and not self.generation.ranges:
+            raise FailedPrecondition(
+                f"generation {self.number} was built by an earlier release, without the numbers and"
+                " dates of metadata: filter without ranges, or refresh the index"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ loop.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from realm.errors import BadSettings, DependencyUnavailable, NotFound, OutOfSpac
 from realm.loopback import is_loopback
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector
+from realm.search.qdrant.filters import PayloadIndexes
 from realm.search.qdrant.points import (
     BM25,
     DENSE,
@@ -100,6 +101,7 @@ class QdrantIndex:
         self._hooks = hooks
         self._client = QdrantClient(**endpoint(settings))
         self._batch = settings.indexer.upsert_points
+        self._indexes = PayloadIndexes(settings.corpus.filter_keys.split(","))
 
     def create(self, collection: str, vector_size: int) -> None:
         self._hooks.before_drop(collection)
@@ -115,11 +117,11 @@ class QdrantIndex:
                 sparse_vectors_config={BM25: models.SparseVectorParams()},
                 timeout=TIMEOUT_SECONDS,
             )
-            for field, kind in (
-                ("document_id", models.PayloadSchemaType.KEYWORD),
-                ("document_version", models.PayloadSchemaType.INTEGER),
-            ):
-                self._client.create_payload_index(collection, field, field_schema=kind, wait=True)
+            own = {
+                "document_id": models.PayloadSchemaType.KEYWORD,
+                "document_version": models.PayloadSchemaType.INTEGER,
+            }
+            self._index_payload(collection, {**own, **self._indexes.of_new(collection)})
 
     def exists(self, collection: str) -> bool:
         with reachable():
@@ -151,6 +153,7 @@ class QdrantIndex:
     def drop(self, collection: str) -> None:
         self._hooks.before_drop(collection)
         self._hooks.before_change()
+        self._indexes.forget(collection)
         with reachable():
             self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
         self.full = ""
@@ -166,6 +169,7 @@ class QdrantIndex:
             ]
             newest = max(passage.document_version for passage in batch)
             with self._changing(collection):
+                self._index_metadata(collection, batch)
                 self._client.upsert(
                     collection, points, wait=True, update_filter=not_newer_than(newest)
                 )
@@ -244,6 +248,25 @@ class QdrantIndex:
             raise
         finally:
             self._hooks.after_change(collection)
+
+    def _index_metadata(self, collection: str, passages: Sequence[Passage]) -> None:
+        """Before they are written: filters on what they bring are quick from the first search."""
+
+        def present() -> int:
+            return len(self._client.get_collection(collection).payload_schema)
+
+        metadata = [passage.metadata for passage in passages]
+        self._index_payload(collection, self._indexes.missing(collection, metadata, present))
+
+    def _index_payload(
+        self, collection: str, indexes: Mapping[str, models.PayloadSchemaType]
+    ) -> None:
+        try:
+            for name, kind in indexes.items():
+                self._client.create_payload_index(collection, name, field_schema=kind, wait=True)
+        except BaseException:
+            self._indexes.forget(collection)
+            raise
 
     def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
         with reachable():

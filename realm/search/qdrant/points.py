@@ -14,6 +14,7 @@ from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.search.exact import DEPTH, RRF_K
+from realm.search.qdrant.filters import METADATA, payload_of, to_qdrant
 from realm.search.vector_index import Hit, IndexedPassage, Query, relevance_of
 
 DENSE = "dense"
@@ -26,7 +27,10 @@ def to_point(passage: Passage, vector: Vectors, average_terms: float) -> models.
     return models.PointStruct(
         id=passage.passage_id,
         vector={DENSE: vector.tolist(), BM25: to_sparse(weights)},
-        payload={name: getattr(passage, name) for name in (*PAYLOAD, "metadata")},
+        payload={
+            **{name: getattr(passage, name) for name in PAYLOAD},
+            **payload_of(passage.metadata),
+        },
     )
 
 
@@ -37,7 +41,7 @@ def to_sparse(vector: SparseVector) -> models.SparseVector:
 def to_passage(point: models.ScoredPoint) -> IndexedPassage:
     payload = point.payload or {}
     fields = {name: payload[name] for name in PAYLOAD}
-    return IndexedPassage(str(point.id), **fields, metadata=payload.get("metadata") or {})
+    return IndexedPassage(str(point.id), **fields, metadata=payload.get(METADATA) or {})
 
 
 def to_hits(points: Sequence[models.ScoredPoint], query: Query) -> list[Hit]:
@@ -64,8 +68,9 @@ def _to_hit(point: models.ScoredPoint, query: Query) -> Hit:
 
 def request(query: Query, limit: int) -> models.QueryRequest | None:
     """What to ask; None if words alone rank and the question has none."""
-    by_vector = {"query": query.vector.tolist(), "using": DENSE}
-    by_words = {"query": to_sparse(query.terms), "using": BM25}
+    passing = None if query.filter is None else to_qdrant(query.filter)
+    by_vector = {"query": query.vector.tolist(), "using": DENSE, "filter": passing}
+    by_words = {"query": to_sparse(query.terms), "using": BM25, "filter": passing}
     if not query.terms.indices:
         if query.retrieval is Retrieval.BM25:
             return None

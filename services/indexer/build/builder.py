@@ -80,6 +80,7 @@ class Builder:
             replaces=wanted.replaces,
             term=self._term(),
             heals=heals,
+            ranges=True,
         )
         self._create(generation)
         return generation
@@ -99,6 +100,7 @@ class Builder:
             replaces=wanted.replaces,
             term=self._term(),
             heals=damaged.number,
+            ranges=True,
             word_statistics=damaged.word_statistics or self._count_words(damaged),
         )
         self._create(generation)

@@ -41,6 +41,12 @@ ROOM_BYTES = 64 << 20
 INDEX_TYPES = {
     points.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
     points.FieldTypeInteger: edge.PayloadSchemaType.Integer,
+    points.FieldTypeFloat: edge.PayloadSchemaType.Float,
+}
+SCHEMA_TYPES = {
+    edge.PayloadSchemaType.Keyword: collections.Keyword,
+    edge.PayloadSchemaType.Integer: collections.Integer,
+    edge.PayloadSchemaType.Float: collections.Float,
 }
 #: Edge raises plain exceptions; these beginnings are the caller's fault.
 CALLERS_FAULTS = (
@@ -162,6 +168,12 @@ class Shard:
             segments_count=shard.segments_count,
             points_count=shard.points_count,
             indexed_vectors_count=shard.indexed_vectors_count,
+            payload_schema={
+                name: collections.PayloadSchemaInfo(
+                    data_type=SCHEMA_TYPES[index.data_type], points=index.points
+                )
+                for name, index in shard.payload_schema.items()
+            },
         ).SerializeToString()
 
     def upsert(self, body: bytes) -> bytes:

@@ -177,7 +177,7 @@ def read_query(source: points.QueryPoints) -> edge.QueryRequest:
     allow_only(
         source,
         *("collection_name", "query", "prefetch", "using", "limit", "with_payload"),
-        *("with_vectors", "timeout"),
+        *("with_vectors", "timeout", "filter"),
     )
     return edge.QueryRequest(
         limit=read_limit(source),
@@ -185,16 +185,22 @@ def read_query(source: points.QueryPoints) -> edge.QueryRequest:
         prefetches=[_read_prefetch(prefetch) for prefetch in source.prefetch] or None,
         with_payload=read_payload_choice(source.with_payload),
         with_vector=read_vector_choice(source.with_vectors),
+        filter=_read_passing(source),
     )
 
 
 def _read_prefetch(source: points.PrefetchQuery) -> edge.Prefetch:
-    allow_only(source, "query", "prefetch", "using", "limit")
+    allow_only(source, "query", "prefetch", "using", "limit", "filter")
     return edge.Prefetch(
         limit=read_limit(source),
         query=_read_scoring(source),
         prefetches=[_read_prefetch(prefetch) for prefetch in source.prefetch] or None,
+        filter=_read_passing(source),
     )
+
+
+def _read_passing(source: points.QueryPoints | points.PrefetchQuery) -> edge.Filter | None:
+    return read_filter(source.filter) if source.HasField("filter") else None
 
 
 def _read_scoring(
@@ -261,22 +267,32 @@ def read_vector_choice(choice: points.WithVectorsSelector) -> edge.WithVectorTyp
 
 
 def read_filter(source: common.Filter) -> edge.Filter:
-    """:raises Unsupported: for anything but conditions on fields that must all hold."""
-    allow_only(source, "must")
+    """:raises Unsupported: for conditions on anything but fields."""
+    allow_only(source, "must", "should", "must_not")
     # Edge, like Qdrant, takes an empty clause for an absent one.
-    return edge.Filter(must=list(_read_conditions(source.must)) or None)
+    return edge.Filter(
+        must=[_read_condition(each) for each in source.must] or None,
+        should=[_read_condition(each) for each in source.should] or None,
+        must_not=[_read_condition(each) for each in source.must_not] or None,
+    )
 
 
-def _read_conditions(conditions: Iterable[common.Condition]) -> Iterable[edge.FieldCondition]:
-    for condition in conditions:
-        allow_only(condition, "field")
-        field = condition.field
-        allow_only(field, "key", "match", "range")
-        yield edge.FieldCondition(
-            field.key,
-            match=_read_match(field.match) if field.HasField("match") else None,
-            range=_read_range(field.range) if field.HasField("range") else None,
-        )
+def _read_condition(
+    condition: common.Condition,
+) -> edge.FieldCondition | edge.IsEmptyCondition | edge.Filter:
+    allow_only(condition, "field", "is_empty", "filter")
+    match condition.WhichOneof("condition_one_of"):
+        case "filter":
+            return read_filter(condition.filter)
+        case "is_empty":
+            return edge.IsEmptyCondition(condition.is_empty.key)
+    field = condition.field
+    allow_only(field, "key", "match", "range")
+    return edge.FieldCondition(
+        field.key,
+        match=_read_match(field.match) if field.HasField("match") else None,
+        range=_read_range(field.range) if field.HasField("range") else None,
+    )
 
 
 def _read_match(match: common.Match) -> edge.MatchType:

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from realm.client.wire import channel_options, from_rpc_error
 from realm.corpus.documents import passage_id
 from realm.errors import NotFound, RealmError
+from realm.filters import matches
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
@@ -46,6 +47,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 #: Nobody listens here.
 NOWHERE = "127.0.0.1:1"
+#: Whose documents the passages of a generation are, by turns.
+TENANTS = ("acme", "globex")
 
 TEXTS = (
     "The Eiffel Tower is in Paris.",
@@ -92,6 +95,10 @@ class MemorySearch:
         if collection not in self.collections:
             raise NotFound(f"Qdrant: collection {collection} doesn't exist")
         passages, vectors = self.collections[collection]
+        passing = [at for at, each in enumerate(passages) if matches(query.filter, each.metadata)]
+        passages, vectors = [passages[at] for at in passing], vectors[passing]
+        if not passages:
+            return []
         words = Bm25Index([weights_of(each) for each in passages])
         index = ExactIndex(vectors, words)
         found = index.search(query, limit)
@@ -118,7 +125,7 @@ def passages_of(prefix: str, texts: tuple[str, ...] = TEXTS) -> list[IndexedPass
             text=text,
             start=100,
             end=100 + len(text),
-            metadata={"prefix": prefix},
+            metadata={"prefix": prefix, "number": str(number), "tenant": TENANTS[number % 2]},
         )
         for number, text in enumerate(texts)
     ]
@@ -154,7 +161,9 @@ class World:
         self.models[snapshot.number] = model
         return snapshot
 
-    def build(self, snapshot: Snapshot, corpus_version: int = 1) -> Generation:
+    def build(
+        self, snapshot: Snapshot, corpus_version: int = 1, *, ranges: bool = True
+    ) -> Generation:
         """A generation with its collection, not live."""
         number = self.generations.next_number()
         generation = Generation(
@@ -170,6 +179,7 @@ class World:
             why="test",
             average_terms=STATISTICS.average_terms,
             word_statistics=write_word_statistics(self.store, snapshot.fingerprint, STATISTICS),
+            ranges=ranges,
         )
         self.generations.create(generation)
         self.generations.record(number, State.BUILDING)

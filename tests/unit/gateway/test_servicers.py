@@ -36,7 +36,7 @@ async def test_passages_come_with_their_origin(site: Site, first: Generation) ->
     response = await site.retrieval.RetrievePassages(search(limit=3), timeout=PATIENCE)
     assert len(response.passages) == 3
     for each in response.passages:
-        assert each.passage.metadata == {"prefix": "g1"}
+        assert each.passage.metadata["prefix"] == "g1"
         assert (each.passage.ordinal, each.passage.document_version) == (1, 3)
     version = response.index_version
     assert (version.generation, version.snapshot, version.step) == (1, 1, 10)
