@@ -185,7 +185,9 @@ class LiveWatcher:
                     self.wake()
 
     async def _read(self, wanted: set[int]) -> View:
-        return await asyncio.to_thread(self._view.read, wanted)
+        view = await asyncio.to_thread(self._view.read, wanted)
+        self._read_at = time.monotonic()
+        return view
 
     async def _poll(self) -> None:
         try:
@@ -197,7 +199,6 @@ class LiveWatcher:
             # A watcher that died would leave the gateway on one generation for ever.
             log.exception("store_unreadable", exc_info=error)
             return
-        self._read_at = time.monotonic()
         if self._first_sequence is None:
             self._first_sequence = view.entry.sequence if view.entry else 0
         self._slot.update(view.freshness)
