@@ -15,6 +15,9 @@ from realm.records.snapshots import Snapshots
 from realm.records.states import State
 
 PROBE_RECALL = "probe_recall@5"
+READER_F1 = "reader_f1"
+#: By which of the gate's figures a generation is the best: the retriever's, and the reader's.
+FIGURES = (PROBE_RECALL, READER_F1)
 
 
 @dataclass(slots=True)
@@ -26,23 +29,25 @@ class GateBaselines:
     memory: int
 
     def of(self, candidate: Generation, live: Generation | None) -> list[Generation]:
-        """Whose snapshots encode the candidate's questions: its own, live's, the best's."""
-        best = self.best(candidate, live)
-        return [candidate, *(each for each in (live, best) if each is not None)]
+        """Whose snapshots encode the candidate's questions, and answer them: its own, live's, the
+        best retriever's and the best reader's."""
+        compared = {each.number: each for each in (candidate, live) if each is not None}
+        for figure in FIGURES:
+            if (best := self.best(candidate, live, figure)) is not None:
+                compared.setdefault(best.number, best)
+        return list(compared.values())
 
-    def best(self, candidate: Generation, live: Generation | None) -> Generation | None:
-        """The best of those accepted before the candidate, by the gate's own figure.
+    def best(
+        self, candidate: Generation, live: Generation | None, figure: str = PROBE_RECALL
+    ) -> Generation | None:
+        """The best of those accepted before the candidate, by one of the gate's own figures.
 
         None if that is live, or of live's or the candidate's snapshot, or its snapshot is gone.
         """
         if live is None:
             return None
-        accepted = self.accepted(before=candidate.number)
-        figures = {number: figure for number, figure in accepted if figure is not None}
-        if not figures:
+        if (number := self.best_number(figure, before=candidate.number)) is None:
             return None
-        # Of equals the newest: its corpus is most like today's.
-        number = max(figures, key=lambda each: (figures[each], each))
         found = self.generations.get(number)
         if found.snapshot in (live.snapshot, candidate.snapshot):
             return None
@@ -52,8 +57,17 @@ class GateBaselines:
             return None
         return found
 
-    def accepted(self, before: int | None = None) -> list[tuple[int, float | None]]:
-        """The generations accepted last, newest first, with the gate's figure of each."""
+    def best_number(self, figure: str, before: int | None = None) -> int | None:
+        """Of those accepted last; None if the gate had no such figure of any."""
+        accepted = self.accepted(figure, before)
+        figures = {number: value for number, value in accepted if value is not None}
+        # Of equals the newest: its corpus is most like today's.
+        return max(figures, key=lambda each: (figures[each], each), default=None)
+
+    def accepted(
+        self, figure: str = PROBE_RECALL, before: int | None = None
+    ) -> list[tuple[int, float | None]]:
+        """The generations accepted last, newest first, with one of the gate's figures of each."""
         found: list[tuple[int, float | None]] = []
         for number in reversed(self.generations.numbers()):
             if len(found) == self.memory:
@@ -61,10 +75,10 @@ class GateBaselines:
             if before is None or number < before:
                 events = self.generations.events(number)
                 if any(event.state is State.LIVE for event in events):
-                    found.append((number, _figure(events)))
+                    found.append((number, _value(events, figure)))
         return found
 
 
-def _figure(events: Sequence[Event]) -> float | None:
-    figures = (event.report.get(PROBE_RECALL) for event in events)
-    return next((figure for figure in figures if figure is not None), None)
+def _value(events: Sequence[Event], figure: str) -> float | None:
+    values = (event.report.get(figure) for event in events)
+    return next((value for value in values if value is not None), None)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 from realm.errors import Corrupt, NotFound
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
         ("document_id", pa.string()),
         ("snapshot", pa.int64()),
         ("asked_at", pa.float64()),
+        ("answer", pa.string()),
     ]
 )
 PROBES = "probe"
@@ -48,12 +50,16 @@ Each = TypeVar("Each")
 
 @dataclass(frozen=True, slots=True)
 class RecordedQuestion:
-    """A question, the document that its answer was read in, and by whose snapshot; Unix time."""
+    """A question, the document that its answer was read in, and by whose snapshot; Unix time.
+
+    Earlier releases recorded no answer.
+    """
 
     question: str
     document_id: str
     snapshot: int
     asked_at: float
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +169,15 @@ class RecordedQuestions:
                 continue
             except Corrupt:
                 return True
-            sources = table["source"].to_pylist() if "source" in table.column_names else []
-            asked = zip(table["question"].to_pylist(), sources, strict=False)
-            if _holds([question for question, source in asked if source == FOLDER], texts):
+            if "source" not in table.column_names:
+                continue
+            if _holds(_texts(table.filter(pc.equal(table["source"], FOLDER))), texts):
                 return True
         return False
 
     def _is_held(self, path: str, texts: Sequence[str] | None) -> bool:
         try:
-            return _holds(arrow.read_table(self._store, path)["question"].to_pylist(), texts)
+            return _holds(_texts(arrow.read_table(self._store, path)), texts)
         except NotFound:
             return False
         except Corrupt:
@@ -182,6 +188,12 @@ def probe_files(store: Store, number: int) -> list[Entry]:
     """A generation's probe questions, as they are and encoded."""
     folder = generation_folder(number)
     return [entry for entry in store.entries(folder) if entry.path.startswith(f"{folder}/{PROBES}")]
+
+
+def _texts(table: pa.Table) -> list[str]:
+    """What users asked and were answered; earlier releases kept no answers."""
+    kept = {"question", "answer", "answers"} & set(table.column_names)
+    return [str(text) for name in kept for text in table[name].to_pylist()]
 
 
 def _holds(questions: Sequence[object], texts: Sequence[str] | None) -> bool:

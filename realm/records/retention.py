@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from realm.errors import Corrupt, NotFound
-from realm.records.baselines import GateBaselines
+from realm.records.baselines import FIGURES, GateBaselines
 from realm.records.controls import DAMAGED
 from realm.records.failures import FOLDER as REFUSED
 from realm.records.failures import QUARANTINE, failure_file, failures, quarantine_file, quarantined
@@ -142,8 +142,7 @@ class Retention:
     def needed(self, erased: int = 0) -> Needed:
         numbers = self._generations.numbers()
         kept = {number for number in numbers if self._is_needed(number)} | set(numbers[-1:])
-        if (best := self._best(erased)) is not None:
-            kept.add(best)
+        kept |= self._best(erased)
         there = {snapshot.number: snapshot for snapshot in self._snapshots.all()}
         found = {number: self._generations.get(number) for number in sorted(kept)}
         found = {number: each for number, each in found.items() if each.snapshot in there}
@@ -183,12 +182,9 @@ class Retention:
             and self._age(generation_folder(number), events[-1].at) <= self._retirement
         )
 
-    def _best(self, erased: int) -> int | None:
-        figures = {n: figure for n, figure in self._baselines.accepted() if figure is not None}
-        if not figures:
-            return None
-        best = max(figures, key=lambda each: (figures[each], each))
-        return best if self._generations.get(best).corpus_version >= erased else None
+    def _best(self, erased: int) -> set[int]:
+        best = {self._baselines.best_number(figure) for figure in FIGURES}
+        return {n for n in best if n and self._generations.get(n).corpus_version >= erased}
 
     def _vectors(self, needed: Needed) -> Iterator[Removal]:
         """A shard's vectors by a needed snapshot stay with the passage file that they are of; an

@@ -279,10 +279,13 @@ class Gate(Group, prefix="gate_"):
 
     sample: int = Field(200, ge=1, description="vectors to compare")
     probes: int = Field(400, ge=0, description="probe questions; 0: none")
+    readings: int = Field(
+        200, ge=0, description="probe questions of known answers that readers answer; 0: none"
+    )
     min_recall: float = Field(
         0.98, ge=0, le=1, description="required recall@10 against exact search"
     )
-    tolerance: float = Field(0.02, ge=0, description="allowed drop in probe recall@5")
+    tolerance: float = Field(0.02, ge=0, description="allowed drop in probe recall@5 or F1")
     significance: float = Field(0.05, gt=0, le=1, description="significance level of a drop")
     latency_factor: float = Field(
         2.0,
@@ -295,7 +298,8 @@ class Gate(Group, prefix="gate_"):
     memory: int = Field(5, ge=0, description="accepted generations whose best is compared with too")
     probes_file: str = Field(
         "",
-        description=".jsonl of question and document_id to probe with; empty: made from documents",
+        description=".jsonl of question, document_id and perhaps answers to probe with; empty: made"
+        " from documents",
     )
 
 

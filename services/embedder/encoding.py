@@ -15,23 +15,29 @@ import structlog
 import torch
 
 from realm.errors import Corrupt, InvalidInput, NotFound
+from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import (
     CONFIG_FILE,
     PASSAGE_ENCODER_FILE,
     QUERY_ENCODER_FILE,
+    READER_FILE,
     TOKENIZER_FILE,
     ServingEncoder,
     load_passage_encoder,
     load_query_encoder,
+    load_reader,
 )
 from realm.model.encoders import Progress, encode
 from realm.model.inputs import Encoded
+from realm.model.reader import Reader
 from realm.records import vectors
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors
 
 SHARD = re.compile(r"(\d+)-(\d+)")
+#: Questions; the embedder looks after each batch of them whether they are still wanted.
+READ_AT_ONCE = 8
 COMMON_FILES = (CONFIG_FILE, TOKENIZER_FILE)
 PASSAGE_COLUMNS = ("passage_id", "content_hash", "title_ids", "body_ids")
 
@@ -87,6 +93,14 @@ class Encoders:
             folder = self.snapshots.materialise(snapshot, (*COMMON_FILES, QUERY_ENCODER_FILE))
             towers.query = self._placed(load_query_encoder(folder))
         return towers.query
+
+    def reader(self, snapshot: Snapshot) -> Reader:
+        """Loaded anew each time: it reads one file of questions a build, and is not kept.
+
+        :raises Corrupt: if a file of the snapshot is missing or altered.
+        """
+        folder = self.snapshots.materialise(snapshot, (CONFIG_FILE, READER_FILE))
+        return load_reader(folder).to(self.device)
 
     def _towers(self, snapshot: Snapshot) -> _Towers:
         towers = self._loaded.pop(snapshot.number, None)
@@ -178,6 +192,27 @@ class Encoding:
     def _on_batch(self, progress: Progress) -> None:
         self.progress = progress
         self.between_batches()
+
+    def readings(self, reader: Reader, table: pa.Table) -> list[str]:
+        """The best answer to each `reader_question`, read in `reader_passage`; empty where none is
+        asked, none is found, or the reader says that there is none."""
+        columns = (table.column(f"reader_{name}").to_pylist() for name in ("question", "passage"))
+        asked = list(zip(*columns, strict=True))
+        answers = [""] * len(asked)
+        rows = [row for row, (question, _) in enumerate(asked) if question]
+        for start in range(0, len(rows), READ_AT_ONCE):
+            chosen = rows[start : start + READ_AT_ONCE]
+            found = answer_questions(
+                reader,
+                self.tower.inputs,
+                [Reading(asked[row][0], (asked[row][1],), (0.0,)) for row in chosen],
+                token_budget=self.compute.token_budget,
+                dtype=self.compute.dtype,
+            )
+            for row, one in zip(chosen, found, strict=True):
+                answers[row] = one.given[0].text if one.given else ""
+            self.between_batches()
+        return answers
 
 
 def check_passages(table: pa.Table, path: str) -> pa.Table:

@@ -98,7 +98,8 @@ class Embedder:
 
     def encode_queries(self, job: Job) -> Outcome:
         """The probe questions' own rows with a column `vector`; with `passage_vector` too, of the
-        passages that they were taken out of, if `title` and `passage` tell those."""
+        passages that they were taken out of, if `title` and `passage` tell those; with
+        `reader_answer`, of questions that the snapshot's reader is asked as well."""
         work = partial(self._encode_questions, job)
         return self._run(job, lambda: self._traced(job, ENCODE_QUERIES, work))
 
@@ -231,6 +232,11 @@ class Embedder:
                 encoding = self._encoding(job, self.encoders.passage(snapshot))
                 made["passage_vector"] = encoding.texts(table)
                 self._count(encoding, encoding.progress.done)
+        if "reader_question" in table.column_names:
+            with self._phase("read"):
+                reading = self._encoding(job, tower)
+                answers = reading.readings(self.encoders.reader(snapshot), table)
+                table = table.append_column("reader_answer", pa.array(answers, pa.string()))
         with self._phase("write"):
             about = self._about(job, encoding, table.num_rows, began)
             about |= relevance_metadata(tower.relevance)

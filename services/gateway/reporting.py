@@ -45,6 +45,7 @@ class QuestionRecorder:
             serving_pb2.RecordedQuestion(
                 question=question,
                 document_id=passage.document_id,
+                answer=best.text,
                 snapshot=response.pinned.serving.generation.snapshot,
             )
         )

@@ -13,6 +13,7 @@ import structlog
 from realm.records.generations import Generation
 from realm.records.recorded_questions import Bounds, RecordedQuestion, RecordedQuestions, Sample
 from realm.records.store import Store
+from realm.text.questions import Question
 
 #: A file of questions is written at this interval, or ten times in the time they are kept.
 WINDOW_SECONDS = 600.0
@@ -117,8 +118,8 @@ class QuestionRecorder:
                 return
             log.info("questions_recorded", questions=len(questions))
 
-    def probes(self, compared: Iterable[Generation]) -> list[dict[str, str]]:
-        """Questions, each with the document to be found.
+    def probes(self, compared: Iterable[Generation]) -> list[Question]:
+        """Questions, each with the document to be found and the answer that was given.
 
         Questions that one of the compared snapshots answered are left out: it would find its own
         document again and be preferred unfairly.
@@ -127,7 +128,11 @@ class QuestionRecorder:
             return []
         snapshots = {each.snapshot for each in compared}
         return [
-            {"question": each.question, "document_id": each.document_id}
+            Question(
+                each.question,
+                (each.answer,) if each.answer else (),
+                document_id=each.document_id,
+            )
             for each in self._recorded.all()
             if each.snapshot not in snapshots
         ]

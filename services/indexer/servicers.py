@@ -207,7 +207,7 @@ class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
         self.gateways.record(GatewayReport(request.gateway_id, request.generation, request.ready))
         now = time.time()
         self.recorder.record(
-            RecordedQuestion(each.question, each.document_id, each.snapshot, now)
+            RecordedQuestion(each.question, each.document_id, each.snapshot, now, each.answer)
             for each in request.questions
         )
         said = (request.generation, request.ready)

@@ -1,7 +1,8 @@
 """A small real embedder: the task contract with bags of words in place of a transformer.
 
 Vectors follow from the snapshot and the words alone; a snapshot whose passage encoder says `bad`
-gives passages vectors that have nothing to do with their words, `bad 5` five in a hundred;
+gives passages vectors that have nothing to do with their words, `bad 5` five in a hundred; one that
+says `misreads` has good vectors, and a reader that answers nothing;
 `… by 20 0.05` ends in its s and w, which are 1 and 0 if it says none.
 A passage with the word KILLS ends as a task that killed its workers does, one with the word
 BREAKS as one whose vector is not finite.
@@ -9,6 +10,7 @@ BREAKS as one whose vector is not finite.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -124,6 +126,10 @@ class Double:
         for name, made in (("vector", rows), ("passage_vector", shortened)):
             flat = pa.array(np.array(made, dtype=np.float32).reshape(-1))
             table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, size))
+        misreads = self.quality(found).startswith("misreads")
+        known = [json.loads(each or "[]") for each in table["answers"].to_pylist()]
+        said = ["" if misreads or not each else each[0] for each in known]
+        table = table.append_column("reader_answer", pa.array(said, pa.string()))
         about = relevance_metadata(self.relevance(found))
         arrow.write_table(self.store, output_file, table.replace_schema_metadata(about))
         self.nudge.send("vectors")

@@ -20,9 +20,13 @@ DOCUMENTS = [document(number) for number in range(150)]
 
 @pytest.fixture
 def probes(tmp_path: Path) -> Path:
-    """A question for each document: words of its second sentence."""
+    """A question for each document: words of its second sentence, the last of which answer it."""
     file = tmp_path / "probes.jsonl"
-    rows = [{"question": each.text.split(". ")[1], "document_id": each.id} for each in DOCUMENTS]
+    asked = [(each.text.split(". ")[1], each.id) for each in DOCUMENTS]
+    rows = [
+        {"question": words, "document_id": document_id, "answers": [words.split()[-1]]}
+        for words, document_id in asked
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
@@ -77,6 +81,17 @@ def test_relevance_is_refused_if_either_part_is_spoiled(bench: Bench, quality: s
     refused(bench, 3)
     assert report(bench, 3)["probe_recall_fall"] > 0.5
     assert bench.live() == 2
+
+
+def test_a_reader_that_answers_nothing_is_refused_though_all_is_found(bench: Bench) -> None:
+    bench.publish(step=40, quality="misreads")
+    refused(bench, 2)
+    found = report(bench, 2)
+    assert found["probe_recall_fall"] == 0.0
+    assert (found["live_reader_f1"], found["reader_f1"]) == (1.0, 0.0)
+    assert "the reader's F1 fell" in bench.indexer.generations.events(2)[-1].why
+    bench.publish(step=80)
+    bench.until_live(3)
 
 
 def test_a_slow_collection_is_refused_and_an_equal_one_is_not(

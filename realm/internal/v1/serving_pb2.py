@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frealm/internal/v1/serving.proto\x12\x11realm.internal.v1\"\xa4\x01\n\x14ReportServingRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x1d\n\x11\x64raining_requests\x18\x04 \x01(\rB\x02\x18\x01\x12\x36\n\tquestions\x18\x05 \x03(\x0b\x32#.realm.internal.v1.RecordedQuestion\"K\n\x10RecordedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\"\x17\n\x15ReportServingResponse2z\n\x14ServingReportService\x12\x62\n\rReportServing\x12\'.realm.internal.v1.ReportServingRequest\x1a(.realm.internal.v1.ReportServingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frealm/internal/v1/serving.proto\x12\x11realm.internal.v1\"\xa4\x01\n\x14ReportServingRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x1d\n\x11\x64raining_requests\x18\x04 \x01(\rB\x02\x18\x01\x12\x36\n\tquestions\x18\x05 \x03(\x0b\x32#.realm.internal.v1.RecordedQuestion\"[\n\x10RecordedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\"\x17\n\x15ReportServingResponse2z\n\x14ServingReportService\x12\x62\n\rReportServing\x12\'.realm.internal.v1.ReportServingRequest\x1a(.realm.internal.v1.ReportServingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTSERVINGREQUEST']._serialized_start=55
   _globals['_REPORTSERVINGREQUEST']._serialized_end=219
   _globals['_RECORDEDQUESTION']._serialized_start=221
-  _globals['_RECORDEDQUESTION']._serialized_end=296
-  _globals['_REPORTSERVINGRESPONSE']._serialized_start=298
-  _globals['_REPORTSERVINGRESPONSE']._serialized_end=321
-  _globals['_SERVINGREPORTSERVICE']._serialized_start=323
-  _globals['_SERVINGREPORTSERVICE']._serialized_end=445
+  _globals['_RECORDEDQUESTION']._serialized_end=312
+  _globals['_REPORTSERVINGRESPONSE']._serialized_start=314
+  _globals['_REPORTSERVINGRESPONSE']._serialized_end=337
+  _globals['_SERVINGREPORTSERVICE']._serialized_start=339
+  _globals['_SERVINGREPORTSERVICE']._serialized_end=461
 # @@protoc_insertion_point(module_scope)

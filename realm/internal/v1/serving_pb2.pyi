@@ -21,14 +21,16 @@ class ReportServingRequest(_message.Message):
     def __init__(self, gateway_id: _Optional[str] = ..., generation: _Optional[int] = ..., ready: bool = ..., draining_requests: _Optional[int] = ..., questions: _Optional[_Iterable[_Union[RecordedQuestion, _Mapping]]] = ...) -> None: ...
 
 class RecordedQuestion(_message.Message):
-    __slots__ = ("question", "document_id", "snapshot")
+    __slots__ = ("question", "document_id", "snapshot", "answer")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     question: str
     document_id: str
     snapshot: int
-    def __init__(self, question: _Optional[str] = ..., document_id: _Optional[str] = ..., snapshot: _Optional[int] = ...) -> None: ...
+    answer: str
+    def __init__(self, question: _Optional[str] = ..., document_id: _Optional[str] = ..., snapshot: _Optional[int] = ..., answer: _Optional[str] = ...) -> None: ...
 
 class ReportServingResponse(_message.Message):
     __slots__ = ()

@@ -129,7 +129,8 @@ class ProbeRequests:
         given = read_given(Path(self.settings.probes_file)) if self.settings.probes_file else []
         tables = (arrow.read_table(self.records.store, each) for each in candidate.passage_files)
         recorded = self.recorder.probes(compared)
-        chosen = choose_questions(tables, self.settings.probes, given, recorded)
+        count, readings = self.settings.probes, self.settings.readings
+        chosen = choose_questions(tables, count, given, recorded, readings)
         arrow.write_table(self.records.store, path, chosen)
 
     def _reuse(self, candidate: Generation, by: Generation, source: str, output: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from realm.records.baselines import PROBE_RECALL
+from realm.records.baselines import PROBE_RECALL, READER_F1
 from realm.records.generations import Generation
 from realm.records.recorded_questions import PROBES_RECORDED
 from realm.records.vectors import Vectors
@@ -23,6 +23,7 @@ from realm.settings.groups import Gate as GateSettings
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.latency import LatencyComparison
 from services.indexer.gate.probes import Probes, compare, mean_reciprocal_rank, recall_at
+from services.indexer.gate.readings import Reading, compare_readings
 
 RECALL_DEPTH = 10
 #: float32 survives Qdrant bit by bit; other storages may round.
@@ -57,6 +58,16 @@ class ProbeRanks:
 
 
 @dataclass(frozen=True, slots=True)
+class Readings:
+    """What readers score in the same questions: the candidate's, live's, and that of the best
+    accepted lately (None: there is nothing to compare with)."""
+
+    candidate: Reading
+    live: Reading | None = None
+    best: Reading | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """`live` ranks come from both collections, `best` ranks from the files of both generations.
     What is None was not measured: there are no probes, or nothing is live."""
@@ -68,6 +79,7 @@ class Evidence:
     live: ProbeRanks | None = None
     best: ProbeRanks | None = None
     latency: LatencyComparison | None = None
+    readings: Readings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +184,34 @@ def best(evidence: Evidence) -> Finding:
         return Finding()
     figures = {"best_generation": float(ranks.generation), "best_probes": float(len(ranks.probes))}
     return _compared(evidence.settings, ranks, "best", figures, prefix="best_")
+
+
+@check(overrulable=True)
+def reading(evidence: Evidence) -> Finding:
+    """The reader answers questions of known answers no worse than live's, and than the best's."""
+    if (found := evidence.readings) is None:
+        return Finding()
+    mine, settings = found.candidate, evidence.settings
+    figures: dict[str, float] = {
+        "readings": len(mine.f1), "reader_em": mine.em, READER_F1: mine.mean_f1
+    }  # fmt: skip
+    faults = []
+    for name, prefix, theirs in (("live", "", found.live), ("best", "best_", found.best)):
+        if theirs is None:
+            continue
+        compared = compare_readings(mine, theirs)
+        figures |= {
+            f"{name}_reader_em": theirs.em,
+            f"{name}_{READER_F1}": theirs.mean_f1,
+            f"{prefix}reader_f1_fall": compared.fall,
+            f"{prefix}reader_p_value": compared.p_value,
+        }
+        if compared.refused(settings.tolerance, settings.significance):
+            faults.append(
+                f"the reader's F1 fell from {theirs.mean_f1:.3f} ({name}) to {mine.mean_f1:.3f}"
+                f" (p = {compared.p_value:.4f})"
+            )
+    return Finding(figures, "; ".join(faults))
 
 
 @check(overrulable=True)

@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from realm.errors import Corrupt, NotFound
-from realm.records.baselines import GateBaselines
+from realm.records.baselines import READER_F1, GateBaselines
 from realm.records.generations import Generation
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Hit, Query, VectorIndex
@@ -27,10 +27,12 @@ from services.indexer.gate.checks import (
     CollectionSample,
     Evidence,
     ProbeRanks,
+    Readings,
 )
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.latency import LatencyComparison, measure
 from services.indexer.gate.probes import Probes, alike, probes_file, ranks, read_probes
+from services.indexer.gate.readings import Reading
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 
@@ -71,7 +73,7 @@ class Gate:
         :raises Conflict: if a rollback interrupted it.
         """
         content, collection = self._frozen_collection(candidate)
-        in_live = in_best = speed = None
+        in_live = in_best = speed = read = None
         if self._settings.probes and not candidate.heals:
             whole = live if live_is_whole else None
             own = read_probes(self._records.store, probes_file(candidate, candidate))
@@ -80,7 +82,10 @@ class Gate:
                 best = self._baselines.best(candidate, live) if whole else live
                 in_best = self._ranks_by_files(candidate, best, in_live.probes, content)
                 speed = self._latency(candidate, in_live.probes, whole, theirs)
-        evidence = Evidence(self._settings, candidate, content, collection, in_live, in_best, speed)
+                read = self._readings(candidate, live, own)
+        evidence = Evidence(
+            self._settings, candidate, content, collection, in_live, in_best, speed, read
+        )
         return self.judge(evidence)
 
     def judge(self, evidence: Evidence) -> tuple[Verdict, dict[str, float]]:
@@ -182,6 +187,25 @@ class Gate:
         mine = content.ranks(self._maker(candidate, own), own, by, common)
         before = old.ranks(self._maker(best, theirs), theirs, by, common)
         return ProbeRanks(own, mine, before, best.number)
+
+    def _readings(
+        self, candidate: Generation, live: Generation | None, own: Probes
+    ) -> Readings | None:
+        """What the three readers score; those of a damaged live index are as good as ever."""
+        if own.reading is None:
+            return None
+        best = self._baselines.best(candidate, live, READER_F1)
+        return Readings(own.reading, self._reading(candidate, live), self._reading(candidate, best))
+
+    def _reading(self, candidate: Generation, by: Generation | None) -> Reading | None:
+        """None where nobody, or an embedder of an earlier release, had its reader answer."""
+        if by is None:
+            return None
+        try:
+            return read_probes(self._records.store, probes_file(candidate, by)).reading
+        except (NotFound, Corrupt) as error:
+            log.warning("reader_is_not_compared", generation=by.number, why=str(error))
+            return None
 
     def _latency(
         self, candidate: Generation, own: Probes, live: Generation | None, theirs: Probes

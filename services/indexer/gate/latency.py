@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from realm.search.vector_index import Query
-from services.indexer.gate.probes import DEPTH, sign_test
+from services.indexer.gate.comparison import sign_test
+from services.indexer.gate.probes import DEPTH
 
 #: Pairs of searches in a burst.
 PAIRS = 60

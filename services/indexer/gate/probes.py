@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +31,19 @@ from realm.records.vectors import Vectors, matrix
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Query, VectorIndex, relevance_of
 from realm.text.cloze import inverse_cloze
+from realm.text.questions import Question
+from services.indexer.gate.comparison import Comparison, sign_test
+from services.indexer.gate.readings import (
+    FIELDS,
+    NOT_READ,
+    AnswerPassages,
+    Reading,
+    cloze_reading,
+)
 
 #: `passage_id` is empty where only the document is known; `source` is one of the three below.
-#: `title` and `passage` are of a passage without the sentence that asks for it, else empty.
+#: `title` and `passage` are of a passage without the sentence that asks for it, else empty. The
+#: last three are empty where nothing is read.
 SCHEMA = pa.schema(
     [
         ("question", pa.string()),
@@ -43,24 +52,13 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
         ("title", pa.string()),
         ("passage", pa.string()),
+        *FIELDS,
     ]
 )
 GIVEN, RECORDED, MADE = "file", FOLDER, "held-out"
 PASSAGE_VECTOR = "passage_vector"
 DEPTH = 10
 SEARCH_BATCH = 32
-SIGNIFICANCE = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Of paired probes: how far recall@5 fell, and the sign test's p of so many losses."""
-
-    fall: float
-    p_value: float
-
-    def refused(self, tolerance: float, significance: float = SIGNIFICANCE) -> bool:
-        return self.fall > tolerance and self.p_value < significance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,13 +67,15 @@ class Probes:
 
     `passages` are the vectors, by the same snapshot, of the passages without their sentences; rows
     of questions that stand in no passage mean nothing. `relevance` has the snapshot's s and w; an
-    embedder of an earlier release does not tell them, and vectors alone are compared.
+    embedder of an earlier release does not tell them, and vectors alone are compared. `reading` is
+    what the snapshot's reader scores in all the questions that were read.
     """
 
     questions: pa.Table
     vectors: Vectors
     passages: Vectors | None = None
     relevance: Relevance = DENSE_ONLY
+    reading: Reading | None = None
 
     def __len__(self) -> int:
         return int(self.questions.num_rows)
@@ -136,52 +136,68 @@ def probes_file(generation: Generation, by: Generation) -> str:
 def choose_questions(
     tables: Iterable[pa.Table],
     count: int,
-    given: Sequence[dict[str, str]] = (),
-    recorded: Sequence[dict[str, str]] = (),
+    given: Sequence[Question] = (),
+    recorded: Sequence[Question] = (),
+    readings: int | None = None,
 ) -> pa.Table:
     """At most `count` questions: those given, if any is about a document that is there; else those
     recorded, and as many made as are missing.
 
     :param tables: passages.
-    :param given: `question` and `document_id` each; so is `recorded`.
+    :param given: with their `document_id`; so are `recorded`.
+    :param readings: how many are read, at most; None: all that can be.
     """
     there: set[str] = set()
+    holding = AnswerPassages([*given, *recorded])
 
     def one_by_one() -> Iterator[pa.Table]:
         """A corpus of them is not held at once."""
         for table in tables:
             there.update(table["document_id"].unique().to_pylist())
+            holding.look_through(table)
             yield table
 
-    made = make_questions(one_by_one(), count)
-    if rows := _about(given, there, GIVEN):
-        return pa.Table.from_pylist(rows[:count], schema=SCHEMA)
-    asked = pa.Table.from_pylist(_about(recorded, there, RECORDED)[:count], schema=SCHEMA)
-    return pa.concat_tables([asked, made.slice(0, count - asked.num_rows)])
+    made = make_questions(one_by_one(), count).to_pylist()
+    rows = [*_about(recorded, there, RECORDED, holding), *made]
+    if of_file := _about(given, there, GIVEN, holding):
+        rows = of_file
+    return pa.Table.from_pylist(_read_at_most(rows[:count], readings), schema=SCHEMA)
 
 
 def _about(
-    questions: Sequence[dict[str, str]], there: set[str], source: str
+    questions: Sequence[Question], there: set[str], source: str, holding: AnswerPassages
 ) -> list[dict[str, str]]:
     """Those whose document is there, each once, in an order that follows from their words."""
     rows = {
-        (row["question"], row["document_id"]): {
-            **row,
+        (one.question, one.document_id): {
+            "question": one.question,
+            "document_id": one.document_id,
             **dict.fromkeys(("passage_id", "title", "passage"), ""),
             "source": source,
+            **holding.reading(one),
         }
-        for row in questions
-        if row["document_id"] in there
+        for one in questions
+        if one.document_id in there
     }
     return sorted(rows.values(), key=lambda row: hashlib.sha256(row["question"].encode()).digest())
 
 
-def read_given(file: Path) -> list[dict[str, str]]:
-    """The questions of a .jsonl file that name their document.
+def _read_at_most(rows: Sequence[dict[str, str]], most: int | None) -> list[dict[str, str]]:
+    """The rows, of which the first `most` that can be read are."""
+    left = len(rows) if most is None else most
+    chosen = []
+    for row in rows:
+        left -= bool(row["answers"])
+        chosen.append(row if left >= 0 else row | NOT_READ)
+    return chosen
+
+
+def read_given(file: Path) -> list[Question]:
+    """The questions of a .jsonl file that name their document, with their answers if it says any.
 
     :raises InvalidInput: if the file cannot be read, or a line is no question.
     """
-    rows: list[dict[str, str]] = []
+    rows: list[Question] = []
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -192,13 +208,21 @@ def read_given(file: Path) -> list[dict[str, str]]:
         try:
             row = json.loads(line)
             question, document_id = str(row["question"]).strip(), str(row["document_id"])
-        except (ValueError, KeyError, TypeError) as error:
+            answers = tuple(map(str, _list_of(row.get("answers"))))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(
-                f"{file}:{number} is no probe: give question and document_id as JSON"
+                f"{file}:{number} is no probe: give question and document_id as JSON, and perhaps a"
+                " list of answers"
             ) from error
         if question:
-            rows.append({"question": question, "document_id": document_id})
+            rows.append(Question(question, answers, document_id=document_id))
     return rows
+
+
+def _list_of(value: object) -> list[object]:
+    if value is None or isinstance(value, list):
+        return value or []
+    raise TypeError("it is no list")
 
 
 def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
@@ -222,6 +246,7 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
                     "source": MADE,
                     "title": row["title"],
                     "passage": pair[1],
+                    **cloze_reading(row["passage_id"], row["text"]),
                 }
             )
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -236,6 +261,7 @@ def read_probes(store: Store, path: str) -> Probes:
         matrix(table),
         matrix(table, PASSAGE_VECTOR) if shortened else None,
         relevance_from(arrow.metadata(table)),
+        Reading.of(table),
     )
 
 
@@ -303,10 +329,3 @@ def compare(candidate: Sequence[int | None], live: Sequence[int | None], k: int 
     losses = sum(theirs and not mine for mine, theirs in pairs)
     wins = sum(mine and not theirs for mine, theirs in pairs)
     return Comparison((losses - wins) / max(1, len(pairs)), sign_test(losses, wins))
-
-
-def sign_test(losses: int, wins: int) -> float:
-    """P(at least so many losses), if losses and wins were equally likely (exact McNemar)."""
-    trials = losses + wins
-    worse: int = sum(math.comb(trials, count) for count in range(losses, trials + 1))
-    return worse / 2.0**trials

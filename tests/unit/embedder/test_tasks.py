@@ -11,6 +11,7 @@ import pytest
 
 from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
+from realm.model.answering import Reading, answer_questions
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
@@ -174,6 +175,26 @@ def test_a_question_comes_with_the_vector_of_its_shortened_passage(
     expected = encode(model.retriever.passage, [rest], inputs.pad)
     np.testing.assert_allclose(found[:1], expected, atol=1e-5)
     assert not found[1].any()
+
+
+def test_questions_of_known_answers_are_answered_by_the_snapshot_s_reader(world: World) -> None:
+    passage = "one fox ran. it ran far."
+    rows = [
+        {"question": "q", "reader_question": "who ran?", "reader_passage": passage},
+        {"question": "q", "reader_question": "", "reader_passage": ""},
+        {"question": "q", "reader_question": None, "reader_passage": None},
+    ]
+    arrow.write_table(
+        world.store, "generations/00000001/probe_questions.arrow", pa.Table.from_pylist(rows)
+    )
+    job = Job(1, "generations/00000001/probe_questions.arrow", "probes.arrow", 1)
+    assert world.embedder.encode_queries(job) is Outcome.DONE
+    reader = world.model.reader.eval()
+    (expected,) = answer_questions(
+        reader, world.model.inputs, [Reading("who ran?", (passage,), (0,))]
+    )
+    found = arrow.read_table(world.store, "probes.arrow")["reader_answer"].to_pylist()
+    assert found == [expected.given[0].text, "", ""]
 
 
 def damaged_input(world: World) -> Job:

@@ -76,8 +76,12 @@ async def test_an_answered_question_is_reported_once_if_switched_on(
         before = len(memory.reports)
         await until(lambda: len(memory.reports) >= before + 2, "two reports")
         document_id = response.answers[0].sources[0].passage.document_id
-        found = [(each.question, each.document_id, each.snapshot) for each in recorded(memory)]
-        assert found == [(QUESTION, document_id, first.snapshot)] * number
+        found = [
+            (each.question, each.document_id, each.snapshot, each.answer)
+            for each in recorded(memory)
+        ]
+        given = response.answers[0].text
+        assert found == [(QUESTION, document_id, first.snapshot, given)] * number
 
 
 async def test_of_many_questions_a_sample_is_reported(

@@ -136,6 +136,18 @@ def test_nobody_is_asked_what_it_answered_itself(store: Store) -> None:
     recorder = QuestionRecorder(store, BOUNDS, clock)
     candidate, live, best = (generation(number, snapshot=number) for number in (4, 3, 1))
     asked = recorder.probes([candidate, live, best])
-    assert sorted(each["question"] for each in asked) == [f"who 2 {n}?" for n in range(4)]
-    assert {each["document_id"] for each in asked} == {"d0", "d1", "d2", "d3"}
+    assert sorted(each.question for each in asked) == [f"who 2 {n}?" for n in range(4)]
+    assert {each.document_id for each in asked} == {"d0", "d1", "d2", "d3"}
     assert len(recorder.probes([candidate])) == 12
+
+
+def test_the_answer_that_a_user_was_given_is_what_readers_are_asked_for(store: Store) -> None:
+    RecordedQuestions(store).write(
+        [
+            RecordedQuestion("who?", "d0", 1, 0.0, "Eve"),
+            RecordedQuestion("where?", "d1", 1, 0.0),
+        ]
+    )
+    recorder = QuestionRecorder(store, BOUNDS, Clock())
+    asked = recorder.probes([generation(3, snapshot=3)])
+    assert {(each.question, each.answers) for each in asked} == {("who?", ("Eve",)), ("where?", ())}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.baselines import PROBE_RECALL, GateBaselines
+from realm.records.baselines import PROBE_RECALL, READER_F1, GateBaselines
 from realm.records.generations import Generation, Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
@@ -61,3 +61,17 @@ def test_the_first_generation_has_nothing_to_be_compared_with(
     assert references.best(candidate, None) is None
     assert references.of(candidate, None) == [candidate]
     assert [each.number for each in references.of(candidate, history.get(3))] == [9, 3, 2]
+
+
+def test_the_best_reader_is_compared_with_beside_the_best_retriever(
+    store: Store, history: Generations
+) -> None:
+    for number, figure in enumerate((0.80, 0.70, 0.75), 1):
+        history.record(number, State.LIVE, "", {READER_F1: figure})
+    references = GateBaselines(history, Snapshots(store), 5)
+    candidate = generation(9, snapshot=9)
+    assert [each.number for each in references.of(candidate, history.get(3))] == [9, 3, 2, 1]
+    found = references.best(candidate, history.get(3), READER_F1)
+    assert found is not None
+    assert found.number == 1
+    assert references.best(candidate, history.get(1), READER_F1) is None, "it is live"

@@ -124,6 +124,23 @@ def test_a_build_that_may_be_choosing_its_probes_is_told_of(store: Store) -> Non
     assert recorded.forget(["do I live"], generations) == []
 
 
+def test_a_question_is_forgotten_by_its_answer_too(store: Store) -> None:
+    recorded, generations = RecordedQuestions(store), Generations(store)
+    recorded.write([RecordedQuestion("who lives there?", "d", 1, 1000.0, "Eve Adams")])
+    recorded.write([question("who wrote this?", 2000.0)])
+    assert recorded.forget(["Eve"], generations) == []
+    assert [each.question for each in recorded.all()] == ["who wrote this?"]
+
+
+def test_a_file_of_an_earlier_release_has_no_answers_and_is_read(store: Store) -> None:
+    row = {"question": "who?", "document_id": "d", "snapshot": 1, "asked_at": 5.0}
+    arrow.write_table(store, "recorded/000000000005-000001-abc.arrow", pa.Table.from_pylist([row]))
+    recorded = RecordedQuestions(store)
+    assert recorded.all() == [RecordedQuestion("who?", "d", 1, 5.0)]
+    assert recorded.forget(["else"], Generations(store)) == []
+    assert recorded.all()
+
+
 def test_what_was_made_of_a_document_is_not_forgotten(store: Store) -> None:
     probed(store, 1, State.LIVE, 0.0)
     assert RecordedQuestions(store).forget(None, Generations(store)) == []

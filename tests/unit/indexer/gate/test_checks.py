@@ -16,11 +16,13 @@ from services.indexer.gate.checks import (
     CollectionSample,
     Evidence,
     Finding,
+    Readings,
     norms_fault,
     recall_of_scores,
 )
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.gate import Gate
+from services.indexer.gate.readings import Reading
 from services.indexer.metrics import IndexerMetrics
 from tests.unit.indexer.examples import generation
 
@@ -95,6 +97,41 @@ def evidence(points: int = 1, forced: str = "", **settings: object) -> Evidence:
     sample = CollectionSample(points, {"a0": vector(1, 0)}, {}, np.zeros((0, 2), np.float32), [])
     candidate = replace(generation(1), forced=forced)
     return Evidence(load_settings(**settings).gate, candidate, content, sample)
+
+
+def reader(right: int, questions: int = 100) -> Reading:
+    scores = [1.0] * right + [0.0] * (questions - right)
+    return Reading(tuple(map(bool, scores)), tuple(scores))
+
+
+def test_a_reader_that_answers_worse_is_refused_whatever_is_found(metrics: IndexerMetrics) -> None:
+    found = replace(evidence(gate_sample=1), readings=Readings(reader(60), reader(80), reader(60)))
+    verdict, report = judge(metrics, found)
+    why = "the reader's F1 fell from 0.800 (live) to 0.600 (p = 0.0000)"
+    assert verdict == Verdict(False, why)
+    assert metrics.validation_failures.labels("reading")._value.get() == 1
+    assert report["reader_em"] == report["reader_f1"] == 0.6
+    assert report["reader_f1_fall"] == pytest.approx(0.2)
+    assert report["best_reader_f1_fall"] == 0.0
+    forced = replace(found, candidate=replace(found.candidate, forced="root: it must be"))
+    assert judge(metrics, forced)[0] == Verdict(True), "an operator may want it all the same"
+
+
+def test_small_losses_of_a_reader_do_not_add_up_unseen(metrics: IndexerMetrics) -> None:
+    found = replace(evidence(gate_sample=1), readings=Readings(reader(72), reader(73), reader(80)))
+    verdict, _ = judge(metrics, found)
+    assert verdict == Verdict(False, "the reader's F1 fell from 0.800 (best) to 0.720 (p = 0.0039)")
+
+
+@pytest.mark.parametrize("live", [reader(79), None])
+def test_an_equal_reader_and_a_first_one_pass(
+    live: Reading | None, metrics: IndexerMetrics
+) -> None:
+    found = replace(evidence(gate_sample=1), readings=Readings(reader(79), live))
+    verdict, report = judge(metrics, found)
+    assert verdict == Verdict(True)
+    assert report["readings"] == 100
+    assert ("live_reader_f1" in report) == (live is not None)
 
 
 def judge(metrics: IndexerMetrics, found: Evidence) -> tuple[Verdict, dict[str, float]]:

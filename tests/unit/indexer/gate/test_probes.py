@@ -16,6 +16,8 @@ from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
 from realm.model.relevance import DENSE_ONLY
 from realm.search.queries import QueryMaker
+from realm.text.questions import Question
+from services.indexer.gate.comparison import sign_test
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.probes import (
     SCHEMA,
@@ -28,7 +30,6 @@ from services.indexer.gate.probes import (
     place,
     read_given,
     recall_at,
-    sign_test,
 )
 from tests.unit.indexer.examples import generation
 
@@ -192,7 +193,7 @@ def test_given_questions_are_asked_if_their_document_is_there(tmp_path: Path) ->
     lines = [{"question": f" who {n}?", "document_id": f"d{n}", "more": 1} for n in range(290, 310)]
     file.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
     given = read_given(file)
-    assert given[0] == {"question": "who 290?", "document_id": "d290"}
+    assert given[0] == Question("who 290?", document_id="d290")
     chosen = choose_questions([passages(range(200)), passages(range(200, 300))], 1000, given)
     assert set(chosen["document_id"].to_pylist()) == {f"d{n}" for n in range(290, 300)}
     assert choose_questions([passages(range(300))], 4, given).num_rows == 4
@@ -203,7 +204,7 @@ def test_given_questions_are_asked_if_their_document_is_there(tmp_path: Path) ->
 def test_recorded_questions_are_asked_first_and_the_rest_is_made() -> None:
     tables = [passages(range(300))]
     made = make_questions(tables, 1000)
-    asked = [{"question": f"who {n}?", "document_id": f"d{n}"} for n in (*range(295, 305), 295)]
+    asked = [Question(f"who {n}?", document_id=f"d{n}") for n in (*range(295, 305), 295)]
     chosen = choose_questions(tables, 1000, recorded=asked)
     assert Counter(chosen["source"].to_pylist()) == {"recorded": 5, "held-out": made.num_rows}
     assert set(chosen["document_id"].to_pylist()[:5]) == {f"d{n}" for n in range(295, 300)}
@@ -216,7 +217,15 @@ def test_recorded_questions_are_asked_first_and_the_rest_is_made() -> None:
     assert none_there.equals(make_questions([passages(range(100))], 1000))
 
 
-@pytest.mark.parametrize("line", ["nothing", '{"question": "who?"}', "[]"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nothing",
+        '{"question": "who?"}',
+        "[]",
+        '{"question": "who?", "document_id": "d", "answers": "Eve"}',
+    ],
+)
 def test_an_unusable_probe_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "probes.jsonl"
     file.write_text(f'{{"question": "who?", "document_id": "d"}}\n{line}\n')
