@@ -29,6 +29,7 @@ from services.indexer.build.loader import load_shard
 from services.indexer.context import Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.probes import SCHEMA, probes_file
+from services.indexer.gate.readings import ANSWER, NOT_READ
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 
@@ -39,7 +40,14 @@ SHARDS = 4
 class GateEnvironment:
     """`with GateEnvironment(…) as gate:`; one corpus, one set of probe questions."""
 
-    def __init__(self, folder: Path, passages: list[Passage], probes: Sequence[QAExample]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        passages: list[Passage],
+        probes: Sequence[QAExample],
+        readings: Sequence[dict[str, str]],
+    ) -> None:
+        """:param readings: what readers are asked, each with a probe."""
         self._cluster = BenchCluster(folder, {})
         self._store = self._cluster.store
         self._snapshots = Snapshots(self._store)
@@ -57,8 +65,13 @@ class GateEnvironment:
         self._parts = [passages[shard::SHARDS] for shard in range(SHARDS)]
         self._questions = pa.Table.from_pylist(
             [
-                {"question": each.question, "document_id": each.document_id, "passage_id": ""}
-                for each in probes
+                {
+                    "question": each.question,
+                    "document_id": each.document_id,
+                    "passage_id": "",
+                    **(readings[number] if number < len(readings) else NOT_READ),
+                }
+                for number, each in enumerate(probes)
             ],
             schema=SCHEMA,
         )
@@ -72,18 +85,26 @@ class GateEnvironment:
         self._index.close()
         self._cluster.close()
 
-    def go_live(self, passages: Vectors, probes: Vectors) -> Verdict:
-        """Makes the first generation, with which all others are compared. Vectors [rows, size]."""
-        made, verdict, report = self._judge(passages, probes)
+    @property
+    def questions(self) -> pa.Table:
+        """The probes, as an embedder is given them."""
+        return self._questions
+
+    def go_live(self, passages: Vectors, probes: Vectors, answers: Sequence[str]) -> Verdict:
+        """Makes the first generation, with which all others are compared. Vectors [rows, size];
+        an answer to each probe, empty to those that are not read."""
+        made, verdict, report = self._judge(passages, probes, answers)
         entry = self._generations.commit(made.number, after=None, by="bench", why="first")
         self._generations.record(made.number, State.LIVE, "first", report)
         self._replication.set_serving({made.number: made}, entry.generation)
-        self._live, self._live_probes = made, probes
+        self._live, self._live_probes, self._live_answers = made, probes, answers
         return verdict
 
-    def validate(self, passages: Vectors, probes: Vectors) -> tuple[Verdict, dict[str, float]]:
-        """The gate's verdict on a candidate with these vectors; its collection is dropped again."""
-        made, verdict, report = self._judge(passages, probes)
+    def validate(
+        self, passages: Vectors, probes: Vectors, answers: Sequence[str]
+    ) -> tuple[Verdict, dict[str, float]]:
+        """The gate's verdict on a candidate like this; its collection is dropped again."""
+        made, verdict, report = self._judge(passages, probes, answers)
         self._replication.drop(made.number)
         self._index.drop(made.collection)
         state = State.ABANDONED if verdict.passed else State.REJECTED
@@ -91,12 +112,13 @@ class GateEnvironment:
         return verdict, report
 
     def _judge(
-        self, passages: Vectors, probes: Vectors
+        self, passages: Vectors, probes: Vectors, answers: Sequence[str]
     ) -> tuple[Generation, Verdict, dict[str, float]]:
         made = self._generation(passages)
-        self._write_probes(probes_file(made, made), probes)
+        self._write_probes(probes_file(made, made), probes, answers)
         if self._live is not None:
-            self._write_probes(probes_file(made, self._live), self._live_probes)
+            path = probes_file(made, self._live)
+            self._write_probes(path, self._live_probes, self._live_answers)
         verdict, report = self._gate.validate(made, self._live)
         return made, verdict, report
 
@@ -138,6 +160,7 @@ class GateEnvironment:
         self._replication.start_catch_up(made, made.corpus_version)
         return made
 
-    def _write_probes(self, path: str, vectors: Vectors) -> None:
+    def _write_probes(self, path: str, vectors: Vectors, answers: Sequence[str]) -> None:
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        arrow.write_table(self._store, path, self._questions.append_column("vector", column))
+        table = self._questions.append_column("vector", column)
+        arrow.write_table(self._store, path, table.append_column(ANSWER, pa.array(answers)))

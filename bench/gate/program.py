@@ -1,4 +1,5 @@
-"""Twenty snapshots whose weights have noise that costs ten points of held-out R@5 or more, and
+"""Twenty snapshots whose weights have noise that costs ten points of held-out R@5 or more, twenty
+whose retriever is fine and whose reader has noise that costs ten points of held-out F1 or more, and
 twenty that are equal but for rounding, through the real gate."""
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from bench.claims import Result, at_least
+from bench.claims import Claim, Result, at_least
 from bench.datasets import Dataset, QAExample, any_dataset
 from bench.gate.environment import GateEnvironment
 from bench.gate.layers import SplitEncoder
+from bench.gate.readers import NoisyReaders, readings_of
 from bench.harness import Bench, Context
 from realm.corpus.passages import Passage, split_document
-from realm.model.checkpoint import new_model
+from realm.model.checkpoint import Model, new_model
 from realm.model.runtime import set_threads
 from realm.records.vectors import Vectors
 from realm.search.exact import top_k
@@ -33,16 +35,19 @@ SEARCHES = 12
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`trials` of each kind; `documents`: 0 for all."""
+    """`trials` of noisy retrievers and of equal snapshots, `readers` of noisy readers, which answer
+    `readings` probes; `documents`: 0 for all."""
 
     trials: int
+    readers: int
     probes: int
+    readings: int
     documents: int
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`cost` is how far held-out R@5 fell, `fall` how far the gate saw its probes fall."""
+    """`cost` is how far held-out R@5 or F1 fell, `fall` how far the gate saw its probes fall."""
 
     spread: float
     cost: float
@@ -55,6 +60,7 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class GateRun:
     noisy: Sequence[Trial]
+    readers: Sequence[Trial]
     equal: Sequence[Trial]
     figures: dict[str, Any]
 
@@ -66,9 +72,12 @@ class Trials:
     """
 
     def __init__(
-        self, texts: Dataset, probes: Sequence[QAExample], held_out: Sequence[QAExample]
+        self,
+        model: Model,
+        texts: Dataset,
+        probes: Sequence[QAExample],
+        held_out: Sequence[QAExample],
     ) -> None:
-        model = new_model()
         inputs = model.inputs
         self.encoder = SplitEncoder(model.retriever.passage, inputs.pad, TOP_LAYERS)
         self.passages: list[Passage] = [
@@ -84,6 +93,14 @@ class Trials:
         self._first = self._passages(self.encoder.top)
         self.base = self._recall(self.encoder.top, self._first)
         self.difference = 0.0
+        self.readers: NoisyReaders
+        self._first_answers: list[str]
+
+    def read(self, readers: NoisyReaders) -> list[str]:
+        """The answers of the reader as it is; those of every snapshot, but of noisy readers."""
+        self.readers = readers
+        self._first_answers = readers.answers(readers.reader)
+        return self._first_answers
 
     def vectors(self, layers: nn.ModuleList, order: int) -> tuple[Vectors, Vectors]:
         """Of the passages and of the probes, [rows, size] each."""
@@ -111,14 +128,27 @@ class Trials:
             vectors = self.vectors(layers, order=0)
             cost = self.base - self._recall(layers, vectors[0])
             if cost >= LEAST_COST:
-                return _trial(gate, vectors, spread, cost)
+                return _trial(gate, vectors, self._first_answers, spread, cost)
+            spread *= GROWTH
+
+    def noisy_reader(self, gate: GateEnvironment, spread: float, seed: int) -> Trial:
+        """As much noise in the reader alone as costs ten points of F1 with this seed."""
+        while True:
+            reader = self.readers.noisy(spread, seed)
+            cost = self.readers.cost(reader)
+            if cost >= LEAST_COST:
+                vectors = self._first, self._upper(self._probe_states, self.encoder.top)
+                answers = self.readers.answers(reader)
+                return _trial(
+                    gate, vectors, answers, spread, cost, "reader_f1_fall", "reader_p_value"
+                )
             spread *= GROWTH
 
     def equal(self, gate: GateEnvironment, order: int) -> Trial:
         """The same weights, the same texts, other batches: only rounding differs."""
         vectors = self.vectors(self.encoder.top, order)
         self.difference = max(self.difference, float(np.abs(vectors[0] - self._first).max()))
-        return _trial(gate, vectors, 0.0, 0.0)
+        return _trial(gate, vectors, self._first_answers, 0.0, 0.0)
 
     def _recall(self, layers: nn.ModuleList, passages: Vectors) -> float:
         """Held-out R@5 by document: questions that are not among the probes, searched exactly."""
@@ -138,11 +168,16 @@ class Trials:
 
 
 def _trial(
-    gate: GateEnvironment, vectors: tuple[Vectors, Vectors], spread: float, cost: float
+    gate: GateEnvironment,
+    vectors: tuple[Vectors, Vectors],
+    answers: Sequence[str],
+    spread: float,
+    cost: float,
+    fall: str = "probe_recall_fall",
+    p_value: str = "probe_p_value",
 ) -> Trial:
-    verdict, report = gate.validate(*vectors)
-    fall, p_value = report["probe_recall_fall"], report["probe_p_value"]
-    return Trial(spread, cost, verdict.passed, fall, p_value, verdict.why)
+    verdict, report = gate.validate(*vectors, answers)
+    return Trial(spread, cost, verdict.passed, report[fall], report[p_value], verdict.why)
 
 
 def observe(parameters: Parameters, context: Context) -> GateRun:
@@ -153,46 +188,74 @@ def observe(parameters: Parameters, context: Context) -> GateRun:
         texts = texts.first(parameters.documents)
     count = min(parameters.probes, len(texts.questions) * 3 // 4)
     probes, held_out = texts.questions[:count], texts.questions[count:]
-    trials = Trials(texts, probes, held_out)
-    with GateEnvironment(context.folder, trials.passages, probes) as gate:
-        first = gate.go_live(*trials.vectors(trials.encoder.top, 0))
-        spread = trials.calibrate(seed)
+    model = new_model()
+    trials = Trials(model, texts, probes, held_out)
+    asked = readings_of(trials.passages, probes)[: parameters.readings]
+    costed = readings_of(trials.passages, held_out)[-parameters.readings :]
+    with GateEnvironment(context.folder, trials.passages, probes, asked) as gate:
+        readers = NoisyReaders(model, costed, gate.questions, -TOP_LAYERS)
+        answers = trials.read(readers)
+        first = gate.go_live(*trials.vectors(trials.encoder.top, 0), answers)
         numbers = range(parameters.trials)
+        spread = trials.calibrate(seed) if numbers else 0.0
         noisy = [trials.noisy(gate, spread, seed * 1000 + number) for number in numbers]
+        bounds = (LEAST_COST, MOST_COST, FIRST_SPREAD, seed)
+        spread = readers.calibrate(*bounds) if parameters.readers else 0.0
+        misreading = [
+            trials.noisy_reader(gate, spread, seed * 1000 + number)
+            for number in range(parameters.readers)
+        ]
         equal = [trials.equal(gate, number + 1) for number in numbers]
     figures = {
         "texts": texts.source,
         "documents": len(texts.documents),
         "passages": len(trials.passages),
         "probes": count,
+        "readings": len(asked),
         "held_out_questions": len(held_out),
+        "held_out_readings": len(costed),
+        "held_out_f1": round(readers.base, 4),
         "held_out_recall@5": round(trials.base, 4),
         "noise_in_layers_from_the_top": TOP_LAYERS,
         "equal_largest_difference_of_a_coordinate": trials.difference,
         "first_passed": first.passed,
         "seconds": round(time.monotonic() - began, 1),
     }
-    return GateRun(noisy, equal, figures)
+    return GateRun(noisy, misreading, equal, figures)
 
 
 def judge(parameters: Parameters, run: GateRun) -> Result:
-    noisy, trials = run.noisy, parameters.trials
-    refused = sum(not each.passed and "probe recall" in each.why for each in noisy)
-    passed = sum(each.passed for each in run.equal)
-    least = min(each.cost for each in noisy)
-    claims = [
-        at_least("least cost of the noise, in held-out R@5", least, LEAST_COST),
-        at_least(f"noisy snapshots refused, of {trials}", refused, trials),
-        at_least(f"equal snapshots passed, of {trials}", passed, trials),
-    ]
-    figures = run.figures | {
-        "spread": _range([each.spread for each in noisy]),
-        "noisy_cost": _range([each.cost for each in noisy]),
-        "noisy_fall_of_probes": _range([each.fall for each in noisy]),
-        "noisy_p_value_max": max(each.p_value for each in noisy),
-        "refusals": [each.why for each in noisy if not each.passed],
-    }
+    trials, readers = parameters.trials, parameters.readers
+    claims, figures = [], dict(run.figures)
+    if trials:
+        passed = sum(each.passed for each in run.equal)
+        claims += _refused(run.noisy, trials, "noisy snapshots", "R@5", "probe recall")
+        claims.append(at_least(f"equal snapshots passed, of {trials}", passed, trials))
+        figures |= _figures(run.noisy, "noisy")
+    if readers:
+        claims += _refused(run.readers, readers, "fine retrievers with noisy readers", "F1", "F1")
+        figures |= _figures(run.readers, "reader")
     return Result(figures, claims)
+
+
+def _refused(noisy: Sequence[Trial], count: int, named: str, cost: str, why: str) -> list[Claim]:
+    """:param why: what each refusal has to name, and nothing beside it."""
+    refused = sum(not each.passed and why in each.why and ";" not in each.why for each in noisy)
+    least = min(each.cost for each in noisy)
+    return [
+        at_least(f"least cost of the noise of {named}, in held-out {cost}", least, LEAST_COST),
+        at_least(f"{named} refused, of {count}", refused, count),
+    ]
+
+
+def _figures(noisy: Sequence[Trial], name: str) -> dict[str, Any]:
+    return {
+        f"{name}_spread": _range([each.spread for each in noisy]),
+        f"{name}_cost": _range([each.cost for each in noisy]),
+        f"{name}_fall_of_probes": _range([each.fall for each in noisy]),
+        f"{name}_p_value_max": max(each.p_value for each in noisy),
+        f"{name}_refusals": [each.why for each in noisy if not each.passed],
+    }
 
 
 def _range(values: list[float]) -> dict[str, float]:
@@ -201,9 +264,12 @@ def _range(values: list[float]) -> dict[str, float]:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(trials=20, probes=1000, documents=0),
-    quick=Parameters(trials=3, probes=220, documents=60),
+    full=Parameters(trials=20, readers=20, probes=1000, readings=200, documents=0),
+    quick=Parameters(trials=3, readers=3, probes=220, readings=60, documents=60),
     observe=observe,
     judge=judge,
-    options={"trials": "snapshots of each kind"},
+    options={
+        "trials": "snapshots with noisy retrievers, and equal ones",
+        "readers": "snapshots with noisy readers",
+    },
 )

@@ -28,7 +28,7 @@ from realm.model.checkpoint import (
     load_reader,
 )
 from realm.model.encoders import Progress, encode
-from realm.model.inputs import Encoded
+from realm.model.inputs import Encoded, InputBuilder
 from realm.model.reader import Reader
 from realm.records import vectors
 from realm.records.snapshots import Snapshot, Snapshots
@@ -193,26 +193,33 @@ class Encoding:
         self.progress = progress
         self.between_batches()
 
-    def readings(self, reader: Reader, table: pa.Table) -> list[str]:
-        """The best answer to each `reader_question`, read in `reader_passage`; empty where none is
-        asked, none is found, or the reader says that there is none."""
-        columns = (table.column(f"reader_{name}").to_pylist() for name in ("question", "passage"))
-        asked = list(zip(*columns, strict=True))
-        answers = [""] * len(asked)
-        rows = [row for row, (question, _) in enumerate(asked) if question]
-        for start in range(0, len(rows), READ_AT_ONCE):
-            chosen = rows[start : start + READ_AT_ONCE]
-            found = answer_questions(
-                reader,
-                self.tower.inputs,
-                [Reading(asked[row][0], (asked[row][1],), (0.0,)) for row in chosen],
-                token_budget=self.compute.token_budget,
-                dtype=self.compute.dtype,
-            )
-            for row, one in zip(chosen, found, strict=True):
-                answers[row] = one.given[0].text if one.given else ""
-            self.between_batches()
-        return answers
+
+def read_answers(
+    reader: Reader,
+    inputs: InputBuilder,
+    table: pa.Table,
+    compute: Compute,
+    between_batches: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """The best answer to each `reader_question`, read in `reader_passage`; empty where none is
+    asked, none is found, or the reader says that there is none."""
+    columns = (table.column(f"reader_{name}").to_pylist() for name in ("question", "passage"))
+    asked = list(zip(*columns, strict=True))
+    answers = [""] * len(asked)
+    rows = [row for row, (question, _) in enumerate(asked) if question]
+    for start in range(0, len(rows), READ_AT_ONCE):
+        chosen = rows[start : start + READ_AT_ONCE]
+        found = answer_questions(
+            reader,
+            inputs,
+            [Reading(asked[row][0], (asked[row][1],), (0.0,)) for row in chosen],
+            token_budget=compute.token_budget,
+            dtype=compute.dtype,
+        )
+        for row, one in zip(chosen, found, strict=True):
+            answers[row] = one.given[0].text if one.given else ""
+        between_batches()
+    return answers
 
 
 def check_passages(table: pa.Table, path: str) -> pa.Table:

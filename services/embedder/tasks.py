@@ -33,6 +33,7 @@ from services.embedder.encoding import (
     Encoders,
     Encoding,
     check_passages,
+    read_answers,
     related_folders,
     reuse_vectors,
 )
@@ -234,8 +235,9 @@ class Embedder:
                 self._count(encoding, encoding.progress.done)
         if "reader_question" in table.column_names:
             with self._phase("read"):
-                reading = self._encoding(job, tower)
-                answers = reading.readings(self.encoders.reader(snapshot), table)
+                reader, compute = self.encoders.reader(snapshot), self.encoders.compute
+                check = self.liveness.checker(lambda: self._wanted(job))
+                answers = read_answers(reader, tower.inputs, table, compute, check)
                 table = table.append_column("reader_answer", pa.array(answers, pa.string()))
         with self._phase("write"):
             about = self._about(job, encoding, table.num_rows, began)

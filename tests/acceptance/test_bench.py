@@ -25,7 +25,7 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "switch": lambda figures: len(figures["answers_by_encoder"]) == 2,
     "swap": lambda figures: figures["requests"]["search"] > 100,
     "changes": lambda figures: figures["embedded_by_refresh"] > 0,
-    "gate": lambda figures: figures["noisy_cost"]["min"] >= 0.1,
+    "gate": lambda figures: min(figures[of]["min"] for of in ("noisy_cost", "reader_cost")) >= 0.1,
     "chaos": lambda figures: sum(figures["faults"].values()) >= 5 and figures["looked_at"] > 500,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
