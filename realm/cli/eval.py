@@ -92,6 +92,10 @@ def eval_(
     rerank: Annotated[
         int, typer.Option(min=0, help="let the reader re-rank so many of the best; 0: none")
     ] = 0,
+    cross_encoder: Annotated[
+        str,
+        typer.Option(help="re-rank with this cross-encoder (folder or hub name), not the reader"),
+    ] = "",
     no_starter: Annotated[
         bool, typer.Option("--no-starter", help="base with a fresh reader, not the shipped one")
     ] = False,
@@ -120,6 +124,8 @@ def eval_(
             name = f"{chosen_system.name} ({retrieval})"
             chosen_system = replace(chosen_system, name=name, retrieval=retrieval)
         chosen_system = replace(chosen_system, rerank=rerank)
+        if cross_encoder:
+            chosen_system = _with_cross_encoder(chosen_system, cross_encoder)
         with progress_bars() as listener:
             report = evaluate(chosen_system, given, asked, passages=passages, progress=listener)
     if json_file is not None:
@@ -220,6 +226,15 @@ def _load_system(settings: Settings, system: str, snapshot: str, model: str) -> 
         )
     base = systems.base_system(settings, device, dtype)
     return replace(base, name=system, retrieval=systems.Baseline(system).retrieval)
+
+
+def _with_cross_encoder(system: System, name: str) -> System:
+    from realm.model.cross_encoder import load_cross_encoder
+
+    if not system.rerank:
+        raise InvalidInput(f"--cross-encoder {name} re-ranks nothing: give --rerank 10 or so")
+    found = load_cross_encoder(name).to(system.reader.device)
+    return replace(system, cross_encoder=found)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,6 +51,13 @@ def import_(
     tokenizer: Annotated[
         str, typer.Option(help="folder or hub name of the tokenizer, if no checkpoint has it")
     ] = "",
+    cross_encoder: Annotated[
+        str,
+        typer.Option(
+            help="what re-ranks passages, in the reader's place: checkpoint for sequence"
+            " classification with one output or two"
+        ),
+    ] = "",
     no_answer: Annotated[
         bool,
         typer.Option("--no-answer", help="the extractive QA reader knows questions without answer"),
@@ -59,6 +67,7 @@ def import_(
     check_packages("realm model import", MODEL)
     from realm.model.base import find_folder, read_tokenizer
     from realm.model.checkpoint import write_model
+    from realm.model.cross_encoder import load_cross_encoder
     from realm.model.hugging_face import import_model
 
     check_new(to)
@@ -70,6 +79,8 @@ def import_(
         tokenizer=read_tokenizer(find_folder(tokenizer)) if tokenizer else None,
         no_answer=no_answer,
     )
+    if cross_encoder:
+        model = replace(model, cross_encoder=load_cross_encoder(cross_encoder))
     write_whole(to, lambda folder: write_model(folder, model))
     towers = "shared" if model.config.shared_towers else "separate"
     typer.echo(f"{to}: a model of {model.config.embedding_size} dimensions, towers {towers}")

@@ -264,7 +264,8 @@ def list_recorded(store: StoreUrl = "", as_json: AsJson = False) -> None:
 
 def forget(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="forget questions with this text in them or in their answer")
+        list[str] | None,
+        typer.Argument(help="forget questions with this text in them or in their answer"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="forget every question")] = False,
     store: StoreUrl = "",

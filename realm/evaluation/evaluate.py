@@ -81,6 +81,7 @@ def evaluate(
             "unknown_documents": _count_unknown_documents(questions, documents),
             "retrieval": system.retrieval,
             "reranked": system.rerank,
+            "cross_encoder": system.cross_encoder.config.name if system.cross_encoder else "",
             "model": {
                 "base": system.base,
                 "step": system.step,

@@ -15,6 +15,7 @@ from realm.corpus.passages import Passage, split_document
 from realm.evaluation.parallel import OnProgress, no_progress, one_thread_each, parallel_map
 from realm.evaluation.systems import System
 from realm.model.answering import Answers, Reading, answer_questions
+from realm.model.cross_encoder import pair_text
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.relevance import Relevance, log_probabilities
@@ -119,21 +120,54 @@ def rerank(
     found: Sequence[Found],
     on_progress: OnProgress = no_progress,
 ) -> list[Found]:
-    """The best `system.rerank` passages of each question by f(x, z) + a·evidence, as a gateway
-    re-ranks them; the others follow as they were."""
+    """The best `system.rerank` passages of each question by f(x, z) and what the cross-encoder or
+    the reader's evidence adds to it, as a gateway ranks them; the others follow as they were."""
     best = [own.best(system.rerank) for own in found]
-    readings = [
-        make_reading(system, index, question, own)
-        for question, own in zip(questions, best, strict=True)
-    ]
-    answers = read(system, readings, on_progress)
+    added = _added(system, index, questions, best, on_progress)
     ranked = []
-    for own, whole, one in zip(best, found, answers, strict=True):
-        scores = system.relevance(own.products, own.words)  # [k]
-        scores = scores + system.reader.answers.evidence * np.array(one.evidence)
+    for own, whole, more in zip(best, found, added, strict=True):
+        scores = system.relevance(own.products, own.words) + np.array(more)  # [k]
         order = np.argsort(-scores, kind="stable")
         ranked.append(whole.reordered(np.append(order, np.arange(len(order), len(whole.rows)))))
     return ranked
+
+
+def _added(
+    system: System,
+    index: PassageVectors,
+    questions: Sequence[str],
+    best: Sequence[Found],
+    on_progress: OnProgress,
+) -> list[list[float]]:
+    """What re-ranking adds to f(x, z) of each question's best passages."""
+    if (cross := system.cross_encoder) is None:
+        readings = [
+            make_reading(system, index, question, own)
+            for question, own in zip(questions, best, strict=True)
+        ]
+        weight = system.reader.answers.evidence
+        return [
+            [weight * each for each in one.evidence] for one in read(system, readings, on_progress)
+        ]
+
+    def work(
+        share: Sequence[list[tuple[str, str]]], told: Callable[[int], None]
+    ) -> list[list[float]]:
+        scored = []
+        for pairs in share:
+            logits = cross.scores(pairs, dtype=system.dtype)
+            scored.append([cross.config.weight * each for each in logits])
+            told(len(scored))
+        return scored
+
+    pairs = [
+        [
+            (question, pair_text(index.passages[row].title, index.passages[row].text))
+            for row in own.rows
+        ]
+        for question, own in zip(questions, best, strict=True)
+    ]
+    return parallel_map(work, pairs, cross.device, on_progress)
 
 
 def best_answer_texts(

@@ -11,6 +11,7 @@ import torch
 
 from realm.errors import Corrupt, InvalidInput, NotFound
 from realm.model.checkpoint import Model, load_model
+from realm.model.cross_encoder import CrossEncoder
 from realm.model.encoders import Encoder
 from realm.model.inputs import InputBuilder
 from realm.model.publishing import load_source
@@ -55,8 +56,8 @@ class Recipe(StrEnum):
 class System:
     """Both towers, reader, s and w of one set of parameters, in eval mode on one device.
 
-    `retrieval` ranks the passages, and the reader the best `rerank` of them once more; p(z|x) and
-    the answers are the model's in any case.
+    `retrieval` ranks the passages, and the cross-encoder, or else the reader, the best `rerank` of
+    them once more; p(z|x) and the answers are the model's in any case.
     """
 
     name: str
@@ -70,6 +71,7 @@ class System:
     dtype: torch.dtype
     retrieval: Retrieval = Retrieval.DENSE
     rerank: int = 0
+    cross_encoder: CrossEncoder | None = None
 
 
 def base_system(settings: Settings, device: torch.device, dtype: torch.dtype) -> System:
@@ -126,6 +128,7 @@ def make_system(
         reader=model.reader.to(device).eval(),
         relevance=model.retriever.relevance,
         dtype=dtype,
+        cross_encoder=model.cross_encoder and model.cross_encoder.to(device),
     )
 
 

@@ -1,7 +1,8 @@
 """Whole models: made from a base, written to a snapshot's folder, read back part by part.
 
 A folder holds config.json, tokenizer.json, passage_encoder, query_encoder (if the towers differ)
-and reader (.safetensors). `realm.records.snapshots` writes its manifest.
+and reader (.safetensors), and perhaps a cross-encoder's files. `realm.records.snapshots` writes its
+manifest.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from realm.model.base import (
     load_extractive_reader,
 )
 from realm.model.config import AnswerRules, ModelConfig
+from realm.model.cross_encoder import CrossEncoder, read_cross_encoder, write_cross_encoder
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
 from realm.model.inputs import InputBuilder
 from realm.model.reader import MaskedLMHead, Reader, span_head
@@ -50,12 +52,14 @@ WORD_WEIGHT = "word_weight"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Retriever, reader and the one builder of their inputs."""
+    """Retriever, reader and the one builder of their inputs; perhaps a cross-encoder, which
+    re-ranks passages and does not learn."""
 
     config: ModelConfig
     inputs: InputBuilder
     retriever: Retriever
     reader: Reader
+    cross_encoder: CrossEncoder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +143,11 @@ def with_reader(
     )
     fresh = _fresh_heads(config, seed)["reader"]
     words = {name: tensor for name, tensor in fresh.items() if name.startswith("predictions.")}
-    return Model(
-        config,
-        InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts),
-        model.retriever,
-        build_reader(config, {**words, **found.weights}),
+    return dataclasses.replace(
+        model,
+        config=config,
+        inputs=InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts),
+        reader=build_reader(config, {**words, **found.weights}),
     )
 
 
@@ -159,7 +163,7 @@ def with_own_query_encoder(model: Model) -> Model:
     tower = model.retriever.passage.state_dict()
     found = model.retriever
     retriever = build_retriever(config, tower, tower, found.log_scale, found.word_weight)
-    return Model(config, model.inputs, retriever, model.reader)
+    return dataclasses.replace(model, config=config, retriever=retriever)
 
 
 def copy_model(model: Model) -> Model:
@@ -216,6 +220,8 @@ def write_model(folder: Path, model: Model) -> None:
     if not model.config.shared_towers:
         save_encoder(folder / QUERY_ENCODER_FILE, retriever.query, weights)
     save_reader(folder / READER_FILE, model.reader)
+    if model.cross_encoder is not None:
+        write_cross_encoder(folder, model.cross_encoder)
 
 
 def save_encoder(path: Path, encoder: Encoder, relevance: Mapping[str, Tensor]) -> None:
@@ -268,6 +274,7 @@ def load_model(folder: Path) -> Model:
         InputBuilder.from_folder(folder, config.lengths, config.prompts),
         build_retriever(config, query, passage, log_scale, word_weight),
         load_reader(folder).train(),
+        read_cross_encoder(folder),
     )
 
 

@@ -26,6 +26,7 @@ from realm.model.checkpoint import (
     write_model,
 )
 from realm.model.config import ModelConfig, Projection
+from realm.model.cross_encoder import load_cross_encoder
 from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, InputLimits, Prompts
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import file_sha256
@@ -66,7 +67,7 @@ def load_source(source: str | Path, settings: Settings) -> Model:
             settings.model.passage_prompt or base.config.prompts.passage,
         ),
     }
-    return new_model(
+    made = new_model(
         base,
         seed=settings.trainer.seed,
         starter=settings.model.starter,
@@ -75,6 +76,9 @@ def load_source(source: str | Path, settings: Settings) -> Model:
         candidates=settings.model.candidates,
         **shape,
     )
+    if not (name := settings.model.cross_encoder):
+        return made
+    return dataclasses.replace(made, cross_encoder=load_cross_encoder(name))
 
 
 def with_settings(model: Model, settings: Settings) -> Model:
@@ -86,7 +90,7 @@ def with_settings(model: Model, settings: Settings) -> Model:
         candidates=settings.model.candidates,
     )
     inputs = InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts)
-    return Model(config, inputs, model.retriever, model.reader)
+    return dataclasses.replace(model, config=config, inputs=inputs)
 
 
 def with_tower_settings(model: Model, settings: Settings) -> Model:
@@ -150,7 +154,8 @@ def publish_model(
 
 def non_finite_parameter(model: Model) -> str | None:
     """The name of a parameter that is NaN or infinite, if there is one."""
-    for part in (model.retriever, model.reader):
+    others = [] if model.cross_encoder is None else [model.cross_encoder.model]
+    for part in (model.retriever, model.reader, *others):
         for name, parameter in part.named_parameters():
             if not torch.isfinite(parameter).all():
                 return name

@@ -95,6 +95,11 @@ class Model(Group):
         description="extractive QA checkpoint (BERT, start and end logits) to read with, by"
         " folder or hub name; empty: the base itself",
     )
+    cross_encoder: str = Field(
+        "",
+        description="cross-encoder that a new model re-ranks with (sequence classification, one"
+        " output or two), by folder or hub name; empty: its reader re-ranks",
+    )
     starter: bool = Field(
         True, description="begin with the packaged reader if it belongs to the base"
     )

@@ -22,6 +22,7 @@ from realm.errors import (
     RealmError,
 )
 from realm.model.answering import Answers, Reading, answer_questions
+from realm.model.cross_encoder import pair_text
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
 from realm.model.relevance import log_probabilities
@@ -37,6 +38,8 @@ from services.gateway.serving import PinnedServing, Serving, ServingSlot
 log = structlog.get_logger(__name__)
 
 NO_ANSWERS = Answers(())
+#: A question with each passage that a cross-encoder scores.
+Pairs = list[tuple[str, str]]
 
 #: How long a request whose collection is gone waits for the next flip.
 FLIP_WAIT_SECONDS = 5.0
@@ -130,7 +133,7 @@ class Response:
 
 
 class Answering:
-    """Answers many questions at once; an async context manager for its two batchers."""
+    """Answers many questions at once; an async context manager for its batchers."""
 
     def __init__(
         self, settings: Settings, slot: ServingSlot, search: VectorSearch, metrics: GatewayMetrics
@@ -148,6 +151,9 @@ class Answering:
         )
         self._read: Batcher[Serving, Reading, Answers] = self._batcher(
             "read", _read, settings.gateway.read_batch, settings
+        )
+        self._score: Batcher[Serving, Pairs, list[float]] = self._batcher(
+            "cross_encode", _cross_encode, settings.gateway.read_batch, settings
         )
 
     def _batcher(
@@ -169,6 +175,7 @@ class Answering:
     async def __aenter__(self) -> Answering:
         await self._stack.enter_async_context(self._encode)
         await self._stack.enter_async_context(self._read)
+        await self._stack.enter_async_context(self._score)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -238,7 +245,9 @@ class Answering:
         pinned.serving.check_filter(request.filter)
         found = await self._retrieve(pinned.serving, request, retrieval, seconds)
         read = NO_ANSWERS
-        if request.answers or request.rerank:
+        if request.rerank and pinned.serving.cross_encoder is not None:
+            found = await self._cross_encode(pinned.serving, request, found)
+        elif request.answers or request.rerank:
             found, read = await self._read_passages(pinned.serving, request, found)
         found = [each for each in found if each.score >= request.least_score]
         return Response(pinned, retrieval, found, read)
@@ -261,6 +270,17 @@ class Answering:
             weight = serving.reader.answers.evidence
             found = rerank(found, rest, read.evidence, weight)[: request.passages]
         return found, read
+
+    async def _cross_encode(
+        self, serving: Serving, request: Request, found: list[Retrieved]
+    ) -> list[Retrieved]:
+        """The passages ranked by the snapshot's cross-encoder too, which reads no answer."""
+        best, rest = found[: request.rerank], found[request.rerank :]
+        texts = [pair_text(each.hit.passage.title, each.hit.passage.text) for each in best]
+        pairs = [(request.question, text) for text in texts]
+        with self._metrics.stage("read"):
+            scored = await self._score.submit(serving, pairs, weight=max(1, len(pairs)))
+        return rerank(best, rest, scored, 1.0)[: request.passages]
 
     def _checked(self, response: Response, at_least: int) -> Response:
         """The response, marked damaged if the index was found so meanwhile.
@@ -356,3 +376,11 @@ def _encode(serving: Serving, inputs: list[Encoded]) -> list[NDArray[np.float32]
 
 def _read(serving: Serving, readings: list[Reading]) -> list[Answers]:
     return answer_questions(serving.reader, serving.inputs, readings, dtype=serving.dtype)
+
+
+def _cross_encode(serving: Serving, asked: list[Pairs]) -> list[list[float]]:
+    """What each pair adds to f(x, z)."""
+    if (cross := serving.cross_encoder) is None:
+        return [[0.0] * len(pairs) for pairs in asked]
+    scores = iter(cross.scores([pair for pairs in asked for pair in pairs], dtype=serving.dtype))
+    return [[cross.config.weight * next(scores) for _ in pairs] for pairs in asked]

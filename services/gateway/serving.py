@@ -18,6 +18,7 @@ import torch
 
 from realm.errors import FailedPrecondition, NotReady
 from realm.filters import has_range
+from realm.model import cross_encoder
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import (
     CONFIG_FILE,
@@ -28,6 +29,7 @@ from realm.model.checkpoint import (
     load_query_encoder,
     load_reader,
 )
+from realm.model.cross_encoder import CrossEncoder, read_cross_encoder
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
@@ -41,8 +43,8 @@ from realm.v1.types_pb2 import Filter
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Serving:
-    """Query encoder, weights of questions, reader and collection of one generation. Compared by
-    identity.
+    """Query encoder, weights of questions, reader, perhaps cross-encoder, and collection of one
+    generation. Compared by identity.
     """
 
     entry: LiveEntry
@@ -52,6 +54,7 @@ class Serving:
     reader: Reader
     queries: QueryMaker
     dtype: torch.dtype
+    cross_encoder: CrossEncoder | None = None
 
     @property
     def number(self) -> int:
@@ -263,9 +266,11 @@ def load_serving(
     :raises Corrupt, NotFound: if the snapshot's files, or the generation's, are damaged or gone.
     """
     tower = QUERY_ENCODER_FILE if QUERY_ENCODER_FILE in snapshot.files else PASSAGE_ENCODER_FILE
-    folder = snapshots.materialise(snapshot, (CONFIG_FILE, TOKENIZER_FILE, tower, READER_FILE))
+    names = (CONFIG_FILE, TOKENIZER_FILE, tower, READER_FILE, *cross_encoder.FILES)
+    folder = snapshots.materialise(snapshot, names)
     same = before is not None and before.generation.fingerprint == snapshot.fingerprint
     loaded = load_query_encoder(folder, before.inputs if before and same else None)
+    crossing = read_cross_encoder(folder)
     serving = Serving(
         entry=entry,
         generation=generation,
@@ -274,6 +279,7 @@ def load_serving(
         reader=load_reader(folder).to(device),
         queries=QueryMaker.of(store, generation, loaded.relevance),
         dtype=dtype,
+        cross_encoder=crossing and crossing.to(device),
     )
     warm_up(serving)
     return serving
@@ -284,3 +290,5 @@ def warm_up(serving: Serving) -> None:
     encode(serving.encoder, [serving.inputs.query("warm")], serving.inputs.pad)
     reading = Reading("warm", ("a first passage",), (0.0,))
     answer_questions(serving.reader, serving.inputs, [reading], dtype=serving.dtype)
+    if serving.cross_encoder is not None:
+        serving.cross_encoder.scores([("warm", "a first passage")], dtype=serving.dtype)
