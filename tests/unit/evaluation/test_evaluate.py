@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,11 +26,13 @@ from realm.evaluation.searching import (
 )
 from realm.evaluation.systems import System
 from realm.model.config import AnswerRules
+from realm.model.cross_encoder import load_cross_encoder, pair_text
 from realm.model.encoders import encode
 from realm.model.relevance import Relevance
 from realm.retrieval import Retrieval
 from realm.search.exact import Found
 from realm.text.questions import Question
+from tests.unit.model.cross_encoders import write_cross_encoder
 
 DOCUMENTS = [Document(f"d{number}", "t", f"pig {number} ran.") for number in range(30)]
 QUESTIONS = [Question(f"what ran on day {n}?", (f"pig {n}",), None, f"d{n}") for n in range(6)]
@@ -138,6 +141,20 @@ def test_priors_are_the_softmax_of_relevance(system: System) -> None:
     assert reading.passages == (passages[2].text, passages[0].text, passages[1].text)
     weights = np.exp(20.0 * products.astype(np.float64) + 0.5 * words)
     np.testing.assert_allclose(np.exp(reading.log_priors), weights / weights.sum(), rtol=1e-9)
+
+
+def test_a_cross_encoder_re_ranks_in_the_reader_s_place(system: System, tmp_path: Path) -> None:
+    crossing = load_cross_encoder(write_cross_encoder(tmp_path / "x"), weight=2.0)
+    passages = split_documents(DOCUMENTS, system.inputs)
+    index = PassageVectors(passages, np.zeros((len(passages), 2), np.float32))
+    falling = -np.arange(6, dtype=np.float32) / 1000
+    found = Found(np.arange(6), falling, np.zeros(6, np.float32))
+    ranking = replace(system, rerank=4, cross_encoder=crossing)
+    (ranked,) = rerank(ranking, index, ["what ran?"], [found])
+    pairs = [("what ran?", pair_text(one.title, one.text)) for one in passages[:4]]
+    scores = system.relevance.scale * falling[:4] + 2.0 * np.array(crossing.scores(pairs))
+    assert ranked.rows.tolist() == [*np.argsort(-scores, kind="stable"), 4, 5]
+    assert ranked.rows.tolist() != list(range(6))
 
 
 def test_the_reader_re_ranks_as_many_as_it_is_told_to(system: System) -> None:

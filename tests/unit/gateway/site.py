@@ -156,7 +156,9 @@ class World:
         self.models: dict[int, Model] = {}
 
     def publish(self, seed: int, step: int) -> Snapshot:
-        model = eiffel_model(seed)
+        return self.publish_model(eiffel_model(seed), step)
+
+    def publish_model(self, model: Model, step: int) -> Snapshot:
         snapshot = publish_model(self.snapshots, model, step=step)
         self.models[snapshot.number] = model
         return snapshot
@@ -208,7 +210,10 @@ class World:
         )
 
     def go_live(self, seed: int, step: int, corpus_version: int = 1) -> Generation:
-        generation = self.build(self.publish(seed, step), corpus_version)
+        return self.go_live_with(eiffel_model(seed), step, corpus_version)
+
+    def go_live_with(self, model: Model, step: int, corpus_version: int = 1) -> Generation:
+        generation = self.build(self.publish_model(model, step), corpus_version)
         self.commit(generation)
         return generation
 

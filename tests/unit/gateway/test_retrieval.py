@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from realm.client.wire import from_rpc_error
 from realm.errors import FailedPrecondition, InvalidInput
 from realm.model.answering import Reading, answer_questions
 from realm.model.config import AnswerRules
+from realm.model.cross_encoder import load_cross_encoder, pair_text
 from realm.model.encoders import encode
 from realm.records.generations import Generation
 from realm.records.vectors import Vectors
@@ -22,7 +24,9 @@ from realm.search.exact import ExactIndex
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Query
 from realm.v1 import retrieval_pb2, types_pb2
+from tests.tiny import eiffel_model
 from tests.unit.gateway.site import PATIENCE, STATISTICS, Site, World, running, weights_of
+from tests.unit.model.cross_encoders import write_cross_encoder
 
 QUESTION = "what is built in France, rivers or a tower"
 MIXED = (Retrieval.HYBRID, Retrieval.RANK_FUSION)
@@ -167,6 +171,35 @@ async def test_the_reader_re_ranks_the_best_and_the_others_follow(
     assert [each.parts.reading for each in found.passages[3:]] == [0.0, 0.0]
     assert sum(each.probability for each in found.passages) == pytest.approx(1, abs=1e-5)
     assert found.no_answer_probability == pytest.approx(read.no_answer, abs=1e-2)
+
+
+async def test_a_cross_encoder_of_the_snapshot_re_ranks_in_the_reader_s_place(
+    site: Site, first: Generation, tmp_path: Path
+) -> None:
+    crossing = load_cross_encoder(write_cross_encoder(tmp_path / "x"), weight=4.0)
+    async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
+        plain = (await client.search(QUESTION, limit=5)).passages
+        model = replace(eiffel_model(2), cross_encoder=crossing)
+        second = site.world.go_live_with(model, step=20)
+        await site.serves(second)
+        again = (await client.search(QUESTION, limit=5)).passages
+        found = await client.search(QUESTION, limit=5, rerank=3)
+        answer = await client.ask(QUESTION)
+    assert [each.parts.reading for each in plain] == [0.0] * 5
+    pairs = [(QUESTION, pair_text(each.passage.title, each.passage.text)) for each in again[:3]]
+    serving = site.gateway.slot.current
+    assert serving is not None
+    logits = crossing.scores(pairs, dtype=serving.dtype)
+    scores = [one.score + 4.0 * more for one, more in zip(again[:3], logits, strict=True)]
+    order = sorted(range(3), key=lambda place: -scores[place])
+    ranked = [*(again[place] for place in order), *again[3:]]
+    assert [each.passage.passage_id for each in found.passages] == [
+        each.passage.passage_id for each in ranked
+    ]
+    expected = [4.0 * logits[place] for place in order] + [0.0, 0.0]
+    assert [each.parts.reading for each in found.passages] == pytest.approx(expected, abs=0.05)
+    assert found.no_answer_probability == 0.0, "nothing was read"
+    assert answer.answers, "the reader answers as ever"
 
 
 @pytest.mark.parametrize("rerank", [0, 4])
