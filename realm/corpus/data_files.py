@@ -8,6 +8,7 @@ they are.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ COMPARE = {
     ">=": pc.greater_equal,
     "<": pc.less,
     "<=": pc.less_equal,
+    "in": lambda column, values: pc.is_in(column, value_set=pa.array(values, column.type)),
 }
 
 
@@ -54,6 +56,11 @@ class DataFile:
     @property
     def path(self) -> str:
         return f"{FOLDER}/{self.name}"
+
+    @property
+    def rows(self) -> int:
+        """As the log tells; 0 if it does not."""
+        return int(json.loads(self.action.get("stats") or "{}").get("numRecords", 0))
 
 
 def read_rows(store: Store, file: DataFile, filters: list[Filter], schema: pa.Schema) -> pa.Table:
@@ -119,7 +126,7 @@ def footer_checksum(source: IO[bytes]) -> str:
 def may_contain(file: DataFile, filters: list[Filter]) -> bool:
     """Whether a row that passes may be in the file, by the bounds that the log tells."""
     for column, compare, value in filters:
-        if column not in file.lowest or column not in file.highest:
+        if column not in file.lowest or column not in file.highest or compare == "in":
             continue
         # Of a row somewhere between the bounds, that which passes most easily.
         best = file.highest if compare in (">", ">=") else file.lowest

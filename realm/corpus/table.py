@@ -24,7 +24,7 @@ from realm.corpus.documents import Document, stable_bucket
 from realm.errors import DamagedCorpus, NotFound
 from realm.records.store import Store
 
-ERASED = "erased"
+ERASED: Literal["erased"] = "erased"
 #: What else a purge may do with a row.
 KEPT, DROPPED = "kept", "dropped"
 #: Columns that decide which rows still count; no texts.
@@ -55,6 +55,8 @@ SCHEMA = pa.schema(
         pa.field("request_digest", pa.string()),
     ]
 )
+#: Columns of a document's state without its text.
+TEXTLESS = ["version", "op", "document_id", "title", "metadata", "bucket"]
 #: Columns of a request.
 REQUESTS = ["version", "request_id", "request_digest", "written_at"]
 #: Delta's names of types.
@@ -63,8 +65,9 @@ TYPES = {pa.int64(): "long", pa.int32(): "integer", pa.float64(): "double", pa.s
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write: an upsert carries the document, a deletion its id alone. `request_digest` stands
-    for all that was asked for under the request id; empty: it is not known."""
+    """One write: an upsert carries the document, a deletion its id alone; one without an id changes
+    nothing, but the request is known. `request_digest` stands for all that was asked for under the
+    request id; empty: it is not known."""
 
     document_id: str
     document: Document | None
@@ -72,8 +75,10 @@ class Change:
     request_digest: str = ""
 
     @property
-    def op(self) -> Literal["upsert", "delete"]:
-        return "upsert" if self.document else "delete"
+    def op(self) -> Literal["upsert", "delete", "erased"]:
+        if self.document:
+            return "upsert"
+        return "delete" if self.document_id else ERASED
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,27 @@ class CorpusTable:
         rows = self._read([("bucket", "=", bucket), ("document_id", "=", document_id)])
         found = next(iter(_newest(rows)), None)
         return found if found and found.document else None
+
+    @property
+    def rows(self) -> int:
+        """How many the table has, those that count no more included."""
+        return sum(file.rows for file in self._log.files())
+
+    def newest(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
+        """The newest states of those documents that were ever written, without their texts."""
+        rows = self._read([("document_id", "in", list(document_ids))], TEXTLESS)
+        return {each.document_id: each for each in _newest(rows)}
+
+    def band(self, first: int, stop: int, *, texts: bool = False) -> list[DocumentState]:
+        """Documents that exist, of the buckets first ≤ bucket < stop, in their newest states, in
+        order of bucket and id.
+
+        :param texts: without them it reads much less.
+        """
+        columns = [*TEXTLESS, "text"] if texts else TEXTLESS
+        rows = self._read([("bucket", ">=", first), ("bucket", "<", stop)], columns)
+        found = [each for each in _newest(rows) if each.document is not None]
+        return sorted(found, key=lambda each: (each.bucket, each.document_id))
 
     def requests(self, most: int, after: int = 0) -> pa.Table:
         """The newest requests, `most` at the most, of versions > `after`: a row of `REQUESTS` each,
@@ -380,7 +406,8 @@ def _erased(row: dict[str, object]) -> dict[str, object]:
 
 
 def _newest(rows: pa.Table) -> Iterator[DocumentState]:
-    """The last row of each document; within one version the later row wins."""
+    """The last row of each document; within one version the later row wins. Without their column
+    texts are empty."""
     rows = rows.filter(pc.not_equal(rows["op"], ERASED))
     numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
     ordered = numbered.sort_by([("version", "ascending"), ("row", "ascending")])
@@ -390,7 +417,9 @@ def _newest(rows: pa.Table) -> Iterator[DocumentState]:
     places = pa.array(sorted(newest.values()), pa.int64())
     for row in ordered.take(places).to_pylist():
         document = (
-            Document(row["document_id"], row["title"], row["text"], json.loads(row["metadata"]))
+            Document(
+                row["document_id"], row["title"], row.get("text", ""), json.loads(row["metadata"])
+            )
             if row["op"] == "upsert"
             else None
         )

@@ -66,8 +66,8 @@ class Controls:
             return RefreshRequest(number, found.get("snapshot"), found.get("forced", ""))
         return None
 
-    def request_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> None:
-        """One more request; earlier ones count no more."""
+    def request_refresh(self, why: str, snapshot: int | None = None, forced: str = "") -> int:
+        """One more request; earlier ones count no more. Returns its number."""
         asked = {"why": why, "at": time.time(), "snapshot": snapshot, "forced": forced}
         while True:
             earlier = numbered(self._store.files(REFRESHES), ".json")
@@ -78,7 +78,7 @@ class Controls:
                 continue
             # Somebody may be about to read the one before.
             self._store.delete_all(path for _, path in earlier[:-1])
-            return
+            return number
 
 
 def record_damage(store: Store, generation: int, why: str) -> None:

@@ -34,8 +34,10 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
 from services.gateway.leader import Forwarder
+from services.gateway.scope import check_writes, confine
 from services.gateway.servicers import (
     MAX_GENERATIONS,
+    MAX_LISTED,
     check_count,
     index_version,
     normalise_upsert,
@@ -60,6 +62,8 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Any
     ) -> Any:
         normalise_upsert(request, self.max_document_bytes)
+        check_writes(request)
+        confine(request)
         request.request_id = request.request_id or str(uuid.uuid4())  # makes a retry safe
         return await self.forwarder.call(
             lambda leader: leader.corpus.UpsertDocuments, request, context
@@ -68,7 +72,9 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     async def DeleteDocuments(  # noqa: N802
         self, request: corpus_pb2.DeleteDocumentsRequest, context: Any
     ) -> Any:
-        check_deletion(request.request_id, request.document_ids)
+        if request.document_ids or not request.HasField("filter"):
+            check_deletion(request.request_id, request.document_ids)
+        confine(request)
         request.request_id = request.request_id or str(uuid.uuid4())
         # Also as given, as far as a call goes: a store may have ids from before normalisation.
         ids = dict.fromkeys([*map(normalise_id, request.document_ids), *request.document_ids])
@@ -82,7 +88,10 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         self, request: corpus_pb2.GetDocumentRequest, context: Any
     ) -> Any:
         check_document_id(request.document_id)
-        normalised = corpus_pb2.GetDocumentRequest(document_id=normalise_id(request.document_id))
+        confine(request)
+        normalised = corpus_pb2.GetDocumentRequest()
+        normalised.CopyFrom(request)
+        normalised.document_id = normalise_id(request.document_id)
         try:
             return await self._get(normalised, context)
         except NotFound:
@@ -92,6 +101,16 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
 
     async def _get(self, request: corpus_pb2.GetDocumentRequest, context: Any) -> Any:
         return await self.forwarder.call(lambda leader: leader.corpus.GetDocument, request, context)
+
+    async def ListDocuments(  # noqa: N802
+        self, request: corpus_pb2.ListDocumentsRequest, context: Any
+    ) -> Any:
+        if request.HasField("page_size"):
+            check_count("page_size", request.page_size, MAX_LISTED)
+        confine(request)
+        return await self.forwarder.call(
+            lambda leader: leader.corpus.ListDocuments, request, context
+        )
 
     async def ImportDocuments(  # noqa: N802
         self, requests: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Any
@@ -111,6 +130,8 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
                 write = corpus_pb2.UpsertDocumentsRequest(
                     request_id=request.request_id, documents=request.documents
                 )
+                if request.HasField("filter"):
+                    write.filter.CopyFrom(request.filter)
                 written = await self.UpsertDocuments(write, context)
             except RealmError as error:
                 error.details["batch"] = str(batch)
@@ -159,6 +180,25 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
             if response != sent:  # another leader begins with the same status
                 sent = response
                 yield response
+
+    async def GetGeneration(  # noqa: N802
+        self, request: index_pb2.GetGenerationRequest, context: Any
+    ) -> Any:
+        return await self.forwarder.call(
+            lambda leader: leader.index.GetGeneration, request, context
+        )
+
+    async def FollowRefresh(  # noqa: N802
+        self, request: index_pb2.FollowRefreshRequest, context: Any
+    ) -> AsyncIterator[index_pb2.FollowRefreshResponse]:
+        sent: index_pb2.FollowRefreshResponse | None = None
+        steps = self.forwarder.stream(lambda leader: leader.index.FollowRefresh, request, context)
+        async for response in self.shutdown.interrupt(steps):
+            if response != sent:
+                sent = response
+                yield response
+            if response.done:
+                return
 
     async def RefreshIndex(  # noqa: N802
         self, request: index_pb2.RefreshIndexRequest, context: Any

@@ -211,7 +211,11 @@ def make_server(
     )
     corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
         CorpusServicer(
-            indexer.writer, indexer.corpus, settings.corpus.max_document_bytes, executor
+            indexer.writer,
+            indexer.corpus,
+            indexer.listings,
+            settings.corpus.max_document_bytes,
+            executor,
         ),
         server,
     )

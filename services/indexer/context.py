@@ -7,16 +7,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
+from realm.corpus.listing import Page, Place, documents, page
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable, DocumentState, Write
 from realm.errors import DependencyUnavailable, RealmError
+from realm.filters import matches
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
 from realm.records.controls import Controls
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
+from realm.v1.types_pb2 import Filter
 
 INPUT_FILES = ("config.json", "tokenizer.json")
 
@@ -60,6 +64,24 @@ class CorpusReader:
         """Every document that exists at a version."""
         with self._reading() as table:
             return list(table.states(upto))
+
+    def page(self, given: Filter | None, most: int, after: Place, *, texts: bool = False) -> Page:
+        """The next documents that pass, in the order of listings."""
+        with self._reading() as table:
+            table.refresh()
+            return page(table, given, most, after, texts=texts)
+
+    def matching(self, given: Filter, most: int) -> tuple[list[str], int, bool]:
+        """Ids of documents that pass, the version at which they did, and whether there are more."""
+        with self._reading() as table:
+            version = table.refresh()
+            passing = (
+                each.document_id
+                for each in documents(table)
+                if each.document is not None and matches(given, each.document.metadata)
+            )
+            found = list(islice(passing, most + 1))
+            return found[:most], version, len(found) > most
 
     def get(self, document_id: str) -> DocumentState | None:
         """A document as it was last written; None if it does not exist."""

@@ -79,7 +79,7 @@ class Indexer:
         self.memory = Memory()
         self.recorder = QuestionRecorder(self.records.store, Bounds.of(settings))
         self.wake = WakeSignal(connections.condition())
-        self.corpus = self._reader()
+        self.corpus, self.listings = self._reader(), self._reader()
         self._stopping = threading.Event()
         self._started = False
         self._metrics = metrics

@@ -8,24 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor
+import uuid
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
-from realm.corpus.documents import Document, check_request_id, shown
+from realm.corpus.documents import Document, check_deletion, check_request_id, shown
+from realm.corpus.listing import Page, Place
+from realm.corpus.table import DocumentState
 from realm.errors import FailedPrecondition, InvalidInput, NotFound, NotReady
+from realm.filters import check
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process.rpc import remaining
 from realm.records.controls import Controls
 from realm.records.recorded_questions import RecordedQuestion
 from realm.records.snapshots import Snapshots
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
+from realm.v1.types_pb2 import Filter
 from services.indexer.build.committer import Committer
 from services.indexer.context import CorpusReader
 from services.indexer.gateways import GatewayReport, GatewayReports, QuestionRecorder
+from services.indexer.pages import page_token, read_generation_token, read_page_token
 from services.indexer.report.status import Status
 from services.indexer.wake import WakeSignal
+from services.indexer.writes.conditions import (
+    MOST_DELETED,
+    Deletion,
+    passes,
+    replacing_only,
+)
+from services.indexer.writes.requests import digest_of
 from services.indexer.writes.writer import Writer, check_changes
 
 Result = TypeVar("Result")
@@ -33,6 +47,7 @@ Context = Any
 
 ROLL_BACK_SECONDS = 10.0
 DEFAULT_LIMIT = 20
+DEFAULT_PAGE = 100
 MAX_LIMIT = 1_000
 HEARTBEAT_SECONDS = 1.0
 WAKE_POLL_SECONDS = 0.1
@@ -48,20 +63,50 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
 
     writer: Writer
     corpus: CorpusReader
+    #: Another one: a listing may take its time.
+    listings: CorpusReader
     max_bytes: int
     executor: Executor
 
     async def UpsertDocuments(
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Context
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        version = await self._write(request.request_id, request.documents, ())
-        return corpus_pb2.UpsertDocumentsResponse(corpus_version=version)
+        given = [Document(d.id, d.title, d.text, dict(d.metadata)) for d in request.documents]
+        bound = filter_of(request)
+        name, changes = await _in(
+            self.executor, check_changes, request.request_id, given, (), self.max_bytes, bound
+        )
+        if bound is None:
+            written = self.writer.submit(name, changes)
+        else:
+            decide = replacing_only(bound, changes)
+            written = self.writer.submit_decision(name, changes[0].request_digest, decide)
+        return corpus_pb2.UpsertDocumentsResponse(corpus_version=await _accepted(written))
 
     async def DeleteDocuments(
         self, request: corpus_pb2.DeleteDocumentsRequest, context: Context
     ) -> corpus_pb2.DeleteDocumentsResponse:
-        version = await self._write(request.request_id, (), request.document_ids)
-        return corpus_pb2.DeleteDocumentsResponse(corpus_version=version)
+        ids, bound = list(request.document_ids), filter_of(request)
+        if bound is None:
+            name, changes = await _in(
+                self.executor, check_changes, request.request_id, (), ids, self.max_bytes
+            )
+            version = await _accepted(self.writer.submit(name, changes))
+            return corpus_pb2.DeleteDocumentsResponse(corpus_version=version)
+        if ids:
+            check_deletion(request.request_id, ids)
+        check_request_id(request.request_id)
+        name = request.request_id or uuid.uuid4().hex
+        deletion = Deletion(bound, name, digest_of((), ids, bound))
+        if ids:
+            decide = deletion.of(ids)
+        else:
+            found = await _in(self.executor, self.listings.matching, bound, MOST_DELETED)
+            decide = deletion.of_all(*found)
+        version = await _accepted(self.writer.submit_decision(name, deletion.digest, decide))
+        return corpus_pb2.DeleteDocumentsResponse(
+            corpus_version=version, documents_deleted=deletion.deleted, more=deletion.more
+        )
 
     async def GetDocument(
         self, request: corpus_pb2.GetDocumentRequest, context: Context
@@ -69,33 +114,53 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         if not request.document_id:
             raise InvalidInput("give the document's id", field="document_id")
         found = await _in(self.executor, self.corpus.get, request.document_id)
-        if found is None or found.document is None:
+        bound = filter_of(request)
+        if found is None or not (bound is None or passes(bound, found)):
             raise NotFound(
                 f"there is no document {shown(request.document_id)}",
                 document_id=request.document_id,
             )
-        document = found.document
         return corpus_pb2.GetDocumentResponse(
-            document=types_pb2.Document(
-                id=document.id,
-                title=document.title,
-                text=document.text,
-                metadata=document.metadata,
-            ),
-            document_version=found.version,
+            document=_document(found), document_version=found.version
         )
 
-    async def _write(
-        self, request_id: str, documents: Sequence[types_pb2.Document], deletions: Sequence[str]
-    ) -> int:
-        given = [
-            Document(each.id, each.title, each.text, dict(each.metadata)) for each in documents
-        ]
-        name, changes = await _in(
-            self.executor, check_changes, request_id, given, list(deletions), self.max_bytes
+    async def ListDocuments(
+        self, request: corpus_pb2.ListDocumentsRequest, context: Context
+    ) -> corpus_pb2.ListDocumentsResponse:
+        most = request.page_size if request.HasField("page_size") else DEFAULT_PAGE
+        if not 1 <= most <= MAX_LIMIT:
+            raise InvalidInput(f"page_size is {most}: give 1 to {MAX_LIMIT:,}", field="page_size")
+        bound = filter_of(request)
+        after = read_page_token(request.page_token, bound)
+        listed = await _in(self.executor, self._page, bound, most, after, request.with_text)
+        return corpus_pb2.ListDocumentsResponse(
+            documents=[
+                corpus_pb2.ListedDocument(document=_document(each), document_version=each.version)
+                for each in listed.documents
+            ],
+            next_page_token=page_token(listed.end, bound) if listed.end else "",
         )
-        # Shielded: a caller that hangs up must not cancel an accepted write.
-        return await asyncio.shield(asyncio.wrap_future(self.writer.submit(name, changes)))
+
+    def _page(self, bound: Filter | None, most: int, after: Place, texts: bool) -> Page:
+        return self.listings.page(bound, most, after, texts=texts)
+
+
+def filter_of(request: Any) -> Filter | None:
+    """:raises InvalidInput: naming what is wrong with it."""
+    return check(request.filter) if request.HasField("filter") else None
+
+
+async def _accepted(version: Future[int]) -> int:
+    """Shielded: a caller that hangs up must not cancel an accepted write."""
+    return await asyncio.shield(asyncio.wrap_future(version))
+
+
+def _document(state: DocumentState) -> types_pb2.Document:
+    document = state.document
+    assert document is not None
+    return types_pb2.Document(
+        id=document.id, title=document.title, text=document.text, metadata=document.metadata
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,19 +189,42 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidInput(f"limit is 1 to {MAX_LIMIT}, not {limit}", field="limit")
-        found = await _in(self.executor, self.status.generations, limit)
-        return index_pb2.ListGenerationsResponse(generations=found)
+        before = read_generation_token(request.page_token)
+        found = await _in(self.executor, self.status.generations, limit + 1, before)
+        more = len(found) > limit
+        return index_pb2.ListGenerationsResponse(
+            generations=found[:limit],
+            next_page_token=str(found[limit - 1].generation) if more else "",
+        )
+
+    async def GetGeneration(
+        self, request: index_pb2.GetGenerationRequest, context: Context
+    ) -> index_pb2.GetGenerationResponse:
+        found = await _in(self.executor, self.status.generation, request.generation)
+        return index_pb2.GetGenerationResponse(generation=found)
 
     async def WatchIndex(
         self, request: index_pb2.WatchIndexRequest, context: Context
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
-        sent: index_pb2.IndexStatus | None = None
+        async for status in self._changing(self.status.now):
+            yield index_pb2.WatchIndexResponse(status=status)
+
+    async def FollowRefresh(
+        self, request: index_pb2.FollowRefreshRequest, context: Context
+    ) -> AsyncIterator[index_pb2.FollowRefreshResponse]:
+        async for response in self._changing(partial(self.status.follow, request.operation)):
+            yield response
+            if response.done:
+                return
+
+    async def _changing(self, look: Callable[[], Result]) -> AsyncIterator[Result]:
+        """What is seen now, and whenever it differs from the last time."""
+        seen: Result | None = None
         while not self.closing.is_set():
             heard = self.wake.count
-            status = await _in(self.executor, self.status.now)
-            if status != sent:
-                yield index_pb2.WatchIndexResponse(status=status)
-                sent = status
+            if (found := await _in(self.executor, look)) != seen:
+                yield found
+                seen = found
             await self._wake_or_heartbeat(heard)
         raise NotReady("this indexer is stopping; call again")
 
@@ -150,14 +238,13 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def RefreshIndex(
         self, request: index_pb2.RefreshIndexRequest, context: Context
     ) -> index_pb2.RefreshIndexResponse:
-        snapshot = await _in(self.executor, self._refresh, request)
-        return index_pb2.RefreshIndexResponse(snapshot=snapshot)
+        return await _in(self.executor, self._refresh, request)
 
-    def _refresh(self, request: index_pb2.RefreshIndexRequest) -> int:
+    def _refresh(self, request: index_pb2.RefreshIndexRequest) -> index_pb2.RefreshIndexResponse:
         forced = f"{request.by or 'somebody'}: {request.reason}" if request.force else ""
         if request.HasField("generation"):
             snapshot = self.status.snapshot_of(request.generation)
-            self.controls.request_refresh(request.reason, snapshot, forced)
+            number = self.controls.request_refresh(request.reason, snapshot, forced)
         else:
             newest = self.snapshots.newest()
             if newest is None:
@@ -165,9 +252,9 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
                     "there is no snapshot to build from: the trainer publishes the first one"
                 )
             snapshot = newest.number
-            self.controls.request_refresh(request.reason, forced=forced)
+            number = self.controls.request_refresh(request.reason, forced=forced)
         self.wake.notify()
-        return snapshot
+        return index_pb2.RefreshIndexResponse(snapshot=snapshot, operation=number)
 
     async def RollBackIndex(
         self, request: index_pb2.RollBackIndexRequest, context: Context

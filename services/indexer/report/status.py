@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from realm.corpus.parked import Parked
+from realm.errors import NotFound
 from realm.records.controls import damage_of
 from realm.records.generations import Event, Generation, outcome
 from realm.records.snapshots import Snapshot, lag_behind
@@ -58,17 +59,48 @@ class Status:
         status.parked.extend(map(parked_message, parked[:PARKED_SHOWN]))
         return status
 
-    def generations(self, limit: int) -> list[index_pb2.Generation]:
-        """Newest first, without those whose collection is deleted."""
+    def generations(self, limit: int, before: int) -> list[index_pb2.Generation]:
+        """Those of smaller numbers than `before`, newest first, without those whose collection is
+        deleted."""
         found: list[index_pb2.Generation] = []
         for number in reversed(self.records.generations.numbers()):
             if len(found) == limit:
                 break
+            if number >= before:
+                continue
             events = self.records.generations.events(number)
             if not events or events[-1].state is State.DELETED:
                 continue
             found.append(self._generation(self.records.generations.get(number), events))
         return found
+
+    def generation(self, number: int) -> index_pb2.Generation:
+        """:raises NotFound: if there is none of that number, or it was begun only just now."""
+        found = self.records.generations.get(number)
+        events = self.records.generations.events(number)
+        if not events:
+            raise NotFound(f"generation {number} is not begun yet", generation=number)
+        return self._generation(found, events)
+
+    def follow(self, operation: int) -> index_pb2.FollowRefreshResponse:
+        """How far the generation is that a request for a refresh led to.
+
+        :raises NotFound: if there is no such request.
+        """
+        newest = self.records.controls.refresh_request()
+        if not 1 <= operation <= (newest.number if newest else 0):
+            raise NotFound(f"nobody asked for refresh {operation}", operation=operation)
+        for number in self.records.generations.numbers():
+            generation = self.records.generations.get(number)
+            if generation.request < operation:
+                continue
+            build = self.memory.build or self.memory.flipping
+            if build is not None and build.number == number:
+                return index_pb2.FollowRefreshResponse(refresh=self._under_way(build))
+            if (ended := self._ended(generation)) is not None:
+                return index_pb2.FollowRefreshResponse(refresh=ended, done=True)
+            break
+        return index_pb2.FollowRefreshResponse()
 
     def snapshot_of(self, number: int) -> int:
         """The number of a generation's snapshot.
@@ -126,23 +158,26 @@ class Status:
         for number in reversed(self.records.generations.numbers()):
             if number == but:
                 continue
-            events = self.records.generations.events(number)
-            ended = outcome(events)
-            if ended is None:
-                continue
-            generation = self.records.generations.get(number)
-            shards = len(generation.passage_files)
-            return index_pb2.Refresh(
-                generation=number,
-                snapshot=self._snapshot(generation),
-                state=state_value(ended.state),
-                started_at=timestamp(generation.created_at),
-                shards_completed=shards if ended.state is not State.ABANDONED else 0,
-                shards_expected=shards,
-                phase_seconds=phases_of(events),
-                reason=_reason(ended),
-            )
+            if (ended := self._ended(self.records.generations.get(number))) is not None:
+                return ended
         return None
+
+    def _ended(self, generation: Generation) -> index_pb2.Refresh | None:
+        """A refresh that went live, was rejected or abandoned; None of another."""
+        events = self.records.generations.events(generation.number)
+        if (ended := outcome(events)) is None:
+            return None
+        shards = len(generation.passage_files)
+        return index_pb2.Refresh(
+            generation=generation.number,
+            snapshot=self._snapshot(generation),
+            state=state_value(ended.state),
+            started_at=timestamp(generation.created_at),
+            shards_completed=shards if ended.state is not State.ABANDONED else 0,
+            shards_expected=shards,
+            phase_seconds=phases_of(events),
+            reason=_reason(ended),
+        )
 
     def _snapshot(self, generation: Generation) -> index_pb2.Snapshot:
         for snapshot in self.records.snapshots.all():

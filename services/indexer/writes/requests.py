@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow as pa
 from realm.corpus.documents import Document, shown
 from realm.corpus.table import CorpusTable
 from realm.errors import RequestIdReused
+from realm.v1.types_pb2 import Filter
 
 #: Most requests in memory, about 220 bytes each; at least half as many are remembered.
 MOST = 1 << 20
@@ -29,10 +31,15 @@ LONGEST_PAUSE = SECONDS / 2
 DIGEST_BYTES = 16
 
 
-def digest_of(documents: Sequence[Document], deletions: Sequence[str]) -> str:
-    """Equal for equal documents and deletions in the same order."""
+def digest_of(
+    documents: Sequence[Document], deletions: Sequence[str], filter: Filter | None = None
+) -> str:
+    """Equal for equal documents and deletions in the same order, under the same filter."""
     given = [[each.id, each.title, each.text, each.metadata] for each in documents]
-    asked = json.dumps([given, list(deletions)], sort_keys=True, separators=(",", ":"))
+    parts: list[Any] = [given, list(deletions)]
+    if filter is not None:
+        parts.append(filter.SerializeToString(deterministic=True).hex())
+    asked = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return _hash(asked).hex()
 
 

@@ -19,11 +19,14 @@ from realm.corpus.documents import Document, check_deletion, check_upsert
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import (
     DependencyUnavailable,
+    FailedPrecondition,
     NotReady,
     Overloaded,
     RealmError,
 )
 from realm.process.threads import VitalThread
+from realm.v1.types_pb2 import Filter
+from services.indexer.writes.conditions import Decide
 from services.indexer.writes.requests import RequestHistory, digest_of
 
 GROUP_DOCUMENTS = 2_000
@@ -35,15 +38,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A call's changes under one request id, and the future of their corpus version."""
+    """A call's changes under one request id, and the future of their corpus version.
+
+    `decide` takes their place where they depend on what the corpus holds.
+    """
 
     request_id: str
+    digest: str
     changes: tuple[Change, ...]
     version: Future[int]
+    decide: Decide | None = None
 
-    @property
-    def digest(self) -> str:
-        return self.changes[0].request_digest
+    def made(self, table: CorpusTable) -> Sequence[Change]:
+        return self.changes if self.decide is None else self.decide(table)
 
 
 def check_changes(
@@ -51,16 +58,18 @@ def check_changes(
     documents: Sequence[Document],
     deletions: Sequence[str],
     max_bytes: int,
+    filter: Filter | None = None,
 ) -> tuple[str, tuple[Change, ...]]:
     """The request's id (a new one if empty) and its changes.
 
+    :param filter: that the changes are bound to, as a part of what is asked for.
     :raises InvalidInput: naming the field, if there is one that cannot be written.
     """
     if documents or not deletions:
         check_upsert(request_id, documents, max_bytes=max_bytes)
     if deletions:
         check_deletion(request_id, deletions)
-    name, digest = request_id or uuid.uuid4().hex, digest_of(documents, deletions)
+    name, digest = request_id or uuid.uuid4().hex, digest_of(documents, deletions, filter)
     upserts = [Change(document.id, document, name, digest) for document in documents]
     return name, (*upserts, *(Change(each, None, name, digest) for each in deletions))
 
@@ -84,6 +93,7 @@ class Writer(VitalThread):
         self._on_commit = on_commit
         self._before_commit = before_commit
         self._waiting: queue.Queue[Write] = queue.Queue(WAITING_WRITES)
+        self._held: Write | None = None
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._table: CorpusTable | None = None
@@ -100,7 +110,17 @@ class Writer(VitalThread):
         :raises Overloaded: if too many writes wait already.
         :raises NotReady: if the indexer is stopping.
         """
-        write = Write(request_id, changes, Future())
+        return self._accept(Write(request_id, changes[0].request_digest, changes, Future()))
+
+    def submit_decision(self, request_id: str, digest: str, decide: Decide) -> Future[int]:
+        """As `submit`, of changes that are decided right before their commit, which they have for
+        themselves.
+
+        :param digest: of all that was asked for under the request id.
+        """
+        return self._accept(Write(request_id, digest, (), Future(), decide))
+
+    def _accept(self, write: Write) -> Future[int]:
         if self._stopping.is_set():
             raise _stopping()
         try:
@@ -113,7 +133,7 @@ class Writer(VitalThread):
 
     def _until_stopped(self) -> None:
         try:
-            while not (self._stopping.is_set() and self._waiting.empty()):
+            while self._held or not (self._stopping.is_set() and self._waiting.empty()):
                 self.write_waiting(IDLE_SECONDS)
         finally:
             self._ended.set()
@@ -130,6 +150,9 @@ class Writer(VitalThread):
     def _turn_away(self) -> None:
         """Fails the writes that still wait, once the thread has ended."""
         self._stopping.set()
+        held, self._held = self._held, None
+        if held is not None:
+            held.version.set_exception(_stopping())
         while True:
             try:
                 write = self._waiting.get_nowait()
@@ -143,15 +166,22 @@ class Writer(VitalThread):
 
     def _gather(self, idle_seconds: float) -> list[Write]:
         try:
-            group = [self._waiting.get(timeout=idle_seconds)]
+            first = self._held or self._waiting.get(timeout=idle_seconds)
         except queue.Empty:
             return []
+        self._held = None
+        group = [first]
+        if first.decide is not None:
+            return group
         deadline = time.monotonic() + self._group_seconds
         size = len(group[0].changes)
         while size < GROUP_DOCUMENTS:
             try:
                 write = self._waiting.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
+                break
+            if write.decide is not None:
+                self._held = write
                 break
             group.append(write)
             size += len(write.changes)
@@ -164,9 +194,14 @@ class Writer(VitalThread):
             fresh = self._fresh(group)
             if fresh:
                 self._before_commit()
-                version = table.append(change for write in fresh for change in write.changes)
+                changes = [change for write in fresh for change in write.made(table)]
+                version = table.append(changes)
                 for write in fresh:
                     self._requests.learn(write.request_id, write.digest, version)
+        except FailedPrecondition as error:  # a decision: nothing was written
+            for write in group:
+                write.version.set_exception(error)
+            return
         except BaseException as error:
             # Whether the commit took place is unknown until the table is reopened.
             self._table = None

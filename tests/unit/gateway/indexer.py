@@ -11,6 +11,7 @@ import grpc
 
 from realm.client.wire import server_options
 from realm.errors import FailedPrecondition, NotFound, RequestIdReused
+from realm.filters import matches
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process.rpc import ErrorInterceptor
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
@@ -49,15 +50,34 @@ class MemoryIndexer(
     async def DeleteDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note(context)
         version = self._write(request)
-        for document_id in request.document_ids:
-            self.documents.pop(document_id, None)
-        return corpus_pb2.DeleteDocumentsResponse(corpus_version=version)
+        bound = request.filter if request.HasField("filter") else None
+        gone = [
+            each
+            for each in request.document_ids or list(self.documents)
+            if each in self.documents and matches(bound, self.documents[each].metadata)
+        ]
+        for document_id in gone:
+            del self.documents[document_id]
+        deleted = 0 if bound is None else len(gone)
+        return corpus_pb2.DeleteDocumentsResponse(corpus_version=version, documents_deleted=deleted)
+
+    async def ListDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """One page: everything that matches."""
+        self._note(context)
+        found = [
+            corpus_pb2.ListedDocument(document=each, document_version=self.version)
+            for each in self.documents.values()
+            if not request.HasField("filter") or matches(request.filter, each.metadata)
+        ]
+        return corpus_pb2.ListDocumentsResponse(documents=found)
 
     async def GetDocument(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note(context)
         if request.document_id not in self.documents:
             raise NotFound(f"there is no document {request.document_id}", document_id="x")
         document = self.documents[request.document_id]
+        if request.HasField("filter") and not matches(request.filter, document.metadata):
+            raise NotFound(f"there is no document {request.document_id}", document_id="x")
         return corpus_pb2.GetDocumentResponse(document=document, document_version=self.version)
 
     async def GetIndexStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -89,7 +109,20 @@ class MemoryIndexer(
 
     async def RefreshIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.refreshes.append(request.reason)
-        return index_pb2.RefreshIndexResponse(snapshot=2)
+        return index_pb2.RefreshIndexResponse(snapshot=2, operation=len(self.refreshes))
+
+    async def GetGeneration(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.generation != 2:
+            raise NotFound(f"there is no generation {request.generation}")
+        return index_pb2.GetGenerationResponse(generation=index_pb2.Generation(generation=2))
+
+    async def FollowRefresh(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> AsyncIterator[index_pb2.FollowRefreshResponse]:
+        yield index_pb2.FollowRefreshResponse()
+        refresh = index_pb2.Refresh(generation=request.operation)
+        yield index_pb2.FollowRefreshResponse(refresh=refresh)
+        yield index_pb2.FollowRefreshResponse(refresh=refresh, done=True)
 
     async def RollBackIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.rolling_back = True

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from realm.errors import FailedPrecondition, InvalidInput
+from realm.errors import FailedPrecondition, InvalidInput, NotFound
 from realm.filters import matches, none_of, where
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, corpus_pb2, retrieval_pb2
 from realm.v1.types_pb2 import Document, Filter
+from services.gateway.forwarding import CorpusServicer
+from services.gateway.leader import Forwarder, LeaderChannel
 from services.gateway.scope import check_writes, confine, reachable, scoped
-from tests.unit.gateway.site import PATIENCE, Site, World, failure, running
+from services.gateway.waiting import Shutdown
+from tests.unit.gateway.indexer import MemoryIndexer
+from tests.unit.gateway.site import PATIENCE, TENANTS, Site, World, failure, running
 
 QUESTION = "who built the tower"
 SEARCH = retrieval_pb2.RetrievePassagesRequest
@@ -139,3 +144,57 @@ async def test_a_mask_names_fields_that_exist(site: Site, path: str) -> None:
     error = await failure(site.retrieval.RetrievePassages(request))
     assert isinstance(error, InvalidInput)
     assert error.details["field"] == "read_mask"
+
+
+class Call:
+    """What a servicer asks of a call's context."""
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def time_remaining(self) -> float:
+        return PATIENCE
+
+
+@pytest.fixture
+async def corpus(indexer: tuple[MemoryIndexer, str]) -> AsyncIterator[CorpusServicer]:
+    """A gateway's, over an indexer that has a document of each tenant."""
+    for each in TENANTS:
+        indexer[0].documents[each] = Document(id=each, text="x", metadata={"tenant": each})
+    leader = LeaderChannel(indexer[1])
+    yield CorpusServicer(Forwarder(leader, 1.0), Shutdown(), 1000)
+    await leader.close()
+
+
+@pytest.mark.parametrize(
+    "asked", [None, where("tenant"), where("tenant=globex"), none_of("tenant=acme")]
+)
+async def test_a_caller_with_a_scope_reaches_no_other_tenant_s_documents(
+    corpus: CorpusServicer, indexer: tuple[MemoryIndexer, str], asked: Filter | None
+) -> None:
+    call = Call()
+    with scoped(where("tenant=acme")):
+        listed = await corpus.ListDocuments(corpus_pb2.ListDocumentsRequest(filter=asked), call)
+        assert {each.document.id for each in listed.documents} <= {"acme"}
+        get = corpus_pb2.GetDocumentRequest(document_id="globex", filter=asked)
+        with pytest.raises(NotFound):
+            await corpus.GetDocument(get, call)
+        write = corpus_pb2.UpsertDocumentsRequest(
+            documents=[Document(id="globex", text="x", metadata={"tenant": "globex"})], filter=asked
+        )
+        with pytest.raises(InvalidInput):
+            await corpus.UpsertDocuments(write, call)
+        named = corpus_pb2.DeleteDocumentsRequest(document_ids=["globex"], filter=asked)
+        await corpus.DeleteDocuments(named, call)
+        if asked is None:
+            with pytest.raises(InvalidInput):  # a scope alone never says: all of it
+                await corpus.DeleteDocuments(corpus_pb2.DeleteDocumentsRequest(), call)
+        else:
+            await corpus.DeleteDocuments(corpus_pb2.DeleteDocumentsRequest(filter=asked), call)
+        assert "globex" in indexer[0].documents
+        mine = corpus_pb2.UpsertDocumentsRequest(
+            documents=[Document(id="new", text="x", metadata={"tenant": "acme"})]
+        )
+        await corpus.UpsertDocuments(mine, call)
+        # The indexer is told what may be replaced.
+        assert indexer[0].payloads[mine.request_id].filter == where("tenant=acme")

@@ -17,6 +17,7 @@ from realm.errors import (
     NotReady,
     RequestIdReused,
 )
+from realm.filters import where
 from realm.records.generations import Generation
 from realm.records.leaders import Leaders, Term
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
@@ -282,3 +283,46 @@ async def test_an_unsafe_call_is_repeated_only_if_it_was_refused(
     error = await failure(site.index.RollBackIndex(request, timeout=PATIENCE))
     assert isinstance(error, kind)
     assert indexer.failures == 1 - (calls - 1)
+
+
+async def test_a_refresh_is_followed_to_its_end(pair: tuple[Site, MemoryIndexer]) -> None:
+    site, _ = pair
+    begun = await site.index.RefreshIndex(index_pb2.RefreshIndexRequest(), timeout=PATIENCE)
+    assert begun.operation == 1
+    request = index_pb2.FollowRefreshRequest(operation=begun.operation)
+    steps = [each async for each in site.index.FollowRefresh(request, timeout=PATIENCE)]
+    assert [each.done for each in steps] == [False, False, True]
+    assert steps[-1].refresh.generation == begun.operation
+    one = index_pb2.GetGenerationRequest(generation=2)
+    found = await site.index.GetGeneration(one, timeout=PATIENCE)
+    assert found.generation.generation == 2
+
+
+async def test_a_filter_alone_says_what_to_delete(pair: tuple[Site, MemoryIndexer]) -> None:
+    site, indexer = pair
+    other = types_pb2.Document(id="b", text="text", metadata={"k": "other"})
+    await site.corpus.UpsertDocuments(upsert(document(), other), timeout=PATIENCE)
+    for nothing in (delete(), delete("")):
+        assert isinstance(await failure(site.corpus.DeleteDocuments(nothing)), InvalidInput)
+    wrong = corpus_pb2.DeleteDocumentsRequest(filter=types_pb2.Filter())
+    assert isinstance(await failure(site.corpus.DeleteDocuments(wrong)), InvalidInput)
+    request = corpus_pb2.DeleteDocumentsRequest(filter=where("k=v"))
+    gone = await site.corpus.DeleteDocuments(request, timeout=PATIENCE)
+    assert gone.documents_deleted == 1
+    listed = await site.corpus.ListDocuments(corpus_pb2.ListDocumentsRequest(), timeout=PATIENCE)
+    assert [each.document.id for each in listed.documents] == ["b"] == list(indexer.documents)
+
+
+async def test_a_bound_import_writes_no_document_that_does_not_match(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
+    site, indexer = pair
+    other = types_pb2.Document(id="b", text="text", metadata={"k": "other"})
+    batches = [
+        corpus_pb2.ImportDocumentsRequest(documents=[each], filter=where("k=v"))
+        for each in (document(), other)
+    ]
+    error = await failure(site.corpus.ImportDocuments(iter(batches)))
+    assert isinstance(error, InvalidInput)
+    assert error.details["batch"] == "1"
+    assert list(indexer.documents) == ["a"]
