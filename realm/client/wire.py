@@ -103,7 +103,8 @@ def to_status(error: RealmError) -> status_pb2.Status:
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     if may_pass(error):
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(int(RETRY_SECONDS * 1e9))
+        pause = float(error.details.get("retry_seconds", RETRY_SECONDS))
+        retry.retry_delay.FromNanoseconds(int(pause * 1e9))
         details.append(_packed(retry))
     code: int = grpc.StatusCode[error.code].value[0]
     return status_pb2.Status(code=code, message=error.message, details=details)

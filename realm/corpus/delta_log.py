@@ -324,6 +324,12 @@ class DeltaLog:
         return state
 
 
+def newest_version(store: Store) -> int:
+    """The version of the newest commit, by its name alone; 0 without a table."""
+    numbers = (_number(path) for path in store.files(LOG))
+    return max((number for number in numbers if number is not None), default=0)
+
+
 def _entry(version: int) -> str:
     return f"{LOG}/{version:020d}.json"
 

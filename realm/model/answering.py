@@ -88,6 +88,25 @@ class Answers:
         return () if self.abstains else self.found
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A reading with what the reader reads of it: each passage and, where that was learnt, ∅."""
+
+    reading: Reading
+    bodies: tuple[ReaderInput, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(body.encoded) for body in self.bodies)
+
+
+def prepare(reader: Reader, inputs: InputBuilder, reading: Reading) -> Prepared:
+    """Tokenises a reading's question, once, and its passages."""
+    # ∅ is read as an empty passage, after the others.
+    texts = (*reading.passages, "") if reader.answers.null else reading.passages
+    return Prepared(reading, tuple(ReaderInput.build_each(inputs, reading.question, texts)))
+
+
 def answer_questions(
     reader: Reader,
     inputs: InputBuilder,
@@ -100,20 +119,26 @@ def answer_questions(
 
     `dtype` is the backbone's number format (see `runtime.best_dtype`).
     """
-    rules = reader.answers
-    # ∅ is read as an empty passage, after the others.
-    texts = [(*one.passages, "") if rules.null else one.passages for one in readings]
-    bodies = [
-        ReaderInput.build(inputs, one.question, text)
-        for one, read in zip(readings, texts, strict=True)
-        for text in read
-    ]
-    scores = _score_spans(reader, bodies, inputs.pad, token_budget, dtype)
+    prepared = [prepare(reader, inputs, one) for one in readings]
+    return answer_prepared(reader, prepared, inputs.pad, token_budget=token_budget, dtype=dtype)
+
+
+def answer_prepared(
+    reader: Reader,
+    prepared: Sequence[Prepared],
+    pad_id: int,
+    *,
+    token_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> list[Answers]:
+    """As `answer_questions`; a computation alone, without tokenizer."""
+    bodies = [body for one in prepared for body in one.bodies]
+    scores = _score_spans(reader, bodies, pad_id, token_budget, dtype)
     answers: list[Answers] = []
     at = 0
-    for one, read in zip(readings, texts, strict=True):
-        upto = at + len(read)
-        answers.append(_answers(one, bodies[at:upto], scores[at:upto], rules))
+    for one in prepared:
+        upto = at + len(one.bodies)
+        answers.append(_answers(one.reading, one.bodies, scores[at:upto], reader.answers))
         at = upto
     return answers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,8 @@ SPECIAL_TOKENS = {
 }
 #: Least room for a body in word pieces: one character may be several (a Hangul syllable is 3).
 MIN_BODY_TOKENS = 8
+#: Of a question's text: no script has longer ones, but for whole words that a vocabulary knows.
+CHARACTERS_A_PIECE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +183,24 @@ class InputBuilder:
 
     def query(self, text: str) -> Encoded:
         """:raises InvalidInput: if nothing is left of the text after normalisation."""
-        ids, _ = self.tokenize(text)
+        return self.question(text)[1]
+
+    def question(self, text: str) -> tuple[str, Encoded]:
+        """A question as far as a query has room for it, and its query. Looks no further than at
+        `CHARACTERS_A_PIECE` for each word piece.
+
+        :raises InvalidInput: if nothing is left of the text after normalisation.
+        """
+        text = text[: self.limits.query * CHARACTERS_A_PIECE]
+        ids, offsets = self.tokenize(text)
         if not ids:
             raise InvalidInput("the question is empty: give at least one word", field="question")
+        room = self.limits.query - 2 - len(self._query_prompt)
+        read = text if len(ids) <= room else text[: offsets[room - 1][1]]
         if not self.prompts.query:
-            return self.query_from_ids(ids)
+            return read, self.query_from_ids(ids)
         # As one text: a byte-level tokenizer has other pieces for a word after a space.
-        return self._query(self.tokenize(self.prompts.query + text)[0])
+        return read, self._query(self.tokenize(self.prompts.query + read)[0])
 
     def reader(self, question_ids: Sequence[int], body_ids: Sequence[int]) -> Encoded:
         """`[CLS] x [SEP] body [SEP]`: the reader sees no title (REALM's code)."""
@@ -221,8 +234,20 @@ class ReaderInput:
 
     @classmethod
     def build(cls, inputs: InputBuilder, question: str, text: str) -> ReaderInput:
+        return cls.build_each(inputs, question, (text,))[0]
+
+    @classmethod
+    def build_each(
+        cls, inputs: InputBuilder, question: str, texts: Iterable[str]
+    ) -> list[ReaderInput]:
+        """Of one question with each text."""
+        question_ids, _ = inputs.tokenize(question)
+        return [cls._build(inputs, question_ids, text) for text in texts]
+
+    @classmethod
+    def _build(cls, inputs: InputBuilder, question_ids: Sequence[int], text: str) -> ReaderInput:
         ids, offsets = inputs.tokenize(text)
-        encoded = inputs.reader(inputs.tokenize(question)[0], ids)
+        encoded = inputs.reader(question_ids, ids)
         kept = max(0, sum(encoded.segments) - 1)
         continues = np.array([*_continues_word(inputs, text, ids, offsets), False], np.bool_)
         return cls(

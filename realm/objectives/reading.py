@@ -157,7 +157,7 @@ class ReaderLoss:
             self.skipped["empty_answer"] += 1
             return None
         texts = [self._window(example.question, text, answers, rng) for text in example.passages]
-        bodies = tuple(ReaderInput.build(self._inputs, example.question, text) for text in texts)
+        bodies = tuple(ReaderInput.build_each(self._inputs, example.question, texts))
         matches = tuple(
             answer_spans(text, body, answers, self._widths)
             for text, body in zip(texts, bodies, strict=True)

@@ -47,10 +47,19 @@ class QueryMaker:
 
     def query(self, question: str, vector: Vectors, way: Retrieval = Retrieval.HYBRID) -> Query:
         """:param vector: the question's, [size]."""
+        return self.weighed(self.terms(question), vector, way)
+
+    def terms(self, question: str) -> SparseVector:
+        """The weights of a question's terms."""
         if self.words is not None:
-            return Query(vector, self.words.question(question), way, self.relevance)
+            return self.words.question(question)
         counted = count_terms(question)
-        terms = SparseVector(list(counted), [float(count) for count in counted.values()])
+        return SparseVector(list(counted), [float(count) for count in counted.values()])
+
+    def weighed(self, terms: SparseVector, vector: Vectors, way: Retrieval) -> Query:
+        """As `query`, of a question whose terms are weighed already."""
+        if self.words is not None:
+            return Query(vector, terms, way, self.relevance)
         return Query(vector, terms, way, replace(self.relevance, word_weight=0.0))
 
     def score(self, query: Query, vector: Vectors, *texts: str) -> float:

@@ -331,16 +331,25 @@ class Gateway(Group):
     retrieval: Retrieval = Field(
         Retrieval.HYBRID, description="how to rank passages when a request does not say"
     )
-    serve_batch: int = Field(32, ge=1, description="most questions encoded in one batch")
-    read_batch: int = Field(
-        16, ge=1, description="most (question, passage) pairs read in one batch"
+    encode_batch_tokens: int = Field(
+        0, ge=0, description="most tokens encoded in one batch; 0: what suits the device"
     )
-    batch_wait_seconds: float = Field(0.002, ge=0, description="how long a batch waits for more")
-    max_inflight: int = Field(
-        256,
-        ge=1,
-        description="calls accepted before RESOURCE_EXHAUSTED; questions of streams wait, and"
-        " take half of the places",
+    read_batch_tokens: int = Field(
+        0, ge=0, description="most tokens read in one batch; 0: what suits the device"
+    )
+    search_queue_seconds: float = Field(
+        0.5,
+        gt=0,
+        description="seconds of searching ahead of a question beyond which it is refused",
+    )
+    read_queue_seconds: float = Field(
+        5.0, gt=0, description="seconds of reading ahead of a question beyond which it is refused"
+    )
+    max_waiting: int = Field(
+        1024, ge=1, description="most questions that wait for a corpus version to be applied"
+    )
+    max_streams: int = Field(
+        64, ge=1, description="most streams at once, of each: questions, imports, watches"
     )
     compute_stall_seconds: float = Field(
         60,

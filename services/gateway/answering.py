@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from realm.errors import (
     DeadlinePassed,
     DependencyUnavailable,
     NotFound,
     NotReady,
-    Overloaded,
     RealmError,
 )
-from realm.model.answering import Answers, Reading, answer_questions
+from realm.model.answering import Answers, Reading
 from realm.model.cross_encoder import pair_text
-from realm.model.encoders import encode
-from realm.model.inputs import Encoded
-from realm.model.relevance import log_probabilities
 from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval
-from realm.search.vector_index import Hit, Query, VectorSearch, relevance_of
+from realm.search.vector_index import Hit, Query, VectorSearch
 from realm.settings import Settings
 from realm.v1.types_pb2 import Filter
-from services.gateway.batcher import Batcher, ComputeThread
+from services.gateway.admission.admission import Admission, Place
+from services.gateway.admission.cost import Departures
+from services.gateway.admission.limits import Limit
+from services.gateway.computing import Computing, Question, batch_tokens
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.newest_version import NewestVersion
+from services.gateway.ranking import Retrieved, rerank, score_passages
 from services.gateway.serving import PinnedServing, Serving, ServingSlot
 
 log = structlog.get_logger(__name__)
 
 NO_ANSWERS = Answers(())
-#: A question with each passage that a cross-encoder scores.
-Pairs = list[tuple[str, str]]
 
 #: How long a request whose collection is gone waits for the next flip.
 FLIP_WAIT_SECONDS = 5.0
@@ -50,67 +46,13 @@ SEARCH_PAUSE_SECONDS = 0.25
 PROBE_SECONDS = 1.0
 
 
-class Admission:
-    """Limits the questions answered at once. A call of its own is refused beyond that. Questions of
-    streams wait for their turn, first come, first served, in a half of the places that calls
-    never keep them from."""
-
-    def __init__(self, max_inflight: int, metrics: GatewayMetrics) -> None:
-        self._most = max_inflight
-        self._streamed = max(1, max_inflight // 2)
-        self._turns = asyncio.Semaphore(self._streamed)
-        self._inflight = 0
-        self._metrics = metrics
-
-    @property
-    def capacity(self) -> int:
-        """The most questions that are ever answered at once."""
-        return self._most + self._streamed
-
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """:raises Overloaded: beyond the limit."""
-        if self._inflight >= self._most:
-            raise Overloaded(
-                f"{self._inflight} questions are being answered already; try again in a moment"
-            )
-        with self._counted():
-            yield
-
-    @asynccontextmanager
-    async def admit_streamed(self) -> AsyncIterator[None]:
-        async with self._turns:
-            with self._counted():
-                yield
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._inflight += 1
-        self._metrics.inflight.inc()
-        try:
-            yield
-        finally:
-            self._inflight -= 1
-            self._metrics.inflight.dec()
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """A passage with its score and log p(z|x) among those found. The score is f(x, z), and where
-    passages were re-ranked `reading` is what the reader adds to it."""
-
-    hit: Hit
-    score: float
-    log_probability: float
-    reading: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """`answers` 0 asks for passages alone; `retrieval` None leaves it to the setting; `at_least` is
     the corpus version that must be searched. The best `rerank` passages are read, and ranked by
     what is found in them too; those of a score below `least_score` are left out. Only passages of
-    documents that pass `filter` take part (None: all)."""
+    documents that pass `filter` take part (None: all). What `caller` asks takes turns with what
+    others ask; a `patient` one waits where others are refused."""
 
     question: str
     passages: int
@@ -120,6 +62,13 @@ class Request:
     rerank: int = 0
     least_score: float = -math.inf
     filter: Filter | None = None
+    caller: str = ""
+    patient: bool = False
+
+    @property
+    def read(self) -> int:
+        """How many passages are read."""
+        return self.rerank or (self.passages if self.answers else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,59 +82,38 @@ class Response:
 
 
 class Answering:
-    """Answers many questions at once; an async context manager for its batchers."""
+    """Answers many questions at once; an async context manager for the threads that compute."""
 
     def __init__(
-        self, settings: Settings, slot: ServingSlot, search: VectorSearch, metrics: GatewayMetrics
+        self,
+        settings: Settings,
+        slot: ServingSlot,
+        search: VectorSearch,
+        metrics: GatewayMetrics,
+        newest: NewestVersion,
     ) -> None:
         self._slot = slot
         self._search = search
         self._metrics = metrics
+        self._newest = newest
         self._retrieval = settings.gateway.retrieval
-        self.admission = Admission(settings.gateway.max_inflight, metrics)
-        self._stack = AsyncExitStack()
-        self._executor = ComputeThread()
-        metrics.stalled.set_function(lambda: self._executor.stalled_seconds)
-        self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = self._batcher(
-            "encode", _encode, settings.gateway.serve_batch, settings
-        )
-        self._read: Batcher[Serving, Reading, Answers] = self._batcher(
-            "read", _read, settings.gateway.read_batch, settings
-        )
-        self._score: Batcher[Serving, Pairs, list[float]] = self._batcher(
-            "cross_encode", _cross_encode, settings.gateway.read_batch, settings
-        )
-
-    def _batcher(
-        self,
-        stage: str,
-        compute: Callable[[Serving, list[Any]], list[Any]],
-        size: int,
-        settings: Settings,
-    ) -> Batcher[Serving, Any, Any]:
-        return Batcher(
-            compute,
-            size=size,
-            wait=settings.gateway.batch_wait_seconds,
-            capacity=self.admission.capacity,
-            executor=self._executor,
-            on_batch=self._metrics.batch.labels(stage).observe,
-        )
+        self._admission = Admission(settings.gateway, batch_tokens(settings), metrics)
+        self._computing = Computing(settings, self._admission.lanes, metrics)
+        self._departures = Departures(self._admission.lanes["search"].cost)
+        self._waiting = Limit("questions for a version to come", settings.gateway.max_waiting)
+        metrics.waiting.set_function(lambda: self._waiting.taken_now)
 
     async def __aenter__(self) -> Answering:
-        await self._stack.enter_async_context(self._encode)
-        await self._stack.enter_async_context(self._read)
-        await self._stack.enter_async_context(self._score)
+        await self._computing.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        await self._computing.__aexit__()
 
     @property
     def stalled_seconds(self) -> float:
         """For how long questions have waited for the models without any being finished."""
-        return self._executor.stalled_seconds
+        return self._computing.stalled_seconds
 
     async def recheck_lost_collection(self) -> None:
         """Probes a collection that was gone: an unready gateway gets no questions to notice by."""
@@ -216,17 +144,33 @@ class Answering:
             ) from error
 
     async def _respond(self, request: Request, deadline: float) -> Response:
-        """Begins again once, if the collection is gone since the request began."""
+        """Whoever waits for a version is taken on once it is there."""
         loop = asyncio.get_running_loop()
         if request.at_least:
-            wait_seconds = _time_to_wait(deadline - loop.time())
-            await self._slot.wait_applied(request.at_least, wait_seconds)
+            await self._await_version(request.at_least, deadline - loop.time())
+        work = self._computing.work_of(request.question, request.read)
+        async with self._admission.place(
+            request.caller, work, deadline - loop.time(), patient=request.patient
+        ) as place:
+            return await self._respond_in(place, request, deadline)
+
+    async def _await_version(self, version: int, seconds: float) -> None:
+        """:raises FailedPrecondition: if nobody ever wrote it."""
+        if self._slot.applied >= version:
+            return
+        with self._waiting.taken():
+            await self._newest.check(version)
+            await self._slot.wait_applied(version, _time_to_wait(seconds))
+
+    async def _respond_in(self, place: Place, request: Request, deadline: float) -> Response:
+        """Begins again once, if the collection is gone since the request began."""
+        loop = asyncio.get_running_loop()
         for _ in range(2):
             with self._slot.pin() as pinned:
                 gone = pinned.serving
                 annotate_call(generation=gone.number)
                 try:
-                    response = await self._attempt(pinned, request, deadline - loop.time())
+                    response = await self._attempt(pinned, place, request, deadline - loop.time())
                     return self._checked(response, request.at_least)
                 except NotFound as error:
                     log.warning("collection_gone", generation=gone.number, error=error.message)
@@ -240,46 +184,75 @@ class Answering:
             waited=f"{wait_seconds:.2f}",
         )
 
-    async def _attempt(self, pinned: PinnedServing, request: Request, seconds: float) -> Response:
-        retrieval = pinned.serving.retrieval(request.retrieval, self._retrieval)
-        pinned.serving.check_filter(request.filter)
-        found = await self._retrieve(pinned.serving, request, retrieval, seconds)
+    async def _attempt(
+        self, pinned: PinnedServing, place: Place, request: Request, seconds: float
+    ) -> Response:
+        serving = pinned.serving
+        retrieval = serving.retrieval(request.retrieval, self._retrieval)
+        serving.check_filter(request.filter)
+        question = await self._computing.question(serving, request.question)
+        vector = await self._computing.encode(serving, question, place)
+        query = replace(
+            serving.queries.weighed(question.terms, vector, retrieval), filter=request.filter
+        )
+        most = max(request.passages, request.rerank)
+        found = await self._find(serving, query, most, place, seconds)
         read = NO_ANSWERS
-        if request.rerank and pinned.serving.cross_encoder is not None:
-            found = await self._cross_encode(pinned.serving, request, found)
-        elif request.answers or request.rerank:
-            found, read = await self._read_passages(pinned.serving, request, found)
+        if request.rerank and serving.cross_encoder is not None:
+            found = await self._cross_encode(serving, question, found, place, request)
+        elif request.read:
+            found, read = await self._read_passages(serving, question, found, place, request)
         found = [each for each in found if each.score >= request.least_score]
         return Response(pinned, retrieval, found, read)
 
+    async def _find(
+        self, serving: Serving, query: Query, most: int, place: Place, seconds: float
+    ) -> list[Retrieved]:
+        with self._metrics.stage("search"):
+            hits = await self._search_with_retries(
+                serving.generation.collection, query, most, seconds
+            )
+        place.expect("search", 0)
+        self._slot.mark_found(serving)
+        self._metrics.retrieved.observe(len(hits))
+        return score_passages(hits, query)
+
     async def _read_passages(
-        self, serving: Serving, request: Request, found: list[Retrieved]
+        self,
+        serving: Serving,
+        question: Question,
+        found: list[Retrieved],
+        place: Place,
+        request: Request,
     ) -> tuple[list[Retrieved], Answers]:
         """What is found in the passages, and the passages ranked by it if that was asked for."""
         rest = found[request.rerank :] if request.rerank else []
         found = found[: len(found) - len(rest)]
         reading = Reading(
-            request.question,
+            question.text,
             tuple(each.hit.passage.text for each in found),
             tuple(each.log_probability for each in found),
             max(1, request.answers),
         )
-        with self._metrics.stage("read"):
-            read = await self._read.submit(serving, reading, weight=max(1, len(found)))
+        read = await self._computing.read(serving, reading, place)
         if request.rerank:
             weight = serving.reader.answers.evidence
             found = rerank(found, rest, read.evidence, weight)[: request.passages]
         return found, read
 
     async def _cross_encode(
-        self, serving: Serving, request: Request, found: list[Retrieved]
+        self,
+        serving: Serving,
+        question: Question,
+        found: list[Retrieved],
+        place: Place,
+        request: Request,
     ) -> list[Retrieved]:
         """The passages ranked by the snapshot's cross-encoder too, which reads no answer."""
         best, rest = found[: request.rerank], found[request.rerank :]
         texts = [pair_text(each.hit.passage.title, each.hit.passage.text) for each in best]
-        pairs = [(request.question, text) for text in texts]
-        with self._metrics.stage("read"):
-            scored = await self._score.submit(serving, pairs, weight=max(1, len(pairs)))
+        pairs = [(question.text, text) for text in texts]
+        scored = await self._computing.cross_encode(serving, pairs, place)
         return rerank(best, rest, scored, 1.0)[: request.passages]
 
     def _checked(self, response: Response, at_least: int) -> Response:
@@ -298,22 +271,6 @@ class Answering:
             )
         return replace(response, pinned=replace(response.pinned, freshness=freshness))
 
-    async def _retrieve(
-        self, serving: Serving, request: Request, retrieval: Retrieval, seconds: float
-    ) -> list[Retrieved]:
-        with self._metrics.stage("encode"):
-            vector = await self._encode.submit(serving, serving.inputs.query(request.question))
-        with self._metrics.stage("search"):
-            query = replace(
-                serving.queries.query(request.question, vector, retrieval), filter=request.filter
-            )
-            hits = await self._search_with_retries(
-                serving.generation.collection, query, max(request.passages, request.rerank), seconds
-            )
-        self._slot.mark_found(serving)
-        self._metrics.retrieved.observe(len(hits))
-        return score_passages(hits, query)
-
     async def _search_with_retries(
         self, collection: str, query: Query, limit: int, seconds: float
     ) -> list[Hit]:
@@ -324,7 +281,7 @@ class Answering:
         while True:
             try:
                 left = began + seconds - loop.time()
-                return await self._search.search(collection, query, limit, left)
+                return await self._search_once(collection, query, limit, left)
             except DependencyUnavailable as error:
                 if loop.time() + SEARCH_PAUSE_SECONDS >= give_up_at:
                     # `waited` tells the client not to retry.
@@ -332,55 +289,19 @@ class Answering:
                     raise DependencyUnavailable(error.message, waited=waited) from error
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
-
-def score_passages(hits: Sequence[Hit], query: Query) -> list[Retrieved]:
-    """f(x, z) of each, and log p(z|x) among those found."""
-    scores = relevance_of(hits, query)
-    priors = log_probabilities(np.array(scores)).tolist()
-    return [Retrieved(*each) for each in zip(hits, scores, priors, strict=True)]
-
-
-def rerank(
-    read: Sequence[Retrieved],
-    rest: Sequence[Retrieved],
-    evidence: Sequence[float],
-    weight: float,
-) -> list[Retrieved]:
-    """By f(x, z) + a·evidence(x, z), best first; those that were not read follow as they were.
-
-    :param evidence: of the passages read (`realm.model.answering.Answers`).
-    :param weight: a.
-    """
-    added = [weight * each for each in evidence]
-    scores = [one.score + more for one, more in zip(read, added, strict=True)]
-    every = [*scores, *(one.score for one in rest)]
-    priors = log_probabilities(np.array(every)).tolist()
-    ranked = [
-        Retrieved(one.hit, score, prior, more)
-        for one, score, prior, more in zip(read, scores, priors, added, strict=False)
-    ]
-    ranked.sort(key=lambda one: -one.score)
-    unread = zip(rest, priors[len(read) :], strict=True)
-    return [*ranked, *(replace(one, log_probability=prior) for one, prior in unread)]
+    async def _search_once(
+        self, collection: str, query: Query, limit: int, seconds: float
+    ) -> list[Hit]:
+        done = False
+        self._departures.begin(time.monotonic())
+        try:
+            hits = await self._search.search(collection, query, limit, seconds)
+            done = True
+        finally:
+            self._departures.end(time.monotonic(), done=done)
+        return hits
 
 
 def _time_to_wait(seconds: float) -> float:
     """How long to wait, leaving time for the answer or for the error to reach the caller."""
     return max(0.0, seconds - min(0.5, 0.2 * seconds))
-
-
-def _encode(serving: Serving, inputs: list[Encoded]) -> list[NDArray[np.float32]]:
-    # In float32: questions are short, casting the weights would cost more than it saves.
-    return list(encode(serving.encoder, inputs, serving.inputs.pad))
-
-
-def _read(serving: Serving, readings: list[Reading]) -> list[Answers]:
-    return answer_questions(serving.reader, serving.inputs, readings, dtype=serving.dtype)
-
-
-def _cross_encode(serving: Serving, asked: list[Pairs]) -> list[list[float]]:
-    """What each pair adds to f(x, z)."""
-    if (cross := serving.cross_encoder) is None:
-        return [[0.0] * len(pairs) for pairs in asked]
-    scores = iter(cross.scores([pair for pairs in asked for pair in pairs], dtype=serving.dtype))
-    return [[cross.config.weight * next(scores) for _ in pairs] for pairs in asked]

@@ -1,4 +1,4 @@
-"""Dynamic batches: single items collected for a moment and computed together in one thread.
+"""Dynamic batches: what waits is computed together in one thread, as soon as that is free.
 
 `BatchQueue` decides, without a clock; `Batcher` is the asyncio shell around it.
 """
@@ -8,97 +8,96 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from realm import tracing
-from realm.errors import NotReady, Overloaded
-from services.gateway.waiting import wait_for_event
+from realm.errors import NotReady
 
 Key = TypeVar("Key", bound=Hashable)
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item(Generic[Key, Work, Result]):
-    """Work of some `weight`; `added` and `started` are in seconds of the loop's clock."""
+    """Work of some `weight`; `added` and `started` are in seconds of the loop's clock, `turn` is
+    its place in the queue's own time."""
 
     key: Key
     work: Work
     weight: int
+    caller: str
     added: float
     outcome: asyncio.Future[Result]
     started: float = 0.0
+    turn: float = 0.0
 
 
 class BatchQueue(Generic[Key, Work, Result]):
-    """Decides which items are computed together and when; first come, first served.
+    """Decides which items are computed together, and in which order.
 
-    A batch holds items of one key, at most `size` in weight together; a heavier item is a batch
-    of its own. Items whose caller is gone are dropped before any work.
+    Callers take turns by weight (start-time fair queueing: Goyal, Vin and Cheng 1996), a caller's
+    own items go first come, first served. A batch holds items of one key, at most `size` in weight
+    together; a heavier item is a batch of its own. Items whose caller is gone are dropped before
+    any work.
     """
 
-    def __init__(self, size: int, wait: float, capacity: int) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
-        self._wait = wait
-        self._capacity = capacity
-        self._items: deque[Item[Key, Work, Result]] = deque()
+        self._items: list[Item[Key, Work, Result]] = []
+        #: The turn of the item taken last, and where each caller's next one begins.
+        self._now = 0.0
+        self._next: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._items)
 
     def add(self, item: Item[Key, Work, Result]) -> None:
-        """:raises Overloaded: if as many items wait as may."""
-        if len(self._items) >= self._capacity:
-            self._drop_cancelled()
-        if len(self._items) >= self._capacity:
-            raise Overloaded(f"{self._capacity} questions wait already; try again in a moment")
-        self._items.append(item)
-
-    def due(self, now: float) -> float | None:
-        """Seconds until a batch should start, 0 for now; None if nothing waits."""
-        self._drop_cancelled()
-        if not self._items:
-            return None
-        head = self._items[0]
-        if sum(item.weight for item in self._items if item.key == head.key) >= self._size:
-            return 0.0
-        if any(item.key != head.key for item in self._items):
-            # No more items of the head's key will come: a newer generation has taken over.
-            return 0.0
-        return max(0.0, head.added + self._wait - now)
+        item.turn = max(self._now, self._next.get(item.caller, 0.0))
+        self._next[item.caller] = item.turn + item.weight
+        insort(self._items, item, key=lambda each: each.turn)  # after its equals
 
     def take(self) -> list[Item[Key, Work, Result]]:
         """The next batch; the rest keeps its order. Empty if nothing waits."""
-        self._drop_cancelled()
         batch: list[Item[Key, Work, Result]] = []
-        rest: deque[Item[Key, Work, Result]] = deque()
+        rest: list[Item[Key, Work, Result]] = []
         weight = 0
         for item in self._items:
+            if item.outcome.done():
+                continue
             fits = not batch or (item.key == batch[0].key and weight + item.weight <= self._size)
             (batch if fits else rest).append(item)
             weight += item.weight if fits else 0
         self._items = rest
+        if batch:
+            self._now = max(self._now, batch[0].turn)
+            self._next = {name: turn for name, turn in self._next.items() if turn > self._now}
         return batch
 
     def take_all(self) -> list[Item[Key, Work, Result]]:
-        items, self._items = list(self._items), deque()
+        items, self._items = self._items, []
         return items
 
-    def _drop_cancelled(self) -> None:
-        self._items = deque(item for item in self._items if not item.outcome.done())
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A batch that was computed: how many items, their weight, how many seconds it took."""
+
+    items: int
+    weight: int
+    seconds: float
 
 
 class Batcher(Generic[Key, Work, Result]):
     """Submits single items and computes them in batches on an executor, one batch at a time.
 
-    >>> batcher = Batcher(compute, size=32, wait=0.002, capacity=256, executor=executor)
+    >>> batcher = Batcher(compute, size=512, executor=executor)
     >>> async with batcher:
-    ...     vector = await batcher.submit(serving, question)
+    ...     vector = await batcher.submit(serving, question, weight=len(question))
     """
 
     def __init__(
@@ -106,13 +105,11 @@ class Batcher(Generic[Key, Work, Result]):
         compute: Callable[[Key, list[Work]], list[Result]],
         *,
         size: int,
-        wait: float,
-        capacity: int,
         executor: Executor,
-        on_batch: Callable[[int], None] = lambda items: None,
+        on_batch: Callable[[Computed], None] = lambda computed: None,
     ) -> None:
         self._compute = compute
-        self._queue: BatchQueue[Key, Work, Result] = BatchQueue(size, wait, capacity)
+        self._queue: BatchQueue[Key, Work, Result] = BatchQueue(size)
         self._executor = executor
         self._on_batch = on_batch
         self._arrived = asyncio.Event()
@@ -131,16 +128,13 @@ class Batcher(Generic[Key, Work, Result]):
             if not item.outcome.done():
                 item.outcome.set_exception(NotReady("the gateway is stopping; ask again"))
 
-    async def submit(self, key: Key, work: Work, weight: int = 1) -> Result:
-        """Waits for the item's result; a caller cancelled meanwhile costs no work.
-
-        :raises Overloaded: if too many items wait already.
-        """
+    async def submit(self, key: Key, work: Work, weight: int = 1, caller: str = "") -> Result:
+        """Waits for the item's result; a caller cancelled meanwhile costs no work."""
         if self._task is None:
             raise NotReady("the gateway is stopping; ask again")
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Result] = loop.create_future()
-        item = Item(key, work, weight, loop.time(), outcome)
+        item = Item(key, work, weight, caller, loop.time(), outcome)
         self._queue.add(item)
         self._arrived.set()
         result = await outcome
@@ -150,20 +144,18 @@ class Batcher(Generic[Key, Work, Result]):
         return result
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            self._arrived.clear()
-            pause = self._queue.due(loop.time())
-            if pause == 0:
-                await self._run_batch(self._queue.take())
-            else:
-                await wait_for_event(self._arrived, pause)
+            if not len(self._queue):
+                self._arrived.clear()
+                await self._arrived.wait()
+            await asyncio.sleep(0)  # what comes in the same turn of the loop joins the batch
+            await self._run_batch(self._queue.take())
 
     async def _run_batch(self, batch: list[Item[Key, Work, Result]]) -> None:
         if not batch:
             return
-        self._on_batch(sum(item.weight for item in batch))
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         for item in batch:
             item.started = started
         try:
@@ -175,6 +167,8 @@ class Batcher(Generic[Key, Work, Result]):
         except BaseException as error:  # a panic of native code is no Exception
             await self._compute_individually(batch, error)
             return
+        weight = sum(item.weight for item in batch)
+        self._on_batch(Computed(len(batch), weight, loop.time() - started))
         for item, result in zip(batch, results, strict=True):
             if not item.outcome.done():
                 item.outcome.set_result(result)
@@ -199,8 +193,8 @@ class Batcher(Generic[Key, Work, Result]):
 class ComputeThread(ThreadPoolExecutor):
     """One thread: torch's own threads are the process's budget."""
 
-    def __init__(self) -> None:
-        super().__init__(1, thread_name_prefix="compute")
+    def __init__(self, name: str) -> None:
+        super().__init__(1, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._pending = 0
         self._since = 0.0

@@ -33,6 +33,7 @@ from realm.records.controls import Controls, damage_of
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
+from services.gateway.admission.limits import Limit
 from services.gateway.leader import Forwarder
 from services.gateway.scope import check_writes, confine
 from services.gateway.servicers import (
@@ -57,6 +58,7 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     forwarder: Forwarder
     shutdown: Shutdown
     max_document_bytes: int
+    imports: Limit
 
     async def UpsertDocuments(  # noqa: N802
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Any
@@ -121,6 +123,12 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
         The indexer gets each batch as a write of its own: one that meets a change of leaders is
         retried under its request id, where a stream would break and lose its place.
         """
+        with self.imports.taken():
+            return await self._import(requests, context)
+
+    async def _import(
+        self, requests: AsyncIterator[corpus_pb2.ImportDocumentsRequest], context: Any
+    ) -> corpus_pb2.ImportDocumentsResponse:
         total = corpus_pb2.ImportDocumentsResponse()
         batch = 0
         used_ids: set[str] = set()
@@ -147,6 +155,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     forwarder: Forwarder
     local: LocalStatus
     shutdown: Shutdown
+    watches: Limit
 
     async def GetIndexStatus(  # noqa: N802
         self, request: index_pb2.GetIndexStatusRequest, context: Any
@@ -175,11 +184,12 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         self, request: index_pb2.WatchIndexRequest, context: Any
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
         sent: index_pb2.WatchIndexResponse | None = None
-        watch = self.forwarder.stream(lambda leader: leader.index.WatchIndex, request, context)
-        async for response in self.shutdown.interrupt(watch):
-            if response != sent:  # another leader begins with the same status
-                sent = response
-                yield response
+        with self.watches.taken():
+            watch = self.forwarder.stream(lambda leader: leader.index.WatchIndex, request, context)
+            async for response in self.shutdown.interrupt(watch):
+                if response != sent:  # another leader begins with the same status
+                    sent = response
+                    yield response
 
     async def GetGeneration(  # noqa: N802
         self, request: index_pb2.GetGenerationRequest, context: Any

@@ -23,10 +23,12 @@ from realm.records.store import Store
 from realm.search.vector_index import VectorSearch
 from realm.settings import Settings
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
+from services.gateway.admission.limits import Limit
 from services.gateway.answering import Answering
 from services.gateway.forwarding import CorpusServicer, IndexServicer, LocalStatus
 from services.gateway.leader import Forwarder, LeaderChannel
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.newest_version import NewestVersion
 from services.gateway.reporting import QuestionRecorder, ServingReporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
 from services.gateway.serving import ServingSlot
@@ -84,7 +86,7 @@ class Gateway:
             on_change=self._on_state_change,
             on_leader=self._follow_leader,
         )
-        self._answering = Answering(settings, self.slot, search, self.metrics)
+        self._answering = Answering(settings, self.slot, search, self.metrics, NewestVersion(store))
         self._recorder = QuestionRecorder(settings)
         self._reporter = ServingReporter(
             self._leader,
@@ -143,18 +145,24 @@ class Gateway:
 
     def _register(self, local: LocalStatus) -> None:
         forwarder = Forwarder(self._leader, self._settings.gateway.leader_wait_seconds)
+        streams = self._settings.gateway.max_streams
         retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
             RetrievalServicer(self._answering), self._server
         )
         answer_pb2_grpc.add_AnswerServiceServicer_to_server(
-            AnswerServicer(self._answering, self._shutdown, self._recorder), self._server
+            AnswerServicer(self._answering, self._shutdown, self._recorder, streams), self._server
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
-            CorpusServicer(forwarder, self._shutdown, self._settings.corpus.max_document_bytes),
+            CorpusServicer(
+                forwarder,
+                self._shutdown,
+                self._settings.corpus.max_document_bytes,
+                Limit("imports", streams),
+            ),
             self._server,
         )
         index_pb2_grpc.add_IndexServiceServicer_to_server(
-            IndexServicer(forwarder, local, self._shutdown), self._server
+            IndexServicer(forwarder, local, self._shutdown, Limit("watches", streams)), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(SERVICES, self._server)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from realm import tracing
 from realm.records.snapshots import Lag
-
-Stage = Literal["encode", "search", "read"]
+from services.gateway.admission.lanes import Stage
 
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -30,6 +29,18 @@ class GatewayMetrics:
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self.inflight = gauge("realm_gateway_inflight_requests", "Questions being answered now")
+        self.refused = counter(
+            "realm_gateway_refused", "Questions refused at once, for want of time to do their work"
+        )
+        self.waiting = gauge(
+            "realm_gateway_waiting_requests",
+            "Questions that wait for a corpus version; they are not taken on yet",
+        )
+        self._queues = gauge(
+            "realm_gateway_queue_seconds",
+            "Estimated seconds of work taken on and not done",
+            ("stage",),
+        )
         self.stalled = gauge(
             "realm_gateway_stalled_seconds",
             "For how long questions have waited for the models without any being finished",
@@ -84,6 +95,10 @@ class GatewayMetrics:
         self._timed = {name: self._stages.labels(name) for name in get_args(Stage)}
         for name in ("encode", "read"):
             self.batch.labels(name)
+
+    def show_queues(self, seconds: Callable[[Stage], float]) -> None:
+        for stage in get_args(Stage):
+            self._queues.labels(stage).set_function(partial(seconds, stage))
 
     def show_lag(self, lag: Lag) -> None:
         self.lag_steps.set(lag.steps)

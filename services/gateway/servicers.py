@@ -27,8 +27,10 @@ from realm.v1 import (
     retrieval_pb2_grpc,
     types_pb2,
 )
-from services.gateway.answering import Answering, Request, Response, Retrieved
+from services.gateway.admission.limits import Limit
+from services.gateway.answering import Answering, Request, Response
 from services.gateway.masks import Mask
+from services.gateway.ranking import Retrieved
 from services.gateway.reporting import QuestionRecorder
 from services.gateway.scope import reachable
 from services.gateway.serving import PinnedServing, Serving
@@ -52,6 +54,11 @@ DEFAULT_PASSAGES = 5
 DEFAULT_ANSWERS = 1
 #: Questions of one stream answered at once; the stream then stops reading.
 STREAM_QUESTIONS = 64
+
+
+def caller_of(context: Any) -> str:
+    """Whose requests take turns with those of others: a host's."""
+    return str(context.peer()).rpartition(":")[0]
 
 
 def check_question(question: str) -> str:
@@ -104,23 +111,21 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     ) -> retrieval_pb2.RetrievePassagesResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
         mask = Mask(request.read_mask, retrieval_pb2.RetrievePassagesResponse)
-        with self._answering.admission.admit():
-            response = await self._answering.respond(
-                Request(
-                    check_question(request.question),
-                    passages=check_count("limit", limit, MAX_PASSAGES_FOUND),
-                    retrieval=check_retrieval(request.retrieval),
-                    at_least=request.at_least_version,
-                    rerank=check_count("rerank", request.rerank, MAX_PASSAGES_READ)
-                    if request.HasField("rerank")
-                    else 0,
-                    least_score=request.least_score
-                    if request.HasField("least_score")
-                    else -math.inf,
-                    filter=reachable(request),
-                ),
-                remaining(context),
-            )
+        response = await self._answering.respond(
+            Request(
+                check_question(request.question),
+                passages=check_count("limit", limit, MAX_PASSAGES_FOUND),
+                retrieval=check_retrieval(request.retrieval),
+                at_least=request.at_least_version,
+                rerank=check_count("rerank", request.rerank, MAX_PASSAGES_READ)
+                if request.HasField("rerank")
+                else 0,
+                least_score=request.least_score if request.HasField("least_score") else -math.inf,
+                filter=reachable(request),
+                caller=caller_of(context),
+            ),
+            remaining(context),
+        )
         found = retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each, response.pinned.serving) for each in response.passages],
             index_version=index_version(response.pinned),
@@ -133,29 +138,39 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
 
 class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     def __init__(
-        self, answering: Answering, shutdown: Shutdown, recorder: QuestionRecorder
+        self,
+        answering: Answering,
+        shutdown: Shutdown,
+        recorder: QuestionRecorder,
+        max_streams: int,
     ) -> None:
         self._answering = answering
         self._shutdown = shutdown
         self._recorder = recorder
+        self._streams = Limit("streams of questions", max_streams)
 
     async def AnswerQuestion(  # noqa: N802
         self, request: answer_pb2.AnswerQuestionRequest, context: Any
     ) -> answer_pb2.AnswerQuestionResponse:
-        with self._answering.admission.admit():
-            return await self._answer(request, remaining(context))
+        return await self._answer(request, remaining(context), caller_of(context))
 
     async def AnswerQuestions(  # noqa: N802
         self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
     ) -> None:
         """Writes answers in any order, hence a coroutine and not a generator."""
+        with self._streams.taken():
+            await self._answer_stream(requests, context)
+
+    async def _answer_stream(
+        self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
+    ) -> None:
         places = asyncio.Semaphore(STREAM_QUESTIONS)
         writing = asyncio.Lock()
+        caller = f"{caller_of(context)} in bulk"  # its single questions do not queue behind these
 
         async def one(request: answer_pb2.AnswerQuestionsRequest) -> None:
             try:
-                async with self._answering.admission.admit_streamed():
-                    response = await self._outcome(request, remaining(context))
+                response = await self._outcome(request, remaining(context), caller)
                 async with writing:  # gRPC allows one write at a time
                     await context.write(response)
             finally:
@@ -173,11 +188,11 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
             raise error
 
     async def _outcome(
-        self, request: answer_pb2.AnswerQuestionsRequest, seconds: float
+        self, request: answer_pb2.AnswerQuestionsRequest, seconds: float, caller: str
     ) -> answer_pb2.AnswerQuestionsResponse:
         """The answer, or the error that this question alone gets."""
         try:
-            answer = await self._answer(request.question, seconds)
+            answer = await self._answer(request.question, seconds, caller, patient=True)
         except RealmError as error:
             failure = error
         except (asyncio.CancelledError, *EXITS):
@@ -195,7 +210,12 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
         return response
 
     async def _answer(
-        self, request: answer_pb2.AnswerQuestionRequest, seconds: float
+        self,
+        request: answer_pb2.AnswerQuestionRequest,
+        seconds: float,
+        caller: str,
+        *,
+        patient: bool = False,
     ) -> answer_pb2.AnswerQuestionResponse:
         passages = request.passages if request.HasField("passages") else DEFAULT_PASSAGES
         answers = request.answers if request.HasField("answers") else DEFAULT_ANSWERS
@@ -208,6 +228,8 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
                 retrieval=check_retrieval(request.retrieval),
                 at_least=request.at_least_version,
                 filter=reachable(request),
+                caller=caller,
+                patient=patient,
             ),
             seconds,
         )

@@ -199,8 +199,8 @@ class ServingSlot:
 
         :raises NotReady: after `seconds`, with the version applied.
         """
-        await self._wait_until(lambda: self._applied() >= version, seconds)
-        if (applied := self._applied()) < version:
+        await self._wait_until(lambda: self.applied >= version, seconds)
+        if (applied := self.applied) < version:
             current = self._freshness[self._current.number] if self._current else None
             raise NotReady(
                 "the index is damaged and being rebuilt; ask again in a moment"
@@ -216,7 +216,9 @@ class ServingSlot:
         await self._wait_until(lambda: self._current is not after, seconds)
         return self._current is not after
 
-    def _applied(self) -> int:
+    @property
+    def applied(self) -> int:
+        """The corpus version that new requests see."""
         return self._freshness[self._current.number].searchable if self._current else 0
 
     async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:

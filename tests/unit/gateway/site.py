@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from realm.client.wire import channel_options, from_rpc_error
 from realm.corpus.documents import passage_id
+from realm.corpus.table import Change, CorpusTable
 from realm.errors import NotFound, RealmError
 from realm.filters import matches
 from realm.model.checkpoint import Model
@@ -154,6 +155,12 @@ class World:
         self.snapshots = Snapshots(self.store)
         self.generations = Generations(self.store)
         self.models: dict[int, Model] = {}
+
+    def write(self, version: int) -> None:
+        """Commits changes to the corpus up to that version."""
+        table = CorpusTable(self.store)
+        while table.version < version:
+            table.append([Change("any", None, "")])
 
     def publish(self, seed: int, step: int) -> Snapshot:
         return self.publish_model(eiffel_model(seed), step)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.errors import InvalidInput, NotReady, Overloaded
-from services.gateway.batcher import Batcher, BatchQueue, Item
+from realm.errors import InvalidInput, NotReady
+from services.gateway.batcher import Batcher, BatchQueue, Computed, Item
 
 PATIENCE = 10.0
 
@@ -27,43 +27,25 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def item(
-    loop: asyncio.AbstractEventLoop, work: int, key: str = "a", weight: int = 1, added: float = 0.0
+    loop: asyncio.AbstractEventLoop, work: int, key: str = "a", weight: int = 1, caller: str = ""
 ) -> Item[str, int, int]:
-    return Item(key, work, weight, added, loop.create_future())
+    return Item(key, work, weight, caller, 0.0, loop.create_future())
 
 
-def batch_queue(size: int = 4, wait: float = 1.0, capacity: int = 100) -> BatchQueue[str, int, int]:
-    return BatchQueue(size, wait, capacity)
-
-
-def test_nothing_is_due_without_items() -> None:
-    found = batch_queue()
-    assert found.due(5.0) is None
-    assert found.take() == []
-
-
-def test_batch_starts_when_full_or_when_its_first_item_waited(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
-    found = batch_queue(size=2, wait=1.0)
-    found.add(item(loop, 1, added=10.0))
-    assert found.due(10.25) == 0.75
-    assert found.due(12.0) == 0
-    found.add(item(loop, 2, added=10.5))
-    assert found.due(10.5) == 0
+def test_nothing_is_taken_where_nothing_waits() -> None:
+    assert BatchQueue[str, int, int](4).take() == []
 
 
 def test_keys_do_not_mix_and_the_older_goes_first(loop: asyncio.AbstractEventLoop) -> None:
-    found = batch_queue(size=10)
+    found = BatchQueue[str, int, int](10)
     for work, key in enumerate("aabab"):
         found.add(item(loop, work, key))
-    assert found.due(0.0) == 0  # a newer key waits: no more will come of the older
     assert [each.work for each in found.take()] == [0, 1, 3]
     assert [each.work for each in found.take()] == [2, 4]
 
 
 def test_items_without_a_caller_cost_nothing(loop: asyncio.AbstractEventLoop) -> None:
-    found = batch_queue()
+    found = BatchQueue[str, int, int](10)
     kept, gone = item(loop, 1), item(loop, 2)
     found.add(gone)
     found.add(kept)
@@ -71,35 +53,56 @@ def test_items_without_a_caller_cost_nothing(loop: asyncio.AbstractEventLoop) ->
     assert found.take() == [kept]
 
 
-def test_capacity_counts_only_items_with_a_caller(loop: asyncio.AbstractEventLoop) -> None:
-    found = batch_queue(capacity=2)
-    first = item(loop, 1)
-    found.add(first)
-    found.add(item(loop, 2))
-    with pytest.raises(Overloaded):
-        found.add(item(loop, 3))
-    first.outcome.cancel()
-    found.add(item(loop, 4))
-    assert len(found) == 2
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=40), st.integers(1, 12)
+ITEMS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.sampled_from("xyz")), max_size=40
 )
-def test_every_item_is_taken_once_in_order_within_size(
-    items: list[tuple[str, int]], size: int
+
+
+@given(ITEMS, st.integers(1, 12))
+def test_every_item_is_taken_once_within_size_and_a_caller_s_in_order(
+    items: list[tuple[str, int, str]], size: int
 ) -> None:
     loop = asyncio.new_event_loop()
-    found = batch_queue(size=size)
-    for work, (key, weight) in enumerate(items):
-        found.add(item(loop, work, key, weight))
-    taken: list[int] = []
+    found = BatchQueue[str, int, int](size)
+    for work, (key, weight, caller) in enumerate(items):
+        found.add(item(loop, work, key, weight, caller))
+    taken: list[Item[str, int, int]] = []
     while batch := found.take():
         assert len({each.key for each in batch}) == 1
         assert len(batch) == 1 or sum(each.weight for each in batch) <= size
-        assert [each.work for each in batch] == sorted(each.work for each in batch)
-        taken += [each.work for each in batch]
-    assert sorted(taken) == list(range(len(items)))
+        for caller in "xyz":
+            own = [each.work for each in batch if each.caller == caller]
+            assert own == sorted(own)
+        taken += batch
+    assert sorted(each.work for each in taken) == list(range(len(items)))
+    loop.close()
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.integers(0, 20),
+)
+def test_callers_with_work_get_the_same_whoever_asked_more_and_first(
+    one: list[int], other: list[int], head_start: int
+) -> None:
+    """Start-time fair queueing: their service differs by two items at the most."""
+    loop = asyncio.new_event_loop()
+    found = BatchQueue[str, int, int](1)
+    for weight in one:
+        found.add(item(loop, 0, weight=weight, caller="one"))
+    for _ in range(min(head_start, len(one) - 1)):
+        found.take()
+    begun = len(found)
+    for weight in other:
+        found.add(item(loop, 0, weight=weight, caller="other"))
+    left = {"one": begun, "other": len(other)}
+    served = {"one": 0, "other": 0}
+    while left["one"] and left["other"]:
+        (each,) = found.take()
+        left[each.caller] -= 1
+        served[each.caller] += each.weight
+        assert abs(served["one"] - served["other"]) <= 2 * 9
     loop.close()
 
 
@@ -137,7 +140,7 @@ def doubler() -> Doubler:
 
 
 def batcher(doubler: Doubler, **changes: Any) -> Batcher[str, int, int]:
-    given: dict[str, Any] = {"size": 4, "wait": 0.01, "capacity": 100}
+    given: dict[str, Any] = {"size": 4}
     return Batcher(doubler, executor=ThreadPoolExecutor(1, "one"), **{**given, **changes})
 
 
@@ -176,11 +179,25 @@ async def test_cancelled_caller_is_dropped_before_work(doubler: Doubler) -> None
 
 
 async def test_closing_fails_waiting_items(doubler: Doubler) -> None:
-    async with batcher(doubler, wait=PATIENCE) as made:
-        waiting = asyncio.create_task(made.submit("a", 1))
+    doubler.hold.clear()
+    async with batcher(doubler, size=1) as made:
+        busy = asyncio.create_task(made.submit("a", 1))
+        assert await asyncio.to_thread(doubler.begun.wait, PATIENCE)
+        waiting = asyncio.create_task(made.submit("a", 2))
         await asyncio.sleep(0)
+    doubler.hold.set()
+    with pytest.raises(asyncio.CancelledError):
+        await busy
     with pytest.raises(NotReady):
         await waiting
     with pytest.raises(NotReady):
         await made.submit("a", 1)
-    assert doubler.batches == []
+    assert doubler.batches == [[1]]
+
+
+async def test_batches_are_told_with_their_weight(doubler: Doubler) -> None:
+    told: list[Computed] = []
+    async with batcher(doubler, size=10, on_batch=told.append) as made:
+        await asyncio.gather(*(made.submit("a", each, weight=each) for each in (2, 3, 6)))
+    assert [(each.items, each.weight) for each in told] == [(2, 5), (1, 6)]
+    assert all(each.seconds > 0 for each in told)

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from realm.errors import NotReady
+from realm.errors import FailedPrecondition, NotReady, Overloaded
 from realm.records.controls import record_damage
 from realm.records.generations import Generation
 from realm.records.store import Store
@@ -58,9 +58,10 @@ def away(store: Store) -> Iterator[None]:
 
 
 async def test_a_request_waits_for_its_own_write(site: Site, first: Generation) -> None:
+    site.world.write(7)
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
     call = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
-    await until(lambda: site.value("realm_gateway_inflight_requests") == 1)
+    await until(lambda: site.value("realm_gateway_waiting_requests") == 1)
     site.world.generations.record_applied(first.number, 6)
     await until(lambda: site.gateway.slot.freshness(1).corpus_version == 6)  # type: ignore[union-attr]
     assert not call.done()
@@ -68,7 +69,49 @@ async def test_a_request_waits_for_its_own_write(site: Site, first: Generation) 
     assert (await call).index_version.corpus_version == 7
 
 
+async def test_who_waits_for_a_version_takes_nobody_s_place(site: Site, first: Generation) -> None:
+    site.world.write(7)
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    waiting = [site.retrieval.RetrievePassages(request, timeout=4 * PATIENCE) for _ in range(256)]
+    await until(lambda: site.value("realm_gateway_waiting_requests") == 256)
+    assert site.value("realm_gateway_inflight_requests") == 0
+    assert (await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)).passages
+    for call in waiting:
+        call.cancel()
+    await until(lambda: site.value("realm_gateway_waiting_requests") == 0)
+
+
+async def test_more_may_not_wait_than_the_setting_says(world: World, first: Generation) -> None:
+    async with running(world, max_waiting=1) as site:
+        await site.serves(first)
+        world.write(7)
+        request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+        waiting = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
+        await until(lambda: site.value("realm_gateway_waiting_requests") == 1)
+        error = await failure(site.retrieval.RetrievePassages(request, timeout=PATIENCE))
+        assert isinstance(error, Overloaded)
+        waiting.cancel()
+
+
+async def test_a_version_that_nobody_wrote_is_refused_at_once(site: Site) -> None:
+    """A write that comes later is none of what the caller was told of."""
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=2**63)
+    error = await failure(site.retrieval.RetrievePassages(request, timeout=4 * PATIENCE))
+    assert isinstance(error, FailedPrecondition)
+    site.world.write(3)
+    error = await failure(site.retrieval.RetrievePassages(request, timeout=4 * PATIENCE))
+    assert error.details["corpus_version"] == "3"
+
+
+async def test_while_the_store_is_away_whoever_asks_for_a_version_waits(site: Site) -> None:
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    with away(site.world.store):
+        error = await failure(site.retrieval.RetrievePassages(request, timeout=PATIENCE / 10))
+    assert isinstance(error, NotReady)
+
+
 async def test_a_write_not_applied_in_time_names_the_applied_version(site: Site) -> None:
+    site.world.write(7)
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
     error = await failure(site.retrieval.RetrievePassages(request, timeout=PATIENCE / 10))
     assert isinstance(error, NotReady)
@@ -129,6 +172,7 @@ async def test_a_damaged_index_claims_no_version_until_a_whole_one_is_live(
     site: Site, first: Generation
 ) -> None:
     world = site.world
+    world.write(7)
     await applied(site, first, 7)
     record_damage(world.store, first.number, "40 points are missing")
     await until(lambda: site.gateway.slot.freshness(first.number).damaged)  # type: ignore[union-attr]
@@ -150,6 +194,7 @@ async def test_damage_found_during_a_search_is_reported_in_its_answer(
     site: Site, first: Generation
 ) -> None:
     world = site.world
+    world.write(1)
     world.search.gate = asyncio.Event()
     own_write = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=1)
     plain = site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)

@@ -68,11 +68,12 @@ async def test_waiting_calls_do_not_delay_the_stop(world: World, first: Generati
         running(world, indexer_url=address, drain_seconds=60) as site,
     ):
         await site.serves(first)
+        world.write(7)
         watch = site.index.WatchIndex(index_pb2.WatchIndexRequest(), timeout=PATIENCE)
         assert (await watch.read()).status.corpus_version == 0
-        request = retrieval_pb2.RetrievePassagesRequest(question="tower", at_least_version=99)
+        request = retrieval_pb2.RetrievePassagesRequest(question="tower", at_least_version=7)
         waiter = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
-        await until(lambda: site.value("realm_gateway_inflight_requests") == 1)
+        await until(lambda: site.value("realm_gateway_waiting_requests") == 1)
         await asyncio.wait_for(site.gateway.stop(), PATIENCE)
         for call in (waiter, watch.read()):
             with pytest.raises(grpc.aio.AioRpcError) as caught:

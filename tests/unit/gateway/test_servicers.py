@@ -11,7 +11,9 @@ from typing import Any
 import grpc
 import pytest
 import torch
+from google.rpc import status_pb2
 
+from realm.client.wire import STATUS_KEY, from_rpc_error, retry_seconds
 from realm.errors import InvalidInput, NotReady, Overloaded
 from realm.model.answering import Reading, answer_questions
 from realm.model.checkpoint import Model
@@ -19,6 +21,8 @@ from realm.model.config import AnswerRules
 from realm.objectives.reading import ReaderLoss, ReadingExample
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
+from services.gateway.admission.admission import SEARCH_SECONDS, TOKEN_SECONDS
+from services.gateway.admission.lanes import LEAST_PAUSE
 from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, failure, running, until
 
 QUESTION = "who built the tower"
@@ -175,23 +179,66 @@ async def test_nothing_live_is_not_ready(world: World) -> None:
         assert "no generation is live" in error.message
 
 
-async def test_too_many_at_once_are_refused_and_the_others_answered(
+async def test_more_work_than_may_queue_is_refused_and_the_rest_done(
     world: World, first: Generation
 ) -> None:
-    async with running(world, max_inflight=2) as site:
+    async with running(world, search_queue_seconds=1.5 * SEARCH_SECONDS) as site:
         await site.serves(first)
         world.search.gate = asyncio.Event()
-        calls = [site.retrieval.RetrievePassages(search(), timeout=PATIENCE) for _ in range(2)]
-        await until(lambda: world.search.waiting == 2)
+        calls = []
+        for number in (1, 2):
+            calls.append(site.retrieval.RetrievePassages(search(), timeout=PATIENCE))
+            await until(lambda waiting=number: world.search.waiting == waiting)  # type: ignore[misc]
         assert site.value("realm_gateway_inflight_requests") == 2
-        assert isinstance(
-            await failure(site.retrieval.RetrievePassages(search(), timeout=PATIENCE)), Overloaded
-        )
+        queued = site.value("realm_gateway_queue_seconds", stage="search")
+        assert queued == pytest.approx(2 * SEARCH_SECONDS)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await site.retrieval.RetrievePassages(search(), timeout=PATIENCE)
+        assert isinstance(from_rpc_error(caught.value), Overloaded)
+        assert retry_after(caught.value) == pytest.approx(LEAST_PAUSE)
+        assert site.value("realm_gateway_refused_total") == 1
         world.search.gate.set()
         for call in calls:
             assert (await call).passages
         assert (await site.retrieval.RetrievePassages(search(), timeout=PATIENCE)).passages
         assert site.value("realm_gateway_inflight_requests") == 0
+        for stage in ("encode", "search", "read"):
+            assert site.value("realm_gateway_queue_seconds", stage=stage) == 0
+
+
+def retry_after(error: grpc.aio.AioRpcError) -> float:
+    """Seconds that the status advises to wait."""
+    data = dict(error.trailing_metadata())[STATUS_KEY]
+    return retry_seconds(status_pb2.Status.FromString(data))
+
+
+async def test_reading_that_cannot_be_in_time_is_refused_and_searches_go_on(
+    site: Site, first: Generation
+) -> None:
+    """Nothing is encoded or searched for a question that nobody would read in time."""
+    answering = site.gateway._answering
+    reading = answering._admission.lanes["read"]
+    reading.ledger.add("others", 1.0 / TOKEN_SECONDS)
+    searches = site.world.search.calls
+    error = await failure(site.answers.AnswerQuestion(ask(passages=20), timeout=0.5))
+    assert isinstance(error, Overloaded)
+    assert site.world.search.calls == searches
+    assert (await site.retrieval.RetrievePassages(search(), timeout=PATIENCE)).passages
+    reading.ledger.add("others", -1.0 / TOKEN_SECONDS)
+    assert (await site.answers.AnswerQuestion(ask(), timeout=PATIENCE)).answers
+
+
+async def test_the_question_is_read_as_far_as_it_is_encoded(site: Site, first: Generation) -> None:
+    """By vectors and by words alike: what is beyond a query's length has no say."""
+    serving = site.gateway.slot.current
+    assert serving is not None
+    room = serving.inputs.limits.query - 2
+    within = " ".join(["tower"] * room)
+    beyond = await site.retrieval.RetrievePassages(
+        search(f"{within} paris france"), timeout=PATIENCE
+    )
+    alone = await site.retrieval.RetrievePassages(search(within), timeout=PATIENCE)
+    assert list(beyond.passages) == list(alone.passages)
 
 
 async def test_passed_deadline_frees_its_place(site: Site) -> None:

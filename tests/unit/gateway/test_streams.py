@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from realm.client import AsyncClient
-from realm.errors import DependencyUnavailable, InvalidInput, NotReady
+from realm.errors import DependencyUnavailable, InvalidInput, NotReady, Overloaded
 from realm.records.generations import Generation
 from realm.v1 import (
     answer_pb2,
@@ -23,6 +23,8 @@ from realm.v1 import (
     retrieval_pb2,
     types_pb2,
 )
+from services.gateway.admission.admission import SEARCH_SECONDS
+from services.gateway.computing import ComputeStage
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import PATIENCE, Site, World, failure, running, until
 from tests.unit.gateway.test_forwarding import lead
@@ -172,34 +174,50 @@ async def ask_many(address: str, name: str, count: int) -> list[str]:
     return [each.error for each in responses if each.error]
 
 
-@pytest.mark.parametrize(("streams", "inflight"), [(6, 256), (1, 16), (3, 1)])
+@pytest.mark.parametrize(("streams", "seconds"), [(6, 0.5), (3, 1e-9)])
 async def test_questions_of_streams_wait_for_their_turn(
-    world: World, first: Generation, streams: int, inflight: int
+    world: World, first: Generation, streams: int, seconds: float
 ) -> None:
-    async with running(world, max_inflight=inflight) as site:
+    """Where single ones would be refused."""
+    changes = {"search_queue_seconds": seconds, "read_queue_seconds": seconds}
+    async with running(world, **changes) as site:
         await site.serves(first)
         address = f"127.0.0.1:{site.gateway.port}"
-        count = 100 if streams > 1 or inflight > 1 else 20
+        count = 100 if streams > 3 else 20
         errors = await asyncio.gather(
             *(ask_many(address, str(stream), count) for stream in range(streams))
         )
         assert errors == [[]] * streams
+        assert site.value("realm_gateway_refused_total") == 0
 
 
-async def test_streams_leave_calls_their_half_of_the_places(
+async def test_calls_do_not_queue_behind_the_streams_of_their_own_host(
     world: World, first: Generation
 ) -> None:
-    async with running(world, max_inflight=4) as site:
+    async with running(world, search_queue_seconds=4.5 * SEARCH_SECONDS) as site:
         await site.serves(first)
         site.world.search.gate = asyncio.Event()
         bulk = asyncio.create_task(ask_many(f"127.0.0.1:{site.gateway.port}", "bulk", 20))
-        await until(lambda: site.world.search.waiting == 2, "half of the places taken")
-        calls = [site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE) for _ in range(2)]
-        await until(lambda: site.world.search.waiting == 4, "all places taken")
+        await until(lambda: site.world.search.waiting == 5, "a full queue of searches")
+        call = site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE)
+        await until(lambda: site.world.search.waiting == 6, "a call beside it")
         site.world.search.gate.set()
         assert await bulk == []
-        for call in calls:
-            await call
+        await call
+
+
+async def test_more_streams_than_may_be_are_refused(world: World, first: Generation) -> None:
+    async with running(world, max_streams=1) as site:
+        await site.serves(first)
+        site.world.search.gate = asyncio.Event()
+        bulk = asyncio.create_task(ask_many(f"127.0.0.1:{site.gateway.port}", "bulk", 2))
+        await until(lambda: site.world.search.waiting == 2)
+        requests = [answer_pb2.AnswerQuestionsRequest(question_id="one", question=QUESTION)]
+        other = site.answers.AnswerQuestions(iter(requests), timeout=PATIENCE)
+        error = await failure(anext(aiter(other)))
+        assert isinstance(error, Overloaded)
+        site.world.search.gate.set()
+        assert await bulk == []
 
 
 async def test_an_unexpected_error_fails_one_question_alone(site: Site) -> None:
@@ -252,15 +270,16 @@ async def test_malformed_bytes_are_the_callers_fault(
     assert "Traceback" not in caplog.text + capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stage", ["encode", "read"])
 async def test_models_that_finish_nothing_make_the_gateway_unready_until_they_do(
-    world: World, first: Generation
+    world: World, first: Generation, stage: ComputeStage
 ) -> None:
     names = ("", "ready", "realm.v1.RetrievalService", "realm.v1.AnswerService")
     async with running(world, compute_stall_seconds=0.2) as site:
         await site.serves(first)
         await site.becomes_serving("")
         wedged = threading.Event()
-        site.gateway._answering._executor.submit(wedged.wait)
+        site.gateway._answering._computing._threads[stage].submit(wedged.wait)
         waiting = site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE)
         await site.becomes_serving(*names, serving=False)
         assert await site.serving_status("live")
