@@ -191,7 +191,7 @@ class InputBuilder:
 
         :raises InvalidInput: if nothing is left of the text after normalisation.
         """
-        text = text[: self.limits.query * CHARACTERS_A_PIECE]
+        text = text.lstrip()[: self.limits.query * CHARACTERS_A_PIECE]
         ids, offsets = self.tokenize(text)
         if not ids:
             raise InvalidInput("the question is empty: give at least one word", field="question")
@@ -200,7 +200,7 @@ class InputBuilder:
         if not self.prompts.query:
             return read, self.query_from_ids(ids)
         # As one text: a byte-level tokenizer has other pieces for a word after a space.
-        return read, self._query(self.tokenize(self.prompts.query + read)[0])
+        return read, self._query(self.tokenize(self.prompts.query + text)[0])
 
     def reader(self, question_ids: Sequence[int], body_ids: Sequence[int]) -> Encoded:
         """`[CLS] x [SEP] body [SEP]`: the reader sees no title (REALM's code)."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from realm.errors import BadSettings
 from realm.model.base import default_folder, read_tokenizer
 from realm.model.inputs import (
+    CHARACTERS_A_PIECE,
     MIN_BODY_TOKENS,
     InputBuilder,
     InputLimits,
@@ -84,3 +85,18 @@ def test_other_prompts_are_another_fingerprint_and_none_the_one_of_earlier_relea
     }
     assert len(names) == 2
     assert plain.fingerprint in names
+
+
+def test_a_question_is_known_as_far_as_its_query_has_room() -> None:
+    inputs = builder()[0]
+    room = inputs.limits.query - 2
+    text, query = inputs.question("b " * (room + 7))
+    assert text == ("b " * room).rstrip()
+    assert query == inputs.query("b " * (room + 7)) == inputs.query(text)
+    assert inputs.question("b")[0] == "b"
+
+
+def test_what_a_question_has_beyond_any_query_is_not_looked_at() -> None:
+    inputs = builder()[0]
+    blank = " " * inputs.limits.query * CHARACTERS_A_PIECE
+    assert inputs.question(f"{blank}b{blank}a")[1] == inputs.query("b")
