@@ -63,6 +63,20 @@ class OutOfSpace(DependencyUnavailable):
     unavailable."""
 
 
+class Unauthenticated(RealmError):
+    """Nobody knows who calls: there is no key or token, or one that does not count (any more)."""
+
+    code = "UNAUTHENTICATED"
+    reason = "UNAUTHENTICATED"
+
+
+class Forbidden(RealmError):
+    """Who calls is known, and may not do this."""
+
+    code = "PERMISSION_DENIED"
+    reason = "FORBIDDEN"
+
+
 class Conflict(RealmError):
     """Somebody else wrote first: a conditional put or a corpus commit was refused."""
 

@@ -15,6 +15,7 @@ from realm.cli import (
     corpus,
     eval,
     index,
+    keys,
     model,
     questions,
     report,
@@ -31,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for group in (up, index, watch, report, questions, corpus, model, eval, store, settings):
+for group in (up, index, watch, report, questions, corpus, model, eval, store, keys, settings):
     group.register(app)
 
 

@@ -14,7 +14,8 @@ import typer
 
 from realm import tracing
 from realm.cli.output import messages
-from realm.client import Client
+from realm.client import Client, Tls
+from realm.client.wire import HTTPS
 from realm.errors import FailedPrecondition, InvalidInput, NotFound, Unreachable
 from realm.settings import Settings, load_settings
 
@@ -92,7 +93,15 @@ def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
     tracing.set_up("cli", settings.process.trace_folder)
     target = address or settings.addresses.gateway_address
     try:
-        with Client(target, timeout=timeout) as client:
+        access = settings.access
+        tls = Tls(access.tls_authority, access.tls_certificate, access.tls_private_key)
+        with Client(
+            target,
+            timeout=timeout,
+            key=access.api_key,
+            tls=tls if target.startswith(HTTPS) else None,
+            insecure=access.insecure,
+        ) as client:
             yield client
     except Unreachable as error:
         raise Unreachable(f"{error.message}. {HOW_TO_REACH}") from error

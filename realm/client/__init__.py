@@ -12,12 +12,14 @@ Needs gRPC, protobuf and tenacity alone.
 those of `realm.errors`, and `InvalidInput` names the argument that cannot be sent. Every call has
 a deadline and is retried while the service is unavailable; writes carry a request id, so that a
 write sent twice is one write. With a `Session`, no answer is older than what its user has seen.
+`key` and `tls` are what a gateway beyond this machine asks for.
 """
 
 from realm.client.aio import AsyncClient
 from realm.client.blocking import Client
+from realm.client.credentials import Tls
 from realm.client.requests import document
 from realm.client.session import Session
 from realm.client.streams import Reply
 
-__all__ = ["AsyncClient", "Client", "Reply", "Session", "document"]
+__all__ = ["AsyncClient", "Client", "Reply", "Session", "Tls", "document"]

@@ -13,6 +13,7 @@ from typing import Any
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client import arguments
+from realm.client.credentials import Key, Tls
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
@@ -36,6 +37,9 @@ class AsyncClient:
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     :param session: what its user has seen: no answer is older than that.
+    :param key: an API key or a token, or a function that gives the one that is valid by now.
+    :param tls: certificates beyond the machine's own; the address is `https://` then.
+    :param insecure: whether the key may travel in plaintext to another machine.
     """
 
     def __init__(
@@ -44,11 +48,14 @@ class AsyncClient:
         *,
         timeout: float | None = DEFAULT_SECONDS,
         session: Session | None = None,
+        key: Key = "",
+        tls: Tls | None = None,
+        insecure: bool = False,
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
         self._session = session
-        self._transport = AsyncTransport(address)
+        self._transport = AsyncTransport(address, key=key, tls=tls, insecure=insecure)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -9,6 +9,7 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client import arguments
+from realm.client.credentials import Key, Tls
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
@@ -32,6 +33,9 @@ class Client:
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     :param session: what its user has seen: no answer is older than that.
+    :param key: an API key or a token, or a function that gives the one that is valid by now.
+    :param tls: certificates beyond the machine's own; the address is `https://` then.
+    :param insecure: whether the key may travel in plaintext to another machine.
     """
 
     def __init__(
@@ -40,11 +44,14 @@ class Client:
         *,
         timeout: float | None = DEFAULT_SECONDS,
         session: Session | None = None,
+        key: Key = "",
+        tls: Tls | None = None,
+        insecure: bool = False,
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
         self._session = session
-        self._transport = Transport(address)
+        self._transport = Transport(address, key=key, tls=tls, insecure=insecure)
 
     def __enter__(self) -> Client:
         return self

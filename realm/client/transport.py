@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from realm.client.credentials import Key, Tls, bearer, check_confidential
 from realm.client.wire import channel_options, dial, from_rpc_error
 from realm.errors import FailedPrecondition
 from realm.tracing.rpc import aio_interceptors, traced
@@ -20,14 +21,19 @@ Response = TypeVar("Response")
 class _Connection:
     """The services' stubs on a channel of either kind."""
 
-    def __init__(self, address: str, channel: Any) -> None:
+    def __init__(self, address: str, channel: Any, key: Key) -> None:
         self._peer = f"the gateway at {address}"
+        self._key = key
         self._channel = channel
         self._closed = False
         self.retrieval = retrieval_pb2_grpc.RetrievalServiceStub(channel)
         self.answers = answer_pb2_grpc.AnswerServiceStub(channel)
         self.corpus = corpus_pb2_grpc.CorpusServiceStub(channel)
         self.index = index_pb2_grpc.IndexServiceStub(channel)
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return bearer(self._key if isinstance(self._key, str) else self._key())
 
     def _translate(self, error: BaseException, cancelled: bool = False) -> BaseException:
         """What to raise for an error that gRPC raised.
@@ -42,15 +48,17 @@ class _Connection:
 class Transport(_Connection):
     """For the blocking client; thread-safe."""
 
-    def __init__(self, address: str) -> None:
-        target, credentials = dial(address)
+    def __init__(
+        self, address: str, *, key: Key = "", tls: Tls | None = None, insecure: bool = False
+    ) -> None:
+        target, credentials = _dial(address, key, tls, insecure)
         options = channel_options(target)
         channel = (
             grpc.insecure_channel(target, options=options)
             if credentials is None
             else grpc.secure_channel(target, credentials, options=options)
         )
-        super().__init__(address, traced(channel))
+        super().__init__(address, traced(channel), key)
 
     def close(self) -> None:
         self._closed = True
@@ -60,7 +68,7 @@ class Transport(_Connection):
         self, method: Callable[..., Response], request: Any, timeout: float | None
     ) -> Response:
         try:
-            return method(request, timeout=timeout)
+            return method(request, timeout=timeout, metadata=self._metadata)
         except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
             raise self._translate(error) from error
 
@@ -69,7 +77,7 @@ class Transport(_Connection):
     ) -> Generator[Any, None, None]:
         responses = None
         try:
-            responses = method(request, timeout=timeout)
+            responses = method(request, timeout=timeout, metadata=self._metadata)
             yield from responses
         except (grpc.RpcError, ValueError) as error:
             raise self._translate(error) from error
@@ -84,8 +92,10 @@ class Transport(_Connection):
 class AsyncTransport(_Connection):
     """For the asyncio client."""
 
-    def __init__(self, address: str) -> None:
-        target, credentials = dial(address)
+    def __init__(
+        self, address: str, *, key: Key = "", tls: Tls | None = None, insecure: bool = False
+    ) -> None:
+        target, credentials = _dial(address, key, tls, insecure)
         options, interceptors = channel_options(target), aio_interceptors()
         channel = (
             grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
@@ -94,7 +104,7 @@ class AsyncTransport(_Connection):
                 target, credentials, options=options, interceptors=interceptors
             )
         )
-        super().__init__(address, channel)
+        super().__init__(address, channel, key)
 
     async def close(self) -> None:
         self._closed = True
@@ -104,7 +114,7 @@ class AsyncTransport(_Connection):
         self, method: Callable[..., Awaitable[Response]], request: Any, timeout: float | None
     ) -> Response:
         try:
-            return await method(request, timeout=timeout)
+            return await method(request, timeout=timeout, metadata=self._metadata)
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
             raise self._translate(error, _caller_cancelled()) from error
 
@@ -113,7 +123,7 @@ class AsyncTransport(_Connection):
     ) -> AsyncGenerator[Any, None]:
         responses = None
         try:
-            responses = method(request, timeout=timeout)
+            responses = method(request, timeout=timeout, metadata=self._metadata)
             async for response in responses:
                 yield response
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
@@ -124,6 +134,15 @@ class AsyncTransport(_Connection):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _dial(
+    address: str, key: Key, tls: Tls | None, insecure: bool
+) -> tuple[str, grpc.ChannelCredentials | None]:
+    target, credentials = dial(address, tls)
+    if key and not insecure:
+        check_confidential(address, encrypted=credentials is not None)
+    return target, credentials
 
 
 def _caller_cancelled() -> bool:

@@ -14,17 +14,20 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from realm.client.credentials import Tls
 from realm.errors import (
     Conflict,
     Corrupt,
     DeadlinePassed,
     DependencyUnavailable,
     FailedPrecondition,
+    Forbidden,
     InvalidInput,
     NotFound,
     NotReady,
     Overloaded,
     RealmError,
+    Unauthenticated,
     Unreachable,
     Unsupported,
 )
@@ -36,7 +39,7 @@ KEEPALIVE_MS = 30_000
 #: Between two attempts to reach a server that is gone: calls may fail so long after it is back.
 RECONNECT_MS = 1_000
 CONNECTION_AGE_MS = 600_000
-TLS, PLAINTEXT = "https://", "http://"
+HTTPS, HTTP = "https://", "http://"
 #: After so long the same call may end better, if it may at all.
 RETRY_SECONDS = 0.5
 STATUS_KEY = "grpc-status-details-bin"
@@ -81,15 +84,19 @@ def channel_options(address: str = "") -> Options:
     ]
 
 
-def dial(address: str) -> tuple[str, grpc.ChannelCredentials | None]:
+def dial(address: str, tls: Tls | None = None) -> tuple[str, grpc.ChannelCredentials | None]:
     """gRPC's target of an address, and how to trust it: `https://host[:443]` speaks TLS, whatever
-    has no scheme plaintext. Authorities are the machine's, or GRPC_DEFAULT_SSL_ROOTS_FILE_PATH's.
+    has no scheme plaintext.
+
+    :raises InvalidInput: if `tls` has files that cannot be read, or the address speaks plaintext.
     """
-    host = address.removeprefix(TLS)
+    host = address.removeprefix(HTTPS)
     if host == address:
-        return address.removeprefix(PLAINTEXT), None
+        if tls is not None:
+            raise InvalidInput(f"{address} speaks plaintext: write https://", field="tls")
+        return address.removeprefix(HTTP), None
     has_port = host.rpartition(":")[2].isdecimal()
-    return host if has_port else f"{host}:443", grpc.ssl_channel_credentials()
+    return host if has_port else f"{host}:443", (tls or Tls()).credentials()
 
 
 def to_status(error: RealmError) -> status_pb2.Status:
@@ -172,7 +179,16 @@ def retry_seconds(status: status_pb2.Status) -> float:
 
 _BY_CODE: dict[str, type[RealmError]] = {
     kind.code: kind
-    for kind in (InvalidInput, NotFound, Conflict, FailedPrecondition, Unsupported, Corrupt)
+    for kind in (
+        InvalidInput,
+        NotFound,
+        Unauthenticated,
+        Forbidden,
+        Conflict,
+        FailedPrecondition,
+        Unsupported,
+        Corrupt,
+    )
 }
 
 

@@ -20,9 +20,11 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from realm.client.wire import server_options, to_trailers
 from realm.errors import BadSettings, NotReady
+from realm.process.listening import add_port
 from realm.process.rpc import LIVE_NAME
 from realm.records.store import Store, local_root
 from realm.settings import Settings
+from realm.settings.access import Access
 
 if TYPE_CHECKING:
     Handler = grpc.GenericRpcHandler[bytes, bytes]
@@ -45,7 +47,7 @@ def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store
     """
     if local_root(settings.addresses.store_url):
         return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
-    with _listening(address, names):
+    with _listening(settings.access, address, names):
         return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
 
 
@@ -63,7 +65,7 @@ class _NotReady(Handler):
 
 
 @contextmanager
-def _listening(address: str, names: Iterable[str]) -> Iterator[None]:
+def _listening(access: Access, address: str, names: Iterable[str]) -> Iterator[None]:
     status = health.HealthServicer()
     status.set(LIVE_NAME, HealthCheckResponse.SERVING)
     for name in ("", *names):
@@ -73,7 +75,7 @@ def _listening(address: str, names: Iterable[str]) -> Iterator[None]:
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     server.add_generic_rpc_handlers((_NotReady(),))
     try:
-        server.add_insecure_port(address)
+        add_port(server, access, address)
     except RuntimeError as error:
         raise BadSettings(
             f"cannot listen on {address} ({error}): free the port or set another"

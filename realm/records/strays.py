@@ -12,6 +12,7 @@ from typing import Any
 from realm.errors import Corrupt, NotFound
 from realm.records.folder import PARTIAL, Entry
 from realm.records.generations import Event, Generation, LiveEntry
+from realm.records.keys import ApiKey, Revocation
 from realm.records.leaders import Term
 from realm.records.snapshots import Snapshot
 from realm.records.store import Store
@@ -32,6 +33,7 @@ OURS = [
         ("control/refreshes", r"\d{8,}\.json"),
         ("refused", r"[0-9a-f]{16}\.json"),
         ("quarantine", r"[0-9a-f]{16}\.json"),
+        ("keys", r"(?:revoked/)?[0-9a-f]{16}\.json"),
         ("passages", r".+/.+\.arrow"),
         ("vectors", r".+/.+\.arrow"),
         ("corpus", r"part-.+\.parquet|_delta_log/(?:\d{20}\.(?:json|checkpoint\.parquet)|_last.+)"),
@@ -44,6 +46,8 @@ RECORDS: list[tuple[re.Pattern[str], type[Any]]] = [
     (re.compile(r"generations/\d+/events/\d+\.json"), Event),
     (re.compile(r"snapshots/\d+-[0-9a-f]+/manifest\.json"), Snapshot),
     (re.compile(r"control/leader/\d+\.json"), Term),
+    (re.compile(r"keys/[0-9a-f]+\.json"), ApiKey),
+    (re.compile(r"keys/revoked/[0-9a-f]+\.json"), Revocation),
 ]
 
 

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from realm.errors import BadSettings
 from realm.settings import groups
+from realm.settings.access import Access
 from realm.settings.objectives import Objectives
 
 FILE_VARIABLE = "REALM_SETTINGS_FILE"
@@ -31,6 +32,7 @@ class Settings(BaseModel):
 
     addresses: groups.Addresses = groups.Addresses()
     process: groups.Process = groups.Process()
+    access: Access = Access()
     corpus: groups.Corpus = groups.Corpus()
     model: groups.Model = groups.Model()
     trainer: groups.Trainer = groups.Trainer()

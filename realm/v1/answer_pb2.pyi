@@ -1,5 +1,6 @@
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from realm.v1 import access_pb2 as _access_pb2
 from realm.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

@@ -22,38 +22,49 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from realm.v1 import access_pb2 as realm_dot_v1_dot_access__pb2
 from realm.v1 import types_pb2 as realm_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15realm/v1/corpus.proto\x12\x08realm.v1\x1a\x14realm/v1/types.proto\"u\n\x16UpsertDocumentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.realm.v1.Document\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"1\n\x17UpsertDocumentsResponse\x12\x16\n\x0e\x63orpus_version\x18\x01 \x01(\x04\"d\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64ocument_ids\x18\x02 \x03(\t\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"Z\n\x17\x44\x65leteDocumentsResponse\x12\x16\n\x0e\x63orpus_version\x18\x01 \x01(\x04\x12\x19\n\x11\x64ocuments_deleted\x18\x02 \x01(\x04\x12\x0c\n\x04more\x18\x03 \x01(\x08\"K\n\x12GetDocumentRequest\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12 \n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x10.realm.v1.Filter\"U\n\x13GetDocumentResponse\x12$\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x12.realm.v1.Document\x12\x18\n\x10\x64ocument_version\x18\x02 \x01(\x04\"\x85\x01\n\x14ListDocumentsRequest\x12 \n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x10.realm.v1.Filter\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\twith_text\x18\x04 \x01(\x08\x42\x0c\n\n_page_size\"]\n\x15ListDocumentsResponse\x12+\n\tdocuments\x18\x01 \x03(\x0b\x32\x18.realm.v1.ListedDocument\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x0eListedDocument\x12$\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x12.realm.v1.Document\x12\x18\n\x10\x64ocument_version\x18\x02 \x01(\x04\"u\n\x16ImportDocumentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.realm.v1.Document\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"L\n\x17ImportDocumentsResponse\x12\x16\n\x0e\x63orpus_version\x18\x01 \x01(\x04\x12\x19\n\x11\x64ocuments_written\x18\x02 \x01(\x04\x32\xb7\x03\n\rCorpusService\x12V\n\x0fUpsertDocuments\x12 .realm.v1.UpsertDocumentsRequest\x1a!.realm.v1.UpsertDocumentsResponse\x12V\n\x0f\x44\x65leteDocuments\x12 .realm.v1.DeleteDocumentsRequest\x1a!.realm.v1.DeleteDocumentsResponse\x12P\n\rListDocuments\x12\x1e.realm.v1.ListDocumentsRequest\x1a\x1f.realm.v1.ListDocumentsResponse\x12J\n\x0bGetDocument\x12\x1c.realm.v1.GetDocumentRequest\x1a\x1d.realm.v1.GetDocumentResponse\x12X\n\x0fImportDocuments\x12 .realm.v1.ImportDocumentsRequest\x1a!.realm.v1.ImportDocumentsResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15realm/v1/corpus.proto\x12\x08realm.v1\x1a\x15realm/v1/access.proto\x1a\x14realm/v1/types.proto\"u\n\x16UpsertDocumentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.realm.v1.Document\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"1\n\x17UpsertDocumentsResponse\x12\x16\n\x0e\x63orpus_version\x18\x01 \x01(\x04\"d\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64ocument_ids\x18\x02 \x03(\t\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"Z\n\x17\x44\x65leteDocumentsResponse\x12\x16\n\x0e\x63orpus_version\x18\x01 \x01(\x04\x12\x19\n\x11\x64ocuments_deleted\x18\x02 \x01(\x04\x12\x0c\n\x04more\x18\x03 \x01(\x08\"K\n\x12GetDocumentRequest\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12 \n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x10.realm.v1.Filter\"U\n\x13GetDocumentResponse\x12$\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x12.realm.v1.Document\x12\x18\n\x10\x64ocument_version\x18\x02 \x01(\x04\"\x85\x01\n\x14ListDocumentsRequest\x12 \n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x10.realm.v1.Filter\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\twith_text\x18\x04 \x01(\x08\x42\x0c\n\n_page_size\"]\n\x15ListDocumentsResponse\x12+\n\tdocuments\x18\x01 \x03(\x0b\x32\x18.realm.v1.ListedDocument\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x0eListedDocument\x12$\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x12.realm.v1.Document\x12\x18\n\x10\x64ocument_version\x18\x02 \x01(\x04\"u\n\x16ImportDocumentsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.realm.v1.Document\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"L\n\x17ImportDocumentsResponse\x12\x16\n\x0e\x63orpus_version\x18\x01 \x01(\x04\x12\x19\n\x11\x64ocuments_written\x18\x02 \x01(\x04\x32\xd5\x03\n\rCorpusService\x12\\\n\x0fUpsertDocuments\x12 .realm.v1.UpsertDocumentsRequest\x1a!.realm.v1.UpsertDocumentsResponse\"\x04\xd8\xdd\x18\x02\x12\\\n\x0f\x44\x65leteDocuments\x12 .realm.v1.DeleteDocumentsRequest\x1a!.realm.v1.DeleteDocumentsResponse\"\x04\xd8\xdd\x18\x02\x12V\n\rListDocuments\x12\x1e.realm.v1.ListDocumentsRequest\x1a\x1f.realm.v1.ListDocumentsResponse\"\x04\xd8\xdd\x18\x01\x12P\n\x0bGetDocument\x12\x1c.realm.v1.GetDocumentRequest\x1a\x1d.realm.v1.GetDocumentResponse\"\x04\xd8\xdd\x18\x01\x12^\n\x0fImportDocuments\x12 .realm.v1.ImportDocumentsRequest\x1a!.realm.v1.ImportDocumentsResponse\"\x04\xd8\xdd\x18\x02(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'realm.v1.corpus_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=57
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=174
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=176
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=225
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=227
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=327
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=329
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=419
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=421
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=496
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=498
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=583
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=586
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=719
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=721
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=814
-  _globals['_LISTEDDOCUMENT']._serialized_start=816
-  _globals['_LISTEDDOCUMENT']._serialized_end=896
-  _globals['_IMPORTDOCUMENTSREQUEST']._serialized_start=898
-  _globals['_IMPORTDOCUMENTSREQUEST']._serialized_end=1015
-  _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_start=1017
-  _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_end=1093
-  _globals['_CORPUSSERVICE']._serialized_start=1096
-  _globals['_CORPUSSERVICE']._serialized_end=1535
+  _globals['_CORPUSSERVICE'].methods_by_name['UpsertDocuments']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['UpsertDocuments']._serialized_options = b'\330\335\030\002'
+  _globals['_CORPUSSERVICE'].methods_by_name['DeleteDocuments']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['DeleteDocuments']._serialized_options = b'\330\335\030\002'
+  _globals['_CORPUSSERVICE'].methods_by_name['ListDocuments']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['ListDocuments']._serialized_options = b'\330\335\030\001'
+  _globals['_CORPUSSERVICE'].methods_by_name['GetDocument']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['GetDocument']._serialized_options = b'\330\335\030\001'
+  _globals['_CORPUSSERVICE'].methods_by_name['ImportDocuments']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['ImportDocuments']._serialized_options = b'\330\335\030\002'
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=80
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=197
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=199
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=248
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=250
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=350
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=352
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=442
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=444
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=519
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=521
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=606
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=609
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=742
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=744
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=837
+  _globals['_LISTEDDOCUMENT']._serialized_start=839
+  _globals['_LISTEDDOCUMENT']._serialized_end=919
+  _globals['_IMPORTDOCUMENTSREQUEST']._serialized_start=921
+  _globals['_IMPORTDOCUMENTSREQUEST']._serialized_end=1038
+  _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_start=1040
+  _globals['_IMPORTDOCUMENTSRESPONSE']._serialized_end=1116
+  _globals['_CORPUSSERVICE']._serialized_start=1119
+  _globals['_CORPUSSERVICE']._serialized_end=1588
 # @@protoc_insertion_point(module_scope)

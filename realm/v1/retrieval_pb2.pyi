@@ -1,4 +1,5 @@
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from realm.v1 import access_pb2 as _access_pb2
 from realm.v1 import answer_pb2 as _answer_pb2
 from realm.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers

@@ -15,9 +15,12 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from realm.access.guard import AccessInterceptor, Callers
+from realm.access.key_ring import KeyRing
 from realm.client.wire import server_options
 from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
+from realm.process.listening import add_port, check_exposure
 from realm.process.rpc import LIVE_NAME, CallInterceptor, ErrorInterceptor, MetricsInterceptor
 from realm.records.store import Store
 from realm.search.vector_index import VectorSearch
@@ -67,12 +70,10 @@ class Gateway:
         self._last_state: tuple[int, bool] | None = None
         self._state_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._leader = LeaderChannel(settings.addresses.indexer_url)
-        self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(), MetricsInterceptor(registry), ErrorInterceptor()],
-            options=server_options(),
-        )
-        self.port = _listen(self._server, settings.addresses.gateway_listen)
+        self._leader = LeaderChannel(settings.addresses.indexer_url, settings.access)
+        self._key_ring = KeyRing(store) if settings.access.require_keys else None
+        self._server = self._make_server(registry)
+        self.port = _listen(self._server, settings)
         self.gateway_id = f"{socket.gethostname()}-{os.getpid()}-{self.port}"
         self.slot = ServingSlot()
         self.metrics = GatewayMetrics(registry)
@@ -108,6 +109,8 @@ class Gateway:
         await self._health.set(LIVE_NAME, HealthCheckResponse.SERVING)
         for name in HEALTH_NAMES:
             await self._set_health(name, False)
+        if self._key_ring is not None:
+            self._spawn("keys", self._key_ring.follow(self._settings.access.keys_poll_seconds))
         await self._answering.__aenter__()
         await self._server.start()
         self._spawn("watch", self.watcher.run())
@@ -142,6 +145,17 @@ class Gateway:
         await self._reporter.report_stopping()
         await self._leader.close()
         log.info("gateway_stopped")
+
+    def _make_server(self, registry: CollectorRegistry) -> grpc.aio.Server:
+        interceptors: list[Any] = [
+            CallInterceptor(),
+            MetricsInterceptor(registry),
+            ErrorInterceptor(),
+        ]
+        if self._key_ring is not None:
+            callers = Callers.of(self._settings.access, self._key_ring)
+            interceptors.append(AccessInterceptor(callers))
+        return grpc.aio.server(interceptors=interceptors, options=server_options())
 
     def _register(self, local: LocalStatus) -> None:
         forwarder = Forwarder(self._leader, self._settings.gateway.leader_wait_seconds)
@@ -215,9 +229,11 @@ class Gateway:
         self._tasks.append(asyncio.create_task(work, name=name))
 
 
-def _listen(server: grpc.aio.Server, address: str) -> int:
+def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    address = settings.addresses.gateway_listen
+    check_exposure(settings.access, address, keys=settings.access.require_keys)
     try:
-        return int(server.add_insecure_port(address))
+        return add_port(server, settings.access, address)
     except RuntimeError as error:
         raise BadSettings(
             f"the gateway cannot listen on {address}: free the port or set REALM_GATEWAY_LISTEN"

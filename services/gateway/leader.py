@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from realm.client.wire import channel_options, from_rpc_error
-from realm.errors import DependencyUnavailable, NotReady, RealmError
+from realm.client.credentials import Tls, bearer, check_confidential
+from realm.client.wire import HTTPS, channel_options, dial, from_rpc_error
+from realm.errors import (
+    BadSettings,
+    DependencyUnavailable,
+    InvalidInput,
+    NotReady,
+    RealmError,
+)
 from realm.internal.v1 import serving_pb2_grpc
-from realm.process.rpc import remaining
+from realm.process.rpc import REQUEST_ID, remaining
+from realm.settings.access import Access
 from realm.tracing.rpc import aio_interceptors
 from realm.v1 import corpus_pb2_grpc, index_pb2_grpc
 from services.gateway.waiting import items_until, wait_for_event
@@ -27,8 +37,8 @@ GRACE_SECONDS = 5.0
 CALL_SECONDS = 60.0
 #: Between two calls while there is no leader.
 PAUSE_SECONDS = 0.2
-#: Headers of the connection, not of the call.
-_HOP_BY_HOP = ("grpc-", ":", "user-agent", "content-type", "te", "accept-encoding")
+#: The metadata of a caller that the indexer gets: what to call the call, and its trace.
+FORWARDED = frozenset({REQUEST_ID, "traceparent", "tracestate"})
 
 log = structlog.get_logger(__name__)
 
@@ -36,19 +46,38 @@ log = structlog.get_logger(__name__)
 class LeaderChannel:
     """Stubs of the leader's services, replaced when another indexer leads. For the event loop."""
 
-    def __init__(self, default: str) -> None:
-        """:param default: gRPC target while no term names one."""
+    def __init__(self, default: str, access: Access) -> None:
+        """:param default: gRPC target while no term names one; if it is `https://`, all indexers
+            speak TLS and have certificates for its host.
+        :raises BadSettings: if the service key would travel in plaintext, or a certificate cannot
+            be read.
+        """
         self._default = default
+        self._encrypted = default.startswith(HTTPS)
+        self._tls = Tls(access.tls_authority, access.tls_certificate, access.tls_private_key)
+        #: By which the indexer knows this gateway.
+        self.credentials = bearer(access.service_key)
         self._shutdown: set[asyncio.Task[None]] = set()
-        self._connect(default)
+        self._connected_with: list[tuple[int, int]] = []
+        try:
+            if access.service_key and not access.insecure:
+                check_confidential(default, self._encrypted)
+            self._connect(default)
+        except InvalidInput as error:
+            raise BadSettings(f"the indexer cannot be called: {error}") from error
 
     def connect(self, address: str) -> None:
         """:param address: the newest term's; empty if there is none."""
-        if (address or self._default) == self.address:
+        renewed = self._files() != self._connected_with
+        if (address or self._default) == self.address and not renewed:
             return
-        log.info("leader_changed", before=self.address, now=address or self._default)
-        channel, changed = self._channel, self.changed
-        self._connect(address or self._default)
+        channel, changed, before = self._channel, self.changed, self.address
+        try:
+            self._connect(address or self._default)
+        except InvalidInput as error:
+            log.error("certificate_not_renewed", why=error.message)
+            return
+        log.info("leader_changed", before=before, now=self.address)
         changed.set()
         closing = asyncio.create_task(channel.close(GRACE_SECONDS))
         self._shutdown.add(closing)
@@ -59,15 +88,41 @@ class LeaderChannel:
         await asyncio.gather(*self._shutdown, return_exceptions=True)
 
     def _connect(self, address: str) -> None:
-        self.address = address
+        """:raises InvalidInput: if a certificate cannot be read."""
+        files = self._files()
+        self._channel = self._open(address)
+        self.address, self._connected_with = address, files
         #: Set when these stubs are no longer the leader's.
         self.changed = asyncio.Event()
-        self._channel = grpc.aio.insecure_channel(
-            address, options=channel_options(address), interceptors=aio_interceptors()
-        )
         self.corpus = corpus_pb2_grpc.CorpusServiceStub(self._channel)
         self.index = index_pb2_grpc.IndexServiceStub(self._channel)
         self.serving = serving_pb2_grpc.ServingReportServiceStub(self._channel)
+
+    def _open(self, address: str) -> grpc.aio.Channel:
+        interceptors = aio_interceptors()
+        if not self._encrypted:
+            return grpc.aio.insecure_channel(
+                address, options=channel_options(address), interceptors=interceptors
+            )
+        target, credentials = dial(HTTPS + address.removeprefix(HTTPS), self._tls)
+        assert credentials is not None
+        # Whichever indexer leads: its address may be a pod's, of which no certificate knows.
+        name = urlsplit(self._default).hostname
+        options = [*channel_options(target), ("grpc.ssl_target_name_override", name)]
+        return grpc.aio.secure_channel(
+            target, credentials, options=options, interceptors=interceptors
+        )
+
+    def _files(self) -> list[tuple[int, int]]:
+        """Changes when somebody replaces a certificate."""
+        if not self._encrypted:
+            return []
+        paths = (self._tls.authority, self._tls.certificate, self._tls.private_key)
+        try:
+            found = [Path(each).stat() for each in paths if each]
+        except OSError:  # somebody is replacing it
+            return self._connected_with
+        return [(each.st_mtime_ns, each.st_ino) for each in found]
 
 
 #: A method of the leader's stubs.
@@ -134,7 +189,7 @@ class Forwarder:
     async def _call_once(self, pick: Pick, request: Any, context: Any, seconds: float) -> Any:
         try:
             return await pick(self.leader)(
-                request, timeout=max(0.0, seconds), metadata=_metadata(context)
+                request, timeout=max(0.0, seconds), metadata=self._metadata(context)
             )
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.peer) from error
@@ -156,7 +211,7 @@ class Forwarder:
         while True:
             changed = self.leader.changed
             responses = pick(self.leader)(
-                request, timeout=context.time_remaining(), metadata=_metadata(context)
+                request, timeout=context.time_remaining(), metadata=self._metadata(context)
             )
             try:
                 items = items_until(
@@ -178,6 +233,9 @@ class Forwarder:
                 raise error
             await wait_for_event(changed, PAUSE_SECONDS)
 
+    def _metadata(self, context: Any) -> tuple[tuple[str, str | bytes], ...]:
+        return (*_forwarded(context), *self.leader.credentials)
+
     async def _until_leader_changes(self, attempt: Coroutine[Any, Any, Any]) -> Any:
         """A stopped leader never answers: when another leads, the call is given up."""
         moved = asyncio.ensure_future(self.leader.changed.wait())
@@ -192,9 +250,8 @@ class Forwarder:
             answer.cancel()
 
 
-def _metadata(context: Any) -> tuple[tuple[str, str | bytes], ...]:
+def _forwarded(context: Any) -> tuple[tuple[str, str | bytes], ...]:
+    """What the indexer gets of a caller's metadata: nothing that it did not ask for."""
     return tuple(
-        (key, value)
-        for key, value in context.invocation_metadata() or ()
-        if not key.startswith(_HOP_BY_HOP)
+        (key, value) for key, value in context.invocation_metadata() or () if key in FORWARDED
     )

@@ -104,7 +104,9 @@ class ServingReporter:
             questions=self._recorder.take(),
         )
         try:
-            await self._leader.serving.ReportServing(request, timeout=REPORT_TIMEOUT_SECONDS)
+            await self._leader.serving.ReportServing(
+                request, timeout=REPORT_TIMEOUT_SECONDS, metadata=self._leader.credentials
+            )
         except grpc.RpcError as error:
             if self.acknowledged is not False:
                 reason = from_rpc_error(error, "the indexer").message

@@ -19,10 +19,12 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
+from realm.access.guard import AccessInterceptor, Services
 from realm.client.wire import server_options
 from realm.errors import BadSettings, RealmError
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process import telemetry
+from realm.process.listening import add_port, check_exposure
 from realm.process.rpc import (
     LIVE_NAME,
     AroundInterceptor,
@@ -200,11 +202,13 @@ def make_server(
     closing: asyncio.Event,
 ) -> grpc.aio.Server:
     """:raises BadSettings: if it cannot listen on the address."""
+    service_key = settings.access.service_key
     server = grpc.aio.server(
         interceptors=[
             CallInterceptor(),
             MetricsInterceptor(REGISTRY),
             ErrorInterceptor(),
+            *([AccessInterceptor(Services(service_key))] if service_key else []),
             LeaderInterceptor(lifecycle),
         ],
         options=server_options(),
@@ -235,11 +239,13 @@ def make_server(
         ServingReportServicer(indexer.gateways, indexer.recorder, indexer.wake), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(lifecycle.health, server)
+    address = settings.addresses.indexer_listen
+    check_exposure(settings.access, address, keys=bool(service_key))
     try:
-        server.add_insecure_port(settings.addresses.indexer_listen)
+        add_port(server, settings.access, address)
     except RuntimeError as error:
         raise BadSettings(
-            f"the indexer cannot listen on {settings.addresses.indexer_listen} ({error});"
+            f"the indexer cannot listen on {address} ({error});"
             " free the port or set REALM_INDEXER_LISTEN"
         ) from error
     return server

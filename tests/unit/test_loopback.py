@@ -91,9 +91,10 @@ for address in sys.argv[1:]:
 FORWARD = """
 import asyncio, sys
 from realm.v1 import index_pb2
+from realm.settings.access import Access
 from services.gateway.leader import LeaderChannel
 async def main():
-    leader = LeaderChannel(sys.argv[1])
+    leader = LeaderChannel(sys.argv[1], Access())
     found = await leader.index.GetIndexStatus(index_pb2.GetIndexStatusRequest(), timeout=20)
     print(found.status.corpus_version)
     await leader.close()

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from realm.v1 import access_pb2 as realm_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frealm/internal/v1/serving.proto\x12\x11realm.internal.v1\"\xa4\x01\n\x14ReportServingRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x1d\n\x11\x64raining_requests\x18\x04 \x01(\rB\x02\x18\x01\x12\x36\n\tquestions\x18\x05 \x03(\x0b\x32#.realm.internal.v1.RecordedQuestion\"[\n\x10RecordedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\"\x17\n\x15ReportServingResponse2z\n\x14ServingReportService\x12\x62\n\rReportServing\x12\'.realm.internal.v1.ReportServingRequest\x1a(.realm.internal.v1.ReportServingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frealm/internal/v1/serving.proto\x12\x11realm.internal.v1\x1a\x15realm/v1/access.proto\"\xa4\x01\n\x14ReportServingRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x1d\n\x11\x64raining_requests\x18\x04 \x01(\rB\x02\x18\x01\x12\x36\n\tquestions\x18\x05 \x03(\x0b\x32#.realm.internal.v1.RecordedQuestion\"[\n\x10RecordedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\"\x17\n\x15ReportServingResponse2\x80\x01\n\x14ServingReportService\x12h\n\rReportServing\x12\'.realm.internal.v1.ReportServingRequest\x1a(.realm.internal.v1.ReportServingResponse\"\x04\xd8\xdd\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +34,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORTSERVINGREQUEST'].fields_by_name['draining_requests']._loaded_options = None
   _globals['_REPORTSERVINGREQUEST'].fields_by_name['draining_requests']._serialized_options = b'\030\001'
-  _globals['_REPORTSERVINGREQUEST']._serialized_start=55
-  _globals['_REPORTSERVINGREQUEST']._serialized_end=219
-  _globals['_RECORDEDQUESTION']._serialized_start=221
-  _globals['_RECORDEDQUESTION']._serialized_end=312
-  _globals['_REPORTSERVINGRESPONSE']._serialized_start=314
-  _globals['_REPORTSERVINGRESPONSE']._serialized_end=337
-  _globals['_SERVINGREPORTSERVICE']._serialized_start=339
-  _globals['_SERVINGREPORTSERVICE']._serialized_end=461
+  _globals['_SERVINGREPORTSERVICE'].methods_by_name['ReportServing']._loaded_options = None
+  _globals['_SERVINGREPORTSERVICE'].methods_by_name['ReportServing']._serialized_options = b'\330\335\030\004'
+  _globals['_REPORTSERVINGREQUEST']._serialized_start=78
+  _globals['_REPORTSERVINGREQUEST']._serialized_end=242
+  _globals['_RECORDEDQUESTION']._serialized_start=244
+  _globals['_RECORDEDQUESTION']._serialized_end=335
+  _globals['_REPORTSERVINGRESPONSE']._serialized_start=337
+  _globals['_REPORTSERVINGRESPONSE']._serialized_end=360
+  _globals['_SERVINGREPORTSERVICE']._serialized_start=363
+  _globals['_SERVINGREPORTSERVICE']._serialized_end=491
 # @@protoc_insertion_point(module_scope)

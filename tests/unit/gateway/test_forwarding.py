@@ -99,13 +99,21 @@ async def test_a_write_is_retried_under_one_request_id_given_or_made(
     assert (mine, indexer.requests["mine"], len(made)) == ("mine", 1, 36)
 
 
-async def test_deadline_and_metadata_go_along(pair: tuple[Site, MemoryIndexer]) -> None:
+async def test_the_deadline_goes_along_and_named_metadata_alone(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
     site, indexer = pair
-    await site.corpus.UpsertDocuments(
-        upsert(document()), timeout=7, metadata=(("x-trace", "42"), ("x-raw-bin", b"\0\1"))
-    )
-    assert indexer.metadata["x-trace"] == "42"
-    assert indexer.metadata["x-raw-bin"] == b"\0\1"
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    sent = {
+        "x-request-id": "42",
+        "traceparent": trace,
+        "authorization": "Bearer secret",
+        "cookie": "secret",
+        "x-raw-bin": b"\0\1",
+    }
+    await site.corpus.UpsertDocuments(upsert(document()), timeout=7, metadata=tuple(sent.items()))
+    ours = {key: value for key, value in indexer.metadata.items() if key != "user-agent"}
+    assert ours == {"x-request-id": "42", "traceparent": trace}
     assert indexer.seconds is not None
     assert 0 < indexer.seconds < 8  # gRPC rounds deadlines up
 

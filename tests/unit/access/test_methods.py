@@ -1,0 +1,87 @@
+"""Scopes by reflection: no method of the protos is forgotten."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+import realm.internal.v1
+import realm.v1
+from realm.access.methods import Needs, needs_of
+from realm.access.principal import ANYBODY, Principal
+from realm.errors import Forbidden
+from realm.records.keys import Scope
+
+
+def methods() -> list[str]:
+    """Every method of every service that realm has."""
+    found = []
+    for package in (realm.v1, realm.internal.v1):
+        for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if each.name.endswith("_pb2"):
+                services = importlib.import_module(each.name).DESCRIPTOR.services_by_name.values()
+                found += [f"/{s.full_name}/{m.name}" for s in services for m in s.methods]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("method", methods())
+def test_every_method_has_a_scope(method: str) -> None:
+    needs = needs_of(method)
+    assert needs is not None
+    assert needs.scope in {*Scope, "serve"}
+
+
+def test_what_changes_something_needs_more_than_ask() -> None:
+    asks = {method.rpartition("/")[2] for method in methods() if _scope(method) == "ask"}
+    changing = ("Upsert", "Delete", "Import", "Refresh", "Roll", "Pause", "Report", "Cancel")
+    assert asks
+    assert not [name for name in asks if name.startswith(changing)]
+
+
+def test_a_method_without_a_scope_is_nobody_s() -> None:
+    """As one that somebody adds and forgets to think about."""
+    file = descriptor_pb2.FileDescriptorProto(name="forgotten.proto", package="forgotten")
+    file.message_type.add(name="Empty")
+    method = file.service.add(name="Service").method.add(name="Do")
+    method.input_type = method.output_type = ".forgotten.Empty"
+    descriptor_pool.Default().Add(file)
+    for name in ("/forgotten.Service/Do", "/realm.v1.AnswerService/Unheard"):
+        needs = needs_of(name)
+        assert needs == Needs(None)
+        with pytest.raises(Forbidden):
+            ANYBODY.check(needs, name)
+
+
+def test_health_is_open_and_reflection_for_whoever_is_known() -> None:
+    assert needs_of("/grpc.health.v1.Health/Check") is None
+    needs = needs_of("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    assert needs is not None
+    Principal("one", frozenset({"ask"})).check(needs, "reflection")
+
+
+def test_a_scope_gives_nothing_beyond_itself() -> None:
+    for scope in Scope:
+        principal = Principal("one", frozenset({str(scope)}))
+        for method in methods():
+            needs = needs_of(method)
+            assert needs is not None
+            if needs.scope == scope:
+                principal.check(needs, method)
+            else:
+                with pytest.raises(Forbidden):
+                    principal.check(needs, method)
+
+
+def test_whoever_sees_a_part_calls_no_method_that_does_not_keep_to_it() -> None:
+    tenant = Principal("one", frozenset(map(str, Scope)), filter="tenant = a")
+    with pytest.raises(Forbidden):
+        tenant.check(Needs("ask", filtered=False), "/any")
+    tenant.check(Needs("ask", filtered=True), "/any")
+
+
+def _scope(method: str) -> str | None:
+    needs = needs_of(method)
+    return needs.scope if needs else ""
