@@ -23,6 +23,7 @@ from realm.errors import (
     InvalidInput,
     NotReady,
     RealmError,
+    Unauthenticated,
 )
 from realm.internal.v1 import serving_pb2_grpc
 from realm.process.rpc import REQUEST_ID, remaining
@@ -192,7 +193,7 @@ class Forwarder:
                 request, timeout=max(0.0, seconds), metadata=self._metadata(context)
             )
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self.peer) from error
+            raise self._error(error) from error
         except asyncio.CancelledError:
             # Closing a leader's channel cancels its calls and their callers.
             if (task := asyncio.current_task()) is None or task.cancelling():
@@ -222,7 +223,7 @@ class Forwarder:
                     yield response
                 error: RealmError = NotReady("the indexer ended the stream; call again")
             except grpc.RpcError as raised:
-                error = from_rpc_error(raised, self.peer)
+                error = self._error(raised)
             except NotReady as raised:
                 error = raised
             finally:
@@ -232,6 +233,14 @@ class Forwarder:
             if not transient or loop.time() >= give_up_at:
                 raise error
             await wait_for_event(changed, PAUSE_SECONDS)
+
+    def _error(self, raised: grpc.RpcError) -> RealmError:
+        """As the indexer raised it; unless it refuses this gateway, which no caller can help."""
+        error = from_rpc_error(raised, self.peer)
+        if isinstance(error, Unauthenticated):
+            log.error("indexer_refuses_this_gateway", why=error.message)
+            return DependencyUnavailable("the indexer does not know this gateway: see its log")
+        return error
 
     def _metadata(self, context: Any) -> tuple[tuple[str, str | bytes], ...]:
         return (*_forwarded(context), *self.leader.credentials)

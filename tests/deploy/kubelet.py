@@ -121,6 +121,7 @@ class Kubelet:
 
     :param images: which image stands for a container's, by workload.
     :param secrets: values of the Secret's keys.
+    :param client: the environment of clients.
     """
 
     objects: list[Object]
@@ -129,6 +130,7 @@ class Kubelet:
     scratch: Path
     prefix: str
     started: list[str] = field(default_factory=list)
+    client: dict[str, str] = field(default_factory=dict)
 
     @property
     def network(self) -> str:
@@ -192,7 +194,8 @@ class Kubelet:
     def _client(self, image: str, words: Sequence[str], mount: Path | None) -> list[str]:
         mounts = ["--volume", f"{mount}:/given:ro"] if mount else []
         alone = ["--network", self.network, "--read-only", "--tmpfs", "/tmp", *mounts]
-        return [*alone, *_run(image, list(words))]
+        given = [f"--env={name}={value}" for name, value in self.client.items()]
+        return [*alone, *given, *_run(image, list(words))]
 
     def _aliases(self, workload: Object) -> list[str]:
         """Every Service that selects the pod gives it a name."""

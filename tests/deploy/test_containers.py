@@ -52,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     }
     secrets = {
         key: uuid.uuid4().hex
-        for key in ("redis-password", "qdrant-api-key", "qdrant-read-only-api-key")
+        for key in ("redis-password", "qdrant-api-key", "qdrant-read-only-api-key", "service-key")
     }
     scratch = tmp_path_factory.mktemp("config-maps")
     scratch.chmod(0o755)
@@ -78,6 +78,9 @@ def running(cluster: Kubelet) -> dict[str, Running]:
     for name, container in found.items():
         if name != "qdrant":  # our server for its engine has no HTTP side to probe
             container.start_up()
+    scopes = ("--scope", "ask", "--scope", "write", "--scope", "operate")
+    key = docker("exec", found["gateway"].name, "realm", "keys", "create", "test", *scopes)
+    cluster.client |= {"REALM_API_KEY": key, "REALM_INSECURE": "true"}
     return found
 
 

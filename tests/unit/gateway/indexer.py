@@ -9,11 +9,14 @@ from typing import Any
 
 import grpc
 
+from realm.access.guard import AccessInterceptor, Services
 from realm.client.wire import server_options
 from realm.errors import FailedPrecondition, NotFound, RequestIdReused
 from realm.filters import matches
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
+from realm.process.listening import add_port
 from realm.process.rpc import ErrorInterceptor
+from realm.settings.access import Access
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 
 
@@ -175,13 +178,18 @@ class MemoryIndexer(
 
 
 @asynccontextmanager
-async def running_indexer(port: int = 0) -> AsyncIterator[tuple[MemoryIndexer, str]]:
+async def running_indexer(
+    port: int = 0, access: Access = Access()
+) -> AsyncIterator[tuple[MemoryIndexer, str]]:
     indexer = MemoryIndexer()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=server_options())
+    interceptors: list[Any] = [ErrorInterceptor()]
+    if access.service_key:
+        interceptors.append(AccessInterceptor(Services(access.service_key)))
+    server = grpc.aio.server(interceptors=interceptors, options=server_options())
     corpus_pb2_grpc.add_CorpusServiceServicer_to_server(indexer, server)
     index_pb2_grpc.add_IndexServiceServicer_to_server(indexer, server)
     serving_pb2_grpc.add_ServingReportServiceServicer_to_server(indexer, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = add_port(server, access, f"127.0.0.1:{port}")
     await server.start()
     try:
         yield indexer, f"127.0.0.1:{port}"
