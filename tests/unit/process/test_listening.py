@@ -57,7 +57,7 @@ def test_settings_that_would_protect_by_half_are_refused(settings: dict[str, obj
         load_settings(**settings)
 
 
-def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+async def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     access = Access(tls_certificate=str(tmp_path / "none"), tls_private_key=str(tmp_path / "none"))
     with pytest.raises(BadSettings, match="none"):
         add_port(grpc.aio.server(), access, "127.0.0.1:0")
