@@ -12,7 +12,7 @@ from typing import NoReturn
 import structlog
 
 from realm.access.principal import Principal
-from realm.errors import DependencyUnavailable, RealmError, Unauthenticated
+from realm.errors import Corrupt, DependencyUnavailable, RealmError, Unauthenticated
 from realm.records.keys import ApiKey, ApiKeys, id_of
 from realm.records.store import Store
 
@@ -30,7 +30,14 @@ class KeyRing:
     def refresh(self) -> None:
         """:raises DependencyUnavailable: if the store is away."""
         revoked = self._keys.revoked()
-        self._known = {key.id: (key, _principal(key)) for key in self._keys.all()}
+        known = {}
+        for key in self._keys.all():
+            try:
+                known[key.id] = key, _principal(key)
+            except Corrupt as error:
+                # Without its filter it would open everything.
+                log.error("key_passed_over", why=error.message)
+        self._known = known
         self._revoked = revoked
 
     async def follow(self, pause_seconds: float) -> None:
@@ -65,7 +72,8 @@ class KeyRing:
 
 
 def _principal(key: ApiKey) -> Principal:
-    return Principal(f"key {key.id}", frozenset(map(str, key.scopes)), key.filter)
+    """:raises Corrupt: if its filter cannot be read."""
+    return Principal(f"key {key.id}", frozenset(map(str, key.scopes)), key.reach())
 
 
 def _unknown() -> NoReturn:

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 from realm.access.methods import Needs
 from realm.errors import Forbidden
+from realm.v1.types_pb2 import Filter
 
 SERVE = "serve"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller and what it may do. `filter` narrows what it sees; empty: nothing is hidden."""
+    """A caller and what it may do. `filter` is what documents match that it reaches; None: all."""
 
     name: str
     scopes: Set[str]
-    filter: str = ""
+    filter: Filter | None = None
 
     def check(self, needs: Needs, method: str) -> None:
         """:raises Forbidden: saying what is missing."""
@@ -30,9 +31,9 @@ class Principal:
                 method=method,
                 scope=needs.scope,
             )
-        if self.filter and not needs.filtered:
+        if self.filter is not None and not needs.filtered:
             raise Forbidden(
-                f"{self.name} sees a part of the corpus alone, and {method} does not keep to it",
+                f"{self.name} reaches a part of the corpus alone, and {method} does not keep to it",
                 method=method,
             )
 

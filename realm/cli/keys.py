@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from realm import filters
 from realm.cli.options import (
     STORE,
     AsJson,
@@ -41,6 +43,13 @@ def create(
         float,
         typer.Option(help="days until it expires; 0: when revoked", min=0, callback=finite),
     ] = 0,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="reach only documents whose metadata match, such as tenant=acme; repeatable",
+            show_default=False,
+        ),
+    ] = None,
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
@@ -50,7 +59,10 @@ def create(
     if unknown := [each for each in scope if each not in set(Scope)]:
         raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(Scope)}")
     key, record = _keys("create", store, may_be_new=True).create(
-        name, map(Scope, scope), seconds=days * DAY_SECONDS
+        name,
+        map(Scope, scope),
+        seconds=days * DAY_SECONDS,
+        filter=filters.where(*where) if where else None,
     )
     messages().print("This key is shown only now; gateways know it in a moment.")
     show({"key": key, **_plain(record, frozenset())}, as_json, key)
@@ -66,6 +78,7 @@ def list_keys(store: StoreUrl = "", as_json: AsJson = False) -> None:
             "id": each["id"],
             "name": each["name"],
             "scopes": " ".join(each["scopes"]),
+            "reaches": json.dumps(each["filter"]) if each["filter"] else "all",
             "made": f"{ago(each['created_at'])} ago",
             "state": each["state"],
         }
@@ -100,7 +113,7 @@ def _plain(key: ApiKey, revoked: frozenset[str]) -> dict[str, Any]:
         "scopes": list(map(str, key.scopes)),
         "created_at": key.created_at,
         "expires_at": key.expires_at or None,
-        "filter": key.filter or None,
+        "filter": json.loads(key.filter) if key.filter else None,
         "state": _state(key, revoked),
     }
 

@@ -16,9 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from realm.errors import Conflict, InvalidInput, NotFound
+from google.protobuf import json_format
+
+from realm.errors import Conflict, Corrupt, InvalidInput, NotFound
+from realm.filters import check
 from realm.records.json_records import KnownRecords
 from realm.records.store import Store
+from realm.v1.types_pb2 import Filter
 
 FOLDER = "keys"
 REVOKED = "keys/revoked"
@@ -36,8 +40,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret. `expires_at` is in Unix time, 0: never. `filter` narrows what its
-    bearer sees of the corpus; empty: all of it."""
+    """A key without its secret. `expires_at` is in Unix time, 0: never. `filter` is a
+    `realm.v1.Filter` as JSON, empty: none."""
 
     id: str
     name: str
@@ -49,6 +53,18 @@ class ApiKey:
 
     def opens_with(self, secret: str) -> bool:
         return hmac.compare_digest(self.sha256, _hash(secret))
+
+    def reach(self) -> Filter | None:
+        """What documents match that its bearer reaches; None: all of them.
+
+        :raises Corrupt: if a newer release made it, with conditions that this one does not know.
+        """
+        if not self.filter:
+            return None
+        try:
+            return check(json_format.Parse(self.filter, Filter()))
+        except (json_format.ParseError, InvalidInput) as error:
+            raise Corrupt(f"the filter of the key {self.id} cannot be applied: {error}") from error
 
     def expired(self, now: float) -> bool:
         return 0 < self.expires_at <= now
@@ -73,12 +89,18 @@ class ApiKeys:
         )
 
     def create(
-        self, name: str, scopes: Iterable[Scope], *, seconds: float = 0.0, filter: str = ""
+        self,
+        name: str,
+        scopes: Iterable[Scope],
+        *,
+        seconds: float = 0.0,
+        filter: Filter | None = None,
     ) -> tuple[str, ApiKey]:
         """The key to hand over, which is kept nowhere, and its record.
 
         :param seconds: how long it is valid; 0: until it is revoked.
-        :raises InvalidInput: without a name or a scope.
+        :param filter: what documents match that its bearer reaches; None: all of them.
+        :raises InvalidInput: without a name or a scope, or if the filter cannot be applied.
         """
         wanted = set(scopes)
         granted = tuple(each for each in Scope if each in wanted)
@@ -90,7 +112,8 @@ class ApiKeys:
         number = secrets.token_hex(8)
         key = f"realm_{number}_{secrets.token_urlsafe(32)}"
         expires_at = now + seconds if seconds else 0.0
-        record = ApiKey(number, name, _hash(key), granted, now, expires_at, filter)
+        reach = "" if filter is None else json_format.MessageToJson(check(filter), indent=None)
+        record = ApiKey(number, name, _hash(key), granted, now, expires_at, reach)
         self._store.create_json(f"{FOLDER}/{number}.json", _plain(record))
         return key, record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, message_factory
 
 from realm.access.methods import needs_of
 from realm.client import AsyncClient, document
@@ -23,8 +24,10 @@ from realm.errors import (
     RealmError,
     Unauthenticated,
 )
+from realm.filters import any_of, none_of, where
 from realm.records.keys import ApiKeys, Scope
 from realm.records.store import Store
+from realm.v1 import answer_pb2, corpus_pb2, retrieval_pb2, types_pb2
 from tests.unit.access.test_methods import methods
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import MemorySearch, Site, World, running, until
@@ -59,7 +62,13 @@ class Guarded:
         return key
 
     async def call(self, method: str, key: str) -> RealmError | None:
-        """How a call with an empty request ends; None: well."""
+        """How a call with an empty request ends; None: well, or with a first response."""
+        return (await self.exchange(method, key))[0]
+
+    async def exchange(
+        self, method: str, key: str, request: Any = None
+    ) -> tuple[RealmError | None, list[Any]]:
+        """How a call ends, and its responses; of a stream that goes on, the first."""
         service, _, name = method.removeprefix("/").partition("/")
         found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
         kinds: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -69,17 +78,25 @@ class Guarded:
             (True, True): self.site.channel.stream_stream,
         }
         kind = kinds[found.client_streaming, found.server_streaming]
-        request = iter([b""]) if found.client_streaming else b""
-        call = kind(method)(request, timeout=SECONDS, metadata=bearer(key))
+        response = message_factory.GetMessageClass(found.output_type)
+        data = b"" if request is None else request.SerializeToString()
+        call = kind(method, response_deserializer=response.FromString)(
+            iter([data]) if found.client_streaming else data,
+            timeout=SECONDS,
+            metadata=bearer(key),
+        )
+        responses = []
         try:
             if found.server_streaming:
-                async for _ in call:
-                    return None
+                async for each in call:
+                    responses.append(each)
+                    if not found.client_streaming:
+                        break
             else:
-                await call
+                responses.append(await call)
         except grpc.aio.AioRpcError as error:
-            return from_rpc_error(error)
-        return None
+            return from_rpc_error(error), responses
+        return None, responses
 
 
 @pytest.fixture
@@ -98,7 +115,7 @@ async def test_no_method_lets_in_who_should_not_be(guarded: Guarded) -> None:
     expired = await guarded.key(*ALL, seconds=0.01)
     await until(lambda: guarded.keys.all()[0].expired(time.time()), "the end of the key")
     other_store = await guarded.key(*ALL)
-    tenant = await guarded.key(*ALL, filter="tenant = a")
+    tenant = await guarded.key(*ALL, filter=where("tenant=acme"))
     outsiders = {
         "no key": ("", Unauthenticated),
         "not a key": ("Bearer", Unauthenticated),
@@ -132,6 +149,55 @@ async def test_a_scope_opens_its_own_methods_alone(guarded: Guarded) -> None:
                 assert not isinstance(ended, Forbidden | Unauthenticated), (method, scope)
             else:
                 assert isinstance(ended, Forbidden), (method, scope)
+
+
+def foreign(document_id: str = "globex") -> types_pb2.Document:
+    return types_pb2.Document(id=document_id, text="x", metadata={"tenant": "globex"})
+
+
+QUESTION = "where is the river?"
+ASK = answer_pb2.AnswerQuestionRequest(question=QUESTION, passages=20, answers=10)
+SEARCH = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, limit=100)
+UPSERT = corpus_pb2.UpsertDocumentsRequest(documents=[foreign()])
+#: What each method would have to do to reach another tenant's document.
+TOWARDS_ANOTHER_S = {
+    "RetrievePassages": SEARCH,
+    "BatchRetrievePassages": retrieval_pb2.BatchRetrievePassagesRequest(question=SEARCH),
+    "AnswerQuestion": ASK,
+    "AnswerQuestions": answer_pb2.AnswerQuestionsRequest(question=ASK),
+    "GetDocument": corpus_pb2.GetDocumentRequest(document_id="globex"),
+    "ListDocuments": corpus_pb2.ListDocumentsRequest(),
+    "UpsertDocuments": UPSERT,
+    "ImportDocuments": corpus_pb2.ImportDocumentsRequest(documents=UPSERT.documents),
+    "DeleteDocuments": corpus_pb2.DeleteDocumentsRequest(document_ids=["globex"]),
+}
+
+
+def widened(request: Any, filter: types_pb2.Filter | None) -> Any:
+    """The request with a filter of its own, in itself or in the question that it holds."""
+    request = type(request).FromString(request.SerializeToString())
+    if filter is not None:
+        own = request if "filter" in request.DESCRIPTOR.fields_by_name else request.question
+        own.filter.CopyFrom(filter)
+    return request
+
+
+@pytest.mark.parametrize("widening", [None, none_of("tenant=acme"), any_of("tenant", "!tenant")])
+async def test_no_method_reaches_another_tenant_s_document(
+    guarded: Guarded, widening: types_pb2.Filter | None
+) -> None:
+    key = await guarded.key(Scope.ASK, Scope.WRITE, filter=where("tenant=acme"))
+    guarded.indexer.documents["globex"] = before = foreign()
+    filtered = [each for each in PUBLIC if (needs := needs_of(each)) and needs.filtered]
+    assert {each.rpartition("/")[2] for each in filtered} == set(TOWARDS_ANOTHER_S)
+    for method in filtered:
+        request = widened(TOWARDS_ANOTHER_S[method.rpartition("/")[2]], widening)
+        ended, responses = await guarded.exchange(method, key, request)
+        assert not isinstance(ended, Forbidden | Unauthenticated), method
+        assert "globex" not in str(responses), method
+        # Passages of odd numbers belong to the other one.
+        assert not re.search(r"g\d+-[13]\b", str(responses)), method
+        assert guarded.indexer.documents["globex"] == before, method
 
 
 async def test_who_is_not_known_has_nothing_parsed(guarded: Guarded) -> None:

@@ -13,6 +13,7 @@ import realm.v1
 from realm.access.methods import Needs, needs_of
 from realm.access.principal import ANYBODY, Principal
 from realm.errors import Forbidden
+from realm.filters import where
 from realm.records.keys import Scope
 
 
@@ -76,10 +77,17 @@ def test_a_scope_gives_nothing_beyond_itself() -> None:
 
 
 def test_whoever_sees_a_part_calls_no_method_that_does_not_keep_to_it() -> None:
-    tenant = Principal("one", frozenset(map(str, Scope)), filter="tenant = a")
+    tenant = Principal("one", frozenset(map(str, Scope)), filter=where("tenant=a"))
     with pytest.raises(Forbidden):
         tenant.check(Needs("ask", filtered=False), "/any")
     tenant.check(Needs("ask", filtered=True), "/any")
+
+
+def test_a_method_that_keeps_to_a_key_s_filter_reads_or_writes_documents() -> None:
+    for method in methods():
+        needs = needs_of(method)
+        assert needs is not None
+        assert needs.filtered == (needs.scope in ("ask", "write"))
 
 
 def _scope(method: str) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from realm.access.principal import ANYBODY, SERVE, Principal, bind_caller
 from realm.client.wire import channel_options, from_rpc_error
 from realm.corpus.documents import passage_id
 from realm.corpus.table import Change, CorpusTable
@@ -40,6 +41,7 @@ from realm.v1 import (
     index_pb2_grpc,
     retrieval_pb2_grpc,
 )
+from realm.v1.types_pb2 import Filter
 from services.gateway.gateway import Gateway
 from tests.tiny import eiffel_model
 
@@ -58,6 +60,16 @@ TEXTS = (
     "The tower is a tower in a tower.",
     "Paris is in France, a land of rivers.",
 )
+
+
+@contextmanager
+def calling_with(reach: Filter | None) -> Iterator[None]:
+    """Calls within are those of a key with this filter."""
+    bind_caller(Principal("test", frozenset({SERVE}), reach))
+    try:
+        yield
+    finally:
+        bind_caller(ANYBODY)
 
 
 async def failure(call: Any) -> RealmError:

@@ -12,14 +12,24 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from realm.errors import FailedPrecondition, InvalidInput, NotFound
 from realm.filters import matches, none_of, where
 from realm.records.generations import Generation
+from realm.settings.access import Access
 from realm.v1 import answer_pb2, corpus_pb2, retrieval_pb2
 from realm.v1.types_pb2 import Document, Filter
+from services.gateway.admission.limits import Limit
 from services.gateway.forwarding import CorpusServicer
 from services.gateway.leader import Forwarder, LeaderChannel
-from services.gateway.scope import check_writes, confine, reachable, scoped
+from services.gateway.scope import check_writes, confine, reachable
 from services.gateway.waiting import Shutdown
 from tests.unit.gateway.indexer import MemoryIndexer
-from tests.unit.gateway.site import PATIENCE, TENANTS, Site, World, failure, running
+from tests.unit.gateway.site import (
+    PATIENCE,
+    TENANTS,
+    Site,
+    World,
+    calling_with,
+    failure,
+    running,
+)
 
 QUESTION = "who built the tower"
 SEARCH = retrieval_pb2.RetrievePassagesRequest
@@ -79,7 +89,7 @@ async def test_what_a_caller_may_reach_is_never_widened() -> None:
     scope = where("tenant=acme")
     for asked in (None, where("tenant=globex"), none_of("tenant=acme"), where("lang=de")):
         request = SEARCH(question=QUESTION, filter=asked)
-        with scoped(scope):
+        with calling_with(scope):
             reach = reachable(request)
             confine(request)
         assert request.filter == reach
@@ -92,7 +102,7 @@ async def test_what_a_caller_may_reach_is_never_widened() -> None:
 
 async def test_a_scope_is_its_own_call_s_alone() -> None:
     async def call(tenant: str) -> Any:
-        with scoped(where(f"tenant={tenant}")):
+        with calling_with(where(f"tenant={tenant}")):
             await asyncio.sleep(0)
             return reachable(SEARCH())
 
@@ -104,7 +114,7 @@ def test_documents_out_of_reach_are_not_written() -> None:
     mine, foreign = (
         Document(id=each, text="x", metadata={"tenant": each}) for each in ("acme", "globex")
     )
-    with scoped(where("tenant=acme")):
+    with calling_with(where("tenant=acme")):
         check_writes(corpus_pb2.UpsertDocumentsRequest(documents=[mine]))
         for documents in ([mine, foreign], [Document(id="x", text="x")]):
             with pytest.raises(InvalidInput, match="outside of what this call may write"):
@@ -161,8 +171,8 @@ async def corpus(indexer: tuple[MemoryIndexer, str]) -> AsyncIterator[CorpusServ
     """A gateway's, over an indexer that has a document of each tenant."""
     for each in TENANTS:
         indexer[0].documents[each] = Document(id=each, text="x", metadata={"tenant": each})
-    leader = LeaderChannel(indexer[1])
-    yield CorpusServicer(Forwarder(leader, 1.0), Shutdown(), 1000)
+    leader = LeaderChannel(indexer[1], Access())
+    yield CorpusServicer(Forwarder(leader, 1.0), Shutdown(), 1000, Limit("imports", 1))
     await leader.close()
 
 
@@ -173,7 +183,7 @@ async def test_a_caller_with_a_scope_reaches_no_other_tenant_s_documents(
     corpus: CorpusServicer, indexer: tuple[MemoryIndexer, str], asked: Filter | None
 ) -> None:
     call = Call()
-    with scoped(where("tenant=acme")):
+    with calling_with(where("tenant=acme")):
         listed = await corpus.ListDocuments(corpus_pb2.ListDocumentsRequest(filter=asked), call)
         assert {each.document.id for each in listed.documents} <= {"acme"}
         get = corpus_pb2.GetDocumentRequest(document_id="globex", filter=asked)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from realm.errors import InvalidInput, NotFound
+from realm.errors import Corrupt, InvalidInput, NotFound
+from realm.filters import where
 from realm.records.keys import ApiKeys, Scope, id_of
 from realm.records.store import Store
+from realm.v1.types_pb2 import Filter
 
 
 @pytest.fixture
@@ -39,9 +42,10 @@ def test_the_store_never_holds_what_opens(store: Store) -> None:
 def test_keys_are_read_back_as_they_were_made(store: Store) -> None:
     before = time.time()
     _, made = ApiKeys(store).create(
-        "one", [Scope.OPERATE, Scope.ASK, Scope.ASK], seconds=60, filter="tenant = a"
+        "one", [Scope.OPERATE, Scope.ASK, Scope.ASK], seconds=60, filter=where("tenant=a")
     )
     assert ApiKeys(store).all() == [made]
+    assert made.reach() == where("tenant=a")
     assert made.scopes == (Scope.ASK, Scope.OPERATE)
     assert made.expires_at - made.created_at == pytest.approx(60)
     assert not made.expired(before)
@@ -83,3 +87,13 @@ def test_a_key_has_a_name_and_a_scope(store: Store, name: str, scopes: list[Scop
     with pytest.raises(InvalidInput):
         ApiKeys(store).create(name, scopes)
     assert ApiKeys(store).all() == []
+
+
+def test_a_filter_that_cannot_be_read_opens_nothing(store: Store) -> None:
+    """As one of a newer release, with conditions that this one does not know."""
+    _, made = ApiKeys(store).create("one", [Scope.ASK], filter=where("tenant=a"))
+    for unknown in ('{"near": {"key": "tenant"}}', '{"all": {"filters": []}}', "{}", "["):
+        with pytest.raises(Corrupt):
+            replace(made, filter=unknown).reach()
+    with pytest.raises(InvalidInput):
+        ApiKeys(store).create("one", [Scope.ASK], filter=Filter())
