@@ -13,6 +13,7 @@ from bench.datasets import QAExample
 from realm.corpus.passages import Passage, to_table
 from realm.model.checkpoint import Model
 from realm.model.reader import Reader
+from realm.model.runtime import best_dtype
 from realm.text.questions import Question
 from services.embedder.encoding import Compute, read_answers
 from services.indexer.gate.readings import ANSWER, AnswerPassages, Reading, cloze_reading
@@ -33,12 +34,13 @@ class NoisyReaders:
         self._held_out = pa.Table.from_pylist(list(held_out))
         self._probes = probes
         self._bottom = bottom
+        self._compute = Compute(None, best_dtype(model.reader.device))
         self.reader = model.reader.eval()
         self.base = self._f1(self.reader)
 
     def answers(self, reader: Reader) -> list[str]:
         """To each of the gate's probes, as an embedder reads them."""
-        return read_answers(reader, self._inputs, self._probes, Compute(None, torch.float32))
+        return read_answers(reader, self._inputs, self._probes, self._compute)
 
     def cost(self, reader: Reader) -> float:
         """How far F1 falls in the held-out questions."""
@@ -72,7 +74,7 @@ class NoisyReaders:
         return high
 
     def _f1(self, reader: Reader) -> float:
-        said = read_answers(reader, self._inputs, self._held_out, Compute(None, torch.float32))
+        said = read_answers(reader, self._inputs, self._held_out, self._compute)
         found = Reading.of(self._held_out.append_column(ANSWER, pa.array(said)))
         return 0.0 if found is None else found.mean_f1
 
