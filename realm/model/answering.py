@@ -3,14 +3,16 @@
 p(y|x) = Σ over (z, span of z that reads y) of the joint softmax over all passages and spans of
 [span score + log p(z|x)] (REALM, section 3.2, Open-QA; its reader logit is span MLP + f(x, z)).
 Where the reader has learnt it, the null document takes part with the empty answer: its share is
-P(no answer).
+P(no answer). A span says neither yes nor no: where that is asked, y is the sentence that it begins
+in.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,7 +24,8 @@ from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
 from realm.model.inputs import InputBuilder, ReaderInput
 from realm.model.reader import Reader
-from realm.text.questions import normalise_answer
+from realm.text.questions import asks_yes_or_no, normalise_answer
+from realm.text.sentences import sentence_spans
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
 NEGLIGIBLE_MASS = 1e-5
@@ -206,12 +209,15 @@ def _answers(
     reading: Reading, bodies: Sequence[ReaderInput], scores: Sequence[_Scores], rules: AnswerRules
 ) -> Answers:
     spans = _joint_softmax(reading, bodies, scores, rules.null)
+    if asks_yes_or_no(reading.question):
+        spans = _whole_sentences(spans, reading.passages)
+    normalised = lru_cache(None)(normalise_answer)
     rows_by_text: dict[str, list[int]] = {}
     for row in _heaviest_spans(spans.log_mass):
         text = reading.passages[spans.passage[row]][spans.start[row] : spans.end[row]]
         # Articles and punctuation alone are part of the softmax, but no answer.
-        if normalised := normalise_answer(text):
-            rows_by_text.setdefault(normalised, []).append(row)
+        if said := normalised(text):
+            rows_by_text.setdefault(said, []).append(row)
     masses = np.exp(spans.log_mass)
     weighed = [(float(masses[rows].sum()), rows) for rows in rows_by_text.values()]
     ranked = sorted(weighed, key=lambda one: -one[0])
@@ -280,6 +286,20 @@ def _joint_softmax(
     passage, start, end, logit, share = (np.concatenate(each) for each in zip(*parts, strict=True))
     total = _log_sum_exp(np.append(logit, empty))
     return _Spans(passage, start, end, logit - total, share, math.exp(empty - total))
+
+
+def _whole_sentences(spans: _Spans, passages: Sequence[str]) -> _Spans:
+    """Each span widened to the sentence that it begins in."""
+    starts, ends = spans.start.copy(), spans.end.copy()
+    for number, text in enumerate(passages):
+        own = spans.passage == number
+        bounds = np.array(sentence_spans(text), np.int64).reshape(-1, 2)
+        if not len(bounds) or not own.any():
+            continue
+        places = np.searchsorted(bounds[:, 0], spans.start[own], side="right") - 1
+        starts[own] = np.minimum(starts[own], bounds[places.clip(0), 0])
+        ends[own] = bounds[places.clip(0), 1]
+    return replace(spans, start=starts, end=ends)
 
 
 def _heaviest_spans(log_mass: NDArray[np.float64]) -> Iterator[int]:

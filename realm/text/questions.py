@@ -28,6 +28,12 @@ _SPACELESS = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff])"
 )
+_WORDS = re.compile(r"[^\W\d_]+")
+#: What a question for yes or no opens with in English; its negation is "n't", "not" or nothing.
+_ASKS_YES_OR_NO = re.compile(
+    r"(is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must"
+    r"|(is|are|was|were|do|does|did|has|have|had|could|wo|would|should)n)"
+)
 _ALEF = dict.fromkeys("أإآٱ", "ا")
 _TATWEEL = "\u0640"
 
@@ -53,6 +59,18 @@ def normalise_answer(text: str) -> str:
         text = unicodedata.normalize("NFC", text)
     bare = _ARTICLES.sub(" ", text.lower().translate(_FOLDING))
     return " ".join((bare if bare.isascii() else _SPACELESS.sub(r" \1 ", bare)).split())
+
+
+def asks_yes_or_no(question: str) -> bool:
+    """Whether an English question is answered by yes or no: it opens with a verb ("Is it …?"),
+    names no alternatives ("… or …") and is no polite wish ("Can you tell me …?").
+
+    What other languages do for it is not told from words alone: False.
+    """
+    words = _WORDS.findall(question.lower().replace("’", "'"))
+    if len(words) < 3 or words[1] == "you" or "or" in words:
+        return False
+    return _ASKS_YES_OR_NO.fullmatch(words[0]) is not None
 
 
 def is_spaceless(char: str) -> bool:

@@ -40,10 +40,18 @@ def find(model: Model, *readings: Reading) -> list[tuple[FoundAnswer, ...]]:
 
 
 def brute_force(model: Model, reading: Reading) -> dict[str, float]:
-    """p(y|x) of every normalised text, one passage and one span at a time."""
+    """p(y|x) of every normalised text."""
     mass: dict[str, float] = defaultdict(float)
-    total = 0.0
-    for text, prior in zip(reading.passages, reading.log_priors, strict=True):
+    for passage, start, end, share in spans_of(model, reading):
+        mass[normalise_answer(reading.passages[passage][start:end])] += share
+    return {text: share for text, share in mass.items() if text}
+
+
+def spans_of(model: Model, reading: Reading) -> list[tuple[int, int, int, float]]:
+    """Passage, start, end and share of every span, one passage and one span at a time."""
+    found = []
+    for passage, prior in enumerate(reading.log_priors):
+        text = reading.passages[passage]
         ids, offsets = model.inputs.tokenize(text)
         question, _ = model.inputs.tokenize(reading.question)
         encoded = model.inputs.reader(question, ids)
@@ -55,9 +63,9 @@ def brute_force(model: Model, reading: Reading) -> dict[str, float]:
                 if pieces[i].startswith("##") or pieces[j + 1].startswith("##"):
                     continue
                 weight = math.exp(float(logits[len(question) + 2 + i, j - i]) + prior)
-                total += weight
-                mass[normalise_answer(text[offsets[i][0] : offsets[j][1]])] += weight
-    return {text: weight / total for text, weight in mass.items() if text}
+                found.append((passage, offsets[i][0], offsets[j][1], weight))
+    total = sum(weight for *_, weight in found)
+    return [(passage, start, end, weight / total) for passage, start, end, weight in found]
 
 
 def test_likelihoods_are_a_distribution_within_each_passage(model: Model) -> None:
@@ -65,6 +73,28 @@ def test_likelihoods_are_a_distribution_within_each_passage(model: Model) -> Non
     assert sum(answer.supports[0].likelihood for answer in answers) == pytest.approx(1, abs=1e-4)
     for answer in answers:
         assert answer.supports[0].likelihood == pytest.approx(answer.probability, abs=1e-4)
+
+
+def test_where_yes_or_no_is_asked_the_sentence_around_the_spans_answers(model: Model) -> None:
+    """Its probability is the sum over all spans that begin in it."""
+    first, second = "the tower is in paris.", "A river is in paris, the tower is not."
+    passages = (f"{first} {second}", "who built it?")
+    asked = Reading("is the tower in paris", passages, PRIORS[:2], answers=1000)
+    (answers,) = find(model, asked)
+    assert {each.text for each in answers} == {first, second, passages[1]}
+    assert sum(each.probability for each in answers) == pytest.approx(1, abs=1e-4)
+    sentence = next(each for each in answers if each.text == second)
+    (support,) = sentence.supports
+    assert passages[0][support.start : support.end] == second
+    within = sum(
+        share
+        for passage, start, _, share in spans_of(model, asked)
+        if passage == 0 and start > len(first)
+    )
+    assert sentence.probability == pytest.approx(within, abs=1e-4)
+    plain = Reading("in paris the tower is", passages, PRIORS[:2], answers=1000)
+    said = {normalise_answer(each.text) for each in find(model, plain)[0]}
+    assert said >= {"tower", "river", "paris"}, "spans, where something else is asked"
 
 
 def test_spans_are_whole_words(model: Model) -> None:

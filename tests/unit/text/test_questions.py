@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from realm.errors import InvalidInput
 from realm.text.questions import (
     Question,
+    asks_yes_or_no,
     contains_answer,
     exact_match,
     f1,
@@ -164,3 +165,25 @@ def test_f1_is_symmetric_bounded_and_one_for_equals(left: str, right: str) -> No
     assert f1(left, [right]) == f1(right, [left])
     assert 0 <= f1(left, [right]) <= 1
     assert f1(left, [left]) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("Is the Eiffel Tower in Paris?", True),
+        ("didn't he build it?", True),
+        ("Hasn’t the index been refreshed?", True),
+        ("Could the rainforest be lost by 2100?", True),
+        ("Is the tower in Paris or in London?", False),
+        ("Can you tell me who built the tower?", False),
+        ("Who is the president?", False),
+        ("island of the Normans", False),
+        ("Is it?", False),
+        ("", False),
+        ("هل البرج في باريس؟", False),
+    ],
+)
+def test_a_question_for_yes_or_no_opens_with_a_verb_and_offers_no_choice(
+    question: str, asked: bool
+) -> None:
+    assert asks_yes_or_no(question) is asked
