@@ -108,13 +108,15 @@ def add(
     file: Annotated[Path | None, typer.Option(help="a file with its text, - for stdin")] = None,
     title: Annotated[str, typer.Option(help="its title")] = "",
     metadata: Annotated[list[str] | None, typer.Option(help="key=value; repeatable")] = None,
+    answer: Annotated[str, typer.Option(help="what answers it, where the text is a question")] = "",
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Write one document, replacing that of the same id."""
     pairs = dict(_pair(each) for each in metadata or [])
-    made = document(document_id, _text(text, file), title=title, metadata=pairs)
+    words = _text(text, file)
+    made = document(document_id, words, title=title, metadata=pairs, answer=answer)
     with connect(address, timeout) as client:
         written = client.upsert([made])
     show(written, as_json, f"written, corpus version {written.corpus_version}")
@@ -143,7 +145,7 @@ def get(
         found = client.get(document_id)
     given = found.document
     lines = [Text(given.title, style="bold")] if given.title else []
-    lines.append(Text(given.text))
+    lines += [Text(each) for each in (given.text, given.answer) if each]
     pairs = [f"{key}: {value}" for key, value in sorted(given.metadata.items())]
     pairs.append(f"written at corpus version {found.document_version}")
     lines += [Text(line, style="dim") for line in pairs]
@@ -288,7 +290,9 @@ def _usable(
             problems.append(each)
             console.print(str(each), markup=False)
         else:
-            yield document(each.id, each.text, title=each.title, metadata=each.metadata)
+            yield document(
+                each.id, each.text, title=each.title, metadata=each.metadata, answer=each.answer
+            )
 
 
 def _text(text: str, file: Path | None) -> str:

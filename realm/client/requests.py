@@ -28,14 +28,21 @@ BATCH_BYTES = 4 << 20
 
 
 def document(
-    document_id: str, text: str, *, title: str = "", metadata: Mapping[str, str] | None = None
+    document_id: str,
+    text: str,
+    *,
+    title: str = "",
+    metadata: Mapping[str, str] | None = None,
+    answer: str = "",
 ) -> types_pb2.Document:
-    """:raises InvalidInput: naming what is no text."""
+    """:param answer: what answers the question that `text` is, as in a FAQ.
+    :raises InvalidInput: naming what is no text."""
     return types_pb2.Document(
         id=arguments.text("document_id", document_id),
         title=arguments.text("title", title),
         text=arguments.text("text", text),
         metadata={} if metadata is None else arguments.text_map("metadata", metadata),
+        answer=arguments.text("answer", answer),
     )
 
 

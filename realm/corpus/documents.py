@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from realm.errors import InvalidInput
 
 MAX_ID_BYTES = 512
-# Title and metadata are repeated in the payload of every passage, so they must stay small.
+# Title, metadata and answer are repeated in the payload of every passage, so they must stay small.
 MAX_TITLE_BYTES = 2_048
 MAX_METADATA_BYTES = 16_384
+MAX_ANSWER_BYTES = 16_384
 
 HELD_OUT_SHARE = 10  # one document in so many
 
@@ -33,12 +34,16 @@ MAX_REQUEST_ID_BYTES = 128
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a user gives; the id names it for ever."""
+    """What a user gives; the id names it for ever.
+
+    `answer` answers the question that `text` is, as in a FAQ; empty: the text is read.
+    """
 
     id: str
     title: str
     text: str
     metadata: dict[str, str] = field(default_factory=dict)
+    answer: str = ""
 
 
 def check_document(document: Document, *, max_bytes: int) -> Document:
@@ -50,12 +55,17 @@ def check_document(document: Document, *, max_bytes: int) -> Document:
     _check_id(document.id)
     _check_characters("title", document.title, document.id)
     _check_characters("text", document.text, document.id)
+    _check_characters("answer", document.answer, document.id)
     _check_metadata(document)
+    if document.answer and not is_visible(document.answer):
+        why = f"document {shown(document.id)} has an answer without a character that shows"
+        raise _invalid(why, "answer", document.id)
     if not is_visible(document.text):
         why = f"document {shown(document.id)} has no text: give at least one word"
         raise _invalid(why, "text", document.id)
     _check_size("text", document.text, max_bytes, document.id)
     _check_size("title", document.title, MAX_TITLE_BYTES, document.id)
+    _check_size("answer", document.answer, MAX_ANSWER_BYTES, document.id)
     return document
 
 

@@ -1,4 +1,4 @@
-"""Documents out of files: JSON Lines, and files or folders of every kind that has a reader.
+"""Documents out of files: JSON Lines, CSV, and files or folders of every kind that has a reader.
 
 A bad line or file is reported as a `Problem` and the rest goes on; files of other kinds are
 counted. Everything streams: of a large file only one line at a time is held, of all ids only
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,17 +16,20 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import NoReturn, TextIO
 
 from realm.corpus.documents import Document, check_document, normalise_id, shown
 from realm.corpus.formats import READERS
 from realm.corpus.plain_text import marked
+from realm.corpus.rows import from_cells, from_json, read_table
 from realm.errors import InvalidInput
 
 #: The metadata of a document that is a file: where it lay, so that another's is told apart.
 SOURCE = "source"
 
 _JSON_LINES = (".jsonl", ".ndjson")
+_TABLES = (".csv", ".tsv")
+_ROWS = (*_JSON_LINES, *_TABLES)
 _SHOWN_KINDS = 10
 
 # JSON may write one byte as six ("\\u0041"); markup is several times the text that it marks.
@@ -55,7 +57,8 @@ def read_documents(paths: Iterable[Path | str], *, max_bytes: int, prefix: str =
     A folder's files get their path inside it as id; a file named by itself gets its name.
 
     :param max_bytes: the longest text of one document, in bytes of UTF-8.
-    :param prefix: a folder's name before each file's id; ids in JSON Lines stay as they are.
+    :param prefix: a folder's name before each file's id; ids in JSON Lines and CSV stay as they
+        are.
     :raises InvalidInput: at once, if a path is missing or is a file of an unknown kind.
     """
     return Reading([_checked(Path(path)) for path in paths], max_bytes, prefix.rstrip("/"))
@@ -76,8 +79,8 @@ def _checked(path: Path) -> Path:
     if not path.exists():
         raise InvalidInput(f"{path} does not exist: give a file or a folder", path=path)
     suffix = path.suffix.lower()
-    if not path.is_dir() and suffix not in READERS and suffix not in _JSON_LINES:
-        known = ", ".join([*_JSON_LINES, *READERS])
+    if not path.is_dir() and suffix not in READERS and suffix not in _ROWS:
+        known = ", ".join([*_ROWS, *READERS])
         raise InvalidInput(f"{path} is of an unknown kind: give a folder or {known}", path=path)
     return path
 
@@ -101,32 +104,38 @@ class Reading(Iterator[Document | Problem]):
     def _path(self, path: Path) -> Iterator[Document | Problem]:
         if path.is_dir():
             yield from self._folder(path)
-        elif path.suffix.lower() in _JSON_LINES:
-            yield from self._json_lines(path)
+        elif path.suffix.lower() in _ROWS:
+            yield from self._rows(path)
         else:
             yield self._file(path, path.name)
 
-    def _json_lines(self, path: Path) -> Iterator[Document | Problem]:
+    def _rows(self, path: Path) -> Iterator[Document | Problem]:
         self._files.append(path)
+        read = self._table if path.suffix.lower() in _TABLES else self._json_lines
         number = 0
         try:
             with path.open("rb") as file:
                 codec = marked(file.peek(4))
                 # What is not text is found in its line, and the lines behind it are read.
                 encoding = codec.name if codec else "utf-8"
-                text = io.TextIOWrapper(file, encoding, errors="surrogateescape")
-                for number, line in self._lines(text):
-                    if line is None:
-                        message = (
-                            f"the line has more than {self._max_raw} bytes: split the document"
-                        )
-                        yield Problem(path, number, message)
-                    elif line.strip():
-                        yield self._guarded(path, number, partial(from_json, line))
+                text = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
+                for number, make in read(text):
+                    yield self._guarded(path, number, make)
         except UnicodeDecodeError as error:
             yield Problem(path, number + 1, f"not {error.encoding.upper()}: nothing behind is read")
         except OSError as error:
             yield Problem(path, None, f"cannot be read: {error.strerror}")
+
+    def _json_lines(self, file: TextIO) -> Iterator[tuple[int, Callable[[], Document]]]:
+        for number, line in self._lines(file):
+            if line is None:
+                yield number, partial(_too_long, self._max_raw)
+            elif line.strip():
+                yield number, partial(from_json, line)
+
+    def _table(self, file: TextIO) -> Iterator[tuple[int, Callable[[], Document]]]:
+        for number, row in read_table(file, self._max_raw):
+            yield number, partial(from_cells, row)
 
     def _lines(self, file: TextIO) -> Iterator[tuple[int, str | None]]:
         """Numbered lines; None for one that is too long, which is skipped without holding it."""
@@ -160,7 +169,9 @@ class Reading(Iterator[Document | Problem]):
         yield from _drain(problems)
         if not found:
             kinds = ", ".join(READERS)
-            yield Problem(folder, None, f"the folder has no {kinds} (name .jsonl files themselves)")
+            yield Problem(
+                folder, None, f"the folder has no {kinds} (name .jsonl and .csv files themselves)"
+            )
 
     def _file(self, path: Path, name: str) -> Document | Problem:
         self._files.append(path)
@@ -218,57 +229,5 @@ def _drain(problems: list[Problem]) -> Iterator[Problem]:
         yield problems.pop(0)
 
 
-_KNOWN = frozenset(["id", "title", "text", "metadata"])
-
-
-def from_json(line: str) -> Document:
-    """`id` and `text`, and where there are any `title` and `metadata`.
-
-    `_id` is taken for `id`, a whole number for its digits; metadata that is not text becomes JSON.
-
-    :raises InvalidInput: if the line says anything else.
-    """
-    row = _object(line)
-    if "id" not in row and "_id" in row:
-        row["id"] = row.pop("_id")
-    missing = [name for name in ("id", "text") if name not in row]
-    if missing:
-        raise InvalidInput(f"{' and '.join(missing)} missing")
-    unknown = sorted(row.keys() - _KNOWN)
-    if unknown:
-        names = ", ".join(shown(name) for name in unknown[:5])
-        raise InvalidInput(f"unknown field {names}: remove it or put it into metadata")
-    title = row.get("title")
-    metadata = row.get("metadata")
-    if isinstance(metadata, dict):
-        metadata = {key: _as_text(value) for key, value in metadata.items() if value is not None}
-    return Document(
-        _id(row["id"]),
-        "" if title is None else title,
-        row["text"],
-        {} if metadata is None else metadata,
-    )
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line.encode("utf-8", "surrogateescape").decode())
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"not UTF-8 at byte {error.start}: convert it") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise InvalidInput("not a JSON object with id and text")
-    return row
-
-
-def _id(value: Any) -> Any:
-    if isinstance(value, dict) and list(value) == ["$oid"]:  # as MongoDB exports it
-        value = value["$oid"]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return normalise_id(value) if isinstance(value, str) else value
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _too_long(limit: int) -> NoReturn:
+    raise InvalidInput(f"the line has more than {limit} bytes: split the document")

@@ -108,7 +108,8 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     if not tables:
         return PASSAGE_SCHEMA.empty_table()
     bare = [table.replace_schema_metadata(None) for table in tables]
-    ordered = pa.concat_tables(bare).sort_by(
+    # Files of earlier releases lack the last columns.
+    ordered = pa.concat_tables(bare, promote_options="default").sort_by(
         [("document_id", "ascending"), ("ordinal", "ascending")]
     )
     return ordered.combine_chunks()

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -46,11 +47,12 @@ PASSAGE_SCHEMA: pa.Schema = pa.schema(
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("terms", pa.list_(pa.uint32()), nullable=False),
         pa.field("term_counts", pa.list_(pa.uint32()), nullable=False),
+        pa.field("answer", pa.string()),
     ]
 )
 
-#: Files from before there was BM25 have none of these.
-LATER = frozenset({"terms", "term_counts"})
+#: Files from before there was BM25, or an answer stored with a question, have none of these.
+LATER = frozenset({"terms", "term_counts", "answer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Passage:
 
     `title_ids` and `body_ids` are word pieces without special tokens; `content_hash` is the
     sha256, in hexadecimal, of title and text; `metadata` is the document's. `terms` are those of
-    title and text by their hashes, each once, `term_counts` how often each occurs.
+    title, text and answer by their hashes, each once, `term_counts` how often each occurs. `answer`
+    is the document's: it answers the question that the text is.
     """
 
     passage_id: str
@@ -76,6 +79,7 @@ class Passage:
     metadata: dict[str, str] = field(default_factory=dict)
     terms: list[int] = field(default_factory=list)
     term_counts: list[int] = field(default_factory=list)
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,11 @@ def split_document(document: Document, version: int, inputs: InputBuilder) -> li
     for section in sections(document.text):
         title = _title(document.title, section.headings, inputs)
         title_ids = inputs.title_ids(title)
-        title_terms = count_terms(title)
+        other_terms = count_terms(title) + count_terms(document.answer)
         budget = _body_budget(title_ids, inputs)
         for start, end, body_ids in _Cutter(document.text, section, inputs, budget).bodies():
             text = document.text[start:end]
-            counted = title_terms + count_terms(text)
+            counted = other_terms + count_terms(text)
             passages.append(
                 Passage(
                     passage_id=passage_id(document.id, len(passages)),
@@ -120,6 +124,7 @@ def split_document(document: Document, version: int, inputs: InputBuilder) -> li
                     metadata=document.metadata,
                     terms=list(counted),
                     term_counts=list(counted.values()),
+                    answer=document.answer,
                 )
             )
     return passages
@@ -172,9 +177,14 @@ def from_table(table: pa.Table) -> list[Passage]:
     schema = pa.schema([each for each in PASSAGE_SCHEMA if each.name not in absent])
     try:
         rows = table.select(schema.names).cast(schema).to_pylist()
-        return [Passage(**{**row, "metadata": json.loads(row["metadata"])}) for row in rows]
+        return [_passage(row) for row in rows]
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise Corrupt(f"this table does not hold passages: {error}") from error
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    answer = row.pop("answer", None) or ""
+    return Passage(**{**row, "metadata": json.loads(row["metadata"])}, answer=answer)
 
 
 class _Cutter:

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,8 +51,9 @@ SCHEMA = pa.schema(
         pa.field("request_id", pa.string(), nullable=False),
         pa.field("bucket", pa.int32(), nullable=False),
         pa.field("written_at", pa.float64(), nullable=False),
-        # Younger than the others: a table of before gets it with its first append.
+        # Younger than the others: a table of before gets them with its first append.
         pa.field("request_digest", pa.string()),
+        pa.field("answer", pa.string()),
     ]
 )
 #: Columns of a document's state without its text.
@@ -186,7 +187,7 @@ class CorpusTable:
 
         :param texts: without them it reads much less.
         """
-        columns = [*TEXTLESS, "text"] if texts else TEXTLESS
+        columns = [*TEXTLESS, "text", "answer"] if texts else TEXTLESS
         rows = self._read([("bucket", ">=", first), ("bucket", "<", stop)], columns)
         found = [each for each in _newest(rows) if each.document is not None]
         return sorted(found, key=lambda each: (each.bucket, each.document_id))
@@ -346,6 +347,7 @@ def _rows(changes: Iterable[Change], version: int) -> pa.Table:
                 "bucket": stable_bucket(change.document_id, BUCKETS),
                 "written_at": now,
                 "request_digest": change.request_digest or None,
+                "answer": (change.document.answer or None) if change.document else None,
             }
             for change in changes
         ],
@@ -401,8 +403,8 @@ def _after(rows: pa.Table, fates: pa.Array) -> pa.Table:
 
 
 def _erased(row: dict[str, object]) -> dict[str, object]:
-    nothing = {"document_id": "", "title": None, "text": None, "metadata": None, "bucket": 0}
-    return {**row, **nothing, "op": ERASED}
+    texts = dict.fromkeys(("title", "text", "metadata", "answer"))
+    return {**row, **texts, "document_id": "", "bucket": 0, "op": ERASED}
 
 
 def _newest(rows: pa.Table) -> Iterator[DocumentState]:
@@ -416,11 +418,15 @@ def _newest(rows: pa.Table) -> Iterator[DocumentState]:
         newest[document_id] = place
     places = pa.array(sorted(newest.values()), pa.int64())
     for row in ordered.take(places).to_pylist():
-        document = (
-            Document(
-                row["document_id"], row["title"], row.get("text", ""), json.loads(row["metadata"])
-            )
-            if row["op"] == "upsert"
-            else None
-        )
+        document = _document(row) if row["op"] == "upsert" else None
         yield DocumentState(row["document_id"], row["version"], document, row["bucket"])
+
+
+def _document(row: dict[str, Any]) -> Document:
+    return Document(
+        row["document_id"],
+        row["title"],
+        row.get("text", ""),
+        json.loads(row["metadata"]),
+        row.get("answer") or "",
+    )

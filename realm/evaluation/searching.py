@@ -110,7 +110,8 @@ def make_reading(system: System, index: PassageVectors, question: str, found: Fo
     """The question with its passages and log p(z|x) of each."""
     priors = log_probabilities(system.relevance(found.products, found.words))  # [k]
     texts = tuple(index.passages[row].text for row in found.rows)
-    return Reading(question, texts, tuple(priors.tolist()))
+    stored = tuple(index.passages[row].answer for row in found.rows)
+    return Reading(question, texts, tuple(priors.tolist()), stored=stored)
 
 
 def rerank(

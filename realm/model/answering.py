@@ -4,7 +4,8 @@ p(y|x) = Σ over (z, span of z that reads y) of the joint softmax over all passa
 [span score + log p(z|x)] (REALM, section 3.2, Open-QA; its reader logit is span MLP + f(x, z)).
 Where the reader has learnt it, the null document takes part with the empty answer: its share is
 P(no answer). A span says neither yes nor no: where that is asked, y is the sentence that it begins
-in.
+in. A passage that is a stored question, as of a FAQ, has p(y|z,x) = 1 for the answer
+stored with it: p(z|x) is its share, and what is read shares the rest of 1.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ NEGLIGIBLE_MASS = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A question with the passages to read it in and log p(z|x) of each."""
+    """A question with the passages to read it in and log p(z|x) of each.
+
+    `stored` has of each passage the answer that was stored with it, empty where it is to be read;
+    without any it may be left out.
+    """
 
     question: str
     passages: tuple[str, ...]
     log_priors: tuple[float, ...]
     answers: int = 1
+    stored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.passages) != len(self.log_priors):
@@ -64,11 +70,15 @@ class Support:
 
 @dataclass(frozen=True, slots=True)
 class FoundAnswer:
-    """y as it stands in its best source, p(y|x), and the passages that support it, best first."""
+    """y as it stands in its best source, p(y|x), and the passages that support it, best first.
+
+    `stored` if it was stored with them and not read.
+    """
 
     text: str
     probability: float
     supports: tuple[Support, ...]
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +101,18 @@ class Answers:
         return () if self.abstains else self.found
 
 
+NOTHING_READ = Answers(())
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A reading with what the reader reads of it: each passage and, where that was learnt, ∅."""
+    """A reading, and what the reader reads of it: the passages whose places are `rows`, a reading
+    of their own, and, where that was learnt, ∅.
+    """
 
+    whole: Reading
     reading: Reading
+    rows: list[int]
     bodies: tuple[ReaderInput, ...]
 
     @property
@@ -105,9 +122,13 @@ class Prepared:
 
 def prepare(reader: Reader, inputs: InputBuilder, reading: Reading) -> Prepared:
     """Tokenises a reading's question, once, and its passages."""
+    part, rows = _to_read(reading)
+    if reading.passages and not rows:
+        return Prepared(reading, part, rows, ())
     # ∅ is read as an empty passage, after the others.
-    texts = (*reading.passages, "") if reader.answers.null else reading.passages
-    return Prepared(reading, tuple(ReaderInput.build_each(inputs, reading.question, texts)))
+    texts = (*part.passages, "") if reader.answers.null else part.passages
+    bodies = tuple(ReaderInput.build_each(inputs, part.question, texts))
+    return Prepared(reading, part, rows, bodies)
 
 
 def answer_questions(
@@ -141,9 +162,66 @@ def answer_prepared(
     at = 0
     for one in prepared:
         upto = at + len(one.bodies)
-        answers.append(_answers(one.reading, one.bodies, scores[at:upto], reader.answers))
+        read = NOTHING_READ
+        if one.rows or not one.whole.passages:
+            read = _answers(one.reading, one.bodies, scores[at:upto], reader.answers)
+        answers.append(_with_stored(one.whole, read, one.rows))
         at = upto
     return answers
+
+
+def _to_read(reading: Reading) -> tuple[Reading, list[int]]:
+    """The part of a question's passages that a reader reads, and their places among all."""
+    if not any(reading.stored):
+        return replace(reading, stored=()), list(range(len(reading.passages)))
+    rows = [row for row, answer in enumerate(reading.stored) if not answer]
+    passages = tuple(reading.passages[row] for row in rows)
+    priors = tuple(reading.log_priors[row] for row in rows)
+    return Reading(reading.question, passages, priors, reading.answers), rows
+
+
+def _with_stored(reading: Reading, read: Answers, rows: Sequence[int]) -> Answers:
+    """All answers of a reading, most probable first, given those of its part `_to_read`.
+
+    `evidence` of a passage that is not read is 0: nothing speaks for or against it.
+    """
+    if len(rows) == len(reading.passages):
+        return read
+    stored = _stored(reading)
+    left = max(0.0, 1.0 - sum(one.probability for one in stored))
+    found = [
+        replace(
+            one,
+            probability=left * one.probability,
+            supports=tuple(replace(s, passage=rows[s.passage]) for s in one.supports),
+        )
+        for one in read.found
+    ]
+    ranked = sorted([*stored, *found], key=lambda one: -one.probability)[: reading.answers]
+    no_answer = left * read.no_answer
+    evidence = [0.0] * len(reading.passages)
+    for row, value in zip(rows, read.evidence, strict=False):
+        evidence[row] = value
+    best = max((one.probability for one in stored), default=0.0)
+    return Answers(tuple(ranked), no_answer, read.abstains and no_answer > best, tuple(evidence))
+
+
+def _stored(reading: Reading) -> list[FoundAnswer]:
+    """Each answer with the stored questions that it answers, the most probable first."""
+    by_text: dict[str, list[int]] = {}
+    for row, answer in enumerate(reading.stored):
+        if answer:
+            by_text.setdefault(normalise_answer(answer), []).append(row)
+    found = []
+    for rows in by_text.values():
+        rows.sort(key=lambda row: -reading.log_priors[row])
+        supports = tuple(
+            Support(row, math.exp(reading.log_priors[row]), 1.0, 0, len(reading.passages[row]))
+            for row in rows
+        )
+        probability = sum(one.prior for one in supports)
+        found.append(FoundAnswer(reading.stored[rows[0]], probability, supports, stored=True))
+    return found
 
 
 def with_null_document(log_priors: Sequence[float]) -> tuple[list[float], float]:

@@ -63,8 +63,8 @@ class QueryMaker:
         return Query(vector, terms, way, replace(self.relevance, word_weight=0.0))
 
     def score(self, query: Query, vector: Vectors, *texts: str) -> float:
-        """f(x, z) of a query with a passage that is in no collection, by its vector [size], title
-        and text."""
+        """f(x, z) of a query with a passage that is in no collection, by its vector [size], title,
+        text and answer."""
         words = 0.0
         if self.words is not None:
             counted = count_terms(*texts)

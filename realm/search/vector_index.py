@@ -33,6 +33,8 @@ class IndexedPassage:
     start: int
     end: int
     metadata: dict[str, str]
+    #: What answers the question that the text is; empty: it is read.
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,14 +75,16 @@ class Failure(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("text", "probability", "sources")
+    __slots__ = ("text", "probability", "sources", "stored")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
     text: str
     probability: float
     sources: _containers.RepeatedCompositeFieldContainer[Source]
-    def __init__(self, text: _Optional[str] = ..., probability: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
+    stored: bool
+    def __init__(self, text: _Optional[str] = ..., probability: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., stored: bool = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("passage", "retrieval_probability", "reading_probability", "start", "end", "score", "parts")

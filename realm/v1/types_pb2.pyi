@@ -57,7 +57,7 @@ class ScoreParts(_message.Message):
     def __init__(self, dense: _Optional[float] = ..., words: _Optional[float] = ..., reading: _Optional[float] = ...) -> None: ...
 
 class Document(_message.Message):
-    __slots__ = ("id", "title", "text", "metadata")
+    __slots__ = ("id", "title", "text", "metadata", "answer")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -69,11 +69,13 @@ class Document(_message.Message):
     TITLE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     id: str
     title: str
     text: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    answer: str
+    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., answer: _Optional[str] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("equals", "one_of", "range", "exists", "all", "any", "none")
@@ -126,7 +128,7 @@ class Filter(_message.Message):
     def __init__(self, equals: _Optional[_Union[Filter.Equals, _Mapping]] = ..., one_of: _Optional[_Union[Filter.OneOf, _Mapping]] = ..., range: _Optional[_Union[Filter.Range, _Mapping]] = ..., exists: _Optional[str] = ..., all: _Optional[_Union[Filter.Filters, _Mapping]] = ..., any: _Optional[_Union[Filter.Filters, _Mapping]] = ..., none: _Optional[_Union[Filter.Filters, _Mapping]] = ...) -> None: ...
 
 class Passage(_message.Message):
-    __slots__ = ("passage_id", "document_id", "document_version", "ordinal", "title", "text", "start", "end", "metadata")
+    __slots__ = ("passage_id", "document_id", "document_version", "ordinal", "title", "text", "start", "end", "metadata", "answer")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +145,7 @@ class Passage(_message.Message):
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     passage_id: str
     document_id: str
     document_version: int
@@ -152,4 +155,5 @@ class Passage(_message.Message):
     start: int
     end: int
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, passage_id: _Optional[str] = ..., document_id: _Optional[str] = ..., document_version: _Optional[int] = ..., ordinal: _Optional[int] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    answer: str
+    def __init__(self, passage_id: _Optional[str] = ..., document_id: _Optional[str] = ..., document_version: _Optional[int] = ..., ordinal: _Optional[int] = ..., title: _Optional[str] = ..., text: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., answer: _Optional[str] = ...) -> None: ...

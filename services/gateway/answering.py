@@ -233,6 +233,7 @@ class Answering:
             tuple(each.hit.passage.text for each in found),
             tuple(each.log_probability for each in found),
             max(1, request.answers),
+            tuple(each.hit.passage.answer for each in found),
         )
         read = await self._computing.read(serving, reading, place)
         if request.rerank:

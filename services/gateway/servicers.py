@@ -97,7 +97,8 @@ def normalise_upsert(request: corpus_pb2.UpsertDocumentsRequest, max_bytes: int)
         document.id = normalise_id(document.id)
         document.text = without_mark(document.text)
     documents = [
-        Document(each.id, each.title, each.text, dict(each.metadata)) for each in request.documents
+        Document(each.id, each.title, each.text, dict(each.metadata), each.answer)
+        for each in request.documents
     ]
     check_upsert(request.request_id, documents, max_bytes=max_bytes)
 
@@ -282,6 +283,7 @@ def _passage(passage: IndexedPassage) -> types_pb2.Passage:
         start=passage.start,
         end=passage.end,
         metadata=passage.metadata,
+        answer=passage.answer,
     )
 
 
@@ -322,4 +324,9 @@ def _answer(answer: FoundAnswer, response: Response) -> answer_pb2.Answer:
                 parts=_parts(found, response.pinned.serving),
             )
         )
-    return answer_pb2.Answer(text=answer.text, probability=answer.probability, sources=sources)
+    return answer_pb2.Answer(
+        text=answer.text,
+        probability=answer.probability,
+        sources=sources,
+        stored=answer.stored,
+    )

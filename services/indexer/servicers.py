@@ -71,7 +71,9 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     async def UpsertDocuments(
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Context
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        given = [Document(d.id, d.title, d.text, dict(d.metadata)) for d in request.documents]
+        given = [
+            Document(d.id, d.title, d.text, dict(d.metadata), d.answer) for d in request.documents
+        ]
         bound = filter_of(request)
         name, changes = await _in(
             self.executor, check_changes, request.request_id, given, (), self.max_bytes, bound
@@ -159,7 +161,11 @@ def _document(state: DocumentState) -> types_pb2.Document:
     document = state.document
     assert document is not None
     return types_pb2.Document(
-        id=document.id, title=document.title, text=document.text, metadata=document.metadata
+        id=document.id,
+        title=document.title,
+        text=document.text,
+        metadata=document.metadata,
+        answer=document.answer,
     )
 
 

@@ -39,7 +39,8 @@ class CorpusView:
         self.files = files
         self.tables = tables
         filled = [tables[file] for file in files if tables[file].num_rows]
-        self._table = pa.concat_tables(filled) if filled else None
+        # Files of earlier releases lack the last columns.
+        self._table = pa.concat_tables(filled, promote_options="default") if filled else None
         self._rows = {passage_id: row for row, passage_id in enumerate(self._column("passage_id"))}
         kept_back = [is_held_out(name) for name in self._column("document_id")]
         self.held_out = np.flatnonzero(np.asarray(kept_back, dtype=np.bool_))

@@ -39,6 +39,13 @@ def test_it_learns_refreshes_answers_and_ends_clean(tmp_path: Path) -> None:
             "giant extinct bird moa", limit=10, at_least_version=gone.corpus_version
         )
         assert "moa" not in {hit.passage.document_id for hit in found.passages}
+        pair = document("faq", "Who feeds the moa?", answer="The keeper, at noon.")
+        written = cluster.client.upsert([pair])
+        asked = cluster.client.ask(
+            "who is it that feeds the moa", at_least_version=written.corpus_version
+        )
+        assert (asked.answers[0].text, asked.answers[0].stored) == ("The keeper, at noon.", True)
+        assert asked.answers[0].sources[0].passage.document_id == "faq"
         answered = cluster.client.ask("Who wrote Redis?", passages=3)
         assert answered.answers
         assert answered.answers[0].sources

@@ -19,6 +19,7 @@ from realm.search.vector_index import Hit, IndexedPassage, Query, relevance_of
 
 DENSE = "dense"
 BM25 = "bm25"
+ANSWER = "answer"
 PAYLOAD = ("document_id", "document_version", "ordinal", "title", "text", "start", "end")
 
 
@@ -29,6 +30,7 @@ def to_point(passage: Passage, vector: Vectors, average_terms: float) -> models.
         vector={DENSE: vector.tolist(), BM25: to_sparse(weights)},
         payload={
             **{name: getattr(passage, name) for name in PAYLOAD},
+            **({ANSWER: passage.answer} if passage.answer else {}),
             **payload_of(passage.metadata),
         },
     )
@@ -41,7 +43,12 @@ def to_sparse(vector: SparseVector) -> models.SparseVector:
 def to_passage(point: models.ScoredPoint) -> IndexedPassage:
     payload = point.payload or {}
     fields = {name: payload[name] for name in PAYLOAD}
-    return IndexedPassage(str(point.id), **fields, metadata=payload.get(METADATA) or {})
+    return IndexedPassage(
+        str(point.id),
+        **fields,
+        metadata=payload.get(METADATA) or {},
+        answer=payload.get(ANSWER) or "",
+    )
 
 
 def to_hits(points: Sequence[models.ScoredPoint], query: Query) -> list[Hit]:

@@ -35,12 +35,18 @@ def digest_of(
     documents: Sequence[Document], deletions: Sequence[str], filter: Filter | None = None
 ) -> str:
     """Equal for equal documents and deletions in the same order, under the same filter."""
-    given = [[each.id, each.title, each.text, each.metadata] for each in documents]
+    given = [_fields(each) for each in documents]
     parts: list[Any] = [given, list(deletions)]
     if filter is not None:
         parts.append(filter.SerializeToString(deterministic=True).hex())
     asked = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return _hash(asked).hex()
+
+
+def _fields(document: Document) -> list[object]:
+    """Those of earlier releases first: what they were asked for keeps its digest."""
+    later = [document.answer] if document.answer else []
+    return [document.id, document.title, document.text, document.metadata, *later]
 
 
 class RequestHistory:

@@ -165,16 +165,17 @@ class Auditor:
         self, reference: _Reference, question: str, answer: Answer, source: Source
     ) -> str:
         """Whether the reader makes another p(y|z,x) of that passage."""
-        expected = self._read(reference, question, answer.text, source.passage.text)
+        expected = self._read(reference, question, answer.text, source.passage)
         given = source.reading_probability
         left_out = NEGLIGIBLE_MASS / source.retrieval_probability
         if abs(expected - given) > READING_TOLERANCE[self._dtype] * max(expected, given) + left_out:
             return f"p(y|z,x) {given:.5f} of {answer.text!r}: {expected:.5f}"
         return ""
 
-    def _read(self, reference: _Reference, question: str, answer: str, passage: str) -> float:
+    def _read(self, reference: _Reference, question: str, answer: str, passage: Passage) -> float:
         """p(y|z,x) by the generation's own reader; 0 if it reads no such answer."""
-        reading = Reading(question, (passage,), (0.0,), EVERY_ANSWER)
+        body, stored = (passage.text,), (passage.answer,)
+        reading = Reading(question, body, (0.0,), EVERY_ANSWER, stored)
         (read,) = answer_questions(
             reference.reader, reference.encoder.inputs, [reading], dtype=self._dtype
         )
@@ -187,7 +188,8 @@ class Auditor:
         vector = self._vector(reference, passage)
         if vector is None:
             return None
-        return reference.queries.score(query, vector, passage.title, passage.text)
+        texts = passage.title, passage.text, passage.answer
+        return reference.queries.score(query, vector, *texts)
 
     def _vector(self, reference: _Reference, passage: Passage) -> Vectors | None:
         """Of the version that the response shows; None if the store has it no more."""

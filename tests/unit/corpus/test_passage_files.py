@@ -154,3 +154,19 @@ def test_the_name_follows_the_content(inputs: InputBuilder, store: Store) -> Non
         )
         names.add(content_name(arrow.read_table(store, files[0])))
     assert len(names) == 3
+
+
+def test_files_of_an_earlier_release_are_gone_on_from(inputs: InputBuilder, store: Store) -> None:
+    """They know of no answers stored with questions."""
+    states = [state(number, 1, 0) for number in range(20)]
+    base = build_passage_files(store, inputs, (), states, 1, fixed(2))
+    for path in base:
+        table = arrow.read_table(store, path)
+        arrow.write_table(store, path, table.drop_columns(["answer"]))
+    pair = Document("pair", "", "Who pays?", {}, "We do.")
+    edited = [DocumentState("pair", 2, pair, stable_bucket("pair", BUCKETS)), state(3, 2, 1)]
+    made = build_passage_files(store, inputs, base, edited, 2, fixed(2))
+    found = {one.document_id: one for one in read(store, made)}
+    assert found.pop("pair").answer == "We do."
+    assert len(found) == 20
+    assert {one.answer for one in found.values()} == {""}

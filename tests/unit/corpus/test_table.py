@@ -18,7 +18,8 @@ from realm.records.store import Store
 
 
 def upsert(document_id: str, text: str = "text", request: str = "r") -> Change:
-    return Change(document_id, Document(document_id, "title", text, {"k": "v"}), request)
+    made = Document(document_id, "title", text, {"k": "v"}, f"the answer: {text}")
+    return Change(document_id, made, request)
 
 
 def delete(document_id: str, request: str = "r") -> Change:
@@ -39,7 +40,7 @@ def test_a_document_comes_back_whole(table: CorpusTable) -> None:
     table.append([upsert("a", "body")])
     found = table.get("a")
     assert found
-    assert found.document == Document("a", "title", "body", {"k": "v"})
+    assert found.document == Document("a", "title", "body", {"k": "v"}, "the answer: body")
     assert found.version == 1
 
 

@@ -265,3 +265,62 @@ def test_sums_over_any_passages_equal_the_plain_ones(
             assert normalise_answer(read) == normalise_answer(one.text)
             assert support.prior == pytest.approx(math.exp(priors[support.passage]))
             assert 0 < support.likelihood <= 1
+
+
+def test_answers_stored_with_their_questions_have_the_share_of_their_passages(model: Model) -> None:
+    stored = ("Gustave Eiffel.", "In 1889.", "gustave eiffel")
+    (found,) = find(model, Reading(QUESTION, PASSAGES, PRIORS, 5, stored))
+    assert [(one.text, one.stored) for one in found] == [
+        ("Gustave Eiffel.", True),
+        ("In 1889.", True),
+    ]
+    assert [one.probability for one in found] == pytest.approx([0.7, 0.3])
+    first, second = found[0].supports
+    assert (first.passage, first.start, first.end) == (0, 0, len(PASSAGES[0]))
+    assert (second.passage, second.prior, second.likelihood) == (2, pytest.approx(0.2), 1.0)
+
+
+@given(st.lists(st.booleans(), min_size=3, max_size=3), st.integers(1, 4))
+@settings(max_examples=20)
+def test_what_is_read_shares_what_stored_answers_leave(
+    model: Model, which: list[bool], answers: int
+) -> None:
+    stored = tuple(f"stored {row}" if one else "" for row, one in enumerate(which))
+    reading = Reading(QUESTION, PASSAGES, PRIORS, 1000, stored)
+    (every,) = find(model, reading)
+    left = 1.0 - sum(math.exp(prior) for prior, one in zip(PRIORS, which, strict=True) if one)
+    alone = Reading(
+        QUESTION,
+        tuple(text for text, one in zip(PASSAGES, which, strict=True) if not one),
+        tuple(prior for prior, one in zip(PRIORS, which, strict=True) if not one),
+        1000,
+    )
+    expected = {text: left * share for text, share in brute_force(model, alone).items()}
+    got = {normalise_answer(one.text): one.probability for one in every if not one.stored}
+    assert got == pytest.approx(expected, abs=1e-4)
+    for one in every:
+        for support in one.supports:
+            text = PASSAGES[support.passage][support.start : support.end]
+            assert which[support.passage] == one.stored
+            same = PASSAGES[support.passage] if one.stored else one.text
+            assert normalise_answer(text) == normalise_answer(same)
+    (some,) = find(model, Reading(QUESTION, PASSAGES, PRIORS, answers, stored))
+    wanted = [one.probability for one in every[:answers]]
+    assert [one.probability for one in some] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_no_answer_wins_only_over_what_is_stored_too(model: Model) -> None:
+    reading = Reading(QUESTION, PASSAGES, PRIORS, 3, ("", "", "stored"))
+    model.reader.answers = AnswerRules(null=True)
+    try:
+        (found,) = answer_questions(model.reader.eval(), model.inputs, [reading])
+        part = Reading(QUESTION, PASSAGES[:2], PRIORS[:2], 3)
+        (read,) = answer_questions(model.reader.eval(), model.inputs, [part])
+        certain = Reading(QUESTION, PASSAGES[:1], (0.0,), 1, ("stored",))
+        (sure,) = answer_questions(model.reader.eval(), model.inputs, [certain])
+    finally:
+        model.reader.answers = AnswerRules()
+    assert found.no_answer == pytest.approx(0.8 * read.no_answer)
+    assert found.abstains == (read.abstains and found.no_answer > 0.2)
+    assert found.evidence == pytest.approx((*read.evidence, 0.0))
+    assert (sure.no_answer, sure.abstains, sure.found[0].probability) == (0.0, False, 1.0)
