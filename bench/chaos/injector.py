@@ -30,7 +30,7 @@ class FaultInjector:
     def __init__(self, scene: Scene, kinds: Mapping[str, type[FaultKind]]) -> None:
         self._scene = scene
         self._kinds = {name: kind(scene) for name, kind in kinds.items()}
-        self._lasting: set[asyncio.Task[None]] = set()
+        self._lasting: list[asyncio.Task[None]] = []
         self._ending = asyncio.Event()
 
     async def run(self, planned: Iterable[PlannedFault]) -> None:
@@ -42,7 +42,10 @@ class FaultInjector:
         await self.end()
 
     async def end(self) -> None:
-        """Ends what still lasts."""
+        """Ends what still lasts.
+
+        :raises RealmError: if a fault could not be ended.
+        """
         self._ending.set()
         await asyncio.gather(*self._lasting)
 
@@ -67,9 +70,7 @@ class FaultInjector:
             self._scene.faults.append(fault)
         else:
             self._scene.held.add(target)
-            task = asyncio.create_task(self._last(kind, fault, each.seconds))
-            self._lasting.add(task)
-            task.add_done_callback(self._lasting.discard)
+            self._lasting.append(asyncio.create_task(self._last(kind, fault, each.seconds)))
         return True
 
     async def _last(self, kind: LastingFault, fault: Fault, seconds: float) -> None:

@@ -289,10 +289,10 @@ class DeltaLog:
                 return False
             try:
                 self._state = self._read(paths)
-            except (NotFound, DamagedCorpus):
+            except (NotFound, DamagedCorpus) as error:
                 # Somebody may have cleaned the log meanwhile.
                 if all(self._store.exists(path) for path in paths):
-                    raise
+                    raise DamagedCorpus(error.message, **error.details) from error
             else:
                 return True
 

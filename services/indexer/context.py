@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
+from realm.corpus.delta_log import LOG
 from realm.corpus.listing import Page, Place, documents, page
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable, DocumentState, Write
-from realm.errors import DependencyUnavailable, RealmError
+from realm.errors import DamagedCorpus, DependencyUnavailable, RealmError
 from realm.filters import matches
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
@@ -25,14 +26,34 @@ from realm.v1.types_pb2 import Filter
 INPUT_FILES = ("config.json", "tokenizer.json")
 
 
+class NewestVersion:
+    """The newest corpus version that any part of a process has seen. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._lock = threading.Lock()
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    def saw(self, version: int) -> None:
+        with self._lock:
+            self._version = max(self._version, version)
+
+
 class CorpusReader:
     """A view of the table that follows its writer: opened on first use, reopened after a fault.
 
     Thread-safe; one call at a time.
     """
 
-    def __init__(self, open_table: Callable[[], CorpusTable]) -> None:
+    def __init__(
+        self, open_table: Callable[[], CorpusTable], newest: NewestVersion | None = None
+    ) -> None:
+        """:param newest: shared by the writer and all readers of a process."""
         self._open = open_table
+        self._newest = newest or NewestVersion()
         self._table: CorpusTable | None = None
         self._lock = threading.Lock()
 
@@ -40,9 +61,10 @@ class CorpusReader:
         """The newest acknowledged corpus version.
 
         :raises DependencyUnavailable: if the table cannot be read; so do the others.
+        :raises DamagedCorpus: if it has lost a version that was there; so do the others.
         """
         with self._reading() as table:
-            return table.refresh()
+            return self._refresh(table)
 
     def changes(self, after: int, upto: int) -> list[DocumentState]:
         """Documents changed in after < version ≤ upto, each in its newest state there."""
@@ -57,7 +79,7 @@ class CorpusReader:
     def changed_since(self, version: int, document_ids: Sequence[str]) -> set[str]:
         """Those of the documents that were written or deleted in a later version."""
         with self._reading() as table:
-            table.refresh()
+            self._refresh(table)
             return table.changed_since(version, document_ids)
 
     def states(self, upto: int) -> list[DocumentState]:
@@ -68,13 +90,13 @@ class CorpusReader:
     def page(self, given: Filter | None, most: int, after: Place, *, texts: bool = False) -> Page:
         """The next documents that pass, in the order of listings."""
         with self._reading() as table:
-            table.refresh()
+            self._refresh(table)
             return page(table, given, most, after, texts=texts)
 
     def matching(self, given: Filter, most: int) -> tuple[list[str], int, bool]:
         """Ids of documents that pass, the version at which they did, and whether there are more."""
         with self._reading() as table:
-            version = table.refresh()
+            version = self._refresh(table)
             passing = (
                 each.document_id
                 for each in documents(table)
@@ -86,17 +108,30 @@ class CorpusReader:
     def get(self, document_id: str) -> DocumentState | None:
         """A document as it was last written; None if it does not exist."""
         with self._reading() as table:
-            table.refresh()
+            self._refresh(table)
             return table.get(document_id)
 
     def oldest_write_after(self, version: int) -> float | None:
         """Unix time of the first write beyond a version; None if there is none."""
         with self._reading() as table:
-            newest = table.refresh()
+            newest = self._refresh(table)
             for each in range(version + 1, newest + 1):
                 if (at := table.written_at(each)) is not None:
                     return at
         return None
+
+    def _refresh(self, table: CorpusTable) -> int:
+        expected = self._newest.version
+        version = table.refresh()
+        if version < expected:
+            # Whoever follows entry by entry cannot tell a lost one from the end.
+            raise DamagedCorpus(
+                f"the corpus ends at version {version}, but version {expected} was there: restore"
+                f" what {LOG} has lost from a backup",
+                file=LOG,
+            )
+        self._newest.saw(version)
+        return version
 
     @contextmanager
     def _reading(self) -> Iterator[CorpusTable]:

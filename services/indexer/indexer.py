@@ -30,7 +30,7 @@ from services.indexer.build.reconciler import Reconciler
 from services.indexer.build.requests import ProbeRequests, ShardRequests
 from services.indexer.build.tracker import BuildTracker
 from services.indexer.connections import Connections
-from services.indexer.context import CorpusReader, Records
+from services.indexer.context import CorpusReader, NewestVersion, Records
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
 from services.indexer.gateways import GatewayReports, QuestionRecorder
@@ -79,6 +79,7 @@ class Indexer:
         self.memory = Memory()
         self.recorder = QuestionRecorder(self.records.store, Bounds.of(settings))
         self.wake = WakeSignal(connections.condition())
+        self._newest = NewestVersion()
         self.corpus, self.listings = self._reader(), self._reader()
         self._stopping = threading.Event()
         self._started = False
@@ -97,7 +98,7 @@ class Indexer:
         self.writer = Writer(
             self._open_for_writing,
             settings.corpus.write_group_seconds,
-            lambda version: self._notify("writes"),
+            self._committed,
             self.leadership.check,
         )
         self.committer = Committer(
@@ -295,7 +296,11 @@ class Indexer:
         return self.generations.applied(generation)
 
     def _reader(self) -> CorpusReader:
-        return CorpusReader(self._open_table)
+        return CorpusReader(self._open_table, self._newest)
+
+    def _committed(self, version: int) -> None:
+        self._newest.saw(version)
+        self._notify("writes")
 
     def _applied(self, generation: int) -> None:
         if generation == self.replication.live:

@@ -84,7 +84,8 @@ class Writer(VitalThread):
         on_commit: Callable[[int], None],
         before_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        """:param on_commit: called with the version after each commit; must not block.
+        """:param on_commit: called with the version of each commit, before it is acknowledged; must
+            not block.
         :param before_commit: may refuse it, for want of leadership.
         """
         super().__init__("writer", self._until_stopped)
@@ -211,10 +212,10 @@ class Writer(VitalThread):
             if not isinstance(error, Exception):
                 raise
             return
-        for write in group:
-            self._answer(write)
         if fresh:
             self._on_commit(version)
+        for write in group:
+            self._answer(write)
 
     def _fresh(self, group: list[Write]) -> list[Write]:
         """The writes to commit: the first under each unknown id."""

@@ -1,4 +1,5 @@
-"""The corpus' log loses its newest entry: nothing is written in its place."""
+"""The corpus' log loses an entry: nothing is written in its place, and no reader takes what is
+before it for all."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.errors import DependencyUnavailable
+from realm.errors import DamagedCorpus, DependencyUnavailable
 from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
@@ -61,3 +62,18 @@ def test_no_write_takes_the_place_of_a_lost_one(store: Store, indexer: Indexer) 
     store.write(newest, backup)
     assert write(indexer, "d") == 4
     assert CorpusTable(store).get("c")
+
+
+@pytest.mark.parametrize("lost", [4, 5])
+def test_a_reader_that_is_behind_does_not_end_at_a_lost_version(
+    store: Store, indexer: Indexer, lost: int
+) -> None:
+    assert indexer.corpus.version() == 3
+    assert [write(indexer, name) for name in "de"] == [4, 5]
+    entry = f"corpus/_delta_log/{lost:020d}.json"
+    backup = store.read(entry)
+    store.delete(entry)
+    with pytest.raises(DamagedCorpus, match=f"ends at version {lost - 1}, but version 5 was there"):
+        indexer.corpus.get("e")
+    store.write(entry, backup)
+    assert indexer.corpus.get("e")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -16,6 +17,7 @@ from bench.apparatus.apparatus import await_start
 from bench.apparatus.toxiproxy import Direction, Toxiproxy
 from realm.errors import BadSettings
 from tests.integration.redis_process import free_port
+from tests.waiting import until
 
 HOST = "127.0.0.1"
 LINK = "a->b"
@@ -46,7 +48,7 @@ class Echo:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with closing(connection):
+        with closing(connection), suppress(ConnectionError):
             while data := connection.recv(1024):
                 self.heard += data
                 connection.sendall(data)
@@ -131,6 +133,28 @@ def test_what_is_held_arrives_in_order_when_the_link_is_healed(
         while len(answer) < len(b"one, two"):
             answer += old.recv(1024)
         assert answer == b"one, two"
+
+
+def test_a_link_heals_though_a_client_was_killed_that_answers_were_held_for(
+    link: tuple[Toxiproxy, int], echo: Echo
+) -> None:
+    proxies, port = link
+    sent = bytes(2**20)
+    for _ in range(3):
+        killed = connect(port)
+        for direction in Direction:
+            proxies.hold(LINK, direction)
+        proxies.heal(LINK)
+        proxies.hold(LINK, Direction.DOWNSTREAM)
+        heard = len(echo.heard) + len(sent)
+        killed.sendall(sent)
+        until(lambda heard=heard: len(echo.heard) == heard, "the server to hear it all")
+        killed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        killed.close()
+        proxies.heal(LINK)
+        with connect(port) as client:
+            client.sendall(b"one")
+            assert client.recv(1024) == b"one"
 
 
 @pytest.mark.parametrize("direction", Direction)
