@@ -13,6 +13,8 @@ those of `realm.errors`, and `InvalidInput` names the argument that cannot be se
 a deadline and is retried while the service is unavailable; writes carry a request id, so that a
 write sent twice is one write. With a `Session`, no answer is older than what its user has seen.
 `key` and `tls` are what a gateway beyond this machine asks for.
+`where` bounds what is searched, listed or deleted by documents' metadata:
+`client.ask("who built it?", where=["lang=en", "year>=1880"])`.
 """
 
 from realm.client.aio import AsyncClient
@@ -20,6 +22,18 @@ from realm.client.blocking import Client
 from realm.client.credentials import Tls
 from realm.client.requests import document
 from realm.client.session import Session
-from realm.client.streams import Reply
+from realm.client.streams import Found, Reply
+from realm.filters import any_of, none_of, where
 
-__all__ = ["AsyncClient", "Client", "Reply", "Session", "Tls", "document"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Found",
+    "Reply",
+    "Session",
+    "Tls",
+    "any_of",
+    "document",
+    "none_of",
+    "where",
+]

@@ -8,32 +8,50 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Unpack
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client import arguments
+from realm.client.arguments import Default
 from realm.client.credentials import Key, Tls
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
     IMPORT_RETRY_SECONDS,
+    PAGE_DOCUMENTS,
+    PAGE_DOCUMENTS_WITH_TEXT,
     RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
+    AskOptions,
+    SearchOptions,
+    Where,
     ask_request,
-    batches,
-    retrieval_name,
+    delete_request,
+    search_request,
     upsert_request,
 )
 from realm.client.session import Session
-from realm.client.streams import QuestionStream, Reply, StatusStream
-from realm.client.transport import AsyncTransport
+from realm.client.streams import (
+    ANSWERS,
+    PASSAGES,
+    ChangeStream,
+    Found,
+    One,
+    QuestionStream,
+    Reply,
+)
+from realm.client.transport import AsyncDocuments, AsyncQuestions, AsyncTransport
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 
+#: Of a call of its own, in seconds; None for no deadline.
+Timeout = float | None | Default
+
 
 class AsyncClient:
-    """Calls one gateway. `timeout` is the deadline of each call in seconds, None for no deadline.
+    """Calls one gateway. `timeout` is the deadline in seconds of each call that is given no other,
+    None for no deadline.
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     :param session: what its user has seen: no answer is older than that.
@@ -70,114 +88,132 @@ class AsyncClient:
         self,
         question: str,
         *,
-        limit: int = 5,
-        at_least_version: int = 0,
-        retrieval: str = "",
-        rerank: int = 0,
-        least_score: float | None = None,
+        timeout: Timeout = Default.TIMEOUT,
+        **options: Unpack[SearchOptions],
     ) -> retrieval_pb2.RetrievePassagesResponse:
-        """The passages that most likely help to answer a question, best first.
-
-        `retrieval` is hybrid, dense, bm25 or rank_fusion; empty: the gateway's own setting. The
-        best `rerank` passages, 20 at the most, are read and ranked by what is found in them as
-        well. Passages of a score below `least_score` are left out; perhaps none is left.
-        """
-        request = retrieval_pb2.RetrievePassagesRequest(
-            question=arguments.text("question", question),
-            limit=arguments.count("limit", limit),
-            at_least_version=arguments.uint64("at_least_version", at_least_version),
-            retrieval=retrieval_name(retrieval),
-            rerank=arguments.integer("rerank", rerank, arguments.UINT32) or None,
-            least_score=arguments.number("least_score", least_score),
-        )
-        return await self._read(self._transport.retrieval.RetrievePassages, request)
+        """The passages that most likely help to answer a question, best first."""
+        request = search_request(question, **options)
+        return await self._read(self._transport.retrieval.RetrievePassages, request, timeout)
 
     async def ask(
         self,
         question: str,
         *,
-        passages: int = 5,
-        answers: int = 1,
-        at_least_version: int = 0,
-        retrieval: str = "",
+        timeout: Timeout = Default.TIMEOUT,
+        **options: Unpack[AskOptions],
     ) -> answer_pb2.AnswerQuestionResponse:
         """The most probable answers with their sources."""
-        request = ask_request(question, passages, answers, at_least_version, retrieval)
-        return await self._read(self._transport.answers.AnswerQuestion, request)
+        request = ask_request(question, **options)
+        return await self._read(self._transport.answers.AnswerQuestion, request, timeout)
+
+    def search_many(
+        self,
+        questions: AsyncQuestions,
+        *,
+        timeout: float | None = STREAM_SECONDS,
+        **options: Unpack[SearchOptions],
+    ) -> AsyncIterator[Found]:
+        """As `ask_many`, of the passages for each question."""
+        shared = self._after_session(search_request("", **options))
+        stream = self._transport.questions(PASSAGES, questions, shared, timeout)
+        return self._replies(stream, self._transport.retrieval.BatchRetrievePassages)
 
     def ask_many(
         self,
-        questions: Iterable[str],
+        questions: AsyncQuestions,
         *,
-        passages: int = 5,
-        answers: int = 1,
-        at_least_version: int = 0,
-        retrieval: str = "",
         timeout: float | None = STREAM_SECONDS,
+        **options: Unpack[AskOptions],
     ) -> AsyncIterator[Reply]:
         """Answers over one call, as they become ready; each names its question.
 
         Questions that the gateway refuses for the moment are asked again. An exception of
         `questions` itself is raised here, after the answers to all questions before it.
         """
-        shared = self._after_session(
-            ask_request("", passages, answers, at_least_version, retrieval)
-        )
-        checked = arguments.texts("questions", questions)
-        return self._replies(
-            QuestionStream(checked, shared, seconds=arguments.seconds("timeout", timeout))
-        )
+        shared = self._after_session(ask_request("", **options))
+        stream = self._transport.questions(ANSWERS, questions, shared, timeout)
+        return self._replies(stream, self._transport.answers.AnswerQuestions)
 
     async def upsert(
-        self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
+        self,
+        documents: Iterable[types_pb2.Document],
+        *,
+        request_id: str = "",
+        timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Writes up to 1,000 documents, all or none; durable on return."""
-        return await self._upsert(upsert_request(documents, request_id))
+        return await self._upsert(upsert_request(documents, request_id), timeout)
 
     async def delete(
-        self, document_ids: Iterable[str], *, request_id: str = ""
+        self,
+        document_ids: Iterable[str] = (),
+        *,
+        where: Where = None,
+        request_id: str = "",
+        timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.DeleteDocumentsResponse:
-        """Deletes documents; durable on return."""
-        request = corpus_pb2.DeleteDocumentsRequest(
-            request_id=arguments.request_id(request_id),
-            document_ids=arguments.texts("document_ids", document_ids),
-        )
-        return await self._write(self._transport.corpus.DeleteDocuments, request)
+        """Deletes documents, named or all, of these only those for which `where` holds; durable on
+        return. Without names one call deletes 10,000 at the most, and says whether there are more.
+        """
+        request = delete_request(document_ids, request_id, where)
+        return await self._write(self._transport.corpus.DeleteDocuments, request, timeout)
 
-    async def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
+    async def get(
+        self, document_id: str, *, timeout: Timeout = Default.TIMEOUT
+    ) -> corpus_pb2.GetDocumentResponse:
         """:raises NotFound: if there is no such document."""
         request = corpus_pb2.GetDocumentRequest(
             document_id=arguments.text("document_id", document_id)
         )
-        return await self._call(self._transport.corpus.GetDocument, request)
+        return await self._call(self._transport.corpus.GetDocument, request, timeout)
+
+    async def documents(
+        self,
+        *,
+        where: Where = None,
+        with_text: bool = False,
+        timeout: Timeout = Default.TIMEOUT,
+    ) -> AsyncIterator[corpus_pb2.ListedDocument]:
+        """All documents, or those for which `where` holds, page by page; each page is a call."""
+        request = corpus_pb2.ListDocumentsRequest(
+            filter=arguments.where(where),
+            with_text=arguments.flag("with_text", with_text),
+            page_size=PAGE_DOCUMENTS_WITH_TEXT if with_text else PAGE_DOCUMENTS,
+        )
+        while True:
+            page = await self._call(self._transport.corpus.ListDocuments, request, timeout)
+            for each in page.documents:
+                yield each
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def import_documents(
         self,
-        documents: Iterable[types_pb2.Document],
+        documents: AsyncDocuments,
         *,
         on_written: Callable[[int], None] = lambda documents: None,
+        timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.ImportDocumentsResponse:
         """Writes any number of documents in batches; `on_written` gets each batch's size.
 
-        After the first batch it retries for up to a minute while the service is away.
+        After the first batch it retries for up to a minute while the service is away; `timeout` is
+        a batch's.
         """
         arguments.called("on_written", on_written)
         total = corpus_pb2.ImportDocumentsResponse()
-        for batch in batches(documents):
-            begun = total.documents_written > 0
-            written = await (self._retry_upsert(batch) if begun else self._upsert(batch))
+        async for batch in self._transport.batches(documents):
+            upsert = self._retry_upsert if total.documents_written else self._upsert
+            written = await upsert(batch, timeout)
             total.corpus_version = written.corpus_version
             total.documents_written += len(batch.documents)
             on_written(len(batch.documents))
         return total
 
-    async def status(self) -> index_pb2.IndexStatus:
+    async def status(self, *, timeout: Timeout = Default.TIMEOUT) -> index_pb2.IndexStatus:
         """What is live, what is being built, how far the index lags."""
         request = index_pb2.GetIndexStatusRequest()
-        response: index_pb2.GetIndexStatusResponse = await self._call(
-            self._transport.index.GetIndexStatus, request
-        )
-        return response.status
+        return (await self._call(self._transport.index.GetIndexStatus, request, timeout)).status
 
     def watch(
         self,
@@ -189,16 +225,24 @@ class AsyncClient:
 
         Continues with another gateway or leader when one goes away, and calls `on_lost` then.
         """
-        arguments.called("on_lost", on_lost)
-        return self._statuses(StatusStream(arguments.seconds("timeout", timeout), on_lost))
+        stream = ChangeStream(timeout, on_lost)
+        method, request = self._transport.index.WatchIndex, index_pb2.WatchIndexRequest()
+        return self._changes(stream, method, request, lambda response: response.status)
 
-    async def generations(self, *, limit: int = 20) -> list[index_pb2.Generation]:
+    async def generations(
+        self, *, limit: int = 20, timeout: Timeout = Default.TIMEOUT
+    ) -> list[index_pb2.Generation]:
         """Generations that still exist, newest first."""
         request = index_pb2.ListGenerationsRequest(limit=arguments.count("limit", limit))
-        response: index_pb2.ListGenerationsResponse = await self._call(
-            self._transport.index.ListGenerations, request
-        )
-        return list(response.generations)
+        listed = await self._call(self._transport.index.ListGenerations, request, timeout)
+        return list(listed.generations)
+
+    async def generation(
+        self, number: int, *, timeout: Timeout = Default.TIMEOUT
+    ) -> index_pb2.Generation:
+        """:raises NotFound: if there is none of that number."""
+        request = index_pb2.GetGenerationRequest(generation=arguments.uint64("number", number))
+        return (await self._call(self._transport.index.GetGeneration, request, timeout)).generation
 
     async def refresh(
         self,
@@ -207,10 +251,12 @@ class AsyncClient:
         generation: int | None = None,
         force: bool = False,
         by: str = "",
+        timeout: Timeout = Default.TIMEOUT,
     ) -> index_pb2.RefreshIndexResponse:
         """Requests a new generation from the newest snapshot, or from another generation's.
 
         With `force` it goes live even if the gate finds it worse; `by` names who wants that.
+        `follow` tells how far the response's operation is.
         """
         request = index_pb2.RefreshIndexRequest(
             reason=arguments.text("reason", reason),
@@ -218,10 +264,27 @@ class AsyncClient:
             force=arguments.flag("force", force),
             by=arguments.text("by", by),
         )
-        return await self._call(self._transport.index.RefreshIndex, request)
+        return await self._call(self._transport.index.RefreshIndex, request, timeout)
+
+    def follow(
+        self,
+        operation: int,
+        *,
+        timeout: float | None = None,
+        on_lost: Callable[[RealmError], None] = lambda error: None,
+    ) -> AsyncIterator[index_pb2.FollowRefreshResponse]:
+        """How far a refresh is that `refresh` requested, now and at every change, until it is done.
+
+        Continues as `watch` does.
+        """
+        stream = ChangeStream(timeout, on_lost)
+        number = arguments.uint64("operation", operation)
+        request = index_pb2.FollowRefreshRequest(operation=number)
+        method = self._transport.index.FollowRefresh
+        return self._changes(stream, method, request, lambda response: response)
 
     async def roll_back(
-        self, *, reason: str = "", request_id: str = ""
+        self, *, reason: str = "", request_id: str = "", timeout: Timeout = Default.TIMEOUT
     ) -> index_pb2.RollBackIndexResponse:
         """Makes the retained generation live again and pauses refresh.
 
@@ -231,27 +294,28 @@ class AsyncClient:
         request = index_pb2.RollBackIndexRequest(
             reason=arguments.text("reason", reason), request_id=arguments.request_id(request_id)
         )
-        return await self._call(self._transport.index.RollBackIndex, request)
+        return await self._call(self._transport.index.RollBackIndex, request, timeout)
 
     async def pause(
-        self, paused: bool = True, *, reason: str = ""
+        self, paused: bool = True, *, reason: str = "", timeout: Timeout = Default.TIMEOUT
     ) -> index_pb2.PauseRefreshResponse:
         """Pauses automatic refresh, or resumes it."""
         request = index_pb2.PauseRefreshRequest(
             paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
         )
-        return await self._call(self._transport.index.PauseRefresh, request)
+        return await self._call(self._transport.index.PauseRefresh, request, timeout)
 
-    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        return await self._transport.call(method, request, self.timeout)
+    async def _call(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
+        seconds = arguments.deadline(timeout, self.timeout)
+        return await self._transport.call(method, request, seconds)
 
-    async def _read(self, method: Callable[..., Any], request: Any) -> Any:
-        response = await self._call(method, self._after_session(request))
+    async def _read(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
+        response = await self._call(method, self._after_session(request), timeout)
         self._note(response.index_version.corpus_version)
         return response
 
-    async def _write(self, method: Callable[..., Any], request: Any) -> Any:
-        response = await self._call(method, request)
+    async def _write(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
+        response = await self._call(method, request, timeout)
         self._note(response.corpus_version)
         return response
 
@@ -266,15 +330,12 @@ class AsyncClient:
             self._session.note(corpus_version)
 
     async def _upsert(
-        self, batch: corpus_pb2.UpsertDocumentsRequest
+        self, batch: corpus_pb2.UpsertDocumentsRequest, timeout: Timeout
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        response: corpus_pb2.UpsertDocumentsResponse = await self._write(
-            self._transport.corpus.UpsertDocuments, batch
-        )
-        return response
+        return await self._write(self._transport.corpus.UpsertDocuments, batch, timeout)
 
     async def _retry_upsert(
-        self, batch: corpus_pb2.UpsertDocumentsRequest
+        self, batch: corpus_pb2.UpsertDocumentsRequest, timeout: Timeout
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Safe to repeat: the batch keeps its request id."""
         retrying = AsyncRetrying(
@@ -283,15 +344,17 @@ class AsyncClient:
             wait=wait_fixed(RETRY_PAUSE_SECONDS),
             reraise=True,
         )
-        return await retrying(self._upsert, batch)
+        return await retrying(self._upsert, batch, timeout)
 
-    async def _replies(self, stream: QuestionStream) -> AsyncIterator[Reply]:
+    async def _replies(
+        self, stream: QuestionStream[One], method: Callable[..., Any]
+    ) -> AsyncIterator[One]:
         try:
             stream.begin()
             while not stream.done:
                 error = None
                 try:
-                    async with aclosing(self._round(stream)) as replies:
+                    async with aclosing(self._round(stream, method)) as replies:
                         async for reply in replies:
                             yield reply
                 except RealmError as raised:
@@ -304,20 +367,26 @@ class AsyncClient:
         finally:
             stream.close()
 
-    async def _round(self, stream: QuestionStream) -> AsyncGenerator[Reply, None]:
-        method, requests = self._transport.answers.AnswerQuestions, stream.requests()
-        async with aclosing(
-            self._transport.stream(method, requests, stream.seconds_left)
-        ) as responses:
+    async def _round(
+        self, stream: QuestionStream[One], method: Callable[..., Any]
+    ) -> AsyncGenerator[One, None]:
+        requests, left = stream.requests(), stream.seconds_left
+        async with aclosing(self._transport.stream(method, requests, left)) as responses:
             async for response in responses:
                 if (reply := stream.receive(response)) is not None:
-                    self._note(response.answer.index_version.corpus_version)
+                    outcome = getattr(response, stream.kind.outcome)
+                    self._note(outcome.index_version.corpus_version)
                     yield reply
                 if stream.round_is_over:
                     return
 
-    async def _statuses(self, stream: StatusStream) -> AsyncIterator[index_pb2.IndexStatus]:
-        method, request = self._transport.index.WatchIndex, index_pb2.WatchIndexRequest()
+    async def _changes(
+        self,
+        stream: ChangeStream,
+        method: Callable[..., Any],
+        request: Any,
+        found: Callable[[Any], Any],
+    ) -> AsyncIterator[Any]:
         while True:
             error = None
             try:
@@ -326,7 +395,9 @@ class AsyncClient:
                 ) as responses:
                     async for response in responses:
                         if stream.is_news(response):
-                            yield response.status
+                            yield found(response)
+                        if stream.done:
+                            return
             except RealmError as raised:
                 error = raised
             await self._transport.sleep(stream.pause_after(error))

@@ -9,9 +9,14 @@ import math
 import operator
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from enum import Enum
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from realm import filters
 from realm.errors import InvalidInput
+from realm.v1.types_pb2 import Filter
 
 UINT32 = 2**32 - 1
 UINT64 = 2**64 - 1
@@ -74,6 +79,34 @@ def seconds(name: str, value: Any) -> float | None:
     if not number >= 0:
         raise InvalidInput(f"{name} is {number}: give seconds, 0 or more", field=name)
     return number if number < ENDLESS_SECONDS else None
+
+
+class Default(Enum):
+    """The deadline of a call that is given none of its own."""
+
+    TIMEOUT = "the client's timeout"
+
+
+def deadline(value: Any, usual: float | None) -> float | None:
+    """A call's own timeout, else the client's."""
+    return usual if value is Default.TIMEOUT else seconds("timeout", value)
+
+
+def where(value: Any) -> Filter | None:
+    """A filter from one or several conditions, as `realm.filters.where` takes them."""
+    if value is None:
+        return None
+    terms = (value,) if isinstance(value, str | Filter) else tuple(many("where", value))
+    for each in terms:
+        if not isinstance(each, Filter):
+            text("where", each)
+    return filters.where(*terms)
+
+
+def mask(value: Any) -> FieldMask | None:
+    """The fields of a response to send; None or none of them: all."""
+    paths = [] if value is None else list(texts("fields", value))
+    return FieldMask(paths=paths) if paths else None
 
 
 def number(name: str, value: Any) -> float | None:

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, Unpack
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client import arguments
+from realm.client.arguments import Default
 from realm.client.credentials import Key, Tls
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
     IMPORT_RETRY_SECONDS,
+    PAGE_DOCUMENTS,
+    PAGE_DOCUMENTS_WITH_TEXT,
     RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
+    AskOptions,
+    SearchOptions,
+    Where,
     ask_request,
-    batches,
-    retrieval_name,
+    delete_request,
+    search_request,
     upsert_request,
 )
 from realm.client.session import Session
-from realm.client.streams import QuestionStream, Reply, StatusStream
-from realm.client.transport import Transport
+from realm.client.streams import (
+    ANSWERS,
+    PASSAGES,
+    ChangeStream,
+    Found,
+    One,
+    QuestionStream,
+    Reply,
+)
+from realm.client.transport import Documents, Questions, Transport
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 
+#: Of a call of its own, in seconds; None for no deadline.
+Timeout = float | None | Default
+
 
 class Client:
-    """Calls one gateway. `timeout` is the deadline of each call in seconds, None for no deadline.
+    """Calls one gateway. `timeout` is the deadline in seconds of each call that is given no other,
+    None for no deadline.
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     :param session: what its user has seen: no answer is older than that.
@@ -66,114 +84,131 @@ class Client:
         self,
         question: str,
         *,
-        limit: int = 5,
-        at_least_version: int = 0,
-        retrieval: str = "",
-        rerank: int = 0,
-        least_score: float | None = None,
+        timeout: Timeout = Default.TIMEOUT,
+        **options: Unpack[SearchOptions],
     ) -> retrieval_pb2.RetrievePassagesResponse:
-        """The passages that most likely help to answer a question, best first.
-
-        `retrieval` is hybrid, dense, bm25 or rank_fusion; empty: the gateway's own setting. The
-        best `rerank` passages, 20 at the most, are read and ranked by what is found in them as
-        well. Passages of a score below `least_score` are left out; perhaps none is left.
-        """
-        request = retrieval_pb2.RetrievePassagesRequest(
-            question=arguments.text("question", question),
-            limit=arguments.count("limit", limit),
-            at_least_version=arguments.uint64("at_least_version", at_least_version),
-            retrieval=retrieval_name(retrieval),
-            rerank=arguments.integer("rerank", rerank, arguments.UINT32) or None,
-            least_score=arguments.number("least_score", least_score),
-        )
-        return self._read(self._transport.retrieval.RetrievePassages, request)
+        """The passages that most likely help to answer a question, best first."""
+        request = search_request(question, **options)
+        return self._read(self._transport.retrieval.RetrievePassages, request, timeout)
 
     def ask(
         self,
         question: str,
         *,
-        passages: int = 5,
-        answers: int = 1,
-        at_least_version: int = 0,
-        retrieval: str = "",
+        timeout: Timeout = Default.TIMEOUT,
+        **options: Unpack[AskOptions],
     ) -> answer_pb2.AnswerQuestionResponse:
         """The most probable answers with their sources."""
-        request = ask_request(question, passages, answers, at_least_version, retrieval)
-        return self._read(self._transport.answers.AnswerQuestion, request)
+        request = ask_request(question, **options)
+        return self._read(self._transport.answers.AnswerQuestion, request, timeout)
+
+    def search_many(
+        self,
+        questions: Questions,
+        *,
+        timeout: float | None = STREAM_SECONDS,
+        **options: Unpack[SearchOptions],
+    ) -> Iterator[Found]:
+        """As `ask_many`, of the passages for each question."""
+        shared = self._after_session(search_request("", **options))
+        stream = self._transport.questions(PASSAGES, questions, shared, timeout)
+        return self._replies(stream, self._transport.retrieval.BatchRetrievePassages)
 
     def ask_many(
         self,
-        questions: Iterable[str],
+        questions: Questions,
         *,
-        passages: int = 5,
-        answers: int = 1,
-        at_least_version: int = 0,
-        retrieval: str = "",
         timeout: float | None = STREAM_SECONDS,
+        **options: Unpack[AskOptions],
     ) -> Iterator[Reply]:
         """Answers over one call, as they become ready; each names its question.
 
         Questions that the gateway refuses for the moment are asked again. An exception of
         `questions` itself is raised here, after the answers to all questions before it.
         """
-        shared = self._after_session(
-            ask_request("", passages, answers, at_least_version, retrieval)
-        )
-        checked = arguments.texts("questions", questions)
-        return self._replies(
-            QuestionStream(checked, shared, seconds=arguments.seconds("timeout", timeout))
-        )
+        shared = self._after_session(ask_request("", **options))
+        stream = self._transport.questions(ANSWERS, questions, shared, timeout)
+        return self._replies(stream, self._transport.answers.AnswerQuestions)
 
     def upsert(
-        self, documents: Iterable[types_pb2.Document], *, request_id: str = ""
+        self,
+        documents: Iterable[types_pb2.Document],
+        *,
+        request_id: str = "",
+        timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Writes up to 1,000 documents, all or none; durable on return."""
-        return self._upsert(upsert_request(documents, request_id))
+        return self._upsert(upsert_request(documents, request_id), timeout)
 
     def delete(
-        self, document_ids: Iterable[str], *, request_id: str = ""
+        self,
+        document_ids: Iterable[str] = (),
+        *,
+        where: Where = None,
+        request_id: str = "",
+        timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.DeleteDocumentsResponse:
-        """Deletes documents; durable on return."""
-        request = corpus_pb2.DeleteDocumentsRequest(
-            request_id=arguments.request_id(request_id),
-            document_ids=arguments.texts("document_ids", document_ids),
-        )
-        return self._write(self._transport.corpus.DeleteDocuments, request)
+        """Deletes documents, named or all, of these only those for which `where` holds; durable on
+        return. Without names one call deletes 10,000 at the most, and says whether there are more.
+        """
+        request = delete_request(document_ids, request_id, where)
+        return self._write(self._transport.corpus.DeleteDocuments, request, timeout)
 
-    def get(self, document_id: str) -> corpus_pb2.GetDocumentResponse:
+    def get(
+        self, document_id: str, *, timeout: Timeout = Default.TIMEOUT
+    ) -> corpus_pb2.GetDocumentResponse:
         """:raises NotFound: if there is no such document."""
         request = corpus_pb2.GetDocumentRequest(
             document_id=arguments.text("document_id", document_id)
         )
-        return self._call(self._transport.corpus.GetDocument, request)
+        return self._call(self._transport.corpus.GetDocument, request, timeout)
+
+    def documents(
+        self,
+        *,
+        where: Where = None,
+        with_text: bool = False,
+        timeout: Timeout = Default.TIMEOUT,
+    ) -> Iterator[corpus_pb2.ListedDocument]:
+        """All documents, or those for which `where` holds, page by page; each page is a call."""
+        request = corpus_pb2.ListDocumentsRequest(
+            filter=arguments.where(where),
+            with_text=arguments.flag("with_text", with_text),
+            page_size=PAGE_DOCUMENTS_WITH_TEXT if with_text else PAGE_DOCUMENTS,
+        )
+        while True:
+            page = self._call(self._transport.corpus.ListDocuments, request, timeout)
+            yield from page.documents
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def import_documents(
         self,
-        documents: Iterable[types_pb2.Document],
+        documents: Documents,
         *,
         on_written: Callable[[int], None] = lambda documents: None,
+        timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.ImportDocumentsResponse:
         """Writes any number of documents in batches; `on_written` gets each batch's size.
 
-        After the first batch it retries for up to a minute while the service is away.
+        After the first batch it retries for up to a minute while the service is away; `timeout` is
+        a batch's.
         """
         arguments.called("on_written", on_written)
         total = corpus_pb2.ImportDocumentsResponse()
-        for batch in batches(documents):
-            begun = total.documents_written > 0
-            written = self._retry_upsert(batch) if begun else self._upsert(batch)
+        for batch in self._transport.batches(documents):
+            upsert = self._retry_upsert if total.documents_written else self._upsert
+            written = upsert(batch, timeout)
             total.corpus_version = written.corpus_version
             total.documents_written += len(batch.documents)
             on_written(len(batch.documents))
         return total
 
-    def status(self) -> index_pb2.IndexStatus:
+    def status(self, *, timeout: Timeout = Default.TIMEOUT) -> index_pb2.IndexStatus:
         """What is live, what is being built, how far the index lags."""
         request = index_pb2.GetIndexStatusRequest()
-        response: index_pb2.GetIndexStatusResponse = self._call(
-            self._transport.index.GetIndexStatus, request
-        )
-        return response.status
+        return (self._call(self._transport.index.GetIndexStatus, request, timeout)).status
 
     def watch(
         self,
@@ -185,16 +220,24 @@ class Client:
 
         Continues with another gateway or leader when one goes away, and calls `on_lost` then.
         """
-        arguments.called("on_lost", on_lost)
-        return self._statuses(StatusStream(arguments.seconds("timeout", timeout), on_lost))
+        stream = ChangeStream(timeout, on_lost)
+        method, request = self._transport.index.WatchIndex, index_pb2.WatchIndexRequest()
+        return self._changes(stream, method, request, lambda response: response.status)
 
-    def generations(self, *, limit: int = 20) -> list[index_pb2.Generation]:
+    def generations(
+        self, *, limit: int = 20, timeout: Timeout = Default.TIMEOUT
+    ) -> list[index_pb2.Generation]:
         """Generations that still exist, newest first."""
         request = index_pb2.ListGenerationsRequest(limit=arguments.count("limit", limit))
-        response: index_pb2.ListGenerationsResponse = self._call(
-            self._transport.index.ListGenerations, request
-        )
-        return list(response.generations)
+        listed = self._call(self._transport.index.ListGenerations, request, timeout)
+        return list(listed.generations)
+
+    def generation(
+        self, number: int, *, timeout: Timeout = Default.TIMEOUT
+    ) -> index_pb2.Generation:
+        """:raises NotFound: if there is none of that number."""
+        request = index_pb2.GetGenerationRequest(generation=arguments.uint64("number", number))
+        return (self._call(self._transport.index.GetGeneration, request, timeout)).generation
 
     def refresh(
         self,
@@ -203,10 +246,12 @@ class Client:
         generation: int | None = None,
         force: bool = False,
         by: str = "",
+        timeout: Timeout = Default.TIMEOUT,
     ) -> index_pb2.RefreshIndexResponse:
         """Requests a new generation from the newest snapshot, or from another generation's.
 
         With `force` it goes live even if the gate finds it worse; `by` names who wants that.
+        `follow` tells how far the response's operation is.
         """
         request = index_pb2.RefreshIndexRequest(
             reason=arguments.text("reason", reason),
@@ -214,10 +259,27 @@ class Client:
             force=arguments.flag("force", force),
             by=arguments.text("by", by),
         )
-        return self._call(self._transport.index.RefreshIndex, request)
+        return self._call(self._transport.index.RefreshIndex, request, timeout)
+
+    def follow(
+        self,
+        operation: int,
+        *,
+        timeout: float | None = None,
+        on_lost: Callable[[RealmError], None] = lambda error: None,
+    ) -> Iterator[index_pb2.FollowRefreshResponse]:
+        """How far a refresh is that `refresh` requested, now and at every change, until it is done.
+
+        Continues as `watch` does.
+        """
+        stream = ChangeStream(timeout, on_lost)
+        number = arguments.uint64("operation", operation)
+        request = index_pb2.FollowRefreshRequest(operation=number)
+        method = self._transport.index.FollowRefresh
+        return self._changes(stream, method, request, lambda response: response)
 
     def roll_back(
-        self, *, reason: str = "", request_id: str = ""
+        self, *, reason: str = "", request_id: str = "", timeout: Timeout = Default.TIMEOUT
     ) -> index_pb2.RollBackIndexResponse:
         """Makes the retained generation live again and pauses refresh.
 
@@ -227,25 +289,28 @@ class Client:
         request = index_pb2.RollBackIndexRequest(
             reason=arguments.text("reason", reason), request_id=arguments.request_id(request_id)
         )
-        return self._call(self._transport.index.RollBackIndex, request)
+        return self._call(self._transport.index.RollBackIndex, request, timeout)
 
-    def pause(self, paused: bool = True, *, reason: str = "") -> index_pb2.PauseRefreshResponse:
+    def pause(
+        self, paused: bool = True, *, reason: str = "", timeout: Timeout = Default.TIMEOUT
+    ) -> index_pb2.PauseRefreshResponse:
         """Pauses automatic refresh, or resumes it."""
         request = index_pb2.PauseRefreshRequest(
             paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
         )
-        return self._call(self._transport.index.PauseRefresh, request)
+        return self._call(self._transport.index.PauseRefresh, request, timeout)
 
-    def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        return self._transport.call(method, request, self.timeout)
+    def _call(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
+        seconds = arguments.deadline(timeout, self.timeout)
+        return self._transport.call(method, request, seconds)
 
-    def _read(self, method: Callable[..., Any], request: Any) -> Any:
-        response = self._call(method, self._after_session(request))
+    def _read(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
+        response = self._call(method, self._after_session(request), timeout)
         self._note(response.index_version.corpus_version)
         return response
 
-    def _write(self, method: Callable[..., Any], request: Any) -> Any:
-        response = self._call(method, request)
+    def _write(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
+        response = self._call(method, request, timeout)
         self._note(response.corpus_version)
         return response
 
@@ -260,15 +325,12 @@ class Client:
             self._session.note(corpus_version)
 
     def _upsert(
-        self, batch: corpus_pb2.UpsertDocumentsRequest
+        self, batch: corpus_pb2.UpsertDocumentsRequest, timeout: Timeout
     ) -> corpus_pb2.UpsertDocumentsResponse:
-        response: corpus_pb2.UpsertDocumentsResponse = self._write(
-            self._transport.corpus.UpsertDocuments, batch
-        )
-        return response
+        return self._write(self._transport.corpus.UpsertDocuments, batch, timeout)
 
     def _retry_upsert(
-        self, batch: corpus_pb2.UpsertDocumentsRequest
+        self, batch: corpus_pb2.UpsertDocumentsRequest, timeout: Timeout
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Safe to repeat: the batch keeps its request id."""
         retrying = Retrying(
@@ -277,15 +339,15 @@ class Client:
             wait=wait_fixed(RETRY_PAUSE_SECONDS),
             reraise=True,
         )
-        return retrying(self._upsert, batch)
+        return retrying(self._upsert, batch, timeout)
 
-    def _replies(self, stream: QuestionStream) -> Iterator[Reply]:
+    def _replies(self, stream: QuestionStream[One], method: Callable[..., Any]) -> Iterator[One]:
         try:
             stream.begin()
             while not stream.done:
                 error = None
                 try:
-                    with closing(self._round(stream)) as replies:
+                    with closing(self._round(stream, method)) as replies:
                         for reply in replies:
                             yield reply
                 except RealmError as raised:
@@ -298,18 +360,26 @@ class Client:
         finally:
             stream.close()
 
-    def _round(self, stream: QuestionStream) -> Generator[Reply, None]:
-        method, requests = self._transport.answers.AnswerQuestions, stream.requests()
-        with closing(self._transport.stream(method, requests, stream.seconds_left)) as responses:
+    def _round(
+        self, stream: QuestionStream[One], method: Callable[..., Any]
+    ) -> Generator[One, None]:
+        requests, left = stream.requests(), stream.seconds_left
+        with closing(self._transport.stream(method, requests, left)) as responses:
             for response in responses:
                 if (reply := stream.receive(response)) is not None:
-                    self._note(response.answer.index_version.corpus_version)
+                    outcome = getattr(response, stream.kind.outcome)
+                    self._note(outcome.index_version.corpus_version)
                     yield reply
                 if stream.round_is_over:
                     return
 
-    def _statuses(self, stream: StatusStream) -> Iterator[index_pb2.IndexStatus]:
-        method, request = self._transport.index.WatchIndex, index_pb2.WatchIndexRequest()
+    def _changes(
+        self,
+        stream: ChangeStream,
+        method: Callable[..., Any],
+        request: Any,
+        found: Callable[[Any], Any],
+    ) -> Iterator[Any]:
         while True:
             error = None
             try:
@@ -318,7 +388,9 @@ class Client:
                 ) as responses:
                     for response in responses:
                         if stream.is_news(response):
-                            yield response.status
+                            yield found(response)
+                        if stream.done:
+                            return
             except RealmError as raised:
                 error = raised
             self._transport.sleep(stream.pause_after(error))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import TypedDict
 
 from realm.client import arguments
 from realm.client.wire import MESSAGE_BYTES
@@ -11,8 +12,50 @@ from realm.retrieval import Retrieval
 from realm.v1 import (
     answer_pb2,
     corpus_pb2,
+    retrieval_pb2,
     types_pb2,
 )
+from realm.v1.types_pb2 import Filter
+
+#: Which documents: a condition or several, as `realm.filters.where` takes them; None: all.
+Where = str | Filter | Iterable[str | Filter] | None
+
+
+class SearchOptions(TypedDict, total=False):
+    """Of `search` and `search_many`, beside the question."""
+
+    #: How many passages: 1 to 100, 5 when absent.
+    limit: int
+    #: The corpus version that must be searched.
+    at_least_version: int
+    #: hybrid, dense, bm25 or rank_fusion; the gateway's own setting when absent.
+    retrieval: str
+    #: So many of the best, 20 at the most, are read and ranked by what is found in them as well.
+    rerank: int
+    #: Passages of a smaller score are left out; perhaps none is left.
+    least_score: float | None
+    #: Only passages of documents for which this holds: `"lang=de"`, `["lang=de", "year>=2020"]`.
+    where: Where
+    #: The fields of the response to send, such as `passages.passage.document_id`; all when absent.
+    fields: Iterable[str]
+    #: Searches even if the same was asked before of the same index.
+    no_cache: bool
+
+
+class AskOptions(TypedDict, total=False):
+    """Of `ask` and `ask_many`, beside the question."""
+
+    #: How many passages to read: 1 to 20, 5 when absent.
+    passages: int
+    #: How many answers to give: 1 to 10, 1 when absent.
+    answers: int
+    #: As of `SearchOptions`, all of them; a field is, for example, `answers.text`.
+    at_least_version: int
+    retrieval: str
+    where: Where
+    fields: Iterable[str]
+    no_cache: bool
+
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_SECONDS = 30.0
@@ -21,6 +64,9 @@ STREAM_SECONDS = 3600.0
 #: How long an import that has begun retries while the service is away.
 IMPORT_RETRY_SECONDS = 60.0
 RETRY_PAUSE_SECONDS = 0.5
+
+#: A page of a listing: with texts it must fit into a message.
+PAGE_DOCUMENTS, PAGE_DOCUMENTS_WITH_TEXT = 1_000, 50
 
 #: A batch of an import: small enough for any limit, large enough to make commits rare.
 BATCH_DOCUMENTS = 200
@@ -47,14 +93,62 @@ def document(
 
 
 def ask_request(
-    question: str, passages: int, answers: int, at_least_version: int, retrieval: str
+    question: str,
+    *,
+    passages: int = 5,
+    answers: int = 1,
+    at_least_version: int = 0,
+    retrieval: str = "",
+    where: Where = None,
+    fields: Iterable[str] = (),
+    no_cache: bool = False,
 ) -> answer_pb2.AnswerQuestionRequest:
+    """:param fields: of the response, such as `answers.text`; all when empty."""
     return answer_pb2.AnswerQuestionRequest(
         question=arguments.text("question", question),
         passages=arguments.count("passages", passages),
         answers=arguments.count("answers", answers),
         at_least_version=arguments.uint64("at_least_version", at_least_version),
         retrieval=retrieval_name(retrieval),
+        filter=arguments.where(where),
+        read_mask=arguments.mask(fields),
+        no_cache=arguments.flag("no_cache", no_cache),
+    )
+
+
+def search_request(
+    question: str,
+    *,
+    limit: int = 5,
+    at_least_version: int = 0,
+    retrieval: str = "",
+    rerank: int = 0,
+    least_score: float | None = None,
+    where: Where = None,
+    fields: Iterable[str] = (),
+    no_cache: bool = False,
+) -> retrieval_pb2.RetrievePassagesRequest:
+    """:param fields: of the response, such as `passages.passage.document_id`; all when empty."""
+    return retrieval_pb2.RetrievePassagesRequest(
+        question=arguments.text("question", question),
+        limit=arguments.count("limit", limit),
+        at_least_version=arguments.uint64("at_least_version", at_least_version),
+        retrieval=retrieval_name(retrieval),
+        rerank=arguments.integer("rerank", rerank, arguments.UINT32) or None,
+        least_score=arguments.number("least_score", least_score),
+        filter=arguments.where(where),
+        read_mask=arguments.mask(fields),
+        no_cache=arguments.flag("no_cache", no_cache),
+    )
+
+
+def delete_request(
+    document_ids: Iterable[str], request_id: str, where: Where
+) -> corpus_pb2.DeleteDocumentsRequest:
+    return corpus_pb2.DeleteDocumentsRequest(
+        request_id=arguments.request_id(request_id),
+        document_ids=arguments.texts("document_ids", document_ids),
+        filter=arguments.where(where),
     )
 
 
@@ -72,7 +166,7 @@ def upsert_request(
 ) -> corpus_pb2.UpsertDocumentsRequest:
     """:raises InvalidInput: if the documents together are more than a message holds."""
     request = corpus_pb2.UpsertDocumentsRequest(
-        request_id=arguments.request_id(request_id), documents=_documents(documents)
+        request_id=arguments.request_id(request_id), documents=checked_documents(documents)
     )
     if request.ByteSize() > MESSAGE_BYTES:
         raise InvalidInput(
@@ -83,20 +177,50 @@ def upsert_request(
     return request
 
 
-def _documents(given: Iterable[types_pb2.Document]) -> Iterator[types_pb2.Document]:
+def checked_documents(given: Iterable[types_pb2.Document]) -> Iterator[types_pb2.Document]:
     return arguments.each_of("documents", types_pb2.Document, "realm.client.document()", given)
 
 
-def batches(documents: Iterable[types_pb2.Document]) -> Iterator[corpus_pb2.UpsertDocumentsRequest]:
+class Batches:
     """Requests of bounded count and size, each with a request id of its own."""
-    batch: list[types_pb2.Document] = []
-    size = 0
-    for each in _documents(documents):
-        more = each.ByteSize()
-        if batch and (len(batch) >= BATCH_DOCUMENTS or size + more > BATCH_BYTES):
-            yield upsert_request(batch)
-            batch, size = [], 0
-        batch.append(each)
-        size += more
-    if batch:
-        yield upsert_request(batch)
+
+    def __init__(self) -> None:
+        self._documents: list[types_pb2.Document] = []
+        self._size = 0
+
+    def add(self, document: types_pb2.Document) -> corpus_pb2.UpsertDocumentsRequest | None:
+        """The batch that is full, if the document fits into it no more."""
+        more = document.ByteSize()
+        full = len(self._documents) >= BATCH_DOCUMENTS or self._size + more > BATCH_BYTES
+        made = self.rest() if full else None
+        self._documents.append(document)
+        self._size += more
+        return made
+
+    def rest(self) -> corpus_pb2.UpsertDocumentsRequest | None:
+        """The last batch; None if nothing is left."""
+        documents, self._documents, self._size = self._documents, [], 0
+        return upsert_request(documents) if documents else None
+
+
+def batches(documents: Iterable[types_pb2.Document]) -> Iterator[corpus_pb2.UpsertDocumentsRequest]:
+    """As `Batches`."""
+    made = Batches()
+    for each in checked_documents(documents):
+        if (batch := made.add(each)) is not None:
+            yield batch
+    if (batch := made.rest()) is not None:
+        yield batch
+
+
+async def async_batches(
+    documents: AsyncIterable[types_pb2.Document],
+) -> AsyncIterator[corpus_pb2.UpsertDocumentsRequest]:
+    """As `Batches`."""
+    made = Batches()
+    async for each in documents:
+        for checked in checked_documents([each]):
+            if (batch := made.add(checked)) is not None:
+                yield batch
+    if (batch := made.rest()) is not None:
+        yield batch

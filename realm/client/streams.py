@@ -10,12 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from google.rpc import status_pb2
 
+from realm.client import arguments
 from realm.client.wire import from_status, may_pass, retry_seconds
 from realm.errors import DependencyUnavailable, NotReady, RealmError, Unreachable
-from realm.v1 import answer_pb2, index_pb2
+from realm.v1 import answer_pb2, retrieval_pb2
 
 #: Rounds without an answer before giving up, if no question was ever answered: as for one call.
 FIRST_ROUNDS = 4
@@ -37,6 +39,35 @@ class Reply:
     failure: RealmError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages for one of many questions, or why there are none; `number` counts from 0."""
+
+    number: int
+    question: str
+    found: retrieval_pb2.RetrievePassagesResponse | None
+    error: str = ""
+    #: What `search` would have raised.
+    failure: RealmError | None = None
+
+
+One = TypeVar("One")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[One]):
+    """What a stream's requests are, which field of a response has the outcome, and what becomes of
+    both."""
+
+    request: Callable[..., Any]
+    outcome: str
+    reply: Callable[[int, str, Any, str, RealmError | None], One]
+
+
+ANSWERS: Kind[Reply] = Kind(answer_pb2.AnswerQuestionsRequest, "answer", Reply)
+PASSAGES: Kind[Found] = Kind(retrieval_pb2.BatchRetrievePassagesRequest, "found", Found)
+
+
 class _Deadline:
     """Counts down from `seconds`; None: there is no deadline."""
 
@@ -48,7 +79,7 @@ class _Deadline:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
-class QuestionStream(_Deadline):
+class QuestionStream(_Deadline, Generic[One]):
     """Numbers questions and keeps each until it has its final answer.
 
     Each round is one gRPC stream with what the one before left unanswered. gRPC reads the requests
@@ -58,14 +89,16 @@ class QuestionStream(_Deadline):
 
     def __init__(
         self,
+        kind: Kind[One],
         questions: Iterator[str],
-        shared: answer_pb2.AnswerQuestionRequest,
+        shared: Any,
         seconds: float | None,
     ) -> None:
         """:param questions: what it raises reaches the caller after the answers to those before.
         :param shared: the request of each question, without its text.
         """
         super().__init__(seconds)
+        self.kind = kind
         self._source = questions
         self._shared = shared
         self._changed = threading.Condition(threading.RLock())
@@ -87,7 +120,7 @@ class QuestionStream(_Deadline):
         """Reads the first question: without one, nothing is sent."""
         self._read_one()
 
-    def requests(self) -> Iterator[answer_pb2.AnswerQuestionsRequest]:
+    def requests(self) -> Any:
         """The next round's: first what was not answered, then new questions."""
         with self._changed:
             self._round += 1
@@ -97,13 +130,13 @@ class QuestionStream(_Deadline):
             self._changed.notify_all()
             return self._requests(self._round)
 
-    def receive(self, response: answer_pb2.AnswerQuestionsResponse) -> Reply | None:
+    def receive(self, response: Any) -> One | None:
         """The reply to yield; None if its question will be asked again."""
         number = int(response.question_id)
-        answered = response.HasField("answer")
+        answered = response.HasField(self.kind.outcome)
         # The same wire format; a gateway of an older version sends the sentence alone.
         status = status_pb2.Status.FromString(response.failure.SerializeToString())
-        failure = None if answered else from_status(status) or RealmError(response.error)
+        failure = None if answered else from_status(status) or RealmError(_words(response))
         with self._changed:
             self._asked.discard(number)
             if failure is not None and may_pass(failure):
@@ -112,9 +145,12 @@ class QuestionStream(_Deadline):
                 return None
             self._answered, self._fruitless, self._progress = True, 0, time.monotonic()
             question = self._open.pop(number)
-        return Reply(
-            number, question, response.answer if answered else None, response.error, failure
-        )
+        if failure is not None:
+            return self._failed(number, question, failure)
+        return self.kind.reply(number, question, getattr(response, self.kind.outcome), "", None)
+
+    def _failed(self, number: int, question: str, failure: RealmError) -> One:
+        return self.kind.reply(number, question, None, failure.message, failure)
 
     @property
     def round_is_over(self) -> bool:
@@ -128,7 +164,7 @@ class QuestionStream(_Deadline):
         with self._changed:
             return self._over and not self._open
 
-    def end_round(self, error: RealmError | None) -> tuple[float, list[Reply]]:
+    def end_round(self, error: RealmError | None) -> tuple[float, list[One]]:
         """Seconds until the next round, and replies to questions that are given up.
 
         :param error: what error the stream, if anything.
@@ -144,7 +180,7 @@ class QuestionStream(_Deadline):
                 raise error
             refused, self._refused = self._refused, {}
             return 0.0, [
-                Reply(number, self._open.pop(number), None, failure.message, failure)
+                self._failed(number, self._open.pop(number), failure)
                 for number, failure in refused.items()
             ]
 
@@ -175,13 +211,20 @@ class QuestionStream(_Deadline):
         if self._fault is not None:
             raise self._fault
 
-    def _requests(self, round_: int) -> Iterator[answer_pb2.AnswerQuestionsRequest]:
+    def _requests(self, round_: int) -> Any:
         while (number := self._next(round_)) is not None:
-            request = answer_pb2.AnswerQuestionsRequest(
-                question_id=str(number), question=self._shared
-            )
-            request.question.question = self._open[number]
-            yield request
+            yield self._request(number)
+
+    def _request(self, number: int) -> Any:
+        request = self.kind.request(question_id=str(number), question=self._shared)
+        request.question.question = self._open[number]
+        return request
+
+    def _take(self) -> int:
+        """The question that is asked next; there is one."""
+        number = self._waiting.popleft()
+        self._asked.add(number)
+        return number
 
     def _next(self, round_: int) -> int | None:
         while True:
@@ -191,9 +234,7 @@ class QuestionStream(_Deadline):
                 if round_ != self._round:
                     return None
                 if self._waiting:
-                    number = self._waiting.popleft()
-                    self._asked.add(number)
-                    return number
+                    return self._take()
                 if self._over:
                     return None
                 self._reading = True
@@ -207,6 +248,10 @@ class QuestionStream(_Deadline):
             question = next(self._source, None)
         except BaseException as error:  # in gRPC's thread it would be lost
             fault = error
+        self._accept(question, fault)
+
+    def _accept(self, question: str | None, fault: BaseException | None) -> None:
+        """What was read: a question, or the end."""
         with self._changed:
             self._reading = False
             if question is None:
@@ -218,27 +263,32 @@ class QuestionStream(_Deadline):
             self._changed.notify_all()
 
 
-class StatusStream(_Deadline):
+class ChangeStream(_Deadline):
     """A watch that survives gateways and leaders: what is news, and when to connect again."""
 
-    def __init__(self, seconds: float | None, on_lost: Callable[[RealmError], None]) -> None:
+    def __init__(self, timeout: float | None, on_lost: Callable[[RealmError], None]) -> None:
         """:param on_lost: called for each stream that was lost and is begun again."""
-        super().__init__(seconds)
-        self._on_lost = on_lost
-        self._last: index_pb2.IndexStatus | None = None
+        super().__init__(arguments.seconds("timeout", timeout))
+        self._on_lost = arguments.called("on_lost", on_lost)
+        self._last: Any = None
         self._lost = 0
 
-    def is_news(self, response: index_pb2.WatchIndexResponse) -> bool:
-        """Whether the status differs from the last one: a new stream repeats what was known."""
+    def is_news(self, response: Any) -> bool:
+        """Whether it differs from the last one: a new stream repeats what was known."""
         self._lost = 0
-        before, self._last = self._last, response.status
-        return before != response.status
+        before, self._last = self._last, response
+        return bool(before != response)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last one was to be the last."""
+        return bool(getattr(self._last, "done", False))
 
     def pause_after(self, error: RealmError | None) -> float:
         """Seconds until the next stream; the deadline ends that one too.
 
         :param error: what ended the last one; None if the server did.
-        :raises RealmError: `error`, if it is not transient or there was never a status.
+        :raises RealmError: `error`, if it is not transient or nothing ever came.
         """
         error = error or NotReady("the gateway ended the watch")
         if self._last is None or not isinstance(error, NotReady | DependencyUnavailable):
@@ -248,6 +298,11 @@ class StatusStream(_Deadline):
         self._lost += 1
         left = self.seconds_left
         return pause if left is None else min(pause, left)
+
+
+def _words(response: Any) -> str:
+    """An older gateway says no more than this."""
+    return str(getattr(response, "error", "") or response.failure.message)
 
 
 def _backoff(first: float, longest: float, failures: int) -> float:

@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from typing import Any, TypeVar
 
 import grpc
 
+from realm.client import arguments
+from realm.client.async_streams import AsyncQuestionStream
 from realm.client.credentials import Key, Tls, bearer, check_confidential
+from realm.client.requests import async_batches, batches
+from realm.client.streams import Kind, One, QuestionStream
 from realm.client.wire import channel_options, dial, from_rpc_error
 from realm.errors import FailedPrecondition
 from realm.tracing.rpc import aio_interceptors, traced
-from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
+from realm.v1 import (
+    answer_pb2_grpc,
+    corpus_pb2,
+    corpus_pb2_grpc,
+    index_pb2_grpc,
+    retrieval_pb2_grpc,
+    types_pb2,
+)
 
 Response = TypeVar("Response")
+
+#: What the clients take many of; the asyncio one from asynchronous sources too.
+Questions = Iterable[str]
+Documents = Iterable[types_pb2.Document]
+AsyncQuestions = Iterable[str] | AsyncIterable[str]
+AsyncDocuments = Iterable[types_pb2.Document] | AsyncIterable[types_pb2.Document]
 
 
 class _Connection:
@@ -85,6 +111,15 @@ class Transport(_Connection):
             if responses is not None:
                 responses.cancel()
 
+    def questions(
+        self, kind: Kind[One], questions: Questions, shared: Any, seconds: float | None
+    ) -> QuestionStream[One]:
+        checked = arguments.texts("questions", questions)
+        return QuestionStream(kind, checked, shared, arguments.seconds("timeout", seconds))
+
+    def batches(self, documents: Documents) -> Iterator[corpus_pb2.UpsertDocumentsRequest]:
+        return batches(documents)
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
@@ -131,6 +166,24 @@ class AsyncTransport(_Connection):
         finally:
             if responses is not None:
                 responses.cancel()
+
+    def questions(
+        self, kind: Kind[One], questions: AsyncQuestions, shared: Any, seconds: float | None
+    ) -> QuestionStream[One]:
+        left = arguments.seconds("timeout", seconds)
+        if isinstance(questions, AsyncIterable):
+            return AsyncQuestionStream(kind, questions, shared, left)
+        return QuestionStream(kind, arguments.texts("questions", questions), shared, left)
+
+    async def batches(
+        self, documents: AsyncDocuments
+    ) -> AsyncIterator[corpus_pb2.UpsertDocumentsRequest]:
+        if isinstance(documents, AsyncIterable):
+            async for batch in async_batches(documents):
+                yield batch
+        else:
+            for batch in batches(documents):
+                yield batch
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
