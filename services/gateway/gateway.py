@@ -28,6 +28,7 @@ from realm.settings import Settings
 from realm.v1 import answer_pb2_grpc, corpus_pb2_grpc, index_pb2_grpc, retrieval_pb2_grpc
 from services.gateway.admission.limits import Limit
 from services.gateway.answering import Answering
+from services.gateway.bulk import QuestionStreams
 from services.gateway.forwarding import CorpusServicer, IndexServicer, LocalStatus
 from services.gateway.leader import Forwarder, LeaderChannel
 from services.gateway.metrics import GatewayMetrics
@@ -159,24 +160,25 @@ class Gateway:
 
     def _register(self, local: LocalStatus) -> None:
         forwarder = Forwarder(self._leader, self._settings.gateway.leader_wait_seconds)
-        streams = self._settings.gateway.max_streams
+        most = self._settings.gateway.max_streams
+        streams = QuestionStreams(self._shutdown, most)
         retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
-            RetrievalServicer(self._answering), self._server
+            RetrievalServicer(self._answering, streams), self._server
         )
         answer_pb2_grpc.add_AnswerServiceServicer_to_server(
-            AnswerServicer(self._answering, self._shutdown, self._recorder, streams), self._server
+            AnswerServicer(self._answering, streams, self._recorder), self._server
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
             CorpusServicer(
                 forwarder,
                 self._shutdown,
                 self._settings.corpus.max_document_bytes,
-                Limit("imports", streams),
+                Limit("imports", most),
             ),
             self._server,
         )
         index_pb2_grpc.add_IndexServiceServicer_to_server(
-            IndexServicer(forwarder, local, self._shutdown, Limit("watches", streams)), self._server
+            IndexServicer(forwarder, local, self._shutdown, Limit("watches", most)), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(SERVICES, self._server)

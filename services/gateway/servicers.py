@@ -3,7 +3,6 @@ into messages."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
@@ -11,12 +10,11 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from realm.client.wire import to_status
 from realm.corpus.documents import Document, check_upsert, normalise_id
 from realm.corpus.plain_text import without_mark
 from realm.errors import InvalidInput, RealmError
 from realm.model.answering import FoundAnswer
-from realm.process.rpc import EXITS, incident, remaining
+from realm.process.rpc import remaining
 from realm.retrieval import Retrieval
 from realm.search.vector_index import IndexedPassage
 from realm.v1 import (
@@ -27,14 +25,13 @@ from realm.v1 import (
     retrieval_pb2_grpc,
     types_pb2,
 )
-from services.gateway.admission.limits import Limit
 from services.gateway.answering import Answering, Request, Response
+from services.gateway.bulk import QuestionStreams, caller_of, failure_of, outcome
 from services.gateway.masks import Mask
 from services.gateway.ranking import Retrieved
 from services.gateway.reporting import QuestionRecorder
 from services.gateway.scope import reachable
 from services.gateway.serving import PinnedServing, Serving
-from services.gateway.waiting import Shutdown
 
 MAX_QUESTION_CHARACTERS = 10_000
 MAX_PASSAGES_FOUND = 100
@@ -52,13 +49,6 @@ _RETRIEVALS = {
 }
 DEFAULT_PASSAGES = 5
 DEFAULT_ANSWERS = 1
-#: Questions of one stream answered at once; the stream then stops reading.
-STREAM_QUESTIONS = 64
-
-
-def caller_of(context: Any) -> str:
-    """Whose requests take turns with those of others: a host's."""
-    return str(context.peer()).rpartition(":")[0]
 
 
 def check_question(question: str) -> str:
@@ -104,11 +94,39 @@ def normalise_upsert(request: corpus_pb2.UpsertDocumentsRequest, max_bytes: int)
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, streams: QuestionStreams) -> None:
         self._answering = answering
+        self._streams = streams
 
     async def RetrievePassages(  # noqa: N802
         self, request: retrieval_pb2.RetrievePassagesRequest, context: Any
+    ) -> retrieval_pb2.RetrievePassagesResponse:
+        return await self._search(request, remaining(context), caller_of(context))
+
+    async def BatchRetrievePassages(  # noqa: N802
+        self, requests: AsyncIterator[retrieval_pb2.BatchRetrievePassagesRequest], context: Any
+    ) -> None:
+        await self._streams.run(requests, context, self._search_one)
+
+    async def _search_one(
+        self, request: retrieval_pb2.BatchRetrievePassagesRequest, seconds: float, caller: str
+    ) -> retrieval_pb2.BatchRetrievePassagesResponse:
+        response = retrieval_pb2.BatchRetrievePassagesResponse(question_id=request.question_id)
+        search = self._search(request.question, seconds, caller, patient=True)
+        found = await outcome(search, "BatchRetrievePassages")
+        if isinstance(found, RealmError):
+            response.failure.CopyFrom(failure_of(found))
+        else:
+            response.found.CopyFrom(found)
+        return response
+
+    async def _search(
+        self,
+        request: retrieval_pb2.RetrievePassagesRequest,
+        seconds: float,
+        caller: str,
+        *,
+        patient: bool = False,
     ) -> retrieval_pb2.RetrievePassagesResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
         mask = Mask(request.read_mask, retrieval_pb2.RetrievePassagesResponse)
@@ -123,9 +141,10 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
                 else 0,
                 least_score=request.least_score if request.HasField("least_score") else -math.inf,
                 filter=reachable(request),
-                caller=caller_of(context),
+                caller=caller,
+                patient=patient,
             ),
-            remaining(context),
+            seconds,
         )
         found = retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each, response.pinned.serving) for each in response.passages],
@@ -139,16 +158,11 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
 
 class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     def __init__(
-        self,
-        answering: Answering,
-        shutdown: Shutdown,
-        recorder: QuestionRecorder,
-        max_streams: int,
+        self, answering: Answering, streams: QuestionStreams, recorder: QuestionRecorder
     ) -> None:
         self._answering = answering
-        self._shutdown = shutdown
+        self._streams = streams
         self._recorder = recorder
-        self._streams = Limit("streams of questions", max_streams)
 
     async def AnswerQuestion(  # noqa: N802
         self, request: answer_pb2.AnswerQuestionRequest, context: Any
@@ -158,56 +172,19 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     async def AnswerQuestions(  # noqa: N802
         self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
     ) -> None:
-        """Writes answers in any order, hence a coroutine and not a generator."""
-        with self._streams.taken():
-            await self._answer_stream(requests, context)
+        await self._streams.run(requests, context, self._answer_one)
 
-    async def _answer_stream(
-        self, requests: AsyncIterator[answer_pb2.AnswerQuestionsRequest], context: Any
-    ) -> None:
-        places = asyncio.Semaphore(STREAM_QUESTIONS)
-        writing = asyncio.Lock()
-        caller = f"{caller_of(context)} in bulk"  # its single questions do not queue behind these
-
-        async def one(request: answer_pb2.AnswerQuestionsRequest) -> None:
-            try:
-                response = await self._outcome(request, remaining(context), caller)
-                async with writing:  # gRPC allows one write at a time
-                    await context.write(response)
-            finally:
-                places.release()
-
-        error: RealmError | None = None
-        async with asyncio.TaskGroup() as tasks:
-            try:
-                async for request in self._shutdown.interrupt(requests):
-                    await places.acquire()
-                    tasks.create_task(one(request))
-            except RealmError as raised:
-                error = raised  # questions already begun are answered first
-        if error is not None:
-            raise error
-
-    async def _outcome(
+    async def _answer_one(
         self, request: answer_pb2.AnswerQuestionsRequest, seconds: float, caller: str
     ) -> answer_pb2.AnswerQuestionsResponse:
-        """The answer, or the error that this question alone gets."""
-        try:
-            answer = await self._answer(request.question, seconds, caller, patient=True)
-        except RealmError as error:
-            failure = error
-        except (asyncio.CancelledError, *EXITS):
-            raise
-        except BaseException as error:  # a panic of native code is no Exception
-            failure = incident(error, "AnswerQuestions")
+        response = answer_pb2.AnswerQuestionsResponse(question_id=request.question_id)
+        answer = self._answer(request.question, seconds, caller, patient=True)
+        found = await outcome(answer, "AnswerQuestions")
+        if isinstance(found, RealmError):
+            response.error = found.message
+            response.failure.CopyFrom(failure_of(found))
         else:
-            return answer_pb2.AnswerQuestionsResponse(
-                question_id=request.question_id, answer=answer
-            )
-        response = answer_pb2.AnswerQuestionsResponse(
-            question_id=request.question_id, error=failure.message
-        )
-        response.failure.ParseFromString(to_status(failure).SerializeToString())
+            response.answer.CopyFrom(found)
         return response
 
     async def _answer(

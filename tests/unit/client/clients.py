@@ -27,7 +27,7 @@ class ThreadedClient:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
-        if name in ("ask_many", "watch"):
+        if name in ("ask_many", "search_many", "watch", "follow", "documents"):
             return lambda *arguments, **options: self._each(method(*arguments, **options))
         return lambda *arguments, **options: asyncio.to_thread(method, *arguments, **options)
 
