@@ -78,8 +78,9 @@ def letter_model(seed: int = 0, **overrides: object) -> Model:
     return new_model(base, seed=seed, **overrides)
 
 
-def eiffel_model(seed: int = 0) -> Model:
-    """A model with words about the Eiffel Tower: two seeds are two that agree on nothing."""
+def eiffel_model(seed: int = 0, **overrides: object) -> Model:
+    """A model with words about the Eiffel Tower: two seeds are two that agree on nothing.
+    `overrides` are fields of `ModelConfig`."""
     pieces = [piece for piece in PIECES if piece not in EIFFEL_WORDS]
     words = tokenizer([*SPECIAL, *EIFFEL_WORDS, *pieces, *string.punctuation])
     base = random_base(
@@ -90,7 +91,7 @@ def eiffel_model(seed: int = 0) -> Model:
         max_position_embeddings=128,
         initializer_range=0.5,
     )
-    return new_model(base, seed=seed, scale_init=5.0, max_span_width=5)
+    return new_model(base, seed=seed, scale_init=5.0, max_span_width=5, **overrides)
 
 
 def documents(count: int = 40) -> list[Document]:

@@ -78,6 +78,12 @@ def train_reader_(
         list[Path] | None,
         typer.Option(help="file or folder for such sentences, beside the questions' documents"),
     ] = None,
+    passage_scores: Annotated[
+        bool,
+        typer.Option(
+            "--passage-scores", help="teach a head that scores passages, by which they re-rank"
+        ),
+    ] = False,
     no_answer: Annotated[
         float,
         _number("share of questions read where no answer is, to learn to say so", most=0.5),
@@ -128,6 +134,7 @@ def train_reader_(
         seed=settings.trainer.seed,
         starter=False,
         max_span_width=span_width,
+        passage_scores=passage_scores,
     )
     before = continue_from(model, since) if since else None
     about = {

@@ -122,7 +122,7 @@ def rerank(
     on_progress: OnProgress = no_progress,
 ) -> list[Found]:
     """The best `system.rerank` passages of each question by f(x, z) and what the cross-encoder or
-    the reader's evidence adds to it, as a gateway ranks them; the others follow as they were."""
+    the reader adds to it, as a gateway ranks them; the others follow as they were."""
     best = [own.best(system.rerank) for own in found]
     added = _added(system, index, questions, best, on_progress)
     ranked = []
@@ -146,10 +146,7 @@ def _added(
             make_reading(system, index, question, own)
             for question, own in zip(questions, best, strict=True)
         ]
-        weight = system.reader.answers.evidence
-        return [
-            [weight * each for each in one.evidence] for one in read(system, readings, on_progress)
-        ]
+        return [list(one.added) for one in read(system, readings, on_progress)]
 
     def work(
         share: Sequence[list[tuple[str, str]]], told: Callable[[int], None]

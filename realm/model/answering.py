@@ -88,12 +88,15 @@ class Answers:
     `abstains` where the null document outweighs each of them; a reader that never learnt to read
     it has no say in this: 0 and False. `evidence` has of each passage read the score of its best
     span less that of the empty one: by how much the reader would rather answer from it than not.
+    `added` is what the reader adds to f(x, z) of each where passages are re-ranked: the score of
+    its head for passages, or, without that head, as much evidence as its rules say.
     """
 
     found: tuple[FoundAnswer, ...]
     no_answer: float = 0.0
     abstains: bool = False
     evidence: tuple[float, ...] = ()
+    added: tuple[float, ...] = ()
 
     @property
     def given(self) -> tuple[FoundAnswer, ...]:
@@ -236,10 +239,11 @@ def with_null_document(log_priors: Sequence[float]) -> tuple[list[float], float]
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Of one body: its spans [pieces, widths], and the empty span."""
+    """Of one body: its spans [pieces, widths], the empty span, and the passage, if that has one."""
 
     spans: NDArray[np.float32]
     null: float
+    passage: float | None
 
 
 def _score_spans(
@@ -261,9 +265,10 @@ def _score_spans(
             spans = reader(ids, segments, mask)
             found = spans.logits.float().cpu().numpy()  # [batch, starts, widths]
             nulls = spans.null.float().cpu().tolist()
+            whole = [None] * len(batch) if spans.passage is None else spans.passage.cpu().tolist()
             for row, i in enumerate(batch):
                 first, pieces = bodies[i].first, len(bodies[i].offsets)
-                scores[i] = _Scores(found[row, first : first + pieces], nulls[row])
+                scores[i] = _Scores(found[row, first : first + pieces], nulls[row], whole[row])
     return [scores[i] for i in range(len(bodies))]
 
 
@@ -310,7 +315,11 @@ def _answers(
         _evidence(body, own)
         for body, own in zip(bodies[: len(reading.passages)], scores, strict=False)
     )
-    return Answers(found, spans.no_answer, abstains, evidence)
+    added = tuple(
+        rules.evidence * each if own.passage is None else own.passage
+        for each, own in zip(evidence, scores, strict=False)
+    )
+    return Answers(found, spans.no_answer, abstains, evidence, added)
 
 
 def _evidence(body: ReaderInput, scores: _Scores) -> float:

@@ -30,7 +30,7 @@ from realm.model.config import AnswerRules, ModelConfig
 from realm.model.cross_encoder import CrossEncoder, read_cross_encoder, write_cross_encoder
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
 from realm.model.inputs import InputBuilder
-from realm.model.reader import MaskedLMHead, Reader, span_head
+from realm.model.reader import MaskedLMHead, Reader, passage_head, span_head
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
 from realm.model.starter import load_starter
 from realm.model.weights import (
@@ -98,7 +98,12 @@ def new_model(
     if shipped is not None and shipped.span_hidden_size == config.span_hidden_size:
         learnt = shipped.weights()
         width = overrides.get("max_span_width", shipped.max_span_width)
-        config = dataclasses.replace(config, max_span_width=width, answers=shipped.answers)
+        config = dataclasses.replace(
+            config,
+            max_span_width=width,
+            answers=shipped.answers,
+            passage_scores=config.passage_scores or shipped.passage_scores,
+        )
     else:
         learnt = {}
     heads = _fresh_heads(config, seed)
@@ -137,6 +142,7 @@ def with_reader(
         model.config,
         reader_base=None if found.shape == model.config.base else found.shape,
         span_scores="start_end",
+        passage_scores=False,
         max_span_width=max_span_width,
         answers=AnswerRules(null=no_answer),
         lengths=dataclasses.replace(model.config.lengths, reader=reader),
@@ -316,9 +322,11 @@ def _fresh_heads(config: ModelConfig, seed: int) -> dict[str, Weights]:
         if config.projection is not None:
             projection = EmbeddingProjection(config.base.hidden_size, config.projection)
             tower = _prefixed("projection", projection.state_dict())
+        passages = passage_head(config)
     reader = {
         **_prefixed("qa_outputs", spans.state_dict()),
         **_prefixed("predictions", words.state_dict()),
+        **_prefixed("passage_scores", passages.state_dict() if passages is not None else {}),
     }
     return {"tower": tower, "reader": reader}
 

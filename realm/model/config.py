@@ -102,7 +102,8 @@ class ModelConfig:
     all of them.
     `scale_init` is s at step 0 in f(x, z) = s·⟨Embed(x), Embed(z)⟩.
     `reader_base` is the reader's shape where it is another than the retriever's; `span_scores`
-    says how a span is scored: REALM's MLP, or start + end logit as in extractive QA.
+    says how a span is scored: REALM's MLP, or start + end logit as in extractive QA. With
+    `passage_scores` the reader scores passages too, by a head of its own, and they re-rank.
     """
 
     base: BertShape
@@ -123,6 +124,7 @@ class ModelConfig:
     answers: AnswerRules = field(default_factory=AnswerRules)
     prompts: Prompts = field(default_factory=Prompts)
     vector_size: int = 0
+    passage_scores: bool = False
 
     def __post_init__(self) -> None:
         _require(self.pooling in get_args(Pooling), "pooling", self.pooling)
@@ -199,6 +201,8 @@ def _require(condition: bool, name: str, value: object) -> None:
 
 
 #: Every field has to be stored, except these: the first stores' configs lack them.
-ADDED_LATER = frozenset({"reader_base", "span_scores", "answers", "prompts", "vector_size"})
+ADDED_LATER = frozenset(
+    {"reader_base", "span_scores", "answers", "prompts", "vector_size", "passage_scores"}
+)
 _STORED = TypeAdapter(ModelConfig)
 _REQUIRED = {field.name for field in fields(ModelConfig)} - ADDED_LATER

@@ -177,7 +177,7 @@ def _weights_to_export(model: Model, part: Part, kind: Kind) -> Weights:
     """The part's weights by our names, as this kind of checkpoint has them."""
     if part == "reader":
         state = model.reader.state_dict()
-        unused = ("qa_outputs.",) if kind == "encoder" else ()
+        unused = ("qa_outputs.", "passage_scores.") if kind == "encoder" else ("passage_scores.",)
         return {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
     retriever = model.retriever
     tower = dict((retriever.query if part == "query" else retriever.passage).state_dict())

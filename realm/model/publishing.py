@@ -61,6 +61,7 @@ def load_source(source: str | Path, settings: Settings) -> Model:
         else base.config.projection,
         "vector_size": settings.model.vector_size,
         "marginal": settings.model.marginal or base.config.marginal,
+        "passage_scores": settings.model.passage_scores,
         "shared_towers": settings.model.towers != "two",
         "prompts": Prompts(
             settings.model.query_prompt or base.config.prompts.query,

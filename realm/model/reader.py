@@ -1,12 +1,13 @@
-"""The reader p(y|z,x): a BERT over question and passage, with two heads.
+"""The reader p(y|z,x): a BERT over question and passage, with two heads, or three.
 
 Masked-LM head for pre-training (REALM, section 3.2, "Knowledge-Augmented Encoder"), span head
-for open-domain question answering (the same section, Open-QA fine-tuning; Lee et al. 2017).
+for open-domain question answering (the same section, Open-QA fine-tuning; Lee et al. 2017). A third
+scores the passage itself, as a cross-encoder does (Nogueira and Cho 2019), where the config asks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +55,14 @@ class SpanLogits:
     """Scores of all spans: `logits[b, i, w]` is the span of tokens i … i + w, both included.
 
     `valid` [b, starts, widths] is True where the whole span lies in the body; elsewhere the logit
-    is −inf. `null` [b] is the score of the empty span, which stands at [CLS].
+    is −inf. `null` [b] is the score of the empty span, which stands at [CLS]. `passage` [b] is what
+    the head for passages adds to f(x, z) in re-ranking; None without one.
     """
 
     logits: Tensor
     valid: Tensor
     null: Tensor
+    passage: Tensor | None = None
 
 
 class SpanHead(nn.Module):
@@ -131,6 +134,7 @@ class Reader(nn.Module):
         self.backbone = make_backbone(config.reader_shape)
         self.predictions = MaskedLMHead(config.reader_shape)
         self.qa_outputs = span_head(config)
+        self.passage_scores = passage_head(config)
 
     @property
     def device(self) -> torch.device:
@@ -158,7 +162,11 @@ class Reader(nn.Module):
 
     def span_logits(self, hidden: Tensor, body: Tensor) -> SpanLogits:
         """Span scores over the body tokens of each row; see `body_mask`."""
-        return self.qa_outputs.spans(hidden, body)
+        spans = self.qa_outputs.spans(hidden, body)
+        if self.passage_scores is None:
+            return spans
+        passage = at_least_float32(self.passage_scores(hidden[:, 0]).squeeze(-1))  # [batch]
+        return replace(spans, passage=passage)
 
     def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> SpanLogits:
         """The spans of question-and-passage inputs, each [batch, tokens]."""
@@ -171,6 +179,16 @@ def span_head(config: ModelConfig) -> SpanHead | StartEndHead:
     if config.span_scores == "start_end":
         return StartEndHead(hidden, widest)
     return SpanHead(hidden, config.span_hidden_size, widest)
+
+
+def passage_head(config: ModelConfig) -> nn.Linear | None:
+    """A fresh head for passages, at [CLS]: it begins at 0, so that f(x, z) ranks as before."""
+    if not config.passage_scores:
+        return None
+    head = nn.Linear(config.reader_shape.hidden_size, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def body_mask(segments: Tensor, mask: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ are those of `realm.model.inputs`: what is trained is what is served.
 
 With `null` the null document ∅ takes part with its one span, the empty answer: an example without
 any answer teaches that span, every other example teaches against it.
+
+A reader with a head for passages learns a second term: the share of passages that hold an answer
+in the softmax of f(x, z) + head(x, z), by which it re-ranks (Nogueira and Cho 2019, over a list).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from realm.errors import InvalidInput
 from realm.model.answering import with_null_document
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, plan_batches
 from realm.model.inputs import MIN_BODY_TOKENS, InputBuilder, ReaderInput
-from realm.model.likelihood import span_marginal
+from realm.model.likelihood import retriever_answer_marginal, span_marginal
 from realm.model.reader import Reader
 from realm.objectives.objective import Loss, ObjectiveSetup, tensors
 from realm.text.questions import normalise_answer
@@ -139,15 +142,22 @@ class ReaderLoss:
         reader: Reader,
         scores: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """log p(y|x) of each task [b], of which there must be some.
+        """log p(y|x) of each task [b], of which there must be some; a reader with a head for
+        passages adds the log of the share that passages with an answer have by it.
 
         :param scores: f(x, z) of each task's passages, each [k], in place of the tasks' own: a
             gradient through them reaches the retriever. The null document's share is added here.
         """
-        logits, matches = self._joint(batch, reader, scores)  # [b, k, starts, widths]
+        # Spans [b, k, starts, widths], their matches, passages [b, k]
+        logits, matches, ranking = self._joint(batch, reader, scores)
         term = span_marginal(logits, matches)
         # Every task has a match: one that is lost among the logits was not finite.
-        return term.log_likelihood.masked_fill(~term.matched, torch.nan)
+        read = term.log_likelihood.masked_fill(~term.matched, torch.nan)
+        if ranking is None:
+            return read
+        # The null document is in no ranking; where no passage holds an answer nothing is learnt.
+        holds = matches.flatten(2).any(dim=2) & ranking.isfinite()  # [b, k]
+        return read + retriever_answer_marginal(ranking, holds).log_likelihood
 
     def encode(self, example: ReadingExample, rng: random.Random) -> EncodedExample | None:
         """None, and the reason counted, if there is no answer to point at."""
@@ -197,9 +207,10 @@ class ReaderLoss:
 
     def _joint(
         self, batch: Sequence[EncodedExample], reader: Reader, scores: Sequence[Tensor] | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits of whole-word spans plus f(x, z), −inf elsewhere, and the matches: both
-        [b, k, starts, widths].
+        [b, k, starts, widths]. Of a reader with a head for passages also its score plus f(x, z)
+        [b, k], −inf for the null document and where there is no passage; f does not learn by it.
         """
         bodies = [body for task in batch for body in task.bodies]
         places = [(row, k) for row, task in enumerate(batch) for k in range(len(task.bodies))]
@@ -216,6 +227,7 @@ class ReaderLoss:
             own = [_priors(task, given) for task, given in zip(batch, scores, strict=True)]
         priors = torch.cat(own).to(device, dtype)  # [passages]
         matches = torch.zeros(shape, dtype=torch.bool)
+        ranking = torch.full(shape[:2], -torch.inf, dtype=dtype, device=device)  # [b, k]
         on_cuda = device.type == "cuda"
         budget = self._token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET)
         for chosen in plan_batches([len(body.encoded) for body in bodies], budget):
@@ -237,10 +249,15 @@ class ReaderLoss:
             beyond = longest - logits.shape[1]
             rows, columns = zip(*(places[i] for i in chosen), strict=True)
             joint[list(rows), list(columns)] = F.pad(logits, (0, 0, 0, beyond), value=-torch.inf)
+            if spans.passage is not None:
+                ranked = spans.passage + priors[chosen].detach()  # [n]
+                ranked = ranked.masked_fill(empty.to(device), -torch.inf)
+                ranking[list(rows), list(columns)] = ranked.to(dtype)
         for row, task in enumerate(batch):
             if task.unanswerable:
                 matches[row, len(task.bodies) - 1, 0, 0] = True
-        return joint, matches.to(device)
+        heads = reader.passage_scores is not None
+        return joint, matches.to(device), ranking if heads else None
 
     @staticmethod
     def _is_null(batch: Sequence[EncodedExample], row: int, k: int) -> bool:

@@ -23,9 +23,9 @@ from realm.recipes.reading_examples import QuestionExamples
 from realm.training.optimizer import Named, Optimizer, groups_of, require_finite, triangular_share
 
 FROZEN = ("backbone.embeddings.word_embeddings.", "backbone.embeddings.position_embeddings.")
-HEAD = "qa_outputs."
+HEADS = ("qa_outputs.", "passage_scores.")
 NAME = "reading"  # in errors
-TRAINED = ("backbone.", HEAD)  # the masked-LM head has no part in answers
+TRAINED = ("backbone.", *HEADS)  # the masked-LM head has no part in answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +170,10 @@ def _batches(
 
 
 def _optimizer(parameters: Named, plan: ReaderPlan) -> Optimizer:
-    """The fresh head learns at a rate of its own; the gradient is clipped as a whole."""
+    """The fresh heads learn at a rate of their own; the gradient is clipped as a whole."""
     parts = {
-        "head": {name: one for name, one in parameters.items() if name.startswith(HEAD)},
-        "backbone": {name: one for name, one in parameters.items() if not name.startswith(HEAD)},
+        "head": {name: one for name, one in parameters.items() if name.startswith(HEADS)},
+        "backbone": {name: one for name, one in parameters.items() if not name.startswith(HEADS)},
     }
     rates = {"head": plan.head_learning_rate, "backbone": plan.learning_rate}
     return Optimizer({"reader": parameters}, groups_of(parts, rates, layer_decay=1.0))

@@ -210,6 +210,7 @@ def _card_facts(
         "base_sha256": model.config.base_sha256,
         "span_hidden_size": model.config.span_hidden_size,
         "max_span_width": model.config.max_span_width,
+        "passage_scores": model.config.passage_scores,
         "plan": settings,
         "questions_taught": len(dataset.examples),
         "cloze_lessons": cloze,

@@ -100,6 +100,11 @@ class Model(Group):
         description="cross-encoder that a new model re-ranks with (sequence classification, one"
         " output or two), by folder or hub name; empty: its reader re-ranks",
     )
+    passage_scores: bool = Field(
+        False,
+        description="give a new model's reader a head that scores passages, learns with it and"
+        " re-ranks them",
+    )
     starter: bool = Field(
         True, description="begin with the packaged reader if it belongs to the base"
     )

@@ -237,8 +237,7 @@ class Answering:
         )
         read = await self._computing.read(serving, reading, place)
         if request.rerank:
-            weight = serving.reader.answers.evidence
-            found = rerank(found, rest, read.evidence, weight)[: request.passages]
+            found = rerank(found, rest, read.added)[: request.passages]
         return found, read
 
     async def _cross_encode(
@@ -254,7 +253,7 @@ class Answering:
         texts = [pair_text(each.hit.passage.title, each.hit.passage.text) for each in best]
         pairs = [(question.text, text) for text in texts]
         scored = await self._computing.cross_encode(serving, pairs, place)
-        return rerank(best, rest, scored, 1.0)[: request.passages]
+        return rerank(best, rest, scored)[: request.passages]
 
     def _checked(self, response: Response, at_least: int) -> Response:
         """The response, marked damaged if the index was found so meanwhile.

@@ -32,15 +32,12 @@ def score_passages(hits: Sequence[Hit], query: Query) -> list[Retrieved]:
 def rerank(
     read: Sequence[Retrieved],
     rest: Sequence[Retrieved],
-    evidence: Sequence[float],
-    weight: float,
+    added: Sequence[float],
 ) -> list[Retrieved]:
-    """By f(x, z) + a·evidence(x, z), best first; those that were not read follow as they were.
+    """By f(x, z) and what is added to it, best first; those that were not read follow as they were.
 
-    :param evidence: of the passages read (`realm.model.answering.Answers`).
-    :param weight: a.
+    :param added: to each of the passages read, by the reader or a cross-encoder.
     """
-    added = [weight * each for each in evidence]
     scores = [one.score + more for one, more in zip(read, added, strict=True)]
     every = [*scores, *(one.score for one in rest)]
     priors = log_probabilities(np.array(every)).tolist()

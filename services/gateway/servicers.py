@@ -274,7 +274,7 @@ def _retrieved(found: Retrieved, by: Serving) -> retrieval_pb2.RetrievedPassage:
 
 
 def _parts(found: Retrieved, by: Serving) -> types_pb2.ScoreParts:
-    """What the score is the sum of: s·⟨Embed(x), Embed(z)⟩, w·BM25(x, z), a·evidence."""
+    """What the score is the sum of: s·⟨Embed(x), Embed(z)⟩, w·BM25(x, z), and the re-ranker's."""
     dense = by.queries.relevance.scale * found.hit.product
     words = found.score - found.reading - dense
     return types_pb2.ScoreParts(dense=dense, words=words, reading=found.reading)

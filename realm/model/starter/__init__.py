@@ -35,6 +35,7 @@ class Starter:
     span_hidden_size: int
     max_span_width: int
     answers: AnswerRules
+    passage_scores: bool = False
 
     def weights(self) -> Weights:
         """:raises Corrupt: if the file is missing, altered or not readable."""
@@ -69,6 +70,7 @@ def load_starter(base_sha256: str, folder: Path | None = None) -> Starter | None
             span_hidden_size=int(card["span_hidden_size"]),
             max_span_width=int(card["max_span_width"]),
             answers=AnswerRules(**card.get("answers", {})),
+            passage_scores=bool(card.get("passage_scores", False)),
         )
     except (OSError, ValueError, KeyError, TypeError, BadSettings) as error:
         raise Corrupt(f"{path} is not a starter's card: {error!r}", file=path) from error

@@ -186,6 +186,29 @@ def test_the_null_document_is_one_more_passage_with_one_empty_span(seed: int) ->
 
 
 @pytest.mark.parametrize("null", [False, True])
+def test_what_re_ranks_is_the_head_for_passages_where_there_is_one(null: bool) -> None:
+    plain, model = eiffel_model(), eiffel_model(passage_scores=True)
+    rules = AnswerRules(null=null, evidence=2.0)
+    plain.reader.answers = model.reader.answers = rules
+    reading = Reading(QUESTION, PASSAGES, PRIORS)
+    (before,) = answer_questions(plain.reader.eval(), model.inputs, [reading])
+    assert before.added == tuple(2.0 * each for each in before.evidence)
+    (fresh,) = answer_questions(model.reader.eval(), model.inputs, [reading])
+    assert fresh.added == (0.0, 0.0, 0.0), "it begins by changing nothing"
+    head = model.reader.passage_scores
+    assert head is not None
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(1))
+    (found,) = answer_questions(model.reader, model.inputs, [reading])
+    assert (found.found, found.evidence) == (before.found, before.evidence)
+    bodies = [ReaderInput.build(model.inputs, QUESTION, text).encoded for text in PASSAGES]
+    with torch.inference_mode():
+        hidden = model.reader.hidden(*collate(bodies, model.inputs.pad))
+        expected = head(hidden[:, 0]).squeeze(-1).tolist()
+    assert found.added == pytest.approx(expected, abs=1e-4)
+    assert len(set(found.added)) == 3
+
+
+@pytest.mark.parametrize("null", [False, True])
 def test_evidence_is_the_best_span_of_whole_words_above_the_empty_one(null: bool) -> None:
     model = eiffel_model()
     model.reader.answers = AnswerRules(null=null)

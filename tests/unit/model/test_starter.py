@@ -59,6 +59,21 @@ def test_how_its_scores_become_probabilities_comes_with_it(tmp_path: Path) -> No
         load_starter("b" * 64, tmp_path)
 
 
+def test_a_starter_with_a_head_for_passages_brings_it_along(tmp_path: Path) -> None:
+    write_starter(
+        tmp_path,
+        {"passage_scores.weight": torch.full((1, 16), 0.5), "passage_scores.bias": torch.ones(1)},
+        CARD | {"passage_scores": True},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starter, "SHIPPED", tmp_path)
+        model = new_model(tiny_base())
+    assert model.config.passage_scores
+    head = model.reader.passage_scores
+    assert head is not None
+    assert head.bias.item() == 1.0
+
+
 def test_overrides_win(shipped: Path) -> None:
     assert new_model(tiny_base(), max_span_width=3).config.max_span_width == 3
     wider = new_model(tiny_base(), span_hidden_size=12)

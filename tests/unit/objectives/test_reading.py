@@ -82,6 +82,52 @@ def test_loss_with_the_null_document_is_that_of_serving(
     assert both - alone == pytest.approx(-math.log(expected or served.no_answer), abs=2e-3)
 
 
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("budget", [None, 1])
+def test_a_head_for_passages_learns_which_hold_an_answer(null: bool, budget: int | None) -> None:
+    model = eiffel_model(passage_scores=True)
+    head = model.reader.eval().passage_scores
+    assert head is not None
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(1))
+    reading = Reading(
+        QUESTION, PASSAGES, tuple(torch.log_softmax(torch.tensor(SCORES), 0).tolist())
+    )
+    (served,) = answer_questions(model.reader, MODEL.inputs, [reading])
+    objective = reader_loss(token_budget=budget, null=null)
+    scores = torch.tensor(SCORES) + torch.tensor(served.added)
+    shares = torch.softmax(scores, 0)
+    for answers, holding in ((("river",), [1]), (("seine", "eiffel"), [0, 1]), (("paris",), [])):
+        more = loss_of(objective, example(*answers), model=model) - loss_of(
+            objective, example(*answers)
+        )
+        # "paris" stands in all three: no order of them is better than another.
+        expected = -math.log(shares[holding].sum()) if holding else 0.0
+        assert more.item() == pytest.approx(expected, abs=2e-3)
+
+
+def test_no_answer_teaches_a_head_for_passages_nothing() -> None:
+    model = eiffel_model(passage_scores=True)
+    model.reader.eval()
+    objective = reader_loss(null=True)
+    plain, with_head = (loss_of(objective, example(), model=each) for each in (MODEL, model))
+    assert with_head.item() == pytest.approx(plain.item(), abs=1e-5)
+
+
+def test_the_order_of_passages_teaches_the_reader_and_not_the_retriever() -> None:
+    model = eiffel_model(passage_scores=True)
+    model.reader.eval()
+    objective = reader_loss()
+    (task,) = objective.batch([example("river")], random.Random(0))
+    scores = [torch.tensor(SCORES, requires_grad=True) for _ in range(2)]
+    for each, own in zip(scores, (model, MODEL), strict=True):
+        objective.log_likelihoods([task], own.reader, [each]).sum().backward()
+    torch.testing.assert_close(scores[0].grad, scores[1].grad)
+    head = model.reader.passage_scores
+    assert head is not None
+    assert head.weight.grad is not None
+    assert head.weight.grad.abs().max() > 0
+
+
 def test_only_the_null_document_can_teach_that_there_is_no_answer() -> None:
     plain, null = reader_loss(), reader_loss(null=True)
     assert plain.batch([example()], random.Random(0)) == []

@@ -55,6 +55,24 @@ def test_loss_falls_over_the_planned_steps() -> None:
     assert sum(last) < sum(first) / 2
 
 
+def test_a_head_for_passages_comes_to_put_the_answering_one_first() -> None:
+    """f(x, z) prefers the wrong passage in every example."""
+    examples = [
+        replace(one, own=(replace(one.own[0], score=0.0),), negatives=one.negatives[:1])
+        for one in EXAMPLES
+    ]
+    model = eiffel_model(passage_scores=True)
+    objective = ReaderLoss(model.inputs, max_span_width=5, reader_tokens=96)
+    train_reader(model.reader, objective, examples, PLAN)
+    for one in examples:
+        passages = (*one.own, *one.negatives)
+        texts, scores = (tuple(getattr(each, of) for each in passages) for of in ("text", "score"))
+        reading = Reading(one.question.question, texts, (0.0,) * len(texts))
+        (read,) = answer_questions(model.reader, model.inputs, [reading])
+        ranked = [score + more for score, more in zip(scores, read.added, strict=True)]
+        assert ranked[0] > ranked[1]
+
+
 def test_word_embeddings_and_masked_lm_head_rest() -> None:
     model, untouched = eiffel_model(), eiffel_model().reader.state_dict()
     train(model)
