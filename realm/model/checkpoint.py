@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from realm.errors import BadSettings, Corrupt
+from realm.model.adapters import adapter_weights, remove_adapters
 from realm.model.base import (
     DEFAULT_ANSWER_WIDTH,
     Base,
@@ -184,6 +185,20 @@ def copy_model(model: Model) -> Model:
     )
 
 
+def without_adapters(model: Model, *, merge: bool = True) -> Model:
+    """The model itself if it has no adapters, else a copy whose linear maps are plain.
+
+    :param merge: with what the adapters have learnt; else without it.
+    """
+    parts = (model.retriever, model.reader)
+    if not any(map(adapter_weights, parts)):
+        return model
+    copied = copy_model(model)
+    for part in (copied.retriever, copied.reader):
+        remove_adapters(part, merge=merge)
+    return copied
+
+
 def build_retriever(
     config: ModelConfig,
     query: Mapping[str, Tensor],
@@ -216,7 +231,8 @@ def build_reader(config: ModelConfig, weights: Mapping[str, Tensor]) -> Reader:
 
 
 def write_model(folder: Path, model: Model) -> None:
-    """Writes the files of a snapshot's folder, all but the manifest."""
+    """Writes the files of a snapshot's folder, all but the manifest; adapters are merged."""
+    model = without_adapters(model)
     folder.mkdir(parents=True, exist_ok=True)
     retriever = model.retriever
     (folder / CONFIG_FILE).write_text(model.config.to_json(), encoding="utf-8")

@@ -22,6 +22,7 @@ from realm.evaluation.parallel import OnProgress, Progress, no_progress_bars
 from realm.evaluation.report import provenance
 from realm.evaluation.searching import split_documents
 from realm.evaluation.systems import Recipe
+from realm.model.adapters import remove_adapters
 from realm.model.base import public_name
 from realm.model.checkpoint import Model
 from realm.objectives.objective import Objective, ObjectiveSetup, make_objectives
@@ -129,6 +130,8 @@ def train_retriever(
     began = time.monotonic()
     run = _RecipeRun(model, passages, questions, plan, settings, progress)
     phases = [run.phase(name) for name in OBJECTIVES[plan.recipe]]
+    for part in (model.retriever, model.reader):
+        remove_adapters(part, merge=True)
     if not plan.keep_trained_reader:
         model.reader.load_state_dict(before)
     return {

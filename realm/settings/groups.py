@@ -213,6 +213,15 @@ class Optimizer(Group):
         description="number of top layers that train, the rest is frozen; more than there are:"
         " embeddings as well",
     )
+    lora_rank: int = Field(
+        0,
+        ge=0,
+        description="rank of the LoRA adapters that learn in place of the top layers' weights;"
+        " 0: no adapters",
+    )
+    lora_alpha: float = Field(
+        16.0, gt=0, description="what the adapters say counts lora_alpha / lora_rank times"
+    )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="a layer's rate relative to the layer above (ULMFiT: 0.385)"
     )

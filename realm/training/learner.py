@@ -28,6 +28,7 @@ from realm.settings import Settings
 from realm.training.distributed import ALONE, World
 from realm.training.optimizer import (
     Optimizer,
+    adapt,
     freeze,
     groups_of,
     parts_of,
@@ -135,7 +136,11 @@ class Learner:
             train_dtype(settings, model.retriever.passage.device),
             settings.optimizer.recompute_activations,
         )
-        freeze(model, settings.optimizer.trainable_layers)
+        layers, rank = settings.optimizer.trainable_layers, settings.optimizer.lora_rank
+        if rank:
+            adapt(model, layers, rank, settings.optimizer.lora_alpha, settings.trainer.seed)
+        else:
+            freeze(model, layers)
         parts = parts_of(model)
         rates = {
             "retriever": settings.optimizer.retriever_learning_rate,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from realm.errors import Diverged
+from realm.model.adapters import adapter_weights, add_adapters
 from realm.model.checkpoint import Model
 from realm.model.transformer import Backbone
 
@@ -136,6 +137,20 @@ def freeze(model: Model, layers: int) -> None:
             layer.requires_grad_(True)
         if backbone.pooler is not None:
             backbone.pooler.requires_grad_(True)
+
+
+def adapt(model: Model, layers: int, rank: int, alpha: float, seed: int) -> None:
+    """Leaves learning: LoRA adapters of the top `layers` of each backbone, and what `freeze` leaves
+    beside its layers. A model that has adapters keeps them."""
+    freeze(model, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # every process of a training begins with the same
+        for backbone in _backbones(model):
+            if not adapter_weights(backbone):
+                add_adapters(backbone, layers, rank, alpha)
+    for part in (model.retriever, model.reader):
+        for parameter in adapter_weights(part).values():
+            parameter.requires_grad_(True)
 
 
 def parts_of(model: Model) -> dict[str, Named]:

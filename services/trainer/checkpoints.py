@@ -24,9 +24,17 @@ import structlog
 import torch
 
 from realm.errors import Corrupt, NotFound
-from realm.model.checkpoint import CONFIG_FILE, Model, load_config, load_model, write_model
+from realm.model.adapters import copied_weights, load_adapters
+from realm.model.checkpoint import (
+    CONFIG_FILE,
+    Model,
+    load_config,
+    load_model,
+    without_adapters,
+    write_model,
+)
 from realm.model.publishing import load_source, source_digest, with_settings
-from realm.model.weights import read_weights, write_weights
+from realm.model.weights import Weights, read_weights, write_weights
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.settings import Settings
@@ -36,6 +44,7 @@ MANIFEST = "manifest.json"
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 BEST_FILE = "best.safetensors"
+ADAPTERS_FILE = "adapters.safetensors"
 SOURCE_FILE = f"{FOLDER}/begun-with.json"
 KEPT = 2
 
@@ -45,13 +54,18 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A model between two steps: `optimizer` as `Learner.state`, `state` as JSON values, `best` as
-    `Learner.weights`."""
+    `Learner.weights`.
+
+    Of a model that was read `adapters` are the weights that its adapters had, by name; it has none
+    yet.
+    """
 
     step: int
     model: Model
     optimizer: dict[str, torch.Tensor]
     state: dict[str, Any]
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    adapters: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +93,9 @@ class Checkpoints:
         checksums = {}
         with tempfile.TemporaryDirectory(prefix="realm-checkpoint-") as temporary:
             written = Path(temporary)
-            write_model(written, checkpoint.model)
+            write_model(written, without_adapters(checkpoint.model, merge=False))
+            if adapters := _adapters(checkpoint.model):
+                write_weights(written / ADAPTERS_FILE, adapters)
             write_weights(written / OPTIMIZER_FILE, checkpoint.optimizer)
             if checkpoint.best:
                 write_weights(written / BEST_FILE, checkpoint.best)
@@ -137,6 +153,9 @@ class Checkpoints:
                 optimizer=read_weights(local / OPTIMIZER_FILE),
                 state=state,
                 best=read_weights(local / BEST_FILE) if BEST_FILE in manifest.files else {},
+                adapters=read_weights(local / ADAPTERS_FILE)
+                if ADAPTERS_FILE in manifest.files
+                else {},
             )
 
     def _verified(self, path: str, sha256: str) -> bytes:
@@ -187,6 +206,9 @@ def find_origin(settings: Settings, checkpoints: Checkpoints, snapshots: Snapsho
         _log.info("started_from_base", base=model.config.base_name)
         return Origin(model, 0, None, unpublished=True, source=source, from_base=True)
     checkpoint = checkpoints.newest() if settings.trainer.train else None
+    if checkpoint and checkpoint.state.get("lora") != lora(settings):
+        # What other adapters have learnt is merged in the snapshot alone.
+        checkpoint = None
     if checkpoint and _same_training(newest, checkpoint, snapshots):
         model, step = checkpoint.model, checkpoint.step
         _log.info("resumed", step=step)
@@ -209,6 +231,27 @@ def origin_of(settings: Settings, snapshots: Snapshots, number: int) -> Origin:
     _log.info("follows_snapshot", snapshot=number, base=model.config.base_name)
     unpublished = found.fingerprint != model.inputs.fingerprint
     return Origin(model, found.step, None, unpublished, snapshot=number)
+
+
+def lora(settings: Settings) -> list[float] | None:
+    """What decides which adapters there are; None: there are none."""
+    chosen = settings.optimizer
+    if not chosen.lora_rank:
+        return None
+    return [chosen.lora_rank, chosen.lora_alpha, chosen.trainable_layers]
+
+
+def _adapters(model: Model) -> Weights:
+    return copied_weights(_whole(model))
+
+
+def load_adapters_into(model: Model, weights: Weights) -> None:
+    """:raises Corrupt: if these are other adapters' weights."""
+    load_adapters(_whole(model), weights)
+
+
+def _whole(model: Model) -> torch.nn.ModuleDict:
+    return torch.nn.ModuleDict({"retriever": model.retriever, "reader": model.reader})
 
 
 def _same_training(newest: Snapshot, checkpoint: Checkpoint, snapshots: Snapshots) -> bool:

@@ -23,7 +23,7 @@ from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, steps_behind
 from realm.records.states import IN_PROGRESS, State
 from realm.records.store import Store
-from services.trainer.checkpoints import Checkpoint, Checkpoints
+from services.trainer.checkpoints import Checkpoint, Checkpoints, lora
 from services.trainer.context import Background, Cadence, TrainingContext
 from services.trainer.data import (
     CorpusView,
@@ -277,6 +277,7 @@ class Trainer:
             "early_stop": self._early_stop.state(),
             "caution": learner.lr_scale,
             "snapshot": newest.number if newest else 0,
+            "lora": lora(self._settings),
         }
         model = copy_model(self._runner.model)
         return Checkpoint(learner.step, model, learner.state(), state, dict(self._early_stop.best))

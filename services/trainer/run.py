@@ -27,6 +27,7 @@ from services.trainer.checkpoints import (
     Checkpoints,
     Origin,
     find_origin,
+    load_adapters_into,
     origin_of,
 )
 from services.trainer.context import TrainingContext, retry_while_unavailable
@@ -238,6 +239,8 @@ def _described(step: int | None, snapshot: int | None) -> str:
 
 def resume(runner: StepRunner, checkpoint: Checkpoint) -> None:
     """Restores gates, moments, step and rates."""
+    if checkpoint.adapters:
+        load_adapters_into(runner.model, checkpoint.adapters)
     runner.restore(checkpoint.state["objectives"])
     runner.learner.restore(checkpoint.optimizer, checkpoint.step)
     runner.learner.lr_scale = checkpoint.state.get("caution", 1.0)

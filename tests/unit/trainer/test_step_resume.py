@@ -20,6 +20,7 @@ from tests import tiny
 from tests.unit.objectives.searches import ExactSearch
 
 OPTIONS: dict[str, dict[str, object]] = {
+    "adapters": {"lora_rank": 4, "trainable_layers": 2},
     "parts": {"accumulate_steps": 2},
     "bfloat16": {"train_precision": "bfloat16"},
     "recomputed": {"recompute_activations": True},
