@@ -21,7 +21,7 @@ from bench.history.history import read_history
 from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
-NAMES = ("changes", "chaos", "gate", "growth", "overhead", "simulate", "swap", "switch")
+NAMES = ("changes", "chaos", "gate", "growth", "overhead", "serve", "simulate", "swap", "switch")
 FOLDERS = {"simulate": "simulation"}
 CHECK = "check"
 

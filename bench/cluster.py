@@ -15,7 +15,7 @@ from realm.errors import DependencyUnavailable, RealmError
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from services.standalone.cluster import Cluster, ProcessSpec
-from services.standalone.supervisor import POLL_SECONDS, Supervisor
+from services.standalone.supervisor import POLL_SECONDS, ChildProcess, Supervisor
 
 FIRST_ANSWER_SECONDS = 300.0
 
@@ -112,6 +112,10 @@ class BenchCluster:
     def start_embedders(self) -> None:
         """No trainer: the bench itself publishes snapshots."""
         self._start(self._embedders())
+
+    def named(self, start: str) -> list[ChildProcess]:
+        """The processes whose names begin so."""
+        return [each for each in self.supervisor.processes if each.spec.name.startswith(start)]
 
     def _start(self, specs: Sequence[ProcessSpec]) -> None:
         self.supervisor.start([self.apparatus.fit(each) for each in specs])
