@@ -72,6 +72,12 @@ class Corpus(Group):
     write_group_seconds: float = Field(
         0.02, ge=0, description="how long the leader gathers writes into one commit"
     )
+    write_memory_bytes: int = Field(
+        128 << 20,
+        ge=1,
+        description="memory for writes being received or written in a gateway or an indexer, at"
+        " least one of 16 MB; further ones wait",
+    )
     erase_within_seconds: float = Field(
         86_400, gt=0, description="time after which deleted documents are physically gone"
     )

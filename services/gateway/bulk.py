@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from realm.access import principal
 from realm.client.wire import to_status
 from realm.errors import RealmError
 from realm.process.rpc import EXITS, incident, remaining
@@ -21,8 +22,9 @@ Answer = Callable[[Any, float, str], Awaitable[Any]]
 
 
 def caller_of(context: Any) -> str:
-    """Whose requests take turns with those of others: a host's."""
-    return str(context.peer()).rpartition(":")[0]
+    """Whose requests take turns with those of others: a key's holder's, else a host's."""
+    known = principal.caller()
+    return str(context.peer()).rpartition(":")[0] if known is principal.ANYBODY else known.name
 
 
 class QuestionStreams:

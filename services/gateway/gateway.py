@@ -22,6 +22,7 @@ from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
 from realm.process.listening import add_port, check_exposure
 from realm.process.rpc import LIVE_NAME, CallInterceptor, ErrorInterceptor, MetricsInterceptor
+from realm.process.write_memory import WriteInterceptor
 from realm.records.store import Store
 from realm.search.vector_index import VectorSearch
 from realm.settings import Settings
@@ -156,6 +157,7 @@ class Gateway:
         if self._key_ring is not None:
             callers = Callers.of(self._settings.access, self._key_ring)
             interceptors.append(AccessInterceptor(callers))
+        interceptors.append(WriteInterceptor(self._settings.corpus.write_memory_bytes))
         return grpc.aio.server(interceptors=interceptors, options=server_options())
 
     def _register(self, local: LocalStatus) -> None:

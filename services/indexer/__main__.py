@@ -35,6 +35,7 @@ from realm.process.rpc import (
 from realm.process.signals import exit_on_sigterm, stop_signals
 from realm.process.threads import exit_or_kill_after
 from realm.process.waiting import await_store
+from realm.process.write_memory import WriteInterceptor
 from realm.settings import Settings, load_settings
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
 from services.indexer.indexer import Indexer
@@ -210,6 +211,7 @@ def make_server(
             ErrorInterceptor(),
             *([AccessInterceptor(Services(service_key))] if service_key else []),
             LeaderInterceptor(lifecycle),
+            WriteInterceptor(settings.corpus.write_memory_bytes),
         ],
         options=server_options(),
     )
