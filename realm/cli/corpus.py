@@ -1,4 +1,4 @@
-"""`realm corpus`: import, add, delete, get, parked."""
+"""`realm corpus`: import, add, delete, get, list, parked."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from rich.text import Text
 
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
+    MOST,
     STORE,
     Address,
     AsJson,
     Paths,
     StoreUrl,
     Timeout,
+    Where,
     check_packages,
     connect,
     open_store,
@@ -50,6 +52,7 @@ def register(app: typer.Typer) -> None:
     corpus.command()(add)
     corpus.command()(delete)
     corpus.command("get")(get)
+    corpus.command("list")(list_)
     corpus.command()(parked)
     corpus.command("verify-erased")(verify_erased)
     app.add_typer(corpus, name="corpus")
@@ -123,15 +126,49 @@ def add(
 
 
 def delete(
-    document_ids: Annotated[list[str], typer.Argument(help="ids of documents")],
+    document_ids: Annotated[list[str] | None, typer.Argument(help="ids of documents")] = None,
+    where: Where = None,
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Delete documents."""
+    """Delete documents, by their ids or by their metadata."""
+    if not document_ids and not where:
+        raise InvalidInput("name the documents to delete, or give --where", field="document_ids")
+    count = 0
     with connect(address, timeout) as client:
-        deleted = client.delete(document_ids)
-    show(deleted, as_json, f"deleted, corpus version {deleted.corpus_version}")
+        more = True
+        while more:
+            deleted = client.delete(document_ids or [], where=where)
+            count, more = count + deleted.documents_deleted, deleted.more
+    deleted.documents_deleted = count
+    words = f"{count} documents deleted" if where else "deleted"
+    show(deleted, as_json, f"{words}, corpus version {deleted.corpus_version}")
+
+
+def list_(
+    where: Where = None,
+    limit: Annotated[int, typer.Option(help="how many at most", min=1, max=MOST)] = 100,
+    as_json: AsJson = False,
+    address: Address = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """List documents with their metadata, without their texts."""
+    with connect(address, timeout) as client:
+        found = list(islice(client.documents(where=where), limit + 1))
+    shown, more = found[:limit], len(found) > limit
+    rows = [
+        {
+            "document": each.document.id,
+            "version": each.document_version,
+            "title": each.document.title,
+            "metadata": ", ".join(f"{k}={v}" for k, v in sorted(each.document.metadata.items())),
+        }
+        for each in shown
+    ]
+    tail = [f"and more: give --limit {2 * limit}"] if more else []
+    result = {"documents": shown, "more": more}
+    show(result, as_json, Group(rows_table(rows), *tail) if rows else "none")
 
 
 def get(

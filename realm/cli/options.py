@@ -67,6 +67,14 @@ Timeout = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of words")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="only documents with this metadata: key=value, key!=value, key=one|other,"
+        " key>=2024-05-01 (>, <=, <), key, !key; repeatable, all must hold",
+    ),
+]
 Reason = Annotated[str, typer.Option(help="recorded in the index's history")]
 RequestId = Annotated[str, typer.Option(help="names this call: sent again, it is carried out once")]
 Paths = Annotated[

@@ -16,6 +16,7 @@ from realm.cli.options import (
     Address,
     AsJson,
     Timeout,
+    Where,
     connect,
     finite_if_any,
 )
@@ -53,6 +54,7 @@ def search(
         ),
     ] = None,
     at_least: AtLeast = 0,
+    where: Where = None,
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -66,13 +68,14 @@ def search(
             retrieval=retrieval or "",
             rerank=rerank,
             least_score=least_score,
+            where=where,
         )
     lines = [
         line
         for place, passage in enumerate(found.passages, 1)
         for line in _passage_lines(place, passage)
     ]
-    nothing = NOTHING_RELEVANT if least_score is not None else _no_passage(found)
+    nothing = NOTHING_RELEVANT if least_score is not None else _no_passage(found, where)
     show(found, as_json, _lines(lines or [nothing], found.index_version))
 
 
@@ -82,6 +85,7 @@ def ask(
     passages: Annotated[int, typer.Option(help="how many passages to read", min=1, max=20)] = 5,
     retrieval: Choice = None,
     at_least: AtLeast = 0,
+    where: Where = None,
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -93,6 +97,7 @@ def ask(
         "answers": answers,
         "at_least_version": at_least,
         "retrieval": retrieval or "",
+        "where": where,
     }
     with connect(address, timeout) as client:
         if len(asked) == 1:
@@ -140,8 +145,10 @@ def no_answer(response: answer_pb2.AnswerQuestionResponse) -> str:
     return f"The passages do not answer this: p {response.no_answer_probability:.3f}"
 
 
-def _no_passage(response: retrieval_pb2.RetrievePassagesResponse) -> str:
+def _no_passage(response: retrieval_pb2.RetrievePassagesResponse, where: list[str] | None) -> str:
     """By vectors some passage always matches; by words, perhaps none of many."""
+    if where:
+        return "No passage matched: perhaps no document has such metadata."
     if response.retrieval == types_pb2.RETRIEVAL_BM25:
         return "No passage matched: none holds any of these words."
     return "The index holds no passage."

@@ -371,6 +371,13 @@ class Gateway(Group):
     max_streams: int = Field(
         64, ge=1, description="most streams at once, of each: questions, imports, watches"
     )
+    answer_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="memory for answers that may be given again while nothing is written or"
+        " swapped; 0: none, since each write empties it: worth it where questions repeat between"
+        " writes",
+    )
     compute_stall_seconds: float = Field(
         60,
         gt=0,

@@ -27,6 +27,7 @@ from realm.v1.types_pb2 import Filter
 from services.gateway.admission.admission import Admission, Place
 from services.gateway.admission.cost import Departures
 from services.gateway.admission.limits import Limit
+from services.gateway.answer_cache import AnswerCache, Epoch, size_of
 from services.gateway.computing import Computing, Question, batch_tokens
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.newest_version import NewestVersion
@@ -42,6 +43,8 @@ FLIP_WAIT_SECONDS = 5.0
 #: How long, and how often, a search is retried while Qdrant does not serve.
 SEARCH_RETRY_SECONDS = 30.0
 SEARCH_PAUSE_SECONDS = 0.25
+#: After so long without a look at the store nothing is answered from what was answered before.
+STORE_UNSEEN_SECONDS = 5.0
 #: How long the probe of a lost collection may take.
 PROBE_SECONDS = 1.0
 
@@ -62,6 +65,7 @@ class Request:
     rerank: int = 0
     least_score: float = -math.inf
     filter: Filter | None = None
+    no_cache: bool = False
     caller: str = ""
     patient: bool = False
 
@@ -70,15 +74,24 @@ class Request:
         """How many passages are read."""
         return self.rerank or (self.passages if self.answers else 0)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for requests that one index answers alike."""
+        passing = self.filter and self.filter.SerializeToString(deterministic=True)
+        asked = (self.question, self.passages, self.answers, self.retrieval)
+        return (*asked, self.rerank, self.least_score, passing)
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Passages, how they were chosen and, if asked for, answers, all of one generation."""
+    """Passages, how they were chosen and, if asked for, answers, all of one generation; `cached`
+    ones were found for an earlier request."""
 
     pinned: PinnedServing
     retrieval: Retrieval
     passages: list[Retrieved]
     answers: Answers
+    cached: bool = False
 
 
 class Answering:
@@ -102,6 +115,9 @@ class Answering:
         self._departures = Departures(self._admission.lanes["search"].cost)
         self._waiting = Limit("questions for a version to come", settings.gateway.max_waiting)
         metrics.waiting.set_function(lambda: self._waiting.taken_now)
+        self._cache: AnswerCache[tuple[Retrieval, list[Retrieved], Answers]] = AnswerCache(
+            settings.gateway.answer_cache_bytes, metrics.cache_bytes.set
+        )
 
     async def __aenter__(self) -> Answering:
         await self._computing.__aenter__()
@@ -148,6 +164,8 @@ class Answering:
         loop = asyncio.get_running_loop()
         if request.at_least:
             await self._await_version(request.at_least, deadline - loop.time())
+        if (known := self._known(request)) is not None:
+            return known
         work = self._computing.work_of(request.question, request.read)
         async with self._admission.place(
             request.caller, work, deadline - loop.time(), patient=request.patient
@@ -171,6 +189,7 @@ class Answering:
                 annotate_call(generation=gone.number)
                 try:
                     response = await self._attempt(pinned, place, request, deadline - loop.time())
+                    self._keep(request, response)
                     return self._checked(response, request.at_least)
                 except NotFound as error:
                     log.warning("collection_gone", generation=gone.number, error=error.message)
@@ -183,6 +202,31 @@ class Answering:
             generation=gone.number,
             waited=f"{wait_seconds:.2f}",
         )
+
+    def _known(self, request: Request) -> Response | None:
+        """The answer to the same request of the same index, if there was one."""
+        if not self._cache.enabled or request.no_cache or self._slot.current is None:
+            return None
+        with self._slot.pin() as pinned:
+            freshness = pinned.freshness
+            # While the store is away, the index may have moved on unseen.
+            unseen = time.monotonic() - freshness.seen_at
+            if freshness.damaged or unseen > STORE_UNSEEN_SECONDS:
+                return None
+            found = self._cache.find(_epoch(pinned), request.key)
+            self._metrics.count_cached(found is not None)
+            if found is None:
+                return None
+            annotate_call(generation=pinned.serving.number, cached=True)
+            return Response(pinned, *found, cached=True)
+
+    def _keep(self, request: Request, response: Response) -> None:
+        if self._cache.enabled and not response.pinned.freshness.damaged:
+            key = request.key
+            size = size_of(key, (each.hit.passage for each in response.passages))
+            # Without the models: what is kept must not keep them.
+            kept = response.retrieval, response.passages, response.answers
+            self._cache.keep(_epoch(response.pinned), key, kept, size)
 
     async def _attempt(
         self, pinned: PinnedServing, place: Place, request: Request, seconds: float
@@ -300,6 +344,10 @@ class Answering:
         finally:
             self._departures.end(time.monotonic(), done=done)
         return hits
+
+
+def _epoch(pinned: PinnedServing) -> Epoch:
+    return Epoch(pinned.serving.number, pinned.freshness.corpus_version)
 
 
 def _time_to_wait(seconds: float) -> float:

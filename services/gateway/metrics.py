@@ -56,6 +56,14 @@ class GatewayMetrics:
             "Passages found for a question",
             buckets=PASSAGE_BUCKETS,
         )
+        self._cached = counter(
+            "realm_gateway_answer_cache_lookups",
+            "Questions looked up among earlier answers, where these are kept",
+            ("outcome",),
+        )
+        self.cache_bytes = gauge(
+            "realm_gateway_answer_cache_bytes", "Memory that earlier answers take"
+        )
         self.batch = histogram(
             "realm_gateway_batch_items",
             "Items computed together",
@@ -99,6 +107,9 @@ class GatewayMetrics:
     def show_queues(self, seconds: Callable[[Stage], float]) -> None:
         for stage in get_args(Stage):
             self._queues.labels(stage).set_function(partial(seconds, stage))
+
+    def count_cached(self, hit: bool) -> None:
+        self._cached.labels("hit" if hit else "miss").inc()
 
     def show_lag(self, lag: Lag) -> None:
         self.lag_steps.set(lag.steps)

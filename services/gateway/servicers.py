@@ -141,6 +141,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
                 else 0,
                 least_score=request.least_score if request.HasField("least_score") else -math.inf,
                 filter=reachable(request),
+                no_cache=request.no_cache,
                 caller=caller,
                 patient=patient,
             ),
@@ -151,6 +152,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
             index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
             no_answer_probability=response.answers.no_answer,
+            cached=response.cached,
         )
         masked: retrieval_pb2.RetrievePassagesResponse = mask.apply(found)
         return masked
@@ -206,6 +208,7 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
                 retrieval=check_retrieval(request.retrieval),
                 at_least=request.at_least_version,
                 filter=reachable(request),
+                no_cache=request.no_cache,
                 caller=caller,
                 patient=patient,
             ),
@@ -217,6 +220,7 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
             no_answer_probability=response.answers.no_answer,
             index_version=index_version(response.pinned),
             retrieval=_retrieval(response.retrieval),
+            cached=response.cached,
         )
         masked: answer_pb2.AnswerQuestionResponse = mask.apply(answered)
         return masked

@@ -33,7 +33,7 @@ async def test_search_prints_passages_and_their_origin(realm: Shell) -> None:
     found = json.loads((await realm("search", QUESTION, "--limit", "2", "--json")).out)
     assert len(found["passages"]) == 2
     assert found["index_version"]["lag_steps"] == 0
-    assert found["passages"][0]["passage"]["metadata"] == {"prefix": "g1"}
+    assert found["passages"][0]["passage"]["metadata"]["prefix"] == "g1"
 
 
 async def test_ask_prints_answer_and_sources(realm: Shell) -> None:
@@ -44,6 +44,36 @@ async def test_ask_prints_answer_and_sources(realm: Shell) -> None:
     found = json.loads((await realm("ask", QUESTION, "--json")).out)
     assert found["question"] == QUESTION
     assert found["answers"][0]["text"]
+
+
+async def test_metadata_bound_what_is_searched_and_asked(realm: Shell) -> None:
+    where = ("--where", "tenant=acme", "--where", "number<3")
+    found = json.loads((await realm("search", QUESTION, *where, "--json")).out)
+    assert sorted(each["passage"]["metadata"]["number"] for each in found["passages"]) == ["0", "2"]
+    answered = json.loads((await realm("ask", QUESTION, *where, "--json")).out)
+    sources = answered["answers"][0]["sources"]
+    assert {each["passage"]["metadata"]["tenant"] for each in sources} == {"acme"}
+    nothing = await realm("search", QUESTION, "--where", "tenant=nobody")
+    assert "perhaps no document has such metadata" in nothing.out
+    wrong = await realm("ask", QUESTION, "--where", "number>many")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "give a number" in wrong.err
+
+
+async def test_documents_are_listed_and_deleted_by_metadata(realm: Shell) -> None:
+    for name, lang in (("a", "de"), ("b", "fr"), ("c", "fr")):
+        await realm("corpus", "add", "--id", name, "--text", "text", "--metadata", f"lang={lang}")
+    listed = json.loads((await realm("corpus", "list", "--where", "lang=fr", "--json")).out)
+    assert [each["document"]["id"] for each in listed["documents"]] == ["b", "c"]
+    assert not listed["more"]
+    assert "lang=de" in (await realm("corpus", "list")).out
+    assert "and more: give --limit 2" in (await realm("corpus", "list", "--limit", "1")).out
+    gone = await realm("corpus", "delete", "--where", "lang=fr")
+    assert gone.out == "2 documents deleted, corpus version 4\n"
+    assert (await realm("corpus", "list", "--where", "lang=fr")).out == "none\n"
+    refused = await realm("corpus", "delete")
+    assert refused.code == 1
+    assert "--where" in refused.err
 
 
 async def test_several_questions_are_answered_in_order(realm: Shell) -> None:
