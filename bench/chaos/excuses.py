@@ -21,8 +21,6 @@ PATIENCE_SECONDS = 20.0
 INDEXER, GATEWAY = "indexer", "gateway"
 #: It embeds what is written; the other embedder builds, which no request waits for.
 DELTA = "embedder-delta"
-#: What is slow arrives: it excuses nothing.
-SLOW = ("slow_network", "slow_store")
 #: What requests lose while a process cannot reach a peer, by the kind of process.
 LOST = {
     (GATEWAY, QDRANT): (Need.INDEX, Need.LATEST),
@@ -53,7 +51,7 @@ class Excuses:
 
     def of(self, faults: Sequence[Fault], damages: Iterable[Damage]) -> list[Excuse]:
         return [
-            *(excuse for fault in faults if fault.kind not in SLOW for excuse in self._of(fault)),
+            *(excuse for fault in faults for excuse in self._of(fault)),
             *(excuse for damage in damages for excuse in _of_damage(damage)),
         ]
 

@@ -68,6 +68,15 @@ def vectors_of_unknown_outcome(rng: random.Random) -> Focus:
     return Focus([_at(rng, 0, 1, Event.WRITE)], traps, _with_live(rng))
 
 
+def writes_while_gateways_flip(rng: random.Random) -> Focus:
+    """An index goes live, whose models take time to load. Meanwhile both are written to, and
+    gateways look at the store again and again."""
+    publish = _at(rng, 0, 0.2, Event.PUBLISH)
+    writes = [_at(rng, 1.0, 6.0, Event.WRITE) for _ in range(12)]
+    looks = [_at(rng, 1.5, 7.0, Event.PUBLISH_POOR) for _ in range(20)]
+    return Focus([publish, *writes, *looks], [], _with_live(rng), 0.6)
+
+
 FOCUSES: tuple[Callable[[random.Random], Focus], ...] = (
     commit_of_a_deposed_leader,
     write_of_a_deposed_leader,
@@ -75,6 +84,7 @@ FOCUSES: tuple[Callable[[random.Random], Focus], ...] = (
     deletion_of_what_is_embedded,
     rollback_of_unknown_outcome,
     vectors_of_unknown_outcome,
+    writes_while_gateways_flip,
 )
 
 

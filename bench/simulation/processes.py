@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from bench.simulation.qdrant import SimulatedIndex
 from bench.simulation.redis import Sender, SimulatedWakeup, task_in
 from bench.simulation.scheduler import Condition, Process, Thread
 from bench.simulation.storage import open_store
+from realm.corpus.table import Write
 from realm.errors import DependencyUnavailable, RealmError
 from realm.model.relevance import DENSE_ONLY
 from realm.process.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
@@ -43,7 +44,7 @@ from services.indexer.gateways import GatewayReport
 from services.indexer.indexer import Indexer
 from services.indexer.leader.election import BEATS_PER_LEASE, Election
 from services.indexer.metrics import IndexerMetrics
-from services.indexer.writes.applier import ChangeApplier, ChangeStep
+from services.indexer.writes.applier import ChangeStep, StepPlanner
 
 if TYPE_CHECKING:
     from bench.simulation.world import World
@@ -96,28 +97,20 @@ class Site:
         return repeat
 
 
-class RecordedIndexer(Indexer):
-    """The product's; that it shares one tokenizer with all others saves time alone."""
+class WatchedPlanner(StepPlanner):
+    """The product's, looked at."""
 
-    def __init__(self, world: World, *given: Any) -> None:
-        super().__init__(*given)
-        self._world = world
-        self.records.inputs._by_fingerprint[world.fingerprint] = world.inputs
-        self._watch(self._planner_of.replan)
+    def __init__(
+        self, reach: Callable[[str], None], writes: Callable[[int, int], Sequence[Write]]
+    ) -> None:
+        super().__init__(writes)
+        self._reach = reach
 
-    def _make_applier(self) -> ChangeApplier:
-        made = super()._make_applier()
-        self._planner_of = made._planner
-        return made
-
-    def _watch(self, replan: Callable[[ChangeStep, int], ChangeStep]) -> None:
-        def watched(step: ChangeStep, newest: int) -> ChangeStep:
-            found = replan(step, newest)
-            if found.upto != step.upto:
-                self._world.oracle.reach("a step is planned anew without what was deleted")
-            return found
-
-        self._planner_of.replan = watched  # type: ignore[method-assign]
+    def replan(self, step: ChangeStep, newest: int) -> ChangeStep:
+        found = super().replan(step, newest)
+        if found.upto != step.upto:
+            self._reach("a step is planned anew without what was deleted")
+        return found
 
 
 class IndexerSite(Site):
@@ -147,9 +140,7 @@ class IndexerSite(Site):
             wakeup=SimulatedWakeup(world.network, world.rng, world.tell),
             condition=lambda: Condition(world.scheduler),
         )
-        self.indexer = RecordedIndexer(
-            world, world.settings, store, INDEXER_METRICS, self.election, connections
-        )
+        self.indexer = Indexer(world.settings, store, INDEXER_METRICS, self.election, connections)
         self.election.look()
         seconds = world.settings.indexer.lease_seconds / BEATS_PER_LEASE
         self.thread("election", self.every(seconds, self.election.look))

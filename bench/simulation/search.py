@@ -15,10 +15,12 @@ import pyarrow as pa
 import structlog
 
 from bench.simulation.clock import REAL_MONOTONIC, installed
+from bench.simulation.ground import inputs
 from bench.simulation.happenings import Beginning
 from bench.simulation.memo import remembering
 from bench.simulation.plan import Plan, draw
 from bench.simulation.world import Outcome, ground_of, run
+from services.indexer.context import SnapshotInputs
 from services.indexer.writes import applier
 
 #: Unused memory is given back so often.
@@ -69,7 +71,13 @@ def simulating() -> Iterator[None]:
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     try:
-        with installed(), remembering(), patch.object(applier, "SMALL_COST", SMALL_COST):
+        with (
+            installed(),
+            remembering(),
+            patch.object(applier, "SMALL_COST", SMALL_COST),
+            # No snapshot here has files of a tokenizer.
+            patch.object(SnapshotInputs, "of", lambda *_: inputs()),
+        ):
             for beginning in Beginning:
                 ground_of(beginning)
             yield

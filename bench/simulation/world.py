@@ -26,7 +26,13 @@ from bench.simulation.happenings import (
 from bench.simulation.network import Act, Network, Step, Trap
 from bench.simulation.oracle import Violation
 from bench.simulation.plan import Plan
-from bench.simulation.processes import EmbedderSite, GatewaySite, IndexerSite, Site
+from bench.simulation.processes import (
+    EmbedderSite,
+    GatewaySite,
+    IndexerSite,
+    Site,
+    WatchedPlanner,
+)
 from bench.simulation.redis import Client, Redis
 from bench.simulation.scheduler import Process, Scheduler
 from bench.simulation.storage import open_store
@@ -34,6 +40,7 @@ from realm.records.leaders import Leaders
 from realm.records.snapshots import Snapshot, Snapshots
 from services.gateway.watcher import TOPICS
 from services.indexer.build.build import Build
+from services.indexer.writes import applier
 
 #: After all is mended things must have come right within this time.
 PATIENCE_SECONDS = 400.0
@@ -94,6 +101,7 @@ class World:
         with (
             simulated(self.scheduler, self.rng),
             patch.object(redis_library.Redis, "from_url", self._connect),
+            patch.object(applier, "StepPlanner", partial(WatchedPlanner, self.oracle.reach)),
         ):
             try:
                 self._run()

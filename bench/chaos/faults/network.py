@@ -85,6 +85,11 @@ class SlowNetwork(NetworkFault, name="slow_network", weight=4, lasts=(5.0, 60.0)
 
     cuts = (Cut.SLOW,)
 
+    def begin(self, target: str, rng: random.Random) -> Effects | None:
+        """What is slow arrives: no link is cut."""
+        super().begin(target, rng)
+        return Effects()
+
 
 class Isolation(NetworkFault, name="isolation", weight=6, lasts=(3.0, 40.0)):
     """A process reaches nobody, and no other process of the cluster reaches it."""

@@ -63,6 +63,7 @@ class StoreErrors(StoreFault, name="store_errors", weight=4, lasts=(3.0, 30.0)):
 
 class SlowStore(StoreFault, name="slow_store", weight=3, lasts=(5.0, 60.0)):
     failures = (Failure.SLOW,)
+    refuses = False
 
 
 class LostReplies(StoreFault, name="lost_replies", weight=4, lasts=(3.0, 30.0)):

@@ -71,9 +71,8 @@ def test_a_link_excuses_what_goes_over_it_at_the_gateway_that_it_begins_at() -> 
     assert link("gateway", "redis") == [], "only wake-ups come that way"
 
 
-def test_what_is_slow_and_what_only_builds_excuses_nothing() -> None:
-    links = Effects(links=frozenset({Link("gateway", "qdrant")}))
-    assert excuses(Fault("slow_network", "", 10.0, 10.0 + LONG, "rest", links)) == []
+def test_what_cut_nothing_and_what_only_builds_excuses_nothing() -> None:
+    assert excuses(fault(Effects(), seconds=LONG)) == []
     building = Effects(processes=frozenset({"embedder"}), storeless=frozenset({"embedder"}))
     assert excuses(fault(building, seconds=LONG)) == []
 

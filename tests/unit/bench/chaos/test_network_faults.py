@@ -10,7 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from bench.apparatus.network import Network
-from bench.chaos.faults.network import Isolation, NetworkFault, OneWayPartition, Partition
+from bench.chaos.faults.network import (
+    Isolation,
+    NetworkFault,
+    OneWayPartition,
+    Partition,
+    SlowNetwork,
+)
 from bench.chaos.scene import Scene
 from realm.records.generations import Generations
 from realm.records.leaders import Leaders, Term
@@ -60,6 +66,15 @@ def test_an_isolated_process_neither_reaches_others_nor_is_reached(scene: Scene)
         "indexer-2->redis", "indexer-2->qdrant", "indexer-2->store",
         "gateway->indexer-2", "gateway-2->indexer-2",
     }  # fmt: skip
+
+
+def test_only_what_is_slow_hits_no_link(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Network, "cut", lambda *_: None)  # no proxy runs
+    for kind, cuts in ((Partition, 1), (OneWayPartition, 1), (SlowNetwork, 0)):
+        found = kind(scene)
+        effects = found.begin(found.targets()[0], random.Random(0))
+        assert effects is not None
+        assert len(effects.links) == cuts
 
 
 @pytest.mark.parametrize("kind", [Partition, OneWayPartition, Isolation])

@@ -17,6 +17,7 @@ from bench.simulation.world import run
 from realm.records.generations import Generations
 from realm.records.retention import Retention
 from realm.records.states import State
+from services.gateway.watcher import LiveWatcher
 from services.indexer.build import lifecycle
 from services.indexer.gate import checks
 from services.indexer.writes.applier import ChangeApplier, ChangeStep
@@ -63,6 +64,12 @@ def retained_is_forgotten(stack: ExitStack) -> None:
     stack.enter_context(patch.object(Retention, "_is_needed", is_needed))
 
 
+def flips_behind(stack: ExitStack) -> None:
+    """The retained one is not kept behind live, and a gateway does not wait for what is behind."""
+    stack.enter_context(patch.object(ReplicationState, "may_apply", lambda *_: True))
+    stack.enter_context(patch.object(LiveWatcher, "_is_behind", lambda *_: False))
+
+
 FAULTS: dict[str, tuple[Fault, str]] = {
     "a commit without completeness": (incomplete, "lacks"),
     "a commit behind live": (
@@ -79,6 +86,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         replaced(RequestHistory, "read", lambda *_: None),
         "is in versions",
     ),
+    "a gateway flips behind": (flips_behind, "goes back from version"),
 }
 
 
