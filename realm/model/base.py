@@ -165,7 +165,7 @@ def _multilingual() -> Base:
         base=shape,
         normalize=True,
         lengths=default_lengths(shape.max_position_embeddings),
-        scale_init=NORMALISED_SCALE,
+        scale_init=multilingual.SCALE,
         base_name=multilingual.NAME,
         base_sha256=multilingual.SHA256,
         prompts=multilingual.PROMPTS,

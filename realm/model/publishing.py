@@ -60,6 +60,7 @@ def load_source(source: str | Path, settings: Settings) -> Model:
         if settings.model.projection
         else base.config.projection,
         "vector_size": settings.model.vector_size,
+        "scale_init": settings.model.scale or base.config.scale_init,
         "marginal": settings.model.marginal or base.config.marginal,
         "passage_scores": settings.model.passage_scores,
         "shared_towers": settings.model.towers != "two",

@@ -123,6 +123,12 @@ class Model(Group):
         description="size of the projection with LayerNorm of a new model (REALM: 128); 0: the"
         " base's own, or none",
     )
+    scale: float = Field(
+        0.0,
+        ge=0,
+        description="s of f(x, z) that a base begins with: one over the temperature that it was"
+        " trained at; 0: 20 for normalised vectors, else 1, and what a packaged base brings",
+    )
     vector_size: int = Field(
         0,
         ge=0,

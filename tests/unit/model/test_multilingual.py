@@ -50,6 +50,7 @@ def test_it_is_a_plain_bert_with_its_own_prompts_and_words(model: Model) -> None
     assert (config.embedding_size, config.base.num_hidden_layers) == (384, 12)
     assert (config.pooling, config.normalize, config.base.architecture) == ("mean", True, "")
     assert config.prompts == Prompts("query: ", "passage: ")
+    assert model.retriever.scale.item() == pytest.approx(100)
     # XLM-R's: ▁que ry : ▁Hello ▁world !
     ids = [0, 41, 1294, 12, 35378, 8999, 38, 2]
     assert model.inputs.query("Hello world!").ids == ids

@@ -184,8 +184,9 @@ def test_a_passages_states_are_those_of_transformers(kind_folder: Path, model: M
 def test_a_snapshot_gives_back_the_model_and_says_nothing_of_where_it_lay(
     kind_folder: Path, tmp_path: Path
 ) -> None:
-    settings = load_settings(vector_size=12, passage_prompt="passage: ")
+    settings = load_settings(vector_size=12, passage_prompt="passage: ", scale=50)
     model = load_source(kind_folder, settings)
+    assert model.retriever.scale.item() == pytest.approx(50)
     folder = tmp_path / "snapshot"
     write_model(folder, model)
     assert str(tmp_path) not in (folder / "config.json").read_text()
