@@ -72,12 +72,21 @@ class Pipeline:
             executor=ThreadPoolExecutor(1),
         )
 
+    async def __aenter__(self) -> Pipeline:
+        await self._encode.__aenter__()
+        await self._read.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._encode.__aexit__()
+        await self._read.__aexit__()
+
     async def run(self, turn: Turn, questions: list[str]) -> Outcome:
         async def ask(question: str) -> object:
             found = await self.search(question, turn.limit)
             return await self.read(question, found) if turn.kind == "answer" else found
 
-        async with self._encode, self._read:
+        async with self:
             before = time.process_time()
             served = await closed(ask, questions, turn.clients, turn.seconds)
             spent = time.process_time() - before

@@ -14,7 +14,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 
 #: Raised whenever a text gives other terms: passages cut before do not fit then.
 VERSION = 2
@@ -40,6 +40,8 @@ _CAMEL_BOUNDARY = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Vowel signs of Indic scripts (class 0), their viramas (9) and the marks of kana (8) are letters.
 _OPTIONAL_CLASSES = frozenset([*range(10, 37), *range(200, 256)])
 _TATWEEL = "\u0640"  # only stretches a line
+#: Characters remembered; whoever asks with all of Unicode does not fill the memory.
+CHARACTERS_KNOWN = 1 << 14
 
 
 def count_terms(*texts: str) -> Counter[int]:
@@ -112,7 +114,7 @@ def _normalised(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(kept))
 
 
-@cache
+@lru_cache(CHARACTERS_KNOWN)
 def _folded_character(character: str) -> str:
     """The character if it belongs to a word, nothing if it may be left out, else a space."""
     category = unicodedata.category(character)

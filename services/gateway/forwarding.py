@@ -51,6 +51,8 @@ log = structlog.get_logger(__name__)
 
 #: How long the indexer may take for its status before the gateway reports what it knows itself.
 STATUS_SECONDS = 3.0
+#: Larger writes are checked beside the event loop, which they would hold up.
+SMALL_WRITE_BYTES = 64 << 10
 
 
 @dataclass(slots=True)
@@ -63,13 +65,19 @@ class CorpusServicer(corpus_pb2_grpc.CorpusServiceServicer):
     async def UpsertDocuments(  # noqa: N802
         self, request: corpus_pb2.UpsertDocumentsRequest, context: Any
     ) -> Any:
-        normalise_upsert(request, self.max_document_bytes)
-        check_writes(request)
-        confine(request)
+        if request.ByteSize() <= SMALL_WRITE_BYTES:
+            self._check(request)
+        else:
+            await asyncio.to_thread(self._check, request)
         request.request_id = request.request_id or str(uuid.uuid4())  # makes a retry safe
         return await self.forwarder.call(
             lambda leader: leader.corpus.UpsertDocuments, request, context
         )
+
+    def _check(self, request: corpus_pb2.UpsertDocumentsRequest) -> None:
+        normalise_upsert(request, self.max_document_bytes)
+        check_writes(request)
+        confine(request)
 
     async def DeleteDocuments(  # noqa: N802
         self, request: corpus_pb2.DeleteDocumentsRequest, context: Any

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realm.text.terms import count_terms, term_hash, terms
+from realm.text.terms import (
+    CHARACTERS_KNOWN,
+    _folded_character,
+    count_terms,
+    term_hash,
+    terms,
+)
 
 TEXTS = st.text(max_size=80)
 
@@ -88,3 +94,9 @@ def test_texts_are_counted_together(left: str, right: str) -> None:
 def test_an_index_is_the_same_for_ever_and_fits_32_bits() -> None:
     assert term_hash("123456789") == 0xCBF43926  # CRC-32 as published
     assert all(0 <= each < 1 << 32 for each in count_terms("a wörd 居里夫人"))
+
+
+def test_what_is_remembered_of_characters_is_bounded() -> None:
+    for first in range(0x10000, 0x10000 + 2 * CHARACTERS_KNOWN, 1000):
+        count_terms("".join(map(chr, range(first, first + 1000))))
+    assert _folded_character.cache_info().currsize <= CHARACTERS_KNOWN
