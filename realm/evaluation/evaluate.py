@@ -25,6 +25,7 @@ from realm.evaluation.searching import (
     PassageVectors,
     Searcher,
     best_answer_texts,
+    cpu_costs,
     encode_passages,
     encode_questions,
     latencies,
@@ -37,6 +38,7 @@ from realm.search.exact import Found
 from realm.text.questions import Question, contains_answer, normalise_answer
 
 LATENCY_SAMPLE = 50
+COST_SAMPLE = 20
 WARM_UP = 3
 
 
@@ -88,6 +90,7 @@ def evaluate(
                 "scale": system.relevance.scale,
                 "word_weight": system.relevance.word_weight,
             },
+            "cpu_ms": cpu_costs(system, index, searcher, sample[:COST_SAMPLE], passages),
             **provenance(system.passage.device, system.dtype),
             "seconds": round(time.monotonic() - began, 3),
         },

@@ -4,7 +4,8 @@ long one question takes from end to end."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -217,3 +218,35 @@ def latencies(
             best_answer_texts(system, [reading])
             times.append((time.perf_counter() - began) * 1000)
     return times
+
+
+def cpu_costs(
+    system: System,
+    index: PassageVectors,
+    searcher: Searcher,
+    questions: Sequence[str],
+    passages: int,
+) -> dict[str, float]:
+    """CPU milliseconds of each part of one question, a mean: encode, search, read, and re-rank
+    where the system does. Unlike latencies they hardly depend on what else the machine does."""
+    spent: dict[str, float] = {}
+
+    @contextmanager
+    def part(name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        spent[name] = spent.get(name, 0.0) + time.process_time() - began
+
+    with one_thread_each():
+        for question in questions:
+            with part("encode"):
+                query = encode_questions(system, [question])
+            with part("search"):
+                (found,) = searcher.search([question], query, max(passages, system.rerank))
+            with part("read"):
+                reading = make_reading(system, index, question, found.best(passages))
+                best_answer_texts(system, [reading])
+            if system.rerank:
+                with part("rerank"):
+                    rerank(system, index, [question], [found])
+    return {name: round(1000 * seconds / len(questions), 2) for name, seconds in spent.items()}

@@ -50,6 +50,15 @@ def test_report_has_the_agreed_keys_and_shares(system: System) -> None:
     assert json.loads(json.dumps(report)) == report
 
 
+@pytest.mark.parametrize("reranked", [0, 4])
+def test_what_each_part_of_a_question_costs_is_told(system: System, reranked: int) -> None:
+    report = evaluate(replace(system, rerank=reranked), DOCUMENTS, QUESTIONS, passages=3)
+    costs = report.extras["cpu_ms"]
+    assert set(costs) == {"encode", "search", "read", *(["rerank"] if reranked else [])}
+    assert all(cost >= 0 for cost in costs.values())
+    assert costs["read"] > 0
+
+
 @pytest.mark.parametrize("way", list(Retrieval))
 def test_the_system_says_what_chooses_its_passages(system: System, way: Retrieval) -> None:
     documents = [Document(f"d{n}", "t", f"pig number{n} ran.") for n in range(30)]
