@@ -21,7 +21,9 @@ from bench.history.history import read_history
 from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
-NAMES = ("changes", "chaos", "gate", "growth", "overhead", "serve", "simulate", "swap", "switch")
+NAMES = (
+    "changes", "chaos", "gate", "growth", "overhead", "rerank", "serve", "simulate", "swap", "switch",
+)  # fmt: skip
 FOLDERS = {"simulate": "simulation"}
 CHECK = "check"
 

@@ -27,6 +27,7 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "changes": lambda figures: figures["embedded_by_refresh"] > 0,
     "gate": lambda figures: min(figures[of]["min"] for of in ("noisy_cost", "reader_cost")) >= 0.1,
     "chaos": lambda figures: sum(figures["faults"].values()) >= 5 and figures["looked_at"] > 500,
+    "rerank": lambda figures: figures["done"] == figures["questions"] > 10,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
 #: Seeds whose short run injects each sort of fault.
