@@ -22,7 +22,8 @@ from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = (
-    "changes", "chaos", "gate", "growth", "overhead", "rerank", "serve", "simulate", "swap", "switch",
+    "changes", "chaos", "gate", "growth", "overhead", "rerank", "serve", "simulate",
+    "swap", "switch",
 )  # fmt: skip
 FOLDERS = {"simulate": "simulation"}
 CHECK = "check"
