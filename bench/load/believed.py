@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 
 from bench.history.events import Revision
+from realm.errors import NotFound
 
 NEW_SHARE = 0.4
 
@@ -59,6 +60,10 @@ class Believed:
         """-1 before the first."""
         return self._documents[document].newest if document in self._documents else -1
 
+    def in_doubt(self) -> str | None:
+        """The first document whose last write may have taken place or not."""
+        return next((name for name, mine in self._documents.items() if mine.doubtful), None)
+
     def present(self) -> dict[str, int]:
         """Documents that nobody is writing, whose text is known, and its revision."""
         return {
@@ -68,8 +73,13 @@ class Believed:
         }
 
     def something(self) -> tuple[Revision, int]:
-        """A document that must be found by the words of that revision, and its version."""
-        document = self._rng.choice([*self.present()])
+        """A document that must be found by the words of that revision, and its version.
+
+        :raises NotFound: if the fate of every document is open.
+        """
+        if not (known := [*self.present()]):
+            raise NotFound("every document is being written, or a read has yet to tell of it")
+        document = self._rng.choice(known)
         mine = self._documents[document]
         return Revision(document, mine.revision), mine.version
 

@@ -87,6 +87,8 @@ class LoadGenerator:
     async def _write(
         self, kind: Kind, client: RecordedClient, other: RecordedClient, due: float
     ) -> None:
+        if doubtful := self._believed.in_doubt():
+            await self._decide(doubtful)
         written = self._believed.begin_write(delete=kind is Kind.DELETE)
         document = written.document
         try:

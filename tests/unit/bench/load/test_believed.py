@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.history.events import Revision
 from bench.load.believed import Believed
+from realm.errors import NotFound
 
 
 def one_document() -> Believed:
@@ -34,7 +37,11 @@ def test_a_write_of_unknown_fate_leaves_its_document_out_until_a_read_decides() 
     assert believed.begin_write(delete=True) == Revision("a", None)
     believed.unsure("a")
     assert believed.present() == {}
+    assert believed.in_doubt() == "a"
+    with pytest.raises(NotFound, match="every document"):
+        believed.something()
     believed.read("a", 0, 3)
+    assert believed.in_doubt() is None
     assert believed.something() == (Revision("a", 0), 3)
 
 
