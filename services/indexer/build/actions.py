@@ -122,7 +122,7 @@ class Actions:
             # A file may be damaged too, so the passages of the current corpus are cut again.
             begun = self._builder.begin(wanted, version, healed)
         except (Corrupt, NotFound) as error:
-            memory.damaged.add(wanted.snapshot)
+            memory.found_damaged(wanted.snapshot)
             self._metrics.corrupt_files.labels("snapshot").inc()
             log.error("snapshot_unusable", snapshot=wanted.snapshot, why=str(error))
             return True
@@ -213,7 +213,7 @@ class Actions:
         try:
             self._records.snapshots.verify(build.snapshot)
         except Corrupt as error:
-            self._memory.damaged.add(build.snapshot.number)
+            self._memory.found_damaged(build.snapshot.number)
             self._metrics.corrupt_files.labels("snapshot").inc()
             build.failure = f"its snapshot is damaged: {error}"
             return False
@@ -273,7 +273,7 @@ class Actions:
                 self._store.delete(failure.input_file)
             elif failure.snapshot == build.snapshot.number:
                 self._metrics.corrupt_files.labels("snapshot").inc()
-                self._memory.damaged.add(failure.snapshot)
+                self._memory.found_damaged(failure.snapshot)
             clear_failure(self._store, failure.output_file)
             self._tasks.allow_resend(failure.output_file)
 

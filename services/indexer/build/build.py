@@ -104,8 +104,9 @@ class Memory:
     build: Build | None = None
     #: Committed, but not yet seen at every gateway.
     flipping: Build | None = None
-    #: Snapshots whose files turned out to be damaged.
-    damaged: set[int] = field(default_factory=set)
+    #: Snapshots whose files turned out to be damaged, and the monotonic time when they are tried
+    #: again: somebody may have restored them.
+    damaged: dict[int, float] = field(default_factory=dict)
     #: The corpus version at which there was no document.
     empty_at: int | None = None
     failures: int = 0
@@ -117,6 +118,15 @@ class Memory:
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self.failures)
         self.failures += 1
         self.retry_at = clock() + pause
+
+    def found_damaged(self, snapshot: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """It is left alone for a while."""
+        self.damaged[snapshot] = clock() + LONGEST_PAUSE_SECONDS
+
+    def unusable(self, clock: Callable[[], float] = time.monotonic) -> frozenset[int]:
+        """Snapshots that are not to be tried now."""
+        now = clock()
+        return frozenset(number for number, again_at in self.damaged.items() if now < again_at)
 
     def succeeded(self) -> None:
         self.failures, self.retry_at = 0, 0.0

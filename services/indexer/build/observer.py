@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import structlog
 
@@ -56,7 +56,8 @@ class Observer:
             self._view(number, live, collections, lost) for number in self._generations.numbers()
         )
         version = self._corpus.version()
-        newest = self._newest_snapshot()
+        unusable = memory.unusable()
+        newest = self._newest_snapshot(unusable)
         asked = self._controls.refresh_request()
         return Observation(
             retirement_seconds=self._retirement,
@@ -64,7 +65,7 @@ class Observer:
             has_documents=version > 0 and version != memory.empty_at,
             paused=self._controls.paused(),
             refresh_asked=asked.number if asked else 0,
-            refresh_damaged=asked is not None and asked.snapshot in memory.damaged,
+            refresh_damaged=asked is not None and asked.snapshot in unusable,
             refresh_snapshot=asked.snapshot if asked else None,
             refresh_forced=asked.forced if asked else "",
             live=live,
@@ -73,14 +74,13 @@ class Observer:
             qdrant_reachable=collections is not None,
             alias=alias,
             floor=self._floor(),
-            can_heal=live is not None and live.snapshot not in memory.damaged,
+            can_heal=live is not None and live.snapshot not in unusable,
             backing_off=time.monotonic() < memory.retry_at,
         )
 
-    def _newest_snapshot(self) -> Snapshot | None:
+    def _newest_snapshot(self, unusable: Set[int]) -> Snapshot | None:
         """The newest that is not known to be damaged."""
-        damaged_ones = self._memory.damaged
-        whole = [each for each in self._snapshots.all() if each.number not in damaged_ones]
+        whole = [each for each in self._snapshots.all() if each.number not in unusable]
         return whole[-1] if whole else None
 
     def live(self) -> Live | None:
