@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -50,12 +51,14 @@ VOCABULARY = [
 class World:
     """The facts as they are now. Ids stay when values change: such a change is an edit."""
 
+    #: Values come again and again, in copies of a world too, so each text is cut once.
+    _cut: ClassVar[dict[tuple[str, str], Passage]] = {}
+
     def __init__(self, inputs: InputBuilder, seed: int) -> None:
         self._inputs = inputs
         self._rng = random.Random(seed)
         self.facts: list[Fact] = [(e, a) for e in range(ENTITIES) for a in range(ATTRIBUTES)]
         self._ids = {fact: _learnable(f"fact-{fact[0]}-{fact[1]}") for fact in self.facts}
-        self._cut: dict[tuple[str, str], Passage] = {}
         self.redraw()
 
     def redraw(self) -> None:
@@ -103,7 +106,6 @@ class World:
         return self._only_passage(_question_id(fact), text)
 
     def _only_passage(self, id: str, text: str) -> Passage:
-        """Values come again and again, so each text is cut once."""
         if (id, text) not in self._cut:
             document = Document(id, "", text)
             self._cut[id, text] = split_document(document, 1, self._inputs)[0]
