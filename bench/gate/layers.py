@@ -14,13 +14,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from realm.model.encoders import Encoder
+from realm.model.bert import Bert, attended_tokens
+from realm.model.encoders import Encoder, ForwardPass, ForwardRunner
 from realm.model.inputs import Encoded
+from realm.model.transformer import Backbone
 from realm.records.vectors import Vectors
 
 BATCH_TOKENS = 4096
 #: In another order of batches a text is padded to another length.
 JITTER = 16
+
+
+def lower_layers_once(top: int) -> ForwardRunner:
+    """For copies of one BERT that differ in the `top` layers: those below run once a batch."""
+    states: dict[bytes, Tensor] = {}
+
+    def run(
+        forward: ForwardPass, backbone: Backbone, ids: Tensor, segments: Tensor, mask: Tensor
+    ) -> Tensor:
+        assert isinstance(backbone, Bert)
+        attended = attended_tokens(mask)
+        batch = torch.stack((ids, segments, mask)).cpu().numpy().tobytes()
+        if batch not in states:
+            states[batch] = backbone.embeddings(ids, segments)  # [batch, tokens, hidden]
+            for layer in backbone.layers[:-top]:
+                states[batch] = layer(states[batch], attended)
+        hidden = states[batch]
+        for layer in backbone.layers[-top:]:
+            hidden = layer(hidden, attended)
+        return hidden
+
+    return run
 
 
 class SplitEncoder:

@@ -90,8 +90,8 @@ class Trials:
         )
         self._probe_states = lower([inputs.query(each.question) for each in probes])
         self._held_out_states = lower([inputs.query(each.question) for each in held_out])
-        self._first = self._passages(self.encoder.top)
-        self.base = self._recall(self.encoder.top, self._first)
+        self.first = self.vectors(self.encoder.top, order=0)
+        self.base = self._recall(self.encoder.top, self.first[0])
         self.difference = 0.0
         self.readers: NoisyReaders
         self._first_answers: list[str]
@@ -137,17 +137,16 @@ class Trials:
             reader = self.readers.noisy(spread, seed)
             cost = self.readers.cost(reader)
             if cost >= LEAST_COST:
-                vectors = self._first, self._upper(self._probe_states, self.encoder.top)
                 answers = self.readers.answers(reader)
                 return _trial(
-                    gate, vectors, answers, spread, cost, "reader_f1_fall", "reader_p_value"
+                    gate, self.first, answers, spread, cost, "reader_f1_fall", "reader_p_value"
                 )
             spread *= GROWTH
 
     def equal(self, gate: GateEnvironment, order: int) -> Trial:
         """The same weights, the same texts, other batches: only rounding differs."""
         vectors = self.vectors(self.encoder.top, order)
-        self.difference = max(self.difference, float(np.abs(vectors[0] - self._first).max()))
+        self.difference = max(self.difference, float(np.abs(vectors[0] - self.first[0]).max()))
         return _trial(gate, vectors, self._first_answers, 0.0, 0.0)
 
     def _recall(self, layers: nn.ModuleList, passages: Vectors) -> float:
@@ -193,9 +192,9 @@ def observe(parameters: Parameters, context: Context) -> GateRun:
     asked = readings_of(trials.passages, probes)[: parameters.readings]
     costed = readings_of(trials.passages, held_out)[-parameters.readings :]
     with GateEnvironment(context.folder, trials.passages, probes, asked) as gate:
-        readers = NoisyReaders(model, costed, gate.questions, -TOP_LAYERS)
+        readers = NoisyReaders(model, costed, gate.questions, TOP_LAYERS)
         answers = trials.read(readers)
-        first = gate.go_live(*trials.vectors(trials.encoder.top, 0), answers)
+        first = gate.go_live(*trials.first, answers)
         numbers = range(parameters.trials)
         spread = trials.calibrate(seed) if numbers else 0.0
         noisy = [trials.noisy(gate, spread, seed * 1000 + number) for number in numbers]

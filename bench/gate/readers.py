@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from bench.datasets import QAExample
+from bench.gate.layers import lower_layers_once
 from realm.corpus.passages import Passage, to_table
 from realm.model.checkpoint import Model
 from realm.model.reader import Reader
@@ -22,20 +23,21 @@ SEARCHES = 10
 
 
 class NoisyReaders:
-    """The starter's reader, its layers from `bottom` on and its head changed.
+    """The starter's reader, its `top` layers and its head changed.
 
     :param held_out: questions that cost is measured with; the probes are others.
     """
 
     def __init__(
-        self, model: Model, held_out: Sequence[dict[str, str]], probes: pa.Table, bottom: int
+        self, model: Model, held_out: Sequence[dict[str, str]], probes: pa.Table, top: int
     ) -> None:
         self._inputs = model.inputs
         self._held_out = pa.Table.from_pylist(list(held_out))
         self._probes = probes
-        self._bottom = bottom
         self._compute = Compute(None, best_dtype(model.reader.device))
+        self._top = top
         self.reader = model.reader.eval()
+        self.reader.runner = lower_layers_once(top)
         self.base = self._f1(self.reader)
 
     def answers(self, reader: Reader) -> list[str]:
@@ -50,7 +52,7 @@ class NoisyReaders:
         """With noise of `spread` times each parameter's own deviation."""
         reader = copy.deepcopy(self.reader)
         generator = torch.Generator().manual_seed(seed)
-        layers = list(reader.get_submodule("backbone.encoder.layer").children())[self._bottom :]
+        layers = list(reader.get_submodule("backbone.encoder.layer").children())[-self._top :]
         with torch.no_grad():
             for part in (*layers, reader.qa_outputs):
                 for parameter in part.parameters():
