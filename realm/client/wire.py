@@ -39,6 +39,10 @@ KEEPALIVE_MS = 30_000
 #: Between two attempts to reach a server that is gone: calls may fail so long after it is back.
 RECONNECT_MS = 1_000
 CONNECTION_AGE_MS = 600_000
+#: Calls that a server has not looked at yet: beyond the first number it sends some of them back,
+#: beyond the second all, without a word of Python. gRPC's own are 1,000 and 3,000, which is seconds
+#: of work.
+PENDING_CALLS, MOST_PENDING_CALLS = 128, 256
 HTTPS, HTTP = "https://", "http://"
 #: After so long the same call may end better, if it may at all.
 RETRY_SECONDS = 0.5
@@ -57,6 +61,8 @@ def server_options() -> Options:
         *_message_limits(),
         # A second process on the same port is a mistake to report, not to share the load with.
         ("grpc.so_reuseport", 0),
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
@@ -145,6 +151,8 @@ def from_rpc_error(error: grpc.RpcError, peer: str = "the server") -> RealmError
             return DeadlinePassed(f"{peer} did not answer before the deadline")
         case grpc.StatusCode.INTERNAL if words == WRITE_FAILED:
             return DependencyUnavailable(f"{peer} ended the call while it was written to")
+        case grpc.StatusCode.CANCELLED:
+            return Overloaded(f"{peer} has too many calls to look at this one; try again")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Overloaded(f"{peer} refused the call: {words}")
     kind = _BY_CODE.get(code.name, RealmError)

@@ -364,7 +364,7 @@ class Gateway(Group):
         0, ge=0, description="most tokens read in one batch; 0: what suits the device"
     )
     search_queue_seconds: float = Field(
-        0.5,
+        0.35,
         gt=0,
         description="seconds of searching ahead of a question beyond which it is refused",
     )

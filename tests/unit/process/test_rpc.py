@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,7 +21,14 @@ from realm.client.wire import (
     server_options,
     to_status,
 )
-from realm.errors import DeadlinePassed, DependencyUnavailable, InvalidInput, NotReady, RealmError
+from realm.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    RealmError,
+)
 from realm.process import rpc
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc
 
@@ -220,3 +228,37 @@ async def test_unknown_method_is_unsupported(site: Site) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await site.stub.UpsertDocuments(corpus_pb2.UpsertDocumentsRequest(), timeout=PATIENCE)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+class BusyCorpus(corpus_pb2_grpc.CorpusServiceServicer):
+    async def GetDocument(self, request: Any, context: Any) -> corpus_pb2.GetDocumentResponse:  # noqa: N802
+        time.sleep(0.005)  # holds up the event loop, which then takes no further calls
+        return corpus_pb2.GetDocumentResponse()
+
+
+async def test_calls_beyond_what_a_server_can_look_at_come_back_as_overload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """gRPC sends them back: whoever is too busy to refuse gets no busier."""
+    monkeypatch.setattr("realm.client.wire.PENDING_CALLS", 4)
+    monkeypatch.setattr("realm.client.wire.MOST_PENDING_CALLS", 8)
+    server = grpc.aio.server(options=server_options())
+    corpus_pb2_grpc.add_CorpusServiceServicer_to_server(BusyCorpus(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    async def ask(stub: Any) -> RealmError | None:
+        try:
+            await stub.GetDocument(corpus_pb2.GetDocumentRequest(), timeout=PATIENCE)
+        except grpc.aio.AioRpcError as error:
+            return from_rpc_error(error)
+        return None
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=channel_options()) as channel:
+        stub = corpus_pb2_grpc.CorpusServiceStub(channel)
+        assert await ask(stub) is None
+        outcomes = await asyncio.gather(*(ask(stub) for _ in range(100)))
+    await server.stop(None)
+    refused = [each for each in outcomes if each is not None]
+    assert 0 < len(refused) < 100
+    assert all(isinstance(each, Overloaded) for each in refused)
