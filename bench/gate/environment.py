@@ -20,6 +20,7 @@ from realm.records.baselines import GateBaselines
 from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
+from realm.records.task_files import probes_file
 from realm.records.vectors import Vectors, vector_file, write_vectors
 from realm.records.vectors import to_table as vectors_table
 from realm.search.vector_index import open_index
@@ -28,7 +29,7 @@ from services.indexer.build.lifecycle import Verdict
 from services.indexer.build.loader import load_shard
 from services.indexer.context import Records
 from services.indexer.gate.gate import Gate
-from services.indexer.gate.probes import SCHEMA, probes_file
+from services.indexer.gate.probes import SCHEMA
 from services.indexer.gate.readings import ANSWER, NOT_READ
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState

@@ -28,6 +28,7 @@ from realm.records.generations import Generations, pieces_folder
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot
 from realm.records.store import Store
+from realm.records.task_files import TaskFiles
 from services.embedder.claims import WorkClaims
 from services.embedder.encoding import (
     Encoders,
@@ -39,6 +40,9 @@ from services.embedder.encoding import (
 )
 from services.embedder.liveness import Interrupted, Liveness, NoLongerNeeded
 from services.embedder.metrics import EmbedderMetrics
+
+#: Of generation, snapshot, input and output: whether the indexer could have asked for it.
+MayBeAsked = Callable[[int, int, str, str], bool]
 
 #: As `max_deliveries`, of a piece: before anything is parked the indexer has it tried again.
 PIECE_DELIVERIES = 2
@@ -59,6 +63,8 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     UNAVAILABLE = "unavailable"
     FAILED = "failed"
+    #: Nobody who may could have asked for it.
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,13 @@ class Job:
     input_file: str
     output_file: str
     generation: int
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Messages come as JSON, from anybody."""
+        return all(type(each) is int for each in (self.snapshot, self.generation)) and all(
+            isinstance(each, str) for each in (self.input_file, self.output_file)
+        )
 
     @property
     def is_piece(self) -> bool:
@@ -91,26 +104,33 @@ class Embedder:
     def embed_shard(self, job: Job) -> Outcome:
         """Vectors of a passage file; what the shard's older files hold is taken over."""
         work = partial(self._embed, job, reuse=True)
-        return self._run(job, lambda: self._traced(job, EMBED_SHARD, work))
+        return self._run(job, self._files.is_shard, lambda: self._traced(job, EMBED_SHARD, work))
 
     def embed_changes(self, job: Job) -> Outcome:
         """Vectors of the passages of changed documents, perhaps none."""
-        return self._run(job, lambda: self._embed(job, reuse=False))
+        return self._run(job, self._files.is_piece, lambda: self._embed(job, reuse=False))
 
     def encode_queries(self, job: Job) -> Outcome:
         """The probe questions' own rows with a column `vector`; with `passage_vector` too, of the
         passages that they were taken out of, if `title` and `passage` tell those; with
         `reader_answer`, of questions that the snapshot's reader is asked as well."""
         work = partial(self._encode_questions, job)
-        return self._run(job, lambda: self._traced(job, ENCODE_QUERIES, work))
+        return self._run(
+            job, self._files.is_probes, lambda: self._traced(job, ENCODE_QUERIES, work)
+        )
 
-    def _run(self, job: Job, work: Callable[[], None]) -> Outcome:
+    @property
+    def _files(self) -> TaskFiles:
+        return TaskFiles(self.generations)
+
+    def _run(self, job: Job, may_be_asked: MayBeAsked, work: Callable[[], None]) -> Outcome:
         """:raises DependencyUnavailable: if the store does not answer; try again later."""
         outcome = Outcome.FAILED
         self.liveness.beat()
         try:
             with self.liveness.busy():
-                outcome = self._skipped(job) or self._finish(job, work)
+                skipped = self._refused(job, may_be_asked) or self._skipped(job)
+                outcome = skipped or self._finish(job, work)
         except DependencyUnavailable:
             outcome = Outcome.UNAVAILABLE
             raise
@@ -120,6 +140,17 @@ class Embedder:
             self.claims.release(survived=outcome is not Outcome.FAILED)
             log.info("task_ended", outcome=outcome, output=job.output_file)
         return outcome
+
+    def _refused(self, job: Job, may_be_asked: MayBeAsked) -> Outcome | None:
+        """One that is over is nobody's fault."""
+        if not job.is_well_formed:
+            return Outcome.REFUSED
+        if self._files.generation(job.generation) is None:
+            return Outcome.UNWANTED
+        if may_be_asked(job.generation, job.snapshot, job.input_file, job.output_file):
+            return None
+        log.error("task_refused", output=job.output_file, generation=job.generation)
+        return Outcome.REFUSED
 
     def _skipped(self, job: Job) -> Outcome | None:
         """Why there is nothing to do; None if there is."""

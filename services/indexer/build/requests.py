@@ -15,11 +15,12 @@ from realm.records import arrow
 from realm.records.baselines import GateBaselines
 from realm.records.failures import allow_retry, faults_of_content
 from realm.records.generations import Generation, pieces_folder
+from realm.records.task_files import probes_file, questions_file
 from realm.records.vectors import write_vectors
 from realm.settings.groups import Gate as GateSettings
 from services.indexer.build.build import Build
 from services.indexer.context import Records
-from services.indexer.gate.probes import choose_questions, probes_file, questions_file, read_given
+from services.indexer.gate.probes import choose_questions, read_given
 from services.indexer.gateways import QuestionRecorder
 from services.indexer.tasks import TaskRequest, TaskSender, task_for
 from services.indexer.writes.pieces import PiecewiseEmbedding

@@ -9,9 +9,9 @@ from realm.errors import NotFound
 from realm.records.baselines import GateBaselines
 from realm.records.failures import failure_of, failures, quarantined
 from realm.records.generations import Generation
+from realm.records.task_files import probes_file
 from services.indexer.build.build import Build, BuildContext
 from services.indexer.build.lifecycle import Live, Observation, Progress, candidate_of
-from services.indexer.gate.probes import probes_file
 
 #: A build is stalled when nothing has been embedded or loaded for this long.
 STALLED_SECONDS = 1200.0

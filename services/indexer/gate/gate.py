@@ -15,6 +15,7 @@ import structlog
 from realm.errors import Corrupt, NotFound
 from realm.records.baselines import READER_F1, GateBaselines
 from realm.records.generations import Generation
+from realm.records.task_files import probes_file
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Hit, Query, VectorIndex
 from realm.settings.groups import Gate as GateSettings
@@ -31,7 +32,7 @@ from services.indexer.gate.checks import (
 )
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.latency import LatencyComparison, measure
-from services.indexer.gate.probes import Probes, alike, probes_file, ranks, read_probes
+from services.indexer.gate.probes import Probes, alike, ranks, read_probes
 from services.indexer.gate.readings import Reading
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState

@@ -123,16 +123,6 @@ class Probes:
         return "passage_id" if same_cut and named else "document_id"
 
 
-def questions_file(generation: Generation) -> str:
-    return f"{generation.folder}/probe_questions.arrow"
-
-
-def probes_file(generation: Generation, by: Generation) -> str:
-    """The generation's questions, encoded by a snapshot: its own, or another's to compare with."""
-    own = by.number == generation.number
-    return f"{generation.folder}/{'probes' if own else f'probes-of-{by.number:08d}'}.arrow"
-
-
 def choose_questions(
     tables: Iterable[pa.Table],
     count: int,

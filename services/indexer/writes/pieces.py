@@ -25,6 +25,7 @@ from realm.records import arrow
 from realm.records.failures import allow_retry, clear_failure, failure_of, fault_of_content
 from realm.records.generations import Generation
 from realm.records.store import Store
+from realm.records.task_files import piece_files
 from realm.records.vectors import read_vectors, to_table
 from services.indexer.tasks import TaskSender, task_for
 
@@ -197,7 +198,10 @@ class PiecewiseEmbedding:
         self._store.delete_folder(self._folder)
 
     def _output(self, name: str) -> str:
-        return f"{self._folder}/vectors/{name}.arrow"
+        return self._files(name)[1]
+
+    def _files(self, name: str) -> tuple[str, str]:
+        return piece_files(self._folder, self._generation.fingerprint, name)
 
     def _rows(self, piece: Piece) -> pa.Table:
         return self._table.slice(piece.start, piece.stop - piece.start)
@@ -217,7 +221,7 @@ class PiecewiseEmbedding:
         return PieceStatus.WAITING
 
     def _request(self, name: str, table: pa.Table, present: set[str]) -> None:
-        source, output = f"{self._input_folder}/{name}.arrow", self._output(name)
+        source, output = self._files(name)
         if output in present:
             return
         failure = failure_of(self._store, output)

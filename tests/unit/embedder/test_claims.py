@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from realm.process.queue import work_key
 from realm.records.failures import quarantine_file
+from realm.records.generations import pieces_folder
+from realm.records.task_files import piece_files
 from services.embedder.claims import HANGS_SECONDS, KEY, WorkClaims
 from services.embedder.tasks import Outcome
 from tests.integration.redis_process import RedisProcess
@@ -158,9 +160,10 @@ def test_a_piece_is_quarantined_after_two_deaths(
     world: World, redis: RedisProcess, embedders: Callable[[], WorkClaims]
 ) -> None:
     """The indexer divides it, and tries again what it comes down to."""
-    source = f"generations/{world.job.generation:08d}/pieces/x/{world.snapshot.fingerprint}/a.arrow"
+    folder = f"{pieces_folder(world.job.generation)}/x"
+    source, output = piece_files(folder, world.snapshot.fingerprint, "a")
     world.store.write(source, world.store.read(world.job.input_file))
-    job = dataclasses.replace(world.job, input_file=source, output_file="a-vectors")
+    job = dataclasses.replace(world.job, input_file=source, output_file=output)
     embedder = make_embedder(world.store, CollectorRegistry(), redis.url)
     for _ in range(2):
         dying = embedders()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,10 @@ from realm.model.encoders import encode
 from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
 from realm.records.failures import failure_of
-from realm.records.snapshots import Snapshots
+from realm.records.generations import pieces_folder
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
+from realm.records.task_files import piece_files, probes_file, questions_file
 from services.embedder.encoding import related_folders
 from services.embedder.tasks import Job, Outcome
 from tests.tiny import letter_model
@@ -29,6 +32,30 @@ from tests.unit.embedder.conftest import (
     interrupted_by,
     write_passages,
 )
+
+
+def piece_of(world: World, table: pa.Table, name: str = "a") -> Job:
+    """A piece of the world's generation."""
+    folder = f"{pieces_folder(world.job.generation)}/x"
+    source, output = piece_files(folder, world.snapshot.fingerprint, name)
+    arrow.write_table(world.store, source, table)
+    return dataclasses.replace(world.job, input_file=source, output_file=output)
+
+
+def shard_of(world: World, file: str) -> Job:
+    """A shard of a generation that has this passage file alone."""
+    generation = begin_generation(world.store, world.snapshot, (file,))
+    output = vectors.vector_file(world.snapshot.name, file)
+    return Job(world.snapshot.number, file, output, generation)
+
+
+def probes_of(world: World, snapshot: Snapshot, questions: pa.Table) -> Job:
+    """The questions of a generation of this snapshot."""
+    number = begin_generation(world.store, snapshot, ())
+    generation = world.embedder.generations.get(number)
+    source, output = questions_file(generation), probes_file(generation, generation)
+    arrow.write_table(world.store, source, questions)
+    return Job(snapshot.number, source, output, number)
 
 
 def expected_vectors(world: World) -> vectors.Vectors:
@@ -84,9 +111,7 @@ def test_vectors_of_unchanged_passages_are_taken_over(world: World) -> None:
     world.embedder.embed_shard(world.job)
     changed = cut(world.model, [*TEXTS, "four dogs slept."])
     file = write_passages(world.store, world.model, changed, "d")
-    job = dataclasses.replace(
-        world.job, input_file=file, output_file=vectors.vector_file(world.snapshot.name, file)
-    )
+    job = shard_of(world, file)
     assert world.embedder.embed_shard(job) is Outcome.DONE
     table = vectors.read_vectors(world.store, job.output_file)
     assert arrow.metadata(table)["embedded"] == "1"
@@ -119,8 +144,8 @@ def test_damaged_neighbour_costs_computing_only(world: World) -> None:
 def test_passages_of_equal_content_are_encoded_once(world: World) -> None:
     twins = cut(world.model, ["the same text.", "the same text."])
     file = write_passages(world.store, world.model, twins, "twins")
-    job = dataclasses.replace(world.job, input_file=file, output_file="vectors/x/twins.arrow")
-    world.embedder.embed_shard(job)
+    job = shard_of(world, file)
+    assert world.embedder.embed_shard(job) is Outcome.DONE
     table = vectors.read_vectors(world.store, job.output_file)
     assert table.num_rows == 2
     assert arrow.metadata(table)["embedded"] == "1"
@@ -129,9 +154,7 @@ def test_passages_of_equal_content_are_encoded_once(world: World) -> None:
 
 
 def test_changes_without_passages_give_a_file_without_rows(world: World) -> None:
-    path = f"passages/{world.snapshot.fingerprint}/changes/{1:012d}-{2:012d}.arrow"
-    arrow.write_table(world.store, path, PASSAGE_SCHEMA.empty_table())
-    job = dataclasses.replace(world.job, input_file=path, output_file="generations/d.arrow")
+    job = piece_of(world, PASSAGE_SCHEMA.empty_table())
     assert world.embedder.embed_changes(job) is Outcome.DONE
     table = vectors.read_vectors(world.store, job.output_file)
     assert table.num_rows == 0
@@ -144,10 +167,9 @@ def test_questions_keep_their_rows_and_get_vectors(world: World, shared: bool) -
     snapshot = publish_model(Snapshots(world.store), model)
     asked = ["who ran?", "what sat?"]
     questions = pa.table({"question": asked, "document_id": ["d0", "d1"], "passage_id": ["p", "q"]})
-    arrow.write_table(world.store, "generations/00000001/probe_questions.arrow", questions)
-    job = Job(snapshot.number, "generations/00000001/probe_questions.arrow", "probes.arrow", 1)
+    job = probes_of(world, snapshot, questions)
     assert world.embedder.encode_queries(job) is Outcome.DONE
-    table = arrow.read_table(world.store, "probes.arrow")
+    table = arrow.read_table(world.store, job.output_file)
     assert table.column_names == ["question", "document_id", "passage_id", "vector"]
     assert table.drop_columns("vector").to_pydict() == questions.to_pydict()
     inputs = [model.inputs.query(question) for question in asked]
@@ -165,10 +187,9 @@ def test_a_question_comes_with_the_vector_of_its_shortened_passage(
     questions = pa.table(
         {"question": ["who ran?", "what sat?"], "title": ["a cat", ""], "passage": texts}
     )
-    arrow.write_table(world.store, "generations/00000001/probe_questions.arrow", questions)
-    job = Job(snapshot.number, "generations/00000001/probe_questions.arrow", "probes.arrow", 1)
+    job = probes_of(world, snapshot, questions)
     assert world.embedder.encode_queries(job) is Outcome.DONE
-    table = arrow.read_table(world.store, "probes.arrow")
+    table = arrow.read_table(world.store, job.output_file)
     inputs = model.inputs
     rest = inputs.passage(inputs.title_ids("a cat"), inputs.tokenize("the cat ran")[0])
     found = vectors.matrix(table, "passage_vector")
@@ -184,16 +205,13 @@ def test_questions_of_known_answers_are_answered_by_the_snapshot_s_reader(world:
         {"question": "q", "reader_question": "", "reader_passage": ""},
         {"question": "q", "reader_question": None, "reader_passage": None},
     ]
-    arrow.write_table(
-        world.store, "generations/00000001/probe_questions.arrow", pa.Table.from_pylist(rows)
-    )
-    job = Job(1, "generations/00000001/probe_questions.arrow", "probes.arrow", 1)
+    job = probes_of(world, world.snapshot, pa.Table.from_pylist(rows))
     assert world.embedder.encode_queries(job) is Outcome.DONE
     reader = world.model.reader.eval()
     (expected,) = answer_questions(
         reader, world.model.inputs, [Reading("who ran?", (passage,), (0,))]
     )
-    found = arrow.read_table(world.store, "probes.arrow")["reader_answer"].to_pylist()
+    found = arrow.read_table(world.store, job.output_file)["reader_answer"].to_pylist()
     assert found == [expected.given[0].text, "", ""]
 
 
@@ -210,7 +228,8 @@ def missing_input(world: World) -> Job:
 
 
 def missing_snapshot(world: World) -> Job:
-    return dataclasses.replace(world.job, snapshot=77)
+    world.store.delete(f"{world.snapshot.folder}/manifest.json")
+    return world.job
 
 
 def damaged_snapshot(world: World) -> Job:
@@ -228,7 +247,7 @@ def lost_encoder(world: World) -> Job:
 def passages_of_another_tokenizer(world: World) -> Job:
     path = "passages/0123456789abcdef/001-000/c.arrow"
     world.store.write(path, world.store.read(world.job.input_file))
-    return dataclasses.replace(world.job, input_file=path)
+    return shard_of(world, path)
 
 
 def no_token_ids(world: World) -> Job:
@@ -293,7 +312,9 @@ def test_vectors_are_taken_over_when_the_number_of_shards_changes(world: World, 
     made = world.store.read(world.job.output_file)
     world.store.delete(world.job.output_file)
     world.store.write(before, made)
-    new = dataclasses.replace(world.job, output_file=f"{prefix}/004-002/again.arrow")
+    file = f"{world.job.input_file.rsplit('/', 2)[0]}/004-002/again.arrow"
+    world.store.write(file, world.store.read(world.job.input_file))
+    new = shard_of(world, file)
     assert f"{prefix}/{shard}" in related_folders(world.store, new.output_file)
     assert world.embedder.embed_shard(new) is Outcome.DONE
     table = vectors.read_vectors(world.store, new.output_file)
@@ -307,8 +328,7 @@ def test_shards_of_other_documents_are_left_alone(world: World, shard: str) -> N
 
 
 def test_question_without_words_is_unusable(world: World) -> None:
-    arrow.write_table(world.store, "q.arrow", pa.table({"question": [" "]}))
-    job = dataclasses.replace(world.job, input_file="q.arrow", output_file="p.arrow")
+    job = probes_of(world, world.snapshot, pa.table({"question": [" "]}))
     assert world.embedder.encode_queries(job) is Outcome.CORRUPT
 
 
@@ -333,10 +353,7 @@ def test_work_ends_between_batches_when_the_generation_is_given_up(world: World)
 
 def taken_back(world: World) -> Job:
     """Changes that the generation has in a folder of its own."""
-    folder = f"generations/{world.job.generation:08d}/pieces/{world.snapshot.fingerprint}"
-    source = f"{folder}/piece.arrow"
-    world.store.write(source, world.store.read(world.job.input_file))
-    return dataclasses.replace(world.job, input_file=source, output_file=f"{folder}/vectors.arrow")
+    return piece_of(world, arrow.read_table(world.store, world.job.input_file))
 
 
 def test_work_ends_between_batches_when_its_documents_are_gone(world: World) -> None:
@@ -371,3 +388,29 @@ def test_a_file_that_another_embedder_made_meanwhile_stays_as_it_is(world: World
 def test_nothing_is_begun_once_the_process_drains(world: World) -> None:
     world.embedder.liveness.drain(60)
     assert world.embedder.embed_shard(world.job) is Outcome.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_file": "live/00000002.json"},
+        {"output_file": "../outside"},
+        {"output_file": "\0"},
+        {"output_file": 7},
+        {"input_file": None},
+        {"snapshot": "1"},
+        {"snapshot": 9},
+        {"generation": True},
+    ],
+)
+def test_what_the_indexer_would_not_ask_for_is_refused(
+    world: World, changes: dict[str, Any]
+) -> None:
+    """Whoever reaches Redis can send anything; the process goes on."""
+    before = world.store.files("")
+    job = dataclasses.replace(world.job, **changes)
+    work = world.embedder
+    for task in (work.embed_shard, work.embed_changes, work.encode_queries):
+        assert task(job) is Outcome.REFUSED
+    assert world.store.files("") == before
+    assert work.embed_shard(world.job) is Outcome.DONE
