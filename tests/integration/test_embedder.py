@@ -28,10 +28,11 @@ from realm.process.queue import (
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
 from realm.records.failures import quarantine_file
-from realm.records.generations import Generations
+from realm.records.generations import Generations, pieces_folder
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
+from realm.records.task_files import piece_files
 from realm.settings import load_settings
 from services.embedder.claims import KEY
 from tests.integration.redis_process import RedisProcess
@@ -109,7 +110,14 @@ class Bench:
         return self.ask(self.passages(texts), task, queue)
 
     def ask(self, file: str, task: str = EMBED_SHARD, queue: str = EMBED_QUEUE) -> str:
+        """As the indexer does: for a generation that wants it."""
+        self.generation = begin_generation(self.store, self.snapshot, (file,))
         output = vectors.vector_file(self.snapshot.name, file)
+        if task == EMBED_CHANGES:
+            folder, fingerprint = pieces_folder(self.generation), self.snapshot.fingerprint
+            passages = self.store.read(file)
+            file, output = piece_files(f"{folder}/x", fingerprint, Path(file).stem)
+            self.store.write(file, passages)
         with self.app() as app:
             app.send_task(
                 task,
