@@ -19,8 +19,10 @@ MAX_DEPTH = 6
 #: How many items a repeated field has, and rarely.
 FEW, MANY = 3, 400
 MANY_SHARE = 0.01
-#: Shares of requests, and of fields.
-MUTATED, PRESENT, PLAUSIBLE = 0.4, 0.7, 0.7
+#: Shares of requests, and of texts.
+MUTATED, PLAUSIBLE = 0.4, 0.7
+#: Of fields that are set: the fewer, the likelier that a request is carried out.
+PRESENT = (0.2, 0.5, 0.9)
 MOST_MESSAGES = 5
 MUTATIONS = 4
 
@@ -88,6 +90,7 @@ class Fuzzer:
         """:param words: what plausible texts are made of."""
         self._rng = random.Random(seed)
         self._words = words
+        self._present = PRESENT[0]
 
     def requests(self, methods: dict[str, MethodDescriptor]) -> Iterator[Request]:
         """Without end, each method in turn."""
@@ -96,6 +99,7 @@ class Fuzzer:
                 yield self.request(path, method)
 
     def request(self, path: str, method: MethodDescriptor) -> Request:
+        self._present = self._rng.choice(PRESENT)
         count = self._rng.randint(0, MOST_MESSAGES) if method.client_streaming else 1
         kind = message_factory.GetMessageClass(method.input_type)
         messages = [self._message(kind()).SerializeToString() for _ in range(count)]
@@ -111,7 +115,10 @@ class Fuzzer:
 
     def _message(self, message: Any, depth: int = 0) -> Any:
         for field in message.DESCRIPTOR.fields:
-            if not self._chance(PRESENT):
+            plain = field.message_type is None and not field.is_repeated
+            # Texts come first: without its question no request goes far.
+            text = plain and field.type == FieldDescriptor.TYPE_STRING
+            if not self._chance(max(self._present, PLAUSIBLE if text else 0.0)):
                 continue
             if field.is_repeated:
                 self._fill(message, field, depth)
