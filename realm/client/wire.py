@@ -44,6 +44,9 @@ CONNECTION_AGE_MS = 600_000
 #: of work.
 PENDING_CALLS, MOST_PENDING_CALLS = 128, 256
 HTTPS, HTTP = "https://", "http://"
+#: A failed attempt takes one, a success gives one back; a process whose channels to a server have
+#: half of them left, or less, tries no call again: in an outage retries are load and nothing else.
+RETRY_TOKENS = 500
 #: After so long the same call may end better, if it may at all.
 RETRY_SECONDS = 0.5
 STATUS_KEY = "grpc-status-details-bin"
@@ -71,9 +74,12 @@ def server_options() -> Options:
     ]
 
 
-def channel_options(address: str = "") -> Options:
+def channel_options(address: str = "", *, retries: bool = True) -> Options:
     """What every channel of ours is made with: all replicas in turn, retries, keep-alive, and no
-    proxy where the address is this machine's own."""
+    proxy where the address is this machine's own.
+
+    :param retries: False where the caller tries again by itself: two layers would multiply.
+    """
     return [
         *_message_limits(),
         *_around_proxies(address),
@@ -84,7 +90,7 @@ def channel_options(address: str = "") -> Options:
         # A watch without news lasts: a peer that is cut off is to be noticed there too.
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_retries", 1),
-        ("grpc.service_config", json.dumps(_service_config())),
+        ("grpc.service_config", json.dumps(_service_config(retries))),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
     ]
@@ -232,8 +238,11 @@ def _message_limits() -> Options:
     ]
 
 
-def _service_config() -> dict[str, Any]:
+def _service_config(retries: bool) -> dict[str, Any]:
     """Reads and writes may be repeated (writes carry a request id); a rollback may not be."""
+    balancing: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if not retries:
+        return balancing
     retry = {
         "maxAttempts": 4,
         "initialBackoff": "0.1s",
@@ -242,7 +251,9 @@ def _service_config() -> dict[str, Any]:
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     return {
-        "loadBalancingConfig": [{"round_robin": {}}],
+        **balancing,
+        # gRPC reads a whole number as a ratio of 0: the decimal point counts.
+        "retryThrottling": {"maxTokens": RETRY_TOKENS, "tokenRatio": 1.0},
         "methodConfig": [
             {
                 "name": [

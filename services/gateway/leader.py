@@ -103,13 +103,13 @@ class LeaderChannel:
         interceptors = aio_interceptors()
         if not self._encrypted:
             return grpc.aio.insecure_channel(
-                address, options=channel_options(address), interceptors=interceptors
+                address, options=channel_options(address, retries=False), interceptors=interceptors
             )
         target, credentials = dial(HTTPS + address.removeprefix(HTTPS), self._tls)
         assert credentials is not None
         # Whichever indexer leads: its address may be a pod's, of which no certificate knows.
         name = urlsplit(self._default).hostname
-        options = [*channel_options(target), ("grpc.ssl_target_name_override", name)]
+        options = [*channel_options(target, retries=False), ("grpc.ssl_target_name_override", name)]
         return grpc.aio.secure_channel(
             target, credentials, options=options, interceptors=interceptors
         )
