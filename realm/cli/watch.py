@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import plotext
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -178,6 +177,8 @@ def lag_chart(history: History, now: float, width: int) -> Text:
     """Seconds of lag over the last minutes, with a bar at each swap; empty before two points."""
     if len(history.points) < 2 or width < MIN_WIDTH:
         return Text()
+    import plotext  # a quarter of the start of every command, if it were imported at once
+
     figure: Any = plotext.figure
     figure.clear()
     figure.plot_size(min(width, MAX_WIDTH), HEIGHT)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from realm.corpus.documents import Document, check_document, normalise_id, shown
-from realm.corpus.formats import READERS
+from realm.corpus.formats import readers
 from realm.corpus.plain_text import marked
 from realm.corpus.rows import from_cells, from_json, read_table
 from realm.errors import InvalidInput
@@ -79,8 +79,8 @@ def _checked(path: Path) -> Path:
     if not path.exists():
         raise InvalidInput(f"{path} does not exist: give a file or a folder", path=path)
     suffix = path.suffix.lower()
-    if not path.is_dir() and suffix not in READERS and suffix not in _ROWS:
-        known = ", ".join([*_ROWS, *READERS])
+    if not path.is_dir() and suffix not in readers() and suffix not in _ROWS:
+        known = ", ".join([*_ROWS, *readers()])
         raise InvalidInput(f"{path} is of an unknown kind: give a folder or {known}", path=path)
     return path
 
@@ -161,14 +161,14 @@ class Reading(Iterator[Document | Problem]):
                 path = Path(here, name)
                 if name.startswith("."):
                     continue
-                if path.suffix.lower() in READERS:
+                if path.suffix.lower() in readers():
                     found = True
                     yield self._file(path, path.relative_to(folder).as_posix())
                 else:
                     self.skipped[path.suffix.lower() or "without a suffix"] += 1
         yield from _drain(problems)
         if not found:
-            kinds = ", ".join(READERS)
+            kinds = ", ".join(readers())
             yield Problem(
                 folder, None, f"the folder has no {kinds} (name .jsonl and .csv files themselves)"
             )
@@ -187,7 +187,7 @@ class Reading(Iterator[Document | Problem]):
             raise InvalidInput(f"the file has {size} bytes, the limit is {self._max_raw}")
         data = path.read_bytes()
         try:
-            plain = READERS[path.suffix.lower()](data)
+            plain = readers()[path.suffix.lower()](data)
         except InvalidInput:
             raise
         except Exception as error:  # parsers are others' code: what one cannot read stops nothing

@@ -15,6 +15,8 @@ SERVICE = {
     *("torch", "numpy", "pyarrow", "tokenizers", "transformers", "qdrant_client", "redis"),
     *("structlog", "obstore", "deltalake", "celery", "prometheus_client"),
 }
+#: Only who reads files, or draws, waits for these.
+PARSERS = {"justhtml", "docutils", "markdown_it", "plotext"}
 
 
 @pytest.mark.parametrize(
@@ -24,8 +26,8 @@ SERVICE = {
         ("services.embedder.__main__", {*HEAVY, "qdrant_client"} - {"celery", "kombu"}),
         ("services.trainer.__main__", HEAVY),
         ("services.indexer.__main__", {*HEAVY, "torch"} - {"celery", "kombu"}),
-        ("services.standalone.run", {*HEAVY, "torch", "qdrant_client"}),
-        ("realm.cli.main", SERVICE),
+        ("services.standalone.run", {*HEAVY, *PARSERS, "torch", "qdrant_client"}),
+        ("realm.cli.main", {*SERVICE, *PARSERS}),
         ("realm.client.blocking", {*SERVICE, "pydantic"}),
     ],
 )

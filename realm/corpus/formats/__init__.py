@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
 
-from realm.corpus.plain_text import READERS
+from realm.corpus.plain_text import READERS, PlainText
 
-__all__ = ["READERS"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+@cache
+def readers() -> Mapping[str, Callable[[bytes], PlainText]]:
+    """By suffix. Their parsers are imported here, so that who reads no file does not wait for
+    them."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return READERS

@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from realm.corpus.documents import Document, is_visible, normalise_id
-from realm.corpus.formats import READERS
 from realm.corpus.importers import SOURCE, Problem, describe_skipped, read_documents
-from realm.corpus.plain_text import PlainText
+from realm.corpus.plain_text import READERS, PlainText
 from realm.errors import InvalidInput
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
