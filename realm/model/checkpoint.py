@@ -30,7 +30,7 @@ from realm.model.base import (
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.cross_encoder import CrossEncoder, read_cross_encoder, write_cross_encoder
 from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
-from realm.model.inputs import InputBuilder
+from realm.model.inputs import InputBuilder, InputLimits, Prompts
 from realm.model.reader import MaskedLMHead, Reader, passage_head, span_head
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
 from realm.model.starter import load_starter
@@ -114,7 +114,7 @@ def new_model(
     if config.projection == source.config.projection:
         tower |= _prefixed("projection", source.dense)
     reading = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
-    inputs = InputBuilder(source.tokenizer, config.lengths, config.prompts)
+    inputs = InputBuilder(source.tokenizer, config.lengths, config.prompts, config.scripts)
     model = Model(
         config, inputs, build_retriever(config, tower, tower), build_reader(config, reading)
     )
@@ -153,7 +153,7 @@ def with_reader(
     return dataclasses.replace(
         model,
         config=config,
-        inputs=InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts),
+        inputs=InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts, config.scripts),
         reader=build_reader(config, {**words, **found.weights}),
     )
 
@@ -293,7 +293,7 @@ def load_model(folder: Path) -> Model:
     query = passage if config.shared_towers else _read_encoder(folder / QUERY_ENCODER_FILE)[0]
     return Model(
         config,
-        InputBuilder.from_folder(folder, config.lengths, config.prompts),
+        InputBuilder.from_folder(folder, config.lengths, config.prompts, config.scripts),
         build_retriever(config, query, passage, log_scale, word_weight),
         load_reader(folder).train(),
         read_cross_encoder(folder),
@@ -303,14 +303,18 @@ def load_model(folder: Path) -> Model:
 def _load_encoder(folder: Path, file: str, inputs: InputBuilder | None = None) -> ServingEncoder:
     config = load_config(folder)
     weights, log_scale, word_weight = _read_encoder(folder / file)
-    if inputs is None or (inputs.limits, inputs.prompts) != (config.lengths, config.prompts):
-        inputs = InputBuilder.from_folder(folder, config.lengths, config.prompts)
+    if inputs is None or _made_of(inputs) != (config.lengths, config.prompts, config.scripts):
+        inputs = InputBuilder.from_folder(folder, config.lengths, config.prompts, config.scripts)
     return ServingEncoder(
         config=config,
         inputs=inputs,
         encoder=_build_encoder(config, weights, str(folder / file)).eval(),
         relevance=Relevance(float(log_scale.exp()), float(word_weight)),
     )
+
+
+def _made_of(inputs: InputBuilder) -> tuple[InputLimits, Prompts, str]:
+    return inputs.limits, inputs.prompts, inputs.scripts
 
 
 def _build_encoder(config: ModelConfig, weights: Mapping[str, Tensor], origin: str) -> Encoder:

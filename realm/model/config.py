@@ -98,6 +98,7 @@ class ModelConfig:
     """Everything needed to rebuild retriever and reader around stored weights.
 
     `candidates` is k, the places of the marginal sum; the null document takes one of them.
+    `scripts` are those that the base was trained on, such as "LATIN CYRILLIC"; empty: any.
     `vector_size` keeps that many of a vector's first numbers (Matryoshka, Kusupati et al. 2022); 0:
     all of them.
     `scale_init` is s at step 0 in f(x, z) = s·⟨Embed(x), Embed(z)⟩.
@@ -124,6 +125,7 @@ class ModelConfig:
     answers: AnswerRules = field(default_factory=AnswerRules)
     prompts: Prompts = field(default_factory=Prompts)
     vector_size: int = 0
+    scripts: str = ""
     passage_scores: bool = False
 
     def __post_init__(self) -> None:
@@ -202,7 +204,7 @@ def _require(condition: bool, name: str, value: object) -> None:
 
 #: Every field has to be stored, except these: the first stores' configs lack them.
 ADDED_LATER = frozenset(
-    {"reader_base", "span_scores", "answers", "prompts", "vector_size", "passage_scores"}
+    {"reader_base", "span_scores", "answers", "prompts", "vector_size", "scripts", "passage_scores"}
 )
 _STORED = TypeAdapter(ModelConfig)
 _REQUIRED = {field.name for field in fields(ModelConfig)} - ADDED_LATER

@@ -257,7 +257,7 @@ def encode(
                     on_batch(progress)
     finally:
         encoder.train(was_training)
-    return vectors
+    return vectors * np.array([[one.weight] for one in inputs], np.float32).reshape(-1, 1)
 
 
 def _advance(progress: Progress, batch: Sequence[Encoded], computed: int) -> Progress:

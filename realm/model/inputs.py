@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from realm.errors import BadSettings, Corrupt, InvalidInput
 from realm.model.pieces import Pieces, without_space
 from realm.text import terms
+from realm.text.scripts import share_in
 
 #: Increase it whenever sentences or passages are cut differently: stored passages no longer fit.
 SPLITTER = 2
@@ -31,6 +32,8 @@ SPECIAL_TOKENS = {
     "pad": ("[PAD]", "<pad>"),
     "mask": ("[MASK]", "<mask>"),
 }
+#: Of a vector: as good as nothing beside words, and by itself it still ranks as it would.
+LEAST_WEIGHT = 0.01
 #: Least room for a body in word pieces: one character may be several (a Hangul syllable is 3).
 MIN_BODY_TOKENS = 8
 #: Of a question's text: no script has longer ones, but for whole words that a vocabulary knows.
@@ -57,10 +60,14 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One model input, not padded: token ids and segment ids of equal length."""
+    """One model input, not padded: token ids and segment ids of equal length.
+
+    `weight` multiplies its vector: less than 1 where the model does not know the question's script.
+    """
 
     ids: list[int]
     segments: list[int]
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,11 +86,15 @@ class InputBuilder:
         tokenizer: Tokenizer,
         limits: InputLimits = InputLimits(),
         prompts: Prompts = Prompts(),
+        scripts: str = "",
     ) -> None:
-        """:raises BadSettings: if a prompt leaves no room beside it."""
+        """:param scripts: those that the model knows, parted by spaces; empty: all.
+        :raises BadSettings: if a prompt leaves no room beside it.
+        """
         self.tokenizer = tokenizer
         self.limits = limits
         self.prompts = prompts
+        self.scripts = scripts
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         # "[SEP]" in a user's text is five characters, never the separator.
@@ -109,6 +120,7 @@ class InputBuilder:
         folder: Path,
         limits: InputLimits = InputLimits(),
         prompts: Prompts = Prompts(),
+        scripts: str = "",
     ) -> InputBuilder:
         """Reads `tokenizer.json`.
 
@@ -119,7 +131,7 @@ class InputBuilder:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the tokenizers library raises bare Exception
             raise Corrupt(f"{path} is not a readable tokenizer: {error}", file=path) from error
-        return cls(tokenizer, limits, prompts)
+        return cls(tokenizer, limits, prompts, scripts)
 
     @property
     def fingerprint(self) -> str:
@@ -198,9 +210,17 @@ class InputBuilder:
         room = self.limits.query - 2 - len(self._query_prompt)
         read = text if len(ids) <= room else text[: offsets[room - 1][1]]
         if not self.prompts.query:
-            return read, self.query_from_ids(ids)
+            return read, self._weighed(read, self.query_from_ids(ids))
         # As one text: a byte-level tokenizer has other pieces for a word after a space.
-        return read, self._query(self.tokenize(self.prompts.query + text)[0])
+        query = self._query(self.tokenize(self.prompts.query + text)[0])
+        return read, self._weighed(read, query)
+
+    def _weighed(self, question: str, query: Encoded) -> Encoded:
+        """A vector of letters that the model does not know says nothing: words rank then."""
+        if not self.scripts:
+            return query
+        known = share_in(question, self.scripts.split())
+        return replace(query, weight=max(known, LEAST_WEIGHT))
 
     def reader(self, question_ids: Sequence[int], body_ids: Sequence[int]) -> Encoded:
         """`[CLS] x [SEP] body [SEP]`: the reader sees no title (REALM's code)."""

@@ -91,7 +91,7 @@ def with_settings(model: Model, settings: Settings) -> Model:
         lengths=effective_lengths(model.config, settings),
         candidates=settings.model.candidates,
     )
-    inputs = InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts)
+    inputs = InputBuilder(model.inputs.tokenizer, config.lengths, config.prompts, config.scripts)
     return dataclasses.replace(model, config=config, inputs=inputs)
 
 

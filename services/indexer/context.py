@@ -171,7 +171,7 @@ class SnapshotInputs:
     def _read(self, snapshot: Snapshot) -> InputBuilder:
         folder = self._snapshots.materialise(snapshot, INPUT_FILES)
         config = ModelConfig.from_json((folder / "config.json").read_bytes())
-        return InputBuilder.from_folder(folder, config.lengths, config.prompts)
+        return InputBuilder.from_folder(folder, config.lengths, config.prompts, config.scripts)
 
 
 @dataclass(frozen=True, slots=True)

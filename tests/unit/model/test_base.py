@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,7 +17,8 @@ from realm.model.checkpoint import (
     new_model,
     write_model,
 )
-from realm.model.inputs import InputLimits, Prompts
+from realm.model.encoders import encode
+from realm.model.inputs import LEAST_WEIGHT, InputLimits, Prompts
 from realm.model.publishing import load_source
 from realm.settings import load_settings
 
@@ -266,3 +268,19 @@ def test_prompts_reach_a_snapshots_encoder_and_a_setting_goes_before_the_bases(
         assert inputs.query("wrote").ids == inputs.query_from_ids(inputs.tokenize("wrote")[0]).ids
         assert inputs.query("wrote").ids[1] == inputs.tokenizer.token_to_id("did")
         assert inputs.passage([], []).ids[1] == inputs.tokenizer.token_to_id("it")
+
+
+def test_vectors_of_letters_that_the_default_base_does_not_know_say_next_to_nothing(
+    tmp_path: Path,
+) -> None:
+    model = new_model()
+    write_model(tmp_path / "written", model)
+    served = load_query_encoder(tmp_path / "written")
+    questions = ["Who built the tower?", "من بنى البرج؟", "谁写了Redis"]
+    inputs = [served.inputs.query(each) for each in questions]
+    lengths = np.linalg.norm(encode(served.encoder, inputs, served.inputs.pad), axis=1)
+    assert lengths == pytest.approx([1.0, LEAST_WEIGHT, 5 / 8], rel=1e-3)
+    ids, _ = served.inputs.tokenize(questions[1])
+    passage = served.inputs.passage([], ids)
+    (vector,) = encode(served.encoder, [passage], served.inputs.pad)
+    assert np.linalg.norm(vector) == pytest.approx(1.0, rel=1e-3)
