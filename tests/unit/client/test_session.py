@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from realm.client import Session, document
+from realm.corpus.documents import Document
+from realm.corpus.table import Change, CorpusTable
 from realm.errors import NotReady
+from realm.records.store import Store
 from tests.unit.client.clients import BOTH
 from tests.unit.client.test_client import PATIENCE, QUESTION, Place, place
 
@@ -34,6 +37,7 @@ async def test_a_gateway_that_knows_less_does_not_answer_until_it_knows(
     session = Session()
     async with kind(place.address, timeout=1, session=session) as other:
         version = (await other.search(QUESTION)).index_version.corpus_version + 1
+        write_upto(place.site.world.store, version)
         session.note(version)
         for call in (other.search, other.ask):
             with pytest.raises(NotReady, match=f"corpus version {version} is not in the index"):
@@ -47,6 +51,13 @@ async def test_a_gateway_that_knows_less_does_not_answer_until_it_knows(
     async with kind(place.address, timeout=PATIENCE, session=session) as patient:
         found = await patient.search(QUESTION)
         assert found.index_version.corpus_version == version
+
+
+def write_upto(store: Store, version: int) -> None:
+    """Somebody writes: the version is one that may be asked for."""
+    table = CorpusTable(store)
+    while table.version < version:
+        table.append([Change("a", Document("a", "", "text"), f"r{table.version}")])
 
 
 def test_a_session_never_forgets() -> None:
