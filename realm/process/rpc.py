@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from realm import tracing
 from realm.client.wire import to_trailers
 from realm.errors import InvalidInput, RealmError, Unsupported
+from realm.process.redaction import for_callers
 from realm.tracing import rpc as traced_rpc
 
 log = structlog.get_logger(__name__)
@@ -307,7 +308,10 @@ def incident(error: BaseException, method: str) -> RealmError:
     )
 
 
-async def _abort(context: Context, error: RealmError) -> None:
+async def _abort(context: Context, raised: RealmError) -> None:
+    error = for_callers(raised)
+    if error.message != raised.message:
+        log.warning("call_refused", why=raised.message)
     await context.abort(grpc.StatusCode[error.code], error.message, to_trailers(error))
 
 

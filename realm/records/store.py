@@ -217,7 +217,7 @@ class Store:
     def _compare(self, path: str, found: str, expected: str) -> None:
         if found != expected:
             raise Corrupt(
-                f"{path} in {self.url} has checksum {found[:12]}…, not {expected[:12]}…",
+                f"{path} in the store has checksum {found[:12]}…, not {expected[:12]}…",
                 file=path,
             )
 
@@ -227,10 +227,10 @@ class Store:
         try:
             yield
         except FileExistsError as error:
-            raise Conflict(f"{path} exists already in {self.url}", file=path) from error
+            raise Conflict(f"{path} exists already in the store", file=path) from error
         except OSError as error:
             if action == "read" and isinstance(error, FileNotFoundError):
-                raise NotFound(f"{path} is not in the store {self.url}", file=path) from error
+                raise NotFound(f"{path} is not in the store", file=path) from error
             why = f"{path} in {self.url} cannot be {action}: {error}"
             raise DependencyUnavailable(why, file=path) from error
 

@@ -9,6 +9,7 @@ from typing import Any
 from realm.access import principal
 from realm.client.wire import to_status
 from realm.errors import RealmError
+from realm.process.redaction import for_callers
 from realm.process.rpc import EXITS, incident, remaining
 from realm.v1.answer_pb2 import Failure
 from services.gateway.admission.limits import Limit
@@ -72,7 +73,7 @@ async def outcome(answer: Awaitable[Any], method: str) -> Any:
     try:
         return await answer
     except RealmError as error:
-        return error
+        return for_callers(error)
     except (asyncio.CancelledError, *EXITS):
         raise
     except BaseException as error:  # a panic of native code is no Exception
