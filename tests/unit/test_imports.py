@@ -45,6 +45,14 @@ def test_a_model_is_loaded_without_torchs_compiler() -> None:
     assert printed(script).strip() == "False"
 
 
+def test_what_is_imported_is_not_searched_for_garbage_again_and_again() -> None:
+    script = (
+        "import gc, services; before = gc.get_stats()[2]['collections'];"
+        "import services.gateway.__main__; print(gc.get_stats()[2]['collections'] - before)"
+    )
+    assert printed(script).strip() == "0"
+
+
 def printed(script: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
