@@ -89,21 +89,20 @@ def check(given: Filter, field: str = "filter") -> Filter:
     :param field: its name in the request.
     :raises InvalidInput: naming the part that cannot be applied.
     """
-    conditions = values = 0
-    for depth, place, each in _walk(given, field):
+    values = 0
+    for conditions, (depth, place, each) in enumerate(_walk(given, field), 1):
         if depth > MAX_DEPTH:
             raise InvalidInput(
                 f"{place} is nested {depth} deep: nest at most {MAX_DEPTH} deep", field=field
             )
-        _check_one(each, place)
-        conditions += 1
         values += len(each.one_of.values)
-    if conditions > MAX_CONDITIONS or values > MAX_VALUES:
-        raise InvalidInput(
-            f"{field} has {conditions} conditions and {values} values: give at most"
-            f" {MAX_CONDITIONS} and {MAX_VALUES:,}",
-            field=field,
-        )
+        if conditions > MAX_CONDITIONS or values > MAX_VALUES:  # at once: there may be millions
+            raise InvalidInput(
+                f"{field} has more than {MAX_CONDITIONS} conditions or {MAX_VALUES:,} values: give"
+                " fewer",
+                field=field,
+            )
+        _check_one(each, place)
     return given
 
 

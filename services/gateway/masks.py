@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 
 from realm.errors import InvalidInput
 
+MAX_PATHS = 100
+
 
 class Mask:
     """The fields named, and all that is in them; without any, every field.
@@ -22,6 +24,11 @@ class Mask:
         """:param response: the class of the responses.
         :raises InvalidInput: naming a path that they do not have.
         """
+        if len(mask.paths) > MAX_PATHS:
+            raise InvalidInput(
+                f"read_mask has {len(mask.paths)} paths: give at most {MAX_PATHS}",
+                field="read_mask",
+            )
         self._fields: dict[str, Any] = {}
         for path in mask.paths:
             _add(self._fields, path, response.DESCRIPTOR)

@@ -146,12 +146,12 @@ def nested(depth: int) -> Filter:
         (
             Filter(all=Filter.Filters(filters=[Filter(exists="x")] * MAX_CONDITIONS)),
             "filter",
-            f"at most {MAX_CONDITIONS}",
+            f"more than {MAX_CONDITIONS} conditions",
         ),
         (
             Filter(one_of=Filter.OneOf(key="x", values=["v"] * (MAX_VALUES + 1))),
             "filter",
-            "1001 values",
+            "1,000 values",
         ),
     ],
 )
@@ -171,3 +171,11 @@ def test_a_term_that_says_nothing_is_refused(term: str) -> None:
 def test_no_term_is_no_filter() -> None:
     with pytest.raises(InvalidInput, match="no condition"):
         where()
+
+
+def test_a_filter_of_a_million_parts_is_refused_before_they_are_looked_at() -> None:
+    """Each of them would be wrong in itself."""
+    many = Filter(all=Filter.Filters(filters=[Filter(exists="x")] * MAX_CONDITIONS + [Filter()]))
+    with pytest.raises(InvalidInput, match="more than") as caught:
+        check(many)
+    assert caught.value.details["field"] == "filter"

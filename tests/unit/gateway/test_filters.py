@@ -146,6 +146,13 @@ async def test_a_mask_leaves_out_what_was_not_asked_for(site: Site) -> None:
     assert answered.answers[0].sources[0].passage.text
 
 
+async def test_a_mask_has_few_paths(site: Site) -> None:
+    request = SEARCH(question=QUESTION, read_mask=FieldMask(paths=["passages"] * 1_000))
+    error = await failure(site.retrieval.RetrievePassages(request))
+    assert isinstance(error, InvalidInput)
+    assert "1000 paths" in error.message
+
+
 @pytest.mark.parametrize(
     "path", ["passage", "passages.text", "passages.score.x", "passages.passage.metadata.k", ""]
 )
