@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,14 @@ def publish_model(
     step: int = 0,
     parent: int | None = None,
     metrics: dict[str, float] | None = None,
+    unless: Callable[[], bool] = lambda: False,
 ) -> Snapshot:
     """The model becomes the newest snapshot, once all its files are in the store.
 
     :param parent: number of the snapshot that it was trained from.
+    :param unless: as `Snapshots.publish` has it.
     :raises Corrupt: if a parameter is NaN or infinite.
+    :raises Conflict: if `unless` says so.
     """
     if name := non_finite_parameter(model):
         raise Corrupt(f"the parameter {name} is not finite: nothing is published")
@@ -151,6 +155,7 @@ def publish_model(
             vector_size=model.config.embedding_size,
             parent=parent,
             metrics=metrics,
+            unless=unless,
         )
 
 

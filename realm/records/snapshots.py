@@ -82,16 +82,24 @@ class Snapshots:
         vector_size: int,
         parent: int | None = None,
         metrics: dict[str, float] | None = None,
+        unless: Callable[[], bool] = lambda: False,
     ) -> Snapshot:
-        """Puts every file of a local folder and then the manifest, under the next number."""
+        """Puts every file of a local folder and then the manifest, under the next number.
+
+        :param unless: asked once the number is claimed: who claims a higher one comes after this.
+        :raises Conflict: if it is so; nothing is put then.
+        """
         files = {
             path.name: SnapshotFile(file_sha256(path), path.stat().st_size)
             for path in sorted(folder.iterdir())
             if path.is_file() and path.name != MANIFEST
         }
         described = "".join(f"{name}{file.sha256}" for name, file in files.items())
+        number = self._claim_number(parent)
+        if unless():
+            raise Conflict(f"snapshot {number} is not put: another one goes before it")
         snapshot = Snapshot(
-            number=self._claim_number(parent),
+            number=number,
             digest=hashlib.sha256(described.encode()).hexdigest()[:12],
             step=step,
             created_at=time.time(),

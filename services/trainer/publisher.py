@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from realm.errors import Diverged, RealmError
+from realm.errors import Conflict, Diverged, RealmError
 from realm.model.checkpoint import Model, copy_model
 from realm.model.publishing import non_finite_parameter, publish_model
 from realm.records.refresh_trace import RefreshTrace
@@ -72,7 +72,8 @@ class Publisher:
     ) -> bool:
         """Starts a publication if one is due and none is running; true if it did.
 
-        :param unless: asked in the background: nothing is published then.
+        :param unless: asked in the background, when the snapshot has its number: nothing is
+            published then.
         :param last: no step follows, so it is due however recent the newest is.
         """
         now = self._clock()
@@ -82,9 +83,7 @@ class Publisher:
             return False
         frozen, about = copy_model(model), figures()
         self._cadence.happened(step, self._clock())
-        return self._running.start(
-            lambda: _held_back(step) if unless() else self._publish(frozen, step, about)
-        )
+        return self._running.start(lambda: self._publish_unless(unless, frozen, step, about))
 
     def follow(self, snapshot: Snapshot) -> None:
         """What is published next derives from `snapshot`, which another published."""
@@ -112,7 +111,22 @@ class Publisher:
         self._record(published)
         return published.snapshot
 
-    def _publish(self, model: Model, step: int, figures: dict[str, float]) -> _Published:
+    def _publish_unless(
+        self, unless: Callable[[], bool], model: Model, step: int, figures: dict[str, float]
+    ) -> _Published | None:
+        try:
+            return self._publish(model, step, figures, unless)
+        except Conflict as error:
+            _log.info("snapshot_held_back", step=step, why=error.message)
+            return None
+
+    def _publish(
+        self,
+        model: Model,
+        step: int,
+        figures: dict[str, float],
+        unless: Callable[[], bool] = lambda: False,
+    ) -> _Published:
         started = time.perf_counter()
         if name := non_finite_parameter(model):
             raise Diverged(
@@ -121,7 +135,9 @@ class Publisher:
                 step=step,
             )
         parent = self.newest.number if self.newest else None
-        snapshot = publish_model(self._snapshots, model, step=step, parent=parent, metrics=figures)
+        snapshot = publish_model(
+            self._snapshots, model, step=step, parent=parent, metrics=figures, unless=unless
+        )
         self._notify("snapshot")
         seconds = time.perf_counter() - started
         RefreshTrace(snapshot).published(seconds, until=time.time())
@@ -146,7 +162,3 @@ class Publisher:
 
 def _publications() -> Background[_Published | None]:
     return Background("publish")
-
-
-def _held_back(step: int) -> None:
-    _log.info("snapshot_held_back", step=step, why="another's model is on its way to live")

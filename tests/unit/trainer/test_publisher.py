@@ -16,6 +16,7 @@ from realm.records.store import Store
 from realm.training.learner import Learner
 from services.trainer.context import Cadence
 from services.trainer.metrics import TrainerMetrics
+from services.trainer.other_models import OtherModels
 from services.trainer.publisher import Publisher
 from tests import tiny
 
@@ -153,3 +154,29 @@ def test_a_copy_shares_what_does_not_learn_and_nothing_else(model: Model) -> Non
         for own, other in pairs:
             assert torch.equal(own, other)
             assert (own is other) == (not own.requires_grad)
+
+
+def test_what_another_claimed_before_is_not_published_over(store: Store, model: Model) -> None:
+    """However long the files of both take."""
+    snapshots = SlowSnapshots(store)
+    publisher, notified, _ = make(snapshots)
+    snapshots.let.set()
+    base = publisher.publish_now(model, 0)
+    snapshots.let.clear()
+    others = OtherModels(store, base.number)
+    assert publisher.offer(model, 1, dict, unless=others.on_the_way)
+    # Another claims its number while this one's files are written, and dies.
+    changes = iter([False, True])
+
+    def dies() -> None:
+        if next(changes):
+            raise DependencyUnavailable("the other publisher was killed")
+
+    with pytest.raises(DependencyUnavailable):
+        Snapshots(store.guarded(dies)).publish(
+            Path(__file__).parent, step=0, fingerprint="f", vector_size=4
+        )
+    snapshots.let.set()
+    assert publisher.collect(LIMIT) is None
+    assert Snapshots(store).all() == [base]
+    assert notified == ["snapshot"]
