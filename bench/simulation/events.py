@@ -76,7 +76,8 @@ def _after(world: World, seconds: float, happening: Happening) -> None:
 def _submit(world: World, documents: list[Document], deletions: list[str]) -> None:
     """A client's call, sent again under the same id until it is answered, or given up."""
     world.requests += 1
-    name = f"request-{world.requests}"
+    # Of this schedule: those of its beginning are known.
+    name = f"{world.plan.seed}-{world.requests}"
     request, changes = check_changes(name, documents, deletions, MOST_BYTES)
     for attempt in range(ATTEMPTS):
         leader = _some_leader(world)

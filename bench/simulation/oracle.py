@@ -139,6 +139,8 @@ class Oracle:
         if verb in ("drop", "replace"):
             if served:
                 raise Violation(f"{name}, which is {index and index.state}, was dropped")
+            if verb == "replace" and index and index.applied > index.manifest["corpus_version"]:
+                self.reach("a build is loaded anew that was recorded to be further")
             return
         self._note_emptiness(index)
         term = self.term_of_caller()

@@ -49,6 +49,22 @@ def test_a_leader_that_is_paused_in_its_commit_does_not_commit_after_its_success
     assert outcome.reached["a deposed leader's commit is refused"]
 
 
+def test_a_build_that_is_handed_on_is_loaded_anew_and_goes_live_where_it_was() -> None:
+    plan = Plan(
+        "handed on", Beginning.LIVE, 2, 1, 1, False, 0.05,
+        (
+            Happening(0.2, Event.PUBLISH, 0.0, 0.0),
+            Happening(2.0, Event.WRITE, 0.1, 0.0),
+            Happening(5.5, Event.RESIGN, 0.0, 0.0),
+        ),
+        (Trap("event", 2, Act.SLOW_BEFORE, 8.0),),
+    )  # fmt: skip
+    outcome = run(plan)
+    assert not outcome.failure
+    assert outcome.reached["a build is loaded anew that was recorded to be further"]
+    assert outcome.reached["a build ends well though its leader resigned"]
+
+
 def test_what_does_not_matter_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     write = Happening(1.0, Event.WRITE, 0.1, 0.0)
     others = [Happening(0.5, each, 0.1, 1.0) for each in (Event.PUBLISH, Event.CLOCK_JUMPS)]
