@@ -25,7 +25,7 @@ from services.indexer.writes.replication import ReplicationState
 from services.indexer.writes.requests import RequestHistory
 
 #: By then each must have been found.
-MOST = 400
+MOST = 600
 
 Fault = Callable[[ExitStack], None]
 
