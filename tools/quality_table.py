@@ -1,6 +1,7 @@
-"""The table of docs/quality.md: `python -m tools.quality_table REPORT.json...` prints it.
+"""The tables of docs/quality.md: `python -m tools.quality_table REPORT.json...` prints them.
 
-Each file is what `realm eval --json` wrote; they keep their order.
+A file is what `python -m bench quality --json` wrote, or `realm eval --json`, each a row of one
+table; they keep their order.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from bench.quality.tables import Table
 
 HEAD = (
     "| system | EM | F1 | document R@1 | R@5 | R@20 | answer R@1 | R@5 | R@20 | commit |\n"
@@ -30,7 +33,14 @@ def _percent(share: float | None) -> str:
 
 def main() -> None:
     reports = [json.loads(Path(name).read_bytes()) for name in sys.argv[1:]]
-    sys.stdout.write("\n".join([HEAD, *map(row, reports)]) + "\n")
+    blocks = [
+        f"{name}: {found['about']}\n\n{Table.from_json(found).markdown()}"
+        for report in reports
+        for name, found in report.get("figures", {}).items()
+    ]
+    if systems := [row(report) for report in reports if "system" in report]:
+        blocks.append("\n".join([HEAD, *systems]))
+    sys.stdout.write("\n\n".join(blocks) + "\n")
 
 
 if __name__ == "__main__":

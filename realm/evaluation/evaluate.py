@@ -106,13 +106,14 @@ def latency_sample(asked: Sequence[str]) -> list[str]:
 def document_ranks(
     questions: Sequence[Question], rows: Sequence[NDArray[np.int64]], document_ids: Sequence[str]
 ) -> list[int | None]:
-    """Of the questions that name their document: its rank among the documents found.
+    """Of the questions that name their document: its rank among the documents found, or that of
+    another that answers as well.
 
     :param rows: passages found for each question, best first.
     :param document_ids: of each passage.
     """
     return [
-        first_rank((document_ids[row] for row in found), question.document_id)
+        first_rank((document_ids[row] for row in found), question.document_ids)
         for question, found in zip(questions, rows, strict=True)
         if question.document_id is not None
     ]

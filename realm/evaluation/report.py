@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,12 +104,13 @@ def recall(ranks: Sequence[int | None], k: int) -> float | None:
     return sum(rank is not None and rank <= k for rank in ranks) / len(ranks)
 
 
-def first_rank(found: Iterable[Hashable], wanted: Hashable) -> int | None:
-    """The rank, from 1, of `wanted` among the distinct items of `found`, best first."""
+def first_rank(found: Iterable[Hashable], wanted: Collection[Hashable]) -> int | None:
+    """The rank, from 1, of the first that is wanted among the distinct items of `found`, best
+    first."""
     seen: set[Hashable] = set()
     for item in found:
         seen.add(item)
-        if item == wanted:
+        if item in wanted:
             return len(seen)
     return None
 

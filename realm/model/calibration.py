@@ -13,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realm.model.config import AnswerRules
+from realm.model.relevance import Relevance
 
 #: Probabilities are cut here, so that their logits are finite.
 MIN_PROBABILITY = 1e-6
 BINS = 10
 STEPS = 100
+#: s is kept as its logarithm.
+LEAST_SCALE = 1e-3
 #: Weight of a prior around the identity: a handful of questions says little.
 RIDGE = 1.0
-EVIDENCE_RIDGE = 1e-2
+WEIGHT_RIDGE = 1e-2
 
 
 def calibrate(shares: Sequence[float], no_answer: float, rules: AnswerRules) -> list[float]:
@@ -72,37 +75,73 @@ def fit_evidence(
     evidence: Sequence[NDArray[np.float64]],
     holds: Sequence[NDArray[np.bool_]],
 ) -> float:
-    """The weight a ≥ 0 of the greatest likelihood of passages that hold an answer: of
-    Σ over questions of log Σ_{z holds} softmax(log p(z|x) + a·evidence(z)), each array [k].
+    """The weight a ≥ 0 of a reader's evidence beside log p(z|x), see `fit_weights`: each array [k].
 
-    Newton's method, with a ridge around 0. Without a question that tells, 0.
+    Without a question that tells, 0.
     """
-    told = [n for n, held in enumerate(holds) if held.any() and not held.all()]
-    weight = 0.0
+    columns = [each[:, None] for each in evidence]
+    return float(fit_weights(columns, holds, np.zeros(1), offsets=log_priors)[0])
+
+
+def fit_relevance(
+    products: Sequence[NDArray[np.float32]],
+    words: Sequence[NDArray[np.float32]],
+    right: Sequence[NDArray[np.bool_]],
+    start: Relevance,
+) -> Relevance:
+    """s and w of f(x, z), see `fit_weights`: inner products and BM25 scores of each question's
+    candidates, and which of them are right, each [k]. `start`, where no question tells.
+    """
+    features = [np.stack(each, axis=1).astype(np.float64) for each in zip(products, words, strict=True)]
+    begun = np.array([start.scale, start.word_weight])
+    scale, word_weight = fit_weights(features, right, begun)
+    return Relevance(max(float(scale), LEAST_SCALE), float(word_weight))
+
+
+def fit_weights(
+    features: Sequence[NDArray[np.float64]],
+    right: Sequence[NDArray[np.bool_]],
+    start: NDArray[np.float64],
+    *,
+    offsets: Sequence[NDArray[np.float64]] | None = None,
+) -> NDArray[np.float64]:
+    """The weights θ ≥ 0 [n] of the greatest likelihood of the right candidates: of
+    Σ over questions of log Σ_{z right} softmax(offset + features · θ).
+
+    Newton's method, with a ridge around `start`.
+
+    :param features: of each question's candidates, [k, n].
+    :param right: which of them are right, [k]: questions with none or nothing else say nothing.
+    :param offsets: what is added to their scores, [k]; None: nothing.
+    """
+    told = [n for n, own in enumerate(right) if own.any() and not own.all()]
+    weights = start.astype(np.float64)
     for _ in range(STEPS):
-        gradient, curvature = EVIDENCE_RIDGE * weight, EVIDENCE_RIDGE
+        gradient, curvature = WEIGHT_RIDGE * (weights - start), WEIGHT_RIDGE * np.eye(len(start))
         for n in told:
-            logits = log_priors[n] + weight * evidence[n]
-            every, right = _mean_and_variance(logits, evidence[n]), holds[n]
-            held = _mean_and_variance(logits[right], evidence[n][right])
-            gradient += every[0] - held[0]
-            # That of the held passages may make it negative: left out, the step is shorter.
-            curvature += every[1]
-        step = gradient / curvature
-        weight = max(0.0, weight - float(np.clip(step, -1.0, 1.0)))
-        if abs(step) < 1e-6:
+            logits = features[n] @ weights + (0.0 if offsets is None else offsets[n])  # [k]
+            mean, covariance = _moments(logits, features[n])
+            held, _ = _moments(logits[right[n]], features[n][right[n]])
+            gradient = gradient + mean - held
+            # That of the right ones may make it negative: left out, the step is shorter.
+            curvature = curvature + covariance
+        step = np.linalg.solve(curvature, gradient)
+        wanted = np.maximum(weights - step / max(1.0, float(np.abs(step).max())), 0.0)
+        if np.abs(wanted - weights).max() < 1e-6:
             break
-    return weight
+        weights = wanted
+    return weights
 
 
-def _mean_and_variance(
-    logits: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Of values under the softmax of logits, each [k]."""
+def _moments(
+    logits: NDArray[np.float64], features: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [n] and covariance [n, n] of features [k, n] under the softmax of logits [k]."""
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
-    mean = float(shares @ values)
-    return mean, float(shares @ (values - mean) ** 2)
+    mean = shares @ features
+    apart = features - mean
+    return mean, (apart * shares[:, None]).T @ apart
 
 
 def expected_calibration_error(

@@ -49,6 +49,8 @@ QUERY_ENCODER_FILE = "query_encoder.safetensors"
 READER_FILE = "reader.safetensors"
 LOG_SCALE = "log_scale"
 WORD_WEIGHT = "word_weight"
+#: What a base's vectors follow from: with others, the starter's s and w would be those of another.
+OF_VECTORS = ("pooling", "normalize", "projection", "vector_size", "prompts", "scale_init")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def new_model(
     """A model at step 0: the base's weights, and fresh ones (by `seed`) for what it lacks.
 
     `overrides` are fields of `ModelConfig`. With `starter` the reader is the shipped one, if it
-    was trained on this very base and its span head has the size asked for. `reader` names an
+    was trained on this very base and its span head has the size asked for, and s and w are those
+    that were fitted to this base, if its vectors are as it makes them. `reader` names an
     extractive QA checkpoint of transformers that reads instead (`with_reader`).
 
     :raises BadSettings: if an override is unknown or does not fit the base.
@@ -115,9 +118,11 @@ def new_model(
         tower |= _prefixed("projection", source.dense)
     reading = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
     inputs = InputBuilder(source.tokenizer, config.lengths, config.prompts, config.scripts)
-    model = Model(
-        config, inputs, build_retriever(config, tower, tower), build_reader(config, reading)
-    )
+    retriever = build_retriever(config, tower, tower)
+    as_fitted = [getattr(config, name) == getattr(source.config, name) for name in OF_VECTORS]
+    if shipped is not None and shipped.relevance is not None and all(as_fitted):
+        retriever.set_relevance(shipped.relevance)
+    model = Model(config, inputs, retriever, build_reader(config, reading))
     if not reader:
         return model
     width = overrides.get("max_span_width", DEFAULT_ANSWER_WIDTH)

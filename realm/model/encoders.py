@@ -153,6 +153,12 @@ class Retriever(nn.Module):
         """s and w as they are now."""
         return Relevance(self.scale.item(), self.word_weight.item())
 
+    def set_relevance(self, relevance: Relevance) -> None:
+        """Puts other s and w in their place, from which training goes on."""
+        with torch.no_grad():
+            self.log_scale.fill_(math.log(relevance.scale))
+            self.word_weight.fill_(relevance.word_weight)
+
     def score(
         self, query_vectors: Tensor, passage_vectors: Tensor, words: Tensor | None = None
     ) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,10 @@ from realm.evaluation.searching import (
 )
 from realm.evaluation.systems import System
 from realm.model.answering import Reading
+from realm.model.relevance import Relevance
 from realm.objectives.reading import ReadingExample
+from realm.recipes.relevance import fitted_relevance
+from realm.records.vectors import Vectors
 from realm.text.cloze import cloze_questions, normalise_sentence
 from realm.text.questions import Question, contains_answer, normalise_answer
 from realm.text.salient_spans import SpanTagger
@@ -82,11 +85,12 @@ def _example(question: str, answers: tuple[str, ...], passages: Sequence[Scored]
 class ReaderDataset:
     """Examples to learn from, and questions of held-out documents as an answerer meets them.
 
-    `skipped` counts, by reason, questions that are neither.
+    `relevance` was fitted to the latter, and chose and weighs the passages of both. `skipped` counts, by reason, questions that are neither.
     """
 
     examples: list[QuestionExamples]
     held_out: list[tuple[Question, Reading]]
+    relevance: Relevance
     skipped: Counter[str]
 
 
@@ -99,7 +103,9 @@ def prepare(
     read: int,
     progress: Progress = no_progress_bars,
 ) -> ReaderDataset:
-    """:param system: its `retrieval` chooses what held-out questions are read in.
+    """Fits s and w to the held-out questions first: all scores below are by them.
+
+    :param system: its `retrieval` chooses what held-out questions are read in.
     :param hard: how many of the best other passages serve as negatives.
     :param read: how many passages a held-out question is read in.
 
@@ -111,6 +117,11 @@ def prepare(
     named = {one.document_id for one in asked}
     passages = split_documents([one for one in known.values() if one.id in named], system.inputs)
     whole = encode_passages(system, passages, progress("passages"))
+    tested = [one for one in asked if is_held_out(one.document_id or "")]
+    queries = encode_questions(
+        system, [one.question for one in tested], progress("held-out questions")
+    )
+    system = replace(system, relevance=fitted_relevance(system, whole, tested, queries))
     taught = [row for row, one in enumerate(passages) if not is_held_out(one.document_id)]
     index = PassageVectors([passages[row] for row in taught], whole.vectors[taught])
     learnt = [one for one in asked if not is_held_out(one.document_id or "")]
@@ -120,8 +131,8 @@ def prepare(
             "no question can be taught: give questions with answers and the document_id of one of"
             f" the documents (left out: {dict(skipped)})"
         )
-    tested = [one for one in asked if is_held_out(one.document_id or "")]
-    return ReaderDataset(examples, _readings(system, whole, tested, read, progress), skipped)
+    readings = _readings(system, whole, tested, queries, read)
+    return ReaderDataset(examples, readings, system.relevance, skipped)
 
 
 def _is_teachable(question: Question, known: dict[str, Document], skipped: Counter[str]) -> bool:
@@ -180,13 +191,10 @@ def _readings(
     system: System,
     index: PassageVectors,
     questions: Sequence[Question],
+    queries: Vectors,
     read: int,
-    progress: Progress,
 ) -> list[tuple[Question, Reading]]:
-    if not questions:
-        return []
     asked = [one.question for one in questions]
-    queries = encode_questions(system, asked, progress("held-out questions"))
     searcher = Searcher(index, system.retrieval, system.relevance)
     found = searcher.search(asked, queries, read)
     return [

@@ -61,7 +61,8 @@ def make_starter(
     tagger: SpanTagger = RuleTagger(),
     progress: Progress = no_progress_bars,
 ) -> dict[str, Any]:
-    """Trains the model's reader and writes it, every few minutes and at the end; its card.
+    """Fits the model's s and w, trains its reader and writes both, every few minutes and at the
+    end; its card.
 
     :param system: the model's. Its `retrieval` chooses passages for the held-out questions, as it
         will in serving: the probabilities are fitted to that.
@@ -79,6 +80,7 @@ def make_starter(
         read=PASSAGES_READ,
         progress=progress,
     )
+    model.retriever.set_relevance(dataset.relevance)
     objective = ReaderLoss(
         model.inputs,
         max_span_width=plan.max_span_width,
@@ -215,6 +217,7 @@ def _card_facts(
         "questions_taught": len(dataset.examples),
         "cloze_lessons": cloze,
         "held_out_retrieval": system.retrieval.value,
+        "relevance": dataclasses.asdict(dataset.relevance),
         **provenance(system.reader.device, system.dtype),
     }
 

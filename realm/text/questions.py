@@ -123,12 +123,21 @@ Text = Annotated[str, AfterValidator(_check_not_blank)]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and what is known of its answer: texts, or an expression, or the document."""
+    """A question and what is known of its answer: texts, or an expression, or the document.
+
+    `other_document_ids` answer as well as `document_id` does: who searches is content with any.
+    """
 
     question: str
     answers: tuple[str, ...] = ()
     answer_pattern: re.Pattern[str] | None = None
     document_id: str | None = None
+    other_document_ids: tuple[str, ...] = ()
+
+    @property
+    def document_ids(self) -> tuple[str, ...]:
+        """All that answer; none where none is known."""
+        return () if self.document_id is None else (self.document_id, *self.other_document_ids)
 
     @property
     def has_answer(self) -> bool:
@@ -186,6 +195,7 @@ class _Line(BaseModel):
     answers: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     answer_pattern: Text | None = None
     document_id: Text | None = None
+    other_document_ids: tuple[Text, ...] = ()
 
 
 def _question(line: bytes, place: str) -> Question:
@@ -201,7 +211,9 @@ def _question(line: bytes, place: str) -> Question:
         raise InvalidInput(
             f"{place}: answer_pattern is not a regular expression: {error}", place=place
         ) from error
-    question = Question(row.question, row.answers or (), pattern, row.document_id)
+    question = Question(
+        row.question, row.answers or (), pattern, row.document_id, row.other_document_ids
+    )
     if not question.has_answer and question.document_id is None:
         raise InvalidInput(
             f"{place}: the question has no answers: give answers, answer_pattern or document_id",

@@ -1,7 +1,8 @@
 """The starter: trained reader weights for the default base, shipped as package data.
 
-`starter.json` is its card and says which base it belongs to; `reader.safetensors` holds the
-reader's trained weights in float16, by `Reader`'s names. All others are the base's.
+`starter.json` is its card and says which base it belongs to, and s and w of f(x, z) as fitted to
+it; `reader.safetensors` holds the reader's trained weights in float16, by `Reader`'s names. All
+others are the base's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from realm.errors import BadSettings, Corrupt
 from realm.model.config import AnswerRules
+from realm.model.relevance import Relevance
 from realm.model.weights import Weights, read_weights, write_weights
 from realm.records.store import file_sha256
 
@@ -27,7 +29,10 @@ SHIPPED = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """A card and where it lies; `weights` are read, and their checksum compared, on demand."""
+    """A card and where it lies; `weights` are read, and their checksum compared, on demand.
+
+    `relevance` is None where the card does not tell it: s and w are then those of a new model.
+    """
 
     folder: Path
     base_sha256: str
@@ -36,6 +41,7 @@ class Starter:
     max_span_width: int
     answers: AnswerRules
     passage_scores: bool = False
+    relevance: Relevance | None = None
 
     def weights(self) -> Weights:
         """:raises Corrupt: if the file is missing, altered or not readable."""
@@ -71,6 +77,7 @@ def load_starter(base_sha256: str, folder: Path | None = None) -> Starter | None
             max_span_width=int(card["max_span_width"]),
             answers=AnswerRules(**card.get("answers", {})),
             passage_scores=bool(card.get("passage_scores", False)),
+            relevance=Relevance(**card["relevance"]) if "relevance" in card else None,
         )
     except (OSError, ValueError, KeyError, TypeError, BadSettings) as error:
         raise Corrupt(f"{path} is not a starter's card: {error!r}", file=path) from error

@@ -13,9 +13,9 @@ def test_recall_counts_ranks_up_to_k() -> None:
 
 
 def test_passages_of_one_document_take_one_rank() -> None:
-    assert first_rank(["a", "a", "a", "b", "a", "c"], "b") == 2
-    assert first_rank(["a", "a", "a", "b", "a", "c"], "c") == 3
-    assert first_rank(["a"], "z") is None
+    assert first_rank(["a", "a", "a", "b", "a", "c"], {"b", "d"}) == 2
+    assert first_rank(["a", "a", "a", "b", "a", "c"], ("c",)) == 3
+    assert first_rank(["a"], ["z"]) is None
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=1), st.integers(1, 6), st.randoms())

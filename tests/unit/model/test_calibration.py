@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from realm.errors import BadSettings
-from realm.model.calibration import calibrate, expected_calibration_error, fit, fit_evidence
+from realm.model.calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit,
+    fit_evidence,
+    fit_relevance,
+)
 from realm.model.config import AnswerRules
+from realm.model.relevance import Relevance, log_probabilities
 
 RULES = st.builds(AnswerRules, st.just(True), st.floats(0.05, 5.0), st.floats(-4.0, 4.0))
 
@@ -112,6 +119,35 @@ def test_evidence_against_the_answers_weighs_nothing() -> None:
     assert fit_evidence(priors, [-each for each in evidence], holds) == 0.0  # type: ignore[arg-type]
     every = [np.ones(5, bool), np.zeros(5, bool)]
     assert fit_evidence(priors[:2], evidence[:2], every) == 0.0
+
+
+def drawn_candidates(
+    relevance: Relevance, questions: int
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
+    """Products and words of twenty candidates, and which is right, drawn by their softmax."""
+    rng = np.random.default_rng(6)
+    products = [rng.normal(0.4, 0.15, 20).astype(np.float32) for _ in range(questions)]
+    words = [rng.gamma(3, 2, 20).astype(np.float32) for _ in range(questions)]
+    right = []
+    for pair in zip(products, words, strict=True):
+        shares = np.exp(log_probabilities(relevance(*pair)))
+        right.append(np.arange(20) == rng.choice(20, p=shares))
+    return products, words, right
+
+
+@pytest.mark.parametrize("true", [Relevance(14.0, 1.1), Relevance(30.0, 0.0), Relevance(5.0, 0.4)])
+def test_scale_and_weight_of_words_are_found(true: Relevance) -> None:
+    found = fit_relevance(*drawn_candidates(true, 1500), Relevance(20.0, 1.0))
+    assert found.scale == pytest.approx(true.scale, abs=1.5)
+    assert found.word_weight == pytest.approx(true.word_weight, abs=0.08)
+
+
+def test_relevance_stays_where_no_question_tells() -> None:
+    products, words, right = drawn_candidates(Relevance(14.0, 1.1), 2)
+    begun = Relevance(20.0, 1.0)
+    assert fit_relevance([], [], [], begun) == begun
+    nothing = [np.ones_like(right[0]), np.zeros_like(right[1])]
+    assert fit_relevance(products, words, nothing, begun) == begun
 
 
 def test_calibration_error_is_the_gap_between_said_and_true() -> None:

@@ -74,6 +74,15 @@ def test_a_starter_with_a_head_for_passages_brings_it_along(tmp_path: Path) -> N
     assert head.bias.item() == 1.0
 
 
+def test_its_relevance_is_that_of_vectors_as_the_base_makes_them(shipped: Path) -> None:
+    write_starter(shipped, {}, CARD | {"relevance": {"scale": 14.0, "word_weight": 0.9}})
+    found = new_model(tiny_base()).retriever.relevance
+    assert (found.scale, found.word_weight) == pytest.approx((14.0, 0.9))
+    fresh = new_model(tiny_base(), starter=False).retriever.relevance
+    assert new_model(tiny_base(), vector_size=4).retriever.relevance == fresh
+    assert new_model(tiny_base(), scale_init=3.0).retriever.relevance.scale == pytest.approx(3.0)
+
+
 def test_overrides_win(shipped: Path) -> None:
     assert new_model(tiny_base(), max_span_width=3).config.max_span_width == 3
     wider = new_model(tiny_base(), span_hidden_size=12)
