@@ -47,9 +47,7 @@ def corpus(name: str) -> Corpus:
 def kept_out(questions: Sequence[Question], documents: Sequence[Document]) -> list[Question]:
     """Questions about the articles that take part in no decision."""
     titles = {one.id: one.title for one in documents}
-    return [
-        one for one in questions if stable_bucket(titles[one.document_id or ""], KEPT_OUT) == 0
-    ]
+    return [one for one in questions if stable_bucket(titles[one.document_id or ""], KEPT_OUT) == 0]
 
 
 def _squad() -> list[Document]:

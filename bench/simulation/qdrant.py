@@ -12,6 +12,7 @@ import numpy as np
 from bench.simulation.network import Network, Service
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound
+from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.search.vector_index import ChangeHooks, Hit, IndexedPassage, Query
@@ -23,7 +24,7 @@ T = TypeVar("T")
 class Point:
     passage: Passage
     vector: Vectors
-    average_terms: float
+    weighing: Weighing
 
     @property
     def document_id(self) -> str:
@@ -122,12 +123,12 @@ class SimulatedIndex:
         self._put("drop", collection, lambda: self._qdrant.drop(collection))
 
     def upsert(
-        self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
+        self, collection: str, passages: Sequence[Passage], vectors: Vectors, weighing: Weighing
     ) -> None:
         if not passages:
             return
         points = [
-            Point(passage, vector, average_terms)
+            Point(passage, vector, weighing)
             for passage, vector in zip(passages, vectors, strict=True)
         ]
         self._change(collection, "upsert", lambda: self._qdrant.upsert(collection, points))
@@ -156,7 +157,7 @@ class SimulatedIndex:
 
     def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
         return {
-            name: passage_weights(p.passage.terms, p.passage.term_counts, p.average_terms)
+            name: passage_weights(p.passage.terms, p.passage.term_counts, p.weighing)
             for name, p in self._found(collection, passage_ids)
         }
 

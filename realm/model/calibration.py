@@ -92,7 +92,8 @@ def fit_relevance(
     """s and w of f(x, z), see `fit_weights`: inner products and BM25 scores of each question's
     candidates, and which of them are right, each [k]. `start`, where no question tells.
     """
-    features = [np.stack(each, axis=1).astype(np.float64) for each in zip(products, words, strict=True)]
+    pairs = zip(products, words, strict=True)
+    features = [np.stack(pair, axis=1).astype(np.float64) for pair in pairs]
     begun = np.array([start.scale, start.word_weight])
     scale, word_weight = fit_weights(features, right, begun)
     return Relevance(max(float(scale), LEAST_SCALE), float(word_weight))

@@ -85,7 +85,8 @@ def _example(question: str, answers: tuple[str, ...], passages: Sequence[Scored]
 class ReaderDataset:
     """Examples to learn from, and questions of held-out documents as an answerer meets them.
 
-    `relevance` was fitted to the latter, and chose and weighs the passages of both. `skipped` counts, by reason, questions that are neither.
+    `relevance` was fitted to the latter, and weighs the passages of both. `skipped` counts, by
+    reason, questions that are neither.
     """
 
     examples: list[QuestionExamples]

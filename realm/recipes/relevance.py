@@ -1,4 +1,4 @@
-"""s and w of f(x, z), fitted to questions whose documents are known and that nothing learnt from."""
+"""s and w of f(x, z), fitted to questions of known documents that nothing learnt from."""
 
 from __future__ import annotations
 

@@ -21,16 +21,27 @@ from realm.records.store import Store
 MANIFEST = "manifest.json"
 #: The generation of an entry that fences when nothing is live yet.
 NOTHING = 0
+#: k₁ of releases that did not note it.
+FIRST_K1 = 1.2
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How BM25 weighs a passage's terms: the mean length that it refers to, in terms, and k₁, the
+    number of occurrences that are worth half of the most."""
+
+    average_terms: float
+    k1: float
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """A manifest. `passage_files` holds one file a shard; `created_at` is Unix time, for people.
 
-    `average_terms` is the passage length that BM25 weights refer to, fixed for the generation's
-    life so that all its upserts agree; 0 for one made before collections had BM25.
+    `average_terms` and `k1` weigh its passages' terms, fixed for the generation's life so that all
+    its upserts agree; an average of 0 is one made before collections had BM25.
     `word_statistics` is the file of what its questions are weighed by; empty for one of an earlier
     release, whose collection weighs them by itself. `forced` says
     who wants it live whatever the gate thinks of its quality, and why; empty: no one. `heals` is
@@ -60,6 +71,11 @@ class Generation:
     heals: int = 0
     word_statistics: str = ""
     ranges: bool = False
+    k1: float = FIRST_K1
+
+    @property
+    def weighing(self) -> Weighing:
+        return Weighing(self.average_terms, self.k1)
 
     @property
     def folder(self) -> str:

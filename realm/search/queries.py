@@ -40,10 +40,11 @@ class QueryMaker:
         if not generation.word_statistics:
             return cls(relevance, None)
         try:
-            return cls(relevance, read_word_statistics(store, generation.word_statistics))
+            words = read_word_statistics(store, generation.word_statistics)
         except (NotFound, Corrupt) as error:
             log.warning("words_counted_again", generation=generation.number, why=error.message)
-            return cls(relevance, count_words(store, generation.passage_files))
+            words = count_words(store, generation.passage_files)
+        return cls(relevance, replace(words, k1=generation.k1))
 
     def query(self, question: str, vector: Vectors, way: Retrieval = Retrieval.HYBRID) -> Query:
         """:param vector: the question's, [size]."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from realm.corpus.passages import Passage
 from realm.model.relevance import DENSE_ONLY, Relevance
+from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import NO_WORDS, SparseVector
@@ -112,12 +113,12 @@ class VectorIndex(Protocol):
         """A missing one is no error."""
 
     def upsert(
-        self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
+        self, collection: str, passages: Sequence[Passage], vectors: Vectors, weighing: Weighing
     ) -> None:
         """Writes passages with their vectors [passages, size]; searchable on return. A late call
         never replaces a newer version by an older one.
 
-        :param average_terms: the passage length that the generation's BM25 weights refer to.
+        :param weighing: of the generation that the collection is of.
         """
 
     def delete_older(self, collection: str, document_id: str, version: int) -> None:

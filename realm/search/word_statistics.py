@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from realm.corpus.passages import Passage
 from realm.errors import Corrupt
 from realm.records import arrow
+from realm.records.generations import Weighing
 from realm.records.store import Store
-from realm.search.bm25 import SparseVector, idf, passage_weights
+from realm.search.bm25 import K1, SparseVector, idf, passage_weights
 from realm.text.terms import count_terms
 
 SCHEMA = pa.schema([("term", pa.uint32()), ("holders", pa.uint32())])
@@ -27,13 +28,15 @@ SCHEMA = pa.schema([("term", pa.uint32()), ("holders", pa.uint32())])
 @dataclass(frozen=True, slots=True, eq=False)
 class WordStatistics:
     """`holders` [terms] says in how many passages each of `terms` [terms], ascending, occurs;
-    `passages` counts those with any, `average_terms` is the mean length of all in terms.
+    `passages` counts those with any, `average_terms` is the mean length of all in terms. `k1` is
+    the generation's, which its manifest says.
     """
 
     terms: NDArray[np.uint32]
     holders: NDArray[np.uint32]
     passages: int
     average_terms: float
+    k1: float = K1
 
     @classmethod
     def of(cls, passages: Sequence[Passage]) -> WordStatistics:
@@ -59,7 +62,11 @@ class WordStatistics:
 
     def passage(self, terms: Sequence[int], counts: Sequence[int]) -> SparseVector:
         """The weights of a passage's terms."""
-        return passage_weights(terms, counts, self.average_terms)
+        return passage_weights(terms, counts, self.weighing)
+
+    @property
+    def weighing(self) -> Weighing:
+        return Weighing(self.average_terms, self.k1)
 
 
 class Counting:

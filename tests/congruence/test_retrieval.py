@@ -16,9 +16,10 @@ import pytest
 from realm.corpus.documents import passage_id
 from realm.corpus.passages import Passage
 from realm.model.relevance import Relevance
+from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
-from realm.search.bm25 import Bm25Index
+from realm.search.bm25 import K1, Bm25Index
 from realm.search.exact import DEPTH, RRF_K, ExactIndex
 from realm.search.vector_index import Query, VectorIndex, open_index, open_search, relevance_of
 from realm.search.word_statistics import WordStatistics
@@ -139,16 +140,16 @@ async def test_each_way_finds_what_exact_search_finds(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
     await agrees(settings, collection, passages, vectors)
 
 
 async def test_edited_passages_are_found_by_their_new_words_alone(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
-    index.upsert(collection, make_passages(1), make_vectors(1), STATISTICS.average_terms)
+    index.upsert(collection, make_passages(1), make_vectors(1), STATISTICS.weighing)
     passages, vectors = make_passages(2, version=2), make_vectors(2)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
     await agrees(settings, collection, passages, vectors)
 
 
@@ -156,8 +157,8 @@ async def test_what_comes_late_takes_no_newer_version_s_place(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(2, version=2), make_vectors(2)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
-    index.upsert(collection, make_passages(1), make_vectors(1), STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
+    index.upsert(collection, make_passages(1), make_vectors(1), STATISTICS.weighing)
     await agrees(settings, collection, passages, vectors)
 
 
@@ -165,7 +166,7 @@ async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
     search = open_search(settings)
     query, terms = vectors[0], STATISTICS.question("…?")
     by_words = await search.search(collection, Query(query, terms, Retrieval.BM25), 5, 10.0)
@@ -179,7 +180,7 @@ async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
 
 def test_stored_weights_come_back(index: VectorIndex, collection: str) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
     chosen = [*passages[:20], passages[-1]]
     found = index.weights(collection, [each.passage_id for each in chosen])
     for each in chosen:
@@ -191,7 +192,7 @@ def test_many_queries_are_answered_at_once_and_one_without_words_too(
     index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(1), make_vectors(1)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
     oracle, rng = exact_index(passages, vectors), random.Random(6)
     texts = [*(" ".join(rng.choices(WORDS, WEIGHTS, k=4)) for _ in range(5)), "…?"]
     for way in (Retrieval.BM25, Retrieval.HYBRID):
@@ -216,7 +217,7 @@ def test_a_beam_of_thousands_comes_back_whole(index: VectorIndex, collection: st
     text = "word " * 260
     passages = [passage(number, f"{number} {text}", 1) for number in range(4500)]
     vectors = np.random.default_rng(3).standard_normal((len(passages), SIZE)).astype(np.float32)
-    index.upsert(collection, passages, vectors, 260.0)
+    index.upsert(collection, passages, vectors, Weighing(260.0, K1))
     (hits,) = index.search(collection, [Query(vectors[0])], 5000)
     assert len({hit.passage.passage_id for hit in hits}) == len(passages)
     assert all(len(hit.passage.text) > len(text) for hit in hits)

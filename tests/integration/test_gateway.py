@@ -60,7 +60,7 @@ class QdrantWorld(World):
         super().fill(generation, passages, vectors)
         self.index.create(generation.collection, vectors.shape[1])
         cut = [as_passage(each) for each in passages]
-        self.index.upsert(generation.collection, cut, vectors, generation.average_terms)
+        self.index.upsert(generation.collection, cut, vectors, generation.weighing)
 
 
 def as_passage(indexed: IndexedPassage) -> Passage:
@@ -169,11 +169,12 @@ def make_live(store: Store, folder: Path, url: str, model: Model) -> None:
         created_at=time.time(),
         why="test",
         average_terms=words.average_terms,
+        k1=words.k1,
         word_statistics=write_word_statistics(store, inputs.fingerprint, words),
     )
     index = open_index(load_settings(qdrant_url=url))
     index.create(generation.collection, generation.vector_size)
-    index.upsert(generation.collection, passages, vectors, generation.average_terms)
+    index.upsert(generation.collection, passages, vectors, generation.weighing)
     index.close()
     generations = Generations(store)
     generations.create(generation)

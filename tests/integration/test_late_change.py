@@ -75,19 +75,19 @@ def test_what_a_sleeper_did_too_late_is_undone_by_whoever_leads(bench: Bench) ->
     bench.until_live(1)
     sleeper = Sleeper(bench)
     passages, vectors = passages_of(bench, "document-3")
-    average = bench.indexer.generations.get(1).average_terms
+    weighing = bench.indexer.generations.get(1).weighing
     collection = bench.indexer.generations.get(1).collection
-    sleeper.index.upsert(collection, passages, vectors, average)
+    sleeper.index.upsert(collection, passages, vectors, weighing)
     assert not stale_writes(bench.store), "it led"
 
     bench.until_applied(bench.delete("document-3"))
     assert "document-3" not in bench.documents_found(DOCUMENTS[3].text)
     sleeper.falls_asleep = True
     with pytest.raises(NotReady, match="term 2"):
-        sleeper.index.upsert(collection, passages, vectors, average)
+        sleeper.index.upsert(collection, passages, vectors, weighing)
     assert "document-3" in bench.documents_found(DOCUMENTS[3].text, 1), "it came back"
     with pytest.raises(NotReady):
-        sleeper.index.upsert(collection, passages, vectors, average)
+        sleeper.index.upsert(collection, passages, vectors, weighing)
 
     # Live is replaced; what was live is replaced too, or retired as damaged, whoever is faster.
     generations = bench.indexer.generations

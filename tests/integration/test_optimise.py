@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from realm.corpus.passages import Passage
+from realm.records.generations import Weighing
 from realm.search.vector_index import Query, open_index
 from realm.settings import load_settings
 from tests.congruence.edge_server import EdgeServer
@@ -42,11 +43,11 @@ def test_a_large_collection_is_indexed_while_another_one_is_searched(server: Edg
     queries = vectors[rng.integers(0, COUNT, 50)] + rng.normal(size=(50, SIZE)).astype("f4") / 4
     with closing(open_index(load_settings(qdrant_url=f"http://127.0.0.1:{server.port}"))) as index:
         index.create("small", SIZE)
-        index.upsert("small", passages(100), vectors[:100], 1.0)
+        index.upsert("small", passages(100), vectors[:100], Weighing(1.0, 1.2))
         index.optimise("small")
         assert not index.is_optimising("small"), "too small to need it"
         index.create("large", SIZE)
-        index.upsert("large", passages(COUNT), vectors, 1.0)
+        index.upsert("large", passages(COUNT), vectors, Weighing(1.0, 1.2))
 
         index.optimise("large")
         answered = 0

@@ -23,7 +23,7 @@ from realm.model.checkpoint import load_model, load_passage_encoder
 from realm.model.encoders import encode
 from realm.objectives.objective import all_objectives
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generations import Generation, Generations, Weighing, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
@@ -127,7 +127,7 @@ class Bench:
         index = open_index(load_settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
         index.create(collection_name(number), snapshot.vector_size)
         vectors = encode(serving.encoder, inputs, serving.inputs.pad)
-        index.upsert(collection_name(number), passages, vectors, average_terms=20.0)
+        index.upsert(collection_name(number), passages, vectors, Weighing(20.0, 1.2))
         index.close()
         self.generations.record(number, State.LIVE)
         self.generations.commit(number, after=self.generations.live(), by="test", why="test")

@@ -20,6 +20,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from realm.corpus.passages import Passage
 from realm.errors import BadSettings, DependencyUnavailable, NotFound, OutOfSpace
 from realm.loopback import is_loopback
+from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector
 from realm.search.qdrant.filters import PayloadIndexes
@@ -159,12 +160,12 @@ class QdrantIndex:
         self.full = ""
 
     def upsert(
-        self, collection: str, passages: Sequence[Passage], vectors: Vectors, average_terms: float
+        self, collection: str, passages: Sequence[Passage], vectors: Vectors, weighing: Weighing
     ) -> None:
         for start in range(0, len(passages), self._batch):
             batch = passages[start : start + self._batch]
             points = [
-                to_point(passage, vector, average_terms)
+                to_point(passage, vector, weighing)
                 for passage, vector in zip(batch, vectors[start:], strict=False)
             ]
             newest = max(passage.document_version for passage in batch)

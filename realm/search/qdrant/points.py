@@ -10,6 +10,7 @@ from qdrant_client import models
 
 from realm.corpus.passages import Passage
 from realm.model.relevance import Relevance
+from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
@@ -23,8 +24,8 @@ ANSWER = "answer"
 PAYLOAD = ("document_id", "document_version", "ordinal", "title", "text", "start", "end")
 
 
-def to_point(passage: Passage, vector: Vectors, average_terms: float) -> models.PointStruct:
-    weights = passage_weights(passage.terms, passage.term_counts, average_terms)
+def to_point(passage: Passage, vector: Vectors, weighing: Weighing) -> models.PointStruct:
+    weights = passage_weights(passage.terms, passage.term_counts, weighing)
     return models.PointStruct(
         id=passage.passage_id,
         vector={DENSE: vector.tolist(), BM25: to_sparse(weights)},

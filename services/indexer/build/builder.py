@@ -71,6 +71,7 @@ class Builder:
             vector_size=snapshot.vector_size,
             passage_files=files,
             average_terms=words.average_terms,
+            k1=words.k1,
             word_statistics=write_word_statistics(self._store, fingerprint, words),
             collection=collection_name(number),
             created_at=time.time(),

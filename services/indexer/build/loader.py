@@ -36,7 +36,7 @@ def load_shard(
     passages = from_table(arrow.read_table(store, passage_file))
     table = read_vectors(store, vector_file)
     vectors = paired(passages, table, vector_file)
-    index.upsert(generation.collection, passages, vectors, generation.average_terms)
+    index.upsert(generation.collection, passages, vectors, generation.weighing)
     about = arrow.metadata(table)
     return Loaded(len(passages), int(about.get("embedded", 0)), float(about.get("seconds", 0.0)))
 
@@ -48,7 +48,7 @@ def apply_changes(
 
     New passages come first, then what is older goes: an edited document never vanishes.
     """
-    index.upsert(generation.collection, changes.passages, vectors, generation.average_terms)
+    index.upsert(generation.collection, changes.passages, vectors, generation.weighing)
     for document in changes.documents:
         index.delete_older(generation.collection, document.document_id, document.version)
 

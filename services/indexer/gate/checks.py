@@ -122,13 +122,13 @@ def count(evidence: Evidence) -> Finding:
 def sample(evidence: Evidence) -> Finding:
     """Sampled vectors and BM25 weights are those of the files."""
     content, collection = evidence.content, evidence.collection
-    average = evidence.candidate.average_terms
+    weighing = evidence.candidate.weighing
     wrong = sum(
         not np.allclose(vector, content.vectors[each], atol=SAMPLE_TOLERANCE)
         for each, vector in collection.vectors.items()
     )
     wrong += sum(
-        not weights.close_to(content.weights(each, average), SAMPLE_TOLERANCE)
+        not weights.close_to(content.weights(each, weighing), SAMPLE_TOLERANCE)
         for each, weights in collection.weights.items()
     )
     wrong += min(evidence.settings.sample, len(content.vectors)) - len(collection.vectors)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.passages import Passage, from_table
 from realm.records import arrow
-from realm.records.generations import Generation
+from realm.records.generations import Generation, Weighing
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors, read_vectors, vector_file
@@ -46,10 +46,10 @@ class ExpectedContent:
             del self.vectors[passage_id], self.documents[passage_id]
             self.terms.pop(passage_id, None)
 
-    def weights(self, passage_id: str, average_terms: float) -> SparseVector:
+    def weights(self, passage_id: str, weighing: Weighing) -> SparseVector:
         """The BM25 weights that the collection should hold."""
         terms, counts = self.terms[passage_id].tolist()
-        return passage_weights(terms, counts, average_terms)
+        return passage_weights(terms, counts, weighing)
 
     def put_shards(self, store: Store, snapshots: Snapshots, generation: Generation) -> None:
         """:raises NotFound, Corrupt: if a file is gone or damaged."""
@@ -86,7 +86,7 @@ class ExpectedContent:
         matrix = np.array([self.vectors[each] for each in ids], dtype=np.float32)
         weighed = []
         if maker.words is not None:
-            weighed = [self.weights(each, maker.words.average_terms) for each in ids]
+            weighed = [self.weights(each, maker.words.weighing) for each in ids]
         index = ExactIndex(matrix, Bm25Index(weighed or [NO_WORDS] * len(ids)))
         names = ids if by == "passage_id" else [self.documents[each][0] for each in ids]
         queries = probes.queries(maker)

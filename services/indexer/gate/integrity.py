@@ -205,7 +205,7 @@ class Integrity:
         wrong = []
         for passage, vector in zip(passages, vectors, strict=True):
             name = passage.passage_id
-            expected = passage_weights(passage.terms, passage.term_counts, generation.average_terms)
+            expected = passage_weights(passage.terms, passage.term_counts, generation.weighing)
             if (
                 versions.get(name) != passage.document_version
                 or name not in stored

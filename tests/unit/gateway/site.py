@@ -199,6 +199,7 @@ class World:
             created_at=time.time(),
             why="test",
             average_terms=STATISTICS.average_terms,
+            k1=STATISTICS.k1,
             word_statistics=write_word_statistics(self.store, snapshot.fingerprint, STATISTICS),
             ranges=ranges,
         )

@@ -148,18 +148,18 @@ async def test_the_reader_re_ranks_the_best_and_the_others_follow(
     serving.reader.answers = model.reader.answers = rules
     async with AsyncClient(f"127.0.0.1:{site.gateway.port}") as client:
         plain = (await client.search(QUESTION, limit=5)).passages
-        found = await client.search(QUESTION, limit=5, rerank=3)
-        fewer = (await client.search(QUESTION, limit=2, rerank=3)).passages
+        found = await client.search(QUESTION, limit=5, rerank=4)
+        fewer = (await client.search(QUESTION, limit=2, rerank=4)).passages
     reading = Reading(
         QUESTION,
-        tuple(each.passage.text for each in plain[:3]),
-        tuple(math.log(each.probability) for each in plain[:3]),
+        tuple(each.passage.text for each in plain[:4]),
+        tuple(math.log(each.probability) for each in plain[:4]),
     )
     (read,) = answer_questions(model.reader.eval(), model.inputs, [reading], dtype=serving.dtype)
-    scores = [one.score + 3.0 * more for one, more in zip(plain[:3], read.evidence, strict=True)]
-    order = sorted(range(3), key=lambda place: -scores[place])
-    assert order != [0, 1, 2]
-    ranked = [*(plain[place] for place in order), *plain[3:]]
+    scores = [one.score + 3.0 * more for one, more in zip(plain[:4], read.evidence, strict=True)]
+    order = sorted(range(4), key=lambda place: -scores[place])
+    assert order != [0, 1, 2, 3]
+    ranked = [*(plain[place] for place in order), *plain[4:]]
     ids = [each.passage.passage_id for each in ranked]
     assert [each.passage.passage_id for each in found.passages] == ids
     assert [each.passage.passage_id for each in fewer] == ids[:2]
@@ -167,8 +167,8 @@ async def test_the_reader_re_ranks_the_best_and_the_others_follow(
         parts = one.parts.dense + one.parts.words + one.parts.reading
         assert one.score == pytest.approx(parts, abs=1e-3)
     expected = [scores[place] for place in order]
-    assert [each.score for each in found.passages[:3]] == pytest.approx(expected, abs=0.05)
-    assert [each.parts.reading for each in found.passages[3:]] == [0.0, 0.0]
+    assert [each.score for each in found.passages[:4]] == pytest.approx(expected, abs=0.05)
+    assert [each.parts.reading for each in found.passages[4:]] == [0.0]
     assert sum(each.probability for each in found.passages) == pytest.approx(1, abs=1e-5)
     assert found.no_answer_probability == pytest.approx(read.no_answer, abs=1e-2)
 

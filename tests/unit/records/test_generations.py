@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.generations import Generation, Generations, LiveEntry, Weighing
 from realm.records.states import State
 from realm.records.store import Store
 from tests.unit.indexer.examples import generation
@@ -106,9 +106,10 @@ def test_who_takes_over_before_anything_is_live_fences_the_first_commit(store: S
 
 def test_a_manifest_of_an_older_release_opens(store: Store) -> None:
     raw = asdict(make(1))
-    for newer in ("term", "average_terms", "forced", "request", "replaces"):
+    for newer in ("term", "average_terms", "forced", "request", "replaces", "k1"):
         del raw[newer]
     store.write_json("generations/00000001/manifest.json", raw)
     found = Generations(store).get(1)
     assert found == make(1)
     assert (found.request, found.replaces) == (0, None)
+    assert found.weighing == Weighing(0.0, 1.2), "what releases weighed by that did not say so"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from realm.records.generations import Weighing
 from realm.search.bm25 import (
     K1,
     B,
@@ -97,7 +98,7 @@ def test_passages_that_share_no_word_are_not_found() -> None:
 
 
 def test_weights_grow_with_repetition_and_fall_with_length() -> None:
-    (once,) = passage_weights([7], [1], 10.0).values
-    (thrice,) = passage_weights([7], [3], 10.0).values
-    among_others = passage_weights([7, 8], [1, 30], 10.0).values[0]
+    (once,) = passage_weights([7], [1], Weighing(10.0, K1)).values
+    (thrice,) = passage_weights([7], [3], Weighing(10.0, K1)).values
+    among_others = passage_weights([7, 8], [1, 30], Weighing(10.0, K1)).values[0]
     assert 0 < among_others < once < thrice < 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from realm.corpus.passages import to_table
 from realm.errors import Corrupt
 from realm.model.relevance import Relevance
 from realm.records import arrow
+from realm.records.generations import Weighing
 from realm.records.store import Store
 from realm.search.queries import QueryMaker
 from realm.search.word_statistics import (
@@ -98,6 +100,7 @@ def test_lost_statistics_are_counted_again_from_the_passages(store: Store) -> No
     path = write_word_statistics(store, "f", found)
     made = generation(1, files=tuple(files), word_statistics=path)
     store.delete(path)
-    again = QueryMaker.of(store, made, Relevance(20.0))
+    again = QueryMaker.of(store, replace(made, k1=1.7), Relevance(20.0))
     assert again.words is not None
     assert same(again.words, found)
+    assert again.words.weighing == Weighing(found.average_terms, 1.7), "as the manifest says"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from realm.corpus.passages import Passage
+from realm.records.generations import Weighing
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.settings import load_settings
 from services.indexer.build.lifecycle import Verdict
@@ -52,10 +53,12 @@ def test_content_knows_the_words_of_what_is_there() -> None:
     passages = [tiny_passage(0, [7, 3], [2, 1]), tiny_passage(1, [], [])]
     content = ExpectedContent()
     content._put(passages, np.ones((2, 2), np.float32))
-    expected = passage_weights([3, 7], [1, 2], 4.0)
-    assert content.weights("p0", 4.0).close_to(expected, 1e-6)
-    assert not content.weights("p0", 2.0).close_to(expected, 1e-6)
-    assert content.weights("p1", 4.0) == SparseVector([], [])
+    weighing = Weighing(4.0, k1=0.5)
+    expected = passage_weights([3, 7], [1, 2], weighing)
+    assert content.weights("p0", weighing).close_to(expected, 1e-6)
+    assert not content.weights("p0", Weighing(2.0, k1=0.5)).close_to(expected, 1e-6)
+    assert not content.weights("p0", Weighing(4.0, k1=1.2)).close_to(expected, 1e-6)
+    assert content.weights("p1", weighing) == SparseVector([], [])
     content.delete_older("a", 2)
     assert not content.terms
 
