@@ -16,7 +16,7 @@ from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector
 from realm.search.vector_index import Query
 from realm.search.word_statistics import WordStatistics, count_words, read_word_statistics
-from realm.text.terms import count_terms
+from realm.text.terms import count_terms, question_terms
 
 log = structlog.get_logger(__name__)
 
@@ -54,8 +54,8 @@ class QueryMaker:
         """The weights of a question's terms."""
         if self.words is not None:
             return self.words.question(question)
-        counted = count_terms(question)
-        return SparseVector(list(counted), [float(count) for count in counted.values()])
+        counted = question_terms(question)
+        return SparseVector(list(counted), list(counted.values()))
 
     def weighed(self, terms: SparseVector, vector: Vectors, way: Retrieval) -> Query:
         """As `query`, of a question whose terms are weighed already."""

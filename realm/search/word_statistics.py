@@ -20,7 +20,7 @@ from realm.records import arrow
 from realm.records.generations import Weighing
 from realm.records.store import Store
 from realm.search.bm25 import K1, SparseVector, idf, passage_weights
-from realm.text.terms import count_terms
+from realm.text.terms import question_terms
 
 SCHEMA = pa.schema([("term", pa.uint32()), ("holders", pa.uint32())])
 
@@ -49,7 +49,7 @@ class WordStatistics:
 
         A term that no passage had when they were counted is the rarest of all.
         """
-        counted = count_terms(text)
+        counted = question_terms(text)
         asked = np.fromiter(counted, np.uint32, len(counted))
         places = np.searchsorted(self.terms, asked)
         holders = np.zeros(len(asked), np.int64)

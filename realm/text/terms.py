@@ -3,8 +3,9 @@
 Words in every script, folded (case, width, accents); scripts that put no space between words give
 the pairs of neighbouring characters. Identifiers count whole and by their parts, however they are
 written: IndexStale, index_stale, index-stale and index.stale share the term of each part and that
-of the whole. A term is known by a 32-bit hash, which is its index in a sparse vector, so that no
-vocabulary has to be kept, agreed on or grown.
+of the whole. Neighbouring words are terms too, as pairs: they say in which order words stood. A
+term is known by a 32-bit hash, which is its index in a sparse vector, so that no vocabulary has to
+be kept, agreed on or grown.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 #: Raised whenever a text gives other terms: passages cut before do not fit then.
-VERSION = 2
+VERSION = 3
+#: What a pair of a question weighs beside a word of it.
+PAIR_WEIGHT = 0.35
+#: Pairs share so many indexes, so that statistics of them do not grow with the corpus; a word in
+#: a thousand has an index among these.
+PAIR_INDEXES = 1 << 22
 
 # Thai, Lao, Myanmar, Khmer, kana, Han with its extensions.
 _SPACELESS = (
@@ -25,6 +31,7 @@ _SPACELESS = (
     "\U00020000-\U0003ffff"
 )
 _RUNS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}\\s]+")
+_SPACELESS_RUN = re.compile(f"[{_SPACELESS}]")
 _ASCII_WORDS = re.compile("[a-z0-9]+")
 # An identifier is ASCII and stands between what is no letter of a script with spaces.
 _LETTER = f"[^\\W_{_SPACELESS}]"
@@ -45,8 +52,21 @@ CHARACTERS_KNOWN = 1 << 14
 
 
 def count_terms(*texts: str) -> Counter[int]:
-    """How often each term, by its hash, occurs in all texts together."""
-    return Counter(term_hash(term) for text in texts for term in terms(text))
+    """How often each term, by its hash, occurs in all texts together, pairs among them."""
+    counted = Counter(term_hash(term) for text in texts for term in terms(text))
+    counted.update(pair_hash(*pair) for text in texts for pair in pairs(text))
+    return counted
+
+
+def question_terms(text: str) -> dict[int, float]:
+    """How often each term of a question, by its hash, counts: a pair less than a word."""
+    counted: dict[int, float] = {}
+    for term in map(term_hash, terms(text)):
+        counted[term] = counted.get(term, 0.0) + 1.0
+    for pair in pairs(text):
+        term = pair_hash(*pair)
+        counted[term] = counted.get(term, 0.0) + PAIR_WEIGHT
+    return counted
 
 
 def terms(text: str) -> Iterator[str]:
@@ -55,15 +75,33 @@ def terms(text: str) -> Iterator[str]:
     yield from _of_identifiers(text if text.isascii() else _normalised(text))
 
 
+def pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Neighbouring words in order, of scripts with spaces."""
+    before = ""
+    for run in _runs(text):
+        word = "" if _is_spaceless(run) else run
+        if before and word:
+            yield before, word
+        before = word
+
+
 def _words(text: str) -> Iterator[str]:
-    if text.isascii():
-        yield from _ASCII_WORDS.findall(text.lower())
-        return
-    for run in _RUNS.findall(_folded(text)):
-        if re.match(f"[{_SPACELESS}]", run):
-            yield from _pairs(run)
+    for run in _runs(text):
+        if _is_spaceless(run):
+            yield from _characters(run)
         else:
             yield run
+
+
+def _runs(text: str) -> list[str]:
+    """Words, and runs of characters of scripts without spaces, in order."""
+    if text.isascii():
+        return _ASCII_WORDS.findall(text.lower())
+    return _RUNS.findall(_folded(text))
+
+
+def _is_spaceless(run: str) -> bool:
+    return not run.isascii() and _SPACELESS_RUN.match(run) is not None
 
 
 def _of_identifiers(text: str) -> Iterator[str]:
@@ -89,7 +127,13 @@ def term_hash(term: str) -> int:
     return zlib.crc32(term.encode())
 
 
-def _pairs(run: str) -> Iterator[str]:
+def pair_hash(left: str, right: str) -> int:
+    """In [0, `PAIR_INDEXES`)."""
+    return term_hash(f"{left} {right}") % PAIR_INDEXES
+
+
+def _characters(run: str) -> Iterator[str]:
+    """Pairs of neighbouring characters, or the one that there is."""
     if len(run) == 1:
         yield run
     for at in range(len(run) - 1):

@@ -246,7 +246,9 @@ class Answering:
             found = await self._cross_encode(serving, question, found, place, request)
         elif request.read:
             found, read = await self._read_passages(serving, question, found, place, request)
-        found = [each for each in found if each.score >= request.least_score]
+        # In single precision, as a response shows scores: one that was shown is enough.
+        least = np.float32(request.least_score)
+        found = [each for each in found if np.float32(each.score) >= least]
         return Response(pinned, retrieval, found, read)
 
     async def _find(

@@ -30,6 +30,8 @@ from tests.congruence.oracle import SIZE
 COUNT = 2 * DEPTH
 RELEVANCE = Relevance(scale=3.0, word_weight=2.0)
 TOLERANCE = 1e-4
+#: Two passages of equal score by words change places: what either is worth by rank.
+ONE_PLACE = 1 / (RRF_K + 1) - 1 / (RRF_K + 2)
 WORDS = [f"w{number}" for number in range(120)]
 WEIGHTS = [1 / rank for rank in range(1, len(WORDS) + 1)]
 
@@ -116,7 +118,8 @@ async def agrees(
             found = [rows[hit.passage.passage_id] for hit in hits]
             expected = oracle.search(asked, 15).rows
             assert len(set(found)) == len(expected)
-            np.testing.assert_allclose(scores[way][found], scores[way][expected], atol=TOLERANCE)
+            tolerance = ONE_PLACE if way is Retrieval.RANK_FUSION else TOLERANCE
+            np.testing.assert_allclose(scores[way][found], scores[way][expected], atol=tolerance)
             # Both parts are exact, whatever ranked the passage.
             products, words = [hit.product for hit in hits], [hit.words for hit in hits]
             np.testing.assert_allclose(products, by_vector[found], atol=TOLERANCE)

@@ -23,6 +23,7 @@ from realm.search.bm25 import Bm25Index
 from realm.search.exact import ExactIndex
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Query
+from realm.text.terms import PAIR_WEIGHT
 from realm.v1 import retrieval_pb2, types_pb2
 from tests.tiny import eiffel_model
 from tests.unit.gateway.site import PATIENCE, STATISTICS, Site, World, running, weights_of
@@ -135,7 +136,8 @@ async def test_generations_of_earlier_releases_answer_as_well_as_they_can(
             assert current.retrieval(way, Retrieval.DENSE) is way
     vector = question_vector(site, first)
     asked = queries.query("the tower, the tower", vector, Retrieval.RANK_FUSION)
-    assert asked.terms.values == [2.0, 2.0], "Qdrant weighs them"
+    pairs = [2 * PAIR_WEIGHT, PAIR_WEIGHT]
+    assert asked.terms.values == [2.0, 2.0, *pairs], "Qdrant weighs them"
     assert asked.relevance == replace(current.queries.relevance, word_weight=0.0)
 
 

@@ -21,7 +21,7 @@ from realm.search.bm25 import (
     passage_weights,
 )
 from realm.search.word_statistics import Counting
-from realm.text.terms import count_terms, terms
+from realm.text.terms import PAIR_WEIGHT, count_terms, pair_hash, pairs, terms
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open"
 WORDS = [f"w{number}" for number in range(300)]
@@ -52,12 +52,20 @@ class Corpus:
         return self.index.search(self.statistics.question(question), k)
 
 
+def joined(text: str) -> list[str]:
+    """Pairs by their index, which two may share."""
+    return [f"pair {pair_hash(*pair)}" for pair in pairs(text)]
+
+
 def agrees_with_bm25s(texts: Sequence[str], questions: Sequence[str]) -> None:
+    """bm25s weighs no term: words and pairs of a question are asked for one after the other."""
     oracle = bm25s.BM25(k1=K1, b=B, method="lucene")
-    oracle.index([list(terms(text)) for text in texts], show_progress=False)
+    oracle.index([[*terms(text), *joined(text)] for text in texts], show_progress=False)
     index = Corpus(texts)
     for question in questions:
         expected = oracle.get_scores(list(terms(question)))
+        if asked := joined(question):
+            expected = expected + PAIR_WEIGHT * oracle.get_scores(asked)
         scores = index.scores(question)
         np.testing.assert_allclose(scores, expected, rtol=2e-5, atol=1e-5)
         rows, best = index.search(question, 10)
@@ -84,7 +92,7 @@ def test_squad_passages_score_as_by_bm25s() -> None:
 def test_the_formula_worked_out_by_hand() -> None:
     index = Corpus(["red fox fox", "red dog", "blue sky above us all"])
     (row,), (score,) = index.search("fox?", 5)
-    length = 1 - B + B * 3 / (10 / 3)
+    length = 1 - B + B * 5 / (17 / 3)  # pairs of words are terms too
     assert row == 0
     assert score == pytest.approx(math.log(1 + 2.5 / 1.5) * 2 / (2 + K1 * length), rel=1e-6)
 

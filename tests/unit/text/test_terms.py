@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from realm.text.terms import (
     CHARACTERS_KNOWN,
+    PAIR_INDEXES,
+    PAIR_WEIGHT,
     _folded_character,
     count_terms,
+    pair_hash,
+    pairs,
+    question_terms,
     term_hash,
     terms,
 )
@@ -85,10 +90,36 @@ def test_time_is_linear_in_a_text_that_never_ends_its_identifier(unit: str) -> N
         assert count_terms(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Time, gentlemen: time!", [("time", "gentlemen"), ("gentlemen", "time")]),
+        ("Straße 5 in 東京 heute früh", [("strasse", "5"), ("5", "in"), ("heute", "fruh")]),
+        ("居里夫人", []),
+        ("alone", []),
+    ],
+)
+def test_neighbouring_words_are_pairs(text: str, expected: list[tuple[str, str]]) -> None:
+    assert list(pairs(text)) == expected
+
+
+def test_a_question_counts_a_pair_for_less_than_its_words() -> None:
+    words = {term_hash("red"): 2.0, term_hash("fox"): 1.0}
+    both = {pair_hash("red", "red"): PAIR_WEIGHT, pair_hash("red", "fox"): PAIR_WEIGHT}
+    assert question_terms("Red red fox?") == words | both
+    assert question_terms("…") == {}
+
+
+@given(TEXTS)
+def test_a_question_asks_for_the_terms_of_its_text(text: str) -> None:
+    assert question_terms(text).keys() == count_terms(text).keys()
+    assert all(pair_hash(*each) < PAIR_INDEXES for each in pairs(text))
+
+
 @given(TEXTS, TEXTS)
 def test_texts_are_counted_together(left: str, right: str) -> None:
     assert count_terms(left, right) == count_terms(left) + count_terms(right)
-    assert sum(count_terms(left).values()) == len(list(terms(left)))
+    assert count_terms(left).total() == len([*terms(left), *pairs(left)])
 
 
 def test_an_index_is_the_same_for_ever_and_fits_32_bits() -> None:
