@@ -81,6 +81,7 @@ def make_starter(
         progress=progress,
     )
     model.retriever.set_relevance(dataset.relevance)
+    system = replace(system, relevance=dataset.relevance)
     objective = ReaderLoss(
         model.inputs,
         max_span_width=plan.max_span_width,
