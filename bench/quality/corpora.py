@@ -66,7 +66,11 @@ def _kept_out() -> Corpus:
 
 
 def _python() -> Corpus:
-    return Corpus("python", list(python_documents()), read_questions(QUESTIONS / "python.jsonl"))
+    """Another Python has other documentation: what it lacks is not asked for."""
+    documents = list(python_documents())
+    there = {one.id for one in documents}
+    asked = read_questions(QUESTIONS / "python.jsonl")
+    return Corpus("python", documents, [one for one in asked if there & {*one.document_ids}])
 
 
 def _own_docs() -> Corpus:

@@ -54,7 +54,6 @@ MEASUREMENTS: Mapping[str, tuple[str, Measurement]] = {
 BOUNDS = (
     ("dev", "hybrid", "R@1", 0.83),
     ("dev", "hybrid", "R@5", 0.97),
-    ("python", "hybrid", "R@5", 0.90),
 )
 
 
