@@ -132,8 +132,12 @@ def test_the_shipped_starter_fits_the_default_base_and_is_small(minilm: Base) ->
     for name, tensor in reader.items():
         expected = weights[name].float() if name in weights else untouched[name]
         assert torch.equal(tensor, expected), name
-    for name, tensor in model.retriever.state_dict().items():
-        assert torch.equal(tensor, fresh.retriever.state_dict()[name]), name
+    for name, tensor in model.retriever.passage.state_dict().items():
+        assert torch.equal(tensor, fresh.retriever.passage.state_dict()[name]), name
+    fitted = found.relevance
+    assert fitted is not None
+    assert model.retriever.relevance.scale == pytest.approx(fitted.scale)
+    assert model.retriever.relevance.word_weight == pytest.approx(fitted.word_weight)
     card = json.loads((SHIPPED / CARD_FILE).read_text())
     assert card["base_sha256"] == DEFAULT_SHA256
     assert {"command", "data", "licence_of_data", "held_out", "commit"} <= set(card)
