@@ -28,7 +28,7 @@ def commit_of_a_deposed_leader(rng: random.Random) -> Focus:
     """It is paused, or dies, in the put of its commit; another one leads when the put arrives."""
     act = rng.choice((Act.PAUSE_BEFORE, Act.PAUSE_BEFORE, Act.KILL_LATE))
     # Its successor leads by then, and has not committed yet.
-    seconds = LEASE_SECONDS * rng.uniform(1.2, 2.0)
+    seconds = LEASE_SECONDS * rng.uniform(1.8, 2.6)
     return Focus([_at(rng, 0, 0.5, Event.PUBLISH)], [Trap("commit", 1, act, seconds)])
 
 
