@@ -130,6 +130,7 @@ def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> 
         **cluster.cluster.environment(),
         "REALM_GATEWAY_LISTEN": f"{HOST}:{port}",
         "REALM_THREADS": "1",
+        "PYTHONSAFEPATH": "",  # the bench's own module is found from where it runs
     }
     metrics_port = port + 100 if name != "bare" else 0
     environment["REALM_METRICS_PORT"] = str(metrics_port)

@@ -140,7 +140,9 @@ def outcome(served: Served, processor: float) -> Outcome:
 
 
 def environment(cluster: BenchCluster) -> Mapping[str, str]:
-    return {**os.environ, **cluster.cluster.environment(), "REALM_THREADS": "1"}
+    # They are modules of the bench, which is found from the folder that it runs in.
+    found = {"REALM_THREADS": "1", "PYTHONSAFEPATH": ""}
+    return {**os.environ, **cluster.cluster.environment(), **found}
 
 
 def stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
