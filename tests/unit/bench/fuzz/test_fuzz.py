@@ -13,7 +13,7 @@ import pytest
 from bench.fuzz.requests import Fuzzer, Request, methods
 from bench.fuzz.session import FuzzSession
 from realm.client.wire import server_options
-from realm.errors import RealmError
+from realm.errors import FailedPrecondition, RealmError
 from realm.process.rpc import ErrorInterceptor
 from realm.records.store import Store
 from realm.v1 import retrieval_pb2_grpc
@@ -80,7 +80,7 @@ async def leaky() -> AsyncIterator[tuple[Leaky, str]]:
     [
         (ValueError("x"), True, 0),
         (RealmError("KeyError: 'x'"), True, 1),
-        (RealmError("the store s3://bucket is away"), True, 1),
+        (FailedPrecondition("the store s3://bucket is away"), False, 1),
     ],
 )
 async def test_the_judge_sees_faults_and_leaks(
