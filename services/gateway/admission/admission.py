@@ -18,6 +18,8 @@ from services.gateway.waiting import wait_for_event
 #: Until something is measured: seconds to encode or read a token, and to search once.
 TOKEN_SECONDS = 3e-4
 SEARCH_SECONDS = 5e-3
+#: Beside one another, however long one takes alone.
+SEARCHES = 32
 #: Longest wait of a stream for a place to become free before it looks again by itself.
 TURN_SECONDS = 1.0
 
@@ -56,9 +58,9 @@ class Admission:
         searching, reading = settings.search_queue_seconds, settings.read_queue_seconds
         self.lanes = Lanes(
             {
-                "encode": Lane(Cost(TOKEN_SECONDS, full[0]), searching),
-                "search": Lane(Cost(SEARCH_SECONDS, 1), searching),
-                "read": Lane(Cost(TOKEN_SECONDS, full[1]), reading),
+                "encode": Lane(Cost(TOKEN_SECONDS, full[0]), searching, always=full[0]),
+                "search": Lane(Cost(SEARCH_SECONDS, 1), searching, always=SEARCHES),
+                "read": Lane(Cost(TOKEN_SECONDS, full[1]), reading, always=full[1]),
             }
         )
         self._metrics = metrics

@@ -55,10 +55,18 @@ class Lane:
     cost: Cost
     longest_queue: float
     ledger: Ledger = field(default_factory=Ledger)
+    #: Units that may always queue: what is known from lone work makes a batch of it look too long.
+    always: float = 0.0
 
     def queue(self, caller: str, units: float) -> float:
         """Seconds until new work of a caller would begin."""
         return self.cost.queued(self.ledger.ahead(caller, units))
+
+    def beyond(self, caller: str, units: float) -> float:
+        """By how many seconds that queue is too long; 0 or less if it is not."""
+        if self.ledger.total + units <= self.always:
+            return 0.0
+        return self.queue(caller, units) - self.longest_queue
 
 
 class Lanes:
@@ -84,9 +92,7 @@ class Lanes:
             return 0.0
         queues = [lane.queue(caller, units) for lane, units in lanes]
         itself = sum(lane.cost.alone(units) for lane, units in lanes)
-        too_long = max(
-            queue - lane.longest_queue for (lane, _), queue in zip(lanes, queues, strict=True)
-        )
+        too_long = max(lane.beyond(caller, units) for lane, units in lanes)
         too_late = max(queues) + itself - seconds
         found = max(too_long, too_late)
         return max(found, LEAST_PAUSE) if found > 0 else 0.0

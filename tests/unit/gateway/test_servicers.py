@@ -21,6 +21,7 @@ from realm.model.config import AnswerRules
 from realm.objectives.reading import ReaderLoss, ReadingExample
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
+from services.gateway.admission import admission
 from services.gateway.admission.admission import SEARCH_SECONDS, TOKEN_SECONDS
 from services.gateway.admission.lanes import LEAST_PAUSE
 from tests.unit.gateway.site import PATIENCE, TEXTS, Site, World, failure, running, until
@@ -180,8 +181,9 @@ async def test_nothing_live_is_not_ready(world: World) -> None:
 
 
 async def test_more_work_than_may_queue_is_refused_and_the_rest_done(
-    world: World, first: Generation
+    world: World, first: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(admission, "SEARCHES", 1)
     async with running(world, search_queue_seconds=1.5 * SEARCH_SECONDS) as site:
         await site.serves(first)
         world.search.gate = asyncio.Event()

@@ -23,6 +23,7 @@ from realm.v1 import (
     retrieval_pb2,
     types_pb2,
 )
+from services.gateway.admission import admission
 from services.gateway.admission.admission import SEARCH_SECONDS
 from services.gateway.computing import ComputeStage
 from tests.unit.gateway.indexer import running_indexer
@@ -192,8 +193,9 @@ async def test_questions_of_streams_wait_for_their_turn(
 
 
 async def test_calls_do_not_queue_behind_the_streams_of_their_own_host(
-    world: World, first: Generation
+    world: World, first: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(admission, "SEARCHES", 1)
     async with running(world, search_queue_seconds=4.5 * SEARCH_SECONDS) as site:
         await site.serves(first)
         site.world.search.gate = asyncio.Event()

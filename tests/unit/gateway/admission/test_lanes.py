@@ -137,3 +137,15 @@ def test_a_deadline_that_cannot_be_met_is_told_by_how_much() -> None:
     # 3 s of queue, then 1.02 s of work.
     assert found.excess("a", work, 4.1) == 0
     assert found.excess("a", work, 2.0) == pytest.approx(2.02)
+
+
+def test_a_batch_may_queue_though_lone_work_took_long() -> None:
+    """Thirty lone questions a tenth of a second each do not take three seconds together."""
+    cost = Cost(EACH, 512)
+    for _ in range(50):
+        cost.learn(12, 0.1)
+    made = Lanes({"encode": Lane(cost, 0.35, always=512)})
+    for _ in range(42):
+        assert made.excess("a", {"encode": 12}, 60) == 0
+        made["encode"].ledger.add("a", 12)
+    assert made.excess("a", {"encode": 12}, 60) > 0
