@@ -240,5 +240,6 @@ class Auditor:
 
 def _query(reference: _Reference, question: str) -> Query:
     inputs = reference.encoder.inputs
-    vector = encode(reference.encoder.encoder, [inputs.query(question)], inputs.pad)[0]  # [size]
-    return reference.queries.query(question, vector)
+    read, query = inputs.question(question)
+    vector = encode(reference.encoder.encoder, [query], inputs.pad)[0]  # [size]
+    return reference.queries.query(read, vector)
