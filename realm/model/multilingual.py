@@ -122,7 +122,9 @@ def _tokenizer(pieces: list[tuple[str, float]], unknown: int) -> Tokenizer:
     )
     made.decoder = decoders.Metaspace()
     tokenizer.add_special_tokens(list(SPECIAL))
-    return tokenizer
+    # As it will be read from a snapshot: in writing, scores lose their last digit, and the
+    # fingerprint of the passages must be the same before and after.
+    return Tokenizer.from_str(tokenizer.to_str())
 
 
 def _weights(data: bytes, at: int, hidden: int) -> Weights:

@@ -6,13 +6,14 @@ import importlib.util
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from realm.errors import Corrupt, DependencyUnavailable
 from realm.model import multilingual
 from realm.model.base import load_base
 from realm.model.checkpoint import Model, new_model
 from realm.model.encoders import encode
-from realm.model.inputs import Prompts
+from realm.model.inputs import InputBuilder, Prompts
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec(multilingual.PACKAGE) is None,
@@ -54,6 +55,15 @@ def test_it_is_a_plain_bert_with_its_own_prompts_and_words(model: Model) -> None
     # XLM-R's: ▁que ry : ▁Hello ▁world !
     ids = [0, 41, 1294, 12, 35378, 8999, 38, 2]
     assert model.inputs.query("Hello world!").ids == ids
+
+
+@needs_package
+def test_a_snapshot_of_it_has_its_fingerprint(model: Model) -> None:
+    """Else every service would cut passages under another name than the snapshot's."""
+    inputs = model.inputs
+    again = Tokenizer.from_str(inputs.tokenizer.to_str())
+    read = InputBuilder(again, inputs.limits, inputs.prompts, inputs.scripts)
+    assert read.fingerprint == inputs.fingerprint
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
