@@ -135,7 +135,7 @@ def publish_model(
     step: int = 0,
     parent: int | None = None,
     metrics: dict[str, float] | None = None,
-    unless: Callable[[], bool] = lambda: False,
+    unless: Callable[[int], bool] = lambda number: False,
 ) -> Snapshot:
     """The model becomes the newest snapshot, once all its files are in the store.
 

@@ -82,11 +82,12 @@ class Snapshots:
         vector_size: int,
         parent: int | None = None,
         metrics: dict[str, float] | None = None,
-        unless: Callable[[], bool] = lambda: False,
+        unless: Callable[[int], bool] = lambda number: False,
     ) -> Snapshot:
         """Puts every file of a local folder and then the manifest, under the next number.
 
-        :param unless: asked once the number is claimed: who claims a higher one comes after this.
+        :param unless: asked with the number once it is claimed: who claims a higher one comes
+            after this.
         :raises Conflict: if it is so; nothing is put then.
         """
         files = {
@@ -96,7 +97,7 @@ class Snapshots:
         }
         described = "".join(f"{name}{file.sha256}" for name, file in files.items())
         number = self._claim_number(parent)
-        if unless():
+        if unless(number):
             raise Conflict(f"snapshot {number} is not put: another one goes before it")
         snapshot = Snapshot(
             number=number,

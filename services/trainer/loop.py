@@ -192,11 +192,13 @@ class Trainer:
         :raises Diverged: if what was to be published is not finite.
         """
         try:
-            self._publisher.collect()
+            published = self._publisher.collect()
         except Diverged as error:
             # Only the leader publishes, so only it has seen this.
             self._broadcast("diverged", why=error.message)
             raise
+        if published and published.parent is None:
+            self._others.began_with(published.number)
         self._finish_saving()
         if self._retrieval.refresh() and self._retrieval.live:
             self._metrics.retrieving_step.set(self._retrieval.live.generation.step)

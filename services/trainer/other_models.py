@@ -75,15 +75,20 @@ class OtherModels:
                     return self._whole(each)
             return None
 
-    def on_the_way(self) -> bool:
-        """Whether another's newest model may still become live.
+    def began_with(self, number: int) -> None:
+        """The training published its first snapshot."""
+        self._since = max(self._since, number)
+
+    def on_the_way(self, before: int) -> bool:
+        """Whether another's newest model of a number below `before` may still become live.
 
         :raises DependencyUnavailable: if the store does not answer.
         """
         with self._lock:
-            if any(map(self._worth_waiting_for, self._snapshots.being_put(self._since))):
+            being_put = [n for n in self._snapshots.being_put(self._since) if n < before]
+            if any(map(self._worth_waiting_for, being_put)):
                 return True
-            others = self._others()
+            others = [each for each in self._others() if each.number < before]
             return bool(others) and self._may_become_live(others[-1].number)
 
     def _others(self) -> list[Snapshot]:

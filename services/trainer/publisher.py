@@ -67,7 +67,7 @@ class Publisher:
         step: int,
         figures: Callable[[], dict[str, float]],
         *,
-        unless: Callable[[], bool] = lambda: False,
+        unless: Callable[[int], bool] = lambda number: False,
         last: bool = False,
     ) -> bool:
         """Starts a publication if one is due and none is running; true if it did.
@@ -112,7 +112,7 @@ class Publisher:
         return published.snapshot
 
     def _publish_unless(
-        self, unless: Callable[[], bool], model: Model, step: int, figures: dict[str, float]
+        self, unless: Callable[[int], bool], model: Model, step: int, figures: dict[str, float]
     ) -> _Published | None:
         try:
             return self._publish(model, step, figures, unless)
@@ -125,7 +125,7 @@ class Publisher:
         model: Model,
         step: int,
         figures: dict[str, float],
-        unless: Callable[[], bool] = lambda: False,
+        unless: Callable[[int], bool] = lambda number: False,
     ) -> _Published:
         started = time.perf_counter()
         if name := non_finite_parameter(model):

@@ -14,6 +14,9 @@ from realm.records.store import Store
 from services.trainer.other_models import PATIENCE_SECONDS, OtherModels
 from tests.waiting import until
 
+#: Above the number of any snapshot here.
+NEXT = 1000
+
 
 class Clock:
     now = 0.0
@@ -63,16 +66,35 @@ def cluster(store: Store, tmp_path: Path) -> Cluster:
 def test_without_another_nothing_is_waited_for_or_followed(cluster: Cluster) -> None:
     cluster.go_live(cluster.first)
     cluster.go_live(cluster.publish(parent=cluster.first.number))
-    assert not cluster.others.on_the_way()
+    assert not cluster.others.on_the_way(NEXT)
     assert cluster.others.live() is None
+
+
+def test_a_training_does_not_wait_for_its_own_first_snapshot(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "reader.safetensors").write_bytes(b"weights")
+    others = OtherModels(store, 0)
+    waited = []
+
+    def on_the_way(number: int) -> bool:
+        waited.append(others.on_the_way(number))
+        return False
+
+    for _ in range(2):
+        published = Snapshots(store).publish(
+            folder, step=0, fingerprint="f", vector_size=4, unless=on_the_way
+        )
+        others.began_with(published.number)
+    assert waited == [False, False]
 
 
 def test_another_is_waited_for_until_it_is_live_and_then_followed(cluster: Cluster) -> None:
     other = cluster.publish()
-    assert cluster.others.on_the_way()
+    assert cluster.others.on_the_way(NEXT)
     cluster.build(other, State.VALIDATING)
     cluster.clock.now = 10 * PATIENCE_SECONDS
-    assert cluster.others.on_the_way()
+    assert cluster.others.on_the_way(NEXT)
     assert cluster.others.live() is None
     cluster.go_live(other)
     assert cluster.others.live() == other
@@ -81,15 +103,15 @@ def test_another_is_waited_for_until_it_is_live_and_then_followed(cluster: Clust
 
 def test_what_the_gate_refuses_is_passed_over(cluster: Cluster) -> None:
     cluster.build(cluster.publish(), State.REJECTED)
-    assert not cluster.others.on_the_way()
+    assert not cluster.others.on_the_way(NEXT)
     assert cluster.others.live() is None
 
 
 def test_what_is_abandoned_is_waited_for_a_while(cluster: Cluster) -> None:
     cluster.build(cluster.publish(), State.ABANDONED)
-    assert cluster.others.on_the_way()
+    assert cluster.others.on_the_way(NEXT)
     cluster.clock.now += PATIENCE_SECONDS + 1
-    assert not cluster.others.on_the_way()
+    assert not cluster.others.on_the_way(NEXT)
 
 
 def test_one_that_is_being_put_is_waited_for_a_while(cluster: Cluster) -> None:
@@ -104,14 +126,14 @@ def test_one_that_is_being_put_is_waited_for_a_while(cluster: Cluster) -> None:
     with pytest.raises(DependencyUnavailable):
         cluster.publish()
     assert Snapshots(whole).all() == [cluster.first]
-    assert cluster.others.on_the_way()
+    assert cluster.others.on_the_way(NEXT)
     cluster.clock.now += PATIENCE_SECONDS + 1
-    assert not cluster.others.on_the_way()
+    assert not cluster.others.on_the_way(NEXT)
 
 
 def test_a_training_s_own_publication_is_not_another_s(cluster: Cluster) -> None:
     def seen() -> None:
-        waited.append(cluster.others.on_the_way())
+        waited.append(cluster.others.on_the_way(NEXT))
 
     waited: list[bool] = []
     cluster.store = cluster.store.guarded(seen)
@@ -125,4 +147,4 @@ def test_a_damaged_model_is_passed_over(cluster: Cluster) -> None:
     cluster.go_live(other)
     cluster.store.write(f"{other.folder}/reader.safetensors", b"other weights")
     assert cluster.others.live() is None
-    assert not cluster.others.on_the_way()
+    assert not cluster.others.on_the_way(NEXT)
