@@ -41,8 +41,8 @@ RECONNECT_MS = 1_000
 CONNECTION_AGE_MS = 600_000
 #: Calls that a server has not looked at yet: beyond the first number it sends some of them back,
 #: beyond the second all, without a word of Python. gRPC's own are 1,000 and 3,000, which is seconds
-#: of work.
-PENDING_CALLS, MOST_PENDING_CALLS = 128, 256
+#: of work; 256 at once are no burst yet.
+PENDING_CALLS, MOST_PENDING_CALLS = 320, 640
 HTTPS, HTTP = "https://", "http://"
 #: A failed attempt takes one, a success gives one back; a process whose channels to a server have
 #: half of them left, or less, tries no call again: in an outage retries are load and nothing else.

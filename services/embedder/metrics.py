@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 OUTCOMES = (
-    *("done", "exists", "elsewhere", "unwanted", "corrupt"),
+    *("done", "exists", "elsewhere", "unwanted", "refused", "corrupt"),
     *("quarantined", "interrupted", "unavailable", "failed"),
 )
 PHASES = ("load", "read", "encode", "write")

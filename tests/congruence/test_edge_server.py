@@ -156,11 +156,7 @@ UNCOVERED: dict[str, Callable[[QdrantClient, str], object]] = {
     "order_by of Query": lambda client, name: search(
         client, name, models.OrderByQuery(order_by="ordinal")
     ),
-    "filter of QueryPoints": lambda client, name: search(
-        client, name, [1.0] * SIZE, filter=models.Filter(must=[WORDS])
-    ),
     "text of Match": lambda client, name: client.count(name, models.Filter(must=[WORDS])),
-    "must_not of Filter": lambda client, name: client.count(name, models.Filter(must_not=[WORDS])),
     "update_mode of UpsertPoints": lambda client, name: client.upsert(
         name, [], update_mode=models.UpdateMode.INSERT_ONLY
     ),

@@ -95,7 +95,7 @@ async def test_each_ranking_is_of_the_passages_that_pass(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:
     passages, vectors = make_passages(), make_vectors(1)
-    index.upsert(collection, passages, vectors, STATISTICS.average_terms)
+    index.upsert(collection, passages, vectors, STATISTICS.weighing)
     search = open_search(settings)
     terms = STATISTICS.question("w0 w1 w5 w9")
     vector = make_vectors(9)[0]
@@ -126,9 +126,9 @@ async def test_an_edit_of_metadata_alone_counts(
 ) -> None:
     vectors = make_vectors(1)
     first = [replace(each, metadata={"state": "draft"}) for each in plain.make_passages(1)]
-    index.upsert(collection, first, vectors, STATISTICS.average_terms)
+    index.upsert(collection, first, vectors, STATISTICS.weighing)
     edited = replace(first[3], document_version=2, metadata={"state": "final", "page": "3"})
-    index.upsert(collection, [edited], vectors[3:4], STATISTICS.average_terms)
+    index.upsert(collection, [edited], vectors[3:4], STATISTICS.weighing)
     search = open_search(settings)
     for given in (where("state=final"), where("page<=3"), where("!page")):
         asked = Query(vectors[3], retrieval=Retrieval.DENSE, filter=given)
@@ -151,14 +151,14 @@ def test_indexes_are_made_for_the_keys_met_and_are_bounded(
     named = {"metadata.lang", "numbers.lang", "times.lang", "metadata.never met"}
     assert named <= schema()
     first = [replace(base[0], metadata={"year": "2020", "title": "x", 'a"b': "unnameable"})]
-    index.upsert(collection, first, vectors[:1], STATISTICS.average_terms)
+    index.upsert(collection, first, vectors[:1], STATISTICS.weighing)
     assert {"metadata.year", "numbers.year", "metadata.title"} <= schema()
     before = schema()
     many = [replace(each, metadata={f"k{at}": str(at)}) for at, each in enumerate(base)]
-    index.upsert(collection, many, vectors, STATISTICS.average_terms)
+    index.upsert(collection, many, vectors, STATISTICS.weighing)
     assert len(schema()) - len(before) + 3 == MOST_INDEXES
     # A process that comes later counts what is there.
     with closing(open_index(settings)) as later:
         more = [replace(each, metadata={f"l{at}": str(at)}) for at, each in enumerate(base)]
-        later.upsert(collection, more, vectors, STATISTICS.average_terms)
+        later.upsert(collection, more, vectors, STATISTICS.weighing)
     assert len(schema()) - len(before) + 3 <= MOST_INDEXES
