@@ -264,7 +264,7 @@ def _range(values: list[float]) -> dict[str, float]:
 BENCH = Bench(
     description=__doc__ or "",
     full=Parameters(trials=20, readers=20, probes=1000, readings=200, documents=0),
-    quick=Parameters(trials=3, readers=3, probes=220, readings=60, documents=60),
+    quick=Parameters(trials=2, readers=1, probes=220, readings=60, documents=60),
     observe=observe,
     judge=judge,
     options={

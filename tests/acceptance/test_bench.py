@@ -30,12 +30,16 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "rerank": lambda figures: figures["done"] == figures["questions"] > 10,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
+#: What quick tests of the indexer show too, in parts.
+LONG = {"changes"}
 #: Seeds whose short run injects each sort of fault.
 SEEDS = {"chaos": "1"}
 
 
 @pytest.mark.timeout(SECONDS + 20)
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in MEASURED]
+)
 def test_every_claim_holds(name: str, tmp_path: Path) -> None:
     if name == "growth" and not has_squad():
         pytest.skip("SQuAD's questions are not beside the project")
