@@ -29,7 +29,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # Else each of them, and each process of a cluster, would compile the same modules again.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint ## everything that is quick; under eight minutes on two cores
+test: lint ## everything that is quick; about ten minutes on two cores
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: lint ## the slow tests too
