@@ -21,14 +21,10 @@ import pyarrow.compute as pc
 from realm.corpus.data_files import DataFile, Filter, batches, coalesced, may_contain, read_rows
 from realm.corpus.delta_log import DeltaLog
 from realm.corpus.documents import Document, stable_bucket
+from realm.corpus.purge import ERASED, KEPT, MARKS, PurgeResult, fates_of, purged
 from realm.errors import DamagedCorpus, NotFound
 from realm.records.store import Store
 
-ERASED: Literal["erased"] = "erased"
-#: What else a purge may do with a row.
-KEPT, DROPPED = "kept", "dropped"
-#: Columns that decide which rows still count; no texts.
-MARKS = ["version", "op", "document_id", "written_at"]
 #: Keeps names and texts of documents out of the table's log.
 CONFIGURATION = {
     "delta.dataSkippingStatsColumns": "version,bucket,written_at",
@@ -90,16 +86,6 @@ class DocumentState:
     version: int
     document: Document | None
     bucket: int
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeResult:
-    """How many rows were erased or dropped; of the deletions among them the newest version, and
-    when the oldest was made (Unix time); 0 if there was none."""
-
-    rows: int
-    deleted_upto: int
-    deleted_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +223,7 @@ class CorpusTable:
         marks = [read_rows(self._store, f, [], _columns(MARKS)) for f in files]
         if not marks:
             return PurgeResult(0, 0, 0.0)
-        fates, forgotten = _fates(pa.concat_tables(marks), upto, requests_since, deletions_before)
+        fates, forgotten = fates_of(pa.concat_tables(marks), upto, requests_since, deletions_before)
         if not forgotten.rows:
             return forgotten
         touched: dict[str, pa.Array] = {}
@@ -250,7 +236,7 @@ class CorpusTable:
 
         def after(file: DataFile) -> Iterator[pa.RecordBatch]:
             rows = read_rows(self._store, file, [], SCHEMA)
-            yield from _after(rows, touched[file.name]).to_batches()
+            yield from purged(rows, touched[file.name]).to_batches()
 
         self._rewrite(list(_groups([f for f in files if f.name in touched])), after)
         return forgotten
@@ -360,51 +346,6 @@ def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
     once = rows.group_by(rows.column_names).aggregate([]).select(rows.column_names)
     ordered = once.sort_by([("version", "ascending")])
     return ordered.slice(max(0, ordered.num_rows - most))
-
-
-def _fates(
-    marks: pa.Table, upto: int, requests_since: float, deletions_before: float
-) -> tuple[pa.Array, PurgeResult]:
-    """What becomes of each row (KEPT, ERASED, DROPPED), and what that makes in all; those after
-    the version `upto` stay."""
-    ops, documents = marks["op"].to_pylist(), marks["document_id"].to_pylist()
-    versions, written = marks["version"].to_pylist(), marks["written_at"].to_pylist()
-    newest: dict[str, int] = {}
-    for row, (op, document_id) in enumerate(zip(ops, documents, strict=True)):
-        before = newest.get(document_id)
-        if (
-            op != ERASED
-            and versions[row] <= upto
-            and (before is None or versions[row] >= versions[before])
-        ):
-            newest[document_id] = row
-    gone = [r for r in newest.values() if ops[r] == "delete" and written[r] < deletions_before]
-    states = set(newest.values()) - set(gone)
-    fates = [
-        KEPT if row in states or versions[row] > upto or (op == ERASED and at >= requests_since)
-        else ERASED if at >= requests_since
-        else DROPPED
-        for row, (op, at) in enumerate(zip(ops, written, strict=True))
-    ]  # fmt: skip
-    deleted_upto = max((versions[row] for row in gone), default=0)
-    deleted_at = min((written[row] for row in gone), default=0.0)
-    count = len(fates) - fates.count(KEPT)
-    return pa.array(fates, pa.string()), PurgeResult(count, deleted_upto, deleted_at)
-
-
-def _after(rows: pa.Table, fates: pa.Array) -> pa.Table:
-    """The rows as they are to be."""
-    table = [
-        _erased(row) if fate == ERASED else row
-        for row, fate in zip(rows.to_pylist(), fates.to_pylist(), strict=True)
-        if fate != DROPPED
-    ]
-    return pa.Table.from_pylist(table, schema=SCHEMA)
-
-
-def _erased(row: dict[str, object]) -> dict[str, object]:
-    texts = dict.fromkeys(("title", "text", "metadata", "answer"))
-    return {**row, **texts, "document_id": "", "bucket": 0, "op": ERASED}
 
 
 def _newest(rows: pa.Table) -> Iterator[DocumentState]:
