@@ -45,6 +45,7 @@ class LoadGenerator:
         self._believed = believed
         self._rng = random.Random(seed)
         self._on_response = on_response
+        self._deciding = False
 
     async def run(self, due: Iterable[Due]) -> None:
         """Sends each request at its moment; returns when all have ended."""
@@ -87,8 +88,7 @@ class LoadGenerator:
     async def _write(
         self, kind: Kind, client: RecordedClient, other: RecordedClient, due: float
     ) -> None:
-        if doubtful := self._believed.in_doubt():
-            await self._decide(doubtful)
+        await self._decide_one()
         written = self._believed.begin_write(delete=kind is Kind.DELETE)
         document = written.document
         try:
@@ -107,6 +107,16 @@ class LoadGenerator:
         if written.number is None:
             return await client.delete(written.document, due=due)
         return await client.upsert([self._writer.write(written.document, written.number)], due=due)
+
+    async def _decide_one(self) -> None:
+        """One at a time: reads of many would keep the leader from what is measured."""
+        if self._deciding or not (doubtful := self._believed.in_doubt()):
+            return
+        self._deciding = True
+        try:
+            await self._decide(doubtful)
+        finally:
+            self._deciding = False
 
     async def _decide(self, document: str) -> None:
         """Whether a write took place, as far as a read can tell: it may yet."""
