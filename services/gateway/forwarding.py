@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -46,6 +46,8 @@ from services.gateway.servicers import (
 )
 from services.gateway.serving import PinnedServing, ServingSlot
 from services.gateway.waiting import Shutdown
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -191,13 +193,10 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def WatchIndex(  # noqa: N802
         self, request: index_pb2.WatchIndexRequest, context: Any
     ) -> AsyncIterator[index_pb2.WatchIndexResponse]:
-        sent: index_pb2.WatchIndexResponse | None = None
         with self.watches.taken():
             watch = self.forwarder.stream(lambda leader: leader.index.WatchIndex, request, context)
-            async for response in self.shutdown.interrupt(watch):
-                if response != sent:  # another leader begins with the same status
-                    sent = response
-                    yield response
+            async for response in _distinct(self.shutdown.interrupt(watch)):
+                yield response
 
     async def GetGeneration(  # noqa: N802
         self, request: index_pb2.GetGenerationRequest, context: Any
@@ -209,12 +208,9 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
     async def FollowRefresh(  # noqa: N802
         self, request: index_pb2.FollowRefreshRequest, context: Any
     ) -> AsyncIterator[index_pb2.FollowRefreshResponse]:
-        sent: index_pb2.FollowRefreshResponse | None = None
         steps = self.forwarder.stream(lambda leader: leader.index.FollowRefresh, request, context)
-        async for response in self.shutdown.interrupt(steps):
-            if response != sent:
-                sent = response
-                yield response
+        async for response in _distinct(self.shutdown.interrupt(steps)):
+            yield response
             if response.done:
                 return
 
@@ -293,3 +289,12 @@ class LocalStatus:
             status.newest_snapshot.step = newest.step
             status.newest_snapshot.published_at.CopyFrom(timestamp(newest.created_at))
         return status
+
+
+async def _distinct(responses: AsyncIterator[T]) -> AsyncIterator[T]:
+    """Without those that equal the one before: another leader begins with the same status."""
+    sent: T | None = None
+    async for response in responses:
+        if response != sent:
+            sent = response
+            yield response
