@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -20,8 +18,16 @@ from realm.search.vector_index import Query, VectorIndex, open_index, open_searc
 from realm.settings import Settings, load_settings
 from realm.v1.types_pb2 import Filter
 from tests.congruence import test_retrieval as plain
-from tests.congruence.oracle import SIZE
-from tests.congruence.test_retrieval import RELEVANCE, STATISTICS, exact_index, make_vectors
+from tests.congruence.test_retrieval import (
+    RELEVANCE,
+    STATISTICS,
+    collection,
+    exact_index,
+    index,
+    make_vectors,
+)
+
+__all__ = ["collection", "index"]
 
 ODD_KEYS = ("a.b", "with space", "日本", "", "[0]", "it's", "metadata", "numbers.year")
 LIMIT = 15
@@ -74,21 +80,6 @@ FILTERS = {
 @pytest.fixture
 def settings(qdrant_url: str) -> Settings:
     return load_settings(qdrant_url=qdrant_url, filter_keys="lang,never met")
-
-
-@pytest.fixture
-def index(settings: Settings) -> Iterator[VectorIndex]:
-    with closing(open_index(settings)) as found:
-        yield found
-
-
-@pytest.fixture
-def collection(index: VectorIndex) -> Iterator[str]:
-    name = f"passages-{uuid4().hex}"
-    index.create(name, SIZE)
-    yield name
-    with suppress(Exception):
-        index.drop(name)
 
 
 async def test_each_ranking_is_of_the_passages_that_pass(
