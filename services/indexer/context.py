@@ -26,7 +26,7 @@ from realm.v1.types_pb2 import Filter
 INPUT_FILES = ("config.json", "tokenizer.json")
 
 
-class NewestVersion:
+class SeenVersion:
     """The newest corpus version that any part of a process has seen. Thread-safe."""
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class CorpusReader:
     """
 
     def __init__(
-        self, open_table: Callable[[], CorpusTable], newest: NewestVersion | None = None
+        self, open_table: Callable[[], CorpusTable], newest: SeenVersion | None = None
     ) -> None:
         """:param newest: shared by the writer and all readers of a process."""
         self._open = open_table
-        self._newest = newest or NewestVersion()
+        self._newest = newest or SeenVersion()
         self._table: CorpusTable | None = None
         self._lock = threading.Lock()
 

@@ -30,7 +30,7 @@ from services.indexer.build.reconciler import Reconciler
 from services.indexer.build.requests import ProbeRequests, ShardRequests
 from services.indexer.build.tracker import BuildTracker
 from services.indexer.connections import Connections
-from services.indexer.context import CorpusReader, NewestVersion, Records
+from services.indexer.context import CorpusReader, Records, SeenVersion
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
 from services.indexer.gateways import GatewayReports, QuestionRecorder
@@ -79,7 +79,7 @@ class Indexer:
         self.memory = Memory()
         self.recorder = QuestionRecorder(self.records.store, Bounds.of(settings))
         self.wake = WakeSignal(connections.condition())
-        self._newest = NewestVersion()
+        self._newest = SeenVersion()
         self.corpus, self.listings = self._reader(), self._reader()
         self._stopping = threading.Event()
         self._started = False
