@@ -12,8 +12,8 @@ import numpy as np
 from bench.simulation.network import Network, Service
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound
-from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
+from realm.records.weighing import Weighing
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.search.vector_index import ChangeHooks, Hit, IndexedPassage, Query
 

@@ -17,6 +17,7 @@ from realm.errors import Conflict, Corrupt, NotFound
 from realm.records.json_records import KnownRecords, numbered
 from realm.records.states import ACTIVE, OUTCOMES, State, may_follow
 from realm.records.store import Store
+from realm.records.weighing import Weighing
 
 MANIFEST = "manifest.json"
 #: The generation of an entry that fences when nothing is live yet.
@@ -25,15 +26,6 @@ NOTHING = 0
 FIRST_K1 = 1.2
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Weighing:
-    """How BM25 weighs a passage's terms: the mean length that it refers to, in terms, and k₁, the
-    number of occurrences that are worth half of the most."""
-
-    average_terms: float
-    k1: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.records.generations import Weighing
+from realm.records.weighing import Weighing
 
 #: Of a new generation: a word said once says nearly all (docs/retrieval.md has the figures).
 K1 = 0.4

@@ -13,8 +13,8 @@ import numpy as np
 
 from realm.corpus.passages import Passage
 from realm.model.relevance import DENSE_ONLY, Relevance
-from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
+from realm.records.weighing import Weighing
 from realm.retrieval import Retrieval
 from realm.search.bm25 import NO_WORDS, SparseVector
 from realm.settings import Settings

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from realm.corpus.passages import Passage
 from realm.errors import Corrupt
 from realm.records import arrow
-from realm.records.generations import Weighing
 from realm.records.store import Store
+from realm.records.weighing import Weighing
 from realm.search.bm25 import K1, SparseVector, idf, passage_weights
 from realm.text.terms import question_terms
 

@@ -16,8 +16,8 @@ import pytest
 from realm.corpus.documents import passage_id
 from realm.corpus.passages import Passage
 from realm.model.relevance import Relevance
-from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
+from realm.records.weighing import Weighing
 from realm.retrieval import Retrieval
 from realm.search.bm25 import K1, Bm25Index
 from realm.search.exact import DEPTH, RRF_K, ExactIndex

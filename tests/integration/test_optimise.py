@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from realm.corpus.passages import Passage
-from realm.records.generations import Weighing
+from realm.records.weighing import Weighing
 from realm.search.vector_index import Query, open_index
 from realm.settings import load_settings
 from tests.congruence.edge_server import EdgeServer

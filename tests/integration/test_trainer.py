@@ -23,10 +23,11 @@ from realm.model.checkpoint import load_model, load_passage_encoder
 from realm.model.encoders import encode
 from realm.objectives.objective import all_objectives
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, Weighing, collection_name
+from realm.records.generations import Generation, Generations, collection_name
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
+from realm.records.weighing import Weighing
 from realm.search.vector_index import open_index
 from realm.settings import load_settings, variable
 from tests import tiny

@@ -20,8 +20,8 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from realm.corpus.passages import Passage
 from realm.errors import BadSettings, DependencyUnavailable, NotFound, OutOfSpace
 from realm.loopback import is_loopback
-from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
+from realm.records.weighing import Weighing
 from realm.search.bm25 import SparseVector
 from realm.search.qdrant.filters import PayloadIndexes
 from realm.search.qdrant.points import (

@@ -10,8 +10,8 @@ from qdrant_client import models
 
 from realm.corpus.passages import Passage
 from realm.model.relevance import Relevance
-from realm.records.generations import Weighing
 from realm.records.vectors import Vectors
+from realm.records.weighing import Weighing
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.search.exact import DEPTH, RRF_K

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.passages import Passage, from_table
 from realm.records import arrow
-from realm.records.generations import Generation, Weighing
+from realm.records.generations import Generation
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors, read_vectors, vector_file
+from realm.records.weighing import Weighing
 from realm.search.bm25 import NO_WORDS, Bm25Index, SparseVector, passage_weights
 from realm.search.exact import ExactIndex
 from realm.search.queries import QueryMaker

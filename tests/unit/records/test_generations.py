@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations, LiveEntry, Weighing
+from realm.records.generations import Generation, Generations, LiveEntry
 from realm.records.states import State
 from realm.records.store import Store
+from realm.records.weighing import Weighing
 from tests.unit.indexer.examples import generation
 
 

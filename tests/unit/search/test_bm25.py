@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from realm.records.generations import Weighing
+from realm.records.weighing import Weighing
 from realm.search.bm25 import (
     K1,
     B,

@@ -16,8 +16,8 @@ from realm.corpus.passages import to_table
 from realm.errors import Corrupt
 from realm.model.relevance import Relevance
 from realm.records import arrow
-from realm.records.generations import Weighing
 from realm.records.store import Store
+from realm.records.weighing import Weighing
 from realm.search.queries import QueryMaker
 from realm.search.word_statistics import (
     Counting,

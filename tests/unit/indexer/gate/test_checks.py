@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from realm.corpus.passages import Passage
-from realm.records.generations import Weighing
+from realm.records.weighing import Weighing
 from realm.search.bm25 import SparseVector, passage_weights
 from realm.settings import load_settings
 from services.indexer.build.lifecycle import Verdict
