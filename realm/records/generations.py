@@ -245,6 +245,16 @@ class Generations:
         """The newest entry of `live/` that can be read; None before the first commit."""
         return next(self._newest_first(), None)
 
+    def unreadable_after(self, entry: LiveEntry | None) -> str | None:
+        """The path of a newer entry of `live/` that cannot be read, which only a leader can tell:
+        it remembers it, or puts what is live once more when it takes over. None: there is none."""
+        for sequence, path in reversed(numbered(self._store.files("live"), ".json")):
+            if entry is not None and sequence <= entry.sequence:
+                break
+            if self._entries.find(path) is None:
+                return path
+        return None
+
     def served(self) -> set[int]:
         """What gateways search, and what a rollback would make them search."""
         live = self.live()
@@ -343,7 +353,9 @@ class Generations:
             self._store.delete_folder(f"{generation_folder(number)}/{part}")
 
     def _put(self, entry: LiveEntry) -> LiveEntry:
-        self._store.create_json(_live_file(entry.sequence), asdict(entry))
+        path = _live_file(entry.sequence)
+        self._store.create_json(path, asdict(entry))
+        self._entries.known[path] = entry  # for `mend`, should it be damaged before it is read
         return entry
 
     def _next(self, after: LiveEntry | None) -> int:

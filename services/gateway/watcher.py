@@ -51,9 +51,11 @@ CATCH_UP_POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the store says now; `leader` is the leading indexer's address, empty if unknown."""
+    """What the store says now; `leader` is the leading indexer's address, empty if unknown.
+    `entry` is what is live: None if nothing is, or it cannot be told, for `unreadable`."""
 
     entry: LiveEntry | None
+    unreadable: str | None
     freshness: dict[int, Freshness]
     leader: str
 
@@ -83,7 +85,11 @@ class StoreView:
             for number in numbers
             if (each := self.generations.find(number)) is not None
         }
-        return View(entry, freshness, term.address if term else "")
+        # The one before would take its clients back: whoever serves keeps what it has.
+        unreadable = self.generations.unreadable_after(entry)
+        return View(
+            None if unreadable else entry, unreadable, freshness, term.address if term else ""
+        )
 
 
 class LiveWatcher:
@@ -203,6 +209,8 @@ class LiveWatcher:
             self._first_sequence = view.entry.sequence if view.entry else 0
         self._slot.update(view.freshness)
         self._on_leader(view.leader)
+        if view.unreadable is not None:
+            log.warning("live_unknown", file=view.unreadable, until="the leader has mended it")
         if view.entry is None:
             return
         self._newest = view.entry

@@ -13,7 +13,7 @@ from realm.corpus.delta_log import LOG
 from realm.corpus.listing import Page, Place, documents, page
 from realm.corpus.parked import ParkedDocuments
 from realm.corpus.table import CorpusTable, DocumentState, Write
-from realm.errors import DamagedCorpus, DependencyUnavailable, RealmError
+from realm.errors import DamagedCorpus, DependencyUnavailable, NotFound, RealmError
 from realm.filters import matches
 from realm.model.config import ModelConfig
 from realm.model.inputs import InputBuilder
@@ -45,7 +45,7 @@ class SeenVersion:
 class CorpusReader:
     """A view of the table that follows its writer: opened on first use, reopened after a fault.
 
-    Thread-safe; one call at a time.
+    Thread-safe; one call at a time, but for the files that `get` reads.
     """
 
     def __init__(
@@ -106,10 +106,20 @@ class CorpusReader:
             return found[:most], version, len(found) > most
 
     def get(self, document_id: str) -> DocumentState | None:
-        """A document as it was last written; None if it does not exist."""
-        with self._reading() as table:
-            self._refresh(table)
-            return table.get(document_id)
+        """A document as it was last written; None if it does not exist. Its files are read beside
+        other calls: they never change."""
+        tried = -1
+        while True:
+            with self._reading() as table:
+                version = self._refresh(table)
+                read = table.lookup(document_id)
+            try:
+                with self._translated():
+                    return read()
+            except NotFound as error:
+                if version == tried:
+                    raise DamagedCorpus(f"the corpus lacks a file: {error}") from error
+                tried = version
 
     def oldest_write_after(self, version: int) -> float | None:
         """Unix time of the first write beyond a version; None if there is none."""
@@ -135,16 +145,20 @@ class CorpusReader:
 
     @contextmanager
     def _reading(self) -> Iterator[CorpusTable]:
-        with self._lock:
-            try:
-                if self._table is None:
-                    self._table = self._open()
-                yield self._table
-            except RealmError:
-                raise
-            except Exception as error:  # what Arrow raises has no common base but this
-                self._table = None
-                raise DependencyUnavailable(f"the corpus cannot be read: {error}") from error
+        with self._lock, self._translated():
+            if self._table is None:
+                self._table = self._open()
+            yield self._table
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except RealmError:
+            raise
+        except Exception as error:  # what Arrow raises has no common base but this
+            self._table = None
+            raise DependencyUnavailable(f"the corpus cannot be read: {error}") from error
 
 
 class SnapshotInputs:

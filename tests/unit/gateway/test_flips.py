@@ -15,7 +15,7 @@ import pytest
 from realm.errors import NotReady
 from realm.model.answering import FoundAnswer, Reading, answer_questions
 from realm.model.encoders import encode
-from realm.records.generations import Generation
+from realm.records.generations import Generation, Generations
 from realm.records.refresh_trace import RefreshTrace
 from realm.v1 import answer_pb2, retrieval_pb2
 from services.gateway import watcher
@@ -263,3 +263,27 @@ async def test_a_leader_that_takes_over_is_no_flip(site: Site, first: Generation
     site.world.generations.fence(2, 2, "the next leader")
     await until(lambda: term() == 2)
     assert site.value("realm_gateway_generation_flips_total") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b'{"generation": 2'])
+async def test_a_gateway_that_starts_while_what_is_live_is_damaged_goes_back_to_nothing(
+    world: World, first: Generation, content: bytes
+) -> None:
+    """It serves once the leader has mended it; whoever serves already goes on."""
+    second = world.go_live(seed=2, step=20)
+    leader = Generations(world.store)
+    newest = leader.live()
+    assert newest is not None
+    async with running(world) as serving:
+        await serving.serves(second)
+        path = world.store.root / f"live/{newest.sequence:08d}.json"  # type: ignore[operator]
+        path.write_bytes(content)
+        async with running(world) as started:
+            await until(lambda: bool(started.value("realm_gateway_store_age_seconds")))
+            for _ in range(20):
+                await asyncio.wait_for(started.gateway.watcher._poll(), PATIENCE)
+            assert started.gateway.slot.current is None
+            assert serving.serving == second.number
+            assert leader.mend()
+            await started.serves(second)
+            assert started.value("realm_gateway_generation_flips_total") == 1
