@@ -28,14 +28,14 @@ class Parquet:
 
     def __init__(self, data: bytes) -> None:
         self._file = REAL_PARQUET(io.BytesIO(data), page_checksum_verification=True)
-        self._groups: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
+        self._groups: dict[int, pa.Table] = {}
         self.num_row_groups = self._file.num_row_groups
 
     def read_row_group(self, group: int, columns: list[str]) -> pa.Table:
-        asked = group, tuple(columns)
-        if asked not in self._groups:
-            self._groups[asked] = self._file.read_row_group(group, columns)
-        return self._groups[asked]
+        if group not in self._groups:
+            self._groups[group] = self._file.read_row_group(group)
+        rows = self._groups[group]
+        return rows.select([each for each in rows.column_names if each in columns])
 
     def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from self._file.iter_batches(rows, columns=columns)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from io import BytesIO
 from typing import IO, Any
 
@@ -44,6 +46,8 @@ COMPARE = {
     "<=": pc.less_equal,
     "in": lambda column, values: pc.is_in(column, value_set=pa.array(values, column.type)),
 }
+#: The same of two numbers.
+BOUND = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class DataFile:
 def read_rows(store: Store, file: DataFile, filters: list[Filter], schema: pa.Schema) -> pa.Table:
     """The rows that pass, in some columns; other columns are read only where a row passes."""
     found = [schema.empty_table()]
+    filters = [each for each in filters if not all_pass(file, each)]
     asked = sorted({column for column, _, _ in filters})
     with _parquet(store, file) as parquet:
         for group in range(parquet.num_row_groups):
@@ -88,6 +93,8 @@ def batches(store: Store, file: DataFile, schema: pa.Schema) -> Iterator[pa.Reco
 
 def _whole(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """With the columns that are younger than the file, without those that are not asked for."""
+    if rows.schema.equals(schema):
+        return rows
     for name in set(schema.names) - set(rows.schema.names):
         rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
     return rows.select(schema.names).cast(schema)
@@ -137,17 +144,27 @@ def may_contain(file: DataFile, filters: list[Filter]) -> bool:
         if compare == "=":
             possible = file.lowest[column] <= value <= file.highest[column]
         else:
-            possible = COMPARE[compare](pa.scalar(best[column]), value).as_py()
+            possible = BOUND[compare](best[column], value)
         if not possible:
             return False
     return True
 
 
+def all_pass(file: DataFile, given: Filter) -> bool:
+    """Whether every row of the file is known to pass, by the bounds that the log tells. Those of
+    text and fractions may be rounded: they prove nothing."""
+    column, compare, value = given
+    lowest, highest = file.lowest.get(column), file.highest.get(column)
+    if not isinstance(lowest, int) or not isinstance(highest, int) or compare == "in":
+        return False
+    if compare == "=":
+        return bool(lowest == value == highest)
+    return bool(BOUND[compare](lowest if compare in (">", ">=") else highest, value))
+
+
 def _passing(keys: pa.Table, filters: list[Filter]) -> pa.ChunkedArray:
-    found = pa.chunked_array([pa.array([True] * keys.num_rows)])
-    for column, compare, value in filters:
-        found = pc.and_(found, COMPARE[compare](keys[column], value))
-    return found
+    passing = (COMPARE[compare](keys[column], value) for column, compare, value in filters)
+    return reduce(pc.and_, passing)
 
 
 def coalesced(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -18,7 +18,15 @@ from typing import Any, Literal, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from realm.corpus.data_files import DataFile, Filter, batches, coalesced, may_contain, read_rows
+from realm.corpus.data_files import (
+    DataFile,
+    Filter,
+    all_pass,
+    batches,
+    coalesced,
+    may_contain,
+    read_rows,
+)
 from realm.corpus.delta_log import DeltaLog
 from realm.corpus.documents import Document, stable_bucket
 from realm.corpus.purge import ERASED, KEPT, MARKS, PurgeResult, fates_of, purged
@@ -212,7 +220,11 @@ class CorpusTable:
 
     def written_at(self, version: int) -> float | None:
         """Unix time of a version's commit; None for a version without rows."""
-        rows = self._read([("version", "=", version)], ["written_at"])
+        only: Filter = ("version", "=", version)
+        bounds = [f.lowest.get("written_at") for f in self._log.files() if all_pass(f, only)]
+        if bounds and None not in bounds:  # no need to read what was not joined with others yet
+            return min(each for each in bounds if each is not None)
+        rows = self._read([only], ["written_at"])
         return pc.min(rows["written_at"]).as_py() if rows.num_rows else None
 
     def deleted_before(self, moment: float) -> int:
