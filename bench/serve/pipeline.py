@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from bench.serve.load import closed
-from realm.model.answering import Answers, Prepared, Reading, answer_prepared, prepare
+from realm.model.answering import Prepared, answer_prepared, prepare
+from realm.model.answers import Answers, Reading
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
 from realm.model.relevance import log_probabilities

@@ -15,7 +15,8 @@ from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
 from realm.evaluation.parallel import OnProgress, no_progress, one_thread_each, parallel_map
 from realm.evaluation.systems import System
-from realm.model.answering import Answers, Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Answers, Reading
 from realm.model.cross_encoder import pair_text
 from realm.model.encoders import Encoder, encode
 from realm.model.inputs import Encoded, InputBuilder

@@ -4,8 +4,7 @@ p(y|x) = Σ over (z, span of z that reads y) of the joint softmax over all passa
 [span score + log p(z|x)] (REALM, section 3.2, Open-QA; its reader logit is span MLP + f(x, z)).
 Where the reader has learnt it, the null document takes part with the empty answer: its share is
 P(no answer). A span says neither yes nor no: where that is asked, y is the sentence that it begins
-in. A passage that is a stored question, as of a FAQ, has p(y|z,x) = 1 for the answer
-stored with it: p(z|x) is its share, and what is read shares the rest of 1.
+in. For stored questions, as of a FAQ, see `realm.model.stored_answers`.
 """
 
 from __future__ import annotations
@@ -19,92 +18,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from realm.errors import InvalidInput
+from realm.model.answers import NOTHING_READ, Answers, FoundAnswer, Reading, Support
 from realm.model.calibration import calibrate
 from realm.model.config import AnswerRules
 from realm.model.encoders import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, collate, plan_batches
 from realm.model.inputs import InputBuilder, ReaderInput
 from realm.model.reader import Reader
+from realm.model.stored_answers import to_read, with_stored
 from realm.text.questions import asks_yes_or_no, normalise_answer
 from realm.text.sentences import sentence_spans
 
 #: Spans that together weigh less are left out of the sums: no answer can change by more.
 NEGLIGIBLE_MASS = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A question with the passages to read it in and log p(z|x) of each.
-
-    `stored` has of each passage the answer that was stored with it, empty where it is to be read;
-    without any it may be left out.
-    """
-
-    question: str
-    passages: tuple[str, ...]
-    log_priors: tuple[float, ...]
-    answers: int = 1
-    stored: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.passages) != len(self.log_priors):
-            raise InvalidInput(
-                f"{len(self.passages)} passages cannot have {len(self.log_priors)} probabilities"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """A passage that reads an answer: which of the reading's, and where, in characters.
-
-    `prior` is p(z|x); `likelihood` is p(y|z,x), the softmax within the passage, summed over its
-    spans of this text; [`start`, `end`) is the best of those spans in the passage's text.
-    """
-
-    passage: int
-    prior: float
-    likelihood: float
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class FoundAnswer:
-    """y as it stands in its best source, p(y|x), and the passages that support it, best first.
-
-    `stored` if it was stored with them and not read.
-    """
-
-    text: str
-    probability: float
-    supports: tuple[Support, ...]
-    stored: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The best answers to a question, most probable first, and P(no answer).
-
-    `abstains` where the null document outweighs each of them; a reader that never learnt to read
-    it has no say in this: 0 and False. `evidence` has of each passage read the score of its best
-    span less that of the empty one: by how much the reader would rather answer from it than not.
-    `added` is what the reader adds to f(x, z) of each where passages are re-ranked: the score of
-    its head for passages, or, without that head, as much evidence as its rules say.
-    """
-
-    found: tuple[FoundAnswer, ...]
-    no_answer: float = 0.0
-    abstains: bool = False
-    evidence: tuple[float, ...] = ()
-    added: tuple[float, ...] = ()
-
-    @property
-    def given(self) -> tuple[FoundAnswer, ...]:
-        """What a user is told: nothing where the null document wins."""
-        return () if self.abstains else self.found
-
-
-NOTHING_READ = Answers(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +50,7 @@ class Prepared:
 
 def prepare(reader: Reader, inputs: InputBuilder, reading: Reading) -> Prepared:
     """Tokenises a reading's question, once, and its passages."""
-    part, rows = _to_read(reading)
+    part, rows = to_read(reading)
     if reading.passages and not rows:
         return Prepared(reading, part, rows, ())
     # ∅ is read as an empty passage, after the others.
@@ -168,63 +93,9 @@ def answer_prepared(
         read = NOTHING_READ
         if one.rows or not one.whole.passages:
             read = _answers(one.reading, one.bodies, scores[at:upto], reader.answers)
-        answers.append(_with_stored(one.whole, read, one.rows))
+        answers.append(with_stored(one.whole, read, one.rows))
         at = upto
     return answers
-
-
-def _to_read(reading: Reading) -> tuple[Reading, list[int]]:
-    """The part of a question's passages that a reader reads, and their places among all."""
-    if not any(reading.stored):
-        return replace(reading, stored=()), list(range(len(reading.passages)))
-    rows = [row for row, answer in enumerate(reading.stored) if not answer]
-    passages = tuple(reading.passages[row] for row in rows)
-    priors = tuple(reading.log_priors[row] for row in rows)
-    return Reading(reading.question, passages, priors, reading.answers), rows
-
-
-def _with_stored(reading: Reading, read: Answers, rows: Sequence[int]) -> Answers:
-    """All answers of a reading, most probable first, given those of its part `_to_read`.
-
-    `evidence` of a passage that is not read is 0: nothing speaks for or against it.
-    """
-    if len(rows) == len(reading.passages):
-        return read
-    stored = _stored(reading)
-    left = max(0.0, 1.0 - sum(one.probability for one in stored))
-    found = [
-        replace(
-            one,
-            probability=left * one.probability,
-            supports=tuple(replace(s, passage=rows[s.passage]) for s in one.supports),
-        )
-        for one in read.found
-    ]
-    ranked = sorted([*stored, *found], key=lambda one: -one.probability)[: reading.answers]
-    no_answer = left * read.no_answer
-    evidence = [0.0] * len(reading.passages)
-    for row, value in zip(rows, read.evidence, strict=False):
-        evidence[row] = value
-    best = max((one.probability for one in stored), default=0.0)
-    return Answers(tuple(ranked), no_answer, read.abstains and no_answer > best, tuple(evidence))
-
-
-def _stored(reading: Reading) -> list[FoundAnswer]:
-    """Each answer with the stored questions that it answers, the most probable first."""
-    by_text: dict[str, list[int]] = {}
-    for row, answer in enumerate(reading.stored):
-        if answer:
-            by_text.setdefault(normalise_answer(answer), []).append(row)
-    found = []
-    for rows in by_text.values():
-        rows.sort(key=lambda row: -reading.log_priors[row])
-        supports = tuple(
-            Support(row, math.exp(reading.log_priors[row]), 1.0, 0, len(reading.passages[row]))
-            for row in rows
-        )
-        probability = sum(one.prior for one in supports)
-        found.append(FoundAnswer(reading.stored[rows[0]], probability, supports, stored=True))
-    return found
 
 
 def with_null_document(log_priors: Sequence[float]) -> tuple[list[float], float]:

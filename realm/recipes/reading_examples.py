@@ -26,7 +26,7 @@ from realm.evaluation.searching import (
     split_documents,
 )
 from realm.evaluation.systems import System
-from realm.model.answering import Reading
+from realm.model.answers import Reading
 from realm.model.relevance import Relevance
 from realm.objectives.reading import ReadingExample
 from realm.recipes.relevance import fitted_relevance

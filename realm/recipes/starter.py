@@ -22,7 +22,7 @@ from realm.evaluation.parallel import OnProgress, Progress, no_progress, no_prog
 from realm.evaluation.report import mean, provenance
 from realm.evaluation.searching import read, split_documents
 from realm.evaluation.systems import System
-from realm.model.answering import Answers, Reading
+from realm.model.answers import Answers, Reading
 from realm.model.calibration import calibrate, expected_calibration_error, fit, fit_evidence
 from realm.model.checkpoint import Model, build_reader
 from realm.model.config import AnswerRules

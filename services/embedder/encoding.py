@@ -15,7 +15,8 @@ import structlog
 import torch
 
 from realm.errors import Corrupt, InvalidInput, NotFound
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import (
     CONFIG_FILE,
     PASSAGE_ENCODER_FILE,

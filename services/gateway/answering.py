@@ -17,7 +17,7 @@ from realm.errors import (
     NotReady,
     RealmError,
 )
-from realm.model.answering import Answers, Reading
+from realm.model.answers import Answers, Reading
 from realm.model.cross_encoder import pair_text
 from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from realm.model.answering import Answers, Prepared, Reading, answer_prepared, prepare
+from realm.model.answering import Prepared, answer_prepared, prepare
+from realm.model.answers import Answers, Reading
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
 from realm.model.runtime import pick_device

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from realm.corpus.documents import Document, check_upsert, normalise_id
 from realm.corpus.plain_text import without_mark
 from realm.errors import InvalidInput, RealmError
-from realm.model.answering import FoundAnswer
+from realm.model.answers import FoundAnswer
 from realm.process.rpc import remaining
 from realm.retrieval import Retrieval
 from realm.search.vector_index import IndexedPassage

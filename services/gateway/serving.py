@@ -19,7 +19,8 @@ import torch
 from realm.errors import FailedPrecondition, NotReady
 from realm.filters import has_range
 from realm.model import cross_encoder
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import (
     CONFIG_FILE,
     PASSAGE_ENCODER_FILE,

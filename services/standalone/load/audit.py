@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from realm.errors import Corrupt, NotFound
-from realm.model.answering import NEGLIGIBLE_MASS, Reading, answer_questions
+from realm.model.answering import NEGLIGIBLE_MASS, answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import ServingEncoder, load_query_encoder, load_reader
 from realm.model.encoders import encode
 from realm.model.reader import Reader

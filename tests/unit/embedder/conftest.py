@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
@@ -16,10 +17,11 @@ from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
 from realm.records import arrow
-from realm.records.generations import Generation, Generations
+from realm.records.generations import Generation, Generations, pieces_folder
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
+from realm.records.task_files import piece_files, probes_file, questions_file
 from realm.records.vectors import vector_file
 from services.embedder.claims import WorkClaims
 from services.embedder.encoding import Compute, Encoders
@@ -138,3 +140,27 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield World(store, model, snapshot, embedder, registry, job)
     embedder.claims.close()
     embedder.wakeup.close()
+
+
+def piece_of(world: World, table: pa.Table, name: str = "a") -> Job:
+    """A piece of the world's generation."""
+    folder = f"{pieces_folder(world.job.generation)}/x"
+    source, output = piece_files(folder, world.snapshot.fingerprint, name)
+    arrow.write_table(world.store, source, table)
+    return replace(world.job, input_file=source, output_file=output)
+
+
+def shard_of(world: World, file: str) -> Job:
+    """A shard of a generation that has this passage file alone."""
+    generation = begin_generation(world.store, world.snapshot, (file,))
+    output = vector_file(world.snapshot.name, file)
+    return Job(world.snapshot.number, file, output, generation)
+
+
+def probes_of(world: World, snapshot: Snapshot, questions: pa.Table) -> Job:
+    """The questions of a generation of this snapshot."""
+    number = begin_generation(world.store, snapshot, ())
+    generation = world.embedder.generations.get(number)
+    source, output = questions_file(generation), probes_file(generation, generation)
+    arrow.write_table(world.store, source, questions)
+    return Job(snapshot.number, source, output, number)

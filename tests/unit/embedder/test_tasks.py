@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,14 @@ import pytest
 
 from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
 from realm.records.failures import failure_of
-from realm.records.generations import pieces_folder
-from realm.records.snapshots import Snapshot, Snapshots
+from realm.records.snapshots import Snapshots
 from realm.records.states import State
-from realm.records.task_files import piece_files, probes_file, questions_file
 from services.embedder.encoding import related_folders
 from services.embedder.tasks import Job, Outcome
 from tests.tiny import letter_model
@@ -30,32 +28,11 @@ from tests.unit.embedder.conftest import (
     begin_generation,
     cut,
     interrupted_by,
+    piece_of,
+    probes_of,
+    shard_of,
     write_passages,
 )
-
-
-def piece_of(world: World, table: pa.Table, name: str = "a") -> Job:
-    """A piece of the world's generation."""
-    folder = f"{pieces_folder(world.job.generation)}/x"
-    source, output = piece_files(folder, world.snapshot.fingerprint, name)
-    arrow.write_table(world.store, source, table)
-    return dataclasses.replace(world.job, input_file=source, output_file=output)
-
-
-def shard_of(world: World, file: str) -> Job:
-    """A shard of a generation that has this passage file alone."""
-    generation = begin_generation(world.store, world.snapshot, (file,))
-    output = vectors.vector_file(world.snapshot.name, file)
-    return Job(world.snapshot.number, file, output, generation)
-
-
-def probes_of(world: World, snapshot: Snapshot, questions: pa.Table) -> Job:
-    """The questions of a generation of this snapshot."""
-    number = begin_generation(world.store, snapshot, ())
-    generation = world.embedder.generations.get(number)
-    source, output = questions_file(generation), probes_file(generation, generation)
-    arrow.write_table(world.store, source, questions)
-    return Job(snapshot.number, source, output, number)
 
 
 def expected_vectors(world: World) -> vectors.Vectors:
@@ -215,94 +192,6 @@ def test_questions_of_known_answers_are_answered_by_the_snapshot_s_reader(world:
     assert found == [expected.given[0].text, "", ""]
 
 
-def damaged_input(world: World) -> Job:
-    data = bytearray(world.store.read(world.job.input_file))
-    data[len(data) // 2] ^= 1
-    world.store.write(world.job.input_file, bytes(data))
-    return world.job
-
-
-def missing_input(world: World) -> Job:
-    world.store.delete(world.job.input_file)
-    return world.job
-
-
-def missing_snapshot(world: World) -> Job:
-    world.store.delete(f"{world.snapshot.folder}/manifest.json")
-    return world.job
-
-
-def damaged_snapshot(world: World) -> Job:
-    path = f"{world.snapshot.folder}/passage_encoder.safetensors"
-    data = world.store.read(path)
-    world.store.write(path, data[:-1] + bytes([data[-1] ^ 1]))
-    return world.job
-
-
-def lost_encoder(world: World) -> Job:
-    world.store.delete(f"{world.snapshot.folder}/passage_encoder.safetensors")
-    return world.job
-
-
-def passages_of_another_tokenizer(world: World) -> Job:
-    path = "passages/0123456789abcdef/001-000/c.arrow"
-    world.store.write(path, world.store.read(world.job.input_file))
-    return shard_of(world, path)
-
-
-def no_token_ids(world: World) -> Job:
-    table = arrow.read_table(world.store, world.job.input_file).drop_columns("body_ids")
-    arrow.write_table(world.store, world.job.input_file, table)
-    return world.job
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        damaged_input,
-        missing_input,
-        missing_snapshot,
-        damaged_snapshot,
-        lost_encoder,
-        passages_of_another_tokenizer,
-        no_token_ids,
-    ],
-)
-def test_unusable_input_is_counted_and_leaves_nothing(
-    world: World, damage: Callable[[World], Job]
-) -> None:
-    job = damage(world)
-    assert world.embedder.embed_shard(job) is Outcome.CORRUPT
-    assert world.outcomes("corrupt") == 1
-    assert not world.store.exists(job.output_file)
-    failure = failure_of(world.store, job.output_file)
-    assert failure is not None
-    assert (failure.snapshot, failure.input_file) == (job.snapshot, job.input_file)
-    assert failure.why
-
-
-def test_a_refusal_says_whether_the_input_is_damaged_or_the_snapshot(world: World) -> None:
-    snapshot = damaged_snapshot(world)
-    world.embedder.embed_shard(snapshot)
-    found = failure_of(world.store, snapshot.output_file)
-    assert found is not None
-    assert not found.blames_input
-
-
-def test_a_task_that_is_done_after_all_takes_its_refusal_back(world: World) -> None:
-    assert world.store.root is not None
-    file = world.store.root / world.job.input_file
-    whole = file.read_bytes()
-    file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    assert world.embedder.embed_shard(world.job) is Outcome.CORRUPT
-    found = failure_of(world.store, world.job.output_file)
-    assert found is not None
-    assert found.blames_input
-    file.write_bytes(whole)
-    assert world.embedder.embed_shard(world.job) is Outcome.DONE
-    assert failure_of(world.store, world.job.output_file) is None
-
-
 @pytest.mark.parametrize("shard", ["001-000", "002-000", "004-002", "008-006"])
 def test_vectors_are_taken_over_when_the_number_of_shards_changes(world: World, shard: str) -> None:
     """All of the job's passages lie in one shard of two; those of the other are not looked at."""
@@ -325,11 +214,6 @@ def test_vectors_are_taken_over_when_the_number_of_shards_changes(world: World, 
 def test_shards_of_other_documents_are_left_alone(world: World, shard: str) -> None:
     world.store.write(f"vectors/s/f/{shard}/x.arrow", b"")
     assert related_folders(world.store, "vectors/s/f/004-002/y.arrow") == ["vectors/s/f/004-002"]
-
-
-def test_question_without_words_is_unusable(world: World) -> None:
-    job = probes_of(world, world.snapshot, pa.table({"question": [" "]}))
-    assert world.embedder.encode_queries(job) is Outcome.CORRUPT
 
 
 def test_store_that_does_not_answer_raises_for_a_later_try(world: World) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from realm.errors import NotReady
-from realm.model.answering import FoundAnswer, Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import FoundAnswer, Reading
 from realm.model.encoders import encode
 from realm.records.generations import Generation, Generations
 from realm.records.refresh_trace import RefreshTrace

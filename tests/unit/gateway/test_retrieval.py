@@ -12,7 +12,8 @@ import pytest
 from realm.client import AsyncClient
 from realm.client.wire import from_rpc_error
 from realm.errors import FailedPrecondition, InvalidInput
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.config import AnswerRules
 from realm.model.cross_encoder import load_cross_encoder, pair_text
 from realm.model.encoders import encode

@@ -15,7 +15,8 @@ from google.rpc import status_pb2
 
 from realm.client.wire import STATUS_KEY, from_rpc_error, retry_seconds
 from realm.errors import InvalidInput, NotReady, Overloaded
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import ReaderLoss, ReadingExample

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
-from realm.model.answering import FoundAnswer, Reading, answer_questions, with_null_document
+from realm.model.answering import answer_questions, with_null_document
+from realm.model.answers import FoundAnswer, Reading
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.encoders import collate

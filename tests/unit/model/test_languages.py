@@ -16,7 +16,8 @@ import torch
 from bench.tiny import random_base
 from realm.corpus.documents import Document
 from realm.corpus.passages import split_document
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import Model, new_model
 from realm.model.inputs import InputLimits, ReaderInput
 from realm.objectives.reading import ReaderLoss, ReadingExample, answer_spans

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.model.inputs import ReaderInput

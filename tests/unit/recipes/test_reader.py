@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from realm.errors import Diverged
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample

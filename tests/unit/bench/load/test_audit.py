@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 
 from bench import tiny
 from realm.corpus.passages import Passage, split_document
-from realm.model.answering import Reading, answer_questions
+from realm.model.answering import answer_questions
+from realm.model.answers import Reading
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
