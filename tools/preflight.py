@@ -25,8 +25,8 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 GPU = "nvidia.com/gpu"
 #: Provisioners whose volumes many nodes can mount at once.
 SHARED_PROVISIONERS = ("nfs", "cephfs", "efs", "filestore", "azurefile", "file.csi", "longhorn")
-#: Whose kinds only the overlay `cluster-operators` holds.
-OPERATORS = ("keda.sh/", "monitoring.coreos.com/")
+#: Whose kinds only the overlay `cluster-operators` holds, or components that are added.
+OPERATORS = ("keda.sh/", "monitoring.coreos.com/", "cert-manager.io/")
 #: What the overlays name until `make images` writes a registry.
 PLACEHOLDER = "registry.example/"
 
@@ -75,8 +75,8 @@ def check_kinds(objects: Objects, facts: Facts) -> Answer:
     cure = "upgrade it"
     if operators:
         cure = (
-            "install KEDA or the Prometheus operator,"
-            " or apply the overlay `cluster`, which needs neither"
+            "install KEDA, the Prometheus operator or cert-manager, or apply the overlay"
+            " `cluster` without `components/certificates`, which needs none of them"
         )
     return "missing", f"the cluster knows no {words}: {cure}"
 

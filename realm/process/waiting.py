@@ -20,11 +20,11 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from realm.client.wire import server_options, to_trailers
 from realm.errors import BadSettings, NotReady
+from realm.process.health import add_health_port
 from realm.process.listening import add_port
 from realm.process.rpc import LIVE_NAME
 from realm.records.store import Store, local_root
 from realm.settings import Settings
-from realm.settings.access import Access
 
 if TYPE_CHECKING:
     Handler = grpc.GenericRpcHandler[bytes, bytes]
@@ -47,7 +47,7 @@ def await_store(settings: Settings, address: str, names: Iterable[str]) -> Store
     """
     if local_root(settings.addresses.store_url):
         return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
-    with _listening(settings.access, address, names):
+    with _listening(settings, address, names):
         return Store.await_open(settings.addresses.store_url, settings.addresses.store_cache)
 
 
@@ -65,7 +65,7 @@ class _NotReady(Handler):
 
 
 @contextmanager
-def _listening(access: Access, address: str, names: Iterable[str]) -> Iterator[None]:
+def _listening(settings: Settings, address: str, names: Iterable[str]) -> Iterator[None]:
     status = health.HealthServicer()
     status.set(LIVE_NAME, HealthCheckResponse.SERVING)
     for name in ("", *names):
@@ -75,20 +75,28 @@ def _listening(access: Access, address: str, names: Iterable[str]) -> Iterator[N
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     server.add_generic_rpc_handlers((_NotReady(),))
     try:
-        add_port(server, access, address)
+        add_port(server, settings.access, address)
     except RuntimeError as error:
         raise BadSettings(
             f"cannot listen on {address} ({error}): free the port or set another"
         ) from error
-    server.start()
+    servers = {address: server}
+    if probed := settings.addresses.health_listen:
+        servers[probed] = grpc.server(threads, options=server_options())
+        add_health_port(servers[probed], status, probed)
+    for each in servers.values():
+        each.start()
     log.info("waiting_for_store", listen=address)
     try:
         yield
     finally:
-        server.stop(None).wait()
+        for ended in [each.stop(None) for each in servers.values()]:
+            ended.wait()
         threads.shutdown(wait=False, cancel_futures=True)
-        del server
-        _await_free(address)
+        addresses = list(servers)
+        del server, servers, each
+        for freed in addresses:
+            _await_free(freed)
 
 
 @retry(

@@ -19,6 +19,7 @@ from realm.errors import BadSettings
 from realm.settings import groups
 from realm.settings.access import Access
 from realm.settings.objectives import Objectives
+from realm.settings.training import Optimizer, Trainer
 
 FILE_VARIABLE = "REALM_SETTINGS_FILE"
 #: Read by other parts of the program than the settings object.
@@ -35,9 +36,9 @@ class Settings(BaseModel):
     access: Access = Access()
     corpus: groups.Corpus = groups.Corpus()
     model: groups.Model = groups.Model()
-    trainer: groups.Trainer = groups.Trainer()
+    trainer: Trainer = Trainer()
     objectives: Objectives = Objectives()
-    optimizer: groups.Optimizer = groups.Optimizer()
+    optimizer: Optimizer = Optimizer()
     embedder: groups.Embedder = groups.Embedder()
     indexer: groups.Indexer = groups.Indexer()
     gate: groups.Gate = groups.Gate()

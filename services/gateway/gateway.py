@@ -20,6 +20,7 @@ from realm.access.key_ring import KeyRing
 from realm.client.wire import server_options
 from realm.errors import BadSettings
 from realm.model.runtime import best_dtype, pick_device
+from realm.process.health import HealthListener
 from realm.process.listening import add_port, check_exposure
 from realm.process.rpc import LIVE_NAME, CallInterceptor, ErrorInterceptor, MetricsInterceptor
 from realm.process.write_memory import WriteInterceptor
@@ -76,6 +77,7 @@ class Gateway:
         self._key_ring = KeyRing(store) if settings.access.require_keys else None
         self._server = self._make_server(registry)
         self.port = _listen(self._server, settings)
+        self.probed = HealthListener(settings.addresses.health_listen, self._health)
         self.gateway_id = f"{socket.gethostname()}-{os.getpid()}-{self.port}"
         self.slot = ServingSlot()
         self.metrics = GatewayMetrics(registry)
@@ -111,6 +113,7 @@ class Gateway:
         await self._health.set(LIVE_NAME, HealthCheckResponse.SERVING)
         for name in HEALTH_NAMES:
             await self._set_health(name, False)
+        await self.probed.start()
         if self._key_ring is not None:
             self._spawn("keys", self._key_ring.follow(self._settings.access.keys_poll_seconds))
         await self._answering.__aenter__()
@@ -146,6 +149,7 @@ class Gateway:
         await self._answering.__aexit__()
         await self._reporter.report_stopping()
         await self._leader.close()
+        await self.probed.stop()
         log.info("gateway_stopped")
 
     def _make_server(self, registry: CollectorRegistry) -> grpc.aio.Server:

@@ -24,6 +24,7 @@ from realm.client.wire import server_options
 from realm.errors import BadSettings, RealmError
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
 from realm.process import telemetry
+from realm.process.health import HealthListener
 from realm.process.listening import add_port, check_exposure
 from realm.process.rpc import (
     LIVE_NAME,
@@ -179,9 +180,11 @@ async def serve(settings: Settings, indexer: Indexer, election: Election) -> boo
     lifecycle = LeaderLifecycle(indexer, election)
     stopped = asyncio.Event()
     server = make_server(settings, indexer, lifecycle, executor, stopped)
+    probed = HealthListener(settings.addresses.health_listen, lifecycle.health)
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await lifecycle.start()
+    await probed.start()
     await server.start()
     address, store = settings.addresses.indexer_listen, indexer.records.store.url
     log.info("indexer_ready", listen=address, store=store)
@@ -191,6 +194,7 @@ async def serve(settings: Settings, indexer: Indexer, election: Election) -> boo
     await server.stop(settings.gateway.drain_seconds if not why else 0)
     await asyncio.to_thread(lifecycle.stop, resign=not why)
     executor.shutdown(wait=False, cancel_futures=True)
+    await probed.stop()
     log.info("indexer_stopped", why=why or "asked to")
     return not why
 

@@ -60,7 +60,35 @@ _RULE = {
     "oneOf": [{"required": ["record"]}, {"required": ["alert"]}],
 }
 
+_HOURS = {"type": "string", "pattern": r"^\d+h$"}
+
 SCHEMAS: dict[str, dict[str, Any]] = {
+    "Certificate": _resource(
+        "cert-manager.io/v1",
+        "Certificate",
+        _object(
+            "secretName issuerRef",
+            secretName=TEXT,
+            issuerRef=_object("name", name=TEXT, kind={"enum": ["Issuer", "ClusterIssuer"]}),
+            isCA={"type": "boolean"},
+            commonName=TEXT,
+            dnsNames=_list(TEXT),
+            duration=_HOURS,
+            usages=_list({"enum": ["digital signature", "server auth", "client auth"]}),
+            privateKey=_object(
+                algorithm={"enum": ["RSA", "ECDSA", "Ed25519"]},
+                size=COUNT,
+                rotationPolicy={"enum": ["Never", "Always"]},
+            ),
+        ),
+    ),
+    "Issuer": {
+        **_resource(
+            "cert-manager.io/v1",
+            "Issuer",
+            _object(selfSigned=_object(), ca=_object("secretName", secretName=TEXT)),
+        ),
+    },
     "PodMonitor": _resource(
         "monitoring.coreos.com/v1",
         "PodMonitor",

@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from tests.deploy import secrecy  # noqa: F401 (its rules count too)
 from tests.deploy.rendering import (
     NAME_LABEL,
-    PROCESSES,
     Object,
     environment,
     find,
@@ -29,14 +29,17 @@ from tests.deploy.rules import (
     all_containers,
     at,
     field,
+    gateway,
     kind,
     named,
     on_gpus,
     pods,
+    processes,
     rule,
     scratch,
     server,
     servers,
+    set_variable,
     volumes,
 )
 
@@ -114,18 +117,6 @@ def replicated(objects: list[Object]) -> list[Object]:
     ]
 
 
-def processes(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    return (each for each in named(workloads(objects)) if each[0] in PROCESSES)
-
-
-def gateway(objects: list[Object]) -> Object:
-    return find(objects, "Deployment", "gateway")
-
-
-def set_variable(objects: list[Object], workload: Object, name: str, value: str) -> None:
-    next(e for e in main_container(workload)["env"] if e["name"] == name)["value"] = value
-
-
 @rule(("local", lambda o: pod(gateway(o)).update(serviceAccountName="default")))
 def accounts_are_own(objects: list[Object]) -> Iterator[str]:
     """Every pod has a service account of its own."""
@@ -147,31 +138,6 @@ def rights_are_few(objects: list[Object]) -> Iterator[str]:
         for given in each["rules"]:
             if (given["resources"], given["verbs"]) != (["secrets"], ["create"]):
                 yield f"role {name} allows {given['verbs']} on {given['resources']}"
-
-
-@rule(
-    ("local", lambda o: set_variable(o, gateway(o), "REALM_REDIS_URL", "redis://:hunter2@redis/0")),
-    ("local", lambda o: o.append({"kind": "Secret", "metadata": {"name": "given"}})),
-    ("local", lambda o: main_container(gateway(o))["env"].append(
-        {"name": "REDIS_PASSWORD", "value": "hunter2"})),
-)  # fmt: skip
-def secrets_are_not_written_down(objects: list[Object]) -> Iterator[str]:
-    """No manifest holds a Secret, nor a value of a secret's variable."""
-    for name, _ in named(of_kind(objects, "Secret")):
-        yield f"Secret {name} is part of the manifests"
-    given = [
-        (where, entry["name"], entry["value"])
-        for where, container in all_containers(objects)
-        for entry in container.get("env", [])
-        if "value" in entry
-    ]
-    for where, each in named(of_kind(objects, "ConfigMap")):
-        given += [(where, key, value) for key, value in each.get("data", {}).items()]
-    for where, key, value in given:
-        if re.search(r"PASSWORD|SECRET|API_KEY|AUTH$", key) and value:
-            yield f"{where}: {key} is written down"
-        if re.search(r"://[^/\s$]*:[^$@/\s]+@", value):
-            yield f"{where}: {key} holds a password"
 
 
 def denials(objects: list[Object]) -> list[Object]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.deploy.rendering import (
+    PROCESSES,
     Object,
     containers,
+    find,
     main_container,
     name_of,
     of_kind,
@@ -122,3 +124,15 @@ def on_gpus(objects: list[Object]) -> list[tuple[str, Object]]:
         for each in of_kind(objects, "Deployment")
         if GPU in main_container(each)["resources"]["limits"]
     ]
+
+
+def processes(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    return (each for each in named(workloads(objects)) if each[0] in PROCESSES)
+
+
+def gateway(objects: list[Object]) -> Object:
+    return find(objects, "Deployment", "gateway")
+
+
+def set_variable(objects: list[Object], workload: Object, name: str, value: str) -> None:
+    next(e for e in main_container(workload)["env"] if e["name"] == name)["value"] = value

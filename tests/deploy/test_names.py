@@ -13,7 +13,6 @@ from realm.process.queue import DELTA_QUEUE, EMBED_QUEUE
 from realm.process.rpc import LIVE_NAME
 from realm.settings import FLAT, VARIABLES, Settings, field_of, load_settings, variable
 from services.gateway.gateway import READY_NAMES
-from tests.deploy.policy import processes
 from tests.deploy.rendering import (
     OVERLAYS,
     PROCESSES,
@@ -32,6 +31,7 @@ from tests.deploy.rendering import (
     target,
     workloads,
 )
+from tests.deploy.rules import processes
 
 #: Variables that other programs than realm's settings read.
 OTHERS = {
@@ -82,8 +82,7 @@ def test_processes_listen_where_services_and_probes_look(objects: list[Object]) 
         listens = {"gateway": addresses.gateway_listen, "indexer": addresses.indexer_listen}
         if name in listens:
             assert listens[name] == f"0.0.0.0:{target(container, 'grpc')}"
-            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                assert container[probe]["grpc"]["port"] == target(container, "grpc")
+            assert addresses.health_listen == f"0.0.0.0:{target(container, 'health')}"
 
 
 def test_services_select_pods_that_have_the_port(objects: list[Object]) -> None:

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from realm.process.listening import check_exposure
 from tests.deploy import policy
 from tests.deploy.custom_resources import SCHEMAS
 from tests.deploy.rendering import (
@@ -31,9 +32,11 @@ from tests.deploy.rendering import (
     selects,
     workloads,
 )
+from tests.deploy.test_names import running
 
 KUBERNETES = ("1.30", "1.34")
-ADDED = ("s3-store", "tls", "ingress", "tracing")
+#: In the order in which overlays name them.
+ADDED = ("s3-store", "ingress", "tls", "certificates", "tracing")
 
 
 def with_components(folder: Path, overlay: str, components: tuple[str, ...]) -> list[Object]:
@@ -126,6 +129,68 @@ def test_tls_reaches_servers_and_clients(tmp_path: Path) -> None:
     assert probes["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
     settings = next(m for m in of_kind(objects, "ConfigMap") if "redis.conf" in m["data"])
     assert "port 0" in settings["data"]["redis.conf"].splitlines()
+
+
+def mounted_secrets(workload: Object) -> dict[str, str]:
+    """The Secret at each path of the main container."""
+    secrets = {
+        volume["name"]: volume["secret"]["secretName"]
+        for volume in pod(workload)["volumes"]
+        if "secret" in volume
+    }
+    mounts = main_container(workload)["volumeMounts"]
+    return {
+        mount["mountPath"]: secrets[mount["name"]] for mount in mounts if mount["name"] in secrets
+    }
+
+
+def test_gateways_and_indexers_show_certificates_and_need_no_leave_to_listen(
+    tmp_path: Path,
+) -> None:
+    objects = with_components(tmp_path, "cluster", ("tls",))
+    for name, container, settings in running(objects):
+        access = settings.access
+        listens = {
+            "gateway": (settings.addresses.gateway_listen, access.require_keys),
+            "indexer": (settings.addresses.indexer_listen, bool(access.service_key)),
+        }
+        kind = "StatefulSet" if name in ("trainer", "indexer") else "Deployment"
+        secrets = mounted_secrets(find(objects, kind, name))
+        authority = Path(access.tls_authority)
+        assert (secrets[str(authority.parent)], authority.name) == ("realm-tls", "ca.crt")
+        if name not in listens:
+            assert not access.tls_certificate
+            continue
+        address, keys = listens[name]
+        check_exposure(access, address, keys=keys)
+        shown = [Path(access.tls_certificate), Path(access.tls_private_key)]
+        assert [each.name for each in shown] == ["tls.crt", "tls.key"]
+        assert {secrets[str(each.parent)] for each in shown} == {f"realm-{name}-tls"}
+        assert access.tls_clients is (name == "indexer")
+        assert container["ports"]
+
+
+def test_certificates_are_made_for_every_secret_and_every_name(tmp_path: Path) -> None:
+    objects = with_components(tmp_path, "cluster", ("tls", "certificates"))
+    made = {each["spec"]["secretName"]: each["spec"] for each in of_kind(objects, "Certificate")}
+    authority = made.pop("realm-authority")
+    needed = {secret for each in workloads(objects) for secret in mounted_secrets(each).values()}
+    assert needed == set(made)
+    assert {each["issuerRef"]["name"] for each in made.values()} == {"realm-authority"}
+    (signing,) = [each for each in of_kind(objects, "Issuer") if "ca" in each["spec"]]
+    assert signing["spec"]["ca"]["secretName"] == authority["secretName"]
+    assert signing["metadata"]["name"] == "realm-authority"
+    for service in of_kind(objects, "Service"):
+        own = service["spec"]["selector"]["app.kubernetes.io/name"]
+        # Metrics are plaintext; Qdrant's peers are called by their own names.
+        if own in ("gateway", "indexer", "redis", "qdrant") and name_of(service) not in (
+            f"{own}-metrics",
+            "qdrant-headless",
+        ):
+            secret = f"realm-{own}-tls" if own in ("gateway", "indexer") else "realm-tls"
+            assert name_of(service) in made[secret]["dnsNames"]
+    assert "*.qdrant-headless" in made["realm-tls"]["dnsNames"]
+    assert "client auth" in made["realm-gateway-tls"]["usages"]
 
 
 def test_traces_reach_the_collector(tmp_path: Path) -> None:

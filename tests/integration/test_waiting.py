@@ -41,7 +41,7 @@ class Waiting:
     def __init__(
         self, service: str, folder: Path, store_url: str, redis_url: str = f"redis://{NOWHERE}/0"
     ) -> None:
-        self.port, self.metrics = free_port(), free_port()
+        self.port, self.metrics, self.probed = free_port(), free_port(), free_port()
         self.log = folder / f"{service}.log"
         environment = {
             **os.environ,
@@ -50,6 +50,7 @@ class Waiting:
             "REALM_REDIS_URL": redis_url,
             "REALM_QDRANT_URL": f"http://{NOWHERE}",
             f"REALM_{service.upper()}_LISTEN": f"127.0.0.1:{self.port}",
+            "REALM_HEALTH_LISTEN": f"127.0.0.1:{self.probed}",
             "REALM_METRICS_PORT": str(self.metrics),
         }
         with self.log.open("ab") as log:
@@ -59,17 +60,18 @@ class Waiting:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.channel = grpc.insecure_channel(
-            f"127.0.0.1:{self.port}", options=[("grpc.max_reconnect_backoff_ms", RECONNECT_MS)]
-        )
+        options = [("grpc.max_reconnect_backoff_ms", RECONNECT_MS)]
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options=options)
+        self.probe = grpc.insecure_channel(f"127.0.0.1:{self.probed}", options=options)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait(timeout=10)
         self.channel.close()
+        self.probe.close()
 
-    def health(self, name: str) -> int | None:
-        stub = health_pb2_grpc.HealthStub(self.channel)
+    def health(self, name: str, channel: grpc.Channel | None = None) -> int | None:
+        stub = health_pb2_grpc.HealthStub(channel or self.channel)
         try:
             return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=2).status)
         except grpc.RpcError:
@@ -78,7 +80,7 @@ class Waiting:
     def until(self, name: str, status: int) -> None:
         def answers() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            return self.health(name) == status
+            return {self.health(name), self.health(name, self.probe)} == {status}
 
         until(answers, f"health {name!r}", log=self.log.read_text)
 
@@ -94,6 +96,7 @@ def test_it_is_alive_but_not_ready_until_its_store_answers(
         waiting.until("live", SERVING)
         assert waiting.health("") == NOT_SERVING
         assert waiting.health(ready) == NOT_SERVING
+        assert waiting.health(ready, waiting.probe) == NOT_SERVING
         with pytest.raises(grpc.RpcError) as refused:
             call(service, waiting.channel)
         assert isinstance(from_rpc_error(refused.value), NotReady)

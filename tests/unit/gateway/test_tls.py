@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 
 from realm.client import AsyncClient, Tls, document
@@ -99,6 +101,20 @@ async def test_plaintext_is_not_spoken_to_where_tls_is(world: World, authority: 
     ):
         with pytest.raises(Unreachable):
             await client.search("where is the tower?")
+
+
+async def test_probes_in_plaintext_learn_what_those_over_tls_learn(
+    world: World, authority: Authority
+) -> None:
+    own = settings(authority.issue("localhost"), authority) | {"service_key": ""}
+    async with running(world, health_listen="127.0.0.1:0", **own) as site:
+        port = site.gateway.probed.port
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            probed = replace(site, channel=channel)
+            await probed.becomes_serving("live")
+            assert not await probed.serving_status("ready")
+            world.go_live(seed=1, step=1)
+            await probed.becomes_serving("ready")
 
 
 async def test_the_service_key_does_not_travel_in_plaintext(world: World) -> None:
