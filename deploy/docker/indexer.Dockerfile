@@ -45,6 +45,6 @@ ENV PATH=/opt/realm/bin:/usr/local/bin:/usr/bin:/bin \
     HF_HUB_OFFLINE=1 \
     TRANSFORMERS_OFFLINE=1
 USER 10001:10001
-EXPOSE 50052 9100
+EXPOSE 50052 50053 9100
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python", "-m", "services.indexer"]
