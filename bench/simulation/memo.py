@@ -33,7 +33,7 @@ class Parquet:
 
     def read_row_group(self, group: int, columns: list[str]) -> pa.Table:
         if group not in self._groups:
-            self._groups[group] = self._file.read_row_group(group)
+            self._groups[group] = self._file.read_row_group(group, use_threads=False)
         rows = self._groups[group]
         return rows.select([each for each in rows.column_names if each in columns])
 

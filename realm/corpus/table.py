@@ -211,7 +211,9 @@ class CorpusTable:
         def newest() -> pa.Table:
             found = schema.empty_table()
             for each in self._tables(recent, schema):
-                found = pa.concat_tables([found, each.group_by(REQUESTS).aggregate([])])
+                found = pa.concat_tables(
+                    [found, each.group_by(REQUESTS, use_threads=False).aggregate([])]
+                )
                 if found.num_rows > 2 * most:
                     found = _newest_requests(found, most)
             return _newest_requests(found, most)
@@ -370,7 +372,9 @@ def _rows(changes: Iterable[Change], version: int) -> pa.Table:
 
 def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
     """Each once, though its rows lie in several files."""
-    once = rows.group_by(rows.column_names).aggregate([]).select(rows.column_names)
+    once = (
+        rows.group_by(rows.column_names, use_threads=False).aggregate([]).select(rows.column_names)
+    )
     ordered = once.sort_by([("version", "ascending")])
     return ordered.slice(max(0, ordered.num_rows - most))
 
