@@ -19,6 +19,7 @@ from services.embedder.metrics import EmbedderMetrics
 from services.gateway.metrics import GatewayMetrics
 from services.indexer.metrics import IndexerMetrics
 from services.trainer.metrics import TrainerMetrics
+from services.web.metrics import WebMetrics
 
 TARGET = Path(__file__).parents[1] / "docs" / "metrics.md"
 SUFFIXES = {
@@ -46,6 +47,7 @@ def _every_process(registry: CollectorRegistry) -> None:
 #: What declares the metrics of each section.
 SECTIONS: dict[str, Callable[[CollectorRegistry], object]] = {
     "Gateway": GatewayMetrics,
+    "Web service": WebMetrics,
     "Indexer": IndexerMetrics,
     "Trainer": TrainerMetrics,
     "Embedder": EmbedderMetrics,

@@ -41,7 +41,13 @@ from realm.client.streams import (
     QuestionStream,
     Reply,
 )
-from realm.client.transport import AsyncDocuments, AsyncQuestions, AsyncTransport
+from realm.client.transport import (
+    AsyncDocuments,
+    AsyncQuestions,
+    AsyncTransport,
+    MoreMetadata,
+    no_metadata,
+)
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 
@@ -58,6 +64,7 @@ class AsyncClient:
     :param key: an API key or a token, or a function that gives the one that is valid by now.
     :param tls: certificates beyond the machine's own; the address is `https://` then.
     :param insecure: whether the key may travel in plaintext to another machine.
+    :param metadata: further metadata of each call, such as `x-request-id`.
     """
 
     def __init__(
@@ -69,11 +76,14 @@ class AsyncClient:
         key: Key = "",
         tls: Tls | None = None,
         insecure: bool = False,
+        metadata: MoreMetadata = no_metadata,
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
         self._session = session
-        self._transport = AsyncTransport(address, key=key, tls=tls, insecure=insecure)
+        self._transport = AsyncTransport(
+            address, key=key, tls=tls, insecure=insecure, metadata=metadata
+        )
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -304,6 +314,14 @@ class AsyncClient:
             paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
         )
         return await self._call(self._transport.index.PauseRefresh, request, timeout)
+
+    async def call(self, request: Any, *, timeout: Timeout = Default.TIMEOUT) -> Any:
+        """Sends a request of `realm.v1` as it is, and gives the response: for whoever has messages
+        already. A session neither changes nor learns from it.
+
+        :raises InvalidInput: if it is no request of one response.
+        """
+        return await self._call(self._transport.method_of(request), request, timeout)
 
     async def _call(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
         seconds = arguments.deadline(timeout, self.timeout)

@@ -37,7 +37,13 @@ from realm.client.streams import (
     QuestionStream,
     Reply,
 )
-from realm.client.transport import Documents, Questions, Transport
+from realm.client.transport import (
+    Documents,
+    MoreMetadata,
+    Questions,
+    Transport,
+    no_metadata,
+)
 from realm.errors import DependencyUnavailable, NotReady, RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 
@@ -54,6 +60,7 @@ class Client:
     :param key: an API key or a token, or a function that gives the one that is valid by now.
     :param tls: certificates beyond the machine's own; the address is `https://` then.
     :param insecure: whether the key may travel in plaintext to another machine.
+    :param metadata: further metadata of each call, such as `x-request-id`.
     """
 
     def __init__(
@@ -65,11 +72,12 @@ class Client:
         key: Key = "",
         tls: Tls | None = None,
         insecure: bool = False,
+        metadata: MoreMetadata = no_metadata,
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
         self._session = session
-        self._transport = Transport(address, key=key, tls=tls, insecure=insecure)
+        self._transport = Transport(address, key=key, tls=tls, insecure=insecure, metadata=metadata)
 
     def __enter__(self) -> Client:
         return self
@@ -299,6 +307,14 @@ class Client:
             paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
         )
         return self._call(self._transport.index.PauseRefresh, request, timeout)
+
+    def call(self, request: Any, *, timeout: Timeout = Default.TIMEOUT) -> Any:
+        """Sends a request of `realm.v1` as it is, and gives the response: for whoever has messages
+        already. A session neither changes nor learns from it.
+
+        :raises InvalidInput: if it is no request of one response.
+        """
+        return self._call(self._transport.method_of(request), request, timeout)
 
     def _call(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
         seconds = arguments.deadline(timeout, self.timeout)

@@ -24,13 +24,16 @@ from realm.client.credentials import Key, Tls, bearer, check_confidential
 from realm.client.requests import async_batches, batches
 from realm.client.streams import Kind, One, QuestionStream
 from realm.client.wire import channel_options, dial, from_rpc_error
-from realm.errors import FailedPrecondition
+from realm.errors import FailedPrecondition, InvalidInput
 from realm.tracing.rpc import aio_interceptors, traced
 from realm.v1 import (
+    answer_pb2,
     answer_pb2_grpc,
     corpus_pb2,
     corpus_pb2_grpc,
+    index_pb2,
     index_pb2_grpc,
+    retrieval_pb2,
     retrieval_pb2_grpc,
     types_pb2,
 )
@@ -44,22 +47,54 @@ AsyncQuestions = Iterable[str] | AsyncIterable[str]
 AsyncDocuments = Iterable[types_pb2.Document] | AsyncIterable[types_pb2.Document]
 
 
+#: What a call tells beside its request.
+MoreMetadata = Callable[[], Iterable[tuple[str, str]]]
+
+
+def no_metadata() -> tuple[tuple[str, str], ...]:
+    return ()
+
+
 class _Connection:
     """The services' stubs on a channel of either kind."""
 
-    def __init__(self, address: str, channel: Any, key: Key) -> None:
+    def __init__(self, address: str, channel: Any, key: Key, metadata: MoreMetadata) -> None:
         self._peer = f"the gateway at {address}"
         self._key = key
+        self._more = metadata
         self._channel = channel
         self._closed = False
         self.retrieval = retrieval_pb2_grpc.RetrievalServiceStub(channel)
         self.answers = answer_pb2_grpc.AnswerServiceStub(channel)
         self.corpus = corpus_pb2_grpc.CorpusServiceStub(channel)
         self.index = index_pb2_grpc.IndexServiceStub(channel)
+        self._methods = {
+            method.input_type.full_name: getattr(stub, method.name)
+            for stub, described in (
+                (self.retrieval, retrieval_pb2.DESCRIPTOR),
+                (self.answers, answer_pb2.DESCRIPTOR),
+                (self.corpus, corpus_pb2.DESCRIPTOR),
+                (self.index, index_pb2.DESCRIPTOR),
+            )
+            for service in described.services_by_name.values()
+            for method in service.methods
+            if not (method.client_streaming or method.server_streaming)
+        }
+
+    def method_of(self, request: Any) -> Any:
+        """The method that takes such a request, and gives one response.
+
+        :raises InvalidInput: if there is none.
+        """
+        kind = getattr(getattr(request, "DESCRIPTOR", None), "full_name", type(request).__name__)
+        if kind not in self._methods:
+            raise InvalidInput(f"no method takes a {kind} and gives one response", field="request")
+        return self._methods[kind]
 
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return bearer(self._key if isinstance(self._key, str) else self._key())
+        key = self._key if isinstance(self._key, str) else self._key()
+        return (*bearer(key), *self._more())
 
     def _translate(self, error: BaseException, cancelled: bool = False) -> BaseException:
         """What to raise for an error that gRPC raised.
@@ -75,7 +110,13 @@ class Transport(_Connection):
     """For the blocking client; thread-safe."""
 
     def __init__(
-        self, address: str, *, key: Key = "", tls: Tls | None = None, insecure: bool = False
+        self,
+        address: str,
+        *,
+        key: Key = "",
+        tls: Tls | None = None,
+        insecure: bool = False,
+        metadata: MoreMetadata = no_metadata,
     ) -> None:
         target, credentials = _dial(address, key, tls, insecure)
         options = channel_options(target)
@@ -84,7 +125,7 @@ class Transport(_Connection):
             if credentials is None
             else grpc.secure_channel(target, credentials, options=options)
         )
-        super().__init__(address, traced(channel), key)
+        super().__init__(address, traced(channel), key, metadata)
 
     def close(self) -> None:
         self._closed = True
@@ -128,7 +169,13 @@ class AsyncTransport(_Connection):
     """For the asyncio client."""
 
     def __init__(
-        self, address: str, *, key: Key = "", tls: Tls | None = None, insecure: bool = False
+        self,
+        address: str,
+        *,
+        key: Key = "",
+        tls: Tls | None = None,
+        insecure: bool = False,
+        metadata: MoreMetadata = no_metadata,
     ) -> None:
         target, credentials = _dial(address, key, tls, insecure)
         options, interceptors = channel_options(target), aio_interceptors()
@@ -139,7 +186,7 @@ class AsyncTransport(_Connection):
                 target, credentials, options=options, interceptors=interceptors
             )
         )
-        super().__init__(address, channel, key)
+        super().__init__(address, channel, key, metadata)
 
     async def close(self) -> None:
         self._closed = True

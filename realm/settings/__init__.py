@@ -20,6 +20,7 @@ from realm.settings import groups
 from realm.settings.access import Access
 from realm.settings.objectives import Objectives
 from realm.settings.training import Optimizer, Trainer
+from realm.settings.web import Web
 
 FILE_VARIABLE = "REALM_SETTINGS_FILE"
 #: Read by other parts of the program than the settings object.
@@ -44,6 +45,7 @@ class Settings(BaseModel):
     gate: groups.Gate = groups.Gate()
     recording: groups.Recording = groups.Recording()
     gateway: groups.Gateway = groups.Gateway()
+    web: Web = Web()
 
     @model_validator(mode="after")
     def _know_the_end(self) -> Self:

@@ -31,6 +31,8 @@ PORTS = {
     "trainer metrics": 9102,
     "embedder metrics": 9103,
     "delta embedder metrics": 9104,
+    "web": 8051,
+    "web metrics": 9105,
 }
 #: Ports of the indexer that stands by.
 STANDBY = {"indexer-2": 50072, "indexer-2 metrics": 9121}
@@ -139,6 +141,10 @@ class Cluster:
         if self.standby:
             own["REALM_INDEXER_ADVERTISE"] = self.address(name)
         return self._service(name, module="indexer", metrics=f"{name} metrics", niceness=0, **own)
+
+    def web(self) -> ProcessSpec:
+        """HTTP and the page. It starts first: a newcomer looks there while the others come."""
+        return self._service("web", metrics="web metrics", REALM_WEB_LISTEN=self.address("web"))
 
     def workers(self) -> list[ProcessSpec]:
         """Embedders and trainer. Changes have an embedder of their own: no build delays a write."""

@@ -23,6 +23,7 @@ from realm.cli.output import Row, duration, fields_table
 from realm.client import Client
 from realm.errors import RealmError
 from realm.v1.index_pb2 import IndexStatus
+from services.standalone.cluster import Cluster
 from services.standalone.load.request_log import (
     RequestRecord,
     Verdict,
@@ -150,7 +151,7 @@ def scrape(url: str) -> dict[tuple[str, str], float]:
 
 
 def render(
-    observer: Observer, processes: Sequence[ChildProcess], began: float, address: str
+    observer: Observer, processes: Sequence[ChildProcess], began: float, cluster: Cluster
 ) -> RenderableType:
     """One frame."""
     sample = observer.newest
@@ -160,7 +161,9 @@ def render(
     if observer.requests.total:
         rows.append(("load", _load(observer.requests)))
     rows.append(("processes", _processes(processes)))
-    rows.append(("ask it", Text(f"realm ask --address {address} 'your question'", style="green")))
+    rows.append(("look at it", Text(f"http://{cluster.address('web')}", style="green")))
+    asking = f"realm ask --address {cluster.address('gateway')} 'your question'"
+    rows.append(("ask it", Text(asking, style="green")))
     parts: list[RenderableType] = [fields_table(rows)]
     if status and status.HasField("refresh"):
         total, done = status.refresh.shards_expected, status.refresh.shards_completed

@@ -94,6 +94,9 @@ def _serve(
     """:raises Stopped: if startup is interrupted."""
     began = time.time()
     cluster = supervisor.cluster
+    supervisor.start([cluster.web()])
+    supervisor.await_ports(["web"])
+    console.print(f"look at [bold]http://{cluster.address('web')}[/]", soft_wrap=True)
     documents, problems = supervisor.wait_for(
         lambda: corpus.gather(options.corpus or [], settings.corpus.max_document_bytes)
     )
@@ -139,7 +142,7 @@ def _watch(
     console: Console,
 ) -> None:
     """Supervises until stop is set or the time is over (`ends`; `began` if it has no end)."""
-    address = supervisor.cluster.address("gateway")
+    cluster = supervisor.cluster
     next_line = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not stop.wait(POLL_SECONDS):
@@ -147,7 +150,7 @@ def _watch(
             if ends > began and time.time() >= ends:
                 return
             if console.is_terminal:
-                live.update(render(observer, supervisor.processes, began, address), refresh=True)
+                live.update(render(observer, supervisor.processes, began, cluster), refresh=True)
             elif time.time() >= next_line:
                 _log_status(observer)
                 next_line = time.time() + STATUS_LOG_SECONDS

@@ -30,6 +30,8 @@ BAD_SETTINGS_EXIT = 2
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.2
+#: Whoever calls another ends before it.
+LASTING = ("redis", "qdrant", "indexer", "gateway", "web", "load")
 
 T = TypeVar("T")
 
@@ -192,10 +194,11 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ends everything, clients first, within STOP_SECONDS for each."""
-        for child in reversed(self.processes):
+        begun = sorted(self.processes, key=lambda each: each.spec.name == "web")
+        for child in reversed(begun):
             child.terminate()
             # Redis and Qdrant go last: services write to them while they end.
-            if child.spec.name.startswith(("redis", "qdrant", "indexer", "gateway", "load")):
+            if child.spec.name.startswith(LASTING):
                 child.wait(STOP_SECONDS)
         for child in self.processes:
             child.wait(STOP_SECONDS)

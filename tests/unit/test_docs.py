@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"\bREALM_[A-Z0-9_]+")
-METRIC = re.compile(r"\brealm_(?:trainer|indexer|gateway|embedder|build)_[a-z_]+")
+METRIC = re.compile(r"\brealm_(?:trainer|indexer|gateway|embedder|web|build)_[a-z_]+")
 FILE = re.compile(
     r"`((?:realm|services|bench|tools|tests|deploy|docs|components|protos)/[\w./-]+)`"
 )

@@ -15,6 +15,8 @@ SERVICE = {
     *("torch", "numpy", "pyarrow", "tokenizers", "transformers", "qdrant_client", "redis"),
     *("structlog", "obstore", "deltalake", "celery", "prometheus_client"),
 }
+#: What every service has for its logs and metrics.
+OF_ALL_SERVICES = {"structlog", "prometheus_client"}
 #: Only who reads files, or draws, waits for these.
 PARSERS = {"justhtml", "docutils", "markdown_it", "plotext"}
 
@@ -27,6 +29,10 @@ PARSERS = {"justhtml", "docutils", "markdown_it", "plotext"}
         ("services.trainer.__main__", HEAVY),
         ("services.indexer.__main__", {*HEAVY, "torch"} - {"celery", "kombu"}),
         ("services.standalone.run", {*HEAVY, *PARSERS, "torch", "qdrant_client"}),
+        (
+            "services.web.__main__",
+            {*HEAVY, *SERVICE, *PARSERS} - {"structlog", "prometheus_client"},
+        ),
         ("realm.cli.main", {*SERVICE, *PARSERS}),
         ("realm.client.blocking", {*SERVICE, "pydantic"}),
     ],

@@ -24,6 +24,7 @@ from realm.errors import (
     NotReady,
 )
 from realm.records.store import Store
+from realm.v1 import corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from tests.tls import ingress, write_certificate
 from tests.unit.client.clients import BOTH
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
@@ -87,6 +88,20 @@ async def test_every_call_reaches_the_service(place: Place, kind: Any) -> None:
         with pytest.raises(InvalidInput) as caught:
             await client.search("")
         assert caught.value.details["field"] == "question"
+
+
+@BOTH
+async def test_a_message_that_is_there_is_sent_as_it_is(place: Place, kind: Any) -> None:
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, limit=2)
+    more = {"metadata": lambda: [("x-request-id", "mine")]}
+    async with kind(place.address, timeout=PATIENCE, **more) as client:
+        assert len((await client.call(request)).passages) == 2
+        written = await client.call(corpus_pb2.DeleteDocumentsRequest(document_ids=["a"]))
+        assert written.corpus_version == 1
+        assert place.indexer.metadata["x-request-id"] == "mine"
+        for wrong in (index_pb2.WatchIndexRequest(), types_pb2.Document(), "question"):
+            with pytest.raises(InvalidInput, match="no method takes"):
+                await client.call(wrong)
 
 
 @BOTH

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from rich.console import Console
 
 from services.standalone import observer
+from services.standalone.cluster import Cluster
 from services.standalone.load.request_log import RequestRecord, Verdict, append_record
 from services.standalone.observer import RECENT, Observer, render
 from tests.waiting import until
@@ -39,13 +40,14 @@ def test_of_the_trainer_the_first_and_the_last_sample_are_kept(
             assert found.newest.status is None
             console = Console(width=100)
             with console.capture() as shown:
-                console.print(render(found, [], 0.0, NOWHERE))
+                console.print(render(found, [], 0.0, Cluster(tmp_path, 0, train=False)))
     finally:
         server.shutdown()
         thread.join(10)
         server.server_close()
     assert "step 8" in shown.get()
     assert "the gateway does not answer yet" in shown.get()
+    assert "http://127.0.0.1:8051" in shown.get()
 
 
 def test_requests_are_counted_and_left_in_their_log(tmp_path: Path) -> None:

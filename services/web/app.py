@@ -1,0 +1,143 @@
+"""The routes: operations of the API, events, health, the OpenAPI document, the pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from realm.client import AsyncClient
+from services.web import call
+from services.web.bodies import Bodies
+from services.web.errors import response, told
+from services.web.events import Events
+from services.web.messages import encoded, to_json
+from services.web.middleware import counted
+from services.web.openapi import document
+from services.web.operations import OPERATIONS, Operation
+
+EVENTS = "/v1/index/events"
+JSON = "application/json"
+#: Who answered, for whoever reads no body.
+VERSION_HEADERS = {
+    "x-realm-generation": "generation",
+    "x-realm-snapshot": "snapshot",
+    "x-realm-corpus-version": "corpus_version",
+}
+
+
+class Api:
+    """The endpoints of `/v1`, for one client of a gateway."""
+
+    def __init__(self, client: AsyncClient, events: Events, bodies: Bodies, seconds: float) -> None:
+        """:param seconds: the deadline of a call whose caller leaves none."""
+        self._client = client
+        self._events = events
+        self._bodies = bodies
+        self._seconds = seconds
+
+    def routes(self) -> list[Route]:
+        return [
+            _route("GET", EVENTS, self.events),
+            *(_route(each.http, each.route, self.endpoint(each)) for each in OPERATIONS),
+        ]
+
+    def endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            if operation.body is None:
+                return await self._answer(request, operation.message(request, b""))
+            async with self._bodies.json(request, operation.most) as body:
+                return await self._answer(request, operation.message(request, body))
+
+        return endpoint
+
+    async def events(self, request: Request) -> Response:
+        return StreamingResponse(
+            await unless_gone(request, self._events.follow()),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    async def ask(self, request: Request, message: Message) -> Any:
+        """The gateway's response, within the caller's deadline and while the caller is there."""
+        seconds = call.current.get().seconds(self._seconds)
+        return await unless_gone(request, self._client.call(message, timeout=seconds))
+
+    async def _answer(self, request: Request, message: Message) -> Response:
+        found = await self.ask(request, message)
+        return Response(to_json(found), headers=version_headers(found), media_type=JSON)
+
+
+def version_headers(found: Any) -> dict[str, str]:
+    """Of what answered, or of the write that was acknowledged."""
+    fields = found.DESCRIPTOR.fields_by_name
+    version = found.index_version if "index_version" in fields else found
+    known = version.DESCRIPTOR.fields_by_name
+    given = {
+        header: str(getattr(version, field))
+        for header, field in VERSION_HEADERS.items()
+        if field in known and known[field].message_type is None
+    }
+    return {"cache-control": "no-store", **given}
+
+
+async def unless_gone(request: Request, work: Awaitable[Any]) -> Any:
+    """What it gives. A caller who leaves ends it, and so leaves the gateway's queue."""
+    doing = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise HTTPException(499, "the caller left")
+        return doing.result()
+    finally:
+        doing.cancel()
+        leaving.cancel()
+        await asyncio.wait({doing, leaving})
+
+
+async def _left(request: Request) -> None:
+    """Ends when the caller is gone; its body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def make_app(api: Api, is_ready: Callable[[], bool]) -> Starlette:
+    described = encoded(document())
+
+    async def openapi(_request: Request) -> Response:
+        return Response(described, media_type=JSON)
+
+    async def live(_request: Request) -> Response:
+        return Response(encoded({"live": True}), media_type=JSON)
+
+    async def ready(_request: Request) -> Response:
+        found = is_ready()
+        return Response(encoded({"ready": found}), 200 if found else 503, media_type=JSON)
+
+    app = Starlette(
+        routes=[
+            *api.routes(),
+            _route("GET", "/openapi.json", openapi),
+            _route("GET", "/livez", live),
+            _route("GET", "/readyz", ready),
+        ],
+        exception_handlers={HTTPException: _failed},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    return Route(path, counted(path, endpoint), methods=[method])
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return response(told(error, request.url.path))

@@ -1,0 +1,70 @@
+"""A web service in this process, with a real gateway behind it, and an HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from prometheus_client import CollectorRegistry
+
+from realm.settings import load_settings
+from services.web.server import WebService, run
+from tests.unit.gateway.indexer import MemoryIndexer
+from tests.unit.gateway.site import PATIENCE, Site
+
+
+@dataclass
+class Place:
+    """What a test has: the service, a client of it, and what is behind it."""
+
+    service: WebService
+    http: httpx2.AsyncClient
+    registry: CollectorRegistry
+    site: Site
+    indexer: MemoryIndexer
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+@asynccontextmanager
+async def serving(
+    gateway: str, **changes: Any
+) -> AsyncIterator[tuple[WebService, httpx2.AsyncClient, CollectorRegistry]]:
+    given = {"web_listen": "127.0.0.1:0", "gateway_address": gateway, "drain_seconds": 2}
+    registry = CollectorRegistry()
+    service = WebService(load_settings(**{**given, **changes}), registry)
+    stop = asyncio.Event()
+    running = asyncio.create_task(run(service, stop))
+    address = f"http://127.0.0.1:{service.port}"
+    try:
+        async with httpx2.AsyncClient(
+            base_url=address, timeout=PATIENCE, trust_env=False
+        ) as client:
+            yield service, client, registry
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await running
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str
+    data: Any
+
+
+async def events(response: httpx2.Response) -> AsyncIterator[Event]:
+    """Server-sent events; comments are left out."""
+    name = ""
+    async for line in response.aiter_lines():
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield Event(name, json.loads(value))
