@@ -21,7 +21,7 @@ _INTEGERS = {
     Field.CPPTYPE_INT64: "int64",
     Field.CPPTYPE_UINT64: "uint64",
 }
-_WELL_KNOWN = {
+_WELL_KNOWN: dict[str, dict[str, Any]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "examples": ["1.5s"]},
     "google.protobuf.FieldMask": {

@@ -45,7 +45,7 @@ class Operation:
     def method(self) -> Any:
         """Its descriptor."""
         service, _, name = self.rpc.partition(".")
-        pool = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+        pool = descriptor_pool.Default()
         return pool.FindServiceByName(f"realm.v1.{service}").methods_by_name[name]
 
     @cached_property

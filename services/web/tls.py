@@ -20,7 +20,7 @@ class Certificates:
     def __init__(self, access: Access) -> None:
         """:raises BadSettings: if the files cannot be used."""
         self._access = access
-        self._files = [Path(access.tls_certificate), Path(access.tls_private_key)]
+        self._certificate, self._key = Path(access.tls_certificate), Path(access.tls_private_key)
         try:
             self._seen = self._stamp()
             self.newest = self._made()
@@ -28,13 +28,13 @@ class Certificates:
             raise BadSettings(f"the certificate cannot be used: {error}") from error
 
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
-        found = [file.stat() for file in self._files]
+        found = [file.stat() for file in (self._certificate, self._key)]
         return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in found)
 
     def _made(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(*self._files)
+        context.load_cert_chain(self._certificate, self._key)
         if self._access.tls_clients:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self._access.tls_authority)
