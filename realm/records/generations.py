@@ -7,7 +7,7 @@ entry of `live/`, put conditionally: that put is the commit.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -323,29 +323,17 @@ class Generations:
         """The newest term that has put that nothing is live; 0: none did."""
         return max((each.term for each in self._entries_read() if not each.generation), default=0)
 
-    def mend(self) -> list[str]:
-        """Puts records again that this process has read, and that are damaged or lost since:
-        manifests of active generations, their newest events, the newest entry of `live/`. Returns
-        their paths. Whoever starts later finds them."""
+    def newest_records(self, numbers: Iterable[int]) -> dict[str, Any]:
+        """By path, as this process has read them: the newest entry of `live/`, and of these
+        generations the newest event and the manifest."""
         files = numbered(self._store.files("live"), ".json")[-1:]
-        known: dict[str, Any] = {**self._events.known, **self._entries.known}
-        active = [number for number in self.numbers() if self.state(number) in ACTIVE]
-        for number in active:
+        for number in numbers:
             files += self._event_files(number)[-1:]
-        records = {path: known[path] for _, path in files if path in known}
-        records |= {_manifest(each): self.get(each) for each in active}
-        mended = [path for path in records if not self._is_whole(path)]
-        for path in mended:
-            log.error("record_mended", file=path)
-            self._store.write_json(path, asdict(records[path]))
-        return mended
-
-    def _is_whole(self, path: str) -> bool:
-        try:
-            self._store.read_json(path)
-        except (Corrupt, NotFound):
-            return False
-        return True
+            files.append((0, _manifest(number)))
+        known: dict[str, Any] = {}
+        for kind in (self._entries.known, self._events.known, self._manifests.known):
+            known |= {path: kind[path] for _, path in files if path in kind}
+        return known
 
     def delete_files(self, number: int) -> None:
         """Deletes what a deleted generation no longer needs; manifest and events stay."""
@@ -355,7 +343,7 @@ class Generations:
     def _put(self, entry: LiveEntry) -> LiveEntry:
         path = _live_file(entry.sequence)
         self._store.create_json(path, asdict(entry))
-        self._entries.known[path] = entry  # for `mend`, should it be damaged before it is read
+        self._entries.known[path] = entry  # should it be damaged before it is read
         return entry
 
     def _next(self, after: LiveEntry | None) -> int:

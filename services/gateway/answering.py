@@ -160,25 +160,26 @@ class Answering:
             ) from error
 
     async def _respond(self, request: Request, deadline: float) -> Response:
-        """Whoever waits for a version is taken on once it is there."""
+        """Whoever waits for a version is taken on once it is there: in turn, since all who wait for
+        it come at once, and have the time."""
         loop = asyncio.get_running_loop()
-        if request.at_least:
-            await self._await_version(request.at_least, deadline - loop.time())
+        waited = await self._await_version(request.at_least, deadline - loop.time())
         if (known := self._known(request)) is not None:
             return known
         work = self._computing.work_of(request.question, request.read)
         async with self._admission.place(
-            request.caller, work, deadline - loop.time(), patient=request.patient
+            request.caller, work, deadline - loop.time(), patient=request.patient or waited
         ) as place:
             return await self._respond_in(place, request, deadline)
 
-    async def _await_version(self, version: int, seconds: float) -> None:
-        """:raises FailedPrecondition: if nobody ever wrote it."""
+    async def _await_version(self, version: int, seconds: float) -> bool:
+        """Whether it had to wait. :raises FailedPrecondition: if nobody ever wrote the version."""
         if self._slot.applied >= version:
-            return
+            return False
         with self._waiting.taken():
             await self._newest.check(version)
             await self._slot.wait_applied(version, _time_to_wait(seconds))
+        return True
 
     async def _respond_in(self, place: Place, request: Request, deadline: float) -> Response:
         """Begins again once, if the collection is gone since the request began."""

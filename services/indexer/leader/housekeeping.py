@@ -18,6 +18,7 @@ from realm.records.folder import PARTIAL
 from realm.records.generations import Generation
 from realm.records.json_records import as_record
 from realm.records.leaders import stale_writes
+from realm.records.mending import RecordMender
 from realm.records.retention import (
     ASKED,
     ERASED,
@@ -161,6 +162,7 @@ class Housekeeping:
         self._store = records.store
         self._snapshots = records.snapshots
         self._generations = records.generations
+        self._mender = RecordMender(records.store, records.generations)
         self._controls = records.controls
         self._index = index
         self._retention = retention
@@ -188,7 +190,7 @@ class Housekeeping:
             self._request_rebuilds()
         if now - self._last_records >= RECORDS_SECONDS:
             self._last_records = now
-            self._generations.mend()
+            self._mender.mend()
         if now - self._last_table >= min(TABLE_SECONDS, self._erase_within / 4):
             self._last_table = now
             self.maintain_table()

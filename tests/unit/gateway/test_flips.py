@@ -17,6 +17,7 @@ from realm.model.answering import answer_questions
 from realm.model.answers import FoundAnswer, Reading
 from realm.model.encoders import encode
 from realm.records.generations import Generation, Generations
+from realm.records.mending import RecordMender
 from realm.records.refresh_trace import RefreshTrace
 from realm.v1 import answer_pb2, retrieval_pb2
 from services.gateway import watcher
@@ -285,6 +286,6 @@ async def test_a_gateway_that_starts_while_what_is_live_is_damaged_goes_back_to_
                 await asyncio.wait_for(started.gateway.watcher._poll(), PATIENCE)
             assert started.gateway.slot.current is None
             assert serving.serving == second.number
-            assert leader.mend()
+            assert RecordMender(world.store, leader).mend()
             await started.serves(second)
             assert started.value("realm_gateway_generation_flips_total") == 1

@@ -81,6 +81,24 @@ async def test_who_waits_for_a_version_takes_nobody_s_place(site: Site, first: G
     await until(lambda: site.value("realm_gateway_waiting_requests") == 0)
 
 
+async def test_all_who_waited_for_a_version_are_answered_in_turn(
+    world: World, first: Generation
+) -> None:
+    """They come at once when it is there: more than may queue."""
+    async with running(world, search_queue_seconds=1e-6) as site:
+        await site.serves(first)
+        world.write(7)
+        request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+        waiting = [
+            site.retrieval.RetrievePassages(request, timeout=4 * PATIENCE) for _ in range(99)
+        ]
+        await until(lambda: site.value("realm_gateway_waiting_requests") == 99)
+        world.generations.record_applied(first.number, 7)
+        answered = await asyncio.gather(*waiting)
+        assert {each.index_version.corpus_version for each in answered} == {7}
+        assert site.value("realm_gateway_refused_total") == 0
+
+
 async def test_more_may_not_wait_than_the_setting_says(world: World, first: Generation) -> None:
     async with running(world, max_waiting=1) as site:
         await site.serves(first)

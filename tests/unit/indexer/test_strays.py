@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -210,35 +209,6 @@ def test_the_newest_live_entry_is_damaged(
     assert Generations(store).live() == entry
     indexer.reconciler.tick()
     goes_on(store)
-
-
-def lost(path: Path) -> None:
-    path.unlink()
-
-
-MANIFESTS = [f"generations/{number:08d}/manifest.json" for number in (1, 2)]
-
-
-@pytest.mark.parametrize(
-    ("path", "damage"),
-    [
-        *product(
-            [*MANIFESTS, "generations/00000002/events/000001.json", "live/00000002.json"],
-            [altered, cut, emptied],
-        ),
-        *product(MANIFESTS, [lost]),
-    ],
-)
-def test_what_the_leader_has_read_it_puts_again(
-    indexer: Indexer, store: Store, path: str, damage: Callable[[Path], None]
-) -> None:
-    """So that whoever starts later finds it."""
-    before = store.read_json(path)
-    indexer.reconciler.tick()
-    damage(at(store, path))
-    assert indexer.generations.mend() == [path]
-    assert store.read_json(path) == before
-    assert indexer.generations.mend() == []
 
 
 def test_of_two_who_commit_after_a_damaged_entry_one_does(world: Store) -> None:
