@@ -6,30 +6,30 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any, Unpack
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import Retrying
 
 from realm.client import arguments
 from realm.client.arguments import Default
-from realm.client.credentials import Key, Tls
 from realm.client.requests import (
     DEFAULT_ADDRESS,
     DEFAULT_SECONDS,
-    IMPORT_RETRY_SECONDS,
-    PAGE_DOCUMENTS,
-    PAGE_DOCUMENTS_WITH_TEXT,
-    RETRY_PAUSE_SECONDS,
     STREAM_SECONDS,
     AskOptions,
     SearchOptions,
     Where,
     ask_request,
     delete_request,
+    list_request,
+    pause_request,
+    refresh_request,
+    roll_back_request,
     search_request,
     upsert_request,
 )
 from realm.client.session import Session
 from realm.client.streams import (
     ANSWERS,
+    IMPORT_RETRIES,
     PASSAGES,
     ChangeStream,
     Found,
@@ -38,13 +38,12 @@ from realm.client.streams import (
     Reply,
 )
 from realm.client.transport import (
+    ConnectionOptions,
     Documents,
-    MoreMetadata,
     Questions,
     Transport,
-    no_metadata,
 )
-from realm.errors import DependencyUnavailable, NotReady, RealmError
+from realm.errors import RealmError
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 
 #: Of a call of its own, in seconds; None for no deadline.
@@ -57,10 +56,7 @@ class Client:
 
     :param address: `host:port`, a gRPC target, or `https://host[:port]` for TLS.
     :param session: what its user has seen: no answer is older than that.
-    :param key: an API key or a token, or a function that gives the one that is valid by now.
-    :param tls: certificates beyond the machine's own; the address is `https://` then.
-    :param insecure: whether the key may travel in plaintext to another machine.
-    :param metadata: further metadata of each call, such as `x-request-id`.
+    :param options: as `ConnectionOptions` says.
     """
 
     def __init__(
@@ -69,15 +65,12 @@ class Client:
         *,
         timeout: float | None = DEFAULT_SECONDS,
         session: Session | None = None,
-        key: Key = "",
-        tls: Tls | None = None,
-        insecure: bool = False,
-        metadata: MoreMetadata = no_metadata,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
         self.address = arguments.text("address", address)
         self.timeout = arguments.seconds("timeout", timeout)
         self._session = session
-        self._transport = Transport(address, key=key, tls=tls, insecure=insecure, metadata=metadata)
+        self._transport = Transport(address, **options)
 
     def __enter__(self) -> Client:
         return self
@@ -179,11 +172,7 @@ class Client:
         timeout: Timeout = Default.TIMEOUT,
     ) -> Iterator[corpus_pb2.ListedDocument]:
         """All documents, or those for which `where` holds, page by page; each page is a call."""
-        request = corpus_pb2.ListDocumentsRequest(
-            filter=arguments.where(where),
-            with_text=arguments.flag("with_text", with_text),
-            page_size=PAGE_DOCUMENTS_WITH_TEXT if with_text else PAGE_DOCUMENTS,
-        )
+        request = list_request(where, with_text)
         while True:
             page = self._call(self._transport.corpus.ListDocuments, request, timeout)
             yield from page.documents
@@ -261,12 +250,7 @@ class Client:
         With `force` it goes live even if the gate finds it worse; `by` names who wants that.
         `follow` tells how far the response's operation is.
         """
-        request = index_pb2.RefreshIndexRequest(
-            reason=arguments.text("reason", reason),
-            generation=None if generation is None else arguments.uint64("generation", generation),
-            force=arguments.flag("force", force),
-            by=arguments.text("by", by),
-        )
+        request = refresh_request(reason, generation, force, by)
         return self._call(self._transport.index.RefreshIndex, request, timeout)
 
     def follow(
@@ -294,18 +278,14 @@ class Client:
         Never sent twice by itself. After an error that leaves it in doubt, call again with the
         same `request_id`: it is carried out once.
         """
-        request = index_pb2.RollBackIndexRequest(
-            reason=arguments.text("reason", reason), request_id=arguments.request_id(request_id)
-        )
+        request = roll_back_request(reason, request_id)
         return self._call(self._transport.index.RollBackIndex, request, timeout)
 
     def pause(
         self, paused: bool = True, *, reason: str = "", timeout: Timeout = Default.TIMEOUT
     ) -> index_pb2.PauseRefreshResponse:
         """Pauses automatic refresh, or resumes it."""
-        request = index_pb2.PauseRefreshRequest(
-            paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
-        )
+        request = pause_request(paused, reason)
         return self._call(self._transport.index.PauseRefresh, request, timeout)
 
     def call(self, request: Any, *, timeout: Timeout = Default.TIMEOUT) -> Any:
@@ -321,7 +301,8 @@ class Client:
         return self._transport.call(method, request, seconds)
 
     def _read(self, method: Callable[..., Any], request: Any, timeout: Timeout) -> Any:
-        response = self._call(method, self._after_session(request), timeout)
+        seconds = arguments.deadline(timeout, self.timeout)
+        response = self._transport.read(method, self._after_session(request), seconds)
         self._note(response.index_version.corpus_version)
         return response
 
@@ -349,13 +330,7 @@ class Client:
         self, batch: corpus_pb2.UpsertDocumentsRequest, timeout: Timeout
     ) -> corpus_pb2.UpsertDocumentsResponse:
         """Safe to repeat: the batch keeps its request id."""
-        retrying = Retrying(
-            retry=retry_if_exception_type((NotReady, DependencyUnavailable)),
-            stop=stop_after_delay(IMPORT_RETRY_SECONDS),
-            wait=wait_fixed(RETRY_PAUSE_SECONDS),
-            reraise=True,
-        )
-        return retrying(self._upsert, batch, timeout)
+        return Retrying(**IMPORT_RETRIES)(self._upsert, batch, timeout)
 
     def _replies(self, stream: QuestionStream[One], method: Callable[..., Any]) -> Iterator[One]:
         try:

@@ -12,6 +12,7 @@ from realm.retrieval import Retrieval
 from realm.v1 import (
     answer_pb2,
     corpus_pb2,
+    index_pb2,
     retrieval_pb2,
     types_pb2,
 )
@@ -61,9 +62,6 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_SECONDS = 30.0
 #: Answers to many questions may take long, but the call ends.
 STREAM_SECONDS = 3600.0
-#: How long an import that has begun retries while the service is away.
-IMPORT_RETRY_SECONDS = 60.0
-RETRY_PAUSE_SECONDS = 0.5
 
 #: A page of a listing: with texts it must fit into a message.
 PAGE_DOCUMENTS, PAGE_DOCUMENTS_WITH_TEXT = 1_000, 50
@@ -149,6 +147,37 @@ def delete_request(
         request_id=arguments.request_id(request_id),
         document_ids=arguments.texts("document_ids", document_ids),
         filter=arguments.where(where),
+    )
+
+
+def list_request(where: Where, with_text: bool) -> corpus_pb2.ListDocumentsRequest:
+    return corpus_pb2.ListDocumentsRequest(
+        filter=arguments.where(where),
+        with_text=arguments.flag("with_text", with_text),
+        page_size=PAGE_DOCUMENTS_WITH_TEXT if with_text else PAGE_DOCUMENTS,
+    )
+
+
+def refresh_request(
+    reason: str, generation: int | None, force: bool, by: str
+) -> index_pb2.RefreshIndexRequest:
+    return index_pb2.RefreshIndexRequest(
+        reason=arguments.text("reason", reason),
+        generation=None if generation is None else arguments.uint64("generation", generation),
+        force=arguments.flag("force", force),
+        by=arguments.text("by", by),
+    )
+
+
+def roll_back_request(reason: str, request_id: str) -> index_pb2.RollBackIndexRequest:
+    return index_pb2.RollBackIndexRequest(
+        reason=arguments.text("reason", reason), request_id=arguments.request_id(request_id)
+    )
+
+
+def pause_request(paused: bool, reason: str) -> index_pb2.PauseRefreshRequest:
+    return index_pb2.PauseRefreshRequest(
+        paused=arguments.flag("paused", paused), reason=arguments.text("reason", reason)
     )
 
 

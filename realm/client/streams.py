@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.rpc import status_pb2
+from tenacity import retry_if_exception_type, stop_after_delay, wait_fixed
 
 from realm.client import arguments
 from realm.client.wire import from_status, may_pass, retry_seconds
@@ -25,6 +26,13 @@ FIRST_ROUNDS = 4
 PATIENCE_SECONDS = 60.0
 ROUND_PAUSE_SECONDS = (0.2, 2.0)
 WATCH_PAUSE_SECONDS = (0.25, 5.0)
+#: Of a batch of an import that has begun, while the service is away.
+IMPORT_RETRIES: dict[str, Any] = {
+    "retry": retry_if_exception_type((NotReady, DependencyUnavailable)),
+    "stop": stop_after_delay(60.0),
+    "wait": wait_fixed(0.5),
+    "reraise": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ ANSWERS: Kind[Reply] = Kind(answer_pb2.AnswerQuestionsRequest, "answer", Reply)
 PASSAGES: Kind[Found] = Kind(retrieval_pb2.BatchRetrievePassagesRequest, "found", Found)
 
 
-class _Deadline:
+class Deadline:
     """Counts down from `seconds`; None: there is no deadline."""
 
     def __init__(self, seconds: float | None) -> None:
@@ -79,7 +87,7 @@ class _Deadline:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
-class QuestionStream(_Deadline, Generic[One]):
+class QuestionStream(Deadline, Generic[One]):
     """Numbers questions and keeps each until it has its final answer.
 
     Each round is one gRPC stream with what the one before left unanswered. gRPC reads the requests
@@ -263,7 +271,7 @@ class QuestionStream(_Deadline, Generic[One]):
             self._changed.notify_all()
 
 
-class ChangeStream(_Deadline):
+class ChangeStream(Deadline):
     """A watch that survives gateways and leaders: what is news, and when to connect again."""
 
     def __init__(self, timeout: float | None, on_lost: Callable[[RealmError], None]) -> None:
