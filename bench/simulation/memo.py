@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from realm.corpus import delta_log
 from realm.records import arrow, json_records
 from realm.records.store import Store
 
@@ -49,8 +50,9 @@ class Parquet:
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Tables and records are shared: neither ever changes."""
+    """Tables, records and entries of the log are shared: none ever changes."""
     parquet, table = lru_cache(KEPT)(Parquet), lru_cache(KEPT)(arrow.from_bytes)
+    entries = lru_cache(KEPT)(delta_log.entry_rows)
 
     def parquet_file(source: IO[bytes], **_: object) -> Parquet:
         return parquet(source.read())
@@ -67,5 +69,6 @@ def remembering() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(pq, "ParquetFile", parquet_file))
         stack.enter_context(patch.object(arrow, "from_bytes", table))
+        stack.enter_context(patch.object(delta_log, "entry_rows", entries))
         stack.enter_context(patch.object(Store, "read_record", read_record))
         yield

@@ -65,6 +65,10 @@ class Scheduler:
         self._due: list[tuple[float, float, int, Thread, int]] = []
         self._pushed = 0
         self._hub = getcurrent()
+        #: Of the present `run`.
+        self._until = 0.0
+        self._stop: Callable[[], bool] = lambda: False
+        self._stopped = False
 
     @property
     def process(self) -> Process | None:
@@ -93,10 +97,28 @@ class Scheduler:
         assert thread is not None, "only a thread sleeps"
         if not thread.process.alive:
             raise Killed
-        self._wake(thread, self.now + seconds)
+        at = self.now + seconds
+        if self._is_alone(thread, at):
+            return
+        self._wake(thread, at)
         self._hub.switch()
         if not thread.process.alive:
             raise Killed
+
+    def _is_alone(self, thread: Thread, at: float) -> bool:
+        """Whether nothing is due before the thread that runs goes on; then it is that time."""
+        if at > self._until or at == math.inf or (self._due and self._due[0][0] <= at):
+            return False
+        if thread.process.paused_until > at:
+            return False
+        if at > self.now:
+            self.now = at
+            if self._stop():
+                self._stopped = True
+                return False
+        thread.ticket += 1
+        self.steps += 1
+        return True
 
     def wake(self, thread: Thread) -> None:
         """Ends the sleep of a thread."""
@@ -116,7 +138,8 @@ class Scheduler:
 
     def run(self, until: float, stop: Callable[[], bool] = lambda: False) -> None:
         """Until a time, or a condition that is asked for whenever time has passed."""
-        while self._due and self._due[0][0] <= until:
+        self._until, self._stop, self._stopped = until, stop, False
+        while not self._stopped and self._due and self._due[0][0] <= until:
             at, _, _, thread, ticket = heapq.heappop(self._due)
             if ticket != thread.ticket or not thread.process.alive:
                 continue
@@ -130,7 +153,8 @@ class Scheduler:
                     return
             self.steps += 1
             self._switch(thread)
-        self.now = max(self.now, until) if until < math.inf else self.now
+        if not self._stopped and until < math.inf:
+            self.now = max(self.now, until)
 
     def close(self) -> None:
         """Ends every thread."""

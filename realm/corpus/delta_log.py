@@ -66,11 +66,7 @@ class State:
         """:raises DamagedCorpus: if the entry is not what was written."""
         path = _entry(version)
         try:
-            rows = [json.loads(line) for line in data.splitlines() if line.strip()]
-            checksum = next((row["commitInfo"].get(CHECKSUM) for row in rows[:1]), "")
-            if checksum is not None and checksum != _checksum(rows[1:]):
-                raise DamagedCorpus(f"{path} is damaged: its checksum differs", file=path)
-            for row in rows:
+            for row in entry_rows(data, path):
                 self.take(row)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedCorpus(f"{path} is damaged: {error}", file=path) from error
@@ -94,6 +90,15 @@ class State:
             self.protocol = protocol
         elif metadata := row.get("metaData"):
             self.metadata = metadata
+
+
+def entry_rows(data: bytes, path: str) -> list[Action]:
+    """The actions of an entry. :raises DamagedCorpus: if they are not what was written."""
+    rows = [json.loads(line) for line in data.splitlines() if line.strip()]
+    checksum = next((row["commitInfo"].get(CHECKSUM) for row in rows[:1]), "")
+    if checksum is not None and checksum != _checksum(rows[1:]):
+        raise DamagedCorpus(f"{path} is damaged: its checksum differs", file=path)
+    return rows
 
 
 class DeltaLog:

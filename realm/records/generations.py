@@ -243,17 +243,19 @@ class Generations:
 
     def live(self) -> LiveEntry | None:
         """The newest entry of `live/` that can be read; None before the first commit."""
-        return next(self._newest_first(), None)
+        return self.newest()[0]
 
-    def unreadable_after(self, entry: LiveEntry | None) -> str | None:
-        """The path of a newer entry of `live/` that cannot be read, which only a leader can tell:
-        it remembers it, or puts what is live once more when it takes over. None: there is none."""
-        for sequence, path in reversed(numbered(self._store.files("live"), ".json")):
-            if entry is not None and sequence <= entry.sequence:
-                break
-            if self._entries.find(path) is None:
-                return path
-        return None
+    def newest(self) -> tuple[LiveEntry | None, str | None]:
+        """As `live`, and the path of a newer entry that cannot be read. Only a leader can tell what
+        that says: it remembers it, or puts what is live once more when it takes over."""
+        unreadable = None
+        for _, path in reversed(numbered(self._store.files("live"), ".json")):
+            entry = self._entries.find(path)
+            if entry is None:
+                unreadable = unreadable or path
+            elif entry.generation:
+                return entry, unreadable
+        return None, unreadable
 
     def served(self) -> set[int]:
         """What gateways search, and what a rollback would make them search."""

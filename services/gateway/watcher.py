@@ -71,7 +71,9 @@ class StoreView:
 
     def read(self, wanted: set[int]) -> View:
         """:param wanted: generations to report on beside the live one."""
-        entry = self.generations.live()
+        # The one before it would take its clients back: whoever serves keeps what it has.
+        newest, unreadable = self.generations.newest()
+        entry = None if unreadable else newest
         published = self.snapshots.all()
         numbers = wanted | ({entry.generation} if entry else set())
         term = self._leaders.newest()
@@ -85,11 +87,7 @@ class StoreView:
             for number in numbers
             if (each := self.generations.find(number)) is not None
         }
-        # The one before would take its clients back: whoever serves keeps what it has.
-        unreadable = self.generations.unreadable_after(entry)
-        return View(
-            None if unreadable else entry, unreadable, freshness, term.address if term else ""
-        )
+        return View(entry, unreadable, freshness, term.address if term else "")
 
 
 class LiveWatcher:
