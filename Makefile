@@ -15,7 +15,7 @@ PORT_OFFSET ?= 0
 CORPUS ?=
 REPORT ?=
 
-.PHONY: help run test test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
+.PHONY: help run test test-claims test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -27,12 +27,15 @@ run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds RATE=qu
 # Clusters come first (tests/conftest.py) and wait now and then: three processes for two cores.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # Else each of them, and each process of a cluster, would compile the same modules again.
-test test-all: export PYTHONDONTWRITEBYTECODE :=
+test test-claims test-all: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint ## everything that is quick; about ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+test: lint ## everything that is quick; about eight minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not claims" $(PARALLEL)
 
-test-all: lint ## the slow tests too
+test-claims: $(VENV)/dev.done ## the short forms of the benches, the paper's claim; about eight minutes more
+	$(BIN)/python -m pytest -m "claims and not slow" $(PARALLEL)
+
+test-all: lint ## all of these, and the slow tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/dev.done

@@ -154,6 +154,7 @@ class Pupil:
             self.index.replace(self.world.passages)
 
 
+@pytest.mark.claims
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
