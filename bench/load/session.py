@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.apparatus.apparatus import Part
 from bench.claims import Claim, at_least, none
@@ -100,6 +100,7 @@ class Observations:
         }
 
 
+T = TypeVar("T")
 #: What is done to the cluster meanwhile, until the event is set; whether all can be read back.
 Activity = Callable[[asyncio.Event], Awaitable[bool]]
 
@@ -128,22 +129,18 @@ class LoadSession:
         ]
         began = time.time()
         acting = asyncio.ensure_future(activity(stop))
+        loading = asyncio.create_task(load.run(due))
         try:
-            await load.run(due)
+            await unless_one_fails(loading, [acting, *watching])
             ended = time.time()
             stop.set()
-            quiet = await acting
-            for each in watching:
-                if each.done():
-                    each.result()  # raises what ended it: a process that cannot start
-            if quiet:
+            if await unless_one_fails(acting, watching):
                 staying = clients[: len(cluster.gateways)]
                 read_out = ReadOut(self.recorder, self.writer, self.believed)
                 await read_out.run(staying, readings)
             readings.record_versions()
         finally:
-            acting.cancel()
-            for each in watching:
+            for each in (acting, loading, *watching):
                 each.cancel()
             await asyncio.gather(*(client.close() for client in clients))
         for audited in await asyncio.to_thread(self.audit.verdicts):
@@ -212,6 +209,18 @@ def load_session(
         cluster.await_answers()
         with Audit(cluster.store.url, profile.audit_every) as audit:
             yield LoadSession(cluster, recorder, writer, believed, audit, profile, context.seed)
+
+
+async def unless_one_fails(work: asyncio.Future[T], others: Iterable[asyncio.Future[Any]]) -> T:
+    """The work's result. Raises at once, if one of the others fails meanwhile: a process that
+    cannot start, or what was to be done to the cluster."""
+    left = set(others)
+    while not work.done():
+        done, _ = await asyncio.wait({work, *left}, return_when=asyncio.FIRST_COMPLETED)
+        left -= done
+        for each in done - {work}:
+            each.result()
+    return work.result()
 
 
 async def _supervise(cluster: BenchCluster) -> None:

@@ -10,7 +10,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from bench.chaos.faults.kinds import Effects, FaultKind
 from bench.points import delete_points, read_points
-from realm.errors import RealmError
+from realm.errors import DependencyUnavailable, RealmError
 from realm.records.states import ACTIVE
 from realm.search.vector_index import open_index
 from realm.settings import load_settings
@@ -21,7 +21,7 @@ LOST_SHARE = 0.3
 QDRANT_BACK_SECONDS = 60.0
 
 once_qdrant_is_back = retry(
-    retry=retry_if_exception_type((grpc.RpcError, RealmError)),
+    retry=retry_if_exception_type(RealmError),
     stop=stop_after_delay(QDRANT_BACK_SECONDS),
     wait=wait_fixed(0.3),
     reraise=True,
@@ -55,6 +55,9 @@ class LosePoints(Loss, name="lose_points", weight=3):
     @once_qdrant_is_back
     def begin(self, target: str, rng: random.Random) -> Effects | None:
         url, collection = self.scene.cluster.qdrant_url, self.collection(target)
-        ids = read_points(url, collection).ids
-        delete_points(url, collection, rng.sample(ids, round(LOST_SHARE * len(ids))))
+        try:
+            ids = read_points(url, collection).ids
+            delete_points(url, collection, rng.sample(ids, round(LOST_SHARE * len(ids))))
+        except grpc.RpcError as error:  # it may be stopped for longer than is waited for here
+            raise DependencyUnavailable(f"Qdrant does not give points: {error}") from error
         return Effects(generation=int(target))
