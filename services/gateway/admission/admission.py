@@ -20,6 +20,9 @@ TOKEN_SECONDS = 3e-4
 SEARCH_SECONDS = 5e-3
 #: Beside one another, however long one takes alone.
 SEARCHES = 32
+#: Of what may queue, the part that those may fill who wait for their turn: the others are refused
+#: where there is no room, so some is left for them.
+PATIENT_SHARE = 0.5
 #: Longest wait of a stream for a place to become free before it looks again by itself.
 TURN_SECONDS = 1.0
 
@@ -85,8 +88,8 @@ class Admission:
         :raises Overloaded: at once, if the work cannot be done in `seconds`, or would queue for
             longer than anybody's may; with the time after which to try again.
         """
-        ends = time.monotonic() + seconds
-        while excess := self.lanes.excess(caller, work, ends - time.monotonic()):
+        ends, share = time.monotonic() + seconds, PATIENT_SHARE if patient else 1.0
+        while excess := self.lanes.excess(caller, work, ends - time.monotonic(), share=share):
             if not patient:
                 self._refuse(seconds, excess)
             await wait_for_event(self._changed, min(excess, TURN_SECONDS))

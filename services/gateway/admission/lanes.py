@@ -62,11 +62,14 @@ class Lane:
         """Seconds until new work of a caller would begin."""
         return self.cost.queued(self.ledger.ahead(caller, units))
 
-    def beyond(self, caller: str, units: float) -> float:
-        """By how many seconds that queue is too long; 0 or less if it is not."""
-        if self.ledger.total + units <= self.always:
+    def beyond(self, caller: str, units: float, share: float = 1.0) -> float:
+        """By how many seconds that queue is too long; 0 or less if it is not.
+
+        :param share: of what may queue.
+        """
+        if self.ledger.total + units <= share * self.always:
             return 0.0
-        return self.queue(caller, units) - self.longest_queue
+        return self.queue(caller, units) - share * self.longest_queue
 
 
 class Lanes:
@@ -78,7 +81,7 @@ class Lanes:
     def __getitem__(self, stage: Stage) -> Lane:
         return self._lanes[stage]
 
-    def excess(self, caller: str, work: Work, seconds: float) -> float:
+    def excess(self, caller: str, work: Work, seconds: float, *, share: float = 1.0) -> float:
         """By how many seconds work misses what it may take; 0 if it can be taken on.
 
         Stages work at the same time, so that the longest queue counts, then the work itself. Into
@@ -86,13 +89,14 @@ class Lanes:
         would never be put right.
 
         :param seconds: until the deadline.
+        :param share: of what may queue: who can wait leaves room for who cannot.
         """
         lanes = [(self._lanes[stage], units) for stage, units in work.items() if units]
         if not any(len(lane.ledger) for lane, _ in lanes):
             return 0.0
         queues = [lane.queue(caller, units) for lane, units in lanes]
         itself = sum(lane.cost.alone(units) for lane, units in lanes)
-        too_long = max(lane.beyond(caller, units) for lane, units in lanes)
+        too_long = max(lane.beyond(caller, units, share) for lane, units in lanes)
         too_late = max(queues) + itself - seconds
         found = max(too_long, too_late)
         return max(found, LEAST_PAUSE) if found > 0 else 0.0

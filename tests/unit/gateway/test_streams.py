@@ -196,11 +196,11 @@ async def test_calls_do_not_queue_behind_the_streams_of_their_own_host(
     world: World, first: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "SEARCHES", 1)
-    async with running(world, search_queue_seconds=4.5 * SEARCH_SECONDS) as site:
+    async with running(world, search_queue_seconds=9 * SEARCH_SECONDS) as site:
         await site.serves(first)
         site.world.search.gate = asyncio.Event()
         bulk = asyncio.create_task(ask_many(f"127.0.0.1:{site.gateway.port}", "bulk", 20))
-        await until(lambda: site.world.search.waiting == 5, "a full queue of searches")
+        await until(lambda: site.world.search.waiting == 5, "their half of the queue")
         call = site.answers.AnswerQuestion(QUESTION, timeout=PATIENCE)
         await until(lambda: site.world.search.waiting == 6, "a call beside it")
         site.world.search.gate.set()
