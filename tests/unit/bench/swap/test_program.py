@@ -97,4 +97,6 @@ def test_windows_hold_reads_due_around_their_moment() -> None:
     reads = [operation(Kind.ANSWER, at, 0.5) for at in (7.4, 7.6, 10.0, 12.4, 12.6)]
     write = operation(Kind.UPSERT, 10.0, 1.0)
     failed = operation(Kind.SEARCH, 10.0, 30.0, Outcome.FAILED)
-    assert windows([*reads, write, failed], [10.0, 100.0], 5.0) == [[0.5] * 3, []]
+    waited = operation(Kind.SEARCH, 10.0, 2.0)
+    waited = replace(waited, sent=replace(waited.sent, at_least=7))
+    assert windows([*reads, write, failed, waited], [10.0, 100.0], 5.0) == [[0.5] * 3, []]
