@@ -116,7 +116,7 @@ def judge(parameters: Parameters, run: SwapRun) -> Result:
 
 def _ratio_claim(ratio: float, bound: float) -> Claim:
     return at_most(
-        f"p99 of reads that ask for no version, in the {WINDOW_SECONDS:g} s around a swap, over that"
+        f"p99 of reads that ask for no version in the {WINDOW_SECONDS:g} s around a swap, over that"
         " around the end of a build without one: upper 95% bound",
         ratio,
         bound,
