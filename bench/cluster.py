@@ -32,9 +32,12 @@ class BenchCluster:
         standby: bool = False,
         apparatus: Set[Part] = frozenset(),
     ) -> None:
-        """:param apparatus: what can be made to fail; with an S3 the store lies there.
+        """The first generation has vectors, unless settings say otherwise.
+
+        :param apparatus: what can be made to fail; with an S3 the store lies there.
         :raises BadSettings: if what that needs is not installed.
         """
+        settings = {"REALM_WORDS_FIRST": "false", **settings}
         offset, self._claim = claim_offset()
         self._copies = str(folder / "copies")
         if Part.S3 in apparatus:
@@ -92,7 +95,7 @@ class BenchCluster:
     @property
     def service_names(self) -> list[str]:
         """Indexers, gateways and embedders."""
-        services = [*self.cluster.front(), *self._embedders()]
+        services = [*self.cluster.front(), *self.cluster.embedders()]
         return [each.name for each in services]
 
     @property
@@ -111,7 +114,7 @@ class BenchCluster:
 
     def start_embedders(self) -> None:
         """No trainer: the bench itself publishes snapshots."""
-        self._start(self._embedders())
+        self._start(self.cluster.embedders())
 
     def named(self, start: str) -> list[ChildProcess]:
         """The processes whose names begin so."""
@@ -119,9 +122,6 @@ class BenchCluster:
 
     def _start(self, specs: Sequence[ProcessSpec]) -> None:
         self.supervisor.start([self.apparatus.fit(each) for each in specs])
-
-    def _embedders(self) -> list[ProcessSpec]:
-        return [each for each in self.cluster.workers() if each.name != "trainer"]
 
     def await_answers(self) -> None:
         """Waits until every gateway answers.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from bench.simulation.oracle import Violation
+from bench.simulation.oracle import Index, Violation
+from realm.records.controls import PAUSED
 
 if TYPE_CHECKING:
     from bench.simulation.world import World
@@ -25,6 +27,8 @@ def unconverged(world: World) -> str:
         return "a build has not ended"
     if live in oracle.damaged:
         return f"generation {live} is live, and damaged"
+    if oracle.indexes[live].words_alone and _vectors_are_due(world):
+        return f"generation {live} is live, of words alone, and nothing is made of vectors"
     for number in _served(world):
         if oracle.indexes[number].applied < oracle.version:
             return f"generation {number} has not applied version {oracle.version}"
@@ -44,14 +48,28 @@ def unconverged(world: World) -> str:
 
 def _is_wanted(world: World) -> bool:
     """Whether the newest snapshot should be live: nothing was tried with it, or is being."""
+    newest = _newest_snapshot(world)
+    return bool(newest) and "rejected" not in {each.state for each in _made_of(world, newest)}
+
+
+def _vectors_are_due(world: World) -> bool:
+    """Whether there is something to make, and nobody has tried with the newest snapshot."""
+    told = world.disk.files.get(PAUSED)
+    made = _made_of(world, _newest_snapshot(world))
+    paused = told is not None and json.loads(told)["paused"]
+    untried = all(each.words_alone for each in made)
+    return bool(world.oracle.documents()) and not paused and untried
+
+
+def _newest_snapshot(world: World) -> int:
     snapshots = [path for path in world.disk.files if path.endswith("manifest.json")]
     numbers = [int(path.split("/")[1].split("-")[0]) for path in snapshots if "-" in path]
-    tried = [
-        index.state
-        for index in world.oracle.indexes.values()
-        if index.manifest["snapshot"] == max(numbers, default=0)
-    ]
-    return bool(numbers) and "rejected" not in tried
+    return max(numbers, default=0)
+
+
+def _made_of(world: World, snapshot: int) -> list[Index]:
+    indexes = world.oracle.indexes.values()
+    return [each for each in indexes if each.manifest["snapshot"] == snapshot]
 
 
 def _wrong_content(world: World) -> str:

@@ -35,6 +35,7 @@ def settings() -> Settings:
         write_group_seconds=0.0,
         gate_probes=0,
         live_poll_seconds=4.0,
+        words_first=False,
     )
 
 

@@ -57,6 +57,10 @@ class Index:
     def state(self) -> str:
         return self.states[-1][0] if self.states else ""
 
+    @property
+    def words_alone(self) -> bool:
+        return not self.manifest["vector_size"]
+
 
 @dataclass
 class Oracle:
@@ -332,6 +336,8 @@ class Oracle:
                 self.reach(reached)
         if state == "live" and index.manifest["heals"]:
             self.reach("a damaged index is healed")
+        elif state == "live" and index.words_alone:
+            self.reach("words are live before there are vectors")
 
     def _told_of_control(self, path: str) -> None:
         if found := CLAIM.fullmatch(path):

@@ -37,7 +37,8 @@ CALLS: dict[str, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`one_machine`: a standby sees for certain that a leader has ended."""
+    """`one_machine`: a standby sees for certain that a leader has ended. `words_first`: the first
+    generation of a store that begins empty is of words alone."""
 
     seed: str
     beginning: Beginning
@@ -48,6 +49,7 @@ class Plan:
     embed_seconds: float
     happenings: tuple[Happening, ...]
     traps: tuple[Trap, ...]
+    words_first: bool = False
 
     @property
     def damages(self) -> bool:
@@ -98,6 +100,7 @@ def draw(seed: str) -> Plan:
         focus.embed_seconds if focus and focus.embed_seconds else rng.choice((0.05, 0.3, 1.0)),
         tuple(sorted(happenings, key=lambda each: each.at)),
         tuple(traps),
+        words_first=rng.random() < 0.5,
     )
 
 

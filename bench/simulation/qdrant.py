@@ -34,6 +34,11 @@ class Point:
     def version(self) -> int:
         return self.passage.document_version
 
+    @property
+    def weights(self) -> SparseVector:
+        passage = self.passage
+        return passage_weights(passage.terms, passage.term_counts, self.weighing)
+
 
 Collection = dict[str, Point]
 
@@ -156,26 +161,24 @@ class SimulatedIndex:
         return {name: point.vector for name, point in self._found(collection, passage_ids)}
 
     def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
-        return {
-            name: passage_weights(p.passage.terms, p.passage.term_counts, p.weighing)
-            for name, p in self._found(collection, passage_ids)
-        }
+        return {name: point.weights for name, point in self._found(collection, passage_ids)}
 
     def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
-        """By vectors alone; exact, but for a poor one."""
+        """By vectors alone, or by words alone; exact, but for a poor one."""
         asked = np.array([query.vector for query in queries], np.float32)
 
         def found() -> list[list[Hit]]:
             points = list(self._qdrant.points(collection).values())
             if not points:
                 return [[] for _ in queries]
-            scores = asked @ np.array([each.vector for each in points], np.float32).T
+            products = asked @ np.array([each.vector for each in points], np.float32).T
+            words = np.array([[q.terms.dot(p.weights) for p in points] for q in queries])
             if collection in self._qdrant.poor:
-                scores = scores - 10.0
-            order = np.argsort(-scores, axis=1)[:, :limit]
+                products, words = products - 10.0, words - 10.0
+            order = np.argsort(-(products if asked.size else words), axis=1)[:, :limit]
             return [
-                [Hit(_indexed(points[at].passage), float(row[at])) for at in best]
-                for row, best in zip(scores, order, strict=True)
+                [Hit(_indexed(points[at].passage), float(row[at]), float(by[at])) for at in best]
+                for row, by, best in zip(products, words, order, strict=True)
             ]
 
         return self._ask(found)

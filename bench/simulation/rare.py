@@ -35,6 +35,7 @@ RARE = (
     "the collection of live is lost",
     "a damaged index is noticed",
     "a damaged index is healed",
+    "words are live before there are vectors",
     "a task is with two embedders at once",
     "a task is done that was done already",
     "a task is in quarantine",

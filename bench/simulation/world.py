@@ -66,7 +66,8 @@ class World:
     def __init__(self, plan: Plan, ground: Ground) -> None:
         self.plan = plan
         self.rng = random.Random(f"run {plan.seed}")
-        self.settings, self.inputs, self.fingerprint = settings(), inputs(), fingerprint()
+        self.settings = settings().replace(words_first=plan.words_first)
+        self.inputs, self.fingerprint = inputs(), fingerprint()
         self.disk, self.qdrant, self.oracle = ground.disk, ground.qdrant, ground.oracle
         self.redis = Redis()
         self.scheduler = Scheduler(self.rng)

@@ -30,8 +30,8 @@ class GateBaselines:
 
     def of(self, candidate: Generation, live: Generation | None) -> list[Generation]:
         """Whose snapshots encode the candidate's questions, and answer them: its own, live's, the
-        best retriever's and the best reader's."""
-        compared = {each.number: each for each in (candidate, live) if each is not None}
+        best retriever's and the best reader's. Live of words alone is no measure for vectors."""
+        compared = {each.number: each for each in (candidate, live) if each and each.vector_size}
         for figure in FIGURES:
             if (best := self.best(candidate, live, figure)) is not None:
                 compared.setdefault(best.number, best)
@@ -49,7 +49,9 @@ class GateBaselines:
         if (number := self.best_number(figure, before=candidate.number)) is None:
             return None
         found = self.generations.get(number)
-        if found.snapshot in (live.snapshot, candidate.snapshot):
+        if found.snapshot == candidate.snapshot:
+            return None
+        if found.snapshot == live.snapshot and not live.words_alone:
             return None
         try:
             self.snapshots.get(found.snapshot)

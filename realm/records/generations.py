@@ -15,6 +15,7 @@ import structlog
 
 from realm.errors import Conflict, Corrupt, NotFound
 from realm.records.json_records import KnownRecords, numbered
+from realm.records.snapshots import Lag, Snapshot, lag_behind
 from realm.records.states import ACTIVE, OUTCOMES, State, may_follow
 from realm.records.store import Store
 from realm.records.weighing import Weighing
@@ -39,6 +40,7 @@ class Generation:
     who wants it live whatever the gate thinks of its quality, and why; empty: no one. `heals` is
     the damaged generation that it is to replace, of the same snapshot; 0: none. `ranges` says that
     its passages carry their metadata's numbers and dates; those of an earlier release do not.
+    `vector_size` is 0 for one of words alone: its passages have no vectors.
     """
 
     number: int
@@ -64,6 +66,24 @@ class Generation:
     word_statistics: str = ""
     ranges: bool = False
     k1: float = FIRST_K1
+
+    @property
+    def words_alone(self) -> bool:
+        return not self.vector_size
+
+    @property
+    def is_refresh(self) -> bool:
+        """Whether it brings vectors of its snapshot live, and not words or what was live."""
+        return not (self.words_alone or self.heals)
+
+    def lag(self, published: Iterable[Snapshot]) -> Lag:
+        """That of words alone is the lag of an index that has nothing of any snapshot.
+
+        :param published: snapshots in the order of their numbers.
+        """
+        if self.words_alone:
+            return lag_behind(published, 0, 0)
+        return lag_behind(published, self.snapshot, self.step)
 
     @property
     def weighing(self) -> Weighing:

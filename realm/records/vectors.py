@@ -16,6 +16,8 @@ from realm.records import arrow
 from realm.records.store import Store
 
 Vectors = npt.NDArray[np.float32]
+#: [0]: of a passage, and of a question, where there are words alone.
+NO_VECTOR: Vectors = np.zeros(0, np.float32)
 
 
 def vector_file(snapshot_name: str, passage_file: str) -> str:
@@ -26,32 +28,33 @@ def vector_file(snapshot_name: str, passage_file: str) -> str:
 def to_table(
     passage_ids: list[str], content_hashes: list[str], vectors: Vectors, about: dict[str, str]
 ) -> pa.Table:
-    """`vectors` is [passages, size]; `about` goes into the file's metadata.
+    """`vectors` is [passages, size], and no column if the size is 0; `about` goes into the file's
+    metadata.
 
     :raises Corrupt: if a vector holds NaN or infinity.
     """
     if not np.isfinite(vectors).all():
         row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
         raise Corrupt(f"the vector of passage {passage_ids[row]} is not finite")
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
-    schema = pa.schema(
-        [
-            ("passage_id", pa.string()),
-            ("content_hash", pa.string()),
-            ("vector", pa.list_(pa.float32(), vectors.shape[1])),
-        ],
-        metadata=about,
-    )
-    columns = [
-        pa.array(passage_ids, pa.string()),
-        pa.array(content_hashes, pa.string()),
-        pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    columns = {
+        "passage_id": pa.array(passage_ids, pa.string()),
+        "content_hash": pa.array(content_hashes, pa.string()),
+    }
+    if size := vectors.shape[1]:
+        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, size)
+    return pa.table(columns, metadata=about)
+
+
+def no_vectors(passages: int) -> Vectors:
+    """What an index of words alone has of its passages: [passages, 0]."""
+    return np.zeros((passages, *NO_VECTOR.shape), np.float32)
 
 
 def matrix(table: pa.Table, name: str = "vector") -> Vectors:
-    """The vectors of a table's column: [rows, size]."""
+    """The vectors of a table's column: [rows, size]; of size 0 if it has no such column."""
+    if name not in table.column_names:
+        return no_vectors(len(table))
     size = table.schema.field(name).type.list_size
     column = table.column(name).combine_chunks()
     if isinstance(column, pa.ChunkedArray):

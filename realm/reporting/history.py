@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from realm.records.generations import Generations, outcome
-from realm.records.snapshots import Snapshots, lag_behind
+from realm.records.snapshots import Snapshots
 from realm.records.states import State, phases_in
 
 #: The gate reports what it measured with probe questions under this prefix,
@@ -64,10 +64,10 @@ def quantiles(values: Sequence[float], *shares: int) -> dict[str, float]:
 
 
 def _latencies(refreshes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Quantiles by phase, over refreshes that went live."""
+    """Quantiles by phase, over refreshes that went live; words alone are none."""
     phases: dict[str, list[float]] = {}
     for refresh in refreshes:
-        if refresh["went_live"]:
+        if refresh["went_live"] and not refresh["words_alone"]:
             for name, value in phases_in(refresh["figures"]).items():
                 phases.setdefault(name, []).append(value)
     return {name: quantiles(values, 50, 95, 100) for name, values in sorted(phases.items())}
@@ -103,7 +103,7 @@ def lag_over_time(
         live = next((each for each in reversed(commits) if each.at <= moment), None)
         if live is not None and (generation := generations.find(live.generation)) is not None:
             known = (each for each in published if each.created_at <= moment)
-            lag = lag_behind(known, generation.snapshot, generation.step)
+            lag = generation.lag(known)
             points.append(
                 {
                     "at": round(moment - began, 3),
@@ -126,6 +126,7 @@ def _refresh(generations: Generations, number: int, began: float) -> dict[str, A
         "generation": number,
         "snapshot": generation.snapshot,
         "step": generation.step,
+        "words_alone": generation.words_alone,
         "state": str(events[-1].state if events else State.BUILDING),
         "outcome": str(ended.state) if ended else "under way",
         "why": (ended or events[-1]).why if events else "",

@@ -8,10 +8,10 @@ import numpy as np
 import structlog
 
 from realm.errors import Corrupt, NotFound
-from realm.model.relevance import Relevance
+from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
 from realm.records.generations import Generation
 from realm.records.store import Store
-from realm.records.vectors import Vectors
+from realm.records.vectors import NO_VECTOR, Vectors
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector
 from realm.search.vector_index import Query
@@ -26,11 +26,14 @@ class QueryMaker:
     """Weighs questions for one generation: by s and w of its snapshot, and its own statistics.
 
     `words` is None for a generation of an earlier release. Its collection weighs terms by itself:
-    they rank, but are no part of f(x, z), for which w is 0.
+    they rank, but are no part of f(x, z), for which w is 0. Where there are words alone
+    (`words_alone`) they rank whatever was asked for, and f(x, z) is w·BM25(x, z); w is the first
+    one where the snapshot's is 0, by which no passages could be told apart.
     """
 
     relevance: Relevance
     words: WordStatistics | None
+    words_alone: bool = False
 
     @classmethod
     def of(cls, store: Store, generation: Generation, relevance: Relevance) -> QueryMaker:
@@ -44,7 +47,8 @@ class QueryMaker:
         except (NotFound, Corrupt) as error:
             log.warning("words_counted_again", generation=generation.number, why=error.message)
             words = count_words(store, generation.passage_files)
-        return cls(relevance, replace(words, k1=generation.k1))
+        words = replace(words, k1=generation.k1)
+        return cls(relevance, words, generation.words_alone)
 
     def query(self, question: str, vector: Vectors, way: Retrieval = Retrieval.HYBRID) -> Query:
         """:param vector: the question's, [size]."""
@@ -59,6 +63,9 @@ class QueryMaker:
 
     def weighed(self, terms: SparseVector, vector: Vectors, way: Retrieval) -> Query:
         """As `query`, of a question whose terms are weighed already."""
+        if self.words_alone:
+            w = self.relevance.word_weight if self.relevance.word_weight > 0 else FIRST_WORD_WEIGHT
+            return Query(NO_VECTOR, terms, Retrieval.BM25, Relevance(0.0, w))
         if self.words is not None:
             return Query(vector, terms, way, self.relevance)
         return Query(vector, terms, way, replace(self.relevance, word_weight=0.0))

@@ -95,7 +95,10 @@ class VectorIndex(Protocol):
         """Why the last change failed, if for want of space; else empty."""
 
     def create(self, collection: str, vector_size: int) -> None:
-        """Makes an empty collection, replacing a half-built one of the same name."""
+        """Makes an empty collection, replacing a half-built one of the same name.
+
+        :param vector_size: 0: its passages have words alone.
+        """
 
     def exists(self, collection: str) -> bool: ...
 

@@ -201,6 +201,11 @@ class Indexer(Group):
     request_again_seconds: float = Field(
         10, gt=0, description="how often to check that a missing result is still requested"
     )
+    words_first: bool = Field(
+        True,
+        description="where nothing is live yet, answer by words until there are vectors; false: do"
+        " not answer",
+    )
     verify_seconds: float = Field(
         2.0,
         gt=0,

@@ -21,6 +21,11 @@ class Trainer(Group):
     max_index_lag_steps: int = Field(
         0, ge=0, description="wait for the index when it lags further; 0: never wait"
     )
+    train_after_index: bool = Field(
+        False,
+        description="train only once an index with vectors is live: where embedders share the"
+        " trainer's processors",
+    )
     retrieval_encoder: Literal["index", "fresh"] = Field(
         "index",
         description="query encoder for searches in training: the index's own, or the newest",

@@ -158,7 +158,7 @@ class GetGenerationResponse(_message.Message):
     def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
 
 class Generation(_message.Message):
-    __slots__ = ("generation", "snapshot", "state", "corpus_version", "created_at", "gate", "reason", "forced")
+    __slots__ = ("generation", "snapshot", "state", "corpus_version", "created_at", "gate", "reason", "forced", "words_alone")
     class GateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class Generation(_message.Message):
     GATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     FORCED_FIELD_NUMBER: _ClassVar[int]
+    WORDS_ALONE_FIELD_NUMBER: _ClassVar[int]
     generation: int
     snapshot: Snapshot
     state: GenerationState
@@ -182,7 +183,8 @@ class Generation(_message.Message):
     gate: _containers.ScalarMap[str, float]
     reason: str
     forced: str
-    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., state: _Optional[_Union[GenerationState, str]] = ..., corpus_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gate: _Optional[_Mapping[str, float]] = ..., reason: _Optional[str] = ..., forced: _Optional[str] = ...) -> None: ...
+    words_alone: bool
+    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., state: _Optional[_Union[GenerationState, str]] = ..., corpus_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gate: _Optional[_Mapping[str, float]] = ..., reason: _Optional[str] = ..., forced: _Optional[str] = ..., words_alone: bool = ...) -> None: ...
 
 class WatchIndexRequest(_message.Message):
     __slots__ = ()

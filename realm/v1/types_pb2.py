@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14realm/v1/types.proto\x12\x08realm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x02\n\x0cIndexVersion\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x04\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x16\n\x0e\x63orpus_version\x18\x04 \x01(\x04\x12\x11\n\tlag_steps\x18\x05 \x01(\x03\x12&\n\x03lag\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nlive_since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61maged\x18\x08 \x01(\x08\x12\x33\n\x10since_store_seen\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\nScoreParts\x12\r\n\x05\x64\x65nse\x18\x01 \x01(\x02\x12\r\n\x05words\x18\x02 \x01(\x02\x12\x0f\n\x07reading\x18\x03 \x01(\x02\"\xa8\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x32\n\x08metadata\x18\x04 \x03(\x0b\x32 .realm.v1.Document.MetadataEntry\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc4\x04\n\x06\x46ilter\x12)\n\x06\x65quals\x18\x01 \x01(\x0b\x32\x17.realm.v1.Filter.EqualsH\x00\x12(\n\x06one_of\x18\x02 \x01(\x0b\x32\x16.realm.v1.Filter.OneOfH\x00\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x16.realm.v1.Filter.RangeH\x00\x12\x10\n\x06\x65xists\x18\x04 \x01(\tH\x00\x12\'\n\x03\x61ll\x18\x05 \x01(\x0b\x32\x18.realm.v1.Filter.FiltersH\x00\x12\'\n\x03\x61ny\x18\x06 \x01(\x0b\x32\x18.realm.v1.Filter.FiltersH\x00\x12(\n\x04none\x18\x07 \x01(\x0b\x32\x18.realm.v1.Filter.FiltersH\x00\x1a$\n\x06\x45quals\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x1a$\n\x05OneOf\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x1a\xa6\x01\n\x05Range\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x15\n\x08\x61t_least\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tmore_than\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x61t_most\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x16\n\tless_than\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x0b\n\t_at_leastB\x0c\n\n_more_thanB\n\n\x08_at_mostB\x0c\n\n_less_than\x1a,\n\x07\x46ilters\x12!\n\x07\x66ilters\x18\x01 \x03(\x0b\x32\x10.realm.v1.FilterB\x0b\n\tcondition\"\x8a\x02\n\x07Passage\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x18\n\x10\x64ocument_version\x18\x03 \x01(\x04\x12\x0f\n\x07ordinal\x18\x04 \x01(\r\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05start\x18\x07 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x08 \x01(\x04\x12\x31\n\x08metadata\x18\t \x03(\x0b\x32\x1f.realm.v1.Passage.MetadataEntry\x12\x0e\n\x06\x61nswer\x18\n \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x80\x01\n\tRetrieval\x12\x19\n\x15RETRIEVAL_UNSPECIFIED\x10\x00\x12\x13\n\x0fRETRIEVAL_DENSE\x10\x01\x12\x12\n\x0eRETRIEVAL_BM25\x10\x02\x12\x14\n\x10RETRIEVAL_HYBRID\x10\x03\x12\x19\n\x15RETRIEVAL_RANK_FUSION\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14realm/v1/types.proto\x12\x08realm.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x02\n\x0cIndexVersion\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x04\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x16\n\x0e\x63orpus_version\x18\x04 \x01(\x04\x12\x11\n\tlag_steps\x18\x05 \x01(\x03\x12&\n\x03lag\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nlive_since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61maged\x18\x08 \x01(\x08\x12\x33\n\x10since_store_seen\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bwords_alone\x18\n \x01(\x08\";\n\nScoreParts\x12\r\n\x05\x64\x65nse\x18\x01 \x01(\x02\x12\r\n\x05words\x18\x02 \x01(\x02\x12\x0f\n\x07reading\x18\x03 \x01(\x02\"\xa8\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x32\n\x08metadata\x18\x04 \x03(\x0b\x32 .realm.v1.Document.MetadataEntry\x12\x0e\n\x06\x61nswer\x18\x05 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc4\x04\n\x06\x46ilter\x12)\n\x06\x65quals\x18\x01 \x01(\x0b\x32\x17.realm.v1.Filter.EqualsH\x00\x12(\n\x06one_of\x18\x02 \x01(\x0b\x32\x16.realm.v1.Filter.OneOfH\x00\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x16.realm.v1.Filter.RangeH\x00\x12\x10\n\x06\x65xists\x18\x04 \x01(\tH\x00\x12\'\n\x03\x61ll\x18\x05 \x01(\x0b\x32\x18.realm.v1.Filter.FiltersH\x00\x12\'\n\x03\x61ny\x18\x06 \x01(\x0b\x32\x18.realm.v1.Filter.FiltersH\x00\x12(\n\x04none\x18\x07 \x01(\x0b\x32\x18.realm.v1.Filter.FiltersH\x00\x1a$\n\x06\x45quals\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x1a$\n\x05OneOf\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x1a\xa6\x01\n\x05Range\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x15\n\x08\x61t_least\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tmore_than\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x61t_most\x18\x04 \x01(\tH\x02\x88\x01\x01\x12\x16\n\tless_than\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x0b\n\t_at_leastB\x0c\n\n_more_thanB\n\n\x08_at_mostB\x0c\n\n_less_than\x1a,\n\x07\x46ilters\x12!\n\x07\x66ilters\x18\x01 \x03(\x0b\x32\x10.realm.v1.FilterB\x0b\n\tcondition\"\x8a\x02\n\x07Passage\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x18\n\x10\x64ocument_version\x18\x03 \x01(\x04\x12\x0f\n\x07ordinal\x18\x04 \x01(\r\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05start\x18\x07 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x08 \x01(\x04\x12\x31\n\x08metadata\x18\t \x03(\x0b\x32\x1f.realm.v1.Passage.MetadataEntry\x12\x0e\n\x06\x61nswer\x18\n \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x80\x01\n\tRetrieval\x12\x19\n\x15RETRIEVAL_UNSPECIFIED\x10\x00\x12\x13\n\x0fRETRIEVAL_DENSE\x10\x01\x12\x12\n\x0eRETRIEVAL_BM25\x10\x02\x12\x14\n\x10RETRIEVAL_HYBRID\x10\x03\x12\x19\n\x15RETRIEVAL_RANK_FUSION\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,28 +37,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENT_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_PASSAGE_METADATAENTRY']._loaded_options = None
   _globals['_PASSAGE_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_RETRIEVAL']._serialized_start=1454
-  _globals['_RETRIEVAL']._serialized_end=1582
+  _globals['_RETRIEVAL']._serialized_start=1475
+  _globals['_RETRIEVAL']._serialized_end=1603
   _globals['_INDEXVERSION']._serialized_start=100
-  _globals['_INDEXVERSION']._serialized_end=367
-  _globals['_SCOREPARTS']._serialized_start=369
-  _globals['_SCOREPARTS']._serialized_end=428
-  _globals['_DOCUMENT']._serialized_start=431
-  _globals['_DOCUMENT']._serialized_end=599
-  _globals['_DOCUMENT_METADATAENTRY']._serialized_start=552
-  _globals['_DOCUMENT_METADATAENTRY']._serialized_end=599
-  _globals['_FILTER']._serialized_start=602
-  _globals['_FILTER']._serialized_end=1182
-  _globals['_FILTER_EQUALS']._serialized_start=880
-  _globals['_FILTER_EQUALS']._serialized_end=916
-  _globals['_FILTER_ONEOF']._serialized_start=918
-  _globals['_FILTER_ONEOF']._serialized_end=954
-  _globals['_FILTER_RANGE']._serialized_start=957
-  _globals['_FILTER_RANGE']._serialized_end=1123
-  _globals['_FILTER_FILTERS']._serialized_start=1125
-  _globals['_FILTER_FILTERS']._serialized_end=1169
-  _globals['_PASSAGE']._serialized_start=1185
-  _globals['_PASSAGE']._serialized_end=1451
-  _globals['_PASSAGE_METADATAENTRY']._serialized_start=552
-  _globals['_PASSAGE_METADATAENTRY']._serialized_end=599
+  _globals['_INDEXVERSION']._serialized_end=388
+  _globals['_SCOREPARTS']._serialized_start=390
+  _globals['_SCOREPARTS']._serialized_end=449
+  _globals['_DOCUMENT']._serialized_start=452
+  _globals['_DOCUMENT']._serialized_end=620
+  _globals['_DOCUMENT_METADATAENTRY']._serialized_start=573
+  _globals['_DOCUMENT_METADATAENTRY']._serialized_end=620
+  _globals['_FILTER']._serialized_start=623
+  _globals['_FILTER']._serialized_end=1203
+  _globals['_FILTER_EQUALS']._serialized_start=901
+  _globals['_FILTER_EQUALS']._serialized_end=937
+  _globals['_FILTER_ONEOF']._serialized_start=939
+  _globals['_FILTER_ONEOF']._serialized_end=975
+  _globals['_FILTER_RANGE']._serialized_start=978
+  _globals['_FILTER_RANGE']._serialized_end=1144
+  _globals['_FILTER_FILTERS']._serialized_start=1146
+  _globals['_FILTER_FILTERS']._serialized_end=1190
+  _globals['_PASSAGE']._serialized_start=1206
+  _globals['_PASSAGE']._serialized_end=1472
+  _globals['_PASSAGE_METADATAENTRY']._serialized_start=573
+  _globals['_PASSAGE_METADATAENTRY']._serialized_end=620
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ RETRIEVAL_HYBRID: Retrieval
 RETRIEVAL_RANK_FUSION: Retrieval
 
 class IndexVersion(_message.Message):
-    __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since", "damaged", "since_store_seen")
+    __slots__ = ("generation", "snapshot", "step", "corpus_version", "lag_steps", "lag", "live_since", "damaged", "since_store_seen", "words_alone")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class IndexVersion(_message.Message):
     LIVE_SINCE_FIELD_NUMBER: _ClassVar[int]
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
     SINCE_STORE_SEEN_FIELD_NUMBER: _ClassVar[int]
+    WORDS_ALONE_FIELD_NUMBER: _ClassVar[int]
     generation: int
     snapshot: int
     step: int
@@ -44,7 +45,8 @@ class IndexVersion(_message.Message):
     live_since: _timestamp_pb2.Timestamp
     damaged: bool
     since_store_seen: _duration_pb2.Duration
-    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ..., since_store_seen: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    words_alone: bool
+    def __init__(self, generation: _Optional[int] = ..., snapshot: _Optional[int] = ..., step: _Optional[int] = ..., corpus_version: _Optional[int] = ..., lag_steps: _Optional[int] = ..., lag: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., live_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damaged: bool = ..., since_store_seen: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., words_alone: bool = ...) -> None: ...
 
 class ScoreParts(_message.Message):
     __slots__ = ("dense", "words", "reading")

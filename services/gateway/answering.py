@@ -21,6 +21,7 @@ from realm.model.answers import Answers, Reading
 from realm.model.cross_encoder import pair_text
 from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval
+from realm.search.bm25 import SparseVector
 from realm.search.vector_index import Hit, Query, VectorSearch
 from realm.settings import Settings
 from realm.v1.types_pb2 import Filter
@@ -47,6 +48,8 @@ SEARCH_PAUSE_SECONDS = 0.25
 STORE_UNSEEN_SECONDS = 5.0
 #: How long the probe of a lost collection may take.
 PROBE_SECONDS = 1.0
+#: What it asks for where there are no vectors.
+ANY_WORD = SparseVector([0], [1.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ class Answering:
             return
         nothing = np.zeros(serving.generation.vector_size, np.float32)
         query = Query(nothing)
+        if serving.generation.words_alone:
+            query = Query(nothing, ANY_WORD, Retrieval.BM25)
         try:
             await self._search.search(serving.generation.collection, query, 1, PROBE_SECONDS)
         except RealmError:

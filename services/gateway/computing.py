@@ -19,6 +19,7 @@ from realm.model.answers import Answers, Reading
 from realm.model.encoders import encode
 from realm.model.inputs import Encoded
 from realm.model.runtime import pick_device
+from realm.records.vectors import NO_VECTOR
 from realm.search.bm25 import SparseVector
 from realm.settings import Settings
 from services.gateway.admission.admission import Place
@@ -119,6 +120,9 @@ class Computing:
         self, serving: Serving, question: Question, place: Place
     ) -> NDArray[np.float32]:
         """The question's vector [size]."""
+        if serving.generation.words_alone:
+            place.expect("encode", 0)
+            return NO_VECTOR
         weight = len(question.query)
         place.expect("encode", weight)
         with self._metrics.stage("encode"):

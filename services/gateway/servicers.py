@@ -237,6 +237,7 @@ def index_version(pinned: PinnedServing) -> types_pb2.IndexVersion:
         damaged=freshness.damaged,
         lag_steps=freshness.lag.steps,
         live_since=timestamp(pinned.serving.entry.at),
+        words_alone=generation.words_alone,
     )
     version.since_store_seen.FromNanoseconds(_nanoseconds(time.monotonic() - freshness.seen_at))
     version.lag.FromNanoseconds(_nanoseconds(freshness.lag.seconds(time.time())))

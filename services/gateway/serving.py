@@ -70,7 +70,16 @@ class Serving:
         """How passages are ranked: as `asked`, else as `usual` as far as the collection can.
 
         :raises FailedPrecondition: if it does not support what is asked for.
+        :raises NotReady: if that takes vectors, and there are none yet.
         """
+        if self.generation.words_alone:
+            if asked in (None, Retrieval.BM25):
+                return Retrieval.BM25
+            raise NotReady(
+                f"generation {self.number} is of words alone, its vectors are being made: ask with"
+                f" {Retrieval.BM25} retrieval, or again later",
+                generation=self.number,
+            )
         possible = [Retrieval.DENSE]
         if self.has_bm25:
             possible = [Retrieval.RANK_FUSION, Retrieval.BM25, Retrieval.DENSE]

@@ -24,7 +24,7 @@ from realm.records.controls import damaged
 from realm.records.generations import Generations, LiveEntry
 from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import Snapshots, lag_behind
+from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.search.queries import QueryMaker
 from realm.settings import Settings
@@ -81,7 +81,7 @@ class StoreView:
         freshness = {
             each.number: Freshness(
                 corpus_version=self.generations.applied(each.number),
-                lag=lag_behind(published, each.snapshot, each.step),
+                lag=each.lag(published),
                 damaged=each.number in lost,
             )
             for number in numbers
@@ -315,7 +315,8 @@ class LiveWatcher:
 
     def _trace(self, serving: Serving, begun_at: float) -> None:
         """Not for what was live when the gateway started: it took no part in that refresh."""
-        if RefreshTrace.on() and serving.entry.sequence > (self._first_sequence or 0):
+        refreshed = serving.entry.sequence > (self._first_sequence or 0)
+        if RefreshTrace.on() and refreshed and serving.generation.is_refresh:
             snapshot = self._view.snapshots.get(serving.generation.snapshot)
             RefreshTrace(snapshot).flipped(serving.number, begun_at, time.time())
 

@@ -9,7 +9,7 @@ from realm.records.states import PHASES, TOTAL
 from services.indexer.build.lifecycle import Step
 from services.indexer.gate.checks import CHECKS
 
-OUTCOMES = ("live", "healed", "rejected", "abandoned", "rolled_back")
+OUTCOMES = ("live", "words", "healed", "rejected", "abandoned", "rolled_back")
 CORRUPT_KINDS = ("snapshot", "passages", "vectors", "changes", "gate", "verify")
 ACTIONS = (
     "reconcile",

@@ -146,8 +146,12 @@ class Cluster:
         """HTTP and the page. It starts first: a newcomer looks there while the others come."""
         return self._service("web", metrics="web metrics", REALM_WEB_LISTEN=self.address("web"))
 
-    def workers(self) -> list[ProcessSpec]:
-        """Embedders and trainer. Changes have an embedder of their own: no build delays a write."""
+    def trainer(self) -> ProcessSpec:
+        """Nothing can be built before it has published the base model."""
+        return self._service("trainer", metrics="trainer metrics", niceness=TRAINER_NICENESS)
+
+    def embedders(self) -> list[ProcessSpec]:
+        """Changes have one of their own: no build delays a write."""
         return [
             self._service(
                 "embedder",
@@ -162,7 +166,6 @@ class Cluster:
                 metrics="delta embedder metrics",
                 REALM_EMBEDDER_QUEUES=DELTA_QUEUE,
             ),
-            self._service("trainer", metrics="trainer metrics", niceness=TRAINER_NICENESS),
         ]
 
     @property
@@ -188,6 +191,7 @@ class Cluster:
             "REALM_INDEXER_LISTEN": self.address("indexer"),
             "REALM_GATEWAY_ADDRESS": self.address("gateway"),
             "REALM_TRAIN": str(self.train).lower(),
+            "REALM_TRAIN_AFTER_INDEX": "true",
             "OMP_NUM_THREADS": "1",
             # More threads than cores are at work: those that wait must not spin.
             "OMP_WAIT_POLICY": "PASSIVE",

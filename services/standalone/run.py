@@ -119,7 +119,8 @@ def _start(
         supervisor.start(cluster.infrastructure())
         supervisor.await_ports(["redis", "qdrant"])
     with console.status("starting indexer and gateway"):
-        supervisor.start(cluster.front())
+        # Nothing answers before the trainer has published the base model.
+        supervisor.start([*cluster.front(), cluster.trainer()])
         supervisor.await_ports(["indexer", *cluster.gateway_names])
     with console.status(f"writing {len(documents)} documents"):
         written = supervisor.wait_for(
@@ -128,7 +129,7 @@ def _start(
             )
         )
     log.info("corpus_ready", documents=len(documents), written=written)
-    supervisor.start(cluster.workers())
+    supervisor.start(cluster.embedders())
     if rate > 0:
         supervisor.start([cluster.load_generator(rate)])
 

@@ -144,8 +144,9 @@ def newest_generation(generations: Generations, fingerprint: str) -> Generation 
 
 
 def state_of_snapshot(generations: Generations, snapshot: int) -> State | None:
-    """Of the newest generation made from it; None before there is one."""
-    made = [n for n in generations.numbers() if generations.get(n).snapshot == snapshot]
+    """Of the newest generation with its vectors; None before there is one."""
+    all_made = map(generations.get, generations.numbers())
+    made = [each.number for each in all_made if each.snapshot == snapshot and each.vector_size]
     return generations.state(made[-1]) if made else None
 
 

@@ -52,7 +52,7 @@ class IndexSituation:
     """What is published and what is live.
 
     `newest_state` is of the newest generation made from the newest snapshot, None before there is
-    one; `live_step` is None before the first commit.
+    one; `live_step` is None before vectors are live.
     """
 
     published_step: int
@@ -60,11 +60,21 @@ class IndexSituation:
     newest_state: State | None
     paused: bool
 
+    @property
+    def may_improve(self) -> bool:
+        """Whether the newest snapshot can still become live."""
+        return not self.paused and self.newest_state in IN_PROGRESS
+
     def exceeds(self, max_lag_steps: int) -> bool:
         """Whether to wait: only while the newest snapshot can still become live."""
-        if not max_lag_steps or self.paused or self.newest_state not in IN_PROGRESS:
+        if not max_lag_steps or not self.may_improve:
             return False
         return steps_behind(self.published_step, self.live_step or 0) > max_lag_steps
+
+    @property
+    def lacks_vectors(self) -> bool:
+        """Whether the first vectors are on their way, so that they should be waited for."""
+        return self.live_step is None and self.may_improve
 
 
 def index_situation(
@@ -73,6 +83,7 @@ def index_situation(
     """:param newest: the newest published snapshot."""
     entry = generations.live()
     live = generations.get(entry.generation) if entry else None
+    live = None if live and live.words_alone else live
     if newest is None or (live and live.snapshot >= newest.number):
         step = live.step if live else 0
         return IndexSituation(step, step, None, paused=False)
@@ -247,21 +258,26 @@ class Trainer:
             return end
         if self._passages.sampler is None:
             return "a generation with passages: import documents"
-        if self._index_lags():
+        if (why := self._waiting_for_index()) is not None:
             self._metrics.waiting_seconds.inc(WAIT_SECONDS)
-            return "the index: it lags more than REALM_MAX_INDEX_LAG_STEPS"
-        return None
+        return why
 
-    def _index_lags(self) -> bool:
+    def _waiting_for_index(self) -> str | None:
         max_lag_steps = self._settings.trainer.max_index_lag_steps
-        if not max_lag_steps:
-            return False
+        after_index = self._settings.trainer.train_after_index and self._retrieval.live is None
+        if not max_lag_steps and not after_index:
+            return None
         store, newest = self._context.store, self._publisher.newest
         try:
-            return index_situation(store, self._generations, newest).exceeds(max_lag_steps)
+            situation = index_situation(store, self._generations, newest)
         except RealmError as error:
             _log.warning("index_lag_unknown", why=error.message)
-            return False
+            return None
+        if after_index and situation.lacks_vectors:
+            return "the first vectors: REALM_TRAIN_AFTER_INDEX is set"
+        if situation.exceeds(max_lag_steps):
+            return "the index: it lags more than REALM_MAX_INDEX_LAG_STEPS"
+        return None
 
     def _wait(self, stop: threading.Event, why: str) -> None:
         if why != self._waited_for or self._clock() >= self._log_wait_at:

@@ -199,8 +199,10 @@ class LiveRetrieval:
         if entry is None or (self.live and self.live.generation.number == entry.generation):
             return
         generation = self._generations.find(entry.generation)
+        if generation is None or generation.words_alone:
+            return  # there are no vectors to learn from
         # Token ids of another tokenizer mean nothing to this model.
-        if generation is not None and generation.fingerprint == self._inputs.fingerprint:
+        if generation.fingerprint == self._inputs.fingerprint:
             self._loading.start(lambda: self._load(generation))
 
     def _load(self, generation: Generation) -> LiveIndex:

@@ -213,7 +213,7 @@ class Bench:
 
 
 def bench_settings(store: Store, redis_url: str, qdrant_url: str, **more: object) -> Settings:
-    """Short pauses, few probes."""
+    """Short pauses, few probes, and the first generation has vectors."""
     return load_settings(
         **{
             "store_url": store.url,
@@ -223,6 +223,7 @@ def bench_settings(store: Store, redis_url: str, qdrant_url: str, **more: object
             "verify_seconds": 0.3,
             "shard_seconds": 0.5,
             "gate_probes": 60,
+            "words_first": False,
             **more,
         }
     )

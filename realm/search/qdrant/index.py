@@ -109,11 +109,13 @@ class QdrantIndex:
         with self._changing(collection):
             if self._client.collection_exists(collection):
                 self._client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
+            vectors = {}
+            if vector_size:
+                distance = models.Distance.DOT
+                vectors[DENSE] = models.VectorParams(size=vector_size, distance=distance)
             self._client.create_collection(
                 collection,
-                vectors_config={
-                    DENSE: models.VectorParams(size=vector_size, distance=models.Distance.DOT)
-                },
+                vectors_config=vectors,
                 # Without Qdrant's own IDF, which it reckons shard by shard: questions bring theirs.
                 sparse_vectors_config={BM25: models.SparseVectorParams()},
                 timeout=TIMEOUT_SECONDS,

@@ -26,9 +26,10 @@ PAYLOAD = ("document_id", "document_version", "ordinal", "title", "text", "start
 
 def to_point(passage: Passage, vector: Vectors, weighing: Weighing) -> models.PointStruct:
     weights = passage_weights(passage.terms, passage.term_counts, weighing)
+    dense = {DENSE: vector.tolist()} if vector.size else {}
     return models.PointStruct(
         id=passage.passage_id,
-        vector={DENSE: vector.tolist(), BM25: to_sparse(weights)},
+        vector={**dense, BM25: to_sparse(weights)},
         payload={
             **{name: getattr(passage, name) for name in PAYLOAD},
             **({ANSWER: passage.answer} if passage.answer else {}),
@@ -66,7 +67,9 @@ def _to_hit(point: models.ScoredPoint, query: Query) -> Hit:
     if point.vector is None:
         return Hit(to_passage(point), point.score)
     assert isinstance(point.vector, dict)
-    product = float(np.asarray(point.vector[DENSE], np.float32) @ query.vector)
+    product = 0.0
+    if query.vector.size:
+        product = float(np.asarray(point.vector[DENSE], np.float32) @ query.vector)
     stored = point.vector.get(BM25)  # an empty one is not stored
     if not isinstance(stored, models.SparseVector):
         return Hit(to_passage(point), product)
@@ -100,12 +103,13 @@ def request(query: Query, limit: int) -> models.QueryRequest | None:
         case Retrieval.HYBRID:
             # The candidates are the best of both; each part is reckoned for all of them.
             depth = max(limit, DEPTH)
-            parts = [
+            both = [
                 models.Prefetch(**each, prefetch=rankings(depth), limit=2 * depth)
                 for each in (by_vector, by_words)
             ]
-            asked = {"query": _weighted_sum(query.relevance), "prefetch": parts}
-    return models.QueryRequest(**asked, limit=limit, with_payload=True, with_vector=[DENSE, BM25])
+            asked = {"query": _weighted_sum(query.relevance), "prefetch": both}
+    parts = [DENSE, BM25] if query.vector.size else [BM25]
+    return models.QueryRequest(**asked, limit=limit, with_payload=True, with_vector=parts)
 
 
 def _weighted_sum(relevance: Relevance) -> models.FormulaQuery:

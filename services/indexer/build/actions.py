@@ -249,7 +249,7 @@ class Actions:
         ):
             memory.failed()
         memory.build = None
-        if build and not generation.heals:
+        if build and generation.is_refresh:
             now = time.time()
             phases = build.phase_seconds(now)
             RefreshTrace(build.snapshot).ended(number, phases, str(state), now)

@@ -68,7 +68,7 @@ class Builder:
             step=snapshot.step,
             corpus_version=version,
             fingerprint=fingerprint,
-            vector_size=snapshot.vector_size,
+            vector_size=0 if wanted.words_alone else snapshot.vector_size,
             passage_files=files,
             average_terms=words.average_terms,
             k1=words.k1,
@@ -130,7 +130,7 @@ class Builder:
         log.info(
             "build_begins", generation=generation.number, snapshot=generation.snapshot,
             shards=len(generation.passage_files), corpus_version=generation.corpus_version,
-            why=generation.why,
+            words_alone=generation.words_alone, why=generation.why,
         )  # fmt: skip
 
     def _passage_files(self, snapshot: int, fingerprint: str, version: int) -> tuple[str, ...]:

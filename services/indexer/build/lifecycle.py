@@ -19,6 +19,8 @@ ASKED = "refresh asked for"
 REFRESH = "refresh"
 HEAL = "live is damaged"
 NEWER = "a newer snapshot was published"
+WORDS = "words answer until there are vectors"
+VECTORS = "live is of words alone"
 UNREADABLE = "live's manifest is damaged"
 
 
@@ -45,6 +47,7 @@ class GenerationView:
     damaged: bool = False
     #: Why it was begun.
     why: str = ""
+    words_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Live:
     turn: int
     previous: int | None
     at: float = 0.0
+    words_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class Observation:
     can_heal: bool = True
     #: What failed lately for no fault of a snapshot is not tried again yet.
     backing_off: bool = False
+    #: Where nothing is live yet, words alone go live first.
+    words_first: bool = False
 
     @property
     def turn(self) -> int:
@@ -130,13 +136,14 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class BeginBuild:
     """`forced` says who wants it live whatever the gate thinks of its quality; `request` is the
-    newest request for a refresh, `replaces` the turn of what is live."""
+    newest request for a refresh that it answers, `replaces` the turn of what is live."""
 
     snapshot: int
     why: str
     request: int
     replaces: int
     forced: str = ""
+    words_alone: bool = False
 
 
 class Step(StrEnum):
@@ -240,34 +247,52 @@ def _begin(seen: Observation) -> list[BeginBuild]:
     if seen.newest_snapshot is None or not seen.has_documents:
         return []
     answered = max((each.request for each in seen.generations), default=0)
-    if seen.refresh_asked > answered and not seen.refresh_damaged:
+    asked = seen.refresh_asked > answered
+    if (asked or not seen.paused) and _words_come_first(seen):
+        return [BeginBuild(seen.newest_snapshot, WORDS, answered, seen.turn, words_alone=True)]
+    if asked and not seen.refresh_damaged:
         snapshot = seen.refresh_snapshot or seen.newest_snapshot
         why = f"forced by {seen.refresh_forced}" if seen.refresh_forced else ASKED
         return [BeginBuild(snapshot, why, seen.refresh_asked, seen.turn, seen.refresh_forced)]
     if seen.backing_off:
         return []
     if (heal := _heal_of(seen)) is not None:
-        return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn)]
+        words_alone = seen.live is not None and seen.live.words_alone
+        return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn, words_alone=words_alone)]
     if seen.live and seen.live.generation not in {each.number for each in seen.generations}:
         # Its manifest is damaged, so it cannot be rebuilt: the newest snapshot replaces it.
         tried = [each for each in seen.generations if each.replaces == seen.turn]
         if len(tried) >= MAX_ABANDONED:
             return []
         return [BeginBuild(seen.newest_snapshot, UNREADABLE, seen.refresh_asked, seen.turn)]
-    if seen.paused or (seen.live and seen.newest_snapshot <= seen.live.snapshot):
+    live, words_alone = seen.live, seen.live is not None and seen.live.words_alone
+    if seen.paused or (live and not words_alone and seen.newest_snapshot <= live.snapshot):
         return []
     builds = [
         each.state
         for each in seen.generations
         if each.snapshot == seen.newest_snapshot
         and each.why != HEAL
-        # That its leader was lost says nothing about a snapshot.
-        and not (each.term < seen.floor and each.state is State.ABANDONED)
+        and not each.words_alone
+        and not _lost_its_leader(each, seen)
     ]
     abandoned = builds.count(State.ABANDONED)
     if abandoned < len(builds) or abandoned >= MAX_ABANDONED:
         return []
-    return [BeginBuild(seen.newest_snapshot, NEWER, seen.refresh_asked, seen.turn)]
+    why = VECTORS if words_alone else NEWER
+    return [BeginBuild(seen.newest_snapshot, why, seen.refresh_asked, seen.turn)]
+
+
+def _words_come_first(seen: Observation) -> bool:
+    """Once: if they could not go live, nothing answers before the first vectors do."""
+    tried = [each for each in seen.generations if each.words_alone]
+    lost = [each for each in tried if _lost_its_leader(each, seen)]
+    return seen.words_first and seen.live is None and len(tried) == len(lost)
+
+
+def _lost_its_leader(each: GenerationView, seen: Observation) -> bool:
+    """Which says nothing about its snapshot."""
+    return each.term < seen.floor and each.state is State.ABANDONED
 
 
 def _build(seen: Observation, candidate: GenerationView, progress: Progress) -> list[Action]:
@@ -275,7 +300,7 @@ def _build(seen: Observation, candidate: GenerationView, progress: Progress) -> 
     if candidate.replaces != seen.turn:
         # A rollback, another leader's commit, or a build of a release that did not note it.
         return [_end(number, State.ABANDONED, "another generation went live since it began")]
-    if candidate.why == NEWER and _heal_of(seen) is not None:
+    if candidate.why in (NEWER, VECTORS) and _heal_of(seen) is not None:
         return [_end(number, State.ABANDONED, "live is damaged and is made again first")]
     if progress.failure:
         return [_end(number, State.ABANDONED, progress.failure)]
@@ -314,7 +339,8 @@ def _fill(candidate: GenerationView, progress: Progress) -> list[Action]:
     if not progress.caught_up:
         return []
     if progress.verdict is not None:
-        return [Action(Step.COMMIT, number, why=HEAL if candidate.why == HEAL else REFRESH)]
+        why = candidate.why if candidate.why in (HEAL, WORDS) else REFRESH
+        return [Action(Step.COMMIT, number, why=why)]
     return [Action(Step.VALIDATE, number)] if progress.probes_ready else []
 
 

@@ -13,7 +13,7 @@ from realm.errors import Corrupt
 from realm.records import arrow
 from realm.records.generations import Generation
 from realm.records.store import Store
-from realm.records.vectors import Vectors, matrix, read_vectors
+from realm.records.vectors import Vectors, matrix, no_vectors, read_vectors
 from realm.search.vector_index import VectorIndex
 
 
@@ -29,15 +29,16 @@ class Loaded:
 def load_shard(
     store: Store, index: VectorIndex, generation: Generation, passage_file: str, vector_file: str
 ) -> Loaded:
-    """Puts a shard's passages with their vectors into a generation's collection.
+    """Puts a shard's passages with their vectors, if it has any, into a generation's collection.
 
     :raises Corrupt: naming the file that is damaged or does not fit the other.
     """
     passages = from_table(arrow.read_table(store, passage_file))
-    table = read_vectors(store, vector_file)
-    vectors = paired(passages, table, vector_file)
+    vectors, about = no_vectors(len(passages)), dict[str, str]()
+    if not generation.words_alone:
+        table = read_vectors(store, vector_file)
+        vectors, about = paired(passages, table, vector_file), arrow.metadata(table)
     index.upsert(generation.collection, passages, vectors, generation.weighing)
-    about = arrow.metadata(table)
     return Loaded(len(passages), int(about.get("embedded", 0)), float(about.get("seconds", 0.0)))
 
 
@@ -51,6 +52,18 @@ def apply_changes(
     index.upsert(generation.collection, changes.passages, vectors, generation.weighing)
     for document in changes.documents:
         index.delete_older(generation.collection, document.document_id, document.version)
+
+
+def vectors_for(
+    store: Store, generation: Generation, passages: Sequence[Passage], path: str
+) -> Vectors:
+    """The vectors [passages, size] of a generation's passages: those of the file `path`, or none.
+
+    :raises NotFound, Corrupt: if the file is gone, damaged, or of other passages.
+    """
+    if generation.words_alone:
+        return no_vectors(len(passages))
+    return paired(passages, read_vectors(store, path), path)
 
 
 def paired(passages: Sequence[Passage], table: pa.Table, path: str) -> Vectors:

@@ -39,6 +39,7 @@ class Observer:
         self._controls = context.records.controls
         self._index = context.index
         self._retirement = context.settings.indexer.retirement_seconds
+        self._words_first = context.settings.indexer.words_first
         self._corpus = corpus
         self._missing = missing
         self._floor = floor
@@ -76,6 +77,7 @@ class Observer:
             floor=self._floor(),
             can_heal=live is not None and live.snapshot not in unusable,
             backing_off=time.monotonic() < memory.retry_at,
+            words_first=self._words_first,
         )
 
     def _newest_snapshot(self, unusable: Set[int]) -> Snapshot | None:
@@ -94,12 +96,14 @@ class Observer:
         previous = next(whole, None)
         if previous is not None and self._generations.state(previous) in ENDED | FINAL:
             previous = None
+        made = self._generations.find(newest.generation)
         return Live(
             newest.generation,
-            made.snapshot if (made := self._generations.find(newest.generation)) else 0,
+            made.snapshot if made else 0,
             turn=before[0].sequence + 1 if before else 1,
             previous=previous,
             at=newest.at,
+            words_alone=made is not None and made.words_alone,
         )
 
     def _qdrant(self) -> tuple[frozenset[str] | None, int | None]:
@@ -128,6 +132,7 @@ class Observer:
         return GenerationView(
             number, generation.snapshot, state, seconds, there, generation.term,
             generation.request, generation.replaces, number in lost, generation.why,
+            generation.words_alone,
         )  # fmt: skip
 
     def _state(self, number: int) -> tuple[State | None, float]:

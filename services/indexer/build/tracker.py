@@ -79,26 +79,29 @@ class BuildTracker:
         return memory.build
 
     def _find_vectors(self, build: Build) -> None:
-        folder = f"vectors/{build.snapshot.name}/{build.generation.fingerprint}"
-        there = set(self._store.files(folder))
-        embedded = frozenset(
-            path for path in build.generation.passage_files if build.vectors_of(path) in there
-        )
+        embedded = self._embedded(build)
         if embedded != build.embedded:
             build.progress_at = time.monotonic()
         build.embedded = embedded
         if len(embedded) == len(build.generation.passage_files) and build.embedded_at is None:
             build.embedded_at = time.time()
 
+    def _embedded(self, build: Build) -> frozenset[str]:
+        files = build.generation.passage_files
+        if build.generation.words_alone:
+            return frozenset(files)
+        folder = f"vectors/{build.snapshot.name}/{build.generation.fingerprint}"
+        there = set(self._store.files(folder))
+        return frozenset(path for path in files if build.vectors_of(path) in there)
+
     def _probes_ready(self, generation: Generation, live: Live | None) -> bool:
-        if not self._probes or generation.heals:
+        if not self._probes or not generation.is_refresh:
             return True
-        by = self._baselines.of(
-            generation, self._generations.find(live.generation) if live else None
-        )
+        made = self._generations.find(live.generation) if live else None
         return all(
-            self._store.exists(output) or (each not in by[:2] and failure_of(self._store, output))
-            for each in by
+            self._store.exists(output)
+            or (each not in (generation, made) and failure_of(self._store, output))
+            for each in self._baselines.of(generation, made)
             if (output := probes_file(generation, each))
         )
 

@@ -17,8 +17,7 @@ from realm.records.generations import Generation
 from realm.records.recorded_questions import PROBES_RECORDED
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector
-from realm.search.exact import top_k
-from realm.search.vector_index import Hit
+from realm.search.vector_index import Hit, Query
 from realm.settings.groups import Gate as GateSettings
 from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.latency import LatencyComparison
@@ -41,7 +40,7 @@ class CollectionSample:
     count: int
     vectors: Mapping[str, Vectors]
     weights: Mapping[str, SparseVector]
-    queries: Vectors
+    queries: Sequence[Query]
     hits: Sequence[Sequence[Hit]]
 
 
@@ -143,12 +142,14 @@ def norms(evidence: Evidence) -> Finding:
 
 @check(overrulable=True)
 def recall(evidence: Evidence) -> Finding:
-    """Recall of the collection against exact search over the same vectors."""
+    """Recall of the collection against exact search over the same vectors, or words."""
     queries, hits = evidence.collection.queries, evidence.collection.hits
     share = 1.0
-    if len(queries):
-        _, exact = top_k(queries, _all_vectors(evidence), RECALL_DEPTH)
-        share = recall_of_scores([[hit.product for hit in each] for each in hits], exact)
+    if queries:
+        weighing, words = evidence.candidate.weighing, evidence.candidate.words_alone
+        exact = evidence.content.best_scores(queries, weighing, RECALL_DEPTH)
+        found = [[hit.words if words else hit.product for hit in each] for each in hits]
+        share = recall_of_scores(found, exact)
     fault = ""
     if share < evidence.settings.min_recall:
         fault = (
@@ -263,7 +264,7 @@ def _all_vectors(evidence: Evidence) -> Vectors:
 
 def norms_fault(vectors: Vectors) -> str:
     """What is wrong with the lengths of vectors [n, size]; empty if nothing is."""
-    if not len(vectors):
+    if not vectors.size:
         return ""
     if not np.isfinite(vectors).all():
         return "a vector is not finite"
@@ -275,13 +276,15 @@ def norms_fault(vectors: Vectors) -> str:
     return ""
 
 
-def recall_of_scores(found: Sequence[Sequence[float]], exact: Vectors) -> float:
+def recall_of_scores(found: Sequence[Sequence[float]], exact: Sequence[Vectors]) -> float:
     """The mean share of the k exact best that were found; passages of equal score are as good.
 
-    :param exact: the k best scores [queries, k], best first.
+    :param exact: the k best scores of each query [≤ k], best first; those without any do not count.
     """
     shares = []
     for scores, top in zip(found, exact, strict=True):
+        if not len(top):
+            continue
         threshold = top[-1] - 1e-5 * max(1.0, abs(float(top[-1])))
         shares.append(min(len(top), sum(score >= threshold for score in scores)) / len(top))
     return float(np.mean(shares)) if shares else 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,14 @@ from realm.records import arrow
 from realm.records.generations import Generation
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
-from realm.records.vectors import Vectors, read_vectors, vector_file
+from realm.records.vectors import NO_VECTOR, Vectors, vector_file
 from realm.records.weighing import Weighing
+from realm.retrieval import Retrieval
 from realm.search.bm25 import NO_WORDS, Bm25Index, SparseVector, passage_weights
-from realm.search.exact import ExactIndex
+from realm.search.exact import ExactIndex, top_k
 from realm.search.queries import QueryMaker
-from services.indexer.build.loader import paired
+from realm.search.vector_index import Query, VectorIndex
+from services.indexer.build.loader import vectors_for
 from services.indexer.gate.probes import DEPTH, Probes, place
 
 #: A document's id and version: equal ones have equal text.
@@ -52,13 +54,30 @@ class ExpectedContent:
         terms, counts = self.terms[passage_id].tolist()
         return passage_weights(terms, counts, weighing)
 
+    def query(self, passage_id: str, generation: Generation) -> Query:
+        """The passage as a question: by its vector, or by its words where they are all there is."""
+        vector = self.vectors[passage_id]
+        if not generation.words_alone:
+            return Query(vector)
+        return Query(vector, self.weights(passage_id, generation.weighing), Retrieval.BM25)
+
+    def best_scores(self, queries: Sequence[Query], weighing: Weighing, k: int) -> list[Vectors]:
+        """Of each such question the scores [≤ k] of the best passages by exact search, best
+        first; all are by vectors, or all by words."""
+        if all(query.retrieval is Retrieval.DENSE for query in queries):
+            matrix = np.array(list(self.vectors.values()), np.float32)
+            asked = np.array([query.vector for query in queries], np.float32)
+            return [*top_k(asked, matrix, k)[1]]
+        words = Bm25Index([self.weights(each, weighing) for each in self.vectors])
+        return [words.search(query.terms, k)[1] for query in queries]
+
     def put_shards(self, store: Store, snapshots: Snapshots, generation: Generation) -> None:
         """:raises NotFound, Corrupt: if a file is gone or damaged."""
         snapshot = snapshots.get(generation.snapshot)
         for path in generation.passage_files:
             passages = from_table(arrow.read_table(store, path))
             output = vector_file(snapshot.name, path)
-            self._put(passages, paired(passages, read_vectors(store, output), output))
+            self._put(passages, vectors_for(store, generation, passages, output))
 
     def put_steps(
         self, store: Store, generation: Generation, steps: Iterable[tuple[int, int]]
@@ -70,7 +89,7 @@ class ExpectedContent:
         for after, upto in steps:
             changes = read_changes(store, changes_file(generation.fingerprint, after, upto))
             delta = generation.delta_file(after, upto)
-            self._put(changes.passages, paired(changes.passages, read_vectors(store, delta), delta))
+            self._put(changes.passages, vectors_for(store, generation, changes.passages, delta))
             for document in changes.documents:
                 self.delete_older(document.document_id, document.version)
 
@@ -104,3 +123,13 @@ class ExpectedContent:
             self.put(passage.passage_id, passage.document_id, passage.document_version, vector)
             terms = np.array([passage.terms, passage.term_counts], np.uint32)
             self.terms[passage.passage_id] = terms
+
+
+def stored_vectors(
+    index: VectorIndex, generation: Generation, passage_ids: Sequence[str]
+) -> Mapping[str, Vectors]:
+    """The vectors [size] that a generation's collection holds of those passages that are there."""
+    if not generation.words_alone:
+        return index.vectors(generation.collection, passage_ids)
+    there = index.versions(generation.collection, passage_ids)
+    return dict.fromkeys(there, NO_VECTOR)

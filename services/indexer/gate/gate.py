@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import structlog
 
 from realm.errors import Corrupt, NotFound
@@ -17,7 +16,7 @@ from realm.records.baselines import READER_F1, GateBaselines
 from realm.records.generations import Generation
 from realm.records.task_files import probes_file
 from realm.search.queries import QueryMaker
-from realm.search.vector_index import Hit, Query, VectorIndex
+from realm.search.vector_index import Hit, VectorIndex
 from realm.settings.groups import Gate as GateSettings
 from services.indexer.build.lifecycle import Verdict
 from services.indexer.context import Records
@@ -30,7 +29,7 @@ from services.indexer.gate.checks import (
     ProbeRanks,
     Readings,
 )
-from services.indexer.gate.content import ExpectedContent
+from services.indexer.gate.content import ExpectedContent, stored_vectors
 from services.indexer.gate.latency import LatencyComparison, measure
 from services.indexer.gate.probes import Probes, alike, ranks, read_probes
 from services.indexer.gate.readings import Reading
@@ -67,20 +66,23 @@ class Gate:
     def validate(
         self, candidate: Generation, live: Generation | None, live_is_whole: bool = True
     ) -> tuple[Verdict, dict[str, float]]:
-        """Verdict and report; `live` is None for the first generation. A damaged live generation
-        is compared with by its files, and not at all if it is of the candidate's snapshot.
+        """Verdict and report; `live` is None for the first generation, and for the first with
+        vectors. A damaged live generation is compared with by its files, and not at all if it is
+        of the candidate's snapshot.
 
         :raises NotFound, Corrupt: if a file is gone or damaged by now.
         :raises Conflict: if a rollback interrupted it.
         """
         content, collection = self._frozen_collection(candidate)
         in_live = in_best = speed = read = None
-        if self._settings.probes and not candidate.heals:
-            whole = live if live_is_whole else None
+        if self._settings.probes and candidate.is_refresh:
+            compared = live if live and not live.words_alone else None
+            whole = compared if live_is_whole else None
             own = read_probes(self._records.store, probes_file(candidate, candidate))
             in_live, theirs = self._ranks(candidate, whole, own)
             if len(own):
-                best = self._baselines.best(candidate, live) if whole else live
+                damaged = compared is not whole
+                best = compared if damaged else self._baselines.best(candidate, live)
                 in_best = self._ranks_by_files(candidate, best, in_live.probes, content)
                 speed = self._latency(candidate, in_live.probes, whole, theirs)
                 read = self._readings(candidate, live, own)
@@ -124,16 +126,15 @@ class Gate:
             ids = sorted(content.vectors)
             sample = rng.sample(ids, min(self._settings.sample, len(ids)))
             asked = rng.sample(ids, min(RECALL_QUERIES, len(ids)))
-            queries = np.array([content.vectors[each] for each in asked], dtype=np.float32)
-            queries = queries.reshape(-1, candidate.vector_size)
+            queries = [content.query(each, candidate) for each in asked]
             hits: list[list[Hit]] = []
             for start in range(0, len(queries), SEARCH_BATCH):
                 self._replication.check_frozen(candidate.number)
-                batch = [Query(vector) for vector in queries[start : start + SEARCH_BATCH]]
+                batch = queries[start : start + SEARCH_BATCH]
                 hits += self._index.search(candidate.collection, batch, RECALL_DEPTH)
             return content, CollectionSample(
                 self._index.count(candidate.collection),
-                self._index.vectors(candidate.collection, sample) if sample else {},
+                stored_vectors(self._index, candidate, sample) if sample else {},
                 self._index.weights(candidate.collection, sample) if sample else {},
                 queries,
                 hits,
@@ -200,7 +201,7 @@ class Gate:
 
     def _reading(self, candidate: Generation, by: Generation | None) -> Reading | None:
         """None where nobody, or an embedder of an earlier release, had its reader answer."""
-        if by is None:
+        if by is None or by.words_alone:
             return None
         try:
             return read_probes(self._records.store, probes_file(candidate, by)).reading

@@ -25,11 +25,12 @@ from realm.records import arrow
 from realm.records.controls import damage_of
 from realm.records.controls import record_damage as note
 from realm.records.generations import Generation
-from realm.records.vectors import Vectors, matrix, read_vectors, vector_file
+from realm.records.vectors import Vectors, matrix, no_vectors, read_vectors, vector_file
 from realm.search.bm25 import passage_weights
 from realm.search.vector_index import VectorIndex
 from services.indexer.context import CorpusReader, Records
 from services.indexer.gate.checks import SAMPLE_TOLERANCE
+from services.indexer.gate.content import stored_vectors
 from services.indexer.gate.point_counts import CONFIRMATIONS, PAUSE_SHARE, PointCounts
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
@@ -137,7 +138,7 @@ class Integrity:
         }
         window = windows[at]
         try:
-            passages, vectors = self._drawn(window)
+            passages, vectors = self._drawn(generation, window)
         except (Corrupt, NotFound) as error:
             self._metrics.corrupt_files.labels("verify").inc()
             log.warning("window_unreadable", generation=generation.number, why=str(error))
@@ -173,20 +174,16 @@ class Integrity:
                 steps.append((int(found[1]), int(found[2])))
         return [(after, upto) for after, upto in steps if upto <= applied]
 
-    def _drawn(self, window: _Window) -> tuple[list[Passage], Vectors]:
-        table, theirs = (
-            arrow.read_table(self._store, window.passages),
-            read_vectors(self._store, window.vectors),
-        )
+    def _drawn(self, generation: Generation, window: _Window) -> tuple[list[Passage], Vectors]:
+        table = arrow.read_table(self._store, window.passages)
+        rows = sorted(self._rng.sample(range(len(table)), min(SAMPLE, len(table))))
+        passages = from_table(_rows(table, rows))
+        if generation.words_alone:
+            return passages, no_vectors(len(passages))
+        theirs = read_vectors(self._store, window.vectors)
         if table["passage_id"].to_pylist() != theirs["passage_id"].to_pylist():
             raise Corrupt(f"{window.vectors} holds the vectors of other passages")
-        rows = sorted(self._rng.sample(range(len(table)), min(SAMPLE, len(table))))
-        # Arrow takes rows of not every type that text may have.
-        drawn, vectors = (
-            pa.concat_tables([each.slice(row, 1) for row in rows] or [each])
-            for each in (table, theirs)
-        )
-        return from_table(drawn), matrix(vectors)
+        return passages, matrix(_rows(theirs, rows))
 
     def _wrong(
         self,
@@ -200,7 +197,7 @@ class Integrity:
             return []
         ids = [each.passage_id for each in passages]
         versions = self._index.versions(generation.collection, ids)
-        stored = self._index.vectors(generation.collection, ids)
+        stored = stored_vectors(self._index, generation, ids)
         weights = self._index.weights(generation.collection, ids)
         wrong = []
         for passage, vector in zip(passages, vectors, strict=True):
@@ -252,3 +249,8 @@ class Integrity:
             documents = arrow.read_table(self._store, path)["document_id"].to_pylist()
             total += sum(each not in changed for each in documents)
         return total
+
+
+def _rows(table: pa.Table, rows: Sequence[int]) -> pa.Table:
+    """Arrow's own `take` fails at some types that text may have."""
+    return pa.concat_tables([table.slice(row, 1) for row in rows] or [table])

@@ -11,7 +11,6 @@ import structlog
 
 from realm.errors import NotFound
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import lag_behind
 from realm.records.states import ACTIVE, SERVED, TOTAL, State, phase_figures
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.build import Build, Memory
@@ -101,8 +100,8 @@ class RefreshMonitor:
         return build
 
     def _ended(self, build: Build, flipped_at: float) -> None:
-        if build.generation.heals:
-            self.metrics.refreshes.labels("healed").inc()
+        if not build.generation.is_refresh:
+            self.metrics.refreshes.labels("healed" if build.generation.heals else "words").inc()
             return
         phases = build.phase_seconds(time.time(), flipped_at)
         # First: if the store fails, the next tick repeats all of this.
@@ -134,7 +133,7 @@ class RefreshMonitor:
         if generation is None:
             return
         snapshots = self.records.snapshots.all()
-        lag = lag_behind(snapshots, generation.snapshot, generation.step)
+        lag = generation.lag(snapshots)
         self.metrics.lagging_since.set(lag.since or 0.0)
         self.metrics.lag_steps.set(lag.steps)
         self.metrics.active_generation.set(generation.number)

@@ -12,7 +12,7 @@ from realm.corpus.parked import Parked
 from realm.errors import NotFound
 from realm.records.controls import damage_of
 from realm.records.generations import Event, Generation, outcome
-from realm.records.snapshots import Snapshot, lag_behind
+from realm.records.snapshots import Snapshot
 from realm.records.states import State, phases_in
 from realm.v1 import index_pb2, types_pb2
 from services.indexer.build.build import Build, Memory
@@ -120,6 +120,7 @@ class Status:
             gate=ended.report if ended else {},
             reason=_reason(ended),
             forced=generation.forced,
+            words_alone=generation.words_alone,
         )
 
     def _live(self, snapshots: list[Snapshot]) -> types_pb2.IndexVersion | None:
@@ -127,7 +128,7 @@ class Status:
         generation = self.records.generations.find(entry.generation) if entry else None
         if entry is None or generation is None:
             return None
-        lag = lag_behind(snapshots, generation.snapshot, generation.step)
+        lag = generation.lag(snapshots)
         return types_pb2.IndexVersion(
             generation=generation.number,
             snapshot=generation.snapshot,
@@ -136,6 +137,7 @@ class Status:
             lag_steps=lag.steps,
             lag=duration(lag.seconds(time.time())),
             live_since=timestamp(entry.at),
+            words_alone=generation.words_alone,
         )
 
     def _under_way(self, build: Build) -> index_pb2.Refresh:

@@ -20,9 +20,9 @@ from realm.corpus.table import Write
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records import arrow
 from realm.records.generations import Generation, generation_folder, pieces_folder
-from realm.records.vectors import read_vectors, write_vectors
+from realm.records.vectors import no_vectors, read_vectors, to_table, write_vectors
 from realm.search.vector_index import VectorIndex
-from services.indexer.build.loader import apply_changes, paired
+from services.indexer.build.loader import apply_changes, vectors_for
 from services.indexer.context import CorpusReader, Records
 from services.indexer.gate.point_counts import PointCounts
 from services.indexer.metrics import IndexerMetrics
@@ -216,6 +216,9 @@ class ChangeApplier:
             if not self._store.exists(source):
                 states = self._parked.leave_out(self._corpus.changes(step.after, step.upto))
                 write_changes(self._store, source, states, self._inputs.of(generation.snapshot))
+            if generation.words_alone:
+                planned.embedded = self._note_words(source, delta)
+                return planned.embedded
             if generation.heals and not self._store.exists(delta):
                 self._copy_from_healed(generation, step)
             if self._store.exists(delta):
@@ -226,6 +229,17 @@ class ChangeApplier:
             return False
         self._join(generation, planned.pieces, source, delta)
         planned.pieces, planned.embedded = None, True
+        return True
+
+    def _note_words(self, source: str, delta: str) -> bool:
+        """Words need no embedder: the file says no more than that the step was planned."""
+        try:
+            passages = arrow.read_table(self._store, source)
+        except (Corrupt, NotFound) as error:
+            self._make_again(error, source)
+            return False
+        ids, hashes = (passages[name].to_pylist() for name in ("passage_id", "content_hash"))
+        write_vectors(self._store, delta, to_table(ids, hashes, no_vectors(len(ids)), {}))
         return True
 
     def _copy_from_healed(self, generation: Generation, step: ChangeStep) -> None:
@@ -286,7 +300,7 @@ class ChangeApplier:
         source = changes_file(generation.fingerprint, step.after, step.upto)
         try:
             changes = read_changes(self._store, source)
-            vectors = paired(changes.passages, read_vectors(self._store, delta), delta)
+            vectors = vectors_for(self._store, generation, changes.passages, delta)
         except (Corrupt, NotFound) as error:
             self._make_again(error, delta, source)
             self._planned.pop(number, None)

@@ -223,10 +223,10 @@ class Auditor:
         generation = self._generations.get(number)
         snapshot = self._snapshots.get(generation.snapshot)
         folder = self._snapshots.materialise(snapshot, MODEL_FILES)
-        tables = [
-            vectors.read_vectors(self._store, vectors.vector_file(snapshot.name, file))
-            for file in generation.passage_files
-        ]
+        files = generation.passage_files
+        if not generation.words_alone:
+            files = tuple(vectors.vector_file(snapshot.name, file) for file in files)
+        tables = [vectors.read_vectors(self._store, file) for file in files]
         ids = [id_ for table in tables for id_ in table.column("passage_id").to_pylist()]
         encoder = load_query_encoder(folder)
         return _Reference(

@@ -28,7 +28,7 @@ from realm.records.generations import Generation, Generations, LiveEntry, collec
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
-from realm.records.vectors import Vectors
+from realm.records.vectors import Vectors, no_vectors
 from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.exact import ExactIndex
 from realm.search.vector_index import Hit, IndexedPassage, Query, VectorSearch
@@ -183,7 +183,12 @@ class World:
         return snapshot
 
     def build(
-        self, snapshot: Snapshot, corpus_version: int = 1, *, ranges: bool = True
+        self,
+        snapshot: Snapshot,
+        corpus_version: int = 1,
+        *,
+        ranges: bool = True,
+        words_alone: bool = False,
     ) -> Generation:
         """A generation with its collection, not live."""
         number = self.generations.next_number()
@@ -193,7 +198,7 @@ class World:
             step=snapshot.step,
             corpus_version=corpus_version,
             fingerprint=snapshot.fingerprint,
-            vector_size=snapshot.vector_size,
+            vector_size=0 if words_alone else snapshot.vector_size,
             passage_files=(),
             collection=collection_name(number),
             created_at=time.time(),
@@ -206,7 +211,10 @@ class World:
         self.generations.create(generation)
         self.generations.record(number, State.BUILDING)
         passages = passages_of(f"g{number}")
-        self.fill(generation, passages, self.passage_vectors(snapshot.number, passages))
+        vectors = no_vectors(len(passages))
+        if not words_alone:
+            vectors = self.passage_vectors(snapshot.number, passages)
+        self.fill(generation, passages, vectors)
         return generation
 
     def fill(

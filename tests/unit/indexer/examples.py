@@ -30,6 +30,7 @@ def generation(
     files: tuple[str, ...] = (),
     created_at: float | None = None,
     word_statistics: str = "",
+    vector_size: int = 2,
 ) -> Generation:
     return Generation(
         number=number,
@@ -37,7 +38,7 @@ def generation(
         step=snapshot * 10,
         corpus_version=version,
         fingerprint="f",
-        vector_size=2,
+        vector_size=vector_size,
         passage_files=files,
         collection=collection_name(number),
         created_at=float(number) if created_at is None else created_at,

@@ -75,3 +75,13 @@ def test_the_best_reader_is_compared_with_beside_the_best_retriever(
     assert found is not None
     assert found.number == 1
     assert references.best(candidate, history.get(1), READER_F1) is None, "it is live"
+
+
+def test_words_alone_are_no_measure_for_vectors(store: Store, history: Generations) -> None:
+    """The first vectors are compared with nothing; after a rollback to words, the next are compared
+    with the best that was accepted, be it of the words' own snapshot."""
+    candidate, words = generation(9, snapshot=9), generation(5, snapshot=2, vector_size=0)
+    references = GateBaselines(history, Snapshots(store), 5)
+    assert [each.number for each in references.of(candidate, words)] == [9, 2]
+    none_before = generation(1, snapshot=9)
+    assert references.of(none_before, words) == [none_before]

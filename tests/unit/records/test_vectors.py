@@ -7,7 +7,14 @@ import pytest
 
 from realm.errors import Corrupt
 from realm.records.store import Store
-from realm.records.vectors import matrix, read_vectors, to_table, vector_file, write_vectors
+from realm.records.vectors import (
+    matrix,
+    no_vectors,
+    read_vectors,
+    to_table,
+    vector_file,
+    write_vectors,
+)
 
 
 def test_vectors_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -30,6 +37,14 @@ def test_vectors_that_are_there_are_no_error(tmp_path: Path) -> None:
 def test_no_passages_give_no_rows() -> None:
     table = to_table([], [], np.empty((0, 3), np.float32), {})
     assert matrix(table).shape == (0, 3)
+
+
+def test_words_alone_have_rows_without_vectors(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    write_vectors(store, "v.arrow", to_table(["p", "q"], ["h", "i"], no_vectors(2), {}))
+    table = read_vectors(store, "v.arrow")
+    assert table["content_hash"].to_pylist() == ["h", "i"]
+    assert matrix(table).shape == (2, 0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -59,6 +59,7 @@ def refresh(number: int) -> dict[str, Any]:
         "why": "probe recall@5 fell by 0.31 </script>" if rejected else "refresh",
         "began": PERIOD * (number - 2),
         "went_live": not rejected,
+        "words_alone": False,
         "figures": {
             "probe_recall@5": 0.7 + 0.01 * number,
             "live_probe_recall@5": 0.69 + 0.01 * number,

@@ -16,7 +16,13 @@ OFFSET = 7000
 def test_every_variable_that_a_process_gets_is_a_setting(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, OFFSET, train=True)
     known = VARIABLES
-    specs = [cluster.web(), *cluster.infrastructure(), *cluster.front(), *cluster.workers()]
+    specs = [
+        cluster.web(),
+        *cluster.infrastructure(),
+        *cluster.front(),
+        cluster.trainer(),
+        *cluster.embedders(),
+    ]
     given = {name for spec in specs for name in spec.environment if name.startswith("REALM_")}
     assert given <= known
 
@@ -34,7 +40,13 @@ def test_every_gateway_has_ports_and_an_address_of_its_own(tmp_path: Path) -> No
 
 def test_given_settings_reach_every_process(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, OFFSET, train=True, settings={"REALM_GATE_PROBES": "7"})
-    specs = [cluster.web(), *cluster.infrastructure(), *cluster.front(), *cluster.workers()]
+    specs = [
+        cluster.web(),
+        *cluster.infrastructure(),
+        *cluster.front(),
+        cluster.trainer(),
+        *cluster.embedders(),
+    ]
     assert {spec.environment["REALM_GATE_PROBES"] for spec in specs} == {"7"}
 
 

@@ -35,14 +35,22 @@ def corpus(model: Model) -> list[Passage]:
     return tiny.passages(model.inputs, 30)
 
 
-def put(store: Store, number: int, shards: list[list[Passage]], print_: str = "f") -> Generation:
+def put(
+    store: Store,
+    number: int,
+    shards: list[list[Passage]],
+    print_: str = "f",
+    vector_size: int = 32,
+) -> Generation:
     """A generation over passage files named by their content."""
     files = []
     for index, shard in enumerate(shards):
         name = f"passages/{print_}/{index:03d}/{shard[0].content_hash[:16]}-{len(shard)}.arrow"
         arrow.write_table(store, name, to_table(shard))
         files.append(name)
-    made = Generation(number, 1, 0, 1, print_, 32, tuple(files), f"c-{number}", 0.0, "test")
+    made = Generation(
+        number, 1, 0, 1, print_, vector_size, tuple(files), f"c-{number}", 0.0, "test"
+    )
     Generations(store).create(made)
     return made
 

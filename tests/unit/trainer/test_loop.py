@@ -17,12 +17,12 @@ from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
 from realm.records.generations import Generations
-from realm.records.snapshots import Snapshots
+from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from services.trainer.checkpoints import Origin
 from services.trainer.context import Cadence, TrainingContext
-from services.trainer.loop import IndexSituation, Trainer
+from services.trainer.loop import IndexSituation, Trainer, index_situation
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.publisher import Publisher
 from services.trainer.retrieval import LiveRetrieval
@@ -171,3 +171,46 @@ def test_waits_only_for_a_snapshot_that_may_still_become_live(
 @given(st.integers(0, 10**6), st.none() | st.integers(0, 10**6), st.booleans())
 def test_no_bound_never_waits(published: int, live: int | None, paused: bool) -> None:
     assert not IndexSituation(published, live, State.BUILDING, paused).exceeds(0)
+
+
+@pytest.mark.parametrize(
+    ("given_", "waits"),
+    [
+        ({}, True),
+        ({"newest_state": None}, True),
+        ({"live_step": 40}, False),
+        ({"newest_state": State.REJECTED}, False),
+        ({"paused": True}, False),
+    ],
+)
+def test_the_first_vectors_are_waited_for_only_while_they_may_come(
+    given_: dict[str, object], waits: bool
+) -> None:
+    first = replace(BEHIND, live_step=None)
+    assert replace(first, **given_).lacks_vectors == waits  # type: ignore[arg-type]
+
+
+def test_a_trainer_that_comes_after_the_index_waits_beside_words_until_vectors_are_decided_on(
+    store: Store, model: Model, corpus: list[Passage]
+) -> None:
+    Bench(store, model).publisher.publish_now(model, 0)
+    bench = Bench(store, model, train_after_index=True)
+    words = put(store, 1, [corpus], model.inputs.fingerprint, vector_size=0)
+    generations = Generations(store)
+    generations.commit(words.number, after=None, by="test", why="test")
+    with bench.running():
+        until(lambda: bench.trainer._waited_for.startswith("the first vectors"), "it waits")
+        assert bench.metric("current_step") == 0
+        put(store, 2, [corpus], model.inputs.fingerprint)
+        generations.record(2, State.BUILDING)
+        generations.record(2, State.REJECTED, "the gate refused it")
+        until(lambda: bench.metric("current_step") > 0, "a step")
+
+
+def test_words_alone_are_no_live_step(store: Store, model: Model, corpus: list[Passage]) -> None:
+    words = put(store, 1, [corpus], model.inputs.fingerprint, vector_size=0)
+    generations = Generations(store)
+    generations.commit(words.number, after=None, by="test", why="test")
+    newest = Snapshot(1, "x", 120, 0.0, None, "f", 2, {})
+    situation = index_situation(store, generations, newest)
+    assert situation == IndexSituation(120, None, None, paused=False)

@@ -100,7 +100,9 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def go_live(self, model: Model, step: int, fingerprint: str = "") -> Generation:
+    def go_live(
+        self, model: Model, step: int, fingerprint: str = "", vector_size: int = 32
+    ) -> Generation:
         folder = self.folder / f"snapshot-{step}"
         write_model(folder, model)
         fingerprint = fingerprint or model.inputs.fingerprint
@@ -114,7 +116,7 @@ class Bench:
             step,
             1,
             fingerprint,
-            32,
+            vector_size,
             (),
             f"c-{number}",
             0.0,
@@ -156,6 +158,15 @@ def test_nothing_live_is_not_ready(bench: Bench) -> None:
     assert not bench.settle()
     with pytest.raises(NotReady, match="no generation is live"):
         bench.retrieval.search([bench.asked("the town")], 3)
+
+
+def test_words_alone_are_nothing_to_learn_from(bench: Bench) -> None:
+    bench.go_live(bench.model, 1, vector_size=0)
+    assert not bench.settle()
+    with pytest.raises(NotReady, match="no generation is live"):
+        bench.retrieval.beams([bench.asked("the town")], 3)
+    bench.go_live(bench.model, 2)
+    assert bench.settle()
 
 
 def test_token_ids_equal_the_passages_own_with_and_without_a_view(bench: Bench) -> None:

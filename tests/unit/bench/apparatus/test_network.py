@@ -15,7 +15,12 @@ def test_each_process_reaches_its_peers_at_a_host_of_its_own(tmp_path: Path) -> 
     network = Network(cluster, "127.0.0.1:8474", "127.0.0.1:9000")
     specs = {
         each.name: network.route(each)
-        for each in (*cluster.infrastructure(), *cluster.front(), *cluster.workers())
+        for each in (
+            *cluster.infrastructure(),
+            *cluster.front(),
+            cluster.trainer(),
+            *cluster.embedders(),
+        )
     }
     urls = {name: spec.environment["REALM_REDIS_URL"] for name, spec in specs.items()}
     services = ["indexer", "indexer-2", "gateway", "gateway-2", "embedder", "embedder-delta"]

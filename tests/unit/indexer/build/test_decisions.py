@@ -14,6 +14,8 @@ from services.indexer.build.lifecycle import (
     NEWER,
     REFRESH,
     UNREADABLE,
+    VECTORS,
+    WORDS,
     Action,
     BeginBuild,
     GenerationView,
@@ -109,6 +111,70 @@ def test_a_forced_refresh_says_by_whom() -> None:
         refresh_forced="root: it must be",
     )  # fmt: skip
     assert decide(seen) == [BeginBuild(2, "forced by root: it must be", 2, 0, "root: it must be")]
+
+
+def words(number: int, state: State, **more: object) -> GenerationView:
+    return view(number, 3, state, words_alone=True, why=WORDS, **more)
+
+
+def live_words(**more: object) -> Observation:
+    live = Live(1, 3, 1, None, words_alone=True)
+    return observation(words(1, State.LIVE), live=live, words_first=True, **more)
+
+
+FIRST_WORDS = BeginBuild(3, WORDS, 0, 0, words_alone=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "begun"),
+    [
+        pytest.param(observation(words_first=True), [FIRST_WORDS], id="before anything is live"),
+        pytest.param(observation(), [BeginBuild(3, NEWER, 0, 0)], id="unless they are not wanted"),
+        pytest.param(observation(words_first=True, paused=True), [], id="or refreshing is paused"),
+        pytest.param(
+            observation(words_first=True, paused=True, refresh_asked=1), [FIRST_WORDS],
+            id="before what is asked for, which is not answered by it",
+        ),
+        pytest.param(
+            observation(words(1, State.REJECTED), words_first=True),
+            [BeginBuild(3, NEWER, 0, 0)],
+            id="once, if they cannot go live",
+        ),
+        pytest.param(
+            observation(words(1, State.ABANDONED), words_first=True, floor=1), [FIRST_WORDS],
+            id="again, if their leader was lost",
+        ),
+        pytest.param(
+            observation(view(1, 2, State.LIVE), words_first=True),
+            [BeginBuild(3, NEWER, 0, 1)],
+            id="never once something is live",
+        ),
+        pytest.param(live_words(), [BeginBuild(3, VECTORS, 0, 1)], id="vectors follow words"),
+        pytest.param(live_words(newest_snapshot=4), [BeginBuild(4, VECTORS, 0, 1)], id="newest"),
+        pytest.param(live_words(paused=True), [], id="but not while refreshing is paused"),
+        pytest.param(
+            live_words(refresh_asked=1), [BeginBuild(3, ASKED, 1, 1)], id="nor a second time"
+        ),
+    ],
+)  # fmt: skip
+def test_words_come_first_and_vectors_follow(seen: Observation, begun: list[BeginBuild]) -> None:
+    assert [each for each in decide(seen) if isinstance(each, BeginBuild)] == begun
+
+
+def test_damaged_words_are_made_again_as_words_before_vectors_go_on() -> None:
+    damaged, live = words(1, State.LIVE, damaged=True), Live(1, 3, 1, None, words_alone=True)
+    heal = BeginBuild(3, HEAL, 0, 1, words_alone=True)
+    assert decide(observation(damaged, live=live, words_first=True)) == [heal]
+    candidate = view(2, 3, State.BUILDING, replaces=1, why=VECTORS)
+    gives_way = observation(damaged, candidate, live=live, candidate=DONE)
+    assert steps(gives_way)[0] is Step.END_BUILD
+
+
+def test_vectors_that_were_refused_are_not_tried_again_beside_words() -> None:
+    refused = view(2, 3, State.REJECTED)
+    live = Live(1, 3, 1, None, words_alone=True)
+    assert begun(observation(words(1, State.LIVE), refused, live=live)) == []
+    assert begun(observation(words(1, State.LIVE), refused, live=live, newest_snapshot=4)) == [4]
 
 
 @pytest.mark.parametrize("times", range(MAX_ABANDONED + 2))

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from realm.records.states import ACTIVE, ENDED, FINAL, IN_PROGRESS, State, may_follow
 from services.indexer.build.lifecycle import (
+    HEAL,
     Action,
     BeginBuild,
     GenerationView,
@@ -42,6 +43,7 @@ class Index:
     collection: bool = False
     damaged: bool = False
     why: str = ""
+    words_alone: bool = False
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.qdrant = True
         self.alias: int | None = None
         self.good = True
+        self.words_first = False
 
     def observe(self) -> Observation:
         live = self.live_now()
@@ -87,6 +90,7 @@ class Lifecycle(RuleBasedStateMachine):
             candidate=None,
             qdrant_reachable=self.qdrant,
             alias=self.alias,
+            words_first=self.words_first,
         )
         candidate = candidate_of(seen)
         return replace(seen, candidate=self.progress(candidate.number)) if candidate else seen
@@ -102,13 +106,14 @@ class Lifecycle(RuleBasedStateMachine):
         previous = whole[-1] if whole else None
         if previous is not None and self.generations[previous].state in ENDED | FINAL:
             previous = None
-        return Live(newest, self.generations[newest].snapshot, turn, previous)
+        made = self.generations[newest]
+        return Live(newest, made.snapshot, turn, previous, words_alone=made.words_alone)
 
     def seen(self) -> tuple[GenerationView, ...]:
         return tuple(
             GenerationView(
                 n, g.snapshot, g.state, self.now - g.since, g.collection, 0, g.request,
-                g.replaces, g.damaged, g.why,
+                g.replaces, g.damaged, g.why, g.words_alone,
             )
             for n, g in self.generations.items()
         )  # fmt: skip
@@ -124,7 +129,7 @@ class Lifecycle(RuleBasedStateMachine):
         return Progress(
             generation=number,
             files=FILES,
-            embedded=frozenset(index.embedded),
+            embedded=FILES if index.words_alone else frozenset(index.embedded),
             loaded=frozenset(self.memory.loaded),
             prepared=self.memory.prepared,
             optimised=self.memory.optimised,
@@ -157,7 +162,7 @@ class Lifecycle(RuleBasedStateMachine):
                 generation.collection = memory.prepared = True
                 memory.loaded.clear()
             case Step.LOAD_SHARDS:
-                assert action.files <= generation.embedded
+                assert generation.words_alone or action.files <= generation.embedded
                 assert memory.prepared
                 memory.loaded.add(min(action.files))
             case Step.OPTIMISE:
@@ -191,7 +196,7 @@ class Lifecycle(RuleBasedStateMachine):
         number = len(self.generations) + 1
         self.generations[number] = Index(
             wanted.snapshot, wanted.request, wanted.replaces, corpus_version=self.version,
-            applied=self.version, why=wanted.why,
+            applied=self.version, why=wanted.why, words_alone=wanted.words_alone,
         )  # fmt: skip
 
     def commit(self, number: int) -> None:
@@ -217,8 +222,9 @@ class Lifecycle(RuleBasedStateMachine):
         if index.state is State.RETIRED:
             self.set_state(number, State.DELETED)
 
-    @initialize(generations=st.integers(0, 2))
-    def begin_with(self, generations: int) -> None:
+    @initialize(generations=st.integers(0, 2), words_first=st.booleans())
+    def begin_with(self, generations: int, words_first: bool) -> None:
+        self.words_first = words_first
         for _ in range(generations):
             self.write()
             self.build(True, FILES, 9, "")
@@ -346,6 +352,13 @@ class Lifecycle(RuleBasedStateMachine):
             self.live.append(live.previous)
 
     @invariant()
+    def words_are_of_the_beginning(self) -> None:
+        """They are begun where nothing is live, and made again only where they are damaged."""
+        begun = [index for index in self.generations.values() if index.words_alone]
+        assert all(index.why == HEAL or not index.replaces for index in begun)
+        assert self.words_first or not begun
+
+    @invariant()
     def applied_never_goes_back(self) -> None:
         if live := self.live_now():
             applied = self.generations[live.generation].applied
@@ -360,11 +373,12 @@ class Lifecycle(RuleBasedStateMachine):
         for _ in range(16):
             self.settle()
         self.publish()
-        for _ in range(16):
+        for _ in range(32):  # words may come first
             self.settle()
         live = self.live_now()
         assert live is not None
         assert live.snapshot == self.snapshots
+        assert not live.words_alone
         states = [index.state for index in self.generations.values()]
         assert states.count(State.LIVE) == 1
         assert states.count(State.RETAINED) <= 1

@@ -97,7 +97,7 @@ def evidence(points: int = 1, forced: str = "", **settings: object) -> Evidence:
     """A candidate of one passage, with so many points in its collection."""
     content = ExpectedContent()
     content.put("a0", "a", 1, vector(1, 0))
-    sample = CollectionSample(points, {"a0": vector(1, 0)}, {}, np.zeros((0, 2), np.float32), [])
+    sample = CollectionSample(points, {"a0": vector(1, 0)}, {}, [], [])
     candidate = replace(generation(1), forced=forced)
     return Evidence(load_settings(**settings).gate, candidate, content, sample)
 
