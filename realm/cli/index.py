@@ -264,9 +264,10 @@ def refresh_line(status: index_pb2.IndexStatus) -> str:
 def origin(version: types_pb2.IndexVersion) -> str:
     """Where an answer comes from, in one line."""
     lag = f", {version.lag_steps} steps behind" if version.lag_steps else ""
+    words = " of words alone" if version.words_alone else ""
     return (
-        f"generation {version.generation}, snapshot {version.snapshot} (step {version.step}),"
-        f" corpus version {version.corpus_version}{lag}"
+        f"generation {version.generation}{words}, snapshot {version.snapshot}"
+        f" (step {version.step}), corpus version {version.corpus_version}{lag}"
     )
 
 
@@ -308,7 +309,7 @@ def _generations_table(generations: list[index_pb2.Generation]) -> RenderableTyp
         [
             {
                 "generation": each.generation,
-                "state": _state(each),
+                "state": _state(each) + (", words alone" if each.words_alone else ""),
                 "snapshot": each.snapshot.number,
                 "step": each.snapshot.step,
                 "corpus": each.corpus_version,

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from rich.console import Console
 
+from realm.cli.index import origin
 from realm.cli.watch import WINDOW_SECONDS, History, frame, lag_chart, refresh_chart, ticking
 from realm.errors import NotReady
 from realm.v1.index_pb2 import IndexStatus, Refresh
@@ -92,3 +93,10 @@ def test_time_passes_between_updates_and_errors_come_through() -> None:
     assert next(found) is None
     with pytest.raises(NotReady):
         list(found)
+
+
+def test_words_alone_are_named_where_an_answer_comes_from() -> None:
+    version = IndexVersion(generation=1, snapshot=1, corpus_version=3)
+    assert "words alone" not in origin(version)
+    version.words_alone = True
+    assert origin(version).startswith("generation 1 of words alone, snapshot 1")
