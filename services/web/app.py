@@ -11,7 +11,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from realm.client import AsyncClient
 from services.web import call
@@ -128,6 +129,7 @@ def make_app(api: Api, is_ready: Callable[[], bool]) -> Starlette:
             _route("GET", "/openapi.json", openapi),
             _route("GET", "/livez", live),
             _route("GET", "/readyz", ready),
+            Mount("/", StaticFiles(packages=[("services.web", "page")], html=True)),
         ],
         exception_handlers={HTTPException: _failed},
     )

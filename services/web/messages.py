@@ -47,18 +47,18 @@ def from_json(body: bytes, message: M) -> M:
         raise InvalidInput(f"the body is no {message.DESCRIPTOR.name}: {error}") from error
 
 
-def from_query(query: Iterable[tuple[str, str]], message: M) -> M:
-    """Each parameter is a field of one value; `where`, any number of times, is the filter.
+def from_query(query: Iterable[tuple[str, str]], message: M, fields: Iterable[Any]) -> M:
+    """Each parameter is one of the fields; `where`, any number of times, is the filter.
 
     :raises InvalidInput: naming the parameter that is unknown or unusable.
     """
-    fields = {each.name: each for each in simple_fields(message.DESCRIPTOR)}
+    offered = {each.name: each for each in fields}
     terms: list[str] = []
     for name, value in query:
         if name == "where" and "filter" in message.DESCRIPTOR.fields_by_name:
             terms.append(value)
-        elif name in fields:
-            _set(message, fields[name], value)
+        elif name in offered:
+            _set(message, offered[name], value)
         else:
             raise InvalidInput(f"there is no parameter {name[:80]}", field=name[:80])
     if terms:

@@ -12,7 +12,6 @@ from realm import __version__
 from realm.v1.comments import COMMENTS
 from realm.v1.index_pb2 import WatchIndexResponse
 from services.web import call
-from services.web.messages import simple_fields
 from services.web.operations import OPERATIONS, Operation
 
 _INTEGERS = {
@@ -184,9 +183,6 @@ def _path_parameter(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _query_parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
-    if operation.body is not None:
-        return []
-    taken = {operation.parameter, *operation.headers.values()}
     found = [
         {
             "name": each.name,
@@ -194,10 +190,9 @@ def _query_parameters(operation: Operation, schemas: Schemas) -> list[dict[str, 
             "description": COMMENTS.get(each.full_name, ""),
             "schema": schemas.one(each),
         }
-        for each in simple_fields(operation.request.DESCRIPTOR)
-        if each.name not in taken
+        for each in operation.queried
     ]
-    if "filter" in operation.request.DESCRIPTOR.fields_by_name:
+    if operation.filtered:
         words = "Only documents with this metadata: `key=value`, `key!=value`, `key=one|other`,"
         words += " `key>=2024-05-01` (>, <=, <), `key`, `!key`. Repeated, all must hold."
         terms = {"type": "array", "items": {"type": "string"}}

@@ -20,7 +20,7 @@ from realm.client import arguments
 from realm.errors import InvalidInput
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from services.web import bodies, call
-from services.web.messages import from_json, from_query
+from services.web.messages import from_json, from_query, simple_fields
 
 Named = Callable[[Any, str], None]
 
@@ -59,6 +59,19 @@ class Operation:
         fields = self.request.DESCRIPTOR.fields_by_name
         return {name: field for name, field in offered.items() if field in fields}
 
+    @cached_property
+    def queried(self) -> list[Any]:
+        """The fields that the query gives, beside the filter."""
+        if self.body is not None:
+            return []
+        taken = {self.parameter, *self.headers.values()}
+        return [each for each in simple_fields(self.request.DESCRIPTOR) if each.name not in taken]
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the query's `where` bounds it."""
+        return "filter" in self.request.DESCRIPTOR.fields_by_name
+
     @property
     def route(self) -> str:
         """For Starlette: a document's id may have slashes."""
@@ -71,7 +84,7 @@ class Operation:
             from_json(body, made)
         elif self.body is not None:
             from_json(body, made.documents.add())  # type: ignore[attr-defined]
-        from_query(request.query_params.multi_items(), made)
+        from_query(request.query_params.multi_items(), made, self.queried)
         if self.named is not None:
             self.named(made, request.path_params[self.parameter])
         for header, field in self.headers.items():
