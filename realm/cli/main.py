@@ -16,6 +16,7 @@ from realm.cli import (
     eval,
     index,
     keys,
+    mcp,
     model,
     questions,
     report,
@@ -32,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for group in (up, index, watch, report, questions, corpus, model, eval, store, keys, settings):
+for group in (up, index, watch, report, questions, corpus, model, eval, store, keys, mcp, settings):
     group.register(app)
 
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -97,22 +97,25 @@ def connect(address: str, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Client]:
 
     :raises Unreachable: if no gateway is there, saying how to reach one.
     """
-    settings = load_settings()
-    tracing.set_up("cli", settings.process.trace_folder)
-    target = address or settings.addresses.gateway_address
     try:
-        access = settings.access
-        tls = Tls(access.tls_authority, access.tls_certificate, access.tls_private_key)
-        with Client(
-            target,
-            timeout=timeout,
-            key=access.api_key,
-            tls=tls if target.startswith(HTTPS) else None,
-            insecure=access.insecure,
-        ) as client:
+        with Client(**gateway_options(address), timeout=timeout) as client:
             yield client
     except Unreachable as error:
         raise Unreachable(f"{error.message}. {HOW_TO_REACH}") from error
+
+
+def gateway_options(address: str) -> dict[str, Any]:
+    """A client's options for the gateway at `address`, or for the one in the settings."""
+    settings = load_settings()
+    tracing.set_up("cli", settings.process.trace_folder)
+    target, access = address or settings.addresses.gateway_address, settings.access
+    tls = Tls(access.tls_authority, access.tls_certificate, access.tls_private_key)
+    return {
+        "address": target,
+        "key": access.api_key,
+        "tls": tls if target.startswith(HTTPS) else None,
+        "insecure": access.insecure,
+    }
 
 
 def settings_with(store: str) -> Settings:

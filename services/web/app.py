@@ -17,10 +17,13 @@ from starlette.staticfiles import StaticFiles
 from realm.client import AsyncClient
 from services.web import call
 from services.web.bodies import Bodies
+from services.web.chat import Chat
 from services.web.errors import response, told
 from services.web.events import Events
+from services.web.mcp import PATH as MCP_PATH
+from services.web.mcp import McpEndpoint
 from services.web.messages import encoded, to_json
-from services.web.middleware import counted
+from services.web.middleware import route
 from services.web.openapi import document
 from services.web.operations import OPERATIONS, Operation
 
@@ -46,8 +49,8 @@ class Api:
 
     def routes(self) -> list[Route]:
         return [
-            _route("GET", EVENTS, self.events),
-            *(_route(each.http, each.route, self.endpoint(each)) for each in OPERATIONS),
+            route("GET", EVENTS, self.events),
+            *(route(each.http, each.route, self.endpoint(each)) for each in OPERATIONS),
         ]
 
     def endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -60,6 +63,8 @@ class Api:
         return endpoint
 
     async def events(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         return StreamingResponse(
             await unless_gone(request, self._events.follow()),
             media_type="text/event-stream",
@@ -110,7 +115,7 @@ async def _left(request: Request) -> None:
         pass
 
 
-def make_app(api: Api, is_ready: Callable[[], bool]) -> Starlette:
+def make_app(api: Api, chat: Chat, mcp: McpEndpoint, is_ready: Callable[[], bool]) -> Starlette:
     described = encoded(document())
 
     async def openapi(_request: Request) -> Response:
@@ -126,19 +131,18 @@ def make_app(api: Api, is_ready: Callable[[], bool]) -> Starlette:
     app = Starlette(
         routes=[
             *api.routes(),
-            _route("GET", "/openapi.json", openapi),
-            _route("GET", "/livez", live),
-            _route("GET", "/readyz", ready),
+            *chat.routes(),
+            Route(MCP_PATH, mcp, methods=["POST"]),
+            route("GET", "/openapi.json", openapi),
+            route("GET", "/livez", live),
+            route("GET", "/readyz", ready),
             Mount("/", StaticFiles(packages=[("services.web", "page")], html=True)),
         ],
         exception_handlers={HTTPException: _failed},
+        lifespan=lambda _app: mcp.running(),
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    return Route(path, counted(path, endpoint), methods=[method])
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -14,6 +14,7 @@ from services.web.errors import WrongRequest
 
 #: Of a question with its filter. Of a write it is what a message may have.
 QUESTION_BYTES, WRITE_BYTES = 1 << 20, MESSAGE_BYTES
+#: How long a body may be on its way, waiting for room included.
 RECEIVE_SECONDS = 30.0
 JSON = "application/json"
 
@@ -34,9 +35,16 @@ class Bodies:
         # A page of another site can send what is no JSON by its header without asking first.
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise WrongRequest(f"send Content-Type: {JSON}", 415)
-        async with self._budget.held(_announced(request, most)) as held:
-            body = await _received(request, most)
-            held.take(len(body))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(RECEIVE_SECONDS):
+                    room = self._budget.held(_announced(request, most))
+                    taken = await held.enter_async_context(room)
+                    body = await _received(request, most)
+            except TimeoutError as error:
+                words = "the body was not received in time; send it again"
+                raise WrongRequest(words, 408) from error
+            taken.take(len(body))
             yield body
 
 
@@ -52,13 +60,10 @@ def _announced(request: Request, most: int) -> int:
 async def _received(request: Request, most: int) -> bytes:
     body = bytearray()
     try:
-        async with asyncio.timeout(RECEIVE_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
-                    raise _too_large(most)
-    except TimeoutError as error:
-        raise WrongRequest("the body was not received in time; send it again", 408) from error
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise _too_large(most)
     except ClientDisconnect as error:
         raise WrongRequest("the connection ended before the body", 400) from error
     return bytes(body)

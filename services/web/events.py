@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from realm.client import AsyncClient
-from realm.errors import Overloaded, RealmError
+from realm.errors import NotReady, Overloaded, RealmError
 from realm.v1.index_pb2 import WatchIndexResponse
 from services.web.errors import to_plain_status, told
 from services.web.messages import encoded, to_json
@@ -43,7 +43,9 @@ class Events:
         return _chained(await anext(events), events)
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
-        if self._running >= self._most or self._ending.is_set():
+        if self._ending.is_set():
+            raise NotReady("this process ends; connect again")
+        if self._running >= self._most:
             raise Overloaded(f"{self._most} callers follow the index already; try again later")
         self._running += 1
         self._gauge.set(self._running)

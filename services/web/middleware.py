@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from realm.errors import Forbidden
+from realm.errors import Forbidden, RealmError
 from realm.loopback import is_loopback
 from services.web import call
 from services.web.call import Call
@@ -72,7 +74,7 @@ class Calls:
             self._count(scope, status, time.perf_counter() - began)
 
     def _check_host(self, host: str) -> None:
-        if self._hosts is None or is_loopback(host):
+        if self._hosts is None or is_loopback(f"http://{host}"):
             return
         if host.rpartition(":")[0] not in self._hosts and host not in self._hosts:
             raise Forbidden(
@@ -87,16 +89,23 @@ class Calls:
         log.debug("request_ended", path=scope["path"], status=status, seconds=round(seconds, 4))
 
 
-def counted(
-    route: str, endpoint: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint whose requests count under its route, and whose errors are told as JSON."""
+def route(
+    method: str,
+    path: str,
+    endpoint: Callable[[Request], Awaitable[Response]],
+    body_of: Callable[[RealmError], Any] | None = None,
+) -> Route:
+    """Requests count under its path, and errors are told as JSON.
+
+    :param body_of: what tells an error; None: a `google.rpc.Status`.
+    """
 
     async def called(request: Request) -> Response:
-        request.scope["realm.route"] = route
+        request.scope["realm.route"] = path
         try:
             return await endpoint(request)
         except Exception as error:
-            return response(told(error, route))
+            found = told(error, path)
+            return response(found, body_of(found) if body_of else None)
 
-    return called
+    return Route(path, called, methods=[method])

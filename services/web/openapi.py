@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 from realm import __version__
 from realm.v1.comments import COMMENTS
 from realm.v1.index_pb2 import WatchIndexResponse
-from services.web import call
+from services.web import call, chat
 from services.web.operations import OPERATIONS, Operation
 
 _INTEGERS = {
@@ -59,6 +59,7 @@ def document() -> dict[str, Any]:
     for each in OPERATIONS:
         paths.setdefault(each.path, {})[each.http.lower()] = _operation(each, schemas)
     paths["/v1/index/events"] = {"get": _events(schemas)}
+    paths.update(chat.DESCRIBED)
     schemas.reference(status_pb2.Status.DESCRIPTOR)
     return {
         "openapi": "3.1.0",

@@ -21,7 +21,9 @@ from realm.settings.access import Access
 from services.web import call
 from services.web.app import Api, make_app
 from services.web.bodies import Bodies
+from services.web.chat import Chat
 from services.web.events import Events
+from services.web.mcp import McpEndpoint
 from services.web.metrics import WebMetrics
 from services.web.middleware import Calls
 from services.web.tls import Certificates
@@ -47,7 +49,9 @@ class WebService:
         self._ending = False
         bodies = Bodies(settings.corpus.write_memory_bytes)
         api = Api(self._client, self._events, bodies, web.timeout_seconds)
-        self.app = make_app(api, lambda: not self._ending)
+        chat = Chat(api.ask, bodies)
+        mcp = McpEndpoint(self._client, require_keys=access.require_keys)
+        self.app = make_app(api, chat, mcp, lambda: not self._ending)
         calls = Calls(
             self.app,
             metrics,

@@ -169,7 +169,7 @@ class RunningCluster:
             return "redis"
         if "qdrant_edge" in command:
             return "qdrant"
-        for name in ("indexer", "gateway", "trainer"):
+        for name in ("indexer", "gateway", "trainer", "web"):
             if f"services.{name}" in command:
                 return name
         if "services.embedder" in command:

@@ -85,7 +85,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_every_process_may_be_killed(tmp_path: Path) -> None:
     names = [
-        "embedder", "embedder-delta", "trainer", "indexer", "gateway", "qdrant", "redis",
+        "web", "embedder", "embedder-delta", "trainer", "indexer", "gateway", "qdrant", "redis",
     ]  # fmt: skip
     history = history_file(tmp_path)
     with RunningCluster(tmp_path / "run") as cluster, Recorder(history) as recorder:

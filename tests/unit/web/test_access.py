@@ -106,7 +106,8 @@ async def until_opens(http: httpx2.AsyncClient, key: str) -> None:
 
 
 async def test_without_keys_it_answers_under_this_machine_s_names_alone(place: Place) -> None:
-    for host in ("evil.example", "evil.example:8051", "127.0.0.1.evil.example", ""):
+    others = ("evil.example", "evil.example:8051", "127.0.0.1.evil.example", "unix:8051", "")
+    for host in others:
         answer = await place.http.get("/v1/index", headers={"host": host})
         assert answer.status_code == 403, host
     for host in ("localhost", "localhost:1", "127.0.0.1:8051", "[::1]:8051"):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
+import pytest
 
+from services.web import bodies
+from tests.unit.gateway.site import PATIENCE
 from tests.unit.web.place import Place
 
 QUESTION = {"question": "Where is the Eiffel Tower?", "limit": 2}
@@ -157,6 +161,22 @@ async def test_a_body_is_bounded(place: Place) -> None:
         except httpx2.WriteError:
             continue  # it was refused before all of it was sent
         assert answer.status_code == 413
+
+
+async def test_a_body_that_does_not_come_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "RECEIVE_SECONDS", 0.05)
+
+    async def silence() -> Any:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    sending = place.http.post(
+        "/v1/search", content=silence(), headers={"content-type": "application/json"}
+    )
+    async with asyncio.timeout(PATIENCE):
+        assert (await sending).status_code == 408
 
 
 async def test_nothing_is_offered_that_the_document_does_not_describe(place: Place) -> None:

@@ -30,7 +30,7 @@ function operation(path, method, described) {
     "details",
     {},
     element("summary", {}, element("code", {}, `${method.toUpperCase()} ${path}`), ` ${described.summary}`),
-    element("p", {}, described.description),
+    element("p", {}, described.description ?? ""),
     element(
       "dl",
       {},
