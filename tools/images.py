@@ -24,6 +24,7 @@ IMAGES = (
     ("embedder-cuda", "embedder", "cuda"),
     ("indexer", "indexer", "cpu"),
     ("gateway", "gateway", "cpu"),
+    ("web", "web", "cpu"),
 )
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes everything that tests/deploy/test_containers.py runs, with no registry: a Debian base by
-# debootstrap, a wheelhouse of what constraints.txt pins, the four images, and beside them Redis
+# debootstrap, a wheelhouse of what constraints.txt pins, the five images, and beside them Redis
 # (Debian's) and Qdrant's engine behind our server. Their names begin with realm-test/.
 # Needs root and a Docker daemon. Argument: the Python of the virtual environment.
 set -eu
@@ -29,7 +29,7 @@ mkdir "$scratch/wheels"
   --requirement constraints.txt "setuptools>=77"
 tar -C "$scratch/wheels" -c . | "$docker" import - realm-test/wheelhouse > /dev/null
 
-for each in indexer gateway embedder trainer qdrant-edge; do
+for each in indexer gateway web embedder trainer qdrant-edge; do
   file=deploy/docker/$each.Dockerfile
   [ -f "$file" ] || file=tests/deploy/qdrant_edge.Dockerfile
   DOCKER_BUILDKIT=1 "$docker" build --quiet --network none --file "$file" \

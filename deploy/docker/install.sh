@@ -16,7 +16,7 @@ export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/source
 needs() {
   variant=$1 torch=$2
   python3 -m venv /opt/realm
-  if [ "$service" != indexer ]; then
+  if [ "$service" != indexer ] && [ "$service" != web ]; then
     # First and alone, so that one index gives torch and another everything else.
     "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
   fi

@@ -25,6 +25,8 @@ PROCESSES = {
     "indexer": "indexer",
     "gateway": "gateway",
 }
+#: What has metrics: they, and the web service, which knows a gateway alone.
+WATCHED = {*PROCESSES, "web"}
 NAME_LABEL = "app.kubernetes.io/name"
 
 Object = dict[str, Any]

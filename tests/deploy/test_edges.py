@@ -10,6 +10,7 @@ from tests.deploy.rendering import (
     OVERLAYS,
     PROCESSES,
     ROOT,
+    WATCHED,
     Object,
     find,
     main_container,
@@ -22,6 +23,7 @@ from tests.deploy.rendering import (
 )
 
 Edge = tuple[str, str, int]
+DEPLOYMENTS = ("gateway", "embedder", "embedder-delta", "web")
 #: A word in a service's code that shows that it talks to somebody, and where that one listens.
 SIGNS = {
     "redis_url": ("redis", 6379),
@@ -43,10 +45,10 @@ def edges_of_the_code() -> set[Edge]:
 
 
 def edges_of_the_rest(objects: list[Object]) -> set[Edge]:
-    """What is no code of ours: Qdrant's peers, Prometheus, Grafana."""
-    found = {("qdrant", "qdrant", 6335)}
+    """What is no process with a store: Qdrant's peers, Prometheus, Grafana, the web service."""
+    found = {("qdrant", "qdrant", 6335), ("web", "gateway", 50051)}
     if any(name_of(each) == "prometheus" for each in workloads(objects)):
-        found |= {("prometheus", process, 9100) for process in PROCESSES}
+        found |= {("prometheus", process, 9100) for process in WATCHED}
         found |= {("prometheus", "qdrant", 6333), ("grafana", "prometheus", 9090)}
     return found
 
@@ -95,7 +97,9 @@ def test_the_code_has_the_edges_that_the_design_draws() -> None:
 def test_edges_end_at_ports_that_are_open(overlay: str) -> None:
     objects = render(overlay)
     for _, far, port in allowed(objects, "Egress"):
-        kind = "StatefulSet" if far not in ("gateway", "embedder", "embedder-delta") else None
+        kind = (
+            "StatefulSet" if far not in ("gateway", "embedder", "embedder-delta", "web") else None
+        )
         workload = find(objects, kind or "Deployment", far)
         assert port in [each["containerPort"] for each in main_container(workload)["ports"]]
 
@@ -110,5 +114,6 @@ def test_nobody_from_outside_reaches_more_than_gateways_and_metrics(overlay: str
         if any("namespaceSelector" in peer for peer in rule.get("from", [{"namespaceSelector": 1}]))
         for port in rule["ports"]
     }
-    metrics = {(process, 9100) for process in PROCESSES} | {("qdrant", 6333)}
-    assert doors == {("gateway", 50051)} | (metrics if overlay == "cluster-operators" else set())
+    metrics = {(process, 9100) for process in WATCHED} | {("qdrant", 6333)}
+    open_to_clients = {("gateway", 50051), ("web", 8051)}
+    assert doors == open_to_clients | (metrics if overlay == "cluster-operators" else set())

@@ -25,7 +25,7 @@ from tests.deploy.rendering import (
 )
 from tools.images import IMAGES, NAMES, Build, renamed
 
-SERVICES = ("trainer", "embedder", "indexer", "gateway")
+SERVICES = ("trainer", "embedder", "indexer", "gateway", "web")
 DOCKER = ROOT / "deploy" / "docker"
 BUILDERS = re.compile(r"\b(gcc|g\+\+|make|build-essential|python3-dev|apt-get|curl|wget)\b")
 

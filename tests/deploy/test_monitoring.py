@@ -15,6 +15,7 @@ import yaml
 from tests.deploy.rendering import (
     PROCESSES,
     ROOT,
+    WATCHED,
     Object,
     compose,
     find,
@@ -127,7 +128,7 @@ def test_bundled_prometheus_finds_every_process() -> None:
         )
         assert name_of(workload) == job["job_name"]
         assert source["port"] in [p["containerPort"] for p in main_container(workload)["ports"]]
-    assert {job["job_name"] for job in bundled()["scrape_configs"]} == {*PROCESSES, "qdrant"}
+    assert {job["job_name"] for job in bundled()["scrape_configs"]} == {*WATCHED, "qdrant"}
 
 
 def test_monitors_name_ports_that_pods_have() -> None:
@@ -139,7 +140,7 @@ def test_monitors_name_ports_that_pods_have() -> None:
                 jobs.add(pod_labels(each)[monitor["spec"]["jobLabel"]])
                 for endpoint in monitor["spec"]["podMetricsEndpoints"]:
                     target(main_container(each), endpoint["port"])
-    assert jobs == {*PROCESSES, "qdrant"}
+    assert jobs == {*WATCHED, "qdrant"}
 
 
 def test_prometheus_of_the_compose_file_finds_every_process() -> None:
@@ -149,7 +150,7 @@ def test_prometheus_of_the_compose_file_finds_every_process() -> None:
         assert static["labels"] == {"namespace": "realm"}
         found[job["job_name"]] = static["targets"]
     port = compose()["services"]["gateway"]["environment"]["REALM_METRICS_PORT"]
-    assert found == {process: [f"{process}:{port}"] for process in PROCESSES}
+    assert found == {process: [f"{process}:{port}"] for process in WATCHED}
 
 
 def test_rules_and_dashboards_name_jobs_that_every_kind_of_monitoring_has() -> None:
