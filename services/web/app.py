@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 from starlette.applications import Starlette
@@ -29,12 +29,18 @@ from services.web.operations import OPERATIONS, Operation
 
 EVENTS = "/v1/index/events"
 JSON = "application/json"
+#: So much JSON takes some milliseconds.
+AT_ONCE_BYTES = 64 << 10
 #: Who answered, for whoever reads no body.
 VERSION_HEADERS = {
     "x-realm-generation": "generation",
     "x-realm-snapshot": "snapshot",
     "x-realm-corpus-version": "corpus_version",
 }
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Api:
@@ -58,7 +64,8 @@ class Api:
             if operation.body is None:
                 return await self._answer(request, operation.message(request, b""))
             async with self._bodies.json(request, operation.most) as body:
-                return await self._answer(request, operation.message(request, body))
+                message = await unhurried(len(body), operation.message, request, body)
+                return await self._answer(request, message)
 
         return endpoint
 
@@ -78,7 +85,15 @@ class Api:
 
     async def _answer(self, request: Request, message: Message) -> Response:
         found = await self.ask(request, message)
-        return Response(to_json(found), headers=version_headers(found), media_type=JSON)
+        content = await unhurried(found.ByteSize(), to_json, found)
+        return Response(content, headers=version_headers(found), media_type=JSON)
+
+
+async def unhurried(size: int, work: Callable[P, T], *given: P.args, **more: P.kwargs) -> T:
+    """What it gives; in a thread if it takes long, so that other requests go on."""
+    if size <= AT_ONCE_BYTES:
+        return work(*given, **more)
+    return await asyncio.to_thread(work, *given, **more)
 
 
 def version_headers(found: Any) -> dict[str, str]:

@@ -30,6 +30,7 @@ COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
 MODEL = "realm"
 #: Of a source, around what was read in it.
 EXCERPT = 160
+LINE, BLANK = "\n", "\n\n"
 NO_ANSWER = "The passages do not answer this."
 #: When this process began: the model has no other date, as what is live changes.
 CREATED = int(time.time())
@@ -82,7 +83,8 @@ def completion(found: AnswerQuestionResponse, documents: str) -> Completion:
     if not found.answers:
         return Completion([NO_ANSWER], [], fingerprint)
     answer = found.answers[0]
-    parts, citations = [answer.text], []
+    parts = [answer.text]
+    citations: list[dict[str, Any]] = []
     length = len(answer.text)
     for number, source in enumerate(answer.sources, 1):
         mark = f" [{number}]"
@@ -90,7 +92,7 @@ def completion(found: AnswerQuestionResponse, documents: str) -> Completion:
         citations.append(_citation(source, documents, length + 1, length + len(mark)))
         length += len(mark)
     for number, source in enumerate(answer.sources, 1):
-        parts.append(f"{'' if number > 1 else chr(10)}\n[{number}] {_described(answer, source)}")
+        parts.append(f"{BLANK if number == 1 else LINE}[{number}] {_described(answer, source)}")
     return Completion(parts, citations, fingerprint)
 
 

@@ -68,6 +68,16 @@ async def test_many_documents_are_written_at_once(place: Place) -> None:
     assert sorted(place.indexer.documents) == ["d0", "d1", "d2"]
 
 
+async def test_what_is_large_goes_through_whole(place: Place) -> None:
+    documents = [{"id": f"d{number}", "text": "word " * 40_000} for number in range(20)]
+    written = await place.http.post("/v1/documents", json={"documents": documents})
+    assert written.status_code == 200
+    listed = await place.http.get("/v1/documents", params={"with_text": "true"})
+    assert [each["document"]["text"] for each in listed.json()["documents"]] == [
+        each["text"].strip() for each in documents
+    ]
+
+
 async def test_a_write_sent_again_under_its_key_is_one_write(place: Place) -> None:
     headers = {"idempotency-key": "first"}
     answers = [
