@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -27,6 +28,7 @@ from services.web.middleware import route
 from services.web.openapi import document
 from services.web.operations import OPERATIONS, Operation
 
+PAGE = Path(__file__).with_name("page")
 EVENTS = "/v1/index/events"
 JSON = "application/json"
 #: So much JSON takes some milliseconds.
@@ -151,13 +153,24 @@ def make_app(api: Api, chat: Chat, mcp: McpEndpoint, is_ready: Callable[[], bool
             route("GET", "/openapi.json", openapi),
             route("GET", "/livez", live),
             route("GET", "/readyz", ready),
-            Mount("/", StaticFiles(packages=[("services.web", "page")], html=True)),
+            route("GET", "/", shown("index.html")),
+            route("GET", "/docs", shown("docs/index.html")),
+            Mount("/page", StaticFiles(directory=PAGE)),
         ],
         exception_handlers={HTTPException: _failed},
         lifespan=lambda _app: mcp.running(),
     )
     app.router.redirect_slashes = False
     return app
+
+
+def shown(file: str) -> Callable[[Request], Awaitable[Response]]:
+    """A page."""
+
+    async def endpoint(_request: Request) -> Response:
+        return FileResponse(PAGE / file)
+
+    return endpoint
 
 
 async def _failed(request: Request, error: Exception) -> Response:

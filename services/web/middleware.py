@@ -54,7 +54,7 @@ class Calls:
         async def tell(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 MutableHeaders(scope=message).update(
                     {call.REQUEST_ID: request.request_id, **BROWSER}
                 )

@@ -134,6 +134,7 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/v1/index", {"headers": {"x-server-timeout": "nan"}}, 400, "x-server-timeout"),
     ("GET", "/v1/nothing", {}, 404, ""),
     ("PATCH", "/v1/index", {}, 405, ""),
+    ("GET", "/v1/search", {}, 405, ""),
 ]
 
 

@@ -151,7 +151,7 @@ async def test_a_text_of_a_document_is_never_markup(place: Place) -> None:
 
 async def test_the_page_is_served_with_what_it_needs(place: Place) -> None:
     for file in PAGE.rglob("*.*"):
-        answer = await place.http.get(f"/{file.relative_to(PAGE)}")
+        answer = await place.http.get(f"/page/{file.relative_to(PAGE)}")
         assert answer.status_code == 200, file
         assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert "<title>realm</title>" in (await place.http.get("/")).text
