@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.deploy.policy import RULES
-from tests.deploy.rendering import OVERLAYS, PROCESSES, name_of, render, workloads
+from tests.deploy.rendering import OVERLAYS, WATCHED, name_of, render, workloads
 from tests.deploy.rules import Breaker, Rule
 
 BROKEN = [(rule, overlay, spoil) for rule in RULES for overlay, spoil in rule.breakers]
@@ -30,4 +30,4 @@ def test_every_rule_has_a_sentence_and_a_manifest_that_breaks_it() -> None:
 
 def test_rules_see_workloads() -> None:
     others = {"redis", "qdrant", "prometheus", "grafana"}
-    assert {name_of(each) for each in workloads(render("cluster"))} == {*PROCESSES, *others}
+    assert {name_of(each) for each in workloads(render("cluster"))} == {*WATCHED, *others}

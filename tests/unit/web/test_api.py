@@ -179,15 +179,13 @@ async def test_a_body_that_does_not_come_is_given_up(
 ) -> None:
     monkeypatch.setattr(bodies, "RECEIVE_SECONDS", 0.05)
 
-    async def silence() -> Any:
-        yield b"{"
-        await asyncio.Event().wait()
-
-    sending = place.http.post(
-        "/v1/search", content=silence(), headers={"content-type": "application/json"}
-    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.service.port)
+    head = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    writer.write(f"{head}content-length: 9\r\n\r\n{{".encode())
     async with asyncio.timeout(PATIENCE):
-        assert (await sending).status_code == 408
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_nothing_is_offered_that_the_document_does_not_describe(place: Place) -> None:
