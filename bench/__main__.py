@@ -22,7 +22,7 @@ from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = (
-    "changes", "chaos", "fuzz", "gate", "growth", "overhead", "quality", "rerank", "serve",
+    "changes", "chaos", "embed", "fuzz", "gate", "growth", "overhead", "quality", "rerank", "serve",
     "simulate", "swap", "switch",
 )  # fmt: skip
 FOLDERS = {"simulate": "simulation"}

@@ -28,6 +28,7 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "gate": lambda figures: min(figures[of]["min"] for of in ("noisy_cost", "reader_cost")) >= 0.1,
     "chaos": lambda figures: sum(figures["faults"].values()) >= 5 and figures["looked_at"] > 500,
     "rerank": lambda figures: figures["done"] == figures["questions"] > 10,
+    "embed": lambda figures: min(figures["passages_a_second"].values()) > 0,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
 #: Part of `make test`: a whole cluster under load, swap after swap.

@@ -1,0 +1,195 @@
+"""How fast passages become vectors, beside sentence-transformers and OpenVINO in the same run, and
+how near that is to what the processor's matrix products allow.
+
+Sides take turns over the same texts, so that other load on the machine hits all of them alike;
+figures are medians of the turns. A side that is not installed is left out, and named.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+
+from bench.claims import Claim, Result, at_least
+from bench.datasets import any_dataset
+from bench.embed.processor import has_amx, matrix_rate, operations
+from bench.embed.sides import (
+    Side,
+    Text,
+    Vectors,
+    exact,
+    openvino_sides,
+    realm_sides,
+    sentence_transformers_sides,
+)
+from bench.harness import Bench, Context
+from realm.model.checkpoint import new_model
+from realm.model.runtime import best_dtype, set_threads
+
+#: Passages whose vectors are compared with those in float32, and that warm every side up.
+COMPARED = 60
+OURS, DEFAULT = "realm", "sentence-transformers float32"
+LEAST_COSINE = 0.999
+TIMES_DEFAULT, TIMES_BEST = 3.0, 1.25
+#: Of the rate of matrix products: where that is high, the rest takes a larger share of the time.
+LEAST_SHARE, LEAST_SHARE_AMX = 0.75, 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`passages` to a turn. `judge_speed`: a turn is long enough to claim something by."""
+
+    passages: int
+    rounds: int
+    threads: int
+    judge_speed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One side over all passages: seconds by the clock, and of the process's processor time."""
+
+    seconds: float
+    processor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`cosines` are the least of each side; `work` the operations of a turn; `rate` operations a
+    second; `load` of the machine before and after."""
+
+    turns: dict[str, list[Turn]]
+    cosines: dict[str, float]
+    missing: list[str]
+    tokens: int
+    work: float
+    rate: float
+    amx: bool
+    load: tuple[float, float]
+    source: str
+
+
+def observe(parameters: Parameters, context: Context) -> Observed:
+    set_threads(parameters.threads)
+    dtype = best_dtype(torch.device("cpu"))
+    data = any_dataset(context.seed)
+    texts = [Text(one.title, one.text) for one in data.documents[: parameters.passages]]
+    model = new_model()
+    inputs = [
+        model.inputs.passage(model.inputs.title_ids(one.title), model.inputs.tokenize(one.body)[0])
+        for one in texts
+    ]
+    lengths = [len(one) for one in inputs]
+    load = os.getloadavg()[0]
+    groups = {
+        "realm": realm_sides(dtype),
+        "sentence-transformers": sentence_transformers_sides(dtype),
+        "OpenVINO": openvino_sides(dtype),
+    }
+    sides = {name: side for found in groups.values() for name, side in found.items()}
+    expected = exact(texts[:COMPARED])
+    cosines = {name: least_cosine(side(texts[:COMPARED]), expected) for name, side in sides.items()}
+    rate = matrix_rate(model.config.base, dtype)
+    turns = _turns(sides, texts, parameters.rounds)
+    return Observed(
+        turns=turns,
+        cosines=cosines,
+        missing=[name for name, found in groups.items() if not found],
+        tokens=sum(lengths),
+        work=operations(model.config.base, lengths),
+        rate=max(rate, matrix_rate(model.config.base, dtype)),
+        amx=has_amx() and dtype == torch.bfloat16,
+        load=(load, os.getloadavg()[0]),
+        source=data.source,
+    )
+
+
+def _turns(sides: dict[str, Side], texts: Sequence[Text], rounds: int) -> dict[str, list[Turn]]:
+    turns: dict[str, list[Turn]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            began, used = time.perf_counter(), time.process_time()
+            side(texts)
+            turns[name].append(Turn(time.perf_counter() - began, time.process_time() - used))
+    return turns
+
+
+def least_cosine(vectors: Vectors, expected: Vectors) -> float:
+    """Of rows [n, size] with rows [n, size]."""
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((vectors * expected).sum(axis=1) / lengths).min())
+
+
+def judge(parameters: Parameters, observed: Observed) -> Result:
+    ours = next(name for name in observed.turns if name.startswith(OURS))
+    seconds = {name: median(t.seconds for t in own) for name, own in observed.turns.items()}
+    processor = {name: median(t.processor for t in own) for name, own in observed.turns.items()}
+    share = observed.work / seconds[ours] / observed.rate
+    figures = {
+        "texts": observed.source,
+        "passages": parameters.passages,
+        "tokens": observed.tokens,
+        "threads": parameters.threads,
+        "amx": observed.amx,
+        "load": list(observed.load),
+        "matrix_gflops": round(observed.rate / 1e9),
+        "share_of_matrix_rate": round(share, 3),
+        "passages_a_second": {n: round(parameters.passages / s, 1) for n, s in seconds.items()},
+        "passages_a_processor_second": {
+            name: round(parameters.passages / s, 1) for name, s in processor.items()
+        },
+        "least_cosine": {name: round(each, 5) for name, each in observed.cosines.items()},
+        "not_installed": observed.missing,
+    }
+    claims = [
+        at_least(
+            "least cosine of a vector with that in float32", observed.cosines[ours], LEAST_COSINE
+        )
+    ]
+    if parameters.judge_speed:
+        claims += _speed_claims(observed, ours, share)
+    return Result(figures, claims)
+
+
+def _speed_claims(observed: Observed, ours: str, share: float) -> list[Claim]:
+    """Each by turns of one round: the median of their ratios."""
+    times = {
+        name: _ratio(own, observed.turns[ours])
+        for name, own in observed.turns.items()
+        if not name.startswith(OURS)
+    }
+    claims = [
+        at_least(
+            "share of the rate of matrix products alone",
+            share,
+            LEAST_SHARE_AMX if observed.amx else LEAST_SHARE,
+        )
+    ]
+    if DEFAULT in times:
+        claims.append(
+            at_least("times sentence-transformers' default", times[DEFAULT], TIMES_DEFAULT)
+        )
+    if times:
+        best = min(times, key=times.__getitem__)
+        claims.append(at_least(f"times the best of the others, {best}", times[best], TIMES_BEST))
+    return claims
+
+
+def _ratio(theirs: Sequence[Turn], ours: Sequence[Turn]) -> float:
+    return median(one.seconds / other.seconds for one, other in zip(theirs, ours, strict=True))
+
+
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(passages=500, rounds=5, threads=2, judge_speed=True),
+    quick=Parameters(passages=60, rounds=1, threads=1, judge_speed=False),
+    observe=observe,
+    judge=judge,
+    options={"passages": "of a turn", "rounds": "of turns", "threads": "of the model's arithmetic"},
+)

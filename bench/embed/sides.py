@@ -1,0 +1,125 @@
+"""What makes vectors of texts: realm's own encoder, and what else a user might run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realm.model.base import default_folder
+from realm.model.checkpoint import new_model
+from realm.model.encoders import Encoder, FrozenEncoder, collate, plan_batches
+from realm.model.inputs import Encoded, InputBuilder
+
+Vectors = NDArray[np.float32]
+
+#: Padded tokens of a batch: as realm's own.
+OPENVINO_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a passage's vector is made of."""
+
+    title: str
+    body: str
+
+
+#: Texts in, vectors [texts, size] out; tokenizing is part of it.
+Side = Callable[[Sequence[Text]], Vectors]
+
+
+def realm_sides(dtype: torch.dtype) -> dict[str, Side]:
+    """By what is best here and, if that is something else, in float32."""
+    model = new_model()
+    encoder = model.retriever.passage.eval()
+    formats = dict.fromkeys((dtype, torch.float32))
+    return {
+        f"realm {_name(each)}": partial(
+            _by_realm, model.inputs, FrozenEncoder(encoder, model.inputs.pad, each)
+        )
+        for each in formats
+    }
+
+
+def sentence_transformers_sides(dtype: torch.dtype) -> dict[str, Side]:
+    """Its default `encode`; none where it is not installed."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        return {}
+    library = importlib.import_module("sentence_transformers")
+    sides: dict[str, Side] = {}
+    for each in dict.fromkeys((torch.float32, dtype)):
+        model = library.SentenceTransformer(str(default_folder()), device="cpu").to(each)
+        model.max_seq_length = new_model().config.lengths.passage
+        sides[f"sentence-transformers {_name(each)}"] = partial(_by_library, model)
+    return sides
+
+
+def openvino_sides(dtype: torch.dtype) -> dict[str, Side]:
+    """The same weights compiled by OpenVINO, batches of like length; none without it."""
+    if importlib.util.find_spec("openvino") is None:
+        return {}
+    openvino = importlib.import_module("openvino")
+    model = new_model()
+    encoder = model.retriever.passage.eval()
+    example = collate([model.inputs.query("why"), model.inputs.query("why is it so")], 0)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it traces by what torch calls deprecated
+        converted = openvino.convert_model(encoder, example_input=example)
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = openvino.Core().compile_model(converted, "CPU", hints)
+    return {f"OpenVINO {_name(dtype)}": partial(_by_openvino, model.inputs, compiled)}
+
+
+def exact(texts: Sequence[Text]) -> Vectors:
+    """In float32 by the encoder that training uses, a text at a time."""
+    model = new_model()
+    encoder: Encoder = model.retriever.passage.eval()
+    with torch.inference_mode():
+        rows = [
+            encoder(*collate([one], model.inputs.pad))[0].numpy()
+            for one in _inputs(model.inputs, texts)
+        ]
+    return np.array(rows)
+
+
+def _by_realm(inputs: InputBuilder, encoder: FrozenEncoder, texts: Sequence[Text]) -> Vectors:
+    return encoder.encode(_inputs(inputs, texts))
+
+
+def _by_library(model: Any, texts: Sequence[Text]) -> Vectors:
+    pairs = [[one.title, one.body] for one in texts]
+    found: torch.Tensor = model.encode(pairs, show_progress_bar=False, convert_to_tensor=True)
+    return found.float().numpy()
+
+
+def _by_openvino(inputs: InputBuilder, compiled: Any, texts: Sequence[Text]) -> Vectors:
+    given = _inputs(inputs, texts)
+    vectors: list[Vectors] = [np.empty(0, np.float32)] * len(given)
+    for batch in plan_batches([len(one) for one in given], OPENVINO_TOKENS):
+        tensors = collate([given[row] for row in batch], inputs.pad)
+        made = compiled([each.numpy() for each in tensors])[0]
+        for row, vector in zip(batch, made, strict=True):
+            vectors[row] = vector
+    return np.array(vectors)
+
+
+def _inputs(inputs: InputBuilder, texts: Sequence[Text]) -> list[Encoded]:
+    return [
+        inputs.passage(inputs.title_ids(one.title), inputs.tokenize(one.body)[0]) for one in texts
+    ]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return {torch.float32: "float32", torch.bfloat16: "bfloat16"}[dtype]

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.embed.program import least_cosine
+from bench.embed.sides import (
+    Text,
+    exact,
+    openvino_sides,
+    realm_sides,
+    sentence_transformers_sides,
+)
+
+TEXTS = [
+    Text("Amazon", "The rainforest covers most of the Amazon basin of South America."),
+    Text("", "One."),
+    Text("Oxygen", "Oxygen is the chemical element with the symbol O. " * 40),
+]
+
+
+@pytest.mark.parametrize("make", [realm_sides, sentence_transformers_sides, openvino_sides])
+def test_every_side_makes_the_same_vectors(make: object) -> None:
+    sides = make(torch.float32)  # type: ignore[operator]
+    if not sides:
+        pytest.skip("not installed")
+    for side in sides.values():
+        assert least_cosine(side(TEXTS), exact(TEXTS)) > 0.9999
