@@ -13,7 +13,7 @@ from realm.corpus.passages import Passage, split_document
 from realm.corpus.table import CorpusTable
 from realm.errors import RealmError
 from realm.model.checkpoint import load_passage_encoder, load_query_encoder
-from realm.model.encoders import encode
+from realm.model.runtime import best_dtype, pick_device
 from realm.records.generations import Generation
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -44,7 +44,9 @@ def build_oracle(
 ) -> Oracle:
     """From the corpus at a version and the generation's snapshot alone."""
     folder = snapshots.materialise(snapshots.get(generation.snapshot))
-    passage_encoder, query_encoder = load_passage_encoder(folder), load_query_encoder(folder)
+    dtype = best_dtype(pick_device())  # as an embedder's
+    passage_encoder = load_passage_encoder(folder, dtype=dtype)
+    query_encoder = load_query_encoder(folder)
     inputs = passage_encoder.inputs
     passages = [
         passage
@@ -55,8 +57,8 @@ def build_oracle(
     made = [inputs.passage(each.title_ids, each.body_ids) for each in passages]
     return Oracle(
         passages=passages,
-        vectors=encode(passage_encoder.encoder, made, inputs.pad),
-        questions=encode(query_encoder.encoder, [inputs.query(q) for q in questions], inputs.pad),
+        vectors=passage_encoder.encoder.encode(made),
+        questions=query_encoder.encoder.encode([inputs.query(each) for each in questions]),
         scale=query_encoder.relevance.scale,
     )
 

@@ -27,6 +27,8 @@ from realm.retrieval import Retrieval
 from realm.search.exact import Found
 from realm.settings import load_settings
 
+PROBE = "What do these weights make of this question?"
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -73,11 +75,12 @@ class Laboratory:
         return Encoded(self.system, corpus, PassageVectors(passages, vectors), queries)
 
     def _kept(self, kind: str, texts: Sequence[str], encode: Callable[[], Vectors]) -> Vectors:
-        """Vectors [texts, size], read if these texts were encoded before by the same weights."""
+        """Vectors [texts, size], read if these texts were encoded before by the same weights: by
+        those that make the same vectors of a probe."""
         digest = hashlib.sha256(self.system.base.encode())
-        for parameter in (self.system.passage, self.system.query):
-            for tensor in parameter.state_dict().values():
-                digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        probe = self.system.inputs.query(PROBE)
+        for encoder in (self.system.passage, self.system.query):
+            digest.update(encoder.encode([probe]).tobytes())
         for text in texts:
             digest.update(text.encode() + b"\0")
         file = self._folder / "vectors" / f"{kind}-{digest.hexdigest()[:24]}.npy"

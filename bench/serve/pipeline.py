@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from bench.serve.load import closed
 from realm.model.answering import Prepared, answer_prepared, prepare
 from realm.model.answers import Answers, Reading
-from realm.model.encoders import encode
 from realm.model.inputs import Encoded
 from realm.model.relevance import log_probabilities
 from realm.model.runtime import best_dtype, set_threads
@@ -59,9 +58,7 @@ class Pipeline:
         self._serving = serving
         self._search = search
         self._encode: Batcher[Serving, Encoded, NDArray[np.float32]] = Batcher(
-            lambda serving, inputs: list(
-                encode(serving.encoder, inputs, serving.inputs.pad, token_budget=tokens[0])
-            ),
+            lambda serving, inputs: list(serving.encoder.encode(inputs, token_budget=tokens[0])),
             size=tokens[0],
             executor=ThreadPoolExecutor(1),
         )

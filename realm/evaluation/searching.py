@@ -18,7 +18,7 @@ from realm.evaluation.systems import System
 from realm.model.answering import answer_questions
 from realm.model.answers import Answers, Reading
 from realm.model.cross_encoder import pair_text
-from realm.model.encoders import Encoder, encode
+from realm.model.encoders import FrozenEncoder
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.relevance import Relevance, log_probabilities
 from realm.records.vectors import Vectors
@@ -77,7 +77,7 @@ def encode_passages(
     system: System, passages: list[Passage], on_progress: OnProgress = no_progress
 ) -> PassageVectors:
     inputs = [system.inputs.passage(one.title_ids, one.body_ids) for one in passages]
-    return PassageVectors(passages, _encode(system, system.passage, inputs, on_progress))
+    return PassageVectors(passages, _encode(system.passage, inputs, on_progress))
 
 
 def encode_questions(
@@ -88,21 +88,12 @@ def encode_questions(
     :raises InvalidInput: if nothing is left of a question after normalisation.
     """
     inputs = [system.inputs.query(question) for question in questions]
-    return _encode(system, system.query, inputs, on_progress)
+    return _encode(system.query, inputs, on_progress)
 
 
-def _encode(
-    system: System, encoder: Encoder, inputs: Sequence[Encoded], on_progress: OnProgress
-) -> Vectors:
+def _encode(encoder: FrozenEncoder, inputs: Sequence[Encoded], on_progress: OnProgress) -> Vectors:
     def work(share: Sequence[Encoded], told: Callable[[int], None]) -> list[Vectors]:
-        vectors = encode(
-            encoder,
-            share,
-            system.inputs.pad,
-            dtype=system.dtype,
-            on_batch=lambda progress: told(progress.done),
-        )
-        return list(vectors)
+        return list(encoder.encode(share, on_batch=lambda progress: told(progress.done)))
 
     rows = parallel_map(work, inputs, encoder.device, on_progress)
     return np.array(rows, np.float32).reshape(-1, encoder.embedding_size)

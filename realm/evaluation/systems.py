@@ -12,7 +12,7 @@ import torch
 from realm.errors import Corrupt, InvalidInput, NotFound
 from realm.model.checkpoint import Model, load_model
 from realm.model.cross_encoder import CrossEncoder
-from realm.model.encoders import Encoder
+from realm.model.encoders import FrozenEncoder
 from realm.model.inputs import InputBuilder
 from realm.model.publishing import load_source
 from realm.model.reader import Reader
@@ -64,8 +64,8 @@ class System:
     base: str
     step: int
     inputs: InputBuilder
-    passage: Encoder
-    query: Encoder
+    passage: FrozenEncoder
+    query: FrozenEncoder
     reader: Reader
     relevance: Relevance
     dtype: torch.dtype
@@ -118,15 +118,20 @@ def trained_system(
 def make_system(
     model: Model, name: str, step: int, device: torch.device, dtype: torch.dtype
 ) -> System:
+    retriever, pad = model.retriever, model.inputs.pad
+    passage = FrozenEncoder(retriever.passage.to(device).eval(), pad, dtype)
+    query = passage
+    if not model.config.shared_towers:
+        query = FrozenEncoder(retriever.query.to(device).eval(), pad, dtype)
     return System(
         name=name,
         base=model.config.base_name,
         step=step,
         inputs=model.inputs,
-        passage=model.retriever.passage.to(device).eval(),
-        query=model.retriever.query.to(device).eval(),
+        passage=passage,
+        query=query,
         reader=model.reader.to(device).eval(),
-        relevance=model.retriever.relevance,
+        relevance=retriever.relevance,
         dtype=dtype,
         cross_encoder=model.cross_encoder and model.cross_encoder.to(device),
     )

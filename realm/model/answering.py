@@ -131,7 +131,8 @@ def _score_spans(
     half = dtype not in (None, torch.float32)
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=half):
         for batch in plan_batches([len(body.encoded) for body in bodies], budget):
-            tensors = collate([bodies[i].encoded for i in batch], pad_id)
+            chosen = [bodies[i].encoded for i in batch]
+            tensors = collate(chosen, pad_id, multiple=reader.pad_multiple)
             ids, segments, mask = (tensor.to(device) for tensor in tensors)
             spans = reader(ids, segments, mask)
             found = spans.logits.float().cpu().numpy()  # [batch, starts, widths]

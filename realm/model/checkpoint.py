@@ -29,10 +29,11 @@ from realm.model.base import (
 )
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.cross_encoder import CrossEncoder, read_cross_encoder, write_cross_encoder
-from realm.model.encoders import EmbeddingProjection, Encoder, Retriever
+from realm.model.encoders import EmbeddingProjection, Encoder, FrozenEncoder
 from realm.model.inputs import InputBuilder, InputLimits, Prompts
 from realm.model.reader import MaskedLMHead, Reader, passage_head, span_head
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
+from realm.model.retriever import Retriever
 from realm.model.starter import load_starter
 from realm.model.weights import (
     Weights,
@@ -49,6 +50,7 @@ QUERY_ENCODER_FILE = "query_encoder.safetensors"
 READER_FILE = "reader.safetensors"
 LOG_SCALE = "log_scale"
 WORD_WEIGHT = "word_weight"
+CPU = torch.device("cpu")
 #: What a base's vectors follow from: with others, the starter's s and w would be those of another.
 OF_VECTORS = ("pooling", "normalize", "projection", "vector_size", "prompts", "scale_init")
 
@@ -71,7 +73,7 @@ class ServingEncoder:
 
     config: ModelConfig
     inputs: InputBuilder
-    encoder: Encoder
+    encoder: FrozenEncoder
     relevance: Relevance
 
 
@@ -268,12 +270,20 @@ def load_config(folder: Path) -> ModelConfig:
         raise Corrupt(f"{path} cannot be read: {error}", file=path) from error
 
 
-def load_passage_encoder(folder: Path) -> ServingEncoder:
+def load_passage_encoder(
+    folder: Path, *, device: torch.device = CPU, dtype: torch.dtype = torch.float32
+) -> ServingEncoder:
     """:raises Corrupt: if a file is missing, damaged, or does not fit the config."""
-    return _load_encoder(folder, PASSAGE_ENCODER_FILE)
+    return _load_encoder(folder, PASSAGE_ENCODER_FILE, None, device, dtype)
 
 
-def load_query_encoder(folder: Path, inputs: InputBuilder | None = None) -> ServingEncoder:
+def load_query_encoder(
+    folder: Path,
+    inputs: InputBuilder | None = None,
+    *,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> ServingEncoder:
     """Reads the passage encoder where the towers share their weights.
 
     :param inputs: those of another snapshot of the same fingerprint: the tokenizer, which keeps
@@ -281,14 +291,24 @@ def load_query_encoder(folder: Path, inputs: InputBuilder | None = None) -> Serv
     :raises Corrupt: if a file is missing, damaged, or does not fit the config.
     """
     shared = load_config(folder).shared_towers
-    return _load_encoder(folder, PASSAGE_ENCODER_FILE if shared else QUERY_ENCODER_FILE, inputs)
+    file = PASSAGE_ENCODER_FILE if shared else QUERY_ENCODER_FILE
+    return _load_encoder(folder, file, inputs, device, dtype)
 
 
-def load_reader(folder: Path) -> Reader:
-    """In eval mode. :raises Corrupt: if a file is missing, damaged, or does not fit the config."""
+def load_reader(
+    folder: Path, *, device: torch.device = CPU, dtype: torch.dtype | None = None
+) -> Reader:
+    """In eval mode.
+
+    :param dtype: of a reader that learns no more: the number format of its backbone.
+    :raises Corrupt: if a file is missing, damaged, or does not fit the config.
+    """
     path = folder / READER_FILE
     config = load_config(folder)
-    return build(lambda: Reader(config), read_weights(path), str(path)).eval()
+    reader = build(lambda: Reader(config), read_weights(path), str(path)).to(device).eval()
+    if dtype is not None:
+        reader.freeze(dtype)
+    return reader
 
 
 def load_model(folder: Path) -> Model:
@@ -305,15 +325,22 @@ def load_model(folder: Path) -> Model:
     )
 
 
-def _load_encoder(folder: Path, file: str, inputs: InputBuilder | None = None) -> ServingEncoder:
+def _load_encoder(
+    folder: Path,
+    file: str,
+    inputs: InputBuilder | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> ServingEncoder:
     config = load_config(folder)
     weights, log_scale, word_weight = _read_encoder(folder / file)
     if inputs is None or _made_of(inputs) != (config.lengths, config.prompts, config.scripts):
         inputs = InputBuilder.from_folder(folder, config.lengths, config.prompts, config.scripts)
+    encoder = _build_encoder(config, weights, str(folder / file)).to(device).eval()
     return ServingEncoder(
         config=config,
         inputs=inputs,
-        encoder=_build_encoder(config, weights, str(folder / file)).eval(),
+        encoder=FrozenEncoder(encoder, inputs.pad, dtype),
         relevance=Relevance(float(log_scale.exp()), float(word_weight)),
     )
 

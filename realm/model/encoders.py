@@ -1,15 +1,15 @@
-"""The retriever p(z|x): Embed(·) of queries and passages, and the weights of relevance.
+"""Embed(·) of queries and passages: REALM, section 3.2, with one backbone, pooling and projection.
 
-REALM, section 3.2: Embed(x)ᵀ Embed(z), with one backbone, one pooling and a projection.
-`encode` makes vectors of unpadded inputs in batches of like length: padding is the cost that a
-text encoder pays for nothing.
+An `Encoder` learns; a `FrozenEncoder` makes vectors of unpadded inputs, in batches of like length:
+padding is the cost that a text encoder pays for nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from realm.errors import InvalidInput
-from realm.model.bert import ACTIVATIONS
+from realm.model.bert import ACTIVATIONS, Bert
 from realm.model.config import ModelConfig, Pooling, Projection
+from realm.model.flat_bert import FLAT_PAD_MULTIPLE, Block, FlatBert, can_be_flat
 from realm.model.inputs import Encoded
-from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance, relevance
 from realm.model.transformer import Backbone, make_backbone
 
 PROJECTION_NORM_EPS = 1e-12
@@ -104,78 +104,60 @@ class Encoder(nn.Module):
         return self.runner(self._vectors, self.backbone, ids, segments, mask)
 
     def _vectors(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
-        states = self.backbone(ids, segments, mask)  # [batch, tokens, hidden]
-        # Under autocast only the backbone runs in half precision: scores are differences of
-        # sums over all dimensions, and rounding here would reorder near neighbours.
-        with torch.autocast(ids.device.type, enabled=False):
-            vectors = self._pool(states, mask)  # [batch, hidden]
-            if self.projection is not None:
-                vectors = self.projection(vectors)  # [batch, full_size]
-            vectors = vectors[:, : self.embedding_size]
-            return F.normalize(vectors, dim=-1) if self.normalize else vectors
+        return self.head(self.backbone(ids, segments, mask), mask)
+
+    @property
+    def head(self) -> Head:
+        return Head(
+            self.pooling,
+            self.backbone.pooler,
+            self.projection,
+            self.embedding_size,
+            self.normalize,
+        )
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What makes a vector of a backbone's states: pooling → projection → cut to size → L2 norm.
+
+    All after pooling is optional.
+    """
+
+    pooling: Pooling
+    pooler: nn.Module | None
+    projection: EmbeddingProjection | None
+    size: int
+    normalize: bool
+
+    def __call__(self, states: Tensor, mask: Tensor) -> Tensor:
+        """`states` [batch, tokens, hidden], `mask` [batch, tokens] → vectors [batch, size]."""
+        # Under autocast only the backbone runs in half precision: scores are differences of
+        # sums over all dimensions, and rounding here would reorder near neighbours.
+        with torch.autocast(states.device.type, enabled=False):
+            vectors = self._pool(at_least_float32(states), mask)  # [batch, hidden]
+            if self.projection is not None:
+                vectors = self.projection(vectors)  # [batch, full_size]
+            vectors = vectors[:, : self.size]
+            return F.normalize(vectors, dim=-1) if self.normalize else vectors
+
     def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """States [batch, tokens, hidden] → [batch, hidden]."""
-        hidden = at_least_float32(states)
-        if self.backbone.pooler is not None:
-            pooled: Tensor = self.backbone.pooler(hidden)
+        if self.pooler is not None:
+            pooled: Tensor = self.pooler(states)
             return pooled
         if self.pooling == "cls":
-            return hidden[:, 0]
+            return states[:, 0]
         if self.pooling == "last":
             last = mask.sum(dim=1, keepdim=True).long() - 1  # [batch, 1]
-            return hidden.take_along_dim(last.unsqueeze(2), dim=1).squeeze(1)
-        weights = mask.to(hidden.dtype)  # [batch, tokens]
-        summed = torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)  # [batch, hidden]
+            return states.take_along_dim(last.unsqueeze(2), dim=1).squeeze(1)
+        weights = mask.to(states.dtype)  # [batch, tokens]
+        summed = torch.bmm(weights.unsqueeze(1), states).squeeze(1)  # [batch, hidden]
         return summed / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
-
-
-class Retriever(nn.Module):
-    """Two towers (or one for both), and the learned s, kept as its logarithm, and w of f(x, z)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.query = Encoder(config)
-        self.passage = self.query if config.shared_towers else Encoder(config)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale_init)))
-        self.word_weight = nn.Parameter(torch.tensor(FIRST_WORD_WEIGHT))
-
-    @property
-    def scale(self) -> Tensor:
-        return self.log_scale.exp()
-
-    @property
-    def relevance(self) -> Relevance:
-        """s and w as they are now."""
-        return Relevance(self.scale.item(), self.word_weight.item())
-
-    def set_relevance(self, relevance: Relevance) -> None:
-        """Puts other s and w in their place, from which training goes on."""
-        with torch.no_grad():
-            self.log_scale.fill_(math.log(relevance.scale))
-            self.word_weight.fill_(relevance.word_weight)
-
-    def score(
-        self, query_vectors: Tensor, passage_vectors: Tensor, words: Tensor | None = None
-    ) -> Tensor:
-        """f(x, z), see `realm.model.relevance`.
-
-        Queries [b, size] with passages [n, size] for all pairs [b, n], or with each query's own
-        candidates [b, k, size] for [b, k].
-
-        :param words: the BM25 score of each pair, of the result's shape; None: vectors alone.
-        """
-        if passage_vectors.dim() == 3:
-            dots = torch.einsum("bd,bkd->bk", query_vectors, passage_vectors)
-        else:
-            dots = query_vectors @ passage_vectors.T
-        if words is None:
-            return self.scale * dots
-        return relevance(self.scale, self.word_weight, dots, words.to(dots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +178,7 @@ def collate(
     Returns ids and segments (int64) and mask (bool, True for tokens), each [batch, tokens].
     """
     longest = max(map(len, inputs))
-    width = -(-longest // multiple) * multiple
+    width = _rounded_up(longest, multiple)
     ids = np.full((len(inputs), width), pad_id, dtype=np.int64)
     segments = np.zeros((len(inputs), width), dtype=np.int64)
     mask = np.zeros((len(inputs), width), dtype=np.bool_)
@@ -224,6 +206,121 @@ def plan_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return batches
 
 
+class BatchForward(Protocol):
+    """Makes vectors of a batch of inputs."""
+
+    def __call__(self, inputs: Sequence[Encoded]) -> Tensor:
+        """Vectors [inputs, size]."""
+        ...
+
+    def tokens(self, inputs: Sequence[Encoded]) -> int:
+        """How many are computed for these inputs, padding among them."""
+        ...
+
+    def number_format(self) -> AbstractContextManager[object]:
+        """To be entered once for all batches."""
+        ...
+
+
+class PaddedForward:
+    """Any encoder on any device: all inputs of a batch as long as its longest."""
+
+    def __init__(self, encoder: Encoder, pad_id: int, dtype: torch.dtype) -> None:
+        self._encoder = encoder
+        self._pad_id = pad_id
+        self._dtype = dtype
+        self._multiple = CUDA_PAD_MULTIPLE if encoder.device.type == "cuda" else 1
+
+    def __call__(self, inputs: Sequence[Encoded]) -> Tensor:
+        tensors = collate(inputs, self._pad_id, multiple=self._multiple)
+        device = self._encoder.device
+        ids, segments, mask = (each.to(device, non_blocking=True) for each in tensors)
+        vectors: Tensor = self._encoder(ids, segments, mask)
+        return vectors
+
+    def tokens(self, inputs: Sequence[Encoded]) -> int:
+        return len(inputs) * _rounded_up(max(map(len, inputs)), self._multiple)
+
+    def number_format(self) -> AbstractContextManager[object]:
+        # One autocast region for all batches: it casts the weights once, not once a batch.
+        half = self._dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self._encoder.device.type, dtype=self._dtype, enabled=half)
+
+
+class FlatForward:
+    """BERT on a processor: each input padded to its own next multiple."""
+
+    def __init__(self, bert: Bert, head: Head, pad_id: int, dtype: torch.dtype) -> None:
+        self._bert = FlatBert(bert, dtype)
+        self._head = head
+        self._pad_id = pad_id
+
+    def __call__(self, inputs: Sequence[Encoded]) -> Tensor:
+        blocks = [self._block(list(alike)) for _, alike in groupby(inputs, _flat_width)]
+        states = self._bert(blocks)
+        return torch.cat(
+            [self._head(own, mask) for own, (_, _, mask) in zip(states, blocks, strict=True)]
+        )
+
+    def tokens(self, inputs: Sequence[Encoded]) -> int:
+        return sum(map(_flat_width, inputs))
+
+    def number_format(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def _block(self, inputs: Sequence[Encoded]) -> Block:
+        return collate(inputs, self._pad_id, multiple=FLAT_PAD_MULTIPLE)
+
+
+class FrozenEncoder:
+    """Embed(·) of weights that learn no more: it makes vectors and nothing else, without dropout.
+
+    On a processor BERT is computed flat (`realm.model.flat_bert`), by a copy of its layers; all
+    else is computed by the encoder itself.
+    """
+
+    def __init__(self, encoder: Encoder, pad_id: int, dtype: torch.dtype | None = None) -> None:
+        """:param encoder: in eval mode, and to stay so.
+        :param dtype: the backbone's number format, by default its own (see `runtime.best_dtype`).
+        """
+        self.device = encoder.device
+        self.embedding_size = encoder.embedding_size
+        self._forward: BatchForward
+        chosen = dtype or next(encoder.parameters()).dtype
+        if can_be_flat(encoder.backbone):
+            self._forward = FlatForward(encoder.backbone, encoder.head, pad_id, chosen)
+        else:
+            self._forward = PaddedForward(encoder, pad_id, chosen)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        inputs: Sequence[Encoded],
+        *,
+        token_budget: int | None = None,
+        on_batch: Callable[[Progress], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Vectors [n, embedding_size] in the order of `inputs`.
+
+        `on_batch` hears of every batch; what it raises ends the work.
+
+        :raises InvalidInput: if an input has no tokens.
+        """
+        if not all(map(len, inputs)):
+            raise InvalidInput("an input without tokens cannot be encoded")
+        usual = CUDA_TOKEN_BUDGET if self.device.type == "cuda" else CPU_TOKEN_BUDGET
+        vectors = np.empty((len(inputs), self.embedding_size), dtype=np.float32)
+        progress = Progress(0, len(inputs), 0, 0)
+        with self._forward.number_format():
+            for batch in plan_batches([len(one) for one in inputs], token_budget or usual):
+                chosen = [inputs[i] for i in batch]
+                vectors[batch] = self._forward(chosen).float().cpu().numpy()
+                progress = _advance(progress, chosen, self._forward.tokens(chosen))
+                if on_batch is not None:
+                    on_batch(progress)
+        return vectors * np.array([[one.weight] for one in inputs], np.float32).reshape(-1, 1)
+
+
 def encode(
     encoder: Encoder,
     inputs: Sequence[Encoded],
@@ -233,37 +330,22 @@ def encode(
     dtype: torch.dtype | None = None,
     on_batch: Callable[[Progress], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Vectors [n, embedding_size] in the order of `inputs`, dropout off.
-
-    `dtype` is the backbone's number format (float32 by default; see `runtime.best_dtype`).
-    `on_batch` hears of every batch; what it raises ends the work.
-
-    :raises InvalidInput: if an input has no tokens.
-    """
-    if not all(map(len, inputs)):
-        raise InvalidInput("an input without tokens cannot be encoded")
-    device = encoder.device
-    on_cuda = device.type == "cuda"
-    budget = token_budget or (CUDA_TOKEN_BUDGET if on_cuda else CPU_TOKEN_BUDGET)
-    vectors = np.empty((len(inputs), encoder.embedding_size), dtype=np.float32)
-    progress = Progress(0, len(inputs), 0, 0)
+    """As `FrozenEncoder.encode`, once, with the weights of an encoder that may learn on."""
     was_training = encoder.training
     encoder.eval()
     try:
-        # One autocast region for all batches: it casts the weights once, not once a batch.
-        half = dtype not in (None, torch.float32)
-        with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=half):
-            for batch in plan_batches([len(one) for one in inputs], budget):
-                chosen = [inputs[i] for i in batch]
-                tensors = collate(chosen, pad_id, multiple=CUDA_PAD_MULTIPLE if on_cuda else 1)
-                ids, segments, mask = (t.to(device, non_blocking=True) for t in tensors)
-                vectors[batch] = encoder(ids, segments, mask).float().cpu().numpy()
-                progress = _advance(progress, chosen, ids.numel())
-                if on_batch is not None:
-                    on_batch(progress)
+        frozen = FrozenEncoder(encoder, pad_id, dtype)
+        return frozen.encode(inputs, token_budget=token_budget, on_batch=on_batch)
     finally:
         encoder.train(was_training)
-    return vectors * np.array([[one.weight] for one in inputs], np.float32).reshape(-1, 1)
+
+
+def _flat_width(encoded: Encoded) -> int:
+    return _rounded_up(len(encoded), FLAT_PAD_MULTIPLE)
+
+
+def _rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 def _advance(progress: Progress, batch: Sequence[Encoded], computed: int) -> Progress:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from realm.model.bert import activation
 from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import ForwardRunner, at_least_float32, run_directly
+from realm.model.flat_bert import FLAT_PAD_MULTIPLE, FlatBert, FlatRunner, can_be_flat
 from realm.model.transformer import make_backbone
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
@@ -130,6 +131,7 @@ class Reader(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.runner: ForwardRunner = run_directly
+        self.pad_multiple = 1  # of a batch's width
         self.answers = config.answers
         self.backbone = make_backbone(config.reader_shape)
         self.predictions = MaskedLMHead(config.reader_shape)
@@ -139,6 +141,15 @@ class Reader(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.predictions.bias.device
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """It only reads from now on: BERT on a processor is computed flat, in this number format,
+        by copies of its layers, which are given up themselves.
+        """
+        if can_be_flat(self.backbone):
+            self.runner = FlatRunner(FlatBert(self.backbone, dtype))
+            self.pad_multiple = FLAT_PAD_MULTIPLE
+            self.backbone.encoder.layer = nn.ModuleList()
 
     def hidden(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → hidden states [batch, tokens, hidden]."""

@@ -19,8 +19,8 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
-from realm.model.encoders import Retriever
 from realm.model.inputs import Encoded, InputBuilder
+from realm.model.retriever import Retriever
 from realm.objectives.candidates import (
     Asked,
     Candidate,

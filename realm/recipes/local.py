@@ -23,7 +23,8 @@ from realm.evaluation.parallel import OnProgress, no_progress
 from realm.evaluation.searching import encode_passages
 from realm.evaluation.systems import make_system
 from realm.model.checkpoint import Model
-from realm.model.encoders import Encoder, encode
+from realm.model.encoders import FrozenEncoder, encode
+from realm.model.inputs import Encoded
 from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.objectives.objective import Objective
 from realm.records.vectors import Vectors
@@ -63,7 +64,7 @@ class LocalIndex:
         self._statistics: WordStatistics | None = None
         self._relevance = model.retriever.relevance
         self._vectors: Vectors | None = None
-        self._encoder: Encoder = model.retriever.query
+        self._frozen: FrozenEncoder | None = None
         self.replace(passages)
 
     @property
@@ -92,9 +93,9 @@ class LocalIndex:
         self._vectors = encode_passages(system, self._passages, on_progress).vectors
         self._index = None
         self._relevance = self._model.retriever.relevance
-        self._encoder = self._model.retriever.query
         if self._which == "index":
-            self._encoder = copy.deepcopy(self._encoder).requires_grad_(False)
+            encoder = copy.deepcopy(self._model.retriever.query).eval()
+            self._frozen = FrozenEncoder(encoder, self._model.inputs.pad, self._dtype)
 
     def search(
         self, asked: Sequence[Asked], limit: int, way: Retrieval = Retrieval.HYBRID
@@ -129,12 +130,18 @@ class LocalIndex:
             weighed = [self._statistics.passage(p.terms, p.term_counts) for p in self._passages]
             self._index = ExactIndex(self._vectors, Bm25Index(weighed))
         inputs = [each.encoded for each in asked]
-        vectors = encode(self._encoder, inputs, self._model.inputs.pad, dtype=self._dtype)
+        vectors = self._encode(inputs)
         queries = QueryMaker(self._relevance, self._statistics)
         return [
             self._index.search(queries.query(each.text, vector, way), limit)
             for each, vector in zip(asked, vectors, strict=True)
         ]
+
+    def _encode(self, inputs: Sequence[Encoded]) -> Vectors:
+        if self._frozen is not None:
+            return self._frozen.encode(inputs)
+        query = self._model.retriever.query
+        return encode(query, inputs, self._model.inputs.pad, dtype=self._dtype)
 
     def _beam(self, found: Found) -> Beam:
         assert self._vectors is not None  # rows come from a search

@@ -28,7 +28,7 @@ from realm.model.checkpoint import (
     load_query_encoder,
     load_reader,
 )
-from realm.model.encoders import Progress, encode
+from realm.model.encoders import Progress
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.reader import Reader
 from realm.records import vectors
@@ -92,7 +92,7 @@ class Encoders:
             return towers.passage
         if towers.query is None:
             folder = self.snapshots.materialise(snapshot, (*COMMON_FILES, QUERY_ENCODER_FILE))
-            towers.query = self._placed(load_query_encoder(folder))
+            towers.query = load_query_encoder(folder, device=self.device, dtype=self.compute.dtype)
         return towers.query
 
     def reader(self, snapshot: Snapshot) -> Reader:
@@ -101,7 +101,7 @@ class Encoders:
         :raises Corrupt: if a file of the snapshot is missing or altered.
         """
         folder = self.snapshots.materialise(snapshot, (CONFIG_FILE, READER_FILE))
-        return load_reader(folder).to(self.device)
+        return load_reader(folder, device=self.device, dtype=self.compute.dtype)
 
     def _towers(self, snapshot: Snapshot) -> _Towers:
         towers = self._loaded.pop(snapshot.number, None)
@@ -110,13 +110,10 @@ class Encoders:
             # Room first: the device may not hold one more than are kept.
             while len(self._loaded) >= self.keep:
                 del self._loaded[next(iter(self._loaded))]
-            towers = _Towers(snapshot.step, self._placed(load_passage_encoder(folder)))
+            tower = load_passage_encoder(folder, device=self.device, dtype=self.compute.dtype)
+            towers = _Towers(snapshot.step, tower)
         self._loaded[snapshot.number] = towers
         return towers
-
-    def _placed(self, loaded: ServingEncoder) -> ServingEncoder:
-        loaded.encoder.to(self.device)
-        return loaded
 
 
 @dataclass(slots=True)
@@ -181,14 +178,8 @@ class Encoding:
         return made
 
     def _encode(self, inputs: Sequence[Encoded]) -> Vectors:
-        return encode(
-            self.tower.encoder,
-            inputs,
-            self.tower.inputs.pad,
-            token_budget=self.compute.token_budget,
-            dtype=self.compute.dtype,
-            on_batch=self._on_batch,
-        )
+        budget = self.compute.token_budget
+        return self.tower.encoder.encode(inputs, token_budget=budget, on_batch=self._on_batch)
 
     def _on_batch(self, progress: Progress) -> None:
         self.progress = progress

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from realm.model.answering import Prepared, answer_prepared, prepare
 from realm.model.answers import Answers, Reading
-from realm.model.encoders import encode
 from realm.model.inputs import Encoded
 from realm.model.runtime import pick_device
 from realm.records.vectors import NO_VECTOR
@@ -172,8 +171,7 @@ def _question(serving: Serving, text: str) -> Question:
 
 
 def _encode(serving: Serving, inputs: list[Encoded], tokens: int) -> list[NDArray[np.float32]]:
-    # In float32: questions are short, casting the weights would cost more than it saves.
-    return list(encode(serving.encoder, inputs, serving.inputs.pad, token_budget=tokens))
+    return list(serving.encoder.encode(inputs, token_budget=tokens))
 
 
 def _read(serving: Serving, prepared: list[Prepared]) -> list[Answers]:

@@ -31,7 +31,7 @@ from realm.model.checkpoint import (
     load_reader,
 )
 from realm.model.cross_encoder import CrossEncoder, read_cross_encoder
-from realm.model.encoders import Encoder, encode
+from realm.model.encoders import FrozenEncoder
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
 from realm.records.generations import Generation, LiveEntry
@@ -51,7 +51,7 @@ class Serving:
     entry: LiveEntry
     generation: Generation
     inputs: InputBuilder
-    encoder: Encoder
+    encoder: FrozenEncoder
     reader: Reader
     queries: QueryMaker
     dtype: torch.dtype
@@ -281,14 +281,16 @@ def load_serving(
     names = (CONFIG_FILE, TOKENIZER_FILE, tower, READER_FILE, *cross_encoder.FILES)
     folder = snapshots.materialise(snapshot, names)
     same = before is not None and before.generation.fingerprint == snapshot.fingerprint
-    loaded = load_query_encoder(folder, before.inputs if before and same else None)
+    known = before.inputs if before and same else None
+    # In float32: in bfloat16 f(x, z) would depend on the other questions of a batch, by up to 0.5%.
+    loaded = load_query_encoder(folder, known, device=device)
     crossing = read_cross_encoder(folder)
     serving = Serving(
         entry=entry,
         generation=generation,
         inputs=loaded.inputs,
-        encoder=loaded.encoder.to(device),
-        reader=load_reader(folder).to(device),
+        encoder=loaded.encoder,
+        reader=load_reader(folder, device=device, dtype=dtype),
         queries=QueryMaker.of(store, generation, loaded.relevance),
         dtype=dtype,
         cross_encoder=crossing and crossing.to(device),
@@ -299,7 +301,7 @@ def load_serving(
 
 def warm_up(serving: Serving) -> None:
     """Spares clients the first call of a model, which allocates and compiles."""
-    encode(serving.encoder, [serving.inputs.query("warm")], serving.inputs.pad)
+    serving.encoder.encode([serving.inputs.query("warm")])
     reading = Reading("warm", ("a first passage",), (0.0,))
     answer_questions(serving.reader, serving.inputs, [reading], dtype=serving.dtype)
     if serving.cross_encoder is not None:

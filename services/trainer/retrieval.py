@@ -24,7 +24,7 @@ from realm.model.checkpoint import (
     TOKENIZER_FILE,
     load_query_encoder,
 )
-from realm.model.encoders import Encoder, encode
+from realm.model.encoders import Encoder, FrozenEncoder, encode
 from realm.model.inputs import InputBuilder
 from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.records.generations import Generation, Generations
@@ -59,7 +59,7 @@ class LiveIndex:
     """The live generation with the query encoder of its snapshot and the weights of questions."""
 
     generation: Generation
-    encoder: Encoder
+    encoder: FrozenEncoder
     queries: QueryMaker
 
 
@@ -146,7 +146,10 @@ class LiveRetrieval:
     def _queries(self, asked: Sequence[Asked], way: Retrieval) -> list[Query]:
         live = self._ready()
         inputs = [each.encoded for each in asked]
-        vectors = encode(self._fresh or live.encoder, inputs, self._inputs.pad)  # [n, size]
+        if self._fresh is None:
+            vectors = live.encoder.encode(inputs)  # [n, size]
+        else:
+            vectors = encode(self._fresh, inputs, self._inputs.pad)  # [n, size]
         return [
             live.queries.query(each.text, vector, way)
             for each, vector in zip(asked, vectors, strict=True)
@@ -207,9 +210,10 @@ class LiveRetrieval:
 
     def _load(self, generation: Generation) -> LiveIndex:
         snapshot = self._snapshots.get(generation.snapshot)
-        loaded = load_query_encoder(self._snapshots.materialise(snapshot, ENCODER_FILES))
+        folder = self._snapshots.materialise(snapshot, ENCODER_FILES)
+        loaded = load_query_encoder(folder, device=self._device)
         queries = QueryMaker.of(self._store, generation, loaded.relevance)
-        return LiveIndex(generation, loaded.encoder.to(self._device), queries)
+        return LiveIndex(generation, loaded.encoder, queries)
 
     def _candidate(self, hit: Hit) -> Candidate:
         found = hit.passage

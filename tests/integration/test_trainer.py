@@ -20,7 +20,6 @@ import pytest
 from realm.corpus.documents import is_held_out
 from realm.corpus.passages import Passage, to_table
 from realm.model.checkpoint import load_model, load_passage_encoder
-from realm.model.encoders import encode
 from realm.objectives.objective import all_objectives
 from realm.records import arrow
 from realm.records.generations import Generation, Generations, collection_name
@@ -127,7 +126,7 @@ class Bench:
         inputs = [serving.inputs.passage(p.title_ids, p.body_ids) for p in passages]
         index = open_index(load_settings(qdrant_url=f"http://127.0.0.1:{self.qdrant_port}"))
         index.create(collection_name(number), snapshot.vector_size)
-        vectors = encode(serving.encoder, inputs, serving.inputs.pad)
+        vectors = serving.encoder.encode(inputs)
         index.upsert(collection_name(number), passages, vectors, Weighing(20.0, 1.2))
         index.close()
         self.generations.record(number, State.LIVE)

@@ -20,7 +20,6 @@ from realm.errors import Corrupt, NotFound
 from realm.model.answering import NEGLIGIBLE_MASS, answer_questions
 from realm.model.answers import Reading
 from realm.model.checkpoint import ServingEncoder, load_query_encoder, load_reader
-from realm.model.encoders import encode
 from realm.model.reader import Reader
 from realm.model.runtime import best_dtype, pick_device
 from realm.records import vectors
@@ -233,7 +232,7 @@ class Auditor:
             generation=generation,
             encoder=encoder,
             queries=QueryMaker.of(self._store, generation, encoder.relevance),
-            reader=load_reader(folder).to(self._device),
+            reader=load_reader(folder, device=self._device, dtype=self._dtype),
             vectors=np.concatenate([vectors.matrix(table) for table in tables]),
             rows={passage_id: row for row, passage_id in enumerate(ids)},
         )
@@ -242,5 +241,5 @@ class Auditor:
 def _query(reference: _Reference, question: str) -> Query:
     inputs = reference.encoder.inputs
     read, query = inputs.question(question)
-    vector = encode(reference.encoder.encoder, [query], inputs.pad)[0]  # [size]
+    vector = reference.encoder.encoder.encode([query])[0]  # [size]
     return reference.queries.query(read, vector)

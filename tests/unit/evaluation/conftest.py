@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from realm.evaluation.systems import System
+from realm.evaluation.systems import System, make_system
 from realm.model.relevance import Relevance
 from tests.tiny import letter_model
 
 
 @pytest.fixture
 def system() -> System:
-    model = letter_model()
-    return System(
-        name="tiny",
-        base="tiny",
-        step=0,
-        inputs=model.inputs,
-        passage=model.retriever.passage.eval(),
-        query=model.retriever.query.eval(),
-        reader=model.reader.eval(),
-        relevance=Relevance(20.0),
-        dtype=torch.float32,
-    )
+    made = make_system(letter_model(), "tiny", 0, torch.device("cpu"), torch.float32)
+    return dataclasses.replace(made, relevance=Relevance(20.0))

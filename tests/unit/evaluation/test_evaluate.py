@@ -27,7 +27,6 @@ from realm.evaluation.searching import (
 from realm.evaluation.systems import System
 from realm.model.config import AnswerRules
 from realm.model.cross_encoder import load_cross_encoder, pair_text
-from realm.model.encoders import encode
 from realm.model.relevance import Relevance
 from realm.retrieval import Retrieval
 from realm.search.exact import Found
@@ -133,10 +132,10 @@ def test_vectors_are_the_encoder_s_in_the_order_given(system: System) -> None:
     finally:
         torch.set_num_threads(threads)
     inputs = [system.inputs.passage(one.title_ids, one.body_ids) for one in passages]
-    expected = encode(system.passage, inputs, system.inputs.pad)
+    expected = system.passage.encode(inputs)
     np.testing.assert_allclose(index.vectors, expected, atol=1e-5)
     asked = [system.inputs.query(question.question) for question in QUESTIONS]
-    np.testing.assert_allclose(queries, encode(system.query, asked, system.inputs.pad), atol=1e-5)
+    np.testing.assert_allclose(queries, system.query.encode(asked), atol=1e-5)
 
 
 def test_priors_are_the_softmax_of_relevance(system: System) -> None:

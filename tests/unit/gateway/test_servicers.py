@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import random
 import time
@@ -77,9 +78,9 @@ async def compare_with_the_model(site: Site, model: Model, question: str) -> boo
         tuple(math.log(each.probability) for each in found.passages),
         answers=10,
     )
-    (expected,) = answer_questions(
-        model.reader.eval(), model.inputs, [reading], dtype=serving.dtype
-    )
+    reader = copy.deepcopy(model.reader).eval()
+    reader.freeze(serving.dtype)
+    (expected,) = answer_questions(reader, model.inputs, [reading], dtype=serving.dtype)
     assert response.no_answer_probability == pytest.approx(expected.no_answer, abs=1e-3)
     assert [each.text for each in response.answers] == [each.text for each in expected.given]
     for left, right in zip(response.answers, expected.given, strict=True):
@@ -112,8 +113,9 @@ async def test_answers_are_the_model_s_own_and_none_where_the_null_document_wins
     model = site.world.models[first.snapshot]
     assert not await compare_with_the_model(site, model, QUESTION)
     learn_when_to_abstain(model)
-    serving.reader.load_state_dict(model.reader.state_dict())
-    serving.reader.answers = model.reader.answers
+    reader = copy.deepcopy(model.reader).eval()
+    reader.freeze(serving.dtype)
+    object.__setattr__(serving, "reader", reader)
     questions = ("who built it", "river", "eiffel")
     assert {await compare_with_the_model(site, model, each) for each in questions} == {True, False}
 

@@ -68,7 +68,8 @@ def test_a_model_of_each_kind_learns_by_adapters_and_is_written_as_an_ordinary_o
     fresh = copy_model(model)
     before = vectors_of(model)
     learner = learn(model, steps=0)
-    assert (vectors_of(model) == before).all(), "adapters begin without effect"
+    # An encoder with adapters is computed in another order.
+    np.testing.assert_allclose(vectors_of(model), before, atol=1e-6)
     top = max(int(name.split("layer")[1].split(".")[1]) for name in names_of(model))
     assert top == len(model.retriever.query.backbone.layers) - 1
     learn(model)

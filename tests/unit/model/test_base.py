@@ -17,7 +17,6 @@ from realm.model.checkpoint import (
     new_model,
     write_model,
 )
-from realm.model.encoders import encode
 from realm.model.inputs import LEAST_WEIGHT, InputLimits, Prompts
 from realm.model.publishing import load_source
 from realm.settings import load_settings
@@ -278,9 +277,9 @@ def test_vectors_of_letters_that_the_default_base_does_not_know_say_next_to_noth
     served = load_query_encoder(tmp_path / "written")
     questions = ["Who built the tower?", "من بنى البرج؟", "谁写了Redis"]
     inputs = [served.inputs.query(each) for each in questions]
-    lengths = np.linalg.norm(encode(served.encoder, inputs, served.inputs.pad), axis=1)
+    lengths = np.linalg.norm(served.encoder.encode(inputs), axis=1)
     assert lengths == pytest.approx([1.0, LEAST_WEIGHT, 5 / 8], rel=1e-3)
     ids, _ = served.inputs.tokenize(questions[1])
     passage = served.inputs.passage([], ids)
-    (vector,) = encode(served.encoder, [passage], served.inputs.pad)
+    (vector,) = served.encoder.encode([passage])
     assert np.linalg.norm(vector) == pytest.approx(1.0, rel=1e-3)

@@ -13,8 +13,9 @@ from realm.errors import InvalidInput
 from realm.model.base import Base, default_folder
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import Pooling, Projection
-from realm.model.encoders import Encoder, Progress, Retriever, collate, encode, plan_batches
+from realm.model.encoders import Encoder, Progress, collate, encode, plan_batches
 from realm.model.inputs import Encoded, InputBuilder
+from realm.model.retriever import Retriever
 from tests.unit.model.conftest import TINY
 
 DOCUMENTS = Path(__file__).parents[3].parent / "shared" / "data" / "squad_open" / "documents.jsonl"
@@ -117,9 +118,9 @@ def test_collate_pads_to_the_longest_rounded_up(inputs: list[Encoded], multiple:
 
 def test_progress_counts_inputs_tokens_and_padding() -> None:
     heard: list[Progress] = []
-    inputs = [Encoded([5] * n, [0] * n) for n in (2, 7, 5)]
-    encode(tiny_encoder(), inputs, 0, token_budget=14, on_batch=heard.append)
-    assert heard == [Progress(2, 3, 14, 2), Progress(3, 3, 16, 2)]
+    inputs = [Encoded([5] * n, [0] * n) for n in (2, 17, 5)]
+    encode(tiny_encoder(), inputs, 0, token_budget=34, on_batch=heard.append)
+    assert heard == [Progress(2, 3, 48, 26), Progress(3, 3, 64, 40)]
 
 
 def test_a_cancelled_encode_stops_and_leaves_the_mode_as_it_was() -> None:

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
+from realm.model.inputs import Encoded
 from realm.model.reader import Reader, body_mask
 
 TOKENS, WIDTH = 7, 3
@@ -20,6 +21,26 @@ def test_body_is_the_passage_without_its_closing_separator(tiny_model: Model) ->
     ids, segments, mask = collate(rows, inputs.pad)
     kept = [row[keep].tolist() for row, keep in zip(ids, body_mask(segments, mask), strict=True)]
     assert kept == [[7, 8, 9], [7], []]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_frozen_reader_reads_the_same_spans(reader: Reader, dtype: torch.dtype) -> None:
+    rows = [
+        Encoded([2, *[5] * n, 3, *[7, 8] * n, 3], [0] * (n + 2) + [1] * (2 * n + 1)) for n in (1, 9)
+    ]
+    before = reader(*collate(rows, 0))
+    reader.freeze(dtype)
+    assert not len(reader.backbone.layers), "one copy of the layers is enough"
+    batch = collate(rows, 0, multiple=reader.pad_multiple)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        after = reader(*batch)
+    tokens = before.logits.shape[1]
+    assert torch.equal(after.valid[:, :tokens], before.valid)
+    assert not after.valid[:, tokens:].any()
+    close = {"atol": 0.05, "rtol": 0.02} if dtype == torch.bfloat16 else {}
+    scored = after.logits[:, :tokens].float()[before.valid]
+    torch.testing.assert_close(scored, before.logits[before.valid], **close)
+    torch.testing.assert_close(after.null.float(), before.null, **close)
 
 
 def test_the_decoder_is_the_word_embedding_matrix(reader: Reader) -> None:

@@ -196,7 +196,7 @@ def test_queries_are_encoded_by_the_live_or_the_fresh_encoder(bench: Bench, base
         bench.index.queries.clear()
         bench.retrieval.search([query], 5)
         bench.retrieval.beams([query], 5)
-        of_index = encode(live.encoder, [query.encoded], inputs.pad)
+        of_index = live.encoder.encode([query.encoded])
         of_model = encode(bench.model.retriever.query, [query.encoded], inputs.pad)
         assert not np.allclose(of_index, of_model)
         expected = of_index if fresh is None else of_model
