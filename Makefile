@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Asked for first and by this exact version, pip takes a CPU build where one is offered.
+# Asked for by this exact version, pip takes a CPU build where one is offered.
 TORCH  := torch==2.13.0
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -14,6 +14,9 @@ STORE ?= .realm
 PORT_OFFSET ?= 0
 CORPUS ?=
 REPORT ?=
+
+# Option of `make constraints`
+UPGRADE ?=
 
 .PHONY: help run test test-claims test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
 
@@ -57,8 +60,8 @@ protos: $(VENV)/dev.done ## make the gRPC stubs again after a change of the API
 client: $(VENV)/dev.done ## make the blocking client again after a change of the asyncio one
 	$(BIN)/python -m tools.blocking_client
 
-constraints: ## pin every dependency to what resolves today
-	sh tools/constraints.sh "$(PYTHON)" "$(TORCH)"
+constraints: ## pin what pyproject.toml needs, with hashes; UPGRADE=yes takes what is newest today
+	sh tools/constraints.sh "$(PYTHON)" "$(TORCH)" "$(UPGRADE)"
 
 clean: ## remove what was installed; the store stays
 	rm -rf $(VENV) build *.egg-info
@@ -68,11 +71,15 @@ $(VENV)/venv.done:
 	  || { echo "realm needs Python 3.11 or newer; name one with PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
-	$(PIP) "$(TORCH)"
 	@touch $@
 
 $(VENV)/%.done: $(VENV)/venv.done pyproject.toml constraints.txt
-	$(PIP) --constraint constraints.txt --editable ".[$*]"
+	@$(PYTHON) tools/locked.py constraints.txt build $* > $(VENV)/locked.txt
+	@$(PYTHON) tools/locked.py constraints.txt > $(VENV)/versions.txt
+	$(PIP) --require-hashes --no-deps --requirement $(VENV)/locked.txt
+	$(PIP) "$(TORCH)"
+	@# Brings what only another platform or Python needs.
+	$(PIP) --constraint $(VENV)/versions.txt --no-build-isolation --editable ".[$*]"
 	@# As pip does for what it installs: where imports write nothing, each start would compile anew.
 	$(BIN)/python -m compileall -q realm services
 	@touch $@

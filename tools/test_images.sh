@@ -25,8 +25,9 @@ tar -C "$scratch/redis" -c . | "$docker" import - realm-test/redis > /dev/null
 
 # Everything pinned, so that it suits a base whose Python differs a little from this one.
 mkdir "$scratch/wheels"
+"$python" tools/locked.py constraints.txt > "$scratch/versions.txt"
 "$python" -m pip download -qq --no-deps --dest "$scratch/wheels" \
-  --requirement constraints.txt "setuptools>=77"
+  --requirement "$scratch/versions.txt"
 tar -C "$scratch/wheels" -c . | "$docker" import - realm-test/wheelhouse > /dev/null
 
 for each in indexer gateway web embedder trainer qdrant-edge; do

@@ -12,7 +12,7 @@ ARG VARIANT=cpu
 ARG TORCH=torch==2.13.0
 ARG TORCH_INDEX_URL
 ARG PIP_INDEX_URL
-COPY deploy/docker/install.sh deploy/docker/sbom.py /build/
+COPY deploy/docker/install.sh deploy/docker/sbom.py tools/locked.py /build/
 COPY pyproject.toml constraints.txt README.md LICENSE /source/
 COPY realm/__init__.py /source/realm/
 RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse \

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one service into /opt/realm, in two steps so that a change of code installs no library:
-#   install.sh needs SERVICE VARIANT TORCH   what its extra names, pinned, less what nobody imports
+#   install.sh needs SERVICE VARIANT TORCH   what its extra needs, by hash, less what nobody imports
 #   install.sh code SERVICE                  realm itself, the bill of materials; no installer stays
 # Wheels come from /wheelhouse if there are any, else from the package index.
 set -eu
@@ -11,16 +11,19 @@ if [ -n "$(ls /wheelhouse 2>/dev/null)" ]; then
   export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse
   unset TORCH_INDEX_URL || true
 fi
-export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/source/constraints.txt
+export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 needs() {
   variant=$1 torch=$2
   python3 -m venv /opt/realm
+  python3 /build/locked.py /source/constraints.txt build "$service" > /tmp/locked.txt
+  "$python" -m pip install --require-hashes --no-deps --requirement /tmp/locked.txt
   if [ "$service" != indexer ] && [ "$service" != web ]; then
-    # First and alone, so that one index gives torch and another everything else.
-    "$python" -m pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
+    # From an index of its own, perhaps, so by version. Only builds for CUDA need more than is there.
+    "$python" -m pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"
   fi
-  "$python" -m pip install "/source[$service]"
+  # Fails if anything that the extra needs is not there.
+  "$python" -m pip install --no-index --no-build-isolation "/source[$service]"
   "$python" -m pip check
 
   found=$("$python" -m pip list --format=freeze | grep -i '^nvidia-' || true)
@@ -42,7 +45,7 @@ trim() {
 }
 
 code() {
-  "$python" -m pip install --no-deps --force-reinstall /source
+  "$python" -m pip install --no-deps --no-build-isolation --force-reinstall /source
   # PyTorch names setuptools among its needs, but only to build extensions.
   "$python" -m pip uninstall --yes --quiet setuptools pip
   "$python" /build/sbom.py "realm-$service" > /opt/realm/sbom.json

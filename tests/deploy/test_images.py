@@ -24,6 +24,7 @@ from tests.deploy.rendering import (
     workloads,
 )
 from tools.images import IMAGES, NAMES, Build, renamed
+from tools.locked import locked
 
 SERVICES = ("trainer", "embedder", "indexer", "gateway", "web")
 DOCKER = ROOT / "deploy" / "docker"
@@ -122,9 +123,10 @@ def test_what_is_copied_reaches_the_builder(service: str) -> None:
 
 
 def test_torch_is_the_one_that_is_pinned() -> None:
-    pinned = re.search(r"(?m)^torch==\S+$", (ROOT / "constraints.txt").read_text())
-    assert pinned
-    assert f"ARG TORCH={pinned[0]}" in lines("gateway")
+    versions = locked((ROOT / "constraints.txt").read_text(), [])
+    (pinned,) = (each for each in versions if each.startswith("torch=="))
+    assert f"ARG TORCH={pinned}" in lines("gateway")
+    assert f"TORCH  := {pinned}" in (ROOT / "Makefile").read_text()
 
 
 def test_compose_gives_settings_that_exist() -> None:
