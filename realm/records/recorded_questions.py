@@ -42,6 +42,9 @@ SCHEMA = pa.schema(
     ]
 )
 PROBES = "probe"
+#: The sources of probe questions that users asked: recorded with an answer, or searched for lately.
+SEARCHED = "searched"
+FROM_USERS = (FOLDER, SEARCHED)
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +164,7 @@ class RecordedQuestions:
         return building
 
     def probed_with(self, number: int, texts: Sequence[str] | None = None) -> bool:
-        """Whether a generation's files have a recorded question, with one of the texts in it."""
+        """Whether a generation's files have a user's question, with one of the texts in it."""
         for entry in probe_files(self._store, number):
             try:
                 table = arrow.read_table(self._store, entry.path)
@@ -171,7 +174,8 @@ class RecordedQuestions:
                 return True
             if "source" not in table.column_names:
                 continue
-            if _holds(_texts(table.filter(pc.equal(table["source"], FOLDER))), texts):
+            users = pc.is_in(table["source"], value_set=pa.array(FROM_USERS))
+            if _holds(_texts(table.filter(users)), texts):
                 return True
         return False
 
@@ -192,7 +196,7 @@ def probe_files(store: Store, number: int) -> list[Entry]:
 
 def _texts(table: pa.Table) -> list[str]:
     """What users asked and were answered; earlier releases kept no answers."""
-    kept = {"question", "answer", "answers"} & set(table.column_names)
+    kept = {"question", "answer", "answers", "filter"} & set(table.column_names)
     return [str(text) for name in kept for text in table[name].to_pylist()]
 
 

@@ -232,6 +232,12 @@ class Gate(Group, prefix="gate_"):
     )
     tolerance: float = Field(0.02, ge=0, description="allowed drop in probe recall@5 or F1")
     significance: float = Field(0.05, gt=0, le=1, description="significance level of a drop")
+    shadow: int = Field(
+        0,
+        ge=0,
+        description="recent searches of users that a candidate and live are both asked before it"
+        " goes live, to report how far they agree; 0: none, and gateways report none",
+    )
     latency_factor: float = Field(
         2.0,
         ge=0,

@@ -35,7 +35,7 @@ from services.gateway.forwarding import CorpusServicer, IndexServicer, LocalStat
 from services.gateway.leader import Forwarder, LeaderChannel
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.newest_version import NewestVersion
-from services.gateway.reporting import QuestionRecorder, ServingReporter
+from services.gateway.reporting import QuestionRecorder, SearchSampler, ServingReporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
 from services.gateway.serving import ServingSlot
 from services.gateway.waiting import Shutdown, end_tasks, wait_for_event
@@ -93,10 +93,12 @@ class Gateway:
         )
         self._answering = Answering(settings, self.slot, search, self.metrics, NewestVersion(store))
         self._recorder = QuestionRecorder(settings)
+        self._searches = SearchSampler(settings)
         self._reporter = ServingReporter(
             self._leader,
             self.slot,
             self._recorder,
+            self._searches,
             gateway_id=self.gateway_id,
             pause_seconds=settings.gateway.report_seconds,
             is_ready=lambda: self.ready,
@@ -169,10 +171,10 @@ class Gateway:
         most = self._settings.gateway.max_streams
         streams = QuestionStreams(self._shutdown, most)
         retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
-            RetrievalServicer(self._answering, streams), self._server
+            RetrievalServicer(self._answering, streams, self._searches), self._server
         )
         answer_pb2_grpc.add_AnswerServiceServicer_to_server(
-            AnswerServicer(self._answering, streams, self._recorder), self._server
+            AnswerServicer(self._answering, streams, self._recorder, self._searches), self._server
         )
         corpus_pb2_grpc.add_CorpusServiceServicer_to_server(
             CorpusServicer(

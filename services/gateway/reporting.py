@@ -1,5 +1,5 @@
 """Reports to the leading indexer: what this gateway serves, at every flip and every few seconds,
-and a small sample of answered questions for the gate to probe with."""
+and small samples of answered questions and of searches, for the gate to ask a candidate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from realm.client.wire import from_rpc_error
 from realm.internal.v1 import serving_pb2
 from realm.records.recorded_questions import Sample
 from realm.settings import Settings
-from services.gateway.answering import Response
+from services.gateway.answering import Request, Response
 from services.gateway.leader import LeaderChannel
 from services.gateway.serving import ServingSlot
 from services.gateway.waiting import wait_for_event
@@ -56,6 +56,28 @@ class QuestionRecorder:
         return taken
 
 
+class SearchSampler:
+    """Samples searches between two reports, if `REALM_GATE_SHADOW` is set. For the event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._on = settings.gate.shadow > 0
+        self._sample = Sample[serving_pb2.LiveSearch](QUESTIONS_A_REPORT)
+
+    def add(self, request: Request, response: Response) -> None:
+        if self._on:
+            way = f"RETRIEVAL_{response.retrieval.name}"
+            self._sample.add(
+                serving_pb2.LiveSearch(
+                    question=request.question, retrieval=way, filter=request.filter
+                )
+            )
+
+    def take(self) -> list[serving_pb2.LiveSearch]:
+        """The sample since the last call."""
+        taken, self._sample = self._sample.items, Sample(QUESTIONS_A_REPORT)
+        return taken
+
+
 class ServingReporter:
     """Reports until cancelled. A report that fails is not repeated: the next one finds the next
     leader."""
@@ -65,6 +87,7 @@ class ServingReporter:
         leader: LeaderChannel,
         slot: ServingSlot,
         recorder: QuestionRecorder,
+        searches: SearchSampler,
         *,
         gateway_id: str,
         pause_seconds: float,
@@ -73,6 +96,7 @@ class ServingReporter:
         self._leader = leader
         self._slot = slot
         self._recorder = recorder
+        self._searches = searches
         self._gateway_id = gateway_id
         self._pause = pause_seconds
         self._is_ready = is_ready
@@ -102,6 +126,7 @@ class ServingReporter:
             generation=serving.number if serving else 0,
             ready=self._is_ready() and not self._stopping,
             questions=self._recorder.take(),
+            searches=self._searches.take(),
         )
         try:
             await self._leader.serving.ReportServing(

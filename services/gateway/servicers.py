@@ -29,7 +29,7 @@ from services.gateway.answering import Answering, Request, Response
 from services.gateway.bulk import QuestionStreams, caller_of, failure_of, outcome
 from services.gateway.masks import Mask
 from services.gateway.ranking import Retrieved
-from services.gateway.reporting import QuestionRecorder
+from services.gateway.reporting import QuestionRecorder, SearchSampler
 from services.gateway.scope import reachable
 from services.gateway.serving import PinnedServing, Serving
 
@@ -94,9 +94,12 @@ def normalise_upsert(request: corpus_pb2.UpsertDocumentsRequest, max_bytes: int)
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
-    def __init__(self, answering: Answering, streams: QuestionStreams) -> None:
+    def __init__(
+        self, answering: Answering, streams: QuestionStreams, searches: SearchSampler
+    ) -> None:
         self._answering = answering
         self._streams = streams
+        self._searches = searches
 
     async def RetrievePassages(  # noqa: N802
         self, request: retrieval_pb2.RetrievePassagesRequest, context: Any
@@ -130,23 +133,22 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     ) -> retrieval_pb2.RetrievePassagesResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_PASSAGES
         mask = Mask(request.read_mask, retrieval_pb2.RetrievePassagesResponse)
-        response = await self._answering.respond(
-            Request(
-                check_question(request.question),
-                passages=check_count("limit", limit, MAX_PASSAGES_FOUND),
-                retrieval=check_retrieval(request.retrieval),
-                at_least=request.at_least_version,
-                rerank=check_count("rerank", request.rerank, MAX_PASSAGES_READ)
-                if request.HasField("rerank")
-                else 0,
-                least_score=request.least_score if request.HasField("least_score") else -math.inf,
-                filter=reachable(request),
-                no_cache=request.no_cache,
-                caller=caller,
-                patient=patient,
-            ),
-            seconds,
+        asked = Request(
+            check_question(request.question),
+            passages=check_count("limit", limit, MAX_PASSAGES_FOUND),
+            retrieval=check_retrieval(request.retrieval),
+            at_least=request.at_least_version,
+            rerank=check_count("rerank", request.rerank, MAX_PASSAGES_READ)
+            if request.HasField("rerank")
+            else 0,
+            least_score=request.least_score if request.HasField("least_score") else -math.inf,
+            filter=reachable(request),
+            no_cache=request.no_cache,
+            caller=caller,
+            patient=patient,
         )
+        response = await self._answering.respond(asked, seconds)
+        self._searches.add(asked, response)
         found = retrieval_pb2.RetrievePassagesResponse(
             passages=[_retrieved(each, response.pinned.serving) for each in response.passages],
             index_version=index_version(response.pinned),
@@ -160,11 +162,16 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
 
 class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
     def __init__(
-        self, answering: Answering, streams: QuestionStreams, recorder: QuestionRecorder
+        self,
+        answering: Answering,
+        streams: QuestionStreams,
+        recorder: QuestionRecorder,
+        searches: SearchSampler,
     ) -> None:
         self._answering = answering
         self._streams = streams
         self._recorder = recorder
+        self._searches = searches
 
     async def AnswerQuestion(  # noqa: N802
         self, request: answer_pb2.AnswerQuestionRequest, context: Any
@@ -200,20 +207,19 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
         passages = request.passages if request.HasField("passages") else DEFAULT_PASSAGES
         answers = request.answers if request.HasField("answers") else DEFAULT_ANSWERS
         mask = Mask(request.read_mask, answer_pb2.AnswerQuestionResponse)
-        response = await self._answering.respond(
-            Request(
-                check_question(request.question),
-                passages=check_count("passages", passages, MAX_PASSAGES_READ),
-                answers=check_count("answers", answers, MAX_ANSWERS),
-                retrieval=check_retrieval(request.retrieval),
-                at_least=request.at_least_version,
-                filter=reachable(request),
-                no_cache=request.no_cache,
-                caller=caller,
-                patient=patient,
-            ),
-            seconds,
+        asked = Request(
+            check_question(request.question),
+            passages=check_count("passages", passages, MAX_PASSAGES_READ),
+            answers=check_count("answers", answers, MAX_ANSWERS),
+            retrieval=check_retrieval(request.retrieval),
+            at_least=request.at_least_version,
+            filter=reachable(request),
+            no_cache=request.no_cache,
+            caller=caller,
+            patient=patient,
         )
+        response = await self._answering.respond(asked, seconds)
+        self._searches.add(asked, response)
         self._recorder.record(request.question, response)
         answered = answer_pb2.AnswerQuestionResponse(
             answers=[_answer(each, response) for each in response.answers.given],

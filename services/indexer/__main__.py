@@ -242,7 +242,8 @@ def make_server(
         server,
     )
     serving_pb2_grpc.add_ServingReportServiceServicer_to_server(
-        ServingReportServicer(indexer.gateways, indexer.recorder, indexer.wake), server
+        ServingReportServicer(indexer.gateways, indexer.recorder, indexer.searches, indexer.wake),
+        server,
     )
     health_pb2_grpc.add_HealthServicer_to_server(lifecycle.health, server)
     address = settings.addresses.indexer_listen

@@ -33,6 +33,7 @@ from services.indexer.connections import Connections
 from services.indexer.context import CorpusReader, Records, SeenVersion
 from services.indexer.gate.gate import Gate
 from services.indexer.gate.integrity import Integrity
+from services.indexer.gate.shadow import RecentSearches
 from services.indexer.gateways import GatewayReports, QuestionRecorder
 from services.indexer.leader.election import AlwaysLeader, Leadership
 from services.indexer.leader.housekeeping import Housekeeping
@@ -78,6 +79,7 @@ class Indexer:
         self.replication = ReplicationState(self.generations, connections.condition())
         self.memory = Memory()
         self.recorder = QuestionRecorder(self.records.store, Bounds.of(settings))
+        self.searches = RecentSearches(self.records.store, settings.gate.shadow)
         self.wake = WakeSignal(connections.condition())
         self._newest = SeenVersion()
         self.corpus, self.listings = self._reader(), self._reader()
@@ -209,7 +211,9 @@ class Indexer:
             context,
             Builder(self.records, corpus, shard_seconds, self.index.collections, self._term),
             ShardRequests(self.records, self._tasks),
-            ProbeRequests(self.records, self._tasks, settings.gate, baselines, self.recorder),
+            ProbeRequests(
+                self.records, self._tasks, settings.gate, baselines, self.recorder, self.searches
+            ),
             Gate(
                 self.records, self.index, self.replication, settings.gate, baselines, self._metrics
             ),
@@ -241,6 +245,7 @@ class Indexer:
             parts: tuple[Callable[[], object], ...] = (
                 partial(refreshes.update, seen),
                 self.recorder.write_when_due,
+                self.searches.drop_forgotten,
                 housekeeping.run_when_due,
             )
             for part in parts:

@@ -25,10 +25,12 @@ from realm.process.rpc import remaining
 from realm.records.controls import Controls
 from realm.records.recorded_questions import RecordedQuestion
 from realm.records.snapshots import Snapshots
+from realm.retrieval import Retrieval
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from realm.v1.types_pb2 import Filter
 from services.indexer.build.committer import Committer
 from services.indexer.context import CorpusReader
+from services.indexer.gate.shadow import LiveSearch, RecentSearches
 from services.indexer.gateways import GatewayReport, GatewayReports, QuestionRecorder
 from services.indexer.pages import page_token, read_generation_token, read_page_token
 from services.indexer.report.status import Status
@@ -285,12 +287,17 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         return index_pb2.PauseRefreshResponse(paused=request.paused)
 
 
+#: By which a gateway may have ranked; a newer one may know others.
+WAYS = {types_pb2.Retrieval.Value(f"RETRIEVAL_{way.name}"): way for way in Retrieval}
+
+
 @dataclass(slots=True)
 class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
     """Takes the gateways' reports."""
 
     gateways: GatewayReports
     recorder: QuestionRecorder
+    searches: RecentSearches
     wake: WakeSignal
     _known: dict[str, tuple[int, bool]] = field(default_factory=dict, init=False)
 
@@ -302,6 +309,15 @@ class ServingReportServicer(serving_pb2_grpc.ServingReportServiceServicer):
         self.recorder.record(
             RecordedQuestion(each.question, each.document_id, each.snapshot, now, each.answer)
             for each in request.questions
+        )
+        self.searches.record(
+            LiveSearch(
+                each.question,
+                WAYS[each.retrieval],
+                each.filter if each.HasField("filter") else None,
+            )
+            for each in request.searches
+            if each.retrieval in WAYS
         )
         said = (request.generation, request.ready)
         if self._known.get(request.gateway_id) != said:

@@ -12,7 +12,9 @@ import pytest
 from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions, probe_files
 from realm.records.states import State
 from realm.records.store import Store
+from realm.retrieval import Retrieval
 from realm.search.vector_index import Hit, Query
+from services.indexer.gate.shadow import LiveSearch
 from tests.integration.indexing import Bench, document
 
 DOCUMENTS = [document(number) for number in range(150)]
@@ -164,6 +166,31 @@ def test_users_questions_probe_those_who_did_not_answer_them(
     assert RecordedQuestions(store).forget([words], made.indexer.generations) == []
     assert not RecordedQuestions(store).all(), "they were in one file"
     assert not probe_files(store, 3)
+
+
+def test_users_searches_are_asked_of_candidate_and_live_and_refuse_nobody(
+    make_bench: Callable[..., Bench],
+) -> None:
+    made = make_bench(gate_probes=100, gate_shadow=40)
+    made.start()
+    made.write(DOCUMENTS)
+    made.publish(step=0)
+    made.until_live(1)
+    asked = [each.text.split(". ")[1] for each in DOCUMENTS[:60]]
+    made.indexer.searches.record(LiveSearch(words, Retrieval.DENSE) for words in asked)
+    made.publish(step=40)
+    made.until_live(2)
+    found = report(made, 2)
+    assert found["shadow_searches"] == 40, "the newest"
+    assert found["shadow_same_first"] > 0.9
+    assert 0.1 < found["shadow_overlap@10"] <= 1.0
+    assert found["shadow_score"] > 0
+    assert found["shadow_search_seconds"] > 0
+    assert found["probes"] == report(made, 1)["probes"], "they are no probes"
+    made.publish(step=80, quality="bad")
+    refused(made, 3)
+    assert report(made, 3)["shadow_same_first"] < found["shadow_same_first"]
+    assert "shadow" not in made.indexer.generations.events(3)[-1].why
 
 
 def test_a_refused_one_is_forced_and_who_did_it_is_recorded(bench: Bench) -> None:

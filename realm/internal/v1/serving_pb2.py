@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from realm.v1 import access_pb2 as realm_dot_v1_dot_access__pb2
+from realm.v1 import types_pb2 as realm_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frealm/internal/v1/serving.proto\x12\x11realm.internal.v1\x1a\x15realm/v1/access.proto\"\xa4\x01\n\x14ReportServingRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x1d\n\x11\x64raining_requests\x18\x04 \x01(\rB\x02\x18\x01\x12\x36\n\tquestions\x18\x05 \x03(\x0b\x32#.realm.internal.v1.RecordedQuestion\"[\n\x10RecordedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\"\x17\n\x15ReportServingResponse2\x80\x01\n\x14ServingReportService\x12h\n\rReportServing\x12\'.realm.internal.v1.ReportServingRequest\x1a(.realm.internal.v1.ReportServingResponse\"\x04\xd8\xdd\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frealm/internal/v1/serving.proto\x12\x11realm.internal.v1\x1a\x15realm/v1/access.proto\x1a\x14realm/v1/types.proto\"\xd5\x01\n\x14ReportServingRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x1d\n\x11\x64raining_requests\x18\x04 \x01(\rB\x02\x18\x01\x12\x36\n\tquestions\x18\x05 \x03(\x0b\x32#.realm.internal.v1.RecordedQuestion\x12/\n\x08searches\x18\x06 \x03(\x0b\x32\x1d.realm.internal.v1.LiveSearch\"h\n\nLiveSearch\x12\x10\n\x08question\x18\x01 \x01(\t\x12&\n\tretrieval\x18\x02 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12 \n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x10.realm.v1.Filter\"[\n\x10RecordedQuestion\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\"\x17\n\x15ReportServingResponse2\x80\x01\n\x14ServingReportService\x12h\n\rReportServing\x12\'.realm.internal.v1.ReportServingRequest\x1a(.realm.internal.v1.ReportServingResponse\"\x04\xd8\xdd\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTSERVINGREQUEST'].fields_by_name['draining_requests']._serialized_options = b'\030\001'
   _globals['_SERVINGREPORTSERVICE'].methods_by_name['ReportServing']._loaded_options = None
   _globals['_SERVINGREPORTSERVICE'].methods_by_name['ReportServing']._serialized_options = b'\330\335\030\004'
-  _globals['_REPORTSERVINGREQUEST']._serialized_start=78
-  _globals['_REPORTSERVINGREQUEST']._serialized_end=242
-  _globals['_RECORDEDQUESTION']._serialized_start=244
-  _globals['_RECORDEDQUESTION']._serialized_end=335
-  _globals['_REPORTSERVINGRESPONSE']._serialized_start=337
-  _globals['_REPORTSERVINGRESPONSE']._serialized_end=360
-  _globals['_SERVINGREPORTSERVICE']._serialized_start=363
-  _globals['_SERVINGREPORTSERVICE']._serialized_end=491
+  _globals['_REPORTSERVINGREQUEST']._serialized_start=100
+  _globals['_REPORTSERVINGREQUEST']._serialized_end=313
+  _globals['_LIVESEARCH']._serialized_start=315
+  _globals['_LIVESEARCH']._serialized_end=419
+  _globals['_RECORDEDQUESTION']._serialized_start=421
+  _globals['_RECORDEDQUESTION']._serialized_end=512
+  _globals['_REPORTSERVINGRESPONSE']._serialized_start=514
+  _globals['_REPORTSERVINGRESPONSE']._serialized_end=537
+  _globals['_SERVINGREPORTSERVICE']._serialized_start=540
+  _globals['_SERVINGREPORTSERVICE']._serialized_end=668
 # @@protoc_insertion_point(module_scope)

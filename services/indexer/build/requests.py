@@ -21,6 +21,7 @@ from realm.settings.groups import Gate as GateSettings
 from services.indexer.build.build import Build
 from services.indexer.context import Records
 from services.indexer.gate.probes import choose_questions, read_given
+from services.indexer.gate.shadow import RecentSearches, with_searches
 from services.indexer.gateways import QuestionRecorder
 from services.indexer.tasks import TaskRequest, TaskSender, task_for
 from services.indexer.writes.pieces import PiecewiseEmbedding
@@ -111,6 +112,7 @@ class ProbeRequests:
     settings: GateSettings
     baselines: GateBaselines
     recorder: QuestionRecorder
+    searches: RecentSearches
 
     def send(self, candidate: Generation, live: Generation | None) -> None:
         """Asks for the questions encoded by the candidate's snapshot and by those compared with."""
@@ -132,6 +134,7 @@ class ProbeRequests:
         recorded = self.recorder.probes(compared)
         count, readings = self.settings.probes, self.settings.readings
         chosen = choose_questions(tables, count, given, recorded, readings)
+        chosen = with_searches(chosen, self.searches.newest())
         arrow.write_table(self.records.store, path, chosen)
 
     def _reuse(self, candidate: Generation, by: Generation, source: str, output: str) -> bool:

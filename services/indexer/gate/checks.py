@@ -23,6 +23,7 @@ from services.indexer.gate.content import ExpectedContent
 from services.indexer.gate.latency import LatencyComparison
 from services.indexer.gate.probes import Probes, compare, mean_reciprocal_rank, recall_at
 from services.indexer.gate.readings import Reading, compare_readings
+from services.indexer.gate.shadow import Agreement
 
 RECALL_DEPTH = 10
 #: float32 survives Qdrant bit by bit; other storages may round.
@@ -47,13 +48,14 @@ class CollectionSample:
 @dataclass(frozen=True, slots=True)
 class ProbeRanks:
     """Ranks of the probe questions' passages in the candidate, and in what it is compared with
-    (None: there is nothing to compare with)."""
+    (None: there is nothing to compare with); `searched`: how far both agree on users' searches."""
 
     probes: Probes
     candidate: Ranks
     baseline: Ranks | None = None
     generation: int = 0
     seconds: float = 0.0
+    searched: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,24 @@ def latency(evidence: Evidence) -> Finding:
             f" in {found.slower} of {found.pairs} pairs (p = {found.p_value:.4f})"
         )
     return Finding(figures, fault)
+
+
+@check(overrulable=True)
+def shadow(evidence: Evidence) -> Finding:
+    """How far users' searches are answered as by live; reported, and no reason to refuse."""
+    if evidence.live is None or (found := evidence.live.searched) is None:
+        return Finding()
+    return Finding(
+        {
+            "shadow_searches": float(found.searches),
+            f"shadow_overlap@{RECALL_DEPTH}": found.overlap,
+            "shadow_same_first": found.same_first,
+            "shadow_score": found.score,
+            "live_shadow_score": found.live_score,
+            "shadow_search_seconds": found.seconds,
+            "live_shadow_search_seconds": found.live_seconds,
+        }
+    )
 
 
 def _compared(

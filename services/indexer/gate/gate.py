@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import structlog
 
@@ -33,6 +34,7 @@ from services.indexer.gate.content import ExpectedContent, stored_vectors
 from services.indexer.gate.latency import LatencyComparison, measure
 from services.indexer.gate.probes import Probes, alike, ranks, read_probes
 from services.indexer.gate.readings import Reading
+from services.indexer.gate.shadow import Agreement, agreement, queries, read_searches
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 
@@ -80,6 +82,7 @@ class Gate:
             whole = compared if live_is_whole else None
             own = read_probes(self._records.store, probes_file(candidate, candidate))
             in_live, theirs = self._ranks(candidate, whole, own)
+            in_live = replace(in_live, searched=self._searched(candidate, whole))
             if len(own):
                 damaged = compared is not whole
                 best = compared if damaged else self._baselines.best(candidate, live)
@@ -161,6 +164,18 @@ class Gate:
                 before = ranks(self._index, live.collection, maker, theirs, by)
         number = live.number if live else 0
         return ProbeRanks(own, mine, before, number, seconds), theirs
+
+    def _searched(self, candidate: Generation, live: Generation | None) -> Agreement | None:
+        """How far the two agree on users' searches; writes go on meanwhile."""
+        if live is None:
+            return None
+        asked = []
+        for each in (candidate, live):
+            searches = read_searches(self._records.store, probes_file(candidate, each))
+            asked.append((each.collection, queries(searches, self._maker(each, searches))))
+        same_cut = candidate.fingerprint == live.fingerprint
+        by = "passage_id" if same_cut else "document_id"
+        return agreement(self._index.search, asked[0], asked[1], by)
 
     def _ranks_by_files(
         self,

@@ -90,7 +90,16 @@ class Probes:
 
     def about(self, documents: set[str]) -> Probes:
         """Those whose document is one of these."""
-        chosen = pc.is_in(self.questions["document_id"], value_set=pa.array(documents, pa.string()))
+        return self._among("document_id", documents)
+
+    def of_source(self, *sources: str) -> Probes:
+        """Those from one of these; an earlier release's are not told apart."""
+        if "source" not in self.questions.column_names:
+            return self if MADE in sources else self._among("document_id", set())
+        return self._among("source", set(sources))
+
+    def _among(self, column: str, values: set[str]) -> Probes:
+        chosen = pc.is_in(self.questions[column], value_set=pa.array(values, pa.string()))
         rows = np.asarray(chosen.to_pylist(), dtype=bool)
         passages = None if self.passages is None else self.passages[rows]
         return replace(
@@ -243,6 +252,14 @@ def make_questions(tables: Iterable[pa.Table], count: int) -> pa.Table:
 
 
 def read_probes(store: Store, path: str) -> Probes:
+    """What checks ask: all but users' searches, of which nobody knows what they were to find.
+
+    :raises NotFound, Corrupt:
+    """
+    return read_all(store, path).of_source(GIVEN, RECORDED, MADE)
+
+
+def read_all(store: Store, path: str) -> Probes:
     """:raises NotFound, Corrupt:"""
     table = arrow.read_table(store, path)
     shortened = PASSAGE_VECTOR in table.column_names  # an older embedder makes none

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realm.filters import where
 from realm.internal.v1 import serving_pb2
 from realm.records.generations import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
@@ -82,6 +83,32 @@ async def test_an_answered_question_is_reported_once_if_switched_on(
         ]
         given = response.answers[0].text
         assert found == [(QUESTION, document_id, first.snapshot, given)] * number
+
+
+@pytest.mark.parametrize("on", [False, True])
+async def test_searches_are_reported_as_they_were_made_if_asked_for(
+    world: World, first: Generation, indexer: tuple[MemoryIndexer, str], on: bool
+) -> None:
+    memory, address = indexer
+    asked = {"gate_shadow": 10} if on else {}
+    async with running(world, indexer_url=address, **asked) as site:
+        await site.serves(first)
+        request = retrieval_pb2.RetrievePassagesRequest(
+            question=QUESTION, retrieval="RETRIEVAL_BM25", filter=where("tenant=acme")
+        )
+        await site.retrieval.RetrievePassages(request, timeout=10)
+        await ask(site)
+        before = len(memory.reports)
+        await until(lambda: len(memory.reports) >= before + 2, "two reports")
+        found = [each for report in memory.reports for each in report.searches]
+    if not on:
+        assert found == []
+        return
+    search, question = sorted(found, key=lambda each: not each.HasField("filter"))
+    assert search == serving_pb2.LiveSearch(
+        question=QUESTION, retrieval=request.retrieval, filter=request.filter
+    )
+    assert question == serving_pb2.LiveSearch(question=QUESTION, retrieval="RETRIEVAL_HYBRID")
 
 
 async def test_of_many_questions_a_sample_is_reported(

@@ -11,6 +11,7 @@ from realm.corpus.erasure import ErasureQuery, search_store
 from realm.records import arrow
 from realm.records.generations import Generations
 from realm.records.recorded_questions import (
+    SEARCHED,
     Bounds,
     RecordedQuestion,
     RecordedQuestions,
@@ -39,6 +40,22 @@ def probed(store: Store, number: int, state: State, at: float, *questions: str) 
     for name in ("probe_questions", "probes", "probes-of-00000009"):
         path = f"{made.folder}/{name}.arrow"
         arrow.write_table(store, path, pa.Table.from_pylist(rows))
+
+
+def test_what_users_searched_for_is_found_among_probe_questions_too(store: Store) -> None:
+    recorded = RecordedQuestions(store)
+    made = create(store, 1, State.RETAINED)
+    rows = [
+        {"question": "who is mentioned?", "source": SEARCHED, "filter": '{"equals":{"key":"k"}}'},
+        {"question": "made here", "source": "held-out", "filter": ""},
+    ]
+    arrow.write_table(store, f"{made.folder}/probes.arrow", pa.Table.from_pylist(rows))
+    assert recorded.probed_with(1)
+    assert recorded.probed_with(1, ["mentioned"])
+    assert recorded.probed_with(1, ["equals"])
+    assert not recorded.probed_with(1, ["made here"])
+    recorded.forget(["mentioned"], Generations(store))
+    assert not recorded.probed_with(1)
 
 
 def test_nothing_is_recorded_unless_it_is_switched_on() -> None:
