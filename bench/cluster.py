@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 from bench.apparatus.apparatus import STORE_URL, Apparatus, Part
 from bench.ports import claim_offset
 from realm.client import Client
+from realm.client.transport import ConnectionOptions
 from realm.errors import DependencyUnavailable, RealmError
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -131,8 +133,8 @@ class BenchCluster:
         for address in self.gateways:
             self.await_answer(address)
 
-    def await_answer(self, address: str) -> None:
-        with Client(address, timeout=5) as client:
+    def await_answer(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+        with Client(address, timeout=5, **options) as client:
             self.until(lambda: _answers(client), f"a first answer of {address}")
 
     def await_status(self, address: str) -> None:

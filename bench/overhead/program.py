@@ -1,11 +1,12 @@
-"""What metrics and traces cost the gateway's throughput.
+"""What metrics, traces, keys and TLS cost at the gateway.
 
-Three gateways over one index take turns under the same load: one that measures nothing
-(`bench.overhead.bare`), one as it is, scraped now and then, and one that also traces one request
-in a hundred. Each turn asks the same questions and is short; every round all three have their
-turn, in random order, so that other load on the machine hits all of them alike. There are two
-figures a pair: questions a second, which is the claim, and the gateway's processor time a
-question, which other processes disturb less.
+Four gateways over one index take turns under the same load: one that measures nothing
+(`bench.overhead.bare`), one as it is, scraped now and then, one that also traces one request in a
+hundred, and one that asks for keys and speaks TLS. Each turn asks the same questions and is short;
+every round all have their turn, in random order, so that other load on the machine hits all of them
+alike. There are two figures a pair: questions a second, which is the claim, and the gateway's
+processor time a question, which other processes disturb less. Of keys and TLS the claim is what
+they add to a search that is alone, on a connection that stands.
 """
 
 from __future__ import annotations
@@ -17,24 +18,28 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
 from bench import tiny
-from bench.claims import Claim, Result, at_least
+from bench.apparatus.authority import Authority
+from bench.claims import Claim, Result, at_least, at_most
 from bench.cluster import BenchCluster
 from bench.documents import first_documents, send
 from bench.harness import Bench, Context
-from realm.client import AsyncClient, Client
+from realm.client import AsyncClient, Client, Tls
+from realm.client.transport import ConnectionOptions
 from realm.model.checkpoint import new_model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
+from realm.records.keys import Keys, Scope
 from services.standalone.cluster import HOST
 
 DOCUMENTS = 300
@@ -43,30 +48,38 @@ AT_ONCE = 16
 LIMIT = 5
 #: Turns last seconds: still more often than every ten seconds, as Prometheus does.
 SCRAPED_EVERY = 6
+#: Asked one after another in a turn.
+ALONE = 8
 LEAST_RATIO = 0.97
+MOST_ADDED_MS = 0.3
 RESAMPLES = 5000
 #: Of the interval around a ratio: nine in ten.
 INTERVAL = (0.05, 0.95)
-PORTS = {"bare": 39, "metrics": 40, "tracing": 41}
+PORTS = {"bare": 37, "metrics": 38, "tracing": 39, "access": 40}
 SHARE = "0.01"
+#: For which a certificate can be.
+LOCALHOST = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Questions a second, and milliseconds of the gateway's processor time a question."""
+    """Questions a second, milliseconds of the gateway's processor time a question, and how many a
+    search takes that is alone (median)."""
 
     rate: float
     processor: float
+    alone: float
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A gateway's process and address."""
+    """A gateway's process and address, and how it is connected to."""
 
     name: str
     address: str
     metrics_port: int
     process: psutil.Process
+    options: ConnectionOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +111,7 @@ def observe(parameters: Parameters, context: Context) -> Race:
         cluster.await_answers()
         variants = [_start(name, cluster, folder, stack) for name in PORTS]
         for each in variants:
-            cluster.await_answer(each.address)
+            cluster.await_answer(each.address, **each.options)
         questions = [writer.question(f"base-{number}", 0)[:64] for number in range(REQUESTS)]
         turns = asyncio.run(_race(variants, questions, parameters.rounds, random.Random(seed)))
     return Race(turns, seed)
@@ -138,12 +151,22 @@ def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> 
         environment["REALM_TRACE_FOLDER"] = str(folder / "traces")
         environment["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"
         environment["OTEL_TRACES_SAMPLER_ARG"] = SHARE
+    address, options = f"{HOST}:{port}", ConnectionOptions()
+    if name == "access":
+        authority = Authority(folder)
+        certificate, private_key = authority.issue(LOCALHOST)
+        environment["REALM_REQUIRE_KEYS"] = "true"
+        environment["REALM_TLS_CERTIFICATE"] = str(certificate)
+        environment["REALM_TLS_PRIVATE_KEY"] = str(private_key)
+        key, _ = Keys(cluster.store).create("bench", [Scope.ASK])
+        options = ConnectionOptions(key=key, tls=Tls(authority.file))
+        address = f"https://{LOCALHOST}:{port}"
     module = "bench.overhead.bare" if name == "bare" else "services.gateway"
     log = stack.enter_context((folder / f"{name}.log").open("wb"))
     process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=log)
     stack.callback(process.wait, 30)
     stack.callback(process.terminate)
-    return Variant(name, f"{HOST}:{port}", metrics_port, psutil.Process(process.pid))
+    return Variant(name, address, metrics_port, psutil.Process(process.pid), options)
 
 
 async def _race(
@@ -163,13 +186,14 @@ async def _race(
 
 async def _turn(variant: Variant, questions: Sequence[str], *, scraped: bool) -> Turn:
     places = asyncio.Semaphore(AT_ONCE)
-    async with AsyncClient(variant.address, timeout=60) as client:
+    async with AsyncClient(variant.address, timeout=60, **variant.options) as client:
 
         async def ask(question: str) -> None:
             async with places:
                 await client.search(question, limit=LIMIT)
 
         await ask(questions[0])
+        alone = [await _timed(ask(question)) for question in questions[:ALONE]]
         before, began = variant.process.cpu_times(), time.perf_counter()
         if scraped and variant.metrics_port:
             await asyncio.to_thread(_scrape, variant.metrics_port)
@@ -178,7 +202,14 @@ async def _turn(variant: Variant, questions: Sequence[str], *, scraped: bool) ->
                 tasks.create_task(ask(questions[number % len(questions)]))
         seconds, after = time.perf_counter() - began, variant.process.cpu_times()
     spent = after.user + after.system - before.user - before.system
-    return Turn(REQUESTS / seconds, spent / REQUESTS * 1000)
+    return Turn(REQUESTS / seconds, spent / REQUESTS * 1000, median(alone) * 1000)
+
+
+async def _timed(call: Awaitable[None]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    await call
+    return time.perf_counter() - began
 
 
 def judge(parameters: Parameters, race: Race) -> Result:
@@ -189,6 +220,7 @@ def judge(parameters: Parameters, race: Race) -> Result:
         name: {
             "questions_per_second": float(np.median(rates[name])),
             "processor_ms_per_question": float(np.median(processor[name])),
+            "lone_search_ms": float(np.median([turn.alone for turn in turns[name]])),
         }
         for name in turns
     }
@@ -200,7 +232,15 @@ def judge(parameters: Parameters, race: Race) -> Result:
         claims.append(
             at_least(f"throughput with {words} against without", found["ratio"], LEAST_RATIO)
         )
+    added = added_ms(turns["access"], turns["metrics"])
+    figures["access"] |= {"added_ms": added, **ratio(rates["access"], rates["metrics"], seed)}
+    claims.append(at_most("milliseconds that keys and TLS add to a search", added, MOST_ADDED_MS))
     return Result({"rounds": parameters.rounds, "requests_a_turn": REQUESTS, **figures}, claims)
+
+
+def added_ms(treated: Sequence[Turn], control: Sequence[Turn]) -> float:
+    """Median over rounds of what a lone search takes longer: bursts of others fall on a few."""
+    return median(one.alone - other.alone for one, other in zip(treated, control, strict=True))
 
 
 def _scrape(port: int) -> None:

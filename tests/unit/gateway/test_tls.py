@@ -8,10 +8,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from bench.apparatus.authority import Authority
 from realm.client import AsyncClient, Tls, document
 from realm.errors import BadSettings, DependencyUnavailable, Unreachable
 from realm.settings.access import Access
-from tests.tls import Authority
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import World, running, until
 

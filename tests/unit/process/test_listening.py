@@ -10,12 +10,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from bench.apparatus.authority import Authority
 from realm.client.credentials import Tls
 from realm.errors import BadSettings
 from realm.process.listening import add_port, check_exposure, is_own
 from realm.settings import load_settings
 from realm.settings.access import Access
-from tests.tls import Authority
 
 SECONDS = 20.0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from bench.apparatus.authority import Authority
 from realm.errors import BadSettings
 from realm.filters import where
 from realm.records.keys import ApiKeys, Scope
@@ -17,7 +18,6 @@ from realm.records.store import Store
 from realm.settings import load_settings
 from services.web.app import EVENTS
 from services.web.server import WebService
-from tests.tls import Authority
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import NOWHERE, MemorySearch, World, running
 from tests.unit.web.place import Place, serving
