@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 REPORT_TIMEOUT_SECONDS = 2.0
 QUESTIONS_A_REPORT = 8
+#: Of a search that is reported, filter included.
+SEARCH_BYTES = 16 << 10
 
 
 class QuestionRecorder:
@@ -64,13 +66,14 @@ class SearchSampler:
         self._sample = Sample[serving_pb2.LiveSearch](QUESTIONS_A_REPORT)
 
     def add(self, request: Request, response: Response) -> None:
-        if self._on:
-            way = f"RETRIEVAL_{response.retrieval.name}"
-            self._sample.add(
-                serving_pb2.LiveSearch(
-                    question=request.question, retrieval=way, filter=request.filter
-                )
-            )
+        if not self._on:
+            return
+        way = f"RETRIEVAL_{response.retrieval.name}"
+        search = serving_pb2.LiveSearch(
+            question=request.question, retrieval=way, filter=request.filter
+        )
+        if search.ByteSize() <= SEARCH_BYTES:
+            self._sample.add(search)
 
     def take(self) -> list[serving_pb2.LiveSearch]:
         """The sample since the last call."""

@@ -102,14 +102,15 @@ def read_searches(store: Store, path: str) -> Probes:
 
 def queries(searches: Probes, maker: QueryMaker) -> list[Query]:
     """What a collection is asked for each, as it was searched."""
-    rows = zip(searches.questions.select(["question", *COLUMNS]).to_pylist(), searches.vectors,
-               strict=True)  # fmt: skip
+    if not len(searches):  # their columns are not there then
+        return []
+    asked = searches.questions.select(["question", *COLUMNS]).to_pylist()
     return [
         replace(
             maker.query(row["question"], vector, Retrieval(row["retrieval"])),
             filter=json_format.Parse(row["filter"], Filter()) if row["filter"] else None,
         )
-        for row, vector in rows
+        for row, vector in zip(asked, searches.vectors, strict=True)
     ]
 
 

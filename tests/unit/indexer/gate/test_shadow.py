@@ -119,6 +119,11 @@ def test_without_searches_the_probe_questions_stay_as_they_are() -> None:
     assert with_searches(questions(), []).equals(questions())
 
 
+def test_among_probe_questions_alone_there_is_no_search() -> None:
+    found = Probes(questions(), np.eye(1, dtype=np.float32)).of_source("searched")
+    assert queries(found, QueryMaker(found.relevance, None)) == []
+
+
 def test_searches_are_asked_again_as_they_were_and_are_no_probes() -> None:
     reach = where("tenant=acme", "year>=1990")
     searches = [
