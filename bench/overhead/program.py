@@ -39,7 +39,7 @@ from realm.client.transport import ConnectionOptions
 from realm.model.checkpoint import new_model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
-from realm.records.keys import Keys, Scope
+from realm.records.keys import ApiKeys, Scope
 from services.standalone.cluster import HOST
 
 DOCUMENTS = 300
@@ -158,7 +158,7 @@ def _start(name: str, cluster: BenchCluster, folder: Path, stack: ExitStack) -> 
         environment["REALM_REQUIRE_KEYS"] = "true"
         environment["REALM_TLS_CERTIFICATE"] = str(certificate)
         environment["REALM_TLS_PRIVATE_KEY"] = str(private_key)
-        key, _ = Keys(cluster.store).create("bench", [Scope.ASK])
+        key, _ = ApiKeys(cluster.store).create("bench", [Scope.ASK])
         options = ConnectionOptions(key=key, tls=Tls(authority.file))
         address = f"https://{LOCALHOST}:{port}"
     module = "bench.overhead.bare" if name == "bare" else "services.gateway"

@@ -17,6 +17,8 @@ from tests.unit.gateway.site import Site, World, running, until
 from tests.unit.gateway.test_forwarding import lead
 
 QUESTION = "Who built the tower?"
+#: A loaded machine reads twenty questions in it: by its own estimate, or some are refused.
+SECONDS = 60.0
 RECORDING = {"record_questions": True, "record_probability": 0.0}
 
 
@@ -45,7 +47,7 @@ async def test_reports_go_to_the_leader(world: World, indexer: tuple[MemoryIndex
 
 async def ask(site: Site, question: str = QUESTION) -> answer_pb2.AnswerQuestionResponse:
     request = answer_pb2.AnswerQuestionRequest(question=question)
-    return await site.answers.AnswerQuestion(request, timeout=10)
+    return await site.answers.AnswerQuestion(request, timeout=SECONDS)
 
 
 def recorded(indexer: MemoryIndexer) -> list[serving_pb2.RecordedQuestion]:
@@ -115,7 +117,8 @@ async def test_of_many_questions_a_sample_is_reported(
     world: World, first: Generation, indexer: tuple[MemoryIndexer, str]
 ) -> None:
     memory, address = indexer
-    async with running(world, indexer_url=address, report_seconds=60, **RECORDING) as site:
+    patient = {"report_seconds": 60, "read_queue_seconds": SECONDS, "search_queue_seconds": SECONDS}
+    async with running(world, indexer_url=address, **patient, **RECORDING) as site:
         await site.serves(first)
         await asyncio.gather(*(ask(site, f"Who built tower {n}?") for n in range(20)))
         await site.gateway.stop()
