@@ -169,9 +169,9 @@ def test_users_questions_probe_those_who_did_not_answer_them(
 
 
 def test_users_searches_are_asked_of_candidate_and_live_and_refuse_nobody(
-    make_bench: Callable[..., Bench],
+    make_bench: Callable[..., Bench], probes: Path
 ) -> None:
-    made = make_bench(gate_probes=100, gate_shadow=40)
+    made = make_bench(gate_probes=500, gate_probes_file=str(probes), gate_shadow=40)
     made.start()
     made.write(DOCUMENTS)
     made.publish(step=0)
