@@ -22,6 +22,7 @@ from realm.cli.up import Options
 from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError
 from realm.process import telemetry
+from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.standalone import corpus
@@ -129,6 +130,9 @@ def _start(
             )
         )
     log.info("corpus_ready", documents=len(documents), written=written)
+    with console.status("publishing the base model"):
+        # Embedders have nothing to do before, and would keep the processors from the trainer.
+        supervisor.await_snapshot(Snapshots(Store.open(str(cluster.store))))
     supervisor.start(cluster.embedders())
     if rate > 0:
         supervisor.start([cluster.load_generator(rate)])

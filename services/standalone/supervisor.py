@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from realm.errors import DependencyUnavailable
+from realm.records.snapshots import Snapshots
 from services.standalone.cluster import HOST, Cluster, ProcessSpec
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
@@ -172,14 +174,17 @@ class Supervisor:
         """
         deadline = time.monotonic() + START_SECONDS
         for name in names:
-            while not _listens(self.cluster.port(name)):
-                if time.monotonic() > deadline:
-                    log_file = self.cluster.logs / f"{name}.log"
-                    raise DependencyUnavailable(
-                        f"{name} does not listen on port {self.cluster.port(name)} after"
-                        f" {START_SECONDS:.0f} s; the end of {log_file}:\n{last_lines(log_file)}"
-                    )
-                self._poll()
+            port = self.cluster.port(name)
+            self._await(partial(_listens, port), deadline, name, f"listen on port {port}")
+
+    def await_snapshot(self, snapshots: Snapshots) -> None:
+        """Waits until the trainer has published one, restarting what dies meanwhile.
+
+        :raises DependencyUnavailable: if it does not, with the end of its log.
+        :raises Stopped: if startup is interrupted.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        self._await(lambda: bool(snapshots.newest()), deadline, "trainer", "publish a model")
 
     def wait_for(self, work: Callable[[], T]) -> T:
         """Runs `work` in a thread of its own, which is abandoned if startup is interrupted.
@@ -191,6 +196,16 @@ class Supervisor:
         while not done.done():
             self._poll()
         return done.result()
+
+    def _await(self, holds: Callable[[], bool], deadline: float, name: str, what: str) -> None:
+        while not holds():
+            if time.monotonic() > deadline:
+                log_file = self.cluster.logs / f"{name}.log"
+                raise DependencyUnavailable(
+                    f"{name} does not {what} within {START_SECONDS:.0f} s; the end of {log_file}:\n"
+                    + last_lines(log_file)
+                )
+            self._poll()
 
     def stop(self) -> None:
         """Ends everything, clients first, within STOP_SECONDS for each."""
