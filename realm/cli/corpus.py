@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from realm.cli.mirror import Mirror
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     MOST,
@@ -66,6 +67,12 @@ def import_(
     prefix: Annotated[
         str, typer.Option(help="prefix for each file's id, which keeps folders apart")
     ] = "",
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="write only what has changed, and delete what folders hold no longer"
+        ),
+    ] = False,
     as_json: AsJson = False,
     address: Address = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -80,9 +87,12 @@ def import_(
         paths, max_bytes=load_settings().corpus.max_document_bytes, prefix=prefix
     )
     with connect(address, timeout) as client:
-        replaced = Replaced(client)
-        documents = replaced.watch(_usable(found, problems))
-        total = _import(client, documents, quiet=as_json)
+        replaced, mirrored = Replaced(client), Mirror(client, paths) if mirror else None
+        documents = _usable(found, problems)
+        if mirrored is not None:
+            documents = mirrored.changed(documents)
+        total = _import(client, replaced.watch(documents), quiet=as_json)
+        gone = mirrored.delete_missing(problems) if mirrored is not None else []
     replaced.warn()
     result = {
         "documents_written": total.documents_written,
@@ -93,11 +103,13 @@ def import_(
         ],
         "files_not_read": found.skipped,
         "replaced": replaced.found,
+        "unchanged": mirrored.unchanged if mirrored else 0,
+        "deleted": gone,
     }
-    words = (
-        f"{total.documents_written} documents written, corpus version {total.corpus_version};"
-        f" {len(problems)} left out"
-    )
+    version = f", corpus version {total.corpus_version}" if total.corpus_version else ""
+    words = f"{total.documents_written} documents written{version}; {len(problems)} left out"
+    if mirrored is not None:
+        words += f"; {mirrored.unchanged} unchanged, {len(gone)} deleted"
     if found.skipped:
         words += f"\n{describe_skipped(found.skipped)}"
     show(result, as_json, words)

@@ -79,7 +79,9 @@ Reason = Annotated[str, typer.Option(help="recorded in the index's history")]
 RequestId = Annotated[str, typer.Option(help="names this call: sent again, it is carried out once")]
 Paths = Annotated[
     list[Path],
-    typer.Argument(help=".jsonl or .csv file, or file or folder of .md, .rst, .txt, .html"),
+    typer.Argument(
+        help=".jsonl or .csv file, or file or folder of .md, .rst, .txt, .html, .pdf, .docx"
+    ),
 ]
 StoreUrl = Annotated[
     str,

@@ -26,7 +26,9 @@ class Options:
     ] = Path(".realm")
     corpus: Annotated[
         list[Path] | None,
-        typer.Option(help=".jsonl file or folder of .md, .txt, .rst, .html; repeatable"),
+        typer.Option(
+            help=".jsonl file or folder of .md, .txt, .rst, .html, .pdf, .docx; repeatable"
+        ),
     ] = None
     seconds: Annotated[
         float, typer.Option("--for", help="stop after this many seconds", min=0, callback=finite)

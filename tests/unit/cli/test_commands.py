@@ -213,6 +213,44 @@ async def test_import_of_a_folder_says_what_it_did_not_read(realm: Shell, tmp_pa
     assert found["files_not_read"] == {".csv": 1, ".docx": 1, ".pdf": 1, "without a suffix": 1}
 
 
+async def test_a_mirrored_folder_is_followed(realm: Shell, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("same", "edited", "gone", "moved", "unreadable"):
+        (docs / f"{name}.txt").write_text(f"Keas were {name}.")
+    await realm("corpus", "add", "--id", "note", "--text", "Not of the folder.")
+    await realm("corpus", "import", "--mirror", str(docs))
+    versions = realm.indexer.version
+    done = await realm("corpus", "import", "--mirror", str(docs))
+    assert "0 documents written; 0 left out; 5 unchanged, 0 deleted" in done.out
+    assert realm.indexer.version == versions, "what is as it was is not written"
+    (docs / "edited.txt").write_text("Keas are edited.")
+    (docs / "gone.txt").unlink()
+    (docs / "moved.txt").rename(docs / "new.txt")
+    (docs / "unreadable.txt").write_bytes(b"\xff\xfe\x00")
+    found = json.loads((await realm("corpus", "import", "--mirror", str(docs), "--json")).out)
+    assert (found["documents_written"], found["unchanged"]) == (2, 1)
+    assert sorted(found["deleted"]) == ["gone.txt", "moved.txt"]
+    assert sorted(realm.indexer.documents) == [
+        "edited.txt", "new.txt", "note", "same.txt", "unreadable.txt"
+    ]  # fmt: skip
+    assert realm.indexer.documents["edited.txt"].text == "Keas are edited."
+    assert "were unreadable" in realm.indexer.documents["unreadable.txt"].text
+
+
+async def test_a_folder_without_a_document_mirrors_nothing_away(
+    realm: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "docs").mkdir()
+    file = tmp_path / "docs" / "a.txt"
+    file.write_text("Keas.")
+    await realm("corpus", "import", "--mirror", str(tmp_path / "docs"))
+    file.unlink()  # as of a share that is not mounted
+    await realm("corpus", "import", "--mirror", str(tmp_path / "docs"))
+    assert list(realm.indexer.documents) == ["a.txt"]
+    assert (await realm("corpus", "import", "--mirror", str(tmp_path / "none"))).code != 0
+
+
 async def test_import_names_what_it_replaces_from_elsewhere(realm: Shell, tmp_path: Path) -> None:
     for folder in "ab":
         (tmp_path / folder).mkdir()
