@@ -136,15 +136,15 @@ def test_a_folder_is_read_in_order_of_name_with_paths_as_ids(tmp_path: Path) -> 
 
 
 def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
-    names = ["a.md", "b.pdf", "c.PDF", "d.docx", "sub/README", "more.jsonl", ".hidden.pdf"]
-    for name in [*names, ".git/x.pdf"]:
+    names = ["a.md", "b.odt", "c.ODT", "d.pptx", "sub/README", "more.jsonl", ".hidden.odt"]
+    for name in [*names, ".git/x.odt"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("words", encoding="utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "sub")
     reading = read_documents([tmp_path], max_bytes=1_000)
     assert [one.id for one in reading if isinstance(one, Document)] == ["a.md"]
     assert describe_skipped(reading.skipped) == (
-        "6 files not read: 2 .pdf, 1 .docx, 1 .jsonl, 1 link to a folder, 1 without a suffix"
+        "6 files not read: 2 .odt, 1 .jsonl, 1 .pptx, 1 link to a folder, 1 without a suffix"
     )
 
 
@@ -280,12 +280,12 @@ def test_a_folder_without_documents_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing.jsonl", "does not exist"), ("missing", "does not exist"), ("a.pdf", "unknown kind")],
+    [("missing.jsonl", "does not exist"), ("missing", "does not exist"), ("a.odt", "unknown kind")],
 )
 def test_a_path_that_cannot_be_read_is_refused_at_once(
     tmp_path: Path, name: str, message: str
 ) -> None:
-    (tmp_path / "a.pdf").touch()
+    (tmp_path / "a.odt").touch()
     with pytest.raises(InvalidInput, match=message):
         read_documents([tmp_path / name], max_bytes=10)
 

@@ -40,12 +40,12 @@ def test_any_change_of_a_document_is_seen_and_the_order_of_its_metadata_is_none(
 
 
 def test_what_a_folder_holds_besides_documents_is_told(tmp_path: Path) -> None:
-    for name in ("a.md", "b.pdf", "c.html"):
+    for name in ("a.md", "b.odt", "c.html"):
         (tmp_path / name).write_text("words" if name != "c.html" else "<p>")
     documents, told = corpus.gather([tmp_path], 1_000)
     assert [each.id for each in documents] == ["a.md"]
     assert "c.html" in told[0]
-    assert told[1:] == ["1 files not read: 1 .pdf"]
+    assert told[1:] == ["1 files not read: 1 .odt"]
 
 
 class Cluster(corpus_pb2_grpc.CorpusServiceServicer):
