@@ -275,7 +275,7 @@ def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 def test_a_folder_without_documents_is_reported(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path)
-    assert "the folder has no .txt, .html" in problem.message
+    assert "the folder has no .docx, .htm, .html" in problem.message
 
 
 @pytest.mark.parametrize(
