@@ -80,7 +80,7 @@ def _checked(path: Path) -> Path:
         raise InvalidInput(f"{path} does not exist: give a file or a folder", path=path)
     suffix = path.suffix.lower()
     if not path.is_dir() and suffix not in readers() and suffix not in _ROWS:
-        known = ", ".join([*_ROWS, *readers()])
+        known = ", ".join([*_ROWS, *sorted(readers())])
         raise InvalidInput(f"{path} is of an unknown kind: give a folder or {known}", path=path)
     return path
 
@@ -168,7 +168,7 @@ class Reading(Iterator[Document | Problem]):
                     self.skipped[path.suffix.lower() or "without a suffix"] += 1
         yield from _drain(problems)
         if not found:
-            kinds = ", ".join(readers())
+            kinds = ", ".join(sorted(readers()))
             yield Problem(
                 folder, None, f"the folder has no {kinds} (name .jsonl and .csv files themselves)"
             )

@@ -16,8 +16,8 @@ from realm.corpus.plain_text import READERS, PlainText
 
 @cache
 def readers() -> Mapping[str, Callable[[bytes], PlainText]]:
-    """By suffix, in its order. Their parsers are imported here, so that who reads no file does not wait for
+    """By suffix. Their parsers are imported here, so that who reads no file does not wait for
     them."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    return dict(sorted(READERS.items()))
+    return READERS
