@@ -215,9 +215,9 @@ class Committer:
         self._metrics.last_swap_timestamp.set_to_current_time()
         try:
             self._generations.record(generation.number, State.LIVE, why, report)
-            for number in self._generations.numbers():
-                if number == generation.number:
-                    continue
+            # One without a manifest that can be read counts as retained until this says otherwise.
+            others = {*self._generations.numbers(), *self._generations.set_aside()}
+            for number in sorted(others - {generation.number}):
                 state = self._generations.state(number)
                 if kept and number == kept.number:
                     if state is not State.RETAINED:

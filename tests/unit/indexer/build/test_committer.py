@@ -178,3 +178,15 @@ def test_things_move_again_when_the_look_is_over(site: Site) -> None:
         raise AssertionError("1 is not ahead")
     with site.replication.applying():
         site.replication.advance(3, 7)
+
+
+def test_a_commit_retires_what_no_manifest_tells_of_any_more(site: Site, store: Store) -> None:
+    """Who has read it before takes it for retained, and would wait for it to follow every write."""
+    reader = Generations(store)
+    assert reader.served() == {1, 2}
+    store.write("generations/00000001/manifest.json", b"damaged")
+    site.committer._generations = Generations(store)
+    with site.replication.lock:
+        site.replication.advance(3, 5)
+    site.committer.commit(site.generations.get(3), instead_of=2, why="refresh")
+    assert reader.served() == {2, 3}
