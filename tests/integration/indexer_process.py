@@ -42,6 +42,7 @@ class IndexerProcess:
             "REALM_INDEXER_LISTEN": f"127.0.0.1:{self.port}",
             "REALM_SHARD_SECONDS": str(settings.indexer.shard_seconds),
             "REALM_RECONCILE_SECONDS": "0.3",
+            "REALM_WORDS_FIRST": str(settings.indexer.words_first),
             "REALM_GATE_PROBES": "60",
         }
         with self.log.open("ab") as log:
