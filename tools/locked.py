@@ -38,4 +38,7 @@ def locked(text: str, extras: Iterable[str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     file, *names = sys.argv[1:]
-    sys.stdout.writelines(f"{line}\n" for line in locked(Path(file).read_text(), names))
+    text = Path(file).read_text()
+    if unknown := set(names).difference(*(extras for _, extras in entries(text))):
+        sys.exit(f"{file} pins nothing for {', '.join(sorted(unknown))}: run `make constraints`")
+    sys.stdout.writelines(f"{line}\n" for line in locked(text, names))

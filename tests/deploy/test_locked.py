@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -62,3 +63,12 @@ def test_versions_alone_are_constraints() -> None:
     versions = list(locked(TEXT, []))
     assert len(versions) == len(PINNED)
     assert all(re.fullmatch(r"[\w.-]+==[\w.!+]+", each) for each in versions)
+
+
+def test_a_file_without_extras_installs_nothing_unseen(tmp_path: Path) -> None:
+    plain = tmp_path / "constraints.txt"
+    plain.write_text("grpcio==1.80.0\n")
+    command = [sys.executable, str(ROOT / "tools" / "locked.py"), str(plain), "gateway"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pins nothing for gateway" in done.stderr
