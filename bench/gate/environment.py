@@ -29,7 +29,7 @@ from services.indexer.build.lifecycle import Verdict
 from services.indexer.build.loader import load_shard
 from services.indexer.context import Records
 from services.indexer.gate.gate import Gate
-from services.indexer.gate.probes import SCHEMA
+from services.indexer.gate.probes import GIVEN, SCHEMA
 from services.indexer.gate.readings import ANSWER, NOT_READ
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
@@ -70,6 +70,7 @@ class GateEnvironment:
                     "question": each.question,
                     "document_id": each.document_id,
                     "passage_id": "",
+                    "source": GIVEN,
                     **(readings[number] if number < len(readings) else NOT_READ),
                 }
                 for number, each in enumerate(probes)
