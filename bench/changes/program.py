@@ -20,7 +20,8 @@ from realm.model.checkpoint import Model, new_model
 from realm.model.publishing import publish_model
 from realm.model.runtime import best_dtype, pick_device, set_threads
 from realm.records import arrow
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.store import Store
 from realm.records.vectors import read_vectors, vector_file
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.chaos.faults.kinds import Fault
-from realm.records.generations import LiveEntry
+from realm.records.generation import LiveEntry
 
 #: A gateway polls the store, and may be stopped or slow to flip.
 LATE_SECONDS = 10.0

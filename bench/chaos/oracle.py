@@ -14,7 +14,7 @@ from realm.corpus.table import CorpusTable
 from realm.errors import RealmError
 from realm.model.checkpoint import load_passage_encoder, load_query_encoder
 from realm.model.runtime import best_dtype, pick_device
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors

@@ -31,7 +31,8 @@ from bench.load.transitions import Refreshes, Transition
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.model.runtime import set_threads
-from realm.records.generations import Generations, LiveEntry
+from realm.records.generation import LiveEntry
+from realm.records.generations import Generations
 
 PROFILE = LoadProfile(
     rates={

@@ -11,7 +11,8 @@ import structlog
 
 from realm.errors import RealmError
 from realm.records.controls import damaged
-from realm.records.generations import Generations, LiveEntry
+from realm.records.generation import LiveEntry
+from realm.records.generations import Generations
 from realm.records.store import Store
 
 POLL_SECONDS = 0.3

@@ -17,7 +17,8 @@ from bench.datasets import QAExample
 from realm.corpus.passages import Passage, to_table
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.task_files import probes_file

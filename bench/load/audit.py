@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from bench.history.events import Audited
 from realm.errors import DependencyUnavailable
 from realm.model.runtime import set_threads
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.v1.answer_pb2 import AnswerQuestionResponse
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse

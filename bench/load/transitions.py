@@ -13,7 +13,8 @@ from bench.cluster import BenchCluster
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
-from realm.records.generations import Event, Generation, Generations, outcome
+from realm.records.generation import Event, Generation, outcome
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot
 from realm.records.states import State
 

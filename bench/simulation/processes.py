@@ -27,7 +27,8 @@ from realm.errors import DependencyUnavailable, RealmError
 from realm.model.relevance import DENSE_ONLY
 from realm.process.queue import DELTA_QUEUE, EMBED_CHANGES, EMBED_QUEUE, EMBED_SHARD
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.generation import Generation, LiveEntry
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from realm.records.vectors import to_table

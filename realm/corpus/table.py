@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,9 +66,6 @@ TEXTLESS = ["version", "op", "document_id", "title", "metadata", "bucket"]
 REQUESTS = ["version", "request_id", "request_digest", "written_at"]
 #: Delta's names of types.
 TYPES = {pa.int64(): "long", pa.int32(): "integer", pa.float64(): "double", pa.string(): "string"}
-
-
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +158,10 @@ class CorpusTable:
         rows = self._read([("version", "<=", upto)])
         return (state for state in _newest(rows) if state.document is not None)
 
-    def get(self, document_id: str) -> DocumentState | None:
-        """A document's newest state; None if it never existed or was deleted."""
-        return self._retried(lambda: self.lookup(document_id)())
-
     def lookup(self, document_id: str) -> Callable[[], DocumentState | None]:
-        """`get` as of the version that this table has seen, for another thread to call: it needs
-        the table no more. It raises NotFound if a newer version has the document elsewhere."""
+        """A document's newest state at the version that this table has seen, None if it never
+        existed or was deleted: for another thread to read, which needs the table no more. It
+        raises NotFound if a newer version has the document elsewhere."""
         bucket = stable_bucket(document_id, BUCKETS)
         filters: list[Filter] = [("bucket", "=", bucket), ("document_id", "=", document_id)]
         files, store = [f for f in self._log.files() if may_contain(f, filters)], self._store
@@ -312,7 +306,7 @@ class CorpusTable:
             if may_contain(file, filters):
                 yield read_rows(self._store, file, filters, schema)
 
-    def _retried(self, read: Callable[[], Read]) -> Read:
+    def _retried(self, read: Callable[[], pa.Table]) -> pa.Table:
         """What a vacuum takes a newer version has elsewhere."""
         while True:
             version = self.version

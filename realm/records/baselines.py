@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from realm.errors import NotFound
-from realm.records.generations import Event, Generation, Generations
+from realm.records.generation import Event, Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 

@@ -21,7 +21,8 @@ import structlog
 from realm.errors import Corrupt, NotFound
 from realm.records import arrow
 from realm.records.folder import Entry
-from realm.records.generations import Generations, generation_folder
+from realm.records.generation import generation_folder
+from realm.records.generations import Generations
 from realm.records.states import IN_PROGRESS
 from realm.records.store import Store
 from realm.settings import Settings

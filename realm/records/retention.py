@@ -21,7 +21,8 @@ from realm.records.controls import DAMAGED
 from realm.records.failures import FOLDER as REFUSED
 from realm.records.failures import QUARANTINE, failure_file, failures, quarantine_file, quarantined
 from realm.records.folder import Entry
-from realm.records.generations import Generation, Generations, generation_folder
+from realm.records.generation import Generation, generation_folder
+from realm.records.generations import Generations
 from realm.records.recorded_questions import Bounds, RecordedQuestions, probe_files
 from realm.records.snapshots import CLAIMS, MANIFEST, NAME, Snapshots
 from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, Ages, State

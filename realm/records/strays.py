@@ -11,7 +11,7 @@ from typing import Any
 
 from realm.errors import Corrupt, NotFound
 from realm.records.folder import PARTIAL, Entry
-from realm.records.generations import Event, Generation, LiveEntry
+from realm.records.generation import Event, Generation, LiveEntry
 from realm.records.keys import ApiKey, Revocation
 from realm.records.leaders import Term
 from realm.records.snapshots import Snapshot

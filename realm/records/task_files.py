@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from realm.errors import Corrupt, NotFound
-from realm.records.generations import Generation, Generations, pieces_folder
+from realm.records.generation import Generation, pieces_folder
+from realm.records.generations import Generations
 from realm.records.vectors import vector_file
 
 _PIECE = re.compile(r"(?P<folder>.+)/(?P<fingerprint>[^/]+)/(?P<name>[^/]+\.arrow)")

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from realm.records.generations import Generations, outcome
+from realm.records.generation import outcome
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State, phases_in
 

@@ -9,7 +9,7 @@ import structlog
 
 from realm.errors import Corrupt, NotFound
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.records.vectors import NO_VECTOR, Vectors
 from realm.retrieval import Retrieval

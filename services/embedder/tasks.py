@@ -24,7 +24,8 @@ from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
 from realm.records.failures import clear_failure, is_quarantined, quarantine, record_failure
-from realm.records.generations import Generations, pieces_folder
+from realm.records.generation import pieces_folder
+from realm.records.generations import Generations
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshot
 from realm.records.store import Store

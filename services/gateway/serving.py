@@ -34,7 +34,7 @@ from realm.model.cross_encoder import CrossEncoder, read_cross_encoder
 from realm.model.encoders import FrozenEncoder
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
-from realm.records.generations import Generation, LiveEntry
+from realm.records.generation import Generation, LiveEntry
 from realm.records.snapshots import Lag, Snapshot, Snapshots
 from realm.records.store import Store
 from realm.retrieval import Retrieval

@@ -21,7 +21,8 @@ from realm.errors import RealmError
 from realm.process.threads import lower_priority
 from realm.process.wakeup import WAKEUP_CHANNEL
 from realm.records.controls import damaged
-from realm.records.generations import Generations, LiveEntry
+from realm.records.generation import LiveEntry
+from realm.records.generations import Generations
 from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.snapshots import Snapshots

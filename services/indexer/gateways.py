@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.recorded_questions import Bounds, RecordedQuestion, RecordedQuestions, Sample
 from realm.records.store import Store
 from realm.text.questions import Question

@@ -14,7 +14,7 @@ from realm.corpus.table import CorpusTable
 from realm.errors import DamagedCorpus, FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
 from realm.records.baselines import GateBaselines
-from realm.records.generations import collection_name
+from realm.records.generation import collection_name
 from realm.records.recorded_questions import Bounds
 from realm.records.retention import Retention
 from realm.records.store import Store

@@ -31,7 +31,7 @@ from realm.process.queue import (
     make_celery,
     work_key,
 )
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.settings import Settings
 from services.indexer.metrics import IndexerMetrics
 

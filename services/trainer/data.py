@@ -18,7 +18,8 @@ from realm.errors import RealmError
 from realm.objectives.candidates import Candidate
 from realm.objectives.sources import Questions, parse_questions_file, read_questions_file
 from realm.records import arrow
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.states import ACTIVE, IN_PROGRESS, State
 from realm.records.store import Store
 from services.trainer.context import Background

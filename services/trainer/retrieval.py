@@ -27,7 +27,8 @@ from realm.model.checkpoint import (
 from realm.model.encoders import Encoder, FrozenEncoder, encode
 from realm.model.inputs import InputBuilder
 from realm.objectives.candidates import Asked, Beam, Candidate
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors

@@ -28,7 +28,8 @@ from realm.process.queue import (
 from realm.process.wakeup import Wakeup
 from realm.records import arrow, vectors
 from realm.records.failures import quarantine_file
-from realm.records.generations import Generations, pieces_folder
+from realm.records.generation import pieces_folder
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store

@@ -148,7 +148,7 @@ except Exception:
 
     table = CorpusTable(store)
     assert table.version == 1
-    kept, lost = table.get("a"), table.get("b")
+    kept, lost = table.lookup("a")(), table.lookup("b")()
     assert kept is not None
     assert kept.document is not None
     assert kept.document.text == "kept"

@@ -24,7 +24,8 @@ from realm.corpus.passages import Passage, split_document
 from realm.errors import DependencyUnavailable
 from realm.model.checkpoint import Model, new_model, write_model
 from realm.model.encoders import encode
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store

@@ -22,7 +22,8 @@ from realm.corpus.passages import Passage, to_table
 from realm.model.checkpoint import load_model, load_passage_encoder
 from realm.objectives.objective import all_objectives
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store

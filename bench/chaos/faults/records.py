@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from bench.chaos.faults.damaging import cut, damage, flip_bit
 from bench.chaos.faults.kinds import Effects, FaultKind, LastingFault
 from realm.records.controls import PAUSED, Controls
-from realm.records.generations import MANIFEST, generation_folder
+from realm.records.generation import generation_folder
+from realm.records.generations import MANIFEST
 from realm.records.json_records import numbered
 from realm.records.states import ACTIVE
 

@@ -10,7 +10,7 @@ from realm.errors import Corrupt, NotFound
 from realm.process.wakeup import Wakeup
 from realm.records.controls import damage_of
 from realm.records.failures import clear_failure, failures
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.refresh_trace import RefreshTrace
 from realm.records.states import BUILD_PHASES, State, phase_figures
 from services.indexer.build.build import Build, BuildContext

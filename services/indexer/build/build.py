@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.snapshots import Snapshot
 from realm.records.vectors import vector_file
 from realm.search.vector_index import VectorIndex

@@ -11,7 +11,7 @@ import structlog
 
 from realm.corpus.passage_files import build_passage_files, shard_count
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
-from realm.records.generations import Generation, collection_name
+from realm.records.generation import Generation, collection_name
 from realm.records.states import State
 from realm.search.word_statistics import count_words, write_word_statistics
 from services.indexer.build.lifecycle import BeginBuild

@@ -20,7 +20,7 @@ from realm.errors import (
 )
 from realm.process.wakeup import Wakeup
 from realm.records.controls import damaged
-from realm.records.generations import Generation, LiveEntry
+from realm.records.generation import Generation, LiveEntry
 from realm.records.states import SERVED, State
 from realm.search.vector_index import VectorIndex
 from services.indexer.context import Records

@@ -11,7 +11,7 @@ from realm.corpus.changes import Changes
 from realm.corpus.passages import Passage, from_table
 from realm.errors import Corrupt
 from realm.records import arrow
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix, no_vectors, read_vectors
 from realm.search.vector_index import VectorIndex

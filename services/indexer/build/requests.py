@@ -14,7 +14,7 @@ from realm.process.queue import EMBED_SHARD, ENCODE_QUERIES
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
 from realm.records.failures import allow_retry, faults_of_content
-from realm.records.generations import Generation, pieces_folder
+from realm.records.generation import Generation, pieces_folder
 from realm.records.task_files import probes_file, questions_file
 from realm.records.vectors import write_vectors
 from realm.settings.groups import Gate as GateSettings

@@ -8,7 +8,7 @@ from dataclasses import replace
 from realm.errors import NotFound
 from realm.records.baselines import GateBaselines
 from realm.records.failures import failure_of, failures, quarantined
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.task_files import probes_file
 from services.indexer.build.build import Build, BuildContext
 from services.indexer.build.lifecycle import Live, Observation, Progress, candidate_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from realm.records.baselines import PROBE_RECALL, READER_F1
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.recorded_questions import PROBES_RECORDED
 from realm.records.vectors import Vectors
 from realm.search.bm25 import SparseVector

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from realm.corpus.changes import changes_file, read_changes
 from realm.corpus.passages import Passage, from_table
 from realm.records import arrow
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import NO_VECTOR, Vectors, vector_file

@@ -14,7 +14,7 @@ import structlog
 
 from realm.errors import Corrupt, NotFound
 from realm.records.baselines import READER_F1, GateBaselines
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.task_files import probes_file
 from realm.search.queries import QueryMaker
 from realm.search.vector_index import Hit, VectorIndex

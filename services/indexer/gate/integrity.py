@@ -24,7 +24,7 @@ from realm.errors import Corrupt, NotFound, RealmError
 from realm.records import arrow
 from realm.records.controls import damage_of
 from realm.records.controls import record_damage as note
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.vectors import Vectors, matrix, no_vectors, read_vectors, vector_file
 from realm.search.bm25 import passage_weights
 from realm.search.vector_index import VectorIndex

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from realm.errors import NotFound
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.search.vector_index import VectorIndex
 from services.indexer.writes.replication import ReplicationState
 

@@ -24,7 +24,7 @@ from realm.corpus.documents import is_held_out
 from realm.errors import InvalidInput
 from realm.model.relevance import DENSE_ONLY, Relevance, relevance_from
 from realm.records import arrow
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.recorded_questions import FOLDER
 from realm.records.store import Store
 from realm.records.vectors import Vectors, matrix

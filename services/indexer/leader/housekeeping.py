@@ -15,7 +15,7 @@ import structlog
 from realm.corpus.table import CorpusTable
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
 from realm.records.folder import PARTIAL
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.json_records import as_record
 from realm.records.leaders import stale_writes
 from realm.records.mending import RecordMender

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from realm.corpus.parked import Parked
 from realm.errors import NotFound
 from realm.records.controls import damage_of
-from realm.records.generations import Event, Generation, outcome
+from realm.records.generation import Event, Generation, outcome
 from realm.records.snapshots import Snapshot
 from realm.records.states import State, phases_in
 from realm.v1 import index_pb2, types_pb2

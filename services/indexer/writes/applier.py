@@ -19,7 +19,7 @@ from realm.corpus.changes import changes_file, leave_out, read_changes, step_end
 from realm.corpus.table import Write
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records import arrow
-from realm.records.generations import Generation, generation_folder, pieces_folder
+from realm.records.generation import Generation, generation_folder, pieces_folder
 from realm.records.vectors import no_vectors, read_vectors, to_table, write_vectors
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.loader import apply_changes, vectors_for

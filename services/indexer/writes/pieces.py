@@ -23,7 +23,7 @@ from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES
 from realm.records import arrow
 from realm.records.failures import allow_retry, clear_failure, failure_of, fault_of_content
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.records.task_files import piece_files
 from realm.records.vectors import read_vectors, to_table

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from realm.model.runtime import set_threads
 from realm.process import telemetry
 from realm.process.signals import stop_signals
 from realm.records import arrow
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from realm.text.cloze import inverse_cloze

@@ -23,7 +23,8 @@ from realm.model.checkpoint import ServingEncoder, load_query_encoder, load_read
 from realm.model.reader import Reader
 from realm.model.runtime import best_dtype, pick_device
 from realm.records import vectors
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.records.vectors import Vectors

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from realm.cli.main import main
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import MemorySearch, Site, World, running

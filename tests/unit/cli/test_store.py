@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.recorded_questions import RecordedQuestion, RecordedQuestions
 from realm.records.snapshots import Snapshots
 from realm.records.states import State

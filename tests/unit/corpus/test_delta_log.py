@@ -123,7 +123,7 @@ def test_a_damaged_file_is_named(store: Store) -> None:
     (found,) = folder(store).glob("*.parquet")
     found.write_bytes(found.read_bytes()[:40])
     with pytest.raises(DamagedCorpus, match=found.name):
-        table.get("a")
+        table.lookup("a")()
 
 
 def test_a_reader_at_an_old_version_finds_what_a_vacuum_moved(store: Store) -> None:

@@ -38,7 +38,7 @@ def table(store: Store) -> CorpusTable:
 
 def test_a_document_comes_back_whole(table: CorpusTable) -> None:
     table.append([upsert("a", "body")])
-    found = table.get("a")
+    found = table.lookup("a")()
     assert found
     assert found.document == Document("a", "title", "body", {"k": "v"}, "the answer: body")
     assert found.version == 1
@@ -79,14 +79,14 @@ def test_of_two_writers_the_second_is_refused_and_nothing_is_written(
     with pytest.raises(Conflict, match="version 1"):
         other.append([upsert("b")])
     other.refresh()
-    assert other.get("b") is None
+    assert other.lookup("b")() is None
     assert other.append([upsert("b")]) == 2
 
 
 def test_another_opener_sees_what_was_appended(store: Store, table: CorpusTable) -> None:
     table.append([upsert("a", request="q1")])
     other = CorpusTable(store)
-    assert other.get("a")
+    assert other.lookup("a")()
     assert other.requests(9)["request_id"].to_pylist() == ["q1"]
     assert other.written_at(1) is not None
     assert other.written_at(9) is None
@@ -162,7 +162,7 @@ def test_nothing_of_a_deleted_document_is_left_in_any_file(
     wanted = ErasureQuery(["the-first"], ["a secret"])
     assert search_store(store, wanted) == []
     assert search_store(store, ErasureQuery(["the-second"]))
-    assert CorpusTable(store).get("the-second")
+    assert CorpusTable(store).lookup("the-second")()
     assert table.append([upsert("the-third")]) == table.version
 
 

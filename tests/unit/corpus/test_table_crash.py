@@ -54,7 +54,7 @@ def run(folder: Path, *, syncs: bool = True) -> None:
             states = {state.document_id for state in found.states(found.version)}
             assert there <= states <= present, (cut, seed)
             found.append([upsert("afterwards")])
-            assert found.get("afterwards"), (cut, seed)
+            assert found.lookup("afterwards")(), (cut, seed)
 
 
 @pytest.fixture(autouse=True)

@@ -145,6 +145,6 @@ def check(store: Store, expected: set[str], doubtful: set[str]) -> None:
     found = {state.document_id for state in table.states(table.version)}
     assert expected <= found <= expected | doubtful
     for name in expected:
-        assert table.get(name), name
+        assert table.lookup(name)(), name
     assert store.root
     assert DeltaTable(str(store.root / "corpus")).to_pyarrow_table().num_rows >= len(expected)

@@ -17,7 +17,8 @@ from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
 from realm.process.wakeup import Wakeup
 from realm.records import arrow
-from realm.records.generations import Generation, Generations, pieces_folder
+from realm.records.generation import Generation, pieces_folder
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from realm.process.queue import work_key
 from realm.records.failures import quarantine_file
-from realm.records.generations import pieces_folder
+from realm.records.generation import pieces_folder
 from realm.records.task_files import piece_files
 from services.embedder.claims import HANGS_SECONDS, KEY, WorkClaims
 from services.embedder.tasks import Outcome

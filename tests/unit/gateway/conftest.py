@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import MemorySearch, Site, World, running

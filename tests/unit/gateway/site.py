@@ -24,7 +24,8 @@ from realm.filters import matches
 from realm.model.checkpoint import Model
 from realm.model.encoders import encode
 from realm.model.publishing import publish_model
-from realm.records.generations import Generation, Generations, LiveEntry, collection_name
+from realm.records.generation import Generation, LiveEntry, collection_name
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store

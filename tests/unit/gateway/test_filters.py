@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from realm.errors import FailedPrecondition, InvalidInput, NotFound
 from realm.filters import matches, none_of, where
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.settings.access import Access
 from realm.v1 import answer_pb2, corpus_pb2, retrieval_pb2
 from realm.v1.types_pb2 import Document, Filter

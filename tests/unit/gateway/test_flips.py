@@ -16,7 +16,8 @@ from realm.errors import NotReady
 from realm.model.answering import answer_questions
 from realm.model.answers import FoundAnswer, Reading
 from realm.model.encoders import encode
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.mending import RecordMender
 from realm.records.refresh_trace import RefreshTrace
 from realm.v1 import answer_pb2, retrieval_pb2

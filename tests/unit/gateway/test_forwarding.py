@@ -18,7 +18,7 @@ from realm.errors import (
     RequestIdReused,
 )
 from realm.filters import where
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.leaders import Leaders, Term
 from realm.v1 import corpus_pb2, index_pb2, types_pb2
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from realm.errors import FailedPrecondition, NotReady, Overloaded
 from realm.records.controls import record_damage
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.v1 import index_pb2, retrieval_pb2
 from tests.unit.gateway.site import PATIENCE, Site, World, failure, running, until

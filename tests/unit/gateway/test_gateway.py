@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from realm.errors import BadSettings, NotReady
 from realm.process.wakeup import Wakeup
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from services.gateway.gateway import Gateway
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer

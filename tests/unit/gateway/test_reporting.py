@@ -9,7 +9,7 @@ import pytest
 
 from realm.filters import where
 from realm.internal.v1 import serving_pb2
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
 from services.gateway.reporting import QUESTIONS_A_REPORT
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer

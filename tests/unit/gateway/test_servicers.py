@@ -21,7 +21,7 @@ from realm.model.answers import Reading
 from realm.model.checkpoint import Model
 from realm.model.config import AnswerRules
 from realm.objectives.reading import ReaderLoss, ReadingExample
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.v1 import answer_pb2, retrieval_pb2
 from services.gateway.admission import admission
 from services.gateway.admission.admission import SEARCH_SECONDS, TOKEN_SECONDS

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from realm.client import AsyncClient
 from realm.errors import DependencyUnavailable, InvalidInput, NotReady, Overloaded
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.v1 import (
     answer_pb2,
     corpus_pb2,

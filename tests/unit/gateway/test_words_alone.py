@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from realm.records.vectors import NO_VECTOR
 from realm.search.queries import QueryMaker
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2

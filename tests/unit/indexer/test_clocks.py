@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from realm.records.baselines import GateBaselines
 from realm.records.controls import Controls
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import ACTIVE, State
 from realm.records.store import Store

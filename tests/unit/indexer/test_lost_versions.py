@@ -61,7 +61,7 @@ def test_no_write_takes_the_place_of_a_lost_one(store: Store, indexer: Indexer) 
     assert CorpusTable(store).version == 2
     store.write(newest, backup)
     assert write(indexer, "d") == 4
-    assert CorpusTable(store).get("c")
+    assert CorpusTable(store).lookup("c")()
 
 
 @pytest.mark.parametrize("lost", [4, 5])

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from realm.records.baselines import PROBE_RECALL, READER_F1, GateBaselines
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store

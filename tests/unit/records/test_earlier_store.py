@@ -85,12 +85,12 @@ def test_the_corpus_opens_and_goes_on(store: Store) -> None:
     assert table.version == 5
     names = {f"town-{number}" for number in (0, 1, 2, 3, 4, 5, 6, 8, 9)}
     assert {each.document_id for each in table.states(5)} == names
-    edited = table.get("town-0")
+    edited = table.lookup("town-0")()
     assert edited is not None
     assert edited.document is not None
     assert (edited.version, edited.document.title) == (2, "Arden")
     assert table.append([Change("new", Document("new", "", "words"), "request")]) == 6
-    assert CorpusTable(store).get("new") is not None
+    assert CorpusTable(store).lookup("new")() is not None
 
 
 def test_passages_and_vectors_fit_what_is_made_today(store: Store) -> None:

@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from realm.errors import Conflict
-from realm.records.generations import Generation, Generations, LiveEntry
+from realm.records.generation import Generation, LiveEntry
+from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.weighing import Weighing

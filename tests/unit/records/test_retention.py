@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from realm.corpus.changes import changes_file
 from realm.records.baselines import PROBE_RECALL
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.retention import Retention
 from realm.records.snapshots import Snapshots
 from realm.records.states import ACTIVE, Ages, State

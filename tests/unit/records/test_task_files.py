@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.generations import Generation, Generations, pieces_folder
+from realm.records.generation import Generation, pieces_folder
+from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
 from realm.records.task_files import TaskFiles, piece_files, probes_file, questions_file

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
 from realm.reporting.history import quantiles

@@ -18,7 +18,8 @@ from realm.objectives.candidates import Candidate
 from realm.objectives.dpr import DPR
 from realm.objectives.sources import Questions, load_questions
 from realm.records import arrow
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
 from realm.text.questions import Question

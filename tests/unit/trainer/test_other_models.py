@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from realm.errors import DependencyUnavailable
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.states import State
 from realm.records.store import Store

@@ -15,7 +15,8 @@ from realm.errors import DependencyUnavailable, NotReady
 from realm.model.checkpoint import Model, write_model
 from realm.model.encoders import Encoder, encode
 from realm.objectives.candidates import Asked
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store

@@ -15,7 +15,8 @@ from realm.errors import Diverged
 from realm.model.checkpoint import Model, load_model, new_model
 from realm.model.publishing import publish_model
 from realm.records import arrow
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
 from services.trainer.checkpoints import Checkpoints, find_origin

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from bench.chaos.damage import NEVER, damages
 from bench.chaos.faults.kinds import Effects, Fault
-from realm.records.generations import LiveEntry
+from realm.records.generation import LiveEntry
 
 
 def test_a_damage_lasts_until_another_generation_is_live() -> None:

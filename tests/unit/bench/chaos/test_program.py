@@ -19,7 +19,8 @@ from bench.history.history import history_of, read_history
 from bench.history.promises import Promise
 from bench.history.recorder import Recorder
 from bench.load.session import Observations
-from realm.records.generations import Generations, LiveEntry
+from realm.records.generation import LiveEntry
+from realm.records.generations import Generations
 from realm.records.store import Store
 from tests.unit.bench.history.histories import Story
 

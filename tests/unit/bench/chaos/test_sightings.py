@@ -5,7 +5,8 @@ from pathlib import Path
 
 from bench.chaos.sightings import Sightings
 from realm.records.controls import record_damage
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.store import Store
 
 

@@ -17,7 +17,8 @@ from realm.model.encoders import encode
 from realm.model.publishing import publish_model
 from realm.model.runtime import best_dtype, pick_device
 from realm.records import vectors
-from realm.records.generations import Generation, Generations, collection_name
+from realm.records.generation import Generation, collection_name
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.v1 import answer_pb2, retrieval_pb2, types_pb2

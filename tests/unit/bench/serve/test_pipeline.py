@@ -6,7 +6,7 @@ import pytest
 
 from bench.serve.pipeline import Pipeline, Turn
 from realm.client import AsyncClient
-from realm.records.generations import Generation
+from realm.records.generation import Generation
 from tests.unit.gateway.conftest import first, site, world
 from tests.unit.gateway.site import Site
 

@@ -8,7 +8,8 @@ from bench.history.history import Operation, history_of
 from bench.load.session import Observations
 from bench.load.transitions import Change, Transition
 from bench.swap.program import Parameters, SwapRun, judge, windows
-from realm.records.generations import Generation, Generations
+from realm.records.generation import Generation
+from realm.records.generations import Generations
 from realm.records.states import State
 from realm.records.store import Store
 from tests.unit.bench.history.histories import Story

@@ -13,7 +13,8 @@ from obstore.store import MemoryStore
 
 from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
 from realm.records.bucket import Bucket
-from realm.records.generations import Generations, LiveEntry
+from realm.records.generation import LiveEntry
+from realm.records.generations import Generations
 from realm.records.leaders import Leaders, stale_writes
 from realm.records.store import Store
 from realm.settings import load_settings

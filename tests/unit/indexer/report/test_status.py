@@ -6,7 +6,8 @@ import pytest
 
 from realm.corpus.table import CorpusTable
 from realm.errors import NotFound
-from realm.records.generations import Event, Generation, Generations
+from realm.records.generation import Event, Generation
+from realm.records.generations import Generations
 from realm.records.snapshots import Snapshot
 from realm.records.states import State
 from realm.records.store import Store

@@ -40,7 +40,7 @@ def write(writer: Writer, *changes: Change) -> int:
 
 
 def text_of(store: Store, document_id: str) -> str | None:
-    found = CorpusTable(store).get(document_id)
+    found = CorpusTable(store).lookup(document_id)()
     return found.document.text if found and found.document else None
 
 
