@@ -31,22 +31,17 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "embed": lambda figures: min(figures["passages_a_second"].values()) > 0,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
-#: Part of `make test`: a whole cluster under load, swap after swap.
-QUICK = {"swap"}
 #: What quick tests of the indexer show too, in parts.
 LONG = {"changes"}
 #: Seeds whose short run injects each sort of fault.
 SEEDS = {"chaos": "1"}
 
 
-def marks(name: str) -> list[pytest.MarkDecorator]:
-    if name in LONG:
-        return [pytest.mark.slow]
-    return [] if name in QUICK else [pytest.mark.claims]
-
-
+@pytest.mark.claims
 @pytest.mark.timeout(SECONDS + 20)
-@pytest.mark.parametrize("name", [pytest.param(each, marks=marks(each)) for each in MEASURED])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in MEASURED]
+)
 def test_every_claim_holds(name: str, tmp_path: Path) -> None:
     if name == "growth" and not has_squad():
         pytest.skip("SQuAD's questions are not beside the project")

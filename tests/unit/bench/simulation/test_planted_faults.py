@@ -103,6 +103,7 @@ def planted(fault: Fault) -> Iterator[None]:
         yield
 
 
+@pytest.mark.claims
 @pytest.mark.parametrize("name", FAULTS)
 def test_it_is_found_and_replayed(name: str) -> None:
     fault, words = FAULTS[name]
