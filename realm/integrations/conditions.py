@@ -6,11 +6,12 @@ letter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
 from realm.errors import InvalidInput
+from realm.filters import any_of, none_of
 from realm.v1.types_pb2 import Filter
 
 _BOUNDS = {">": "more_than", ">=": "at_least", "<": "less_than", "<=": "at_most"}
@@ -25,9 +26,9 @@ def condition(key: str, operator: str, value: Any) -> Filter:
         case "==":
             return _equals(key, value)
         case "in":
-            return any_of(_equals(key, each) for each in _several(key, value))
+            return any_of(*(_equals(key, each) for each in _several(key, value)))
         case "!=" | "not in":
-            return none_of([condition(key, {"!=": "=="}.get(operator, "in"), value)])
+            return none_of(condition(key, {"!=": "=="}.get(operator, "in"), value))
         case _ if operator in _BOUNDS:
             return Filter(range=Filter.Range(key=key, **{_BOUNDS[operator]: _text(key, value)}))
         case _:
@@ -38,19 +39,8 @@ def exists(key: str) -> Filter:
     return Filter(exists=key)
 
 
-def all_of(filters: Iterable[Filter]) -> Filter:
-    return Filter(all=Filter.Filters(filters=list(filters)))
-
-
-def any_of(filters: Iterable[Filter]) -> Filter:
-    return Filter(any=Filter.Filters(filters=list(filters)))
-
-
-def none_of(filters: Iterable[Filter]) -> Filter:
-    return Filter(none=Filter.Filters(filters=list(filters)))
-
-
-Combine = Callable[[Iterable[Filter]], Filter]
+def all_of(*filters: Filter) -> Filter:
+    return Filter(all=Filter.Filters(filters=filters))
 
 
 def _equals(key: str, value: Any) -> Filter:

@@ -9,6 +9,7 @@ from haystack.utils import Secret
 
 from realm.client.requests import DEFAULT_ADDRESS
 from realm.errors import InvalidInput
+from realm.filters import any_of, none_of
 from realm.integrations import conditions
 from realm.integrations.connection import Connection
 from realm.integrations.passages import described
@@ -75,11 +76,11 @@ def to_filter(given: dict[str, Any]) -> Filter:
             parts = [to_filter(each) for each in given["conditions"]]
             match operator:
                 case "AND":
-                    return conditions.all_of(parts)
+                    return conditions.all_of(*parts)
                 case "OR":
-                    return conditions.any_of(parts)
+                    return any_of(*parts)
                 case "NOT":
-                    return conditions.none_of([conditions.all_of(parts)])
+                    return none_of(conditions.all_of(*parts))
         key = given["field"].removeprefix("meta.")
         return conditions.condition(key, operator, given["value"])
     except (KeyError, TypeError, AttributeError) as error:

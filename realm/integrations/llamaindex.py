@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -15,16 +16,17 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores import FilterCondition, FilterOperator, MetadataFilters
 
+from realm.filters import any_of, none_of
 from realm.integrations import conditions
 from realm.integrations.connection import Connection
 from realm.integrations.passages import PREFIX, described
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
 from realm.v1.types_pb2 import Filter
 
-_COMBINE: dict[FilterCondition, conditions.Combine] = {
+_COMBINE: dict[FilterCondition, Callable[..., Filter]] = {
     FilterCondition.AND: conditions.all_of,
-    FilterCondition.OR: conditions.any_of,
-    FilterCondition.NOT: conditions.none_of,
+    FilterCondition.OR: any_of,
+    FilterCondition.NOT: none_of,
 }
 
 
@@ -64,12 +66,12 @@ def to_filter(given: MetadataFilters) -> Filter:
         to_filter(each) if isinstance(each, MetadataFilters) else _condition(each)
         for each in given.filters
     ]
-    return _COMBINE[given.condition or FilterCondition.AND](parts)
+    return _COMBINE[given.condition or FilterCondition.AND](*parts)
 
 
 def _condition(given: Any) -> Filter:
     if given.operator == FilterOperator.IS_EMPTY:
-        return conditions.none_of([conditions.exists(given.key)])
+        return none_of(conditions.exists(given.key))
     operator = "not in" if given.operator == FilterOperator.NIN else given.operator.value
     return conditions.condition(given.key, operator, given.value)
 
