@@ -5,13 +5,13 @@ the refusal to do so unprotected on other addresses than loopback unless told to
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
 
 from realm.errors import BadSettings
+from realm.process.certificates import Contents, RenewedCertificate
 from realm.settings.access import Access
 
 log = structlog.get_logger(__name__)
@@ -69,50 +69,18 @@ def server_credentials(access: Access) -> grpc.ServerCredentials | None:
     """
     if not access.tls_certificate:
         return None
-    certificate = Certificate(access)
-    try:
-        first = certificate.read()
-    except OSError as error:
-        raise BadSettings(f"the certificate cannot be read: {error}") from error
+    certificate = RenewedCertificate(access, _configuration)
+
+    def renewed() -> Any:
+        """None: nothing changed."""
+        return certificate.newest if certificate.renew() else None
+
     return grpc.dynamic_ssl_server_credentials(
-        first, certificate.renewed, require_client_authentication=access.tls_clients
+        certificate.newest, renewed, require_client_authentication=access.tls_clients
     )
 
 
-class Certificate:
-    """A server's certificate, in files that somebody may replace at any moment."""
-
-    def __init__(self, access: Access) -> None:
-        self._paths = [Path(access.tls_private_key), Path(access.tls_certificate)]
-        self._authority = Path(access.tls_authority) if access.tls_clients else None
-        self._read: tuple[bytes, ...] = ()
-
-    def read(self) -> Any:
-        """:raises OSError: if a file cannot be read."""
-        self._read = self._contents()
-        return _configuration(self._read)
-
-    def renewed(self) -> Any:
-        """None if nothing changed; gRPC asks before each handshake. A key that does not fit its
-        certificate is one that is just being replaced."""
-        try:
-            now = self._contents()
-            if now == self._read:
-                return None
-            configuration = _configuration(now)
-        except Exception as error:  # whatever it is, connections go on with the one before
-            log.warning("certificate_not_renewed", why=type(error).__name__)
-            return None
-        self._read = now
-        log.info("certificate_renewed")
-        return configuration
-
-    def _contents(self) -> tuple[bytes, ...]:
-        paths = [*self._paths, *([self._authority] if self._authority else [])]
-        return tuple(path.read_bytes() for path in paths)
-
-
-def _configuration(contents: tuple[bytes, ...]) -> Any:
+def _configuration(contents: Contents) -> Any:
     key, chain, *authority = contents
     return grpc.ssl_server_certificate_configuration(
         [(key, chain)], root_certificates=authority[0] if authority else None

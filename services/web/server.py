@@ -26,7 +26,7 @@ from services.web.events import Events
 from services.web.mcp import McpEndpoint
 from services.web.metrics import WebMetrics
 from services.web.middleware import Calls
-from services.web.tls import Certificates
+from services.web.tls import Contexts
 
 MOST_CONNECTIONS = 1024
 KEEP_ALIVE_SECONDS = 75
@@ -114,8 +114,8 @@ def _tls(access: Access) -> Any:
     """None for plaintext."""
     if not access.tls_certificate:
         return None
-    certificates = Certificates(access)
-    return lambda _config, _default: certificates.newest
+    contexts = Contexts(access)
+    return lambda _config, _default: contexts.newest
 
 
 def _listen(address: str) -> socket.socket:
