@@ -20,17 +20,16 @@ from services.web import call
 from services.web.bodies import Bodies
 from services.web.chat import Chat
 from services.web.errors import response, told
+from services.web.events import PATH as EVENTS
 from services.web.events import Events
 from services.web.mcp import PATH as MCP_PATH
 from services.web.mcp import McpEndpoint
-from services.web.messages import encoded, to_json
+from services.web.messages import JSON, encoded, to_json
 from services.web.middleware import route
 from services.web.openapi import document
 from services.web.operations import OPERATIONS, Operation
 
 PAGE = Path(__file__).with_name("page")
-EVENTS = "/v1/index/events"
-JSON = "application/json"
 #: So much JSON takes some milliseconds.
 AT_ONCE_BYTES = 64 << 10
 #: Who answered, for whoever reads no body.

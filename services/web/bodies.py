@@ -11,12 +11,12 @@ from starlette.requests import ClientDisconnect, Request
 from realm.client.wire import MESSAGE_BYTES
 from realm.process.write_memory import ByteBudget
 from services.web.errors import WrongRequest
+from services.web.messages import JSON
 
 #: Of a question with its filter. Of a write it is what a message may have.
 QUESTION_BYTES, WRITE_BYTES = 1 << 20, MESSAGE_BYTES
 #: How long a body may be on its way, waiting for room included.
 RECEIVE_SECONDS = 30.0
-JSON = "application/json"
 
 
 class Bodies:

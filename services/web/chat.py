@@ -23,7 +23,7 @@ from realm.v1.answer_pb2 import Answer, AnswerQuestionRequest, AnswerQuestionRes
 from services.web import call
 from services.web.bodies import QUESTION_BYTES, Bodies
 from services.web.errors import http_status
-from services.web.messages import encoded
+from services.web.messages import JSON, encoded
 from services.web.middleware import route
 
 COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
@@ -124,7 +124,7 @@ def _described(answer: Answer, source: Source) -> str:
 
 
 def _described_operation(summary: str, **more: Any) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"type": "object"}}}
+    content = {JSON: {"schema": {"type": "object"}}}
     responses = {
         "200": {"description": "Done.", "content": content},
         "default": {"description": "It failed: `error` says how.", "content": content},
@@ -148,7 +148,7 @@ DESCRIBED: dict[str, Any] = {
             requestBody={
                 "required": True,
                 "content": {
-                    "application/json": {
+                    JSON: {
                         "schema": {
                             "type": "object",
                             "required": ["model", "messages"],
@@ -251,6 +251,4 @@ def error_body(error: RealmError) -> dict[str, Any]:
 
 
 def _json(plain: Any) -> Response:
-    return Response(
-        encoded(plain), headers={"cache-control": "no-store"}, media_type="application/json"
-    )
+    return Response(encoded(plain), headers={"cache-control": "no-store"}, media_type=JSON)

@@ -14,7 +14,7 @@ from realm.client.wire import retry_seconds, to_status
 from realm.errors import InvalidInput, NotFound, RealmError
 from realm.process.redaction import for_callers
 from realm.process.rpc import incident
-from services.web.messages import encoded, to_plain
+from services.web.messages import JSON, encoded, to_plain
 
 #: As google/rpc/code.proto has it.
 HTTP_STATUS = {
@@ -76,7 +76,7 @@ def response(error: RealmError, body: Any = None) -> Response:
     if error.code == "UNAUTHENTICATED":
         headers["www-authenticate"] = "Bearer"
     content = encoded(to_plain(status) if body is None else body)
-    return Response(content, http_status(error), headers, "application/json")
+    return Response(content, http_status(error), headers, JSON)
 
 
 def _of_http(error: HTTPException) -> RealmError:

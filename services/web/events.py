@@ -13,6 +13,7 @@ from realm.v1.index_pb2 import WatchIndexResponse
 from services.web.errors import to_plain_status, told
 from services.web.messages import encoded, to_json
 
+PATH = "/v1/index/events"
 #: Proxies end what is silent, and who has left is noticed when something is sent.
 BEAT_SECONDS = 15.0
 BEAT = b": still here\n\n"

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from realm import filters
 from realm.errors import InvalidInput
 
+JSON = "application/json"
 #: How deep JSON may be nested: filters 8 deep are 24.
 MAX_DEPTH = 64
 

@@ -11,7 +11,8 @@ from google.rpc import status_pb2
 from realm import __version__
 from realm.v1.comments import COMMENTS
 from realm.v1.index_pb2 import WatchIndexResponse
-from services.web import call, chat
+from services.web import call, chat, events
+from services.web.messages import JSON
 from services.web.operations import OPERATIONS, Operation
 
 _INTEGERS = {
@@ -58,7 +59,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for each in OPERATIONS:
         paths.setdefault(each.path, {})[each.http.lower()] = _operation(each, schemas)
-    paths["/v1/index/events"] = {"get": _events(schemas)}
+    paths[events.PATH] = {"get": _events(schemas)}
     paths.update(chat.DESCRIBED)
     schemas.reference(status_pb2.Status.DESCRIPTOR)
     return {
@@ -157,7 +158,7 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     }
     if operation.body is not None:
         content = {"schema": schemas.reference(operation.body.DESCRIPTOR)}
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        described["requestBody"] = {"required": True, "content": {JSON: content}}
     return described
 
 
@@ -206,12 +207,12 @@ def _header(name: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "description": words, "schema": schema}
 
 
-def _responses(schemas: Schemas, found: Any, kind: str = "application/json") -> dict[str, Any]:
+def _responses(schemas: Schemas, found: Any, kind: str = JSON) -> dict[str, Any]:
     status = schemas.reference(status_pb2.Status.DESCRIPTOR)
     return {
         "200": {"description": "Done.", "content": {kind: {"schema": found}}},
         "default": {
             "description": "It failed; Retry-After says where another try may end better.",
-            "content": {"application/json": {"schema": status}},
+            "content": {JSON: {"schema": status}},
         },
     }

@@ -96,8 +96,12 @@ class Operation:
 def _value(field: str, header: str, given: str) -> Any:
     if field == "request_id":
         return given
-    number = int(given) if given.isascii() and given.isdecimal() and len(given) < 40 else given
-    return arguments.uint64(header, number)
+    return arguments.uint64(header, int(given) if _is_number(given) else given)
+
+
+def _is_number(given: str) -> bool:
+    """Of few enough digits to look at."""
+    return given.isascii() and given.isdecimal() and len(given) < 40
 
 
 def _document_to_read(request: corpus_pb2.GetDocumentRequest, document_id: str) -> None:
@@ -119,7 +123,7 @@ def _document_to_write(request: corpus_pb2.UpsertDocumentsRequest, document_id: 
 
 
 def _generation(request: index_pb2.GetGenerationRequest, number: str) -> None:
-    if not (number.isascii() and number.isdecimal() and len(number) < 40):
+    if not _is_number(number):
         raise InvalidInput("a generation is a number", field="generation")
     request.generation = arguments.uint64("generation", int(number))
 
