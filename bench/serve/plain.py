@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from realm.model.base import default_folder
 from realm.model.runtime import set_threads
-from realm.search.qdrant.index import endpoint
+from realm.search.qdrant.connections import endpoint
 from realm.search.qdrant.points import DENSE
 from realm.settings import Settings, load_settings
 from realm.v1 import retrieval_pb2, retrieval_pb2_grpc, types_pb2

@@ -69,6 +69,10 @@ def relevance_of(hits: Sequence[Hit], query: Query) -> list[float]:
     return scores
 
 
+#: Called with a peer of the database, and whether it answers.
+OnPeer = Callable[[str, bool], None]
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeHooks:
     """Called around changes; those called before may refuse by raising.
@@ -76,11 +80,13 @@ class ChangeHooks:
     :param before_change: before anything in the database changes.
     :param after_change: after a change to a collection was tried, whether or not it succeeded.
     :param before_drop: before a collection is dropped or replaced.
+    :param on_peer: called at the start, and with each peer that answers no longer, or again.
     """
 
     before_change: Callable[[], None] = lambda: None
     after_change: Callable[[str], None] = lambda collection: None
     before_drop: Callable[[str], None] = lambda collection: None
+    on_peer: OnPeer = lambda peer, answers: None
 
 
 class VectorIndex(Protocol):
@@ -156,6 +162,9 @@ class VectorIndex(Protocol):
 
 class VectorSearch(Protocol):
     """Searches a collection without blocking the event loop; the gateway uses it."""
+
+    def watch_peers(self, on_peer: OnPeer) -> None:
+        """Has it told which peers answer: all at once, and from then on each change."""
 
     async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
         """The passages that `query.retrieval` ranks best, best first; `timeout` in seconds."""

@@ -33,7 +33,11 @@ class Addresses(Group):
         "", description="folder for copies of remote files; empty: a temporary folder"
     )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis: queue, lease, wake-ups")
-    qdrant_url: str = Field("http://127.0.0.1:6334", description="Qdrant's gRPC endpoint")
+    qdrant_url: str = Field(
+        "http://127.0.0.1:6334",
+        description="Qdrant's gRPC endpoint; of several peers each, separated by commas: where"
+        " one does not answer, the next is asked",
+    )
     qdrant_api_key: str = Field("", description="Qdrant's API key, if it needs one")
     indexer_url: str = Field("127.0.0.1:50052", description="gRPC target of the leading indexer")
     gateway_address: str = Field(

@@ -81,6 +81,7 @@ class Gateway:
         self.gateway_id = f"{socket.gethostname()}-{os.getpid()}-{self.port}"
         self.slot = ServingSlot()
         self.metrics = GatewayMetrics(registry)
+        search.watch_peers(self.metrics.note_peer)
         self.watcher = LiveWatcher(
             settings,
             store,

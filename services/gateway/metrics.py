@@ -36,6 +36,11 @@ class GatewayMetrics:
             "realm_gateway_waiting_requests",
             "Questions that wait for a corpus version; they are not taken on yet",
         )
+        self._qdrant_peers = gauge(
+            "realm_gateway_qdrant_peer_up",
+            "1 if a peer of Qdrant answered when it was asked last",
+            ("peer",),
+        )
         self._queues = gauge(
             "realm_gateway_queue_seconds",
             "Estimated seconds of work taken on and not done",
@@ -107,6 +112,9 @@ class GatewayMetrics:
     def show_queues(self, seconds: Callable[[Stage], float]) -> None:
         for stage in get_args(Stage):
             self._queues.labels(stage).set_function(partial(seconds, stage))
+
+    def note_peer(self, peer: str, answers: bool) -> None:
+        self._qdrant_peers.labels(peer).set(answers)
 
     def count_cached(self, hit: bool) -> None:
         self._cached.labels("hit" if hit else "miss").inc()

@@ -73,7 +73,12 @@ class Indexer:
         self.generations, self.snapshots = self.records.generations, self.records.snapshots
         self.controls = self.records.controls
         self.index = connections.index(
-            ChangeHooks(self.leadership.check, self.leadership.changed, self._refuse_to_drop)
+            ChangeHooks(
+                self.leadership.check,
+                self.leadership.changed,
+                self._refuse_to_drop,
+                metrics.note_peer,
+            )
         )
         self.gateways = GatewayReports(settings.indexer.gateway_ttl_seconds)
         self.replication = ReplicationState(self.generations, connections.condition())

@@ -90,6 +90,9 @@ class IndexerMetrics:
         self.dependency_up = gauge(
             "dependency_up", "1 if the last use of redis, qdrant, store succeeded", "dependency"
         )
+        self._qdrant_peers = gauge(
+            "qdrant_peer_up", "1 if a peer of Qdrant answered when it was asked last", "peer"
+        )
         self.corpus_version = gauge("corpus_version", "Corpus versions", "state")
         self.oldest_unindexed_write = gauge(
             "oldest_unindexed_write_timestamp_seconds",
@@ -109,6 +112,9 @@ class IndexerMetrics:
             "kind",
         )
         self._begin_at_zero()
+
+    def note_peer(self, peer: str, answers: bool) -> None:
+        self._qdrant_peers.labels(peer).set(answers)
 
     def _begin_at_zero(self) -> None:
         """So that a counter's first event shows as an increase."""

@@ -76,6 +76,11 @@ class EdgeServer:
         psutil.wait_procs(children, timeout=LIMIT)
         assert not any(child.is_running() for child in children), "a child outlived the front"
 
+    def signal(self, number: int) -> None:
+        """The front alone, which speaks to clients."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> int:
         assert self._process is not None
         if self._process.poll() is None:

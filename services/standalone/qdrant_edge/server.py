@@ -30,6 +30,10 @@ OPTIONS = [
     # batches of points are large; Qdrant's clients set no limit either
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # clients ping a silent connection every few seconds; a Qdrant server lets them
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
 ]
 
 Handler = Callable[[Any, Any], Awaitable[Any]]

@@ -142,7 +142,8 @@ def read_config(source: collections.CreateCollection) -> edge.EdgeConfig:
     """:raises InvalidInput: for a vector without a size.
     :raises Unsupported: for anything but named vectors, with Dot as their distance.
     """
-    allow_only(source, "collection_name", "vectors_config", "sparse_vectors_config", "timeout")
+    fields = ("collection_name", "vectors_config", "sparse_vectors_config", "timeout")
+    allow_only(source, *fields, *(["shard_number"] if source.shard_number == 1 else []))
     allow_only(source.vectors_config, "params_map")
     sparse = source.sparse_vectors_config.map
     return edge.EdgeConfig(

@@ -32,7 +32,7 @@ from realm.records.store import Store
 from realm.records.vectors import Vectors, no_vectors
 from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.exact import ExactIndex
-from realm.search.vector_index import Hit, IndexedPassage, Query, VectorSearch
+from realm.search.vector_index import Hit, IndexedPassage, OnPeer, Query, VectorSearch
 from realm.search.word_statistics import Counting, WordStatistics, write_word_statistics
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
@@ -98,6 +98,9 @@ class MemorySearch:
         self.gate: asyncio.Event | None = None
         self.waiting = 0
         self.calls = 0
+
+    def watch_peers(self, on_peer: OnPeer) -> None:
+        """It has none."""
 
     async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
         self.calls += 1
