@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
 from realm.records.vectors import Vectors
-from realm.search.qdrant.points import BM25, DENSE
+from realm.search.qdrant.connections import endpoint
+from realm.search.qdrant.points import BM25, DENSE, MARK
+from realm.settings import load_settings
 
 PAGE = 500
 
@@ -97,11 +98,8 @@ def delete_points(qdrant_url: str, collection: str, ids: list[str]) -> None:
 
 @contextmanager
 def _client(qdrant_url: str) -> Iterator[QdrantClient]:
-    parts = urlsplit(qdrant_url)
-    client = QdrantClient(
-        host=parts.hostname, grpc_port=parts.port or 6334, prefer_grpc=True,
-        https=False, check_compatibility=False,
-    )  # fmt: skip
+    # With the key that the environment gives.
+    client = QdrantClient(**endpoint(load_settings(qdrant_url=qdrant_url)))
     try:
         yield client
     finally:
@@ -123,6 +121,6 @@ def _records(client: QdrantClient, collection: str, *, vectors: bool) -> Iterato
         records, offset = client.scroll(
             collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=vectors
         )
-        yield from records
+        yield from (record for record in records if record.id != MARK)
         if offset is None:
             return

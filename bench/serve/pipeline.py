@@ -96,7 +96,8 @@ class Pipeline:
         vector = await self._encode.submit(self._serving, query, len(query))
         asked = self._serving.queries.weighed(terms, vector, Retrieval.HYBRID)
         collection = self._serving.generation.collection
-        hits = await self._search.search(collection, asked, limit, SEARCH_SECONDS)
+        found = await self._search.search(collection, asked, limit, SEARCH_SECONDS)
+        hits = found.hits
         priors = log_probabilities(np.array(relevance_of(hits, asked))).tolist()
         return list(zip(hits, priors, strict=True))
 

@@ -145,6 +145,12 @@ class SimulatedIndex:
             lambda: self._qdrant.delete_older(collection, document_id, version),
         )
 
+    def mark(self, collection: str, version: int) -> None:
+        """Copies prove versions to gateways alone, which look into collections here."""
+
+    def marked(self, collection: str) -> int:
+        return 1 << 62
+
     def count(self, collection: str) -> int:
         return self._ask(lambda: len(self._qdrant.points(collection)))
 

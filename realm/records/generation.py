@@ -26,7 +26,8 @@ class Generation:
     who wants it live whatever the gate thinks of its quality, and why; empty: no one. `heals` is
     the damaged generation that it is to replace, of the same snapshot; 0: none. `ranges` says that
     its passages carry their metadata's numbers and dates; those of an earlier release do not.
-    `vector_size` is 0 for one of words alone: its passages have no vectors.
+    `vector_size` is 0 for one of words alone: its passages have no vectors. `marked` says that its
+    collection notes the corpus version applied to it, by which each copy of it proves its own.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Generation:
     word_statistics: str = ""
     ranges: bool = False
     k1: float = FIRST_K1
+    marked: bool = False
 
     @property
     def words_alone(self) -> bool:

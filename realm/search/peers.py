@@ -13,14 +13,17 @@ T = TypeVar("T")
 
 #: A peer that failed is asked last for so long, doubled with each failure up to the limit.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0
+#: One that has lagged until its pause is as long is told of.
+LAG_PAUSE = 4.0
 
 
 @dataclass(slots=True)
 class _Standing:
-    """`pause` 0: it answered when it was asked last."""
+    """`pause` 0: it answered when it was asked last; `told`: whoever watches knows that not."""
 
     pause: float = 0.0
     until: float = 0.0
+    told: bool = False
 
 
 class Peers(Generic[T]):
@@ -69,18 +72,20 @@ class Peers(Generic[T]):
     def answered(self, place: int) -> None:
         with self._lock:
             standing = self._standings[place]
-            returned = standing.pause > 0
+            returned, standing.told = standing.told, False
             standing.pause = 0.0
         if returned:
             self._on_change(self.peers[place], True)
 
-    def failed(self, place: int) -> None:
+    def failed(self, place: int, *, lags: bool = False) -> None:
+        """:param lags: it answers, behind the others: no news unless that lasts."""
         with self._lock:
             standing = self._standings[place]
-            fell_silent = standing.pause == 0
             standing.pause = min(LAST_PAUSE, max(FIRST_PAUSE, 2 * standing.pause))
             standing.until = self._clock() + standing.pause
-        if fell_silent:
+            is_news = not standing.told and (not lags or standing.pause >= LAG_PAUSE)
+            standing.told |= is_news
+        if is_news:
             self._on_change(self.peers[place], False)
 
 

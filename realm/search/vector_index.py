@@ -61,6 +61,15 @@ class Hit:
     words: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found. `version` is the corpus version of which it lacks nothing, as the copy
+    that was searched proves; None: nobody asked for a proof."""
+
+    hits: list[Hit]
+    version: int | None = None
+
+
 def relevance_of(hits: Sequence[Hit], query: Query) -> list[float]:
     """f(x, z) of what a query found."""
     products = np.array([hit.product for hit in hits], np.float32)  # [k]
@@ -133,6 +142,13 @@ class VectorIndex(Protocol):
     def delete_older(self, collection: str, document_id: str, version: int) -> None:
         """Deletes a document's passages that are older than a version of it."""
 
+    def mark(self, collection: str, version: int) -> None:
+        """Notes in the collection that it holds every change up to a corpus version. Each copy of
+        the collection gets its changes in turn: one that has the mark has what came before."""
+
+    def marked(self, collection: str) -> int:
+        """The corpus version that the mark says; 0: there is none."""
+
     def count(self, collection: str) -> int:
         """Exactly how many passages the collection has."""
 
@@ -166,8 +182,19 @@ class VectorSearch(Protocol):
     def watch_peers(self, on_peer: OnPeer) -> None:
         """Has it told which peers answer: all at once, and from then on each change."""
 
-    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
-        """The passages that `query.retrieval` ranks best, best first; `timeout` in seconds."""
+    async def search(
+        self,
+        collection: str,
+        query: Query,
+        limit: int,
+        timeout: float,
+        version: int | None = None,
+    ) -> Found:
+        """The passages that `query.retrieval` ranks best, best first; `timeout` in seconds.
+
+        :param version: the corpus version that a marked collection is known to hold: a copy that
+            proves it is searched, or if there is none, the newest that answers.
+        """
 
     async def close(self) -> None: ...
 

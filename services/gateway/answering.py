@@ -22,7 +22,7 @@ from realm.model.cross_encoder import pair_text
 from realm.process.rpc import annotate_call
 from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector
-from realm.search.vector_index import Hit, Query, VectorSearch
+from realm.search.vector_index import Found, Query, VectorSearch
 from realm.settings import Settings
 from realm.v1.types_pb2 import Filter
 from services.gateway.admission.admission import Admission, Place
@@ -83,6 +83,18 @@ class Request:
         passing = self.filter and self.filter.SerializeToString(deterministic=True)
         asked = (self.question, self.passages, self.answers, self.retrieval)
         return (*asked, self.rerank, self.least_score, passing)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search: `version` is what the collection is known to hold (None: it cannot prove it),
+    `at_least` what the copy that is searched must prove."""
+
+    collection: str
+    query: Query
+    limit: int
+    version: int | None
+    at_least: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +258,7 @@ class Answering:
             serving.queries.weighed(question.terms, vector, retrieval), filter=request.filter
         )
         most = max(request.passages, request.rerank)
-        found = await self._find(serving, query, most, place, seconds)
+        found, pinned = await self._find(pinned, query, most, place, request.at_least, seconds)
         read = NO_ANSWERS
         if request.rerank and serving.cross_encoder is not None:
             found = await self._cross_encode(serving, question, found, place, request)
@@ -258,16 +270,27 @@ class Answering:
         return Response(pinned, retrieval, found, read)
 
     async def _find(
-        self, serving: Serving, query: Query, most: int, place: Place, seconds: float
-    ) -> list[Retrieved]:
+        self,
+        pinned: PinnedServing,
+        query: Query,
+        most: int,
+        place: Place,
+        at_least: int,
+        seconds: float,
+    ) -> tuple[list[Retrieved], PinnedServing]:
+        """What is found, with no more claimed of it than the copy that was searched proves."""
+        serving, freshness = pinned.serving, pinned.freshness
+        version = freshness.corpus_version if serving.generation.marked else None
+        asked = Asked(serving.generation.collection, query, most, version, at_least)
         with self._metrics.stage("search"):
-            hits = await self._search_with_retries(
-                serving.generation.collection, query, most, seconds
-            )
+            found = await self._search_with_retries(asked, seconds)
         place.expect("search", 0)
         self._slot.mark_found(serving)
-        self._metrics.retrieved.observe(len(hits))
-        return score_passages(hits, query)
+        self._metrics.retrieved.observe(len(found.hits))
+        if found.version is not None and found.version < freshness.corpus_version:
+            proved = replace(freshness, corpus_version=found.version)
+            pinned = replace(pinned, freshness=proved)
+        return score_passages(found.hits, query), pinned
 
     async def _read_passages(
         self,
@@ -323,35 +346,44 @@ class Answering:
             )
         return replace(response, pinned=replace(response.pinned, freshness=freshness))
 
-    async def _search_with_retries(
-        self, collection: str, query: Query, limit: int, seconds: float
-    ) -> list[Hit]:
-        """Retries while Qdrant restarts, if the caller has the time."""
+    async def _search_with_retries(self, asked: Asked, seconds: float) -> Found:
+        """Retries while Qdrant restarts, or while no copy proves what is asked for, if the caller
+        has the time.
+
+        :raises NotReady: if no copy does in time.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         give_up_at = began + min(SEARCH_RETRY_SECONDS, _time_to_wait(seconds))
         while True:
             try:
-                left = began + seconds - loop.time()
-                return await self._search_once(collection, query, limit, left)
-            except DependencyUnavailable as error:
-                if loop.time() + SEARCH_PAUSE_SECONDS >= give_up_at:
-                    # `waited` tells the client not to retry.
-                    waited = f"{loop.time() - began:.2f}"
-                    raise DependencyUnavailable(error.message, waited=waited) from error
+                found = await self._search_once(asked, began + seconds - loop.time())
+                if found.version is None or found.version >= asked.at_least:
+                    return found
+                error: DependencyUnavailable | NotReady = NotReady(
+                    f"no copy of the index that answers holds version {asked.at_least} yet, the"
+                    f" newest holds version {found.version}; ask again in a moment",
+                    corpus_version=found.version,
+                )
+            except DependencyUnavailable as failure:
+                error = failure
+            if loop.time() + SEARCH_PAUSE_SECONDS >= give_up_at:
+                # `waited` tells the client not to retry.
+                error.details["waited"] = f"{loop.time() - began:.2f}"
+                raise error
             await asyncio.sleep(SEARCH_PAUSE_SECONDS)
 
-    async def _search_once(
-        self, collection: str, query: Query, limit: int, seconds: float
-    ) -> list[Hit]:
+    async def _search_once(self, asked: Asked, seconds: float) -> Found:
         done = False
         self._departures.begin(time.monotonic())
         try:
-            hits = await self._search.search(collection, query, limit, seconds)
+            found = await self._search.search(
+                asked.collection, asked.query, asked.limit, seconds, asked.version
+            )
             done = True
         finally:
             self._departures.end(time.monotonic(), done=done)
-        return hits
+        return found
 
 
 def _epoch(pinned: PinnedServing) -> Epoch:

@@ -19,6 +19,8 @@ import pytest
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound
 from realm.records.weighing import Weighing
+from realm.retrieval import Retrieval
+from realm.search.bm25 import SparseVector
 from realm.search.qdrant import connections
 from realm.search.qdrant.index import QdrantIndex, QdrantSearch
 from realm.search.vector_index import ChangeHooks, Query
@@ -81,7 +83,8 @@ def frozen(server: EdgeServer) -> Iterator[None]:
 
 
 async def first(search: QdrantSearch) -> str:
-    (hit,) = await search.search(COLLECTION, Query(VECTORS[2]), 1, PATIENCE)
+    found = await search.search(COLLECTION, Query(VECTORS[2]), 1, PATIENCE)
+    (hit,) = found.hits
     return hit.passage.document_id
 
 
@@ -134,8 +137,8 @@ async def test_no_peer_takes_more_of_a_callers_time_than_its_share(
     with silent_port() as silent:
         search = QdrantSearch(settings(silent, peers[1].port))
         try:
-            (hit,) = await search.search(COLLECTION, Query(VECTORS[1]), 1, timeout=1.0)
-            assert hit.passage.document_id == "1"
+            found = await search.search(COLLECTION, Query(VECTORS[1]), 1, timeout=1.0)
+            assert [each.passage.document_id for each in found.hits] == ["1"]
         finally:
             await search.close()
 
@@ -158,6 +161,62 @@ async def test_a_collection_is_gone_only_if_no_peer_has_it(
             await search.search("passages-00000009", Query(VECTORS[0]), 1, PATIENCE)
     finally:
         await search.close()
+
+
+async def test_no_more_is_claimed_than_the_copy_that_was_searched_proves(
+    peers: list[EdgeServer], home: None
+) -> None:
+    """Its own peer missed the newest write, and takes itself to be whole."""
+    for each in peers:
+        with closing(open_index(each.port)) as index:
+            index.mark(COLLECTION, 1)
+    with closing(open_index(peers[1].port)) as newer:
+        newer.upsert(COLLECTION, [passage(9)], VECTORS[:1], WEIGHING)
+        newer.mark(COLLECTION, 2)
+
+    async def search(*servers: EdgeServer) -> tuple[int | None, set[str]]:
+        opened = QdrantSearch(settings(*(each.port for each in servers)))
+        try:
+            found = await opened.search(COLLECTION, Query(VECTORS[0]), 10, PATIENCE, version=2)
+            return found.version, {hit.passage.document_id for hit in found.hits}
+        finally:
+            await opened.close()
+
+    version, seen = await search(*peers)
+    assert version == 2
+    assert "9" in seen
+    version, seen = await search(peers[0])
+    assert version == 1
+    assert "9" not in seen
+
+
+async def test_what_a_copy_proves_is_no_more_than_what_the_collection_is_known_to_hold(
+    peers: list[EdgeServer],
+) -> None:
+    """The mark of a write that is half acknowledged may be there already."""
+    with closing(open_index(peers[0].port)) as index:
+        index.mark(COLLECTION, 7)
+    search = QdrantSearch(settings(peers[0].port))
+    try:
+        for version in (5, 6, 6):
+            found = await search.search(COLLECTION, Query(VECTORS[0]), 1, PATIENCE, version)
+            assert found.version == version
+    finally:
+        await search.close()
+
+
+def test_a_mark_is_no_passage_and_a_late_one_takes_nothing_back(peers: list[EdgeServer]) -> None:
+    with closing(open_index(peers[0].port)) as index:
+        assert index.marked(COLLECTION) == 0
+        index.mark(COLLECTION, 7)
+        index.mark(COLLECTION, 5)
+        assert index.marked(COLLECTION) == 7
+        assert index.count(COLLECTION) == len(PASSAGES)
+        by_words = SparseVector(list(range(SIZE)), [1.0] * SIZE)
+        for way in Retrieval:
+            asked = Query(VECTORS.sum(axis=0), by_words, way)
+            (hits,) = index.search(COLLECTION, [asked], 10)
+            assert len(hits) == len(PASSAGES)
 
 
 async def test_it_is_told_when_no_peer_answers(peers: list[EdgeServer]) -> None:

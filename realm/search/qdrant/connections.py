@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import grpc
@@ -118,6 +118,16 @@ def _unavailable(why: str, **details: object) -> DependencyUnavailable:
     return DependencyUnavailable(f"Qdrant does not serve: {why}", **details)
 
 
+class Behind(Exception):
+    """A peer answers from a copy that lacks some changes: another peer may have a newer one."""
+
+    def __init__(self, answer: object, version: int) -> None:
+        """:param version: up to which the copy has every change."""
+        super().__init__(f"it has changes up to version {version} only")
+        self.answer = answer
+        self.version = version
+
+
 class _Tried:
     """What one call met, peer after peer."""
 
@@ -126,6 +136,8 @@ class _Tried:
         self._missing: list[int] = []
         self._failures: list[DependencyUnavailable] = []
         self._not_found: NotFound | None = None
+        #: The newest answer of peers that lack changes.
+        self.behind: Behind | None = None
 
     @contextmanager
     def at(self, place: int) -> Iterator[None]:
@@ -137,6 +149,10 @@ class _Tried:
             # A peer may have lost its disk, or not know yet: the others are asked too.
             self._not_found = error
             self._missing.append(place)
+        except Behind as error:
+            if self.behind is None or self.behind.version < error.version:
+                self.behind = error
+            self._peers.failed(place, lags=True)
         except DependencyUnavailable as error:
             if "refused" in error.details:
                 self._peers.answered(place)
@@ -230,9 +246,10 @@ class AsyncConnections:
         ]
 
     async def search(
-        self, call: Callable[[AsyncQdrantClient, int], Awaitable[T]], timeout: float
+        self, call: Callable[[AsyncQdrantClient, int, int], Awaitable[T]], timeout: float
     ) -> T:
-        """:param call: with a client and whole seconds.
+        """:param call: with a client, the place of its peer and whole seconds; it may raise
+            `Behind`: if no other peer does better, the newest such answer is returned.
         :param timeout: seconds in all; no one peer may take more than a second of them while there
             are others.
         :raises NotFound: if no peer has what is asked for.
@@ -247,12 +264,14 @@ class AsyncConnections:
             with tried.at(place):
                 try:
                     async with asyncio.timeout(None if place == order[-1] else seconds):
-                        return await call(self._clients[place], max(1, round(seconds)))
+                        return await call(self._clients[place], place, max(1, round(seconds)))
                 except TimeoutError:
                     # An OSError, too; to `reachable` this one has a name.
                     raise DependencyUnavailable(
                         f"{self.watched.peers[place]} gave no answer in {seconds:.1f} s"
                     ) from None
+        if tried.behind is not None:
+            return cast(T, tried.behind.answer)
         raise tried.error()
 
     async def close(self) -> None:

@@ -18,24 +18,36 @@ from realm.errors import NotFound, OutOfSpace
 from realm.records.vectors import Vectors
 from realm.records.weighing import Weighing
 from realm.search.bm25 import SparseVector
-from realm.search.qdrant.connections import TIMEOUT_SECONDS, AsyncConnections, Connections
+from realm.search.qdrant.connections import (
+    TIMEOUT_SECONDS,
+    AsyncConnections,
+    Behind,
+    Connections,
+)
 from realm.search.qdrant.filters import PayloadIndexes
 from realm.search.qdrant.points import (
     BM25,
     DENSE,
+    MARK,
+    mark_request,
+    marked_version,
+    not_newer_mark,
     not_newer_than,
     of_documents,
     older_than,
     request,
     to_hits,
+    to_mark,
     to_point,
 )
-from realm.search.vector_index import ChangeHooks, Hit, OnPeer, Query
+from realm.search.vector_index import ChangeHooks, Found, Hit, OnPeer, Query
 from realm.settings import Settings
 
 #: How long Qdrant waits for every peer to take part in a new collection; it exists without them.
 CREATE_SECONDS = 5
 ALIAS = "live"
+#: Of so many peers and collections it is remembered what they proved.
+PROOFS_KEPT = 256
 
 
 class QdrantIndex:
@@ -141,11 +153,31 @@ class QdrantIndex:
         with self._changing(collection):
             self._qdrant.change(lambda client: client.delete(collection, older, wait=True))
 
+    def mark(self, collection: str, version: int) -> None:
+        guard = not_newer_mark(version)  # a late call takes nothing back
+        with self._changing(collection):
+            self._qdrant.change(
+                lambda client: client.upsert(
+                    collection, [to_mark(version)], wait=True, update_filter=guard
+                )
+            )
+
+    def marked(self, collection: str) -> int:
+        return marked_version(self._qdrant.look(lambda client: client.retrieve(collection, [MARK])))
+
     def count(self, collection: str) -> int:
-        return self._count(collection, None)
+        def counted(client: QdrantClient) -> int:
+            marks = client.retrieve(collection, [MARK], with_payload=False)
+            return int(client.count(collection, exact=True).count) - len(marks)
+
+        return self._qdrant.look(counted)
 
     def count_of(self, collection: str, *document_ids: str) -> int:
-        return self._count(collection, of_documents(document_ids))
+        theirs = of_documents(document_ids)
+        found = self._qdrant.look(
+            lambda client: client.count(collection, count_filter=theirs, exact=True)
+        )
+        return int(found.count)
 
     def versions(self, collection: str, passage_ids: Sequence[str]) -> dict[str, int]:
         records = self._qdrant.look(
@@ -220,12 +252,6 @@ class QdrantIndex:
             lambda client: client.upsert(collection, points, wait=True, update_filter=guard)
         )
 
-    def _count(self, collection: str, of: models.Filter | None) -> int:
-        found = self._qdrant.look(
-            lambda client: client.count(collection, count_filter=of, exact=True)
-        )
-        return int(found.count)
-
     def _index_metadata(self, collection: str, passages: Sequence[Passage]) -> None:
         """Before they are written: filters on what they bring are quick from the first search."""
 
@@ -270,20 +296,51 @@ class QdrantSearch:
 
     def __init__(self, settings: Settings) -> None:
         self._qdrant = AsyncConnections(settings)
+        #: By peer and collection: the corpus version that was proved last.
+        self._proofs: dict[tuple[int, str], int] = {}
 
     def watch_peers(self, on_peer: OnPeer) -> None:
         self._qdrant.watched.watch(on_peer)
 
-    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
+    async def search(
+        self,
+        collection: str,
+        query: Query,
+        limit: int,
+        timeout: float,
+        version: int | None = None,
+    ) -> Found:
         asked = request(query, limit)
         if asked is None:
-            return []
+            return Found([])
 
-        async def ask(client: AsyncQdrantClient, seconds: int) -> Sequence[models.ScoredPoint]:
-            (answer,) = await client.query_batch_points(collection, [asked], timeout=seconds)
-            return list(answer.points)
+        async def ask(client: AsyncQdrantClient, place: int, seconds: int) -> Found:
+            if version is None:
+                (answer,) = await client.query_batch_points(collection, [asked], timeout=seconds)
+                return Found(to_hits(answer.points, query))
+            before = self._proofs.get((place, collection), 0)
+            if before < version:
+                (mark,) = await client.query_batch_points(
+                    collection, [mark_request()], timeout=seconds
+                )
+                before = marked_version(mark.points)
+            # Once more with the search: a peer that has no copy of its own may ask another one.
+            mark, answer = await client.query_batch_points(
+                collection, [mark_request(), asked], timeout=seconds
+            )
+            proved = marked_version(mark.points)
+            self._note(place, collection, proved)
+            found = Found(to_hits(answer.points, query), min(version, before, proved))
+            if min(before, proved) < version:
+                raise Behind(found, min(before, proved))
+            return found
 
-        return to_hits(await self._qdrant.search(ask, timeout), query)
+        return await self._qdrant.search(ask, timeout)
+
+    def _note(self, place: int, collection: str, proved: int) -> None:
+        while len(self._proofs) >= PROOFS_KEPT:
+            del self._proofs[next(iter(self._proofs))]
+        self._proofs[place, collection] = proved
 
     async def close(self) -> None:
         await self._qdrant.close()

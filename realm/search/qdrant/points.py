@@ -21,6 +21,10 @@ from realm.search.vector_index import Hit, IndexedPassage, Query, relevance_of
 DENSE = "dense"
 BM25 = "bm25"
 ANSWER = "answer"
+#: The point that says up to which corpus version its collection holds every change. It has no
+#: vectors, so that no search finds it, and is no passage.
+MARK = "00000000-0000-0000-0000-000000000000"
+MARKED_VERSION = "corpus_version"
 PAYLOAD = ("document_id", "document_version", "ordinal", "title", "text", "start", "end")
 
 
@@ -36,6 +40,26 @@ def to_point(passage: Passage, vector: Vectors, weighing: Weighing) -> models.Po
             **payload_of(passage.metadata),
         },
     )
+
+
+def to_mark(version: int) -> models.PointStruct:
+    return models.PointStruct(id=MARK, vector={}, payload={MARKED_VERSION: version})
+
+
+def mark_request() -> models.QueryRequest:
+    """What finds the mark."""
+    only = models.Filter(must=[models.HasIdCondition(has_id=[MARK])])
+    return models.QueryRequest(filter=only, limit=1, with_payload=[MARKED_VERSION])
+
+
+def not_newer_mark(version: int) -> models.Filter:
+    upto = models.FieldCondition(key=MARKED_VERSION, range=models.Range(lte=version))
+    return models.Filter(must=[upto])
+
+
+def marked_version(points: Sequence[models.ScoredPoint | models.Record]) -> int:
+    """What a copy proves that answered so; 0: nothing."""
+    return max((int((each.payload or {}).get(MARKED_VERSION, 0)) for each in points), default=0)
 
 
 def to_sparse(vector: SparseVector) -> models.SparseVector:

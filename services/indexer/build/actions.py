@@ -108,6 +108,7 @@ class Actions:
     def _start_replication(self, build: Build) -> None:
         made = build.generation
         points = sum(each.rows for each in build.loaded.values())
+        self._index.mark(made.collection, made.corpus_version)
         self._generations.record_applied(made.number, made.corpus_version, points)
         self._replication.start_catch_up(made, made.corpus_version, points)
         build.replicating = True

@@ -82,6 +82,7 @@ class Builder:
             term=self._term(),
             heals=heals,
             ranges=True,
+            marked=True,
         )
         self._create(generation)
         return generation
@@ -102,6 +103,7 @@ class Builder:
             term=self._term(),
             heals=damaged.number,
             ranges=True,
+            marked=True,
             word_statistics=damaged.word_statistics or self._count_words(damaged),
         )
         self._create(generation)

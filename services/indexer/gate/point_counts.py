@@ -110,6 +110,7 @@ class PointCounts:
         expected = self.replication.points(number)
         if count == expected:
             watched.mismatches, watched.certain = 0, True
+            self._restore_mark(generation)
             return
         watched.mismatches += 1
         if watched.mismatches < CONFIRMATIONS:
@@ -120,6 +121,12 @@ class PointCounts:
         elif watched.stepped or (self.replication.applied(number) or 0) >= newest:
             # A predecessor that was killed may have left half of a step, which is whole by now.
             self.recount = number
+
+    def _restore_mark(self, generation: Generation) -> None:
+        """Without it no answer claims any version, whatever the collection holds."""
+        applied = self.replication.applied(generation.number) or 0
+        if generation.marked and self.index.marked(generation.collection) < applied:
+            self.index.mark(generation.collection, applied)
 
     def _of(self, number: int) -> _Watched:
         return self._watched.setdefault(number, _Watched())

@@ -313,6 +313,8 @@ class ChangeApplier:
             documents = [each.document_id for each in changes.documents]
             replaced = self._counts.before(generation, step.after, step.upto, documents)
             apply_changes(self._index, generation, changes, vectors)
+            if generation.marked:
+                self._index.mark(generation.collection, step.upto)
             more = len(changes.passages) - replaced
             known = self._replication.points(number)
             points = None if known is None else known + more

@@ -173,8 +173,11 @@ def _read_sparse_params(params: collections.SparseVectorParams) -> edge.EdgeSpar
 
 
 def read_query(source: points.QueryPoints) -> edge.QueryRequest:
-    """:raises Unsupported: for queries other than the nearest, reciprocal rank fusion, and weighted
-    sums of scores."""
+    """One without a query asks for points by a filter alone.
+
+    :raises Unsupported: for queries other than the nearest, reciprocal rank fusion, and weighted
+        sums of scores.
+    """
     allow_only(
         source,
         *("collection_name", "query", "prefetch", "using", "limit", "with_payload"),
@@ -182,7 +185,7 @@ def read_query(source: points.QueryPoints) -> edge.QueryRequest:
     )
     return edge.QueryRequest(
         limit=read_limit(source),
-        query=_read_scoring(source),
+        query=_read_scoring(source) if source.HasField("query") else None,
         prefetches=[_read_prefetch(prefetch) for prefetch in source.prefetch] or None,
         with_payload=read_payload_choice(source.with_payload),
         with_vector=read_vector_choice(source.with_vectors),
@@ -280,9 +283,11 @@ def read_filter(source: common.Filter) -> edge.Filter:
 
 def _read_condition(
     condition: common.Condition,
-) -> edge.FieldCondition | edge.IsEmptyCondition | edge.Filter:
-    allow_only(condition, "field", "is_empty", "filter")
+) -> edge.FieldCondition | edge.HasIdCondition | edge.IsEmptyCondition | edge.Filter:
+    allow_only(condition, "field", "is_empty", "filter", "has_id")
     match condition.WhichOneof("condition_one_of"):
+        case "has_id":
+            return edge.HasIdCondition(read_ids(condition.has_id.has_id))
         case "filter":
             return read_filter(condition.filter)
         case "is_empty":

@@ -32,7 +32,7 @@ from realm.records.store import Store
 from realm.records.vectors import Vectors, no_vectors
 from realm.search.bm25 import Bm25Index, SparseVector
 from realm.search.exact import ExactIndex
-from realm.search.vector_index import Hit, IndexedPassage, OnPeer, Query, VectorSearch
+from realm.search.vector_index import Found, Hit, IndexedPassage, OnPeer, Query, VectorSearch
 from realm.search.word_statistics import Counting, WordStatistics, write_word_statistics
 from realm.settings import Settings, load_settings
 from realm.text.terms import count_terms
@@ -91,18 +91,33 @@ async def until(condition: Callable[[], bool], what: str = "the condition") -> N
 
 
 class MemorySearch:
-    """`VectorSearch` over exact search. `gate`, once set, holds searches back until opened."""
+    """`VectorSearch` over exact search. `gate`, once set, holds searches back until opened;
+    `proved` is the newest corpus version that marked collections prove."""
 
     def __init__(self) -> None:
         self.collections: dict[str, tuple[list[IndexedPassage], Vectors]] = {}
         self.gate: asyncio.Event | None = None
         self.waiting = 0
         self.calls = 0
+        self.proved = 1 << 30
 
     def watch_peers(self, on_peer: OnPeer) -> None:
         """It has none."""
 
-    async def search(self, collection: str, query: Query, limit: int, timeout: float) -> list[Hit]:
+    async def search(
+        self,
+        collection: str,
+        query: Query,
+        limit: int,
+        timeout: float,
+        version: int | None = None,
+    ) -> Found:
+        found = await self._search(collection, query, limit)
+        if version is None:
+            return Found(found)
+        return Found(found, min(version, self.proved))
+
+    async def _search(self, collection: str, query: Query, limit: int) -> list[Hit]:
         self.calls += 1
         await asyncio.sleep(0)
         if self.gate is not None:
@@ -192,6 +207,7 @@ class World:
         corpus_version: int = 1,
         *,
         ranges: bool = True,
+        marked: bool = False,
         words_alone: bool = False,
     ) -> Generation:
         """A generation with its collection, not live."""
@@ -211,6 +227,7 @@ class World:
             k1=STATISTICS.k1,
             word_statistics=write_word_statistics(self.store, snapshot.fingerprint, STATISTICS),
             ranges=ranges,
+            marked=marked,
         )
         self.generations.create(generation)
         self.generations.record(number, State.BUILDING)

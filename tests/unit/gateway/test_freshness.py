@@ -69,6 +69,31 @@ async def test_a_request_waits_for_its_own_write(site: Site, first: Generation) 
     assert (await call).index_version.corpus_version == 7
 
 
+async def test_an_answer_claims_no_more_than_the_copy_that_was_searched_proves(
+    site: Site,
+) -> None:
+    """The index holds version 7, and the peer of Qdrant that answers has got as far as 6."""
+    world = site.world
+    live = world.build(world.publish(seed=2, step=20), marked=True)
+    world.commit(live)
+    world.write(7)
+    world.generations.record_applied(live.number, 7)
+    await until(lambda: site.gateway.slot.applied == 7)
+    world.search.proved = 6
+    response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
+    assert response.passages
+    assert response.index_version.corpus_version == 6
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)
+    error = await failure(site.retrieval.RetrievePassages(request, timeout=PATIENCE / 10))
+    assert isinstance(error, NotReady)
+    assert error.details["corpus_version"] == "6"
+    call = site.retrieval.RetrievePassages(request, timeout=PATIENCE)
+    before = world.search.calls
+    await until(lambda: world.search.calls > before)
+    world.search.proved = 7
+    assert (await call).index_version.corpus_version == 7
+
+
 async def test_who_waits_for_a_version_takes_nobody_s_place(site: Site, first: Generation) -> None:
     site.world.write(7)
     request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, at_least_version=7)

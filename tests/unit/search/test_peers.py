@@ -49,6 +49,20 @@ def test_whoever_watches_hears_of_each_change_once() -> None:
     assert heard == [("b", False), ("b", True)]
 
 
+def test_a_peer_that_lags_for_a_moment_is_no_news_and_one_that_goes_on_lagging_is() -> None:
+    heard: list[bool] = []
+    clock = Clock()
+    peers = Peers("ab", lambda _, answers: heard.append(answers), clock, home=0)
+    peers.failed(0, lags=True)
+    assert peers.order() == [1, 0]
+    peers.answered(0)
+    assert not heard
+    for _ in range(3):
+        peers.failed(0, lags=True)
+    peers.answered(0)
+    assert heard == [False, True]
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.floats(0, 40)), max_size=30))
 def test_every_peer_is_asked_and_none_is_left_out_for_longer_than_the_longest_pause(
     happenings: list[tuple[int, bool, float]],
