@@ -44,7 +44,7 @@ def passage(number: int) -> Passage:
 
 
 VECTORS = np.eye(SIZE, dtype=np.float32)
-PASSAGES = [passage(number) for number in range(SIZE)]
+PASSAGES = [passage(number + 1) for number in range(SIZE)]
 
 
 def open_index(*ports: int) -> QdrantIndex:
@@ -83,7 +83,7 @@ def frozen(server: EdgeServer) -> Iterator[None]:
 
 
 async def first(search: QdrantSearch) -> str:
-    found = await search.search(COLLECTION, Query(VECTORS[2]), 1, PATIENCE)
+    found = await search.search(COLLECTION, Query(VECTORS[1]), 1, PATIENCE)
     (hit,) = found.hits
     return hit.passage.document_id
 
@@ -138,7 +138,7 @@ async def test_no_peer_takes_more_of_a_callers_time_than_its_share(
         search = QdrantSearch(settings(silent, peers[1].port))
         try:
             found = await search.search(COLLECTION, Query(VECTORS[1]), 1, timeout=1.0)
-            assert [each.passage.document_id for each in found.hits] == ["1"]
+            assert [each.passage.document_id for each in found.hits] == ["2"]
         finally:
             await search.close()
 
@@ -212,7 +212,7 @@ def test_a_mark_is_no_passage_and_a_late_one_takes_nothing_back(peers: list[Edge
         index.mark(COLLECTION, 5)
         assert index.marked(COLLECTION) == 7
         assert index.count(COLLECTION) == len(PASSAGES)
-        by_words = SparseVector(list(range(SIZE)), [1.0] * SIZE)
+        by_words = SparseVector([1, 2, 3, 4], [1.0] * SIZE)
         for way in Retrieval:
             asked = Query(VECTORS.sum(axis=0), by_words, way)
             (hits,) = index.search(COLLECTION, [asked], 10)

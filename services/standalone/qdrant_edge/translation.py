@@ -287,7 +287,7 @@ def _read_condition(
     allow_only(condition, "field", "is_empty", "filter", "has_id")
     match condition.WhichOneof("condition_one_of"):
         case "has_id":
-            return edge.HasIdCondition(read_ids(condition.has_id.has_id))
+            return edge.HasIdCondition(set(read_ids(condition.has_id.has_id)))
         case "filter":
             return read_filter(condition.filter)
         case "is_empty":
