@@ -169,6 +169,9 @@ class SimulatedIndex:
     def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
         return {name: point.weights for name, point in self._found(collection, passage_ids)}
 
+    def restore_copies(self, collection: str) -> int:
+        return 0
+
     def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
         """By vectors alone, or by words alone; exact, but for a poor one."""
         asked = np.array([query.vector for query in queries], np.float32)

@@ -69,6 +69,10 @@ class Peers(Generic[T]):
                 answering.append(place)
             return answering + sorted(failed, key=lambda place: self._standings[place].until)
 
+    def answers(self, place: int) -> bool:
+        """Whether it did when it was asked last."""
+        return self._standings[place].pause == 0
+
     def answered(self, place: int) -> None:
         with self._lock:
             standing = self._standings[place]

@@ -164,6 +164,10 @@ class VectorIndex(Protocol):
     def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
         """The stored BM25 weights of those passages that are there."""
 
+    def restore_copies(self, collection: str) -> int:
+        """Has one copy made that the collection lacks, where the database is a cluster; returns how
+        many it lacks. A peer that does not answer has none."""
+
     def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
         """The passages that each one's `retrieval` ranks best, best first."""
 

@@ -24,6 +24,7 @@ from services.indexer.build.actions import Actions
 from services.indexer.build.build import BuildContext, Memory
 from services.indexer.build.builder import Builder
 from services.indexer.build.committer import Committer
+from services.indexer.build.copies import CopyKeeper
 from services.indexer.build.lifecycle import Observation
 from services.indexer.build.observer import Observer
 from services.indexer.build.reconciler import Reconciler
@@ -246,9 +247,12 @@ class Indexer:
             self._metrics,
         )  # fmt: skip
 
+        copies = CopyKeeper(self.generations, self.index, self._metrics)
+
         def report(seen: Observation) -> None:
             parts: tuple[Callable[[], object], ...] = (
                 partial(refreshes.update, seen),
+                partial(copies.run_when_due, seen),
                 self.recorder.write_when_due,
                 self.searches.drop_forgotten,
                 housekeeping.run_when_due,

@@ -90,6 +90,10 @@ class IndexerMetrics:
         self.dependency_up = gauge(
             "dependency_up", "1 if the last use of redis, qdrant, store succeeded", "dependency"
         )
+        self.missing_copies = gauge(
+            "qdrant_missing_copies",
+            "Copies of collections in use that peers of Qdrant lack, or that do not answer",
+        )
         self._qdrant_peers = gauge(
             "qdrant_peer_up", "1 if a peer of Qdrant answered when it was asked last", "peer"
         )

@@ -222,6 +222,17 @@ class Connections:
         """As `look`, of a call that may be made twice."""
         return self._call(call, CHANGE_SECONDS)
 
+    def each(self, call: Callable[[QdrantClient], T]) -> list[T]:
+        """What every peer says that answers and has what is asked for."""
+        said: list[T] = []
+        for place in self.watched.order():
+            if not self.watched.answers(place):
+                continue
+            tried = _Tried(self.watched)
+            with tried.at(place):
+                said.append(call(self._client(place, LOOK_SECONDS)))
+        return said
+
     def close(self) -> None:
         for each in self._opened:
             each.close()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import structlog
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from realm.corpus.passages import Passage
@@ -24,6 +25,7 @@ from realm.search.qdrant.connections import (
     Behind,
     Connections,
 )
+from realm.search.qdrant.copies import Copies
 from realm.search.qdrant.filters import PayloadIndexes
 from realm.search.qdrant.points import (
     BM25,
@@ -48,6 +50,8 @@ CREATE_SECONDS = 5
 ALIAS = "live"
 #: Of so many peers and collections it is remembered what they proved.
 PROOFS_KEPT = 256
+
+log = structlog.get_logger(__name__)
 
 
 class QdrantIndex:
@@ -196,6 +200,30 @@ class QdrantIndex:
     def weights(self, collection: str, passage_ids: Sequence[str]) -> dict[str, SparseVector]:
         found = self._stored(collection, passage_ids, BM25)
         return {name: SparseVector(each.indices, each.values) for name, each in found.items()}
+
+    def restore_copies(self, collection: str) -> int:
+        if len(self._qdrant.watched.peers) == 1:
+            return 0
+        seen = self._qdrant.each(lambda client: client.collection_cluster_info(collection))
+        found = self._qdrant.look(lambda client: client.get_collection(collection))
+        wanted = found.config.params.replication_factor or 1
+        answering = frozenset(each.peer_id for each in seen)
+        # A peer that lags knows of fewer.
+        told = [Copies.of(each, wanted, answering) for each in seen]
+        copies = max(told, key=lambda each: sum(map(len, each.states.values())), default=None)
+        if copies is None:
+            return 0
+        if (lacking := copies.next_copy()) is not None:
+            operation = models.ReplicateShardOperation(replicate_shard=lacking)
+            self._hooks.before_change()
+            self._qdrant.change(
+                lambda client: client.cluster_collection_update(collection, operation)
+            )
+            log.info(
+                "copy_begun", collection=collection, shard=lacking.shard_id,
+                from_peer=lacking.from_peer_id, to_peer=lacking.to_peer_id,
+            )  # fmt: skip
+        return copies.missing
 
     def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
         asked = [request(query, limit) for query in queries]
