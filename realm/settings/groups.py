@@ -217,6 +217,9 @@ class Indexer(Group):
         " times as long as one takes",
     )
     upsert_points: int = Field(256, ge=1, description="points per upsert to Qdrant")
+    refresh_target_seconds: float = Field(
+        1800, gt=0, description="how long a refresh may take before alerts tell of it"
+    )
     retirement_seconds: float = Field(900, ge=0, description="how long to keep retired collections")
     gateway_ttl_seconds: float = Field(
         15, gt=0, description="silence after which a gateway no longer counts"

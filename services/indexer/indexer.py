@@ -102,6 +102,7 @@ class Indexer:
         self._listener = WakeupListener(
             settings.addresses.redis_url, self.wake, self._tasks.allow_resend
         )
+        metrics.refresh_target.set(settings.indexer.refresh_target_seconds)
         metrics.dependency_up.labels("redis").set_function(self._redis_is_up)
         self.writer = Writer(
             self._open_for_writing,

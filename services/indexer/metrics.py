@@ -39,6 +39,7 @@ class IndexerMetrics:
             buckets=REFRESH_BUCKETS,
             registry=registry,
         )
+        self.refresh_target = gauge("refresh_target_seconds", "How long a refresh may take")
         self.last_refresh = gauge(
             "last_refresh_duration_seconds", "The newest completed refresh by phase", "phase"
         )
