@@ -125,6 +125,7 @@ class ApiServer:
     def add_node(self, name: str, zone: str, cpu: int, memory: str, gpus: int = 0) -> None:
         """A node as its kubelet registers it; one with GPUs keeps others away, as is usual."""
         has: dict[str, str] = {"cpu": str(cpu), "memory": memory, "pods": "110"}
+        has["ephemeral-storage"] = "100Gi"
         has |= {GPU: str(gpus)} if gpus else {}
         labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone}
         taints = [{"key": GPU, "value": "present", "effect": "NoSchedule"}] if gpus else []

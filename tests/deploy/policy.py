@@ -177,13 +177,22 @@ def disruptions_are_budgeted(objects: list[Object]) -> Iterator[str]:
             yield f"the budget {name} treats pods that are not ready wrongly"
 
 
-@rule(("cluster", lambda o: pod(gateway(o)).pop("topologySpreadConstraints")))
+def spread_over_zones(objects: list[Object]) -> None:
+    constraints = pod(gateway(objects))["topologySpreadConstraints"]
+    constraints.append({**constraints[0], "topologyKey": "topology.kubernetes.io/zone"})
+
+
+@rule(
+    ("cluster", lambda o: pod(gateway(o)).pop("topologySpreadConstraints")),
+    ("cluster", spread_over_zones),
+)
 def replicas_are_spread(objects: list[Object]) -> Iterator[str]:
-    """What runs more than once is spread over nodes."""
+    """What runs more than once is spread over nodes, also where they carry no other label: a
+    constraint by one that nodes lack has the scheduler pass them over for all."""
     for each in replicated(objects):
         spread = pod(each).get("topologySpreadConstraints", [])
         chosen = [s for s in spread if selects(s["labelSelector"], pod_labels(each))]
-        if HOST not in {constraint["topologyKey"] for constraint in chosen}:
+        if {constraint["topologyKey"] for constraint in chosen} != {HOST}:
             yield f"{name_of(each)} may run all its pods on one node"
 
 

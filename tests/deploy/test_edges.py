@@ -46,7 +46,8 @@ def edges_of_the_code() -> set[Edge]:
 
 def edges_of_the_rest(objects: list[Object]) -> set[Edge]:
     """What is no process with a store: Qdrant's peers, Prometheus, Grafana, the web service."""
-    found = {("qdrant", "qdrant", 6335), ("web", "gateway", 50051)}
+    found = {("web", "gateway", 50051)}
+    found |= {("qdrant", "qdrant", port) for port in (6333, 6335)}
     if any(name_of(each) == "prometheus" for each in workloads(objects)):
         found |= {("prometheus", process, 9100) for process in WATCHED}
         found |= {("prometheus", "qdrant", 6333), ("grafana", "prometheus", 9090)}

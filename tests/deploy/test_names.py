@@ -103,8 +103,12 @@ def test_addresses_are_services(objects: list[Object]) -> None:
     for _, _, settings in running(objects):
         given = settings.addresses
         calls = (f"grpc://{given.indexer_url}", f"grpc://{given.gateway_address}")
-        for url in (given.redis_url, given.qdrant_url, *calls):
-            assert (urlsplit(url).hostname, urlsplit(url).port) in ports
+        peers = given.qdrant_url.split(",")
+        for url in (given.redis_url, *peers, *calls):
+            # A pod of a StatefulSet is named before its Service.
+            host = str(urlsplit(url).hostname).rpartition(".")[2]
+            assert (host, urlsplit(url).port) in ports
+        assert len(peers) == find(objects, "StatefulSet", "qdrant")["spec"]["replicas"]
         assert "<redis-password>" in given.redis_url
 
 

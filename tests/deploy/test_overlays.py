@@ -34,7 +34,7 @@ from tests.deploy.rendering import (
 )
 from tests.deploy.test_names import running
 
-KUBERNETES = ("1.30", "1.34")
+KUBERNETES = ("1.30", "1.37")
 #: In the order in which overlays name them.
 ADDED = ("s3-store", "ingress", "tls", "certificates", "tracing")
 
@@ -82,7 +82,7 @@ def test_overlay_with_components_is_valid_and_keeps_the_rules(
     overlay: str, components: tuple[str, ...], tmp_path: Path
 ) -> None:
     objects = with_components(tmp_path, overlay, components)
-    check(objects, "1.34")
+    check(objects, "1.37")
     assert [fault for rule in policy.RULES for fault in rule.check(objects)] == []
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_field_is_found() -> None:
     gateway = find(render("local"), "Deployment", "gateway")
     pod(gateway)["containers"][0]["livenesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(gateway, "1.34", strict=True)
+        kubernetes_validate.validate(gateway, "1.37", strict=True)
 
 
 def test_an_unknown_field_of_a_custom_resource_is_found() -> None:
@@ -124,7 +124,8 @@ def test_tls_reaches_servers_and_clients(tmp_path: Path) -> None:
         if name_of(each) in PROCESSES:
             seen = environment(objects, main_container(each))
             assert seen["REALM_REDIS_URL"].startswith("rediss://:<redis-password>@redis:6379/0?")
-            assert seen["REALM_QDRANT_URL"] == "https://qdrant:6334"
+            peers = seen["REALM_QDRANT_URL"].split(",")
+            assert peers == [f"https://qdrant-{n}.qdrant-headless:6334" for n in range(3)]
     probes = main_container(find(objects, "StatefulSet", "qdrant"))
     assert probes["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
     settings = next(m for m in of_kind(objects, "ConfigMap") if "redis.conf" in m["data"])

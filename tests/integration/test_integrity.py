@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 from realm.errors import FailedPrecondition
 from realm.records.controls import damage_of, damaged
 from realm.records.states import State
 from realm.records.store import Store
+from realm.search.qdrant.index import QdrantIndex
 from realm.search.vector_index import VectorIndex
 from tests.integration.indexing import Bench, bench_settings, document
 from tests.integration.redis_process import RedisProcess
@@ -78,6 +79,13 @@ def test_lost_points_are_noticed_and_made_again(
     assert status.live.corpus_version == status.corpus_version
 
 
+def client_of(bench: Bench) -> QdrantClient:
+    """The one that the indexer uses."""
+    index = bench.indexer.index
+    assert isinstance(index, QdrantIndex)
+    return index._qdrant.look(lambda client: client)
+
+
 def test_points_that_changed_are_found_by_samples(bench: Bench) -> None:
     """Their number is right: a volume of yesterday, a late write of a peer that woke."""
     points = bench.count(1)
@@ -86,7 +94,7 @@ def test_points_that_changed_are_found_by_samples(bench: Bench) -> None:
     other = {"dense": np.ones(size).tolist()}
     about = {"document_id": "another", "document_version": 1}
     strange = [models.PointStruct(id=name, vector=other, payload=about) for name in names]
-    bench.indexer.index._client.upsert("passages-00000001", strange, wait=True)
+    client_of(bench).upsert("passages-00000001", strange, wait=True)
     assert bench.count(1) == points
     bench.until(lambda: "points compared are not those of" in damage_of(bench.store, 1), "noted")
     expect_healed(bench, 2, points)
@@ -182,7 +190,7 @@ def test_one_look_that_finds_no_collection_is_no_proof(
 def test_a_full_qdrant_gives_the_candidate_up_and_takes_lives_writes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = bench.indexer.index._client
+    client = client_of(bench)
     real, full = client.upsert, [True]
 
     def upsert(collection: str, *arguments: Any, **more: Any) -> Any:
@@ -206,7 +214,7 @@ def test_a_full_qdrant_gives_the_candidate_up_and_takes_lives_writes(
 def test_points_lost_while_loading_condemn_no_snapshot(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = bench.indexer.index._client
+    client = client_of(bench)
     real = client.upsert
 
     def upsert(collection: str, points: list[models.PointStruct], **more: Any) -> Any:

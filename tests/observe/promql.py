@@ -19,8 +19,21 @@ ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 GRAFANA = ROOT / "deploy" / "grafana"
 
+#: An alert whose silence is the alert.
+ALWAYS = "Watchdog"
 #: What the scrape itself adds to every series.
 SCRAPE_LABELS = {"job", "instance", "namespace"}
+#: What others export: Qdrant, the kubelet, kube-state-metrics.
+FOREIGN = {
+    "cluster_working_state": SCRAPE_LABELS,
+    "kubelet_volume_stats_available_bytes": {"namespace", "persistentvolumeclaim"},
+    "kubelet_volume_stats_capacity_bytes": {"namespace", "persistentvolumeclaim"},
+    "kube_pod_status_phase": {"namespace", "pod", "phase"},
+    "kube_pod_container_status_restarts_total": {"namespace", "pod", "container"},
+    "kube_pod_container_status_last_terminated_reason": {
+        "namespace", "pod", "container", "reason",
+    },
+}  # fmt: skip
 WORDS = {"and", "or", "unless", "bool", "by", "on", "without", "ignoring", "offset"}
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -81,7 +94,7 @@ def recorded() -> dict[str, set[str]]:
 def series() -> dict[str, set[str]]:
     """All that may be asked for: the code's metrics, the rules' and the scrape's."""
     ours = {name: labels | SCRAPE_LABELS for name, labels in known_series().items()}
-    return ours | recorded() | {"up": SCRAPE_LABELS}
+    return ours | recorded() | FOREIGN | {"up": SCRAPE_LABELS}
 
 
 def values() -> dict[tuple[str, str], set[str]]:

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.observe.promql import PROMETHEUS, ROOT, rules
+from tests.observe.promql import ALWAYS, PROMETHEUS, ROOT, rules
 from tools.prometheus_rule import RULES
 
 ALERTS = [each for each in rules() if "alert" in each]
-#: Its silence is the alert.
-ALWAYS = "Watchdog"
 NAMES = [each["alert"] for each in ALERTS]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))

@@ -1,10 +1,9 @@
 #!/bin/sh
-# The first peer founds the cluster, the others join it; a peer that was there before comes back.
+# Joins where qdrant_join.py found a cluster; else founds one, or comes back to its own.
 set -eu
-scheme=${PEER_SCHEME:-http}
-host=$(hostname)
-set -- --uri "$scheme://$host.qdrant-headless:6335"
-if [ "$host" != qdrant-0 ]; then
-  set -- "$@" --bootstrap "$scheme://qdrant-0.qdrant-headless:6335"
+set -- --uri "${PEER_SCHEME:-http}://$(hostname).qdrant-headless:6335"
+join_at=$(cat "${JOIN_AT:-/qdrant/init/join-at}")
+if [ -n "$join_at" ]; then
+  set -- "$@" --bootstrap "$join_at"
 fi
 exec ./entrypoint.sh "$@"

@@ -61,10 +61,20 @@ def address_fault(name, url, port):
     return ""
 
 
+def any_address_fault(name, urls, port):
+    """Why none of several peers, separated by commas, listens; empty if one does."""
+    faults = []
+    for url in urls.split(","):
+        if not (fault := address_fault(name, url.strip(), port)):
+            return ""
+        faults.append(fault)
+    return faults[0]
+
+
 CHECKS = {
     "store": store_fault,
     "redis": lambda: address_fault("redis", os.environ["REALM_REDIS_URL"], 6379),
-    "qdrant": lambda: address_fault("qdrant", os.environ["REALM_QDRANT_URL"], 6334),
+    "qdrant": lambda: any_address_fault("qdrant", os.environ["REALM_QDRANT_URL"], 6334),
 }
 
 
