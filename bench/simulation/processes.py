@@ -37,8 +37,10 @@ from services.embedder.claims import RENEWALS, WorkClaims
 from services.embedder.liveness import Liveness
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.tasks import Embedder, Job, Outcome
+from services.gateway.loading import Loader
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.serving import Freshness, Serving, ServingSlot
+from services.gateway.view import StoreView
 from services.gateway.watcher import LiveWatcher
 from services.indexer.connections import Connections
 from services.indexer.gateways import GatewayReport
@@ -301,11 +303,11 @@ class GatewaySite(Site):
         self.loop = SimulatedLoop(world.scheduler, self.process)
         self.loop.set_exception_handler(lambda *_: None)
         self.slot = CheckedSlot(self)
-        store = open_store(world.disk, world.network)
+        view = StoreView(open_store(world.disk, world.network))
+        loader = Loader(view, device=CPU, dtype=torch.float32, load=self._load)
         self.watcher = CheckedWatcher(
-            world.settings, store, self.slot, GATEWAY_METRICS, device=CPU, dtype=torch.float32,
-            on_change=self._changed, load=self._load,
-        )  # fmt: skip
+            world.settings, view, self.slot, loader, GATEWAY_METRICS, on_change=self._changed
+        )
         self.watcher.world = world
         try:
             self.loop.run_until_complete(self.watcher.run())

@@ -33,6 +33,9 @@ Choice = Annotated[
     typer.Option("--retrieval", help="how passages are chosen", show_default="the gateway's"),
 ]
 AtLeast = Annotated[int, typer.Option(help="wait for this corpus version", min=0, max=MOST)]
+Generation = Annotated[
+    int, typer.Option(help="ask this one, live or retained; 0: what is live", min=0, max=MOST)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +57,7 @@ def search(
         ),
     ] = None,
     at_least: AtLeast = 0,
+    generation: Generation = 0,
     where: Where = None,
     as_json: AsJson = False,
     address: Address = "",
@@ -68,6 +72,7 @@ def search(
             retrieval=retrieval or "",
             rerank=rerank,
             least_score=least_score,
+            generation=generation,
             where=where,
         )
     lines = [
@@ -85,6 +90,7 @@ def ask(
     passages: Annotated[int, typer.Option(help="how many passages to read", min=1, max=20)] = 5,
     retrieval: Choice = None,
     at_least: AtLeast = 0,
+    generation: Generation = 0,
     where: Where = None,
     as_json: AsJson = False,
     address: Address = "",
@@ -97,6 +103,7 @@ def ask(
         "answers": answers,
         "at_least_version": at_least,
         "retrieval": retrieval or "",
+        "generation": generation,
         "where": where,
     }
     with connect(address, timeout) as client:

@@ -41,6 +41,8 @@ class SearchOptions(TypedDict, total=False):
     fields: Iterable[str]
     #: Searches even if the same was asked before of the same index.
     no_cache: bool
+    #: Searches this generation, which is live or retained, in place of what is live.
+    generation: int
 
 
 class AskOptions(TypedDict, total=False):
@@ -56,6 +58,7 @@ class AskOptions(TypedDict, total=False):
     where: Where
     fields: Iterable[str]
     no_cache: bool
+    generation: int
 
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -100,6 +103,7 @@ def ask_request(
     where: Where = None,
     fields: Iterable[str] = (),
     no_cache: bool = False,
+    generation: int = 0,
 ) -> answer_pb2.AnswerQuestionRequest:
     """:param fields: of the response, such as `answers.text`; all when empty."""
     return answer_pb2.AnswerQuestionRequest(
@@ -111,6 +115,7 @@ def ask_request(
         filter=arguments.where(where),
         read_mask=arguments.mask(fields),
         no_cache=arguments.flag("no_cache", no_cache),
+        generation=arguments.uint64("generation", generation),
     )
 
 
@@ -125,6 +130,7 @@ def search_request(
     where: Where = None,
     fields: Iterable[str] = (),
     no_cache: bool = False,
+    generation: int = 0,
 ) -> retrieval_pb2.RetrievePassagesRequest:
     """:param fields: of the response, such as `passages.passage.document_id`; all when empty."""
     return retrieval_pb2.RetrievePassagesRequest(
@@ -137,6 +143,7 @@ def search_request(
         filter=arguments.where(where),
         read_mask=arguments.mask(fields),
         no_cache=arguments.flag("no_cache", no_cache),
+        generation=arguments.uint64("generation", generation),
     )
 
 

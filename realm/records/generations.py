@@ -168,6 +168,10 @@ class Generations:
         """Oldest first."""
         return [*self._newest_first()][::-1]
 
+    def entry_of(self, number: int) -> LiveEntry | None:
+        """The newest that made this generation live; None if it never was."""
+        return next((each for each in self._newest_first() if each.generation == number), None)
+
     def in_use(self) -> list[int]:
         """What is live, and what was before it: whether their manifests can be read or not."""
         found = dict.fromkeys(each.generation for each in self._newest_first())

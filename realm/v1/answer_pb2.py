@@ -28,7 +28,7 @@ from realm.v1 import access_pb2 as realm_dot_v1_dot_access__pb2
 from realm.v1 import types_pb2 as realm_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15realm/v1/answer.proto\x12\x08realm.v1\x1a\x19google/protobuf/any.proto\x1a google/protobuf/field_mask.proto\x1a\x15realm/v1/access.proto\x1a\x14realm/v1/types.proto\"\x94\x02\n\x15\x41nswerQuestionRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x15\n\x08passages\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x61nswers\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x10\x61t_least_version\x18\x04 \x01(\x04\x12&\n\tretrieval\x18\x05 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12 \n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x10.realm.v1.Filter\x12\x10\n\x08no_cache\x18\x07 \x01(\x08\x12-\n\tread_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x0b\n\t_passagesB\n\n\x08_answers\"\xc1\x01\n\x16\x41nswerQuestionResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.realm.v1.Answer\x12-\n\rindex_version\x18\x02 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12&\n\tretrieval\x18\x03 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x1d\n\x15no_answer_probability\x18\x04 \x01(\x02\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"`\n\x16\x41nswerQuestionsRequest\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x31\n\x08question\x18\x02 \x01(\x0b\x32\x1f.realm.v1.AnswerQuestionRequest\"\xa2\x01\n\x17\x41nswerQuestionsResponse\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x32\n\x06\x61nswer\x18\x02 \x01(\x0b\x32 .realm.v1.AnswerQuestionResponseH\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\tH\x00\x12\"\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x11.realm.v1.FailureB\t\n\x07outcome\"O\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"^\n\x06\x41nswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12!\n\x07sources\x18\x03 \x03(\x0b\x32\x10.realm.v1.Source\x12\x0e\n\x06stored\x18\x04 \x01(\x08\"\xb8\x01\n\x06Source\x12\"\n\x07passage\x18\x01 \x01(\x0b\x32\x11.realm.v1.Passage\x12\x1d\n\x15retrieval_probability\x18\x02 \x01(\x02\x12\x1b\n\x13reading_probability\x18\x03 \x01(\x02\x12\r\n\x05start\x18\x04 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x04\x12\r\n\x05score\x18\x06 \x01(\x02\x12#\n\x05parts\x18\x07 \x01(\x0b\x32\x14.realm.v1.ScoreParts2\xd4\x01\n\rAnswerService\x12]\n\x0e\x41nswerQuestion\x12\x1f.realm.v1.AnswerQuestionRequest\x1a .realm.v1.AnswerQuestionResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01\x12\x64\n\x0f\x41nswerQuestions\x12 .realm.v1.AnswerQuestionsRequest\x1a!.realm.v1.AnswerQuestionsResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15realm/v1/answer.proto\x12\x08realm.v1\x1a\x19google/protobuf/any.proto\x1a google/protobuf/field_mask.proto\x1a\x15realm/v1/access.proto\x1a\x14realm/v1/types.proto\"\xa8\x02\n\x15\x41nswerQuestionRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x15\n\x08passages\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x61nswers\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x10\x61t_least_version\x18\x04 \x01(\x04\x12&\n\tretrieval\x18\x05 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12 \n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x10.realm.v1.Filter\x12\x10\n\x08no_cache\x18\x07 \x01(\x08\x12-\n\tread_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\ngeneration\x18\t \x01(\x04\x42\x0b\n\t_passagesB\n\n\x08_answers\"\xc1\x01\n\x16\x41nswerQuestionResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.realm.v1.Answer\x12-\n\rindex_version\x18\x02 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12&\n\tretrieval\x18\x03 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x1d\n\x15no_answer_probability\x18\x04 \x01(\x02\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"`\n\x16\x41nswerQuestionsRequest\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x31\n\x08question\x18\x02 \x01(\x0b\x32\x1f.realm.v1.AnswerQuestionRequest\"\xa2\x01\n\x17\x41nswerQuestionsResponse\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x32\n\x06\x61nswer\x18\x02 \x01(\x0b\x32 .realm.v1.AnswerQuestionResponseH\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\tH\x00\x12\"\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x11.realm.v1.FailureB\t\n\x07outcome\"O\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"^\n\x06\x41nswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12!\n\x07sources\x18\x03 \x03(\x0b\x32\x10.realm.v1.Source\x12\x0e\n\x06stored\x18\x04 \x01(\x08\"\xb8\x01\n\x06Source\x12\"\n\x07passage\x18\x01 \x01(\x0b\x32\x11.realm.v1.Passage\x12\x1d\n\x15retrieval_probability\x18\x02 \x01(\x02\x12\x1b\n\x13reading_probability\x18\x03 \x01(\x02\x12\r\n\x05start\x18\x04 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x04\x12\r\n\x05score\x18\x06 \x01(\x02\x12#\n\x05parts\x18\x07 \x01(\x0b\x32\x14.realm.v1.ScoreParts2\xd4\x01\n\rAnswerService\x12]\n\x0e\x41nswerQuestion\x12\x1f.realm.v1.AnswerQuestionRequest\x1a .realm.v1.AnswerQuestionResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01\x12\x64\n\x0f\x41nswerQuestions\x12 .realm.v1.AnswerQuestionsRequest\x1a!.realm.v1.AnswerQuestionsResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,19 +40,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANSWERSERVICE'].methods_by_name['AnswerQuestions']._loaded_options = None
   _globals['_ANSWERSERVICE'].methods_by_name['AnswerQuestions']._serialized_options = b'\330\335\030\001\340\335\030\001'
   _globals['_ANSWERQUESTIONREQUEST']._serialized_start=142
-  _globals['_ANSWERQUESTIONREQUEST']._serialized_end=418
-  _globals['_ANSWERQUESTIONRESPONSE']._serialized_start=421
-  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=614
-  _globals['_ANSWERQUESTIONSREQUEST']._serialized_start=616
-  _globals['_ANSWERQUESTIONSREQUEST']._serialized_end=712
-  _globals['_ANSWERQUESTIONSRESPONSE']._serialized_start=715
-  _globals['_ANSWERQUESTIONSRESPONSE']._serialized_end=877
-  _globals['_FAILURE']._serialized_start=879
-  _globals['_FAILURE']._serialized_end=958
-  _globals['_ANSWER']._serialized_start=960
-  _globals['_ANSWER']._serialized_end=1054
-  _globals['_SOURCE']._serialized_start=1057
-  _globals['_SOURCE']._serialized_end=1241
-  _globals['_ANSWERSERVICE']._serialized_start=1244
-  _globals['_ANSWERSERVICE']._serialized_end=1456
+  _globals['_ANSWERQUESTIONREQUEST']._serialized_end=438
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_start=441
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=634
+  _globals['_ANSWERQUESTIONSREQUEST']._serialized_start=636
+  _globals['_ANSWERQUESTIONSREQUEST']._serialized_end=732
+  _globals['_ANSWERQUESTIONSRESPONSE']._serialized_start=735
+  _globals['_ANSWERQUESTIONSRESPONSE']._serialized_end=897
+  _globals['_FAILURE']._serialized_start=899
+  _globals['_FAILURE']._serialized_end=978
+  _globals['_ANSWER']._serialized_start=980
+  _globals['_ANSWER']._serialized_end=1074
+  _globals['_SOURCE']._serialized_start=1077
+  _globals['_SOURCE']._serialized_end=1261
+  _globals['_ANSWERSERVICE']._serialized_start=1264
+  _globals['_ANSWERSERVICE']._serialized_end=1476
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AnswerQuestionRequest(_message.Message):
-    __slots__ = ("question", "passages", "answers", "at_least_version", "retrieval", "filter", "no_cache", "read_mask")
+    __slots__ = ("question", "passages", "answers", "at_least_version", "retrieval", "filter", "no_cache", "read_mask", "generation")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class AnswerQuestionRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     NO_CACHE_FIELD_NUMBER: _ClassVar[int]
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     question: str
     passages: int
     answers: int
@@ -28,7 +29,8 @@ class AnswerQuestionRequest(_message.Message):
     filter: _types_pb2.Filter
     no_cache: bool
     read_mask: _field_mask_pb2.FieldMask
-    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ..., no_cache: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    generation: int
+    def __init__(self, question: _Optional[str] = ..., passages: _Optional[int] = ..., answers: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ..., no_cache: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class AnswerQuestionResponse(_message.Message):
     __slots__ = ("answers", "index_version", "retrieval", "no_answer_probability", "cached")

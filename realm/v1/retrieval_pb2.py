@@ -28,7 +28,7 @@ from realm.v1 import answer_pb2 as realm_dot_v1_dot_answer__pb2
 from realm.v1 import types_pb2 as realm_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18realm/v1/retrieval.proto\x12\x08realm.v1\x1a google/protobuf/field_mask.proto\x1a\x15realm/v1/access.proto\x1a\x15realm/v1/answer.proto\x1a\x14realm/v1/types.proto\"\xb8\x02\n\x17RetrievePassagesRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10\x61t_least_version\x18\x03 \x01(\x04\x12&\n\tretrieval\x18\x04 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x13\n\x06rerank\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0bleast_score\x18\x06 \x01(\x02H\x02\x88\x01\x01\x12 \n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x10.realm.v1.Filter\x12\x10\n\x08no_cache\x18\x08 \x01(\x08\x12-\n\tread_mask\x18\t \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x08\n\x06_limitB\t\n\x07_rerankB\x0e\n\x0c_least_score\"\xce\x01\n\x18RetrievePassagesResponse\x12,\n\x08passages\x18\x01 \x03(\x0b\x32\x1a.realm.v1.RetrievedPassage\x12-\n\rindex_version\x18\x02 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12&\n\tretrieval\x18\x03 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x1d\n\x15no_answer_probability\x18\x04 \x01(\x02\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"h\n\x1c\x42\x61tchRetrievePassagesRequest\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x33\n\x08question\x18\x02 \x01(\x0b\x32!.realm.v1.RetrievePassagesRequest\"\x9a\x01\n\x1d\x42\x61tchRetrievePassagesResponse\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x33\n\x05\x66ound\x18\x02 \x01(\x0b\x32\".realm.v1.RetrievePassagesResponseH\x00\x12$\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x11.realm.v1.FailureH\x00\x42\t\n\x07outcome\"\x7f\n\x10RetrievedPassage\x12\"\n\x07passage\x18\x01 \x01(\x0b\x32\x11.realm.v1.Passage\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\x12#\n\x05parts\x18\x04 \x01(\x0b\x32\x14.realm.v1.ScoreParts2\xef\x01\n\x10RetrievalService\x12\x63\n\x10RetrievePassages\x12!.realm.v1.RetrievePassagesRequest\x1a\".realm.v1.RetrievePassagesResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01\x12v\n\x15\x42\x61tchRetrievePassages\x12&.realm.v1.BatchRetrievePassagesRequest\x1a\'.realm.v1.BatchRetrievePassagesResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18realm/v1/retrieval.proto\x12\x08realm.v1\x1a google/protobuf/field_mask.proto\x1a\x15realm/v1/access.proto\x1a\x15realm/v1/answer.proto\x1a\x14realm/v1/types.proto\"\xcc\x02\n\x17RetrievePassagesRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10\x61t_least_version\x18\x03 \x01(\x04\x12&\n\tretrieval\x18\x04 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x13\n\x06rerank\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0bleast_score\x18\x06 \x01(\x02H\x02\x88\x01\x01\x12 \n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x10.realm.v1.Filter\x12\x10\n\x08no_cache\x18\x08 \x01(\x08\x12-\n\tread_mask\x18\t \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\ngeneration\x18\n \x01(\x04\x42\x08\n\x06_limitB\t\n\x07_rerankB\x0e\n\x0c_least_score\"\xce\x01\n\x18RetrievePassagesResponse\x12,\n\x08passages\x18\x01 \x03(\x0b\x32\x1a.realm.v1.RetrievedPassage\x12-\n\rindex_version\x18\x02 \x01(\x0b\x32\x16.realm.v1.IndexVersion\x12&\n\tretrieval\x18\x03 \x01(\x0e\x32\x13.realm.v1.Retrieval\x12\x1d\n\x15no_answer_probability\x18\x04 \x01(\x02\x12\x0e\n\x06\x63\x61\x63hed\x18\x05 \x01(\x08\"h\n\x1c\x42\x61tchRetrievePassagesRequest\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x33\n\x08question\x18\x02 \x01(\x0b\x32!.realm.v1.RetrievePassagesRequest\"\x9a\x01\n\x1d\x42\x61tchRetrievePassagesResponse\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x33\n\x05\x66ound\x18\x02 \x01(\x0b\x32\".realm.v1.RetrievePassagesResponseH\x00\x12$\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x11.realm.v1.FailureH\x00\x42\t\n\x07outcome\"\x7f\n\x10RetrievedPassage\x12\"\n\x07passage\x18\x01 \x01(\x0b\x32\x11.realm.v1.Passage\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\x12#\n\x05parts\x18\x04 \x01(\x0b\x32\x14.realm.v1.ScoreParts2\xef\x01\n\x10RetrievalService\x12\x63\n\x10RetrievePassages\x12!.realm.v1.RetrievePassagesRequest\x1a\".realm.v1.RetrievePassagesResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01\x12v\n\x15\x42\x61tchRetrievePassages\x12&.realm.v1.BatchRetrievePassagesRequest\x1a\'.realm.v1.BatchRetrievePassagesResponse\"\x08\xd8\xdd\x18\x01\xe0\xdd\x18\x01(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,15 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRIEVALSERVICE'].methods_by_name['BatchRetrievePassages']._loaded_options = None
   _globals['_RETRIEVALSERVICE'].methods_by_name['BatchRetrievePassages']._serialized_options = b'\330\335\030\001\340\335\030\001'
   _globals['_RETRIEVEPASSAGESREQUEST']._serialized_start=141
-  _globals['_RETRIEVEPASSAGESREQUEST']._serialized_end=453
-  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_start=456
-  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_end=662
-  _globals['_BATCHRETRIEVEPASSAGESREQUEST']._serialized_start=664
-  _globals['_BATCHRETRIEVEPASSAGESREQUEST']._serialized_end=768
-  _globals['_BATCHRETRIEVEPASSAGESRESPONSE']._serialized_start=771
-  _globals['_BATCHRETRIEVEPASSAGESRESPONSE']._serialized_end=925
-  _globals['_RETRIEVEDPASSAGE']._serialized_start=927
-  _globals['_RETRIEVEDPASSAGE']._serialized_end=1054
-  _globals['_RETRIEVALSERVICE']._serialized_start=1057
-  _globals['_RETRIEVALSERVICE']._serialized_end=1296
+  _globals['_RETRIEVEPASSAGESREQUEST']._serialized_end=473
+  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_start=476
+  _globals['_RETRIEVEPASSAGESRESPONSE']._serialized_end=682
+  _globals['_BATCHRETRIEVEPASSAGESREQUEST']._serialized_start=684
+  _globals['_BATCHRETRIEVEPASSAGESREQUEST']._serialized_end=788
+  _globals['_BATCHRETRIEVEPASSAGESRESPONSE']._serialized_start=791
+  _globals['_BATCHRETRIEVEPASSAGESRESPONSE']._serialized_end=945
+  _globals['_RETRIEVEDPASSAGE']._serialized_start=947
+  _globals['_RETRIEVEDPASSAGE']._serialized_end=1074
+  _globals['_RETRIEVALSERVICE']._serialized_start=1077
+  _globals['_RETRIEVALSERVICE']._serialized_end=1316
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RetrievePassagesRequest(_message.Message):
-    __slots__ = ("question", "limit", "at_least_version", "retrieval", "rerank", "least_score", "filter", "no_cache", "read_mask")
+    __slots__ = ("question", "limit", "at_least_version", "retrieval", "rerank", "least_score", "filter", "no_cache", "read_mask", "generation")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     AT_LEAST_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class RetrievePassagesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     NO_CACHE_FIELD_NUMBER: _ClassVar[int]
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     question: str
     limit: int
     at_least_version: int
@@ -30,7 +31,8 @@ class RetrievePassagesRequest(_message.Message):
     filter: _types_pb2.Filter
     no_cache: bool
     read_mask: _field_mask_pb2.FieldMask
-    def __init__(self, question: _Optional[str] = ..., limit: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., rerank: _Optional[int] = ..., least_score: _Optional[float] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ..., no_cache: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    generation: int
+    def __init__(self, question: _Optional[str] = ..., limit: _Optional[int] = ..., at_least_version: _Optional[int] = ..., retrieval: _Optional[_Union[_types_pb2.Retrieval, str]] = ..., rerank: _Optional[int] = ..., least_score: _Optional[float] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ..., no_cache: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class RetrievePassagesResponse(_message.Message):
     __slots__ = ("passages", "index_version", "retrieval", "no_answer_probability", "cached")

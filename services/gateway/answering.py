@@ -30,6 +30,7 @@ from services.gateway.admission.cost import Departures
 from services.gateway.admission.limits import Limit
 from services.gateway.answer_cache import AnswerCache, Epoch, size_of
 from services.gateway.computing import Computing, Question, batch_tokens
+from services.gateway.loading import NamedGenerations
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.newest_version import NewestVersion
 from services.gateway.ranking import Retrieved, rerank, score_passages
@@ -57,8 +58,9 @@ class Request:
     """`answers` 0 asks for passages alone; `retrieval` None leaves it to the setting; `at_least` is
     the corpus version that must be searched. The best `rerank` passages are read, and ranked by
     what is found in them too; those of a score below `least_score` are left out. Only passages of
-    documents that pass `filter` take part (None: all). What `caller` asks takes turns with what
-    others ask; a `patient` one waits where others are refused."""
+    documents that pass `filter` take part (None: all). `generation` is asked in place of what is
+    live, if not 0. What `caller` asks takes turns with what others ask; a `patient` one waits where
+    others are refused."""
 
     question: str
     passages: int
@@ -69,6 +71,7 @@ class Request:
     least_score: float = -math.inf
     filter: Filter | None = None
     no_cache: bool = False
+    generation: int = 0
     caller: str = ""
     patient: bool = False
 
@@ -116,11 +119,13 @@ class Answering:
         self,
         settings: Settings,
         slot: ServingSlot,
+        named: NamedGenerations,
         search: VectorSearch,
         metrics: GatewayMetrics,
         newest: NewestVersion,
     ) -> None:
         self._slot = slot
+        self._named = named
         self._search = search
         self._metrics = metrics
         self._newest = newest
@@ -164,7 +169,8 @@ class Answering:
         """The passages that most likely help, best first, and the best answers in them.
 
         :raises NotReady: if nothing is live, or `at_least` is not applied in time.
-        :raises FailedPrecondition: if the live generation was built without BM25.
+        :raises NotFound: if the generation named is neither live nor retained.
+        :raises FailedPrecondition: if the generation was built without BM25.
         :raises DeadlinePassed: after `seconds`.
         """
         deadline = asyncio.get_running_loop().time() + seconds
@@ -180,7 +186,8 @@ class Answering:
         """Whoever waits for a version is taken on once it is there: in turn, since all who wait for
         it come at once, and have the time."""
         loop = asyncio.get_running_loop()
-        waited = await self._await_version(request.at_least, deadline - loop.time())
+        waited = await self._await_generation(request.generation)
+        waited |= await self._await_version(request, deadline - loop.time())
         if (known := self._known(request)) is not None:
             return known
         work = self._computing.work_of(request.question, request.read)
@@ -189,20 +196,35 @@ class Answering:
         ) as place:
             return await self._respond_in(place, request, deadline)
 
-    async def _await_version(self, version: int, seconds: float) -> bool:
+    async def _await_generation(self, number: int) -> bool:
+        """Whether it had to wait until the generation was loaded.
+
+        :raises NotFound: if it can be asked no longer.
+        """
+        if self._slot.holds(number):
+            return False
+        with self._waiting.taken():
+            await self._named.await_loaded(number)
+        return True
+
+    async def _await_version(self, request: Request, seconds: float) -> bool:
         """Whether it had to wait. :raises FailedPrecondition: if nobody ever wrote the version."""
-        if self._slot.applied >= version:
+        version, generation = request.at_least, request.generation
+        if self._slot.applied(generation) >= version:
             return False
         with self._waiting.taken():
             await self._newest.check(version)
-            await self._slot.wait_applied(version, _time_to_wait(seconds))
+            await self._slot.wait_applied(version, _time_to_wait(seconds), generation)
         return True
 
     async def _respond_in(self, place: Place, request: Request, deadline: float) -> Response:
         """Begins again once, if the collection is gone since the request began."""
         loop = asyncio.get_running_loop()
         for _ in range(2):
-            with self._slot.pin() as pinned:
+            # A flip may have come since.
+            await self._await_generation(request.generation)
+            await self._await_version(request, deadline - loop.time())
+            with self._slot.pin(request.generation) as pinned:
                 gone = pinned.serving
                 annotate_call(generation=gone.number)
                 try:
@@ -211,6 +233,8 @@ class Answering:
                     return self._checked(response, request.at_least)
                 except NotFound as error:
                     log.warning("collection_gone", generation=gone.number, error=error.message)
+            if request.generation:
+                self._slot.drop_other()
             wait_seconds = min(FLIP_WAIT_SECONDS, _time_to_wait(deadline - loop.time()))
             if not await self._slot.wait_flip(gone, wait_seconds):
                 break
@@ -223,7 +247,11 @@ class Answering:
 
     def _known(self, request: Request) -> Response | None:
         """The answer to the same request of the same index, if there was one."""
-        if not self._cache.enabled or request.no_cache or self._slot.current is None:
+        current = self._slot.current
+        if not self._cache.enabled or request.no_cache or current is None:
+            return None
+        # Answers are kept of what is live alone: asking for another's would forget them all.
+        if request.generation not in (0, current.number):
             return None
         with self._slot.pin() as pinned:
             freshness = pinned.freshness

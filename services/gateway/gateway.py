@@ -33,11 +33,13 @@ from services.gateway.answering import Answering
 from services.gateway.bulk import QuestionStreams
 from services.gateway.forwarding import CorpusServicer, IndexServicer, LocalStatus
 from services.gateway.leader import Forwarder, LeaderChannel
+from services.gateway.loading import Loader, NamedGenerations
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.newest_version import NewestVersion
 from services.gateway.reporting import QuestionRecorder, SearchSampler, ServingReporter
 from services.gateway.servicers import AnswerServicer, RetrievalServicer
 from services.gateway.serving import ServingSlot
+from services.gateway.view import StoreView
 from services.gateway.waiting import Shutdown, end_tasks, wait_for_event
 from services.gateway.watcher import LiveWatcher
 
@@ -82,17 +84,21 @@ class Gateway:
         self.slot = ServingSlot()
         self.metrics = GatewayMetrics(registry)
         search.watch_peers(self.metrics.note_peer)
+        view = StoreView(store)
+        loader = Loader(view, device=device, dtype=best_dtype(device))
+        self._named = NamedGenerations(view, self.slot, loader)
         self.watcher = LiveWatcher(
             settings,
-            store,
+            view,
             self.slot,
+            loader,
             self.metrics,
-            device=device,
-            dtype=best_dtype(device),
             on_change=self._on_state_change,
             on_leader=self._follow_leader,
         )
-        self._answering = Answering(settings, self.slot, search, self.metrics, NewestVersion(store))
+        self._answering = Answering(
+            settings, self.slot, self._named, search, self.metrics, NewestVersion(store)
+        )
         self._recorder = QuestionRecorder(settings)
         self._searches = SearchSampler(settings)
         self._reporter = ServingReporter(
@@ -149,6 +155,7 @@ class Gateway:
         self.slot.close()
         await self._server.stop(self._settings.gateway.drain_seconds)
         await end_tasks(self._tasks)
+        await self._named.close()
         await self._answering.__aexit__()
         await self._reporter.report_stopping()
         await self._leader.close()

@@ -144,6 +144,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
             least_score=request.least_score if request.HasField("least_score") else -math.inf,
             filter=reachable(request),
             no_cache=request.no_cache,
+            generation=request.generation,
             caller=caller,
             patient=patient,
         )
@@ -215,6 +216,7 @@ class AnswerServicer(answer_pb2_grpc.AnswerServiceServicer):
             at_least=request.at_least_version,
             filter=reachable(request),
             no_cache=request.no_cache,
+            generation=request.generation,
             caller=caller,
             patient=patient,
         )

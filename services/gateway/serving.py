@@ -41,6 +41,9 @@ from realm.retrieval import Retrieval
 from realm.search.queries import QueryMaker
 from realm.v1.types_pb2 import Filter
 
+#: For how long a generation beside the current one is kept in memory after it was named last.
+OTHER_KEPT_SECONDS = 300.0
+
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Serving:
@@ -129,10 +132,13 @@ class PinnedServing:
 
 
 class ServingSlot:
-    """The current `Serving`, who has pinned which, and how fresh each is. For the event loop."""
+    """The current `Serving`, perhaps another that requests name, who has pinned which, and how
+    fresh each is. For the event loop."""
 
     def __init__(self) -> None:
         self._current: Serving | None = None
+        self._other: Serving | None = None
+        self._other_used = 0.0
         self._pins: Counter[int] = Counter()
         self._freshness: dict[int, Freshness] = {}
         self._changed = asyncio.Event()
@@ -147,7 +153,7 @@ class ServingSlot:
     def pinned_generations(self) -> set[int]:
         """Generations that a request or the slot itself needs."""
         pinned = {number for number, count in self._pins.items() if count}
-        return pinned | ({self._current.number} if self._current else set())
+        return pinned | {each.number for each in (self._current, self._other) if each}
 
     def freshness(self, number: int) -> Freshness | None:
         return self._freshness.get(number)
@@ -169,8 +175,23 @@ class ServingSlot:
         self._current = serving
         self.update({serving.number: freshness})
 
+    def holds(self, generation: int) -> bool:
+        """Whether requests that name it can be answered; those that name none (0) always may."""
+        return not generation or self._find(generation) is not None
+
+    def put_other(self, serving: Serving, freshness: Freshness) -> None:
+        """Requests that name its generation use it, until it is dropped or out of use."""
+        self._other, self._other_used = serving, time.monotonic()
+        self.update({serving.number: freshness})
+
+    def drop_other(self) -> None:
+        self._other = None
+
     def update(self, freshness: Mapping[int, Freshness]) -> None:
-        """Takes over what the store says; forgets generations that nothing pins."""
+        """Takes over what the store says; forgets generations that nothing pins, and the other one
+        once nobody has named it for `OTHER_KEPT_SECONDS`."""
+        if time.monotonic() - self._other_used > OTHER_KEPT_SECONDS:
+            self.drop_other()
         for number, found in freshness.items():
             before = self._freshness.get(number)
             # Files of a retired generation are deleted while its last requests end.
@@ -188,14 +209,21 @@ class ServingSlot:
         self._notify()
 
     @contextmanager
-    def pin(self) -> Iterator[PinnedServing]:
-        """Pins the current reference for one request.
+    def pin(self, generation: int = 0) -> Iterator[PinnedServing]:
+        """Pins the current reference for one request, or that of the generation it names.
 
-        :raises NotReady: before the first generation is live.
+        :raises NotReady: before the first generation is live; if the one named is not held.
         """
-        serving = self._current
+        serving = self._find(generation)
+        if serving is None and self._current is not None:
+            raise NotReady(
+                f"generation {generation} is being loaded; ask again in a moment",
+                generation=generation,
+            )
         if serving is None:
             raise NotReady("no generation is live yet; `realm status` shows the progress")
+        if serving is self._other:
+            self._other_used = time.monotonic()
         self._pins[serving.number] += 1
         try:
             # The version applied before the search is a true lower bound of what it sees.
@@ -204,17 +232,18 @@ class ServingSlot:
             self._pins[serving.number] -= 1
             self._pins += Counter()  # drops zeros
 
-    async def wait_applied(self, version: int, seconds: float) -> None:
-        """Waits until new requests see every write up to a corpus version.
+    async def wait_applied(self, version: int, seconds: float, generation: int = 0) -> None:
+        """Waits until new requests see every write up to a corpus version; those, if it is not 0,
+        that name this generation.
 
         :raises NotReady: after `seconds`, with the version applied.
         """
-        await self._wait_until(lambda: self.applied >= version, seconds)
-        if (applied := self.applied) < version:
-            current = self._freshness[self._current.number] if self._current else None
+        await self._wait_until(lambda: self.applied(generation) >= version, seconds)
+        if (applied := self.applied(generation)) < version:
+            serving = self._find(generation)
             raise NotReady(
                 "the index is damaged and being rebuilt; ask again in a moment"
-                if current and current.damaged
+                if serving and self._freshness[serving.number].damaged
                 else f"corpus version {version} is not in the index yet, it holds version"
                 f" {applied}; ask again in a moment",
                 corpus_version=applied,
@@ -226,10 +255,19 @@ class ServingSlot:
         await self._wait_until(lambda: self._current is not after, seconds)
         return self._current is not after
 
-    @property
-    def applied(self) -> int:
-        """The corpus version that new requests see."""
-        return self._freshness[self._current.number].searchable if self._current else 0
+    def applied(self, generation: int = 0) -> int:
+        """The corpus version that new requests see; those, if it is not 0, that name this
+        generation."""
+        serving = self._find(generation)
+        return self._freshness[serving.number].searchable if serving else 0
+
+    def _find(self, generation: int) -> Serving | None:
+        """What answers requests that name it, or that name none."""
+        if generation and self._other is not None and self._other.number == generation:
+            return self._other
+        if self._current is not None and generation in (0, self._current.number):
+            return self._current
+        return None
 
     async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Returns after `seconds` too, and when the slot is closed."""

@@ -9,34 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 
 import structlog
-import torch
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from realm.errors import RealmError
-from realm.process.threads import lower_priority
 from realm.process.wakeup import WAKEUP_CHANNEL
-from realm.records.controls import damaged
 from realm.records.generation import LiveEntry
-from realm.records.generations import Generations
-from realm.records.leaders import Leaders
 from realm.records.refresh_trace import RefreshTrace
-from realm.records.snapshots import Snapshots
-from realm.records.store import Store
-from realm.search.queries import QueryMaker
 from realm.settings import Settings
+from services.gateway.loading import Loader
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.serving import (
-    Freshness,
-    LoadServing,
-    Serving,
-    ServingSlot,
-    load_serving,
-)
+from services.gateway.serving import Freshness, Serving, ServingSlot
+from services.gateway.view import StoreView, View
 from services.gateway.waiting import wait_for_event
 
 log = structlog.get_logger(__name__)
@@ -50,79 +36,32 @@ WAKEUP_RETRY_SECONDS = 2.0
 CATCH_UP_POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the store says now; `leader` is the leading indexer's address, empty if unknown.
-    `entry` is what is live: None if nothing is, or it cannot be told, for `unreadable`."""
-
-    entry: LiveEntry | None
-    unreadable: str | None
-    freshness: dict[int, Freshness]
-    leader: str
-
-
-class StoreView:
-    """Reads the store: what is live, and how fresh generations are."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._leaders = Leaders(store)
-        self.generations = Generations(store)
-        self.snapshots = Snapshots(store)
-
-    def read(self, wanted: set[int]) -> View:
-        """:param wanted: generations to report on beside the live one."""
-        # The one before it would take its clients back: whoever serves keeps what it has.
-        newest, unreadable = self.generations.newest()
-        entry = None if unreadable else newest
-        published = self.snapshots.all()
-        numbers = wanted | ({entry.generation} if entry else set())
-        term = self._leaders.newest()
-        lost = damaged(self.store)
-        freshness = {
-            each.number: Freshness(
-                corpus_version=self.generations.applied(each.number),
-                lag=each.lag(published),
-                damaged=each.number in lost,
-            )
-            for number in numbers
-            if (each := self.generations.find(number)) is not None
-        }
-        return View(entry, unreadable, freshness, term.address if term else "")
-
-
 class LiveWatcher:
     """One task that polls, and at most one that loads."""
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        view: StoreView,
         slot: ServingSlot,
+        loader: Loader,
         metrics: GatewayMetrics,
         *,
-        device: torch.device,
-        dtype: torch.dtype,
         on_change: Callable[[], None] = lambda: None,
         on_leader: Callable[[str], None] = lambda address: None,
-        load: LoadServing = load_serving,
     ) -> None:
         """:param on_change: called after each poll and each flip.
         :param on_leader: called with the leading indexer's address at each poll.
-        :param load: loads a generation's models.
         """
         self._poll_seconds = settings.gateway.live_poll_seconds
         self._retirement_seconds = settings.indexer.retirement_seconds
         self._redis_url = settings.addresses.redis_url
-        self._view = StoreView(store)
+        self._view = view
         self._slot = slot
         self._metrics = metrics
-        self._device = device
-        self._dtype = dtype
         self._on_change = on_change
         self._on_leader = on_leader
-        self._load_models = load
-        self._loader = ThreadPoolExecutor(1, "load", initializer=lower_priority)
+        self._loader = loader
         self._wake = asyncio.Event()
         self._newest: LiveEntry | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -166,7 +105,7 @@ class LiveWatcher:
         finally:
             if self._loading is not None:
                 self._loading.cancel()
-            self._loader.shutdown(wait=False, cancel_futures=True)
+            self._loader.close()
 
     async def listen_for_wakeups(self) -> None:
         """Until cancelled; a lost wake-up costs one polling interval."""
@@ -232,32 +171,34 @@ class LiveWatcher:
         return entry != self._failed or time.monotonic() >= self._retry_at
 
     async def _load(self, entry: LiveEntry) -> None:
-        begun, begun_at = time.monotonic(), time.time()
         try:
-            serving, freshness = await self._load_and_catch_up(entry)
+            async with self._loader.turn:
+                await self._load_and_flip(entry)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a panic of native code is no Exception
             # Whatever is wrong with the new generation, the old one keeps answering.
             self._back_off(entry, error)
-        else:
-            self._failures, self._failed = 0, None
-            self._metrics.load_seconds.observe(time.monotonic() - begun)
-            if self._newest is None or self._newest.sequence <= entry.sequence:
-                before = self._slot.current
-                self._flip(serving, freshness)
-                # A new leader commits the same generation once more: that is no flip.
-                if before is None or before.number != serving.number:
-                    self._metrics.flips.inc()
-                    self._trace(serving, begun_at)
         finally:
             self._loading = None
             self.wake()
 
+    async def _load_and_flip(self, entry: LiveEntry) -> None:
+        begun, begun_at = time.monotonic(), time.time()
+        serving, freshness = await self._load_and_catch_up(entry)
+        self._failures, self._failed = 0, None
+        self._metrics.load_seconds.observe(time.monotonic() - begun)
+        if self._newest is None or self._newest.sequence <= entry.sequence:
+            before = self._slot.current
+            self._flip(serving, freshness)
+            # A new leader commits the same generation once more: that is no flip.
+            if before is None or before.number != serving.number:
+                self._metrics.flips.inc()
+                self._trace(serving, begun_at)
+
     async def _load_and_catch_up(self, entry: LiveEntry) -> tuple[Serving, Freshness]:
-        serving = await asyncio.get_running_loop().run_in_executor(
-            self._loader, self._load_serving, entry, self._slot.current
-        )
+        self._slot.drop_other()
+        serving = await self._loader.load(entry, self._slot.current)
         view = await self._read({entry.generation})
         # The old one may have applied one more write since the commit: a flip must not undo it,
         # unless the old one is about to be deleted.
@@ -279,24 +220,6 @@ class LiveWatcher:
         if served is None or served.damaged:
             return False
         return freshness.corpus_version < served.corpus_version
-
-    def _load_serving(self, entry: LiveEntry, current: Serving | None) -> Serving:
-        """Loads models only for another snapshot than the one in memory."""
-        generation = self._view.generations.get(entry.generation)
-        if current is not None and current.generation.snapshot == generation.snapshot:
-            queries = QueryMaker.of(self._view.store, generation, current.queries.relevance)
-            return replace(current, entry=entry, generation=generation, queries=queries)
-        snapshot = self._view.snapshots.get(generation.snapshot)
-        return self._load_models(
-            self._view.store,
-            self._view.snapshots,
-            snapshot,
-            generation,
-            entry,
-            device=self._device,
-            dtype=self._dtype,
-            before=current,
-        )
 
     def _flip(self, serving: Serving, freshness: Freshness) -> None:
         before = self._slot.current

@@ -16,17 +16,63 @@ export function offerAsking() {
   });
 }
 
+// What a question may be asked of beside what is live.
+export function offerGenerations(generations) {
+  const retained = generations.filter((each) => each.state === "GENERATION_STATE_RETAINED");
+  const beside = find("beside");
+  const chosen = beside.value;
+  beside.replaceChildren(
+    element("option", { value: "" }, "nothing"),
+    ...retained.map((each) => {
+      const step = each.words_alone ? "of words alone" : `step ${each.snapshot?.step}`;
+      return element("option", { value: each.generation }, `generation ${each.generation}, ${step}`);
+    }),
+  );
+  beside.value = retained.some((each) => each.generation === chosen) ? chosen : "";
+  find("beside-row").hidden = retained.length === 0;
+}
+
 async function found(how) {
+  const beside = find("beside").value;
+  if (!beside) {
+    const { shown } = await side(how, "0");
+    return shown;
+  }
+  const sides = await Promise.all([side(how, "0"), side(how, beside)]);
+  return [
+    element(
+      "div",
+      { className: "columns" },
+      ...sides.map(({ shown, name, passages }, at) => {
+        const other = sides[1 - at];
+        const both = passages.filter((each) => other.passages.includes(each)).length;
+        const said = `${both} of ${passages.length} passages are ${other.name}’s too`;
+        const common = element("p", { className: "dim" }, said);
+        return element("section", { className: "side", ariaLabel: name }, ...shown, common);
+      }),
+    ),
+  ];
+}
+
+// What one generation makes of it.
+async function side(how, generation) {
   const question = find("question").value;
   const path = query(`/v1/${how}`, conditions(find("ask-where").value));
   try {
-    const response = await call("POST", path, { question });
+    const response = await call("POST", path, { question, generation });
+    const version = response.index_version;
     const said = how === "ask" ? answers(response) : passages(response);
-    const from = element("p", { className: "origin" }, origin(response.index_version));
-    return [...said, from];
+    const from = element("p", { className: "origin" }, origin(version));
+    const name = `generation ${version.generation}`;
+    return { shown: [...said, from], name, passages: ids(response) };
   } catch (error) {
-    return [failed(error)];
+    return { shown: [failed(error)], name: `generation ${generation}`, passages: [] };
   }
+}
+
+function ids({ answers = [], passages = [] }) {
+  const found = [...answers.flatMap(({ sources }) => sources), ...passages];
+  return [...new Set(found.map((each) => each.passage.passage_id))];
 }
 
 function answers(response) {

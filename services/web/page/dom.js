@@ -38,9 +38,10 @@ export const seconds = (text) => (text ? Number.parseFloat(text) : 0);
 export const share = (number) => Number(number).toFixed(3);
 
 export function origin(version) {
+  const words = version.words_alone ? " of words alone" : "";
   const damaged = version.damaged ? ", damaged" : "";
   return (
-    `generation ${version.generation}, snapshot ${version.snapshot} (step ${version.step}),` +
+    `generation ${version.generation}${words}, snapshot ${version.snapshot} (step ${version.step}),` +
     ` corpus version ${version.corpus_version}${damaged}`
   );
 }

@@ -3,6 +3,7 @@
 import { call, events } from "./api.js";
 import { duration, element, failed, find, origin, seconds, share } from "./dom.js";
 import { draw, sample } from "./lag.js";
+import { offerGenerations } from "./ask.js";
 import { showParked } from "./corpus.js";
 
 const AGAIN_MS = 2000;
@@ -108,6 +109,7 @@ async function listGenerations(now) {
   try {
     const { generations } = await call("GET", "/v1/generations?limit=20");
     body.replaceChildren(...generations.map(row));
+    offerGenerations(generations);
   } catch (error) {
     body.replaceChildren(element("tr", {}, element("td", { colSpan: 4 }, failed(error))));
   }

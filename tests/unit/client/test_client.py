@@ -57,6 +57,21 @@ async def place(tmp_path: Any) -> AsyncIterator[Place]:
 
 
 @BOTH
+async def test_a_generation_is_asked_by_its_number(place: Place, kind: Any) -> None:
+    async with kind(place.address, timeout=PATIENCE) as client:
+        found = await client.search(QUESTION, generation=1)
+        assert found.index_version.generation == 1
+        assert (await client.ask(QUESTION, generation=1)).index_version.generation == 1
+        many = client.search_many([QUESTION, QUESTION], generation=7)
+        assert {type(each.failure) async for each in many} == {NotFound}
+        with pytest.raises(NotFound) as error:
+            await client.ask(QUESTION, generation=7)
+        assert error.value.details["available"] == "1"
+        with pytest.raises(InvalidInput, match="generation"):
+            await client.search(QUESTION, generation=-1)
+
+
+@BOTH
 async def test_every_call_reaches_the_service(place: Place, kind: Any) -> None:
     async with kind(place.address, timeout=PATIENCE) as client:
         written = await client.upsert([document("a", "text", title="t", metadata={"k": "v"})])

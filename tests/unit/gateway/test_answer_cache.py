@@ -139,7 +139,7 @@ async def test_a_write_and_a_swap_empty_it(world: World) -> None:
         assert not await cached(site)
         assert await cached(site)
         world.generations.record_applied(first.number, 2)
-        await until(lambda: site.gateway.slot.applied == 2, "the write")
+        await until(lambda: site.gateway.slot.applied() == 2, "the write")
         after = await sought(site)
         assert not after.cached
         assert after.index_version.corpus_version == 2

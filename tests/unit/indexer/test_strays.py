@@ -19,7 +19,7 @@ from realm.records.snapshots import Snapshots
 from realm.records.states import State
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.gateway.watcher import StoreView
+from services.gateway.view import StoreView
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
 from services.trainer.checkpoints import Checkpoints

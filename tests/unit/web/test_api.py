@@ -38,6 +38,16 @@ async def test_an_answer_says_in_headers_what_gave_it(place: Place) -> None:
     assert answer.headers["x-realm-corpus-version"] == "1"
 
 
+async def test_a_generation_is_asked_by_its_number(place: Place) -> None:
+    for path in ("/v1/search", "/v1/ask"):
+        asked = {"question": QUESTION["question"], "generation": "1"}
+        answer = await place.http.post(path, json=asked)
+        assert (answer.status_code, answer.headers["x-realm-generation"]) == (200, "1")
+        answer = await place.http.post(path, json={**asked, "generation": 7})
+        assert answer.status_code == 404
+        assert "ask 1" in answer.json()["message"]
+
+
 async def test_a_document_is_written_read_listed_and_deleted(place: Place) -> None:
     path = "/v1/documents/notes/kea%3F%23.txt"
     text = {"text": "Kea live in the Alps.", "metadata": {"lang": "en"}}

@@ -2,68 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.web.server import WebService
-from tests.observe.browser import CHROMIUM, needs_chromium
-from tests.unit.gateway.site import NOWHERE, PATIENCE
+from tests.unit.gateway.site import NOWHERE
 from tests.unit.web.place import Place, serving
+from tests.unit.web.tab import DESK, PHONE, faults, in_chromium, opened, text_of
 
-REFUSED = "Failed to load resource: the server responded with a status of"
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 PAGE = Path(__file__).parents[3] / "services" / "web" / "page"
-
-Test = Callable[..., Awaitable[None]]
-
-
-def in_chromium(test: Test) -> Test:
-    """Each test starts a browser of its own."""
-    return pytest.mark.slow(needs_chromium(test))
-
-
-@asynccontextmanager
-async def opened(service: WebService, path: str = "/", **options: Any) -> AsyncIterator[Any]:
-    """A tab at the page. Whatever the browser complains about fails the test."""
-    from playwright.async_api import async_playwright
-
-    complaints: list[str] = []
-    async with async_playwright() as playwright:
-        arguments = ["--no-sandbox", "--no-proxy-server"]
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = await browser.new_page(**{"viewport": DESK, **options})
-        tab.set_default_timeout(1000 * PATIENCE)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on(
-            "console",
-            lambda said: complaints.append(said.text) if said.type == "error" else None,
-        )
-        await tab.goto(f"http://127.0.0.1:{service.port}{path}")
-        yield tab
-        await browser.close()
-    # That a request was refused the page itself tells.
-    assert [each for each in complaints if not each.startswith(REFUSED)] == []
-
-
-async def faults(tab: Any) -> list[str]:
-    """What axe finds."""
-    from axe_playwright_python.async_playwright import Axe
-
-    found = await Axe().run(tab)
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found.response["violations"]]
-
-
-async def text_of(tab: Any, selector: str) -> str:
-    return str(await tab.locator(selector).inner_text())
 
 
 @in_chromium
 async def test_an_answer_is_marked_in_its_passages_by_keyboard_alone(place: Place) -> None:
-    async with opened(place.service) as tab:
+    async with opened(place.service.port) as tab:
         await tab.get_by_label("Question").focus()
         await tab.keyboard.type("Who built the tower?")
         await tab.keyboard.press("Enter")
@@ -80,7 +33,7 @@ async def test_an_answer_is_marked_in_its_passages_by_keyboard_alone(place: Plac
 
 @in_chromium
 async def test_the_index_is_seen_to_change(place: Place) -> None:
-    async with opened(place.service) as tab:
+    async with opened(place.service.port) as tab:
         await tab.get_by_text("none under way").wait_for()
         assert await text_of(tab, "#state") == "generation 2 answers"
         place.indexer.paused = True
@@ -94,7 +47,7 @@ async def test_the_index_is_seen_to_change(place: Place) -> None:
 @in_chromium
 async def test_documents_are_written_and_deleted(place: Place) -> None:
     place.indexer.parked = ["it-kills"]
-    async with opened(place.service) as tab:
+    async with opened(place.service.port) as tab:
         await tab.get_by_label("Id").fill("notes/kea ?")
         await tab.get_by_label("Text").fill("Kea live in the Alps.")
         await tab.get_by_label("Metadata").fill("lang=en\ntenant = acme")
@@ -114,7 +67,7 @@ async def test_documents_are_written_and_deleted(place: Place) -> None:
 async def test_axe_finds_nothing_and_nothing_is_cut_off(
     place: Place, viewport: Any, scheme: str
 ) -> None:
-    async with opened(place.service, viewport=viewport, color_scheme=scheme) as tab:
+    async with opened(place.service.port, viewport=viewport, color_scheme=scheme) as tab:
         await tab.get_by_label("Question").fill("Who built the tower?")
         await tab.get_by_role("button", name="Answer").click()
         await tab.wait_for_selector("mark")
@@ -127,7 +80,7 @@ async def test_axe_finds_nothing_and_nothing_is_cut_off(
 @in_chromium
 async def test_the_api_s_page_names_every_operation(place: Place) -> None:
     described = (await place.http.get("/openapi.json")).json()
-    async with opened(place.service, "/docs", viewport=PHONE) as tab:
+    async with opened(place.service.port, "/docs", viewport=PHONE) as tab:
         await tab.wait_for_selector("#schemas details")
         shown = await tab.locator("#operations summary code").all_inner_texts()
         offered = [
@@ -141,7 +94,7 @@ async def test_the_api_s_page_names_every_operation(place: Place) -> None:
 
 @in_chromium
 async def test_a_text_of_a_document_is_never_markup(place: Place) -> None:
-    async with opened(place.service) as tab:
+    async with opened(place.service.port) as tab:
         await tab.get_by_label("Id").fill("<img src=x onerror=alert(1)>")
         await tab.get_by_label("Text").fill("<script>alert(1)</script>")
         await tab.get_by_role("button", name="Write").click()
@@ -159,7 +112,7 @@ async def test_the_page_is_served_with_what_it_needs(place: Place) -> None:
 
 @in_chromium
 async def test_the_page_says_what_is_wrong() -> None:
-    async with serving(NOWHERE) as (service, _, _), opened(service) as tab:
+    async with serving(NOWHERE) as (service, _, _), opened(service.port) as tab:
         await tab.get_by_role("status").get_by_text("cannot be reached").wait_for()
         await tab.get_by_label("Question").fill("Who?")
         await tab.get_by_role("button", name="Answer").click()
