@@ -6,6 +6,7 @@ entry of `live/`, put conditionally: that put is the commit.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from realm.records.states import ACTIVE, State, may_follow
 from realm.records.store import Store
 
 MANIFEST = "manifest.json"
+DELTA = re.compile(r"(\d+)-(\d+)\.arrow", re.ASCII)
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +116,12 @@ class Generations:
             return self.get(number).corpus_version
         except Corrupt:
             return 0
+
+    def delta_steps(self, number: int) -> list[tuple[int, int]]:
+        """The steps (after, upto) of which there is a `delta_file`, in the order of the corpus."""
+        files = self._store.files(f"{generation_folder(number)}/deltas")
+        found = (DELTA.fullmatch(path.rpartition("/")[2]) for path in files)
+        return sorted((int(each[1]), int(each[2])) for each in found if each)
 
     def points(self, number: int) -> int | None:
         """How many points the collection holds at the applied version; None: not recorded.

@@ -8,7 +8,6 @@ time.
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +34,6 @@ from services.indexer.gate.point_counts import CONFIRMATIONS, PAUSE_SHARE, Point
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.replication import ReplicationState
 
-DELTA = re.compile(r"/(\d+)-(\d+)\.arrow$", re.ASCII)
 #: Points of one file that are compared at a time.
 SAMPLE = 32
 #: The retained generation is verified once in so many times.
@@ -168,10 +166,7 @@ class Integrity:
     def _steps(self, generation: Generation) -> list[tuple[int, int]]:
         """Those that were applied."""
         applied = self._replication.applied(generation.number) or 0
-        steps = []
-        for path in self._store.files(f"{generation.folder}/deltas"):
-            if found := DELTA.search(path):
-                steps.append((int(found[1]), int(found[2])))
+        steps = self._generations.delta_steps(generation.number)
         return [(after, upto) for after, upto in steps if upto <= applied]
 
     def _drawn(self, generation: Generation, window: _Window) -> tuple[list[Passage], Vectors]:

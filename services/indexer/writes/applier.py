@@ -7,7 +7,6 @@ generation's snapshot, and applied when the vectors are there. What cannot be em
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from realm.corpus.changes import changes_file, leave_out, read_changes, step_end
 from realm.corpus.table import Write
 from realm.errors import Conflict, Corrupt, NotFound, RealmError
 from realm.records import arrow
-from realm.records.generation import Generation, generation_folder, pieces_folder
+from realm.records.generation import Generation, pieces_folder
 from realm.records.vectors import no_vectors, read_vectors, to_table, write_vectors
 from realm.search.vector_index import VectorIndex
 from services.indexer.build.loader import apply_changes, vectors_for
@@ -41,7 +40,6 @@ CATCH_UP_STEPS = 4
 #: Live waits this long for the step of a generation that gates it, then goes on alone for a while.
 HOLD_SECONDS = 10.0
 ANSWER_POLL_SECONDS = 0.1
-DELTA = re.compile(r"(\d+)-(\d+)\.arrow")
 
 log = structlog.get_logger(__name__)
 
@@ -196,12 +194,9 @@ class ChangeApplier:
 
     def _steps_in_store(self, generation: Generation) -> dict[int, int]:
         found: dict[int, int] = {}
-        folders = [generation.folder]
-        if generation.heals:
-            folders.append(generation_folder(generation.heals))
-        for path in (each for folder in folders for each in self._store.files(f"{folder}/deltas")):
-            if name := DELTA.fullmatch(path.rsplit("/", 1)[-1]):
-                after, upto = int(name[1]), int(name[2])
+        owners = [generation.number, generation.heals] if generation.heals else [generation.number]
+        for owner in owners:
+            for after, upto in self._generations.delta_steps(owner):
                 found[after] = max(found.get(after, 0), upto)
         return found
 

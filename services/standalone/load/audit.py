@@ -201,10 +201,10 @@ class Auditor:
 
     def _changed(self, reference: _Reference, passage: Passage) -> Vectors | None:
         """From the file of changes that the version lies in."""
-        for path in self._store.files(f"{reference.generation.folder}/deltas"):
-            after, _, upto = path.rpartition("/")[2].removesuffix(".arrow").partition("-")
-            if not int(after) < passage.document_version <= int(upto):
+        for after, upto in self._generations.delta_steps(reference.generation.number):
+            if not after < passage.document_version <= upto:
                 continue
+            path = reference.generation.delta_file(after, upto)
             if path not in reference.changes:
                 table = vectors.read_vectors(self._store, path)
                 ids = table.column("passage_id").to_pylist()

@@ -54,6 +54,7 @@ class World:
         file = vectors.vector_file(snapshot.name, SHARD)
         self._write(store, file, version=1)
         self._write(store, self.generation.delta_file(1, 2), version=2)
+        store.write(f"{self.generation.folder}/deltas/none of ours", b"")
         self.auditor = Auditor(store)
 
     def _write(self, store: Store, path: str, version: int) -> None:
