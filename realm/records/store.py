@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -221,18 +221,9 @@ class Store:
                 file=path,
             )
 
-    @contextmanager
-    def _translated(self, action: str, path: str) -> Iterator[None]:
+    def _translated(self, action: str, path: str) -> _Translated:
         """Turns the system's errors into ours."""
-        try:
-            yield
-        except FileExistsError as error:
-            raise Conflict(f"{path} exists already in the store", file=path) from error
-        except OSError as error:
-            if action == "read" and isinstance(error, FileNotFoundError):
-                raise NotFound(f"{path} is not in the store", file=path) from error
-            why = f"{path} in {self.url} cannot be {action}: {error}"
-            raise DependencyUnavailable(why, file=path) from error
+        return _Translated(self.url, action, path)
 
     def _prove_conditional_put(self) -> None:
         path = f"probe-{uuid.uuid4().hex}"
@@ -265,6 +256,29 @@ class Store:
             with suppress(OSError):  # another process was quicker
                 if copy.stat().st_mtime < oldest:
                     copy.unlink()
+
+
+class _Translated:
+    """A context manager: no generator, since every call of a store is in one."""
+
+    __slots__ = ("_action", "_path", "_url")
+
+    def __init__(self, url: str, action: str, path: str) -> None:
+        self._url, self._action, self._path = url, action, path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, OSError):
+            return
+        path = self._path
+        if isinstance(error, FileExistsError):
+            raise Conflict(f"{path} exists already in the store", file=path) from error
+        if self._action == "read" and isinstance(error, FileNotFoundError):
+            raise NotFound(f"{path} is not in the store", file=path) from error
+        why = f"{path} in {self._url} cannot be {self._action}: {error}"
+        raise DependencyUnavailable(why, file=path) from error
 
 
 def local_root(url: str) -> Path | None:

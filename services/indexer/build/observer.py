@@ -50,9 +50,10 @@ class Observer:
         """All but the candidate's progress, which `BuildTracker` adds.
 
         :raises DependencyUnavailable: if store or corpus cannot be read."""
-        memory, live = self._memory, self.live()
-        collections, alias = self._qdrant()
+        memory = self._memory
         lost = damaged(self._store)
+        live = self._live(lost)
+        collections, alias = self._qdrant()
         generations = tuple(
             self._view(number, live, collections, lost) for number in self._generations.numbers()
         )
@@ -86,12 +87,14 @@ class Observer:
         return whole[-1] if whole else None
 
     def live(self) -> Live | None:
+        return self._live(damaged(self._store))
+
+    def _live(self, lost: frozenset[int]) -> Live | None:
         history = self._generations.live_history()
         if not history:
             return None
         newest = history[-1]
         before = [each for each in reversed(history) if each.generation != newest.generation]
-        lost = damaged(self._store)
         whole = (each.generation for each in before if each.generation not in lost)
         previous = next(whole, None)
         if previous is not None and self._generations.state(previous) in ENDED | FINAL:
