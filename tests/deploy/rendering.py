@@ -49,7 +49,9 @@ def _rendered(folder: str) -> list[Object]:
         ["kubectl", "kustomize", folder], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+    # Ten times as fast as the one in Python.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [each for each in yaml.load_all(done.stdout, loader) if each]
 
 
 def compose() -> Object:

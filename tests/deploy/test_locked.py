@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -21,6 +22,8 @@ PINNED = {
     canonicalize_name(lines[0].partition("==")[0]): (lines, extras)
     for lines, extras in entries(TEXT)
 }
+#: Reading what all installed packages need takes seconds.
+NEEDS = cache(needs)
 #: The extras that images install.
 IMAGES = ("trainer", "embedder", "indexer", "gateway", "web")
 
@@ -28,7 +31,7 @@ IMAGES = ("trainer", "embedder", "indexer", "gateway", "web")
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms need a few others")
 def test_the_lock_is_of_what_the_project_needs_today() -> None:
     installed = {canonicalize_name(each.metadata["Name"]) for each in distributions()}
-    for extra, names in needs().items():
+    for extra, names in NEEDS().items():
         # What is not installed does not tell what it needs: of chaos, where nobody asked for it.
         if not {canonicalize_name(each.name) for each in direct_needs()[extra]} <= installed:
             assert extra != "dev"
@@ -60,7 +63,7 @@ def test_an_extra_s_share_is_whole_hashed_and_without_torch(extra: str) -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     names = {line.partition("==")[0] for line in shown if not line.startswith(" ")}
     assert "setuptools" in names
-    assert {*needs()[extra], "setuptools"} - {"torch"} == {canonicalize_name(n) for n in names}
+    assert {*NEEDS()[extra], "setuptools"} - {"torch"} == {canonicalize_name(n) for n in names}
     assert all(line.endswith(" \\") for line in shown if not line.startswith(" "))
     assert ("transformers" in names) is (extra not in ("indexer", "web"))
 

@@ -11,10 +11,11 @@ BREAKS as one whose vector is not finite.
 from __future__ import annotations
 
 import json
-import sys
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -164,19 +165,18 @@ def refusing(double: Double, work: Callable[..., None]) -> Callable[..., None]:
     return task
 
 
-def main() -> None:
-    store_url, redis_url, delay = sys.argv[1:4]
+def serve(log: str, store_url: str, redis_url: str, delay: float, queues: str) -> None:
+    """Works until it is killed. :param log: gets what it prints."""
+    with Path(log).open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     settings = load_settings(store_url=store_url, redis_url=redis_url)
-    double = Double(Store.await_open(store_url), redis_url, float(delay))
+    double = Double(Store.await_open(store_url), redis_url, delay)
     app = make_celery(settings)
     app.task(refusing(double, double.embed), name=EMBED_SHARD)
     app.task(refusing(double, double.embed), name=EMBED_CHANGES)
     app.task(refusing(double, double.questions), name=ENCODE_QUERIES)
     app.worker_main(
-        ["worker", "--pool=solo", "-Q", sys.argv[4], "-n", f"{sys.argv[4]}@double",
+        ["worker", "--pool=solo", "-Q", queues, "-n", f"{queues}@double",
          "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,13 @@ from realm.settings import Settings, load_settings
 from services.indexer.indexer import Indexer
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.writes.writer import check_changes
-from tests.integration.embedder_double import SIZE, bag
+from tests.integration.embedder_double import SIZE, bag, serve
 from tests.waiting import until
 
 DEADLINE = 60.0
+#: Forks workers from a process that has imported what they need, once for all tests.
+WORKERS = multiprocessing.get_context("forkserver")
+WORKERS.set_forkserver_preload(["tests.integration.embedder_double", "celery.bin.worker"])
 LENGTHS = InputLimits(passage=64, title=16, query=48, reader=96)
 
 
@@ -95,7 +98,7 @@ class Bench:
     folder: Path
     settings: Settings
     store: Store
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[BaseProcess] = field(default_factory=list)
     indexer: Indexer = field(init=False)
     registry: CollectorRegistry = field(init=False)
     published: int = 0
@@ -118,26 +121,20 @@ class Bench:
         self.indexer.start()
 
     def start_worker(self, queues: str = "realm.delta,realm.embed", delay: float = 0.0) -> None:
-        arguments = [
-            self.settings.addresses.store_url,
-            self.settings.addresses.redis_url,
-            str(delay),
-            queues,
-        ]
-        with (self.folder / "worker.log").open("ab") as log:
-            self.workers.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "tests.integration.embedder_double", *arguments],
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
+        addresses = self.settings.addresses
+        log = str(self.folder / "worker.log")
+        worker = WORKERS.Process(
+            target=serve, args=(log, addresses.store_url, addresses.redis_url, delay, queues)
+        )
+        worker.start()
+        self.workers.append(worker)
 
     def stop_workers(self) -> None:
         for worker in self.workers:
             worker.kill()
         for worker in self.workers:
-            worker.wait(timeout=10)
+            worker.join(timeout=10)
+            worker.close()
         self.workers.clear()
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from realm.errors import DamagedCorpus
 from realm.records.store import Store
 
 #: Every so many bytes of a file are altered.
-STEP = 61
+STEP = 127
 
 
 @pytest.fixture

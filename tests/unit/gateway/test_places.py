@@ -31,7 +31,7 @@ async def test_no_answer_names_a_place(world: World, monkeypatch: pytest.MonkeyP
         for name in ("read", "files", "exists"):
             monkeypatch.setattr(world.store._files, name, no_file)
         secrets = [NOWHERE, str(world.folder), "127.0.0.1", "redis://", "file://", "http://"]
-        session = FuzzSession(site.channel, PUBLIC, secrets, seconds=20.0)
+        session = FuzzSession(site.channel, PUBLIC, secrets, seconds=8.0)
         await session.send_all([_good(path) for path in PUBLIC], at_once=8)
     assert session.findings.leaks == []
     assert session.findings.faults == []
