@@ -29,7 +29,6 @@ class Redis:
     def __init__(self) -> None:
         self.values: dict[str, tuple[bytes, float]] = {}
         self.queues: dict[str, list[bytes]] = {}
-        self.tokens = 0
 
     def wipe(self) -> None:
         self.values.clear()
@@ -52,9 +51,6 @@ class Client:
 
     def get(self, key: str) -> bytes | None:
         return self.ask(lambda: self._redis.get(key, self.now))
-
-    def exists(self, key: str) -> int:
-        return int(self.get(key) is not None)
 
     def set(self, key: str, value: str, px: int) -> None:
         self.ask(lambda: self._redis.put(key, value.encode(), self.now + px / 1000))
@@ -132,10 +128,11 @@ class Lock:
         self._redis = redis
         self._name = name
         self._timeout = timeout
-        redis.tokens += 1
-        self._token = str(redis.tokens).encode()
+        self._token = b""
 
-    def acquire(self) -> bool:
+    def acquire(self, token: str) -> bool:
+        self._token = token.encode()
+
         def take() -> bool:
             now = self._client.now
             if self._redis.get(self._name, now) is not None:

@@ -9,6 +9,7 @@ dropped; too late, the indexer has sent a new one long before.
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from realm.settings import Settings
@@ -29,6 +30,15 @@ WORK = "realm:work:"
 
 def work_key(output_file: str) -> str:
     return WORK + output_file
+
+
+def held_by(process: str) -> str:
+    """A claim's value: its holder, and what tells one claim from another."""
+    return f"{process}#{uuid.uuid4().hex}"
+
+
+def holder(claim: bytes) -> str:
+    return claim.decode(errors="replace").rpartition("#")[0]
 
 
 def make_celery(settings: Settings) -> Celery:

@@ -17,7 +17,8 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from realm.process.queue import work_key
+from realm.process.identity import process_identity
+from realm.process.queue import held_by, work_key
 from realm.process.threads import VitalThread
 
 #: Starts without an end, by output file: one more than the deaths while a worker is at it.
@@ -51,6 +52,8 @@ class WorkClaims:
         self._silence = silence_seconds
         self._idle_seconds = idle_seconds
         self._claim: Lock | None = None
+        #: By it others see that this process has ended, and that its claim is void.
+        self._token = held_by(process_identity())
         self._output = ""
         self._counted = False
         self._lock = threading.Lock()
@@ -70,7 +73,7 @@ class WorkClaims:
             raise_on_release_error=False,
         )
         try:
-            if not claim.acquire():
+            if not claim.acquire(token=self._token):
                 return False
         except RedisError as error:
             log.warning("work_not_claimed", output=output_file, why=str(error))
@@ -115,19 +118,19 @@ class WorkClaims:
         """The claim in hand, if its task makes progress."""
         with self._lock:
             if self._claim is not None and self._idle_seconds() < HANGS_SECONDS:
-                _renew_or_reclaim(self._claim)
+                _renew_or_reclaim(self._claim, self._token)
 
     def _keep(self) -> None:
         while not self._closed.wait(self._silence / RENEWALS):
             self.renew()
 
 
-def _renew_or_reclaim(claim: Lock) -> None:
+def _renew_or_reclaim(claim: Lock, token: str) -> None:
     try:
         try:
             claim.reacquire()
         except LockError:
             # Redis was away or wiped, or this process slept: another one may have it by now.
-            claim.acquire()
+            claim.acquire(token=token)
     except RedisError:
         return

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from celery import Celery
@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from realm.errors import DependencyUnavailable
+from realm.process.identity import process_has_ended
 from realm.process.queue import (
     ASKED_AT,
     DELTA_QUEUE,
@@ -28,6 +29,7 @@ from realm.process.queue import (
     EMBED_QUEUE,
     EMBED_SHARD,
     ENCODE_QUERIES,
+    holder,
     make_celery,
     work_key,
 )
@@ -40,6 +42,10 @@ QUEUES = {EMBED_SHARD: EMBED_QUEUE, EMBED_CHANGES: DELTA_QUEUE, ENCODE_QUERIES: 
 CONNECT_SECONDS = 1.0
 #: Time limit for an answer from Redis.
 ANSWER_SECONDS = 2.0
+#: Deletes a claim unless somebody else has it by now.
+TAKE_BACK = (
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+)
 #: How long the contents of a queue are cached.
 READ_SECONDS = 1.0
 #: Most files whose last request is remembered.
@@ -93,8 +99,11 @@ class OutstandingTasks:
         redis_url: str,
         is_wanted: Callable[[int], bool],
         clock: Callable[[], float] = time.monotonic,
+        has_ended: Callable[[str], bool] = process_has_ended,
     ) -> None:
-        """:param is_wanted: whether a generation's tasks are, as embedders decide it too."""
+        """:param is_wanted: whether a generation's tasks are, as embedders decide it too.
+        :param has_ended: whether an embedder's process has certainly ended.
+        """
         self._redis = Redis.from_url(
             redis_url,
             socket_connect_timeout=ANSWER_SECONDS,
@@ -103,6 +112,7 @@ class OutstandingTasks:
         )
         self._is_wanted = is_wanted
         self._clock = clock
+        self._has_ended = has_ended
         #: By queue: the output files of its tasks, and when it was read.
         self._queues: dict[str, tuple[set[str], float]] = {}
 
@@ -113,7 +123,14 @@ class OutstandingTasks:
         :raises RealmError: if the store does not.
         """
         # In this order: an embedder that takes it from the queue meanwhile holds it then.
-        return output_file in self._files(queue) or bool(self._redis.exists(work_key(output_file)))
+        return output_file in self._files(queue) or self._is_claimed(work_key(output_file))
+
+    def _is_claimed(self, key: str) -> bool:
+        """A claim of a process that has certainly ended is taken back, not waited for."""
+        claim = cast("bytes | None", self._redis.get(key))
+        if claim is None or not self._has_ended(holder(claim)):
+            return claim is not None
+        return not self._redis.eval(TAKE_BACK, 1, key, claim)
 
     def mark_sent(self, queue: str, output_file: str) -> None:
         self._files(queue).add(output_file)

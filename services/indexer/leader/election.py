@@ -14,12 +14,9 @@ A leader that lost ends its process and restarts as a standby: its memory need n
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -29,6 +26,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from realm.errors import Conflict, DependencyUnavailable, NotReady, RealmError
+from realm.process.identity import process_has_ended, process_identity
 from realm.process.threads import VitalThread
 from realm.records.leaders import Leaders, Term
 from realm.records.store import Store
@@ -47,9 +45,6 @@ BEATS_PER_LEASE = 4
 #: A leader that could not beat in the store for so many leases falls silent in Redis too.
 PATIENT_LEASES = 4
 REDIS_SECONDS = 0.5
-PROC = Path("/proc")
-#: Place of a process's start time in /proc/PID/stat, counted after its name.
-START_TIME = 19
 
 log = structlog.get_logger(__name__)
 
@@ -58,40 +53,6 @@ def boot_clock() -> float:
     """Seconds, including those that the machine was suspended. `time.monotonic` omits them: a
     leader would trust a confirmation from before the sleep."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def process_identity() -> str:
-    """`host/machine's boot/pid namespace/pid/start time`."""
-    pid = os.getpid()
-    return "/".join([socket.gethostname(), _machine(), str(pid), _started(pid)])
-
-
-def process_has_ended(named: str) -> bool:
-    """Whether a process has certainly ended; False if it ran on another machine."""
-    host_and_machine, _, rest = named.rpartition("/")
-    machine, _, pid = host_and_machine.rpartition("/")
-    here = _machine()
-    if not here.strip(":") or not pid.isdecimal() or not machine.endswith(f"/{here}"):
-        return False
-    return _started(int(pid)) != rest
-
-
-def _machine() -> str:
-    """Boot and pid namespace: two containers of one machine do not see each other's pids."""
-    try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{(PROC / 'self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When it started, in clock ticks since boot; empty if it is dead."""
-    try:
-        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[START_TIME]
 
 
 class Leadership(Protocol):

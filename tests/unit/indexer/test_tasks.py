@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,6 +138,28 @@ def test_a_shard_in_work_is_not_asked_for_and_one_whose_embedder_died_is(
     client.delete("realm:work:out")  # as its claim does that lapses
     assert ask_until(tasks, clock, DAY + 60.0, WANT) == 1
     assert client.llen(EMBED_QUEUE) == 1
+
+
+def test_what_a_killed_embedder_of_this_machine_was_at_waits_for_no_lapse(
+    leader: Callable[[], TaskSender], clock: Clock, client: Redis, redis: RedisProcess
+) -> None:
+    tasks = leader()
+    assert tasks.send(WANT)
+    client.delete(EMBED_QUEUE)  # an embedder takes it
+    program = (
+        "import sys, time; from services.embedder.claims import WorkClaims\n"
+        "print(WorkClaims(sys.argv[1], 1000.0).claim('out'), flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, redis.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as embedder:
+        assert embedder.stdout is not None
+        assert embedder.stdout.readline() == "True\n"
+        clock.now += AGAIN
+        assert not tasks.send(WANT)
+        embedder.kill()
+    clock.now += AGAIN
+    assert tasks.send(WANT)
+    assert WorkClaims(redis.url, 30.0).claim("out")
 
 
 def test_a_task_that_was_lost_is_sent_again(

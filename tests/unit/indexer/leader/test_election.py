@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +19,6 @@ from services.indexer.leader.election import (
     PATIENT_LEASES,
     Election,
     advertised_address,
-    process_has_ended,
-    process_identity,
 )
 from tests.integration.redis_process import RedisProcess
 from tests.waiting import until
@@ -157,31 +153,6 @@ def test_a_dead_leader_whose_record_is_damaged_or_lost_has_a_successor(
     with pytest.raises(NotReady):
         pair.leader.tick()
     assert pair.leader.lost
-
-
-def test_a_living_process_has_not_ended() -> None:
-    assert not process_has_ended(process_identity())
-
-
-def test_an_unreaped_process_has_ended() -> None:
-    program = "from services.indexer.leader.election import process_identity as me; print(me())"
-    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    name = child.stdout.read().strip()
-    child.stdout.close()
-    assert child.wait(timeout=30) == 0
-    assert process_has_ended(name)
-
-
-def test_a_process_whose_number_another_one_has_now_has_ended() -> None:
-    named, _, started = process_identity().rpartition("/")
-    assert process_has_ended(f"{named}/{int(started) - 1}")
-
-
-def test_a_process_of_another_machine_may_be_alive() -> None:
-    assert not process_has_ended("elsewhere/00000000-0000:pid:[1]/1/1")
-    assert not process_has_ended("")
-    assert not process_has_ended("nonsense")
 
 
 def test_an_address_without_a_port_gets_that_of_the_server() -> None:
