@@ -1,0 +1,268 @@
+"""What `make run` costs a machine that nobody asks anything: when each process is ready, the
+processor time until then, and the memory of all of them once vectors are live.
+
+Memory is counted by the kernel's proportional set size: a page that several processes share counts
+once. Training is off, for a cluster at rest; `--train` shows what it adds.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.claims import Result, at_most
+from bench.datasets import any_dataset
+from bench.harness import Bench, Context
+from bench.ports import claim_offset
+from realm.client import Client
+from realm.corpus.documents import Document
+from realm.errors import DependencyUnavailable, RealmError
+from services.standalone.cluster import HOST, PORTS
+
+REALM = Path(sys.executable).with_name("realm")
+SUPERVISOR = "standalone"
+#: What each process logs when it is ready, by the first word of its name.
+READY = {
+    "fork": "fork_server_ready",
+    "web": "web_listening",
+    "redis": "Ready to accept connections",
+    "qdrant": "qdrant_edge_serving",
+    "indexer": "indexer_ready",
+    "gateway": "gateway_listening",
+    "trainer": "snapshot_published",
+    "embedder": "embedder_ready",
+}
+POLL_SECONDS = 0.05
+VECTORS_SECONDS = 400.0
+END_SECONDS = 60.0
+GIB = 2.0**30
+MOST_GIB, MOST_SECONDS = 1.8, 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`rest` seconds pass between live vectors and the first look at memory, as many to the last.
+    `judge_time`: nothing else runs on the machine."""
+
+    documents: int
+    rest: float
+    train: bool
+    judge_time: bool
+
+
+@dataclass(slots=True)
+class Seen:
+    """A process. `started` and `ready` are seconds after the command; `processor` those of its
+    processor time until it was ready, by the kernel's clock of hundredths."""
+
+    process: psutil.Process
+    started: float
+    ready: float | None = None
+    processor: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From its start; NaN if it never came."""
+        return float("nan") if self.ready is None else self.ready - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Proportional set sizes in bytes by process, their own children among them."""
+
+    sizes: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.sizes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`vectors`: seconds after the command until a generation with vectors was live. `idle`: share
+    of one processor that all processes together took at rest."""
+
+    seen: Mapping[str, Seen]
+    vectors: float
+    memory: Memory
+    idle: float
+    load: float
+
+
+def observe(parameters: Parameters, context: Context) -> Observed:
+    """:raises DependencyUnavailable: if the cluster does not come up."""
+    load = psutil.getloadavg()[0]
+    texts = any_dataset(context.seed).documents[: parameters.documents]
+    with Run(context.folder, texts, train=parameters.train) as run:
+        run.until_vectors()
+        run.look_for(parameters.rest)
+        used = run.processor_seconds()
+        began = time.monotonic()
+        run.look_for(parameters.rest)
+        idle = (run.processor_seconds() - used) / (time.monotonic() - began)
+        return Observed(run.seen, run.vectors, run.memory(), idle, load)
+
+
+@dataclass(slots=True)
+class Run:
+    """`with Run(folder, documents, train=False) as run:`, one `realm up` of its own."""
+
+    folder: Path
+    documents: list[Document]
+    train: bool
+    seen: dict[str, Seen] = field(default_factory=dict, init=False)
+    vectors: float = field(default=float("nan"), init=False)
+    _process: subprocess.Popen[bytes] = field(init=False)
+    _began: float = field(init=False)
+    _gateway: str = field(init=False)
+    _ports: Any = field(init=False)
+
+    def __enter__(self) -> Run:
+        offset, self._ports = claim_offset()
+        self._gateway = f"{HOST}:{PORTS['gateway'] + offset}"
+        corpus = self.folder / "documents.jsonl"
+        rows = [{"id": each.id, "title": each.title, "text": each.text} for each in self.documents]
+        corpus.write_text("\n".join(map(json.dumps, rows)))
+        command = [str(REALM), "up", "--json", "--port-offset", str(offset)]
+        command += ["--store", str(self.folder / "state"), "--corpus", str(corpus)]
+        with self._output.open("wb") as output:
+            self._began = time.time()
+            self._process = subprocess.Popen(
+                [*command, *([] if self.train else ["--no-train"])],
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        finally:
+            self._process.kill()
+            self._ports.close()
+
+    def until_vectors(self) -> None:
+        """:raises DependencyUnavailable: if none come, with the end of the log."""
+        with Client(self._gateway, timeout=5) as client:
+            while time.time() < self._began + VECTORS_SECONDS:
+                self.look()
+                if all(each.ready for each in self.seen.values()) and _has_vectors(client):
+                    self.vectors = time.time() - self._began
+                    return
+                time.sleep(POLL_SECONDS)
+        raise DependencyUnavailable(f"no vectors came: {self._output.read_text()[-1000:]}")
+
+    def look_for(self, seconds: float) -> None:
+        """Waits, and looks whether the cluster still runs.
+
+        :raises DependencyUnavailable: if not, with the end of its log.
+        """
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise DependencyUnavailable(f"the cluster ended: {self._output.read_text()[-1000:]}")
+
+    def look(self) -> None:
+        """Notes who has started, and who is ready."""
+        for line in self._output.read_text().splitlines():
+            event = _parsed(line)
+            if event.get("event") == "process_started" and event["process"] not in self.seen:
+                started = datetime.fromisoformat(event["timestamp"]).timestamp() - self._began
+                process = psutil.Process(event["pid"])
+                self.seen[event["process"]] = Seen(process, started)
+        for name, each in self.seen.items():
+            if each.ready is None and self._is_ready(name):
+                each.ready = time.time() - self._began
+                times = each.process.cpu_times()
+                each.processor = times.user + times.system
+
+    def memory(self) -> Memory:
+        """Of every process, the supervisor's among them."""
+        own = {SUPERVISOR: psutil.Process(self._process.pid)}
+        named = own | {name: each.process for name, each in self.seen.items()}
+        known = {each.pid for each in named.values()}
+        return Memory(
+            {
+                name: sum(
+                    one.memory_full_info().pss
+                    for one in (each, *each.children(recursive=True))
+                    if one.pid == each.pid or (name != SUPERVISOR and one.pid not in known)
+                )
+                for name, each in named.items()
+            }
+        )
+
+    def processor_seconds(self) -> float:
+        """Of all processes until now."""
+        supervisor = psutil.Process(self._process.pid)
+        every = (supervisor, *supervisor.children(recursive=True))
+        return float(sum(t.user + t.system for t in (each.cpu_times() for each in every)))
+
+    @property
+    def _output(self) -> Path:
+        return self.folder / "output.log"
+
+    def _is_ready(self, name: str) -> bool:
+        log = self.folder / "state" / "logs" / f"{name}.log"
+        return log.exists() and READY[name.partition("-")[0]] in log.read_text(errors="replace")
+
+
+def _has_vectors(client: Client) -> bool:
+    try:
+        return not client.status().live.words_alone and client.status().live.generation > 0
+    except RealmError:
+        return False
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Empty if it is none of our log lines."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def judge(parameters: Parameters, observed: Observed) -> Result:
+    seen = sorted(observed.seen.items(), key=lambda pair: pair[1].started)
+    figures = {
+        "documents": parameters.documents,
+        "training": parameters.train,
+        "load": observed.load,
+        "started_after_seconds": {name: round(each.started, 2) for name, each in seen},
+        "ready_within_seconds": {name: round(each.seconds, 2) for name, each in seen},
+        "processor_seconds_to_ready": {name: round(each.processor, 2) for name, each in seen},
+        "processor_seconds_to_ready_total": round(sum(each.processor for _, each in seen), 2),
+        "vectors_live_after_seconds": round(observed.vectors, 1),
+        "processor_share_at_rest": round(observed.idle, 4),
+        "pss_mib": {name: round(size / 2**20) for name, size in observed.memory.sizes.items()},
+    }
+    total = observed.memory.total / GIB
+    if parameters.train:
+        return Result({**figures, "pss_gib": round(total, 3)}, [])
+    claims = [at_most("GiB of all processes at rest", total, MOST_GIB)]
+    if parameters.judge_time:
+        slowest = max(each.seconds for _, each in seen)
+        claims.append(at_most("seconds until a process is ready", slowest, MOST_SECONDS))
+    return Result(figures, claims)
+
+
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(documents=200, rest=20.0, train=False, judge_time=True),
+    quick=Parameters(documents=40, rest=5.0, train=False, judge_time=False),
+    observe=observe,
+    judge=judge,
+    options={"documents": "of the corpus", "train": "show what training adds, claim nothing"},
+)
