@@ -71,8 +71,8 @@ class Seen:
 
     @property
     def seconds(self) -> float:
-        """From its start; NaN if it never came."""
-        return float("nan") if self.ready is None else self.ready - self.started
+        """From its start; infinite if it never came."""
+        return float("inf") if self.ready is None else self.ready - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Run:
             event = _parsed(line)
             if event.get("event") == "process_started" and event["process"] not in self.seen:
                 started = datetime.fromisoformat(event["timestamp"]).timestamp() - self._began
-                process = psutil.Process(event["pid"])
+                process = psutil.Process(event["child"])
                 self.seen[event["process"]] = Seen(process, started)
         for name, each in self.seen.items():
             if each.ready is None and self._is_ready(name):

@@ -45,7 +45,8 @@ class ProcessSpec:
     """What to run: `environment` is added to ours; output goes to `log_file`.
 
     `niceness` is the kernel's: those who answer users come before those who learn. `folder` is
-    the working directory; None keeps ours.
+    the working directory; None keeps ours. `module` is one whose `main` does what the command
+    does; empty if there is none, or it is not worth a fork.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ProcessSpec:
     log_file: Path
     niceness: int = 0
     folder: Path | None = None
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ class Cluster:
 
     def web(self) -> ProcessSpec:
         """HTTP and the page. It starts first: a newcomer looks there while the others come."""
-        return self._service("web", metrics="web metrics", REALM_WEB_LISTEN=self.address("web"))
+        web = self._service("web", metrics="web metrics", REALM_WEB_LISTEN=self.address("web"))
+        return replace(web, module="")
 
     def trainer(self) -> ProcessSpec:
         """Nothing can be built before it has published the base model."""
@@ -167,6 +170,12 @@ class Cluster:
                 REALM_EMBEDDER_QUEUES=DELTA_QUEUE,
             ),
         ]
+
+    @property
+    def forked_modules(self) -> list[str]:
+        """Of all processes that may be forked, those first that start first."""
+        specs = [*self.front(), self.trainer(), *self.embedders()]
+        return list(dict.fromkeys(each.module for each in specs))
 
     @property
     def request_log(self) -> Path:
@@ -232,9 +241,11 @@ class Cluster:
     def _service(
         self, name: str, *, metrics: str, module: str = "", niceness: int = 0, **settings: str
     ) -> ProcessSpec:
-        command = [sys.executable, "-P", "-m", f"services.{module or name}"]
+        package = f"services.{module or name}"
+        command = [sys.executable, "-P", "-m", package]
         port = str(self.port(metrics))
-        return self._spec(name, command, niceness, REALM_METRICS_PORT=port, **settings)
+        spec = self._spec(name, command, niceness, REALM_METRICS_PORT=port, **settings)
+        return replace(spec, module=f"{package}.__main__")
 
     def _spec(
         self, name: str, command: list[str], niceness: int = 0, **settings: str

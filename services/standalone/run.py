@@ -95,6 +95,7 @@ def _serve(
     """:raises Stopped: if startup is interrupted."""
     began = time.time()
     cluster = supervisor.cluster
+    supervisor.import_once()
     supervisor.start([cluster.web()])
     supervisor.await_ports(["web"])
     console.print(f"look at [bold]http://{cluster.address('web')}[/]", soft_wrap=True)
@@ -120,6 +121,7 @@ def _start(
         supervisor.start(cluster.infrastructure())
         supervisor.await_ports(["redis", "qdrant"])
     with console.status("starting indexer and gateway"):
+        supervisor.await_imports()
         # Nothing answers before the trainer has published the base model.
         supervisor.start([*cluster.front(), cluster.trainer()])
         supervisor.await_ports(["indexer", *cluster.gateway_names])

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,15 +13,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import structlog
 
 from realm.errors import DependencyUnavailable
 from realm.records.snapshots import Snapshots
 from services.standalone.cluster import HOST, Cluster, ProcessSpec
+from services.standalone.forks import ForkedProcess, ForkServer, dying_with_us
 
-PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 #: A process that has run this long is healthy: its next death starts the back-off anew.
@@ -32,6 +31,7 @@ BAD_SETTINGS_EXIT = 2
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.2
+FORK_SERVER = "fork-server"
 #: Whoever calls another ends before it.
 LASTING = ("redis", "qdrant", "indexer", "gateway", "web", "load")
 
@@ -56,7 +56,8 @@ class ChildProcess:
 
     spec: ProcessSpec
     clock: Callable[[], float] = time.monotonic
-    process: subprocess.Popen[bytes] | None = None
+    forks: ForkServer | None = None
+    process: subprocess.Popen[bytes] | ForkedProcess | None = None
     restarts: int = 0
     deaths_in_a_row: int = 0
     last_exit: int | None = None
@@ -81,20 +82,31 @@ class ChildProcess:
         """Must be called from a thread that lives as long as the supervisor: the kernel sends
         the parent-death signal when the *thread* that forked ends."""
         self.spec.log_file.parent.mkdir(parents=True, exist_ok=True)
-        wrapper = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid())]
         with self.spec.log_file.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*wrapper, str(self.spec.niceness), *self.spec.command],
-                env={**os.environ, **self.spec.environment},
-                cwd=self.spec.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # A Ctrl-C at the terminal is for the supervisor, which then stops us in order.
-                # Not a session of its own: niceness counts only within one (autogroups).
-                process_group=0,
-            )
+            self.process = self._fork(output) or self._execute(output)
         self._started_at = self.clock()
+
+    def _fork(self, output: BinaryIO) -> ForkedProcess | None:
+        if self.forks is None or not self.spec.module:
+            return None
+        try:
+            return self.forks.fork(self.spec, output.fileno())
+        except DependencyUnavailable as error:
+            log.warning("not_forked", process=self.spec.name, why=error.message)
+            return None
+
+    def _execute(self, output: BinaryIO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            dying_with_us(self.spec.command, self.spec.niceness),
+            env={**os.environ, **self.spec.environment},
+            cwd=self.spec.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A Ctrl-C at the terminal is for the supervisor, which then stops us in order.
+            # Not a session of its own: niceness counts only within one (autogroups).
+            process_group=0,
+        )
 
     def restart_if_dead(self) -> None:
         if self._stopping or self.running:
@@ -105,7 +117,7 @@ class ChildProcess:
         if self.clock() >= self._restart_at and not self.misconfigured:
             self.restarts += 1
             self.start()
-            log.info("process_restarted", process=self.spec.name, pid=self.pid)
+            log.info("process_restarted", process=self.spec.name, child=self.pid)
 
     def terminate(self) -> None:
         self._stopping = True
@@ -147,14 +159,27 @@ class Supervisor:
         """:param stopped: sleeps up to the given seconds and returns whether to stop."""
         self.cluster = cluster
         self.processes: list[ChildProcess] = []
+        self._forks: ForkServer | None = None
         self._stopped = stopped
+
+    def import_once(self) -> None:
+        """Begins to import what the services need; those started from now on share it."""
+        log_file = self.cluster.logs / f"{FORK_SERVER}.log"
+        self._forks = ForkServer(self.cluster.forked_modules, self.cluster.environment(), log_file)
+        log.info("process_started", process=FORK_SERVER, child=self._forks.pid)
+
+    def await_imports(self) -> None:
+        """:raises Stopped: if startup is interrupted."""
+        if (forks := self._forks) is not None:
+            deadline = time.monotonic() + START_SECONDS
+            self._await(lambda: forks.ready, deadline, FORK_SERVER, "import the services")
 
     def start(self, specs: Sequence[ProcessSpec]) -> None:
         for spec in specs:
-            child = ChildProcess(spec)
+            child = ChildProcess(spec, forks=self._forks)
             self.processes.append(child)
             child.start()
-            log.info("process_started", process=spec.name, pid=child.pid)
+            log.info("process_started", process=spec.name, child=child.pid)
 
     def restart_dead(self) -> None:
         """:raises DependencyUnavailable: if a process ended because of its settings."""
@@ -217,6 +242,8 @@ class Supervisor:
                 child.wait(STOP_SECONDS)
         for child in self.processes:
             child.wait(STOP_SECONDS)
+        if self._forks is not None:
+            self._forks.close()
 
     def _poll(self) -> None:
         self.restart_dead()

@@ -160,18 +160,17 @@ class RunningCluster:
         return (self.folder / "output.log").read_text()[-3000:]
 
     def _name(self, child: psutil.Process) -> str:
+        """Of a fork its own, of what was executed by its command."""
         try:
-            command = " ".join(child.cmdline())
-            queues = child.environ().get("REALM_EMBEDDER_QUEUES", "")
+            name, command = child.name(), " ".join(child.cmdline())
         except psutil.Error:
             return ""
-        if "redis-server" in command:
-            return "redis"
-        if "qdrant_edge" in command:
-            return "qdrant"
-        for name in ("indexer", "gateway", "trainer", "web"):
-            if f"services.{name}" in command:
-                return name
-        if "services.embedder" in command:
-            return "embedder-delta" if queues == "realm.delta" else "embedder"
-        return ""
+        if name in ("indexer", "gateway", "trainer", "embedder", "embedder-delta"):
+            return name
+        executed = {
+            "redis-server": "redis",
+            "services.standalone.qdrant_edge": "qdrant",
+            "services.standalone.fork_server": "fork-server",
+            "services.web": "web",
+        }
+        return next((own for part, own in executed.items() if part in command), "")
