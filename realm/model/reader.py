@@ -143,13 +143,14 @@ class Reader(nn.Module):
         return self.predictions.bias.device
 
     def freeze(self, dtype: torch.dtype) -> None:
-        """It only reads from now on: BERT on a processor is computed flat, in this number format,
-        by copies of its layers, which are given up themselves.
+        """It only finds spans from now on: BERT on a processor is computed flat, in this number
+        format, by copies of its weights, which are given up themselves.
         """
         if can_be_flat(self.backbone):
             self.runner = FlatRunner(FlatBert(self.backbone, dtype))
             self.pad_multiple = FLAT_PAD_MULTIPLE
             self.backbone.encoder.layer = nn.ModuleList()
+            self.backbone.embeddings.to("meta")
 
     def hidden(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """`ids`, `segments`, `mask` [batch, tokens] → hidden states [batch, tokens, hidden]."""

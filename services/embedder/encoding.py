@@ -31,6 +31,7 @@ from realm.model.checkpoint import (
 from realm.model.encoders import Progress
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.reader import Reader
+from realm.process import memory
 from realm.records import vectors
 from realm.records.snapshots import Snapshot, Snapshots
 from realm.records.store import Store
@@ -111,6 +112,7 @@ class Encoders:
             while len(self._loaded) >= self.keep:
                 del self._loaded[next(iter(self._loaded))]
             tower = load_passage_encoder(folder, device=self.device, dtype=self.compute.dtype)
+            memory.give_back()
             towers = _Towers(snapshot.step, tower)
         self._loaded[snapshot.number] = towers
         return towers

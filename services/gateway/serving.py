@@ -34,6 +34,7 @@ from realm.model.cross_encoder import CrossEncoder, read_cross_encoder
 from realm.model.encoders import FrozenEncoder
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
+from realm.process import memory
 from realm.records.generation import Generation, LiveEntry
 from realm.records.snapshots import Lag, Snapshot, Snapshots
 from realm.records.store import Store
@@ -334,6 +335,7 @@ def load_serving(
         cross_encoder=crossing and crossing.to(device),
     )
     warm_up(serving)
+    memory.give_back()
     return serving
 
 

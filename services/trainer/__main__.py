@@ -12,6 +12,7 @@ import torch
 
 from realm.errors import BadSettings, Diverged, RealmError
 from realm.model.runtime import pick_device, set_threads
+from realm.process import memory
 from realm.process.signals import stop_event
 from realm.process.telemetry import set_up
 from realm.process.wakeup import Wakeup
@@ -95,6 +96,9 @@ def run(
     context = TrainingContext(settings, store, device, metrics, world, heartbeat, board)
     if origin is not None:
         _lead(context, origin, stop)
+        if not (settings.trainer.train or stop.is_set()):
+            del origin  # a model is as large as a process
+            _idle(heartbeat, stop)
     # The leader publishes the base first: else there is nothing to begin with.
     elif world.share(False):
         TrainingRun(context, None).run(None, stop)
@@ -120,12 +124,15 @@ def _lead(context: TrainingContext, origin: Origin, stop: threading.Event) -> No
         context.world.share(trains)
         if trains:
             TrainingRun(context, publisher).run(origin, stop)
-        elif not stop.is_set():
-            _log.info("idle", why="REALM_TRAIN is false")
-            while not stop.wait(IDLE_BEAT_SECONDS):
-                heartbeat.beat()
     finally:
         wakeup.close()
+
+
+def _idle(heartbeat: Heartbeat, stop: threading.Event) -> None:
+    memory.give_back()
+    _log.info("idle", why="REALM_TRAIN is false")
+    while not stop.wait(IDLE_BEAT_SECONDS):
+        heartbeat.beat()
 
 
 def _without_metrics_port(settings: Settings) -> Settings:

@@ -30,7 +30,7 @@ def test_a_frozen_reader_reads_the_same_spans(reader: Reader, dtype: torch.dtype
     ]
     before = reader(*collate(rows, 0))
     reader.freeze(dtype)
-    assert not len(reader.backbone.layers), "one copy of the layers is enough"
+    assert all(each.is_meta for each in reader.backbone.parameters()), "one copy is enough"
     batch = collate(rows, 0, multiple=reader.pad_multiple)
     with torch.inference_mode(), torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
         after = reader(*batch)
