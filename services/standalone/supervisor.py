@@ -111,8 +111,8 @@ class ChildProcess:
     def restart_if_dead(self) -> None:
         if self._stopping or self.running:
             return
-        if self.process is not None:
-            self._record_death(self.process)
+        if self.process is not None and (code := self.process.poll()) is not None:
+            self._record_death(code)
             self.process = None
         if self.clock() >= self._restart_at and not self.misconfigured:
             self.restarts += 1
@@ -137,16 +137,16 @@ class ChildProcess:
             return False
         return True
 
-    def _record_death(self, process: subprocess.Popen[bytes]) -> None:
+    def _record_death(self, code: int) -> None:
         lived = self.clock() - self._started_at
         self.deaths_in_a_row = 1 if lived > HEALTHY_SECONDS else self.deaths_in_a_row + 1
-        self.last_exit = process.returncode
+        self.last_exit = code
         backoff = restart_backoff(self.deaths_in_a_row)
         self._restart_at = self.clock() + backoff
         log.warning(
             "process_died",
             process=self.spec.name,
-            exit=describe_exit(process.returncode),
+            exit=describe_exit(code),
             restart_in_seconds=backoff,
             log=str(self.spec.log_file),
         )
