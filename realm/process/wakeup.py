@@ -11,6 +11,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 WAKEUP_CHANNEL = "realm:nudge"
+#: While wake-ups arrive, polls only make up for lost ones: their pauses are so many times as long,
+#: since a bucket bills each look.
+RARER = 5.0
 #: How long a Redis that accepts connections may take to answer.
 ANSWER_SECONDS = 1.0
 #: How long closing waits for the last messages to be sent.
@@ -18,7 +21,7 @@ CLOSE_SECONDS = 2.0
 
 
 class Wakeup:
-    """Sends wake-ups and waits for them. A lost one costs one polling interval."""
+    """Sends wake-ups and waits for them. A lost one costs one polling interval, at rest too."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = Redis.from_url(

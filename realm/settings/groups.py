@@ -200,7 +200,10 @@ class Indexer(Group):
         10, gt=0, description="target duration of a unit of embedding work"
     )
     reconcile_seconds: float = Field(
-        1.0, gt=0, description="longest pause between two reconciliations"
+        1.0,
+        gt=0,
+        description="longest pause between two reconciliations; five times as long at rest, while"
+        " wake-ups arrive",
     )
     request_again_seconds: float = Field(
         10, gt=0, description="how often to check that a missing result is still requested"
@@ -317,7 +320,10 @@ class Gateway(Group):
         description="unready when models finish nothing for this long while questions wait",
     )
     live_poll_seconds: float = Field(
-        0.5, gt=0, description="longest pause between two reads of live/"
+        0.5,
+        gt=0,
+        description="longest pause between two reads of live/; five times as long at rest, while"
+        " wake-ups arrive",
     )
     leader_wait_seconds: float = Field(
         20.0, ge=0, description="how long a write waits for a leader"

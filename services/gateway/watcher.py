@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from realm.errors import RealmError
-from realm.process.wakeup import WAKEUP_CHANNEL
+from realm.process.wakeup import RARER, WAKEUP_CHANNEL
 from realm.records.generation import LiveEntry
 from realm.records.refresh_trace import RefreshTrace
 from realm.settings import Settings
@@ -75,6 +75,7 @@ class LiveWatcher:
         #: The newest sequence of `live/` at the first poll; 0: there was none.
         self._first_sequence: int | None = None
         self._subscribed = True  # so that of an outage only the first failure is logged
+        self._hears = False
 
     @property
     def ready(self) -> bool:
@@ -91,6 +92,13 @@ class LiveWatcher:
         """Seconds since the store was last read."""
         return time.monotonic() - self._read_at
 
+    @property
+    def _pause(self) -> float:
+        """Long at rest: what is live is served, the store was just read, and wake-ups arrive."""
+        served = self._slot.current is not None and self._behind_since is None
+        at_rest = served and self._loading is None and self.store_age < self._poll_seconds
+        return RARER * self._poll_seconds if self._hears and at_rest else self._poll_seconds
+
     def wake(self) -> None:
         self._wake.set()
 
@@ -101,7 +109,7 @@ class LiveWatcher:
                 self._wake.clear()
                 await self._poll()
                 self._on_change()
-                await wait_for_event(self._wake, self._poll_seconds)
+                await wait_for_event(self._wake, self._pause)
         finally:
             if self._loading is not None:
                 self._loading.cancel()
@@ -115,14 +123,15 @@ class LiveWatcher:
             except (RedisError, OSError, TimeoutError) as error:
                 if self._subscribed:
                     log.warning("wakeups_unavailable", error=str(error), polling_instead=True)
-                self._subscribed = False
+                self._subscribed = self._hears = False
                 await asyncio.sleep(WAKEUP_RETRY_SECONDS)
 
     async def _listen_until_lost(self) -> None:
         redis = Redis.from_url(self._redis_url, socket_connect_timeout=2, health_check_interval=10)
         async with redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(WAKEUP_CHANNEL)
-            self._subscribed = True
+            self._subscribed = self._hears = True
+            self.wake()  # for what was told before
             while True:
                 message = await subscription.get_message(timeout=5.0)
                 if message and message["data"].decode() in TOPICS:

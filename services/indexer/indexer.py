@@ -13,6 +13,7 @@ from realm.corpus.delta_log import LOG
 from realm.corpus.table import CorpusTable
 from realm.errors import DamagedCorpus, FailedPrecondition, RealmError
 from realm.process.threads import VitalThread
+from realm.process.wakeup import RARER
 from realm.records.baselines import GateBaselines
 from realm.records.generation import collection_name
 from realm.records.recorded_questions import Bounds
@@ -130,6 +131,7 @@ class Indexer:
             self._make_reconciler().reconcile,
             self.wake,
             settings.indexer.reconcile_seconds,
+            self._rest_seconds,
             metrics,
         )
         self.applier = PollingThread(
@@ -137,6 +139,7 @@ class Indexer:
             self._make_applier().tick,
             self.wake,
             settings.indexer.reconcile_seconds,
+            self._rest_seconds,
             metrics,
         )
         self._threads = [
@@ -267,6 +270,10 @@ class Indexer:
                     log.warning("report_failed", why=str(error))
 
         return report
+
+    def _rest_seconds(self) -> float:
+        pause = self.settings.indexer.reconcile_seconds
+        return RARER * pause if self._listener.connected else pause
 
     def _redis_is_up(self) -> bool:
         """A standby never asks, and must not raise an alarm."""

@@ -85,11 +85,13 @@ class WakeupListener(VitalThread):
 
 
 class PollingThread(VitalThread):
-    """Calls `tick` after each wake signal and at least every `pause_seconds`.
+    """Calls `tick` after each wake signal, and again after a pause.
 
     A tick that fails is logged and counted under the thread's name; the next one tries again.
 
-    :param tick: returns the seconds until it is due again; None: `pause_seconds`.
+    :param tick: returns the seconds until it is due again; None: nothing is under way.
+    :param pause_seconds: after a tick that failed.
+    :param rest_seconds: the pause while nothing is under way.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class PollingThread(VitalThread):
         tick: Callable[[], float | None],
         wake: WakeSignal,
         pause_seconds: float,
+        rest_seconds: Callable[[], float],
         metrics: IndexerMetrics,
     ) -> None:
         super().__init__(name, self._until_stopped)
         self.tick = tick
         self._wake = wake
         self._pause = pause_seconds
+        self._rest_seconds = rest_seconds
         self._failures = metrics.action_failures.labels(name)
         self._stopping = threading.Event()
 
@@ -113,11 +117,13 @@ class PollingThread(VitalThread):
 
     def _until_stopped(self) -> None:
         while not self._stopping.is_set():
-            seen, due = self._wake.count, None
+            seen = self._wake.count
             try:
                 due = self.tick()
+                pause = self._rest_seconds() if due is None else due
             except Exception as error:
                 self._failures.inc()
+                pause = self._pause
                 unexpected = None if isinstance(error, RealmError) else error
                 log.warning("tick_failed", thread=self.name, why=str(error), exc_info=unexpected)
-            self._wake.wait(seen, self._pause if due is None else due)
+            self._wake.wait(seen, pause)

@@ -144,7 +144,9 @@ class Bench:
     def publish(self, step: int, quality: str = "good", **more: Any) -> Snapshot:
         self.published += 1
         folder = self.folder / f"snapshot-{self.published}"
-        return publish(self.store, folder, step=step, quality=quality, **more)
+        snapshot = publish(self.store, folder, step=step, quality=quality, **more)
+        self.indexer.wake.notify()  # as the trainer does through Redis
+        return snapshot
 
     def write(self, documents: list[Document], request_id: str = "") -> int:
         return self._submit(request_id, documents, [])

@@ -32,7 +32,8 @@ class Reconciler:
     report: Callable[[Observation], None]
 
     def reconcile(self) -> float | None:
-        """0.0 if the next round is due at once, because something was done; else None.
+        """Seconds until the next round is due: 0.0, because something was done; None: nothing is
+        under way.
 
         :raises RealmError: if store or corpus cannot be read.
         """
@@ -43,7 +44,7 @@ class Reconciler:
             metrics.dependency_up.labels("store").set(0)
             raise
         self._set_serving(seen)
-        again = False
+        again, failed = False, False
         for action in decide(seen):
             if self.context.stopped():
                 return None
@@ -53,10 +54,19 @@ class Reconciler:
                 name = "begin_build" if isinstance(action, BeginBuild) else str(action.step)
                 metrics.action_failures.labels(name).inc()
                 log.warning("action_failed", action=name, why=str(error))
-                again = False
+                again, failed = False, True
                 break
         self.report(seen)
-        return 0.0 if again else None
+        if again:
+            return 0.0
+        pause = self.context.settings.indexer.reconcile_seconds
+        return pause if failed or self._is_busy(seen) else None
+
+    def _is_busy(self, seen: Observation) -> bool:
+        """Whether there is something to look at that sends no wake-up."""
+        memory = self.context.memory
+        building = seen.candidate is not None or memory.build is not None
+        return building or memory.flipping is not None or not seen.qdrant_reachable
 
     def _set_serving(self, seen: Observation) -> None:
         """Live and retained follow as soon as their collections are whole.

@@ -75,6 +75,11 @@ class PointCounts:
         watched = self._of(number)
         watched.mismatches, watched.certain, self.recount = 0, True, None
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a count differs, and is to be confirmed soon."""
+        return any(each.mismatches for each in self._watched.values())
+
     def compare(self, newest: int) -> None:
         """Compares live and the retained one, if it is time. `newest`: the corpus version.
 

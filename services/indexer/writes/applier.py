@@ -136,7 +136,8 @@ class ChangeApplier:
         self._held_since: float | None = None
 
     def tick(self) -> float | None:
-        """Applies what can be applied and requests what is missing."""
+        """Applies what can be applied and requests what is missing. Returns the seconds until it is
+        due again; None: all is applied."""
         newest = self._corpus.version()
         order = self._replication.order()
         self._forget_others({generation.number for generation in order})
@@ -151,7 +152,9 @@ class ChangeApplier:
                 self._metrics.action_failures.labels("apply_changes").inc()
                 log.warning("apply_changes_failed", generation=generation.number, why=str(error))
         self._counts.compare(newest)
-        return ANSWER_POLL_SECONDS if behind else None
+        if behind:
+            return ANSWER_POLL_SECONDS
+        return self._counts.pause_seconds if self._counts.in_doubt else None
 
     def _advance(self, generation: Generation, newest: int) -> bool:
         """Takes the steps that can be taken now; returns whether the generation is still behind."""

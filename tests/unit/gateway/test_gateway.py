@@ -11,7 +11,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from realm.errors import BadSettings, NotReady
-from realm.process.wakeup import Wakeup
+from realm.process.wakeup import RARER, Wakeup
 from realm.records.generation import Generation
 from realm.v1 import answer_pb2, index_pb2, retrieval_pb2
 from services.gateway.gateway import Gateway
@@ -105,6 +105,19 @@ async def test_a_wakeup_comes_before_the_next_poll(world: World, redis_url: str)
                 wakeup.send("live")  # the subscription may not stand yet
                 await asyncio.sleep(0.05)
         wakeup.close()
+
+
+async def test_it_looks_seldom_at_rest_and_often_without_wakeups(
+    world: World, redis_url: str
+) -> None:
+    async with running(world, redis_url=redis_url, live_poll_seconds=0.1) as site:
+        watcher = site.gateway.watcher
+        await until(lambda: watcher._hears)
+        assert watcher._pause == 0.1, "nothing is live yet"
+        await site.serves(world.go_live(seed=1, step=10))
+        await until(lambda: watcher._pause == RARER * 0.1)
+        watcher._hears = False
+        assert watcher._pause == 0.1
 
 
 async def test_it_stops_at_whatever_step_of_its_start_it_is_told_to(

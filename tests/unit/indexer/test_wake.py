@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import threading
 
-from services.indexer.wake import WakeSignal
+from prometheus_client import CollectorRegistry
+
+from realm.errors import NotFound
+from services.indexer.metrics import IndexerMetrics
+from services.indexer.wake import PollingThread, WakeSignal
 
 
 def test_a_ring_before_the_wait_is_heard() -> None:
@@ -32,3 +36,35 @@ def test_every_sleeper_wakes() -> None:
 def test_without_a_ring_the_pause_ends_the_wait() -> None:
     wake = WakeSignal()
     assert wake.wait(wake.count, 0.01) == 0
+
+
+class Waits(WakeSignal):
+    """Sleeps no time, and remembers for how long it should have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, seen: int, seconds: float) -> int:
+        self.seconds.append(seconds)
+        return self.count
+
+
+def test_pauses_are_long_while_nothing_is_under_way() -> None:
+    outcomes: list[float | Exception | None] = [None, 0.0, NotFound("gone"), 2.0, None]
+    pauses = [30.0, 30.0]
+
+    def tick() -> float | None:
+        outcome = outcomes.pop(0)
+        if not outcomes:
+            thread.stop()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    wake = Waits()
+    metrics = IndexerMetrics(CollectorRegistry())
+    thread = PollingThread("tested", tick, wake, 1.0, pauses.pop, metrics)
+    thread.start()
+    thread.join(timeout=30)
+    assert wake.seconds == [30.0, 0.0, 1.0, 2.0, 30.0]
