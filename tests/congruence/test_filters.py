@@ -96,7 +96,7 @@ async def test_each_ranking_is_of_the_passages_that_pass(
         oracle = exact_index([passages[row] for row in rows], vectors[rows])
         for way in Retrieval:
             asked = Query(vector, terms, way, RELEVANCE, given)
-            hits = await search.search(collection, asked, LIMIT, 10.0)
+            hits = (await search.search(collection, asked, LIMIT, 10.0)).hits
             assert all(matches(given, hit.passage.metadata) for hit in hits), (name, way)
             if not rows:
                 assert not hits
@@ -123,11 +123,11 @@ async def test_an_edit_of_metadata_alone_counts(
     search = open_search(settings)
     for given in (where("state=final"), where("page<=3"), where("!page")):
         asked = Query(vectors[3], retrieval=Retrieval.DENSE, filter=given)
-        hits = await search.search(collection, asked, 300, 10.0)
-        found = {hit.passage.document_id for hit in hits}
+        found = await search.search(collection, asked, 300, 10.0)
+        ids = {hit.passage.document_id for hit in found.hits}
         everybody = {each.document_id for each in first}
         wanted = {edited.document_id}
-        assert found == (everybody - wanted if given == where("!page") else wanted)
+        assert ids == (everybody - wanted if given == where("!page") else wanted)
     await search.close()
 
 

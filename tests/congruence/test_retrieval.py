@@ -113,7 +113,7 @@ async def agrees(
         }
         for way in Retrieval:
             asked = Query(query, terms, way, RELEVANCE)
-            hits = await search.search(collection, asked, 15, 10.0)
+            hits = (await search.search(collection, asked, 15, 10.0)).hits
             found = [rows[hit.passage.passage_id] for hit in hits]
             expected = oracle.search(asked, 15).rows
             assert len(set(found)) == len(expected)
@@ -191,9 +191,9 @@ async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
     by_both = await search.search(collection, Query(query, terms, Retrieval.HYBRID), 5, 10.0)
     by_vector = await search.search(collection, Query(query, terms, Retrieval.DENSE), 5, 10.0)
     await search.close()
-    assert by_words == []
+    assert by_words.hits == []
     assert by_both == by_vector
-    assert len(by_both) == 5
+    assert len(by_both.hits) == 5
 
 
 def test_stored_weights_come_back(index: VectorIndex, collection: str) -> None:

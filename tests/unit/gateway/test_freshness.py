@@ -78,7 +78,7 @@ async def test_an_answer_claims_no_more_than_the_copy_that_was_searched_proves(
     world.commit(live)
     world.write(7)
     world.generations.record_applied(live.number, 7)
-    await until(lambda: site.gateway.slot.applied == 7)
+    await until(lambda: site.gateway.slot.applied(live.number) == 7)
     world.search.proved = 6
     response = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
     assert response.passages
