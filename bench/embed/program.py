@@ -16,9 +16,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from bench.claims import Claim, Result, at_least
+from bench.claims import Claim, Result, at_least, at_most
 from bench.datasets import any_dataset
 from bench.embed.processor import has_amx, matrix_rate, operations
+from bench.embed.scale import Volume, gain_of_a_second_worker, volumes
 from bench.embed.sides import (
     Side,
     Text,
@@ -37,13 +38,17 @@ COMPARED = 60
 OURS, DEFAULT = "realm", "sentence-transformers float32"
 LEAST_COSINE = 0.999
 TIMES_DEFAULT, TIMES_BEST = 3.0, 1.25
+#: Passages at a time in which neither rate nor memory may differ by more than this share.
+VOLUMES, MOST_APART = (500, 2000, 8000), 0.1
+LEAST_GAIN = 1.9
 #: Of the rate of matrix products: where that is high, the rest takes a larger share of the time.
 LEAST_SHARE, LEAST_SHARE_AMX = 0.75, 0.35
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`passages` to a turn. `judge_speed`: a turn is long enough to claim something by."""
+    """`passages` to a turn. `judge_speed`: a turn is long enough to claim something by, and how
+    rate and memory depend on the number of passages and workers is looked at too."""
 
     passages: int
     rounds: int
@@ -73,6 +78,8 @@ class Observed:
     amx: bool
     load: tuple[float, float]
     source: str
+    volumes: dict[int, Volume]
+    gain: float | None
 
 
 def observe(parameters: Parameters, context: Context) -> Observed:
@@ -97,6 +104,8 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     cosines = {name: least_cosine(side(texts[:COMPARED]), expected) for name, side in sides.items()}
     rate = matrix_rate(model.config.base, dtype)
     turns = _turns(sides, texts, parameters.rounds)
+    ours = next(iter(groups["realm"].values()))
+    more = parameters.judge_speed
     return Observed(
         turns=turns,
         cosines=cosines,
@@ -107,6 +116,8 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         amx=has_amx() and dtype == torch.bfloat16,
         load=(load, os.getloadavg()[0]),
         source=data.source,
+        volumes=volumes(ours, texts, VOLUMES) if more else {},
+        gain=gain_of_a_second_worker(texts, dtype) if more else None,
     )
 
 
@@ -146,6 +157,9 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
         },
         "least_cosine": {name: round(each, 5) for name, each in observed.cosines.items()},
         "not_installed": observed.missing,
+        "passages_a_second_of": {n: round(each.rate, 1) for n, each in observed.volumes.items()},
+        "memory_mib_after": {n: each.memory >> 20 for n, each in observed.volumes.items()},
+        "gain_of_a_second_worker": observed.gain and round(observed.gain, 2),
     }
     claims = [
         at_least(
@@ -153,7 +167,7 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
         )
     ]
     if parameters.judge_speed:
-        claims += _speed_claims(observed, ours, share)
+        claims += _speed_claims(observed, ours, share) + _volume_claims(observed)
     return Result(figures, claims)
 
 
@@ -179,6 +193,24 @@ def _speed_claims(observed: Observed, ours: str, share: float) -> list[Claim]:
         best = min(times, key=times.__getitem__)
         claims.append(at_least(f"times the best of the others, {best}", times[best], TIMES_BEST))
     return claims
+
+
+def _volume_claims(observed: Observed) -> list[Claim]:
+    rates = [each.rate for each in observed.volumes.values()]
+    memory = [each.memory for each in observed.volumes.values()]
+    claims = [
+        at_most("share by which rates of few and many differ", _apart(rates), MOST_APART),
+        at_most("share by which memory after few and many differs", _apart(memory), MOST_APART),
+    ]
+    if observed.gain is not None:
+        claims.append(
+            at_least("times one worker, two of one thread each", observed.gain, LEAST_GAIN)
+        )
+    return claims
+
+
+def _apart(values: Sequence[float]) -> float:
+    return 1 - min(values) / max(values)
 
 
 def _ratio(theirs: Sequence[Turn], ours: Sequence[Turn]) -> float:

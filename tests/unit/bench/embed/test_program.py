@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.embed.program import BENCH, Observed, Turn, judge, least_cosine
+from bench.embed.scale import Volume
 
 OURS, DEFAULT, BEST = "realm bfloat16", "sentence-transformers float32", "OpenVINO bfloat16"
 
@@ -31,6 +32,8 @@ GOOD = Observed(
     amx=True,
     load=(0.0, 2.0),
     source="here",
+    volumes={500: Volume(100.0, 1000), 8000: Volume(95.0, 1050)},
+    gain=1.95,
 )
 
 
@@ -40,7 +43,7 @@ def failing(observed: Observed) -> list[str]:
 
 def test_a_fast_encoder_keeps_all_claims() -> None:
     assert failing(GOOD) == []
-    assert len(judge(BENCH.full, GOOD).claims) == 4
+    assert len(judge(BENCH.full, GOOD).claims) == 7
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,24 @@ def test_without_amx_more_of_the_matrix_rate_is_asked_for() -> None:
     assert failing(replace(GOOD, amx=False)) == broken
     assert failing(replace(GOOD, work=3e11)) == broken
     assert failing(replace(GOOD, amx=False, work=8e11)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({"gain": 1.8}, "times one worker of one thread, two"),
+        (
+            {"volumes": {500: Volume(100.0, 1000), 8000: Volume(80.0, 1000)}},
+            "share by which rates of few and many differ",
+        ),
+        (
+            {"volumes": {500: Volume(100.0, 1000), 8000: Volume(100.0, 1200)}},
+            "share by which memory after few and many differs",
+        ),
+    ],
+)
+def test_many_passages_and_workers_count(change: dict[str, object], broken: str) -> None:
+    assert failing(replace(GOOD, **change)) == [broken]  # type: ignore[arg-type]
 
 
 def test_another_vector_breaks_the_claim_even_in_the_short_form() -> None:
