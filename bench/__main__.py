@@ -22,8 +22,8 @@ from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = (
-    "changes", "chaos", "embed", "fuzz", "gate", "growth", "overhead", "quality", "rerank", "rest",
-    "serve", "simulate", "swap", "switch",
+    "changes", "chaos", "embed", "fuzz", "gate", "growth", "overhead", "quality", "refresh",
+    "rerank", "rest", "serve", "simulate", "swap", "switch",
 )  # fmt: skip
 FOLDERS = {"simulate": "simulation"}
 CHECK = "check"

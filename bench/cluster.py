@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Unpack
@@ -114,9 +115,16 @@ class BenchCluster:
         processes = self.supervisor.processes
         return {each.spec.name: each.restarts for each in processes if each.restarts}
 
-    def start_embedders(self) -> None:
-        """No trainer: the bench itself publishes snapshots."""
-        self._start(self.cluster.embedders())
+    def start_embedders(self, threads: int | None = None) -> None:
+        """No trainer: the bench itself publishes snapshots.
+
+        :param threads: of each one's arithmetic; None: as on any machine.
+        """
+        specs = self.cluster.embedders()
+        if threads is not None:
+            own = {"REALM_THREADS": str(threads)}
+            specs = [replace(each, environment={**each.environment, **own}) for each in specs]
+        self._start(specs)
 
     def named(self, start: str) -> list[ChildProcess]:
         """The processes whose names begin so."""
