@@ -203,9 +203,7 @@ def _volume_claims(observed: Observed) -> list[Claim]:
         at_most("share by which memory after few and many differs", _apart(memory), MOST_APART),
     ]
     if observed.gain is not None:
-        claims.append(
-            at_least("times one worker, two of one thread each", observed.gain, LEAST_GAIN)
-        )
+        claims.append(at_least("times one worker of one thread, two", observed.gain, LEAST_GAIN))
     return claims
 
 
