@@ -18,6 +18,7 @@ QUESTIONS = ROOT / "bench" / "questions"
 DATA = SQUAD.parent
 #: Questions of one training article in four measure and decide nothing.
 KEPT_OUT = 4
+WITH_THE_PROJECT = frozenset({"python", "own_docs", "faq_rewordings", "faq_paraphrases"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Corpus:
 
 def has_data(name: str) -> bool:
     """Whether what the corpus is made of lies beside the project."""
-    return name in ("python", "own_docs") or SQUAD.is_dir()
+    return name in WITH_THE_PROJECT or SQUAD.is_dir()
 
 
 def corpus(name: str) -> Corpus:
@@ -78,6 +79,12 @@ def _own_docs() -> Corpus:
     return Corpus("own_docs", documents, read_questions(QUESTIONS / "own_docs.jsonl"))
 
 
+def _faq(asked: str) -> Corpus:
+    """Stored questions, asked in other words."""
+    questions = read_questions(QUESTIONS / f"{asked}.jsonl")
+    return Corpus(asked, _read(QUESTIONS / "faq.jsonl"), questions)
+
+
 def _xquad(language: str) -> Corpus:
     folder = DATA / f"xquad_{language}"
     questions = read_questions(folder / "questions.jsonl")
@@ -95,6 +102,8 @@ CORPORA: dict[str, Callable[[], Corpus]] = {
     "kept_out": _kept_out,
     "python": _python,
     "own_docs": _own_docs,
+    "faq_rewordings": lambda: _faq("faq_rewordings"),
+    "faq_paraphrases": lambda: _faq("faq_paraphrases"),
     "xquad_zh": lambda: _xquad("zh"),
     "xquad_ar": lambda: _xquad("ar"),
 }

@@ -26,6 +26,7 @@ from realm.retrieval import Retrieval
 from realm.search.bm25 import Bm25Index
 from realm.search.exact import ExactIndex, Found, top_k
 from realm.search.queries import QueryMaker
+from realm.search.vector_index import Query
 from realm.search.word_statistics import WordStatistics
 
 QUESTION_BATCH = 8
@@ -55,10 +56,17 @@ class Searcher:
 
     def search(self, questions: Sequence[str], queries: Vectors, k: int) -> list[Found]:
         """:param queries: the questions' vectors [questions, size]."""
+        return self.find(self.queries(questions, queries), k)
+
+    def queries(self, questions: Sequence[str], vectors: Vectors) -> list[Query]:
+        """What the index is asked for each; `vectors` [questions, size] are theirs."""
         return [
-            self._index.search(self._queries.query(question, query, self._way), k)
-            for question, query in zip(questions, queries, strict=True)
+            self._queries.query(question, vector, self._way)
+            for question, vector in zip(questions, vectors, strict=True)
         ]
+
+    def find(self, queries: Sequence[Query], k: int) -> list[Found]:
+        return [self._index.search(query, k) for query in queries]
 
     def scores(self, question: str, query: Vectors) -> NDArray[np.float64]:
         """f(x, z) of every passage: [passages]; `query` [size] is the question's vector."""

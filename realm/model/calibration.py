@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +90,14 @@ def fit_relevance(
     right: Sequence[NDArray[np.bool_]],
     start: Relevance,
 ) -> Relevance:
-    """s and w of f(x, z), see `fit_weights`: inner products and BM25 scores of each question's
-    candidates, and which of them are right, each [k]. `start`, where no question tells.
+    """s and w of f(x, z), see `fit_weights`: inner products, what w multiplies, and which are
+    right, of each question's candidates, each [k]. `start`, where no question tells.
     """
     pairs = zip(products, words, strict=True)
     features = [np.stack(pair, axis=1).astype(np.float64) for pair in pairs]
     begun = np.array([start.scale, start.word_weight])
     scale, word_weight = fit_weights(features, right, begun)
-    return Relevance(max(float(scale), LEAST_SCALE), float(word_weight))
+    return replace(start, scale=max(float(scale), LEAST_SCALE), word_weight=float(word_weight))
 
 
 def fit_weights(

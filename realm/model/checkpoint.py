@@ -99,7 +99,7 @@ def new_model(
     known = {f.name for f in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(overrides) - known):
         raise BadSettings(f"a model's config has no {', '.join(unknown)}")
-    config = dataclasses.replace(source.config, **overrides)
+    config = dataclasses.replace(source.config, **({"coverage": True} | overrides))
     shipped = load_starter(config.base_sha256) if starter and not reader else None
     if shipped is not None and shipped.span_hidden_size == config.span_hidden_size:
         learnt = shipped.weights()
@@ -121,9 +121,10 @@ def new_model(
     reading = {**_without_pooler(backbone), **heads["reader"], **predictions, **learnt}
     inputs = InputBuilder(source.tokenizer, config.lengths, config.prompts, config.scripts)
     retriever = build_retriever(config, tower, tower)
-    as_fitted = [getattr(config, name) == getattr(source.config, name) for name in OF_VECTORS]
-    if shipped is not None and shipped.relevance is not None and all(as_fitted):
-        retriever.set_relevance(shipped.relevance)
+    as_fitted = all(getattr(config, each) == getattr(source.config, each) for each in OF_VECTORS)
+    fitted = shipped.relevance if shipped is not None and as_fitted else None
+    if fitted is not None and fitted.coverage == config.coverage:
+        retriever.set_relevance(fitted)
     model = Model(config, inputs, retriever, build_reader(config, reading))
     if not reader:
         return model
@@ -341,7 +342,7 @@ def _load_encoder(
         config=config,
         inputs=inputs,
         encoder=FrozenEncoder(encoder, inputs.pad, dtype),
-        relevance=Relevance(float(log_scale.exp()), float(word_weight)),
+        relevance=Relevance(float(log_scale.exp()), float(word_weight), config.coverage),
     )
 
 

@@ -104,7 +104,8 @@ class ModelConfig:
     `scale_init` is s at step 0 in f(x, z) = s·⟨Embed(x), Embed(z)⟩.
     `reader_base` is the reader's shape where it is another than the retriever's; `span_scores`
     says how a span is scored: REALM's MLP, or start + end logit as in extractive QA. With
-    `passage_scores` the reader scores passages too, by a head of its own, and they re-rank.
+    `passage_scores` the reader scores passages too, by a head of its own, and they re-rank. With
+    `coverage` words count as far as they cover the question (`realm.model.relevance`).
     """
 
     base: BertShape
@@ -127,6 +128,7 @@ class ModelConfig:
     vector_size: int = 0
     scripts: str = ""
     passage_scores: bool = False
+    coverage: bool = False
 
     def __post_init__(self) -> None:
         _require(self.pooling in get_args(Pooling), "pooling", self.pooling)
@@ -204,7 +206,10 @@ def _require(condition: bool, name: str, value: object) -> None:
 
 #: Every field has to be stored, except these: the first stores' configs lack them.
 ADDED_LATER = frozenset(
-    {"reader_base", "span_scores", "answers", "prompts", "vector_size", "scripts", "passage_scores"}
+    (
+        *("reader_base", "span_scores", "answers", "prompts", "vector_size", "scripts"),
+        *("passage_scores", "coverage"),
+    )
 )
 _STORED = TypeAdapter(ModelConfig)
 _REQUIRED = {field.name for field in fields(ModelConfig)} - ADDED_LATER

@@ -21,6 +21,7 @@ class Retriever(nn.Module):
         self.passage = self.query if config.shared_towers else Encoder(config)
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale_init)))
         self.word_weight = nn.Parameter(torch.tensor(FIRST_WORD_WEIGHT))
+        self.coverage = config.coverage
 
     @property
     def scale(self) -> Tensor:
@@ -29,7 +30,7 @@ class Retriever(nn.Module):
     @property
     def relevance(self) -> Relevance:
         """s and w as they are now."""
-        return Relevance(self.scale.item(), self.word_weight.item())
+        return Relevance(self.scale.item(), self.word_weight.item(), self.coverage)
 
     def set_relevance(self, relevance: Relevance) -> None:
         """Puts other s and w in their place, from which training goes on."""
@@ -45,7 +46,7 @@ class Retriever(nn.Module):
         Queries [b, size] with passages [n, size] for all pairs [b, n], or with each query's own
         candidates [b, k, size] for [b, k].
 
-        :param words: the BM25 score of each pair, of the result's shape; None: vectors alone.
+        :param words: what w multiplies, of each pair, in the result's shape; None: vectors alone.
         """
         if passage_vectors.dim() == 3:
             dots = torch.einsum("bd,bkd->bk", query_vectors, passage_vectors)

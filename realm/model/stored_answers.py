@@ -27,7 +27,8 @@ def to_read(reading: Reading) -> tuple[Reading, list[int]]:
 def with_stored(reading: Reading, read: Answers, rows: Sequence[int]) -> Answers:
     """All answers of a reading, most probable first, given those of its part `to_read`.
 
-    `evidence` of a passage that is not read is 0: nothing speaks for or against it.
+    `evidence` of a passage that is not read is 0, and so is what is `added`: nothing speaks for or
+    against it.
     """
     if len(rows) == len(reading.passages):
         return read
@@ -43,11 +44,20 @@ def with_stored(reading: Reading, read: Answers, rows: Sequence[int]) -> Answers
     ]
     ranked = sorted([*stored, *found], key=lambda one: -one.probability)[: reading.answers]
     no_answer = left * read.no_answer
-    evidence = [0.0] * len(reading.passages)
-    for row, value in zip(rows, read.evidence, strict=False):
-        evidence[row] = value
+    evidence, added = (
+        _of_all(values, rows, len(reading.passages)) for values in (read.evidence, read.added)
+    )
     best = max((one.probability for one in stored), default=0.0)
-    return Answers(tuple(ranked), no_answer, read.abstains and no_answer > best, tuple(evidence))
+    abstains = read.abstains and no_answer > best
+    return Answers(tuple(ranked), no_answer, abstains, evidence, added)
+
+
+def _of_all(values: Sequence[float], rows: Sequence[int], passages: int) -> tuple[float, ...]:
+    """Values of the rows that were read, among 0 for the others: [passages]."""
+    found = [0.0] * passages
+    for row, value in zip(rows, values, strict=False):
+        found[row] = value
+    return tuple(found)
 
 
 def _stored(reading: Reading) -> list[FoundAnswer]:

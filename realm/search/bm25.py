@@ -30,6 +30,11 @@ class SparseVector:
     indices: list[int]
     values: list[float]
 
+    @property
+    def total(self) -> float:
+        """The sum of all weights: of a question's, what no BM25 score reaches."""
+        return math.fsum(self.values)
+
     def dot(self, other: SparseVector) -> float:
         """Their inner product: of a question's weights with a passage's, the BM25 score."""
         theirs = dict(zip(other.indices, other.values, strict=True))

@@ -38,7 +38,8 @@ def reciprocal_rank_fusion(rankings: Iterable[Sequence[Item]]) -> list[Item]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows of passages, best first, with their inner products and BM25 scores: each [k]."""
+    """Rows of passages, best first, with their inner products and what w multiplies in f(x, z):
+    each [k]."""
 
     rows: npt.NDArray[np.int64]
     products: npt.NDArray[np.float32]
@@ -65,11 +66,12 @@ class ExactIndex:
         """
         scores = self.words.scores(query.terms)  # [passages]
         rows = self._ranked(query, k, scores)
-        return Found(rows, self.vectors[rows] @ query.vector, scores[rows])
+        return Found(rows, self.vectors[rows] @ query.vector, query.words(scores[rows]))
 
     def scores(self, query: Query) -> npt.NDArray[np.float64]:
         """f(x, z) of every passage: [passages]."""
-        return query.relevance(self.vectors @ query.vector, self.words.scores(query.terms))
+        words = query.words(self.words.scores(query.terms))
+        return query.relevance(self.vectors @ query.vector, words)
 
     def _ranked(
         self, query: Query, k: int, scores: npt.NDArray[np.float32]
@@ -82,7 +84,7 @@ class ExactIndex:
             case Retrieval.HYBRID:
                 # A collection ranks candidates too, and not all that it holds.
                 rows = np.unique(np.concatenate(self._candidates(query, max(k, DEPTH))))
-                f = query.relevance(self.vectors[rows] @ query.vector, scores[rows])
+                f = query.relevance(self.vectors[rows] @ query.vector, query.words(scores[rows]))
                 best: npt.NDArray[np.int64] = rows[np.argsort(-f, kind="stable")[:k]]
                 return best
             case Retrieval.RANK_FUSION:

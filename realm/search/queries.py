@@ -27,8 +27,8 @@ class QueryMaker:
 
     `words` is None for a generation of an earlier release. Its collection weighs terms by itself:
     they rank, but are no part of f(x, z), for which w is 0. Where there are words alone
-    (`words_alone`) they rank whatever was asked for, and f(x, z) is w·BM25(x, z); w is the first
-    one where the snapshot's is 0, by which no passages could be told apart.
+    (`words_alone`) they rank whatever was asked for, and are all of f(x, z); w is the first one where
+    the snapshot's is 0, by which no passages could be told apart.
     """
 
     relevance: Relevance
@@ -65,7 +65,8 @@ class QueryMaker:
         """As `query`, of a question whose terms are weighed already."""
         if self.words_alone:
             w = self.relevance.word_weight if self.relevance.word_weight > 0 else FIRST_WORD_WEIGHT
-            return Query(NO_VECTOR, terms, Retrieval.BM25, Relevance(0.0, w))
+            alone = replace(self.relevance, scale=0.0, word_weight=w)
+            return Query(NO_VECTOR, terms, Retrieval.BM25, alone)
         if self.words is not None:
             return Query(vector, terms, way, self.relevance)
         return Query(vector, terms, way, replace(self.relevance, word_weight=0.0))
@@ -77,5 +78,5 @@ class QueryMaker:
         if self.words is not None:
             counted = count_terms(*texts)
             words = query.terms.dot(self.words.passage([*counted], [*counted.values()]))
-        pair = np.array([query.vector @ vector]), np.array([words])
-        return float(query.relevance(*pair)[0])
+        pair = np.array([query.vector @ vector]), np.array([words], np.float32)
+        return float(query.relevance(pair[0], query.words(pair[1]))[0])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realm.corpus.passages import Passage
 from realm.model.relevance import DENSE_ONLY, Relevance
@@ -50,11 +51,15 @@ class Query:
     relevance: Relevance = DENSE_ONLY
     filter: Filter | None = None
 
+    def words(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What w multiplies in f(x, z), of the passages' BM25 scores, in their shape."""
+        return self.relevance.words(scores, self.terms.total)
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found, with its inner product and its BM25 score, whatever ranked it: both exact,
-    of which f(x, z) is the weighted sum."""
+    """A passage found, with its inner product and what it has in common with the question's words
+    (`Query.words`), whatever ranked it: both exact, of which f(x, z) is the weighted sum."""
 
     passage: IndexedPassage
     product: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import cycle
 from uuid import uuid4
 
 import numpy as np
@@ -29,6 +30,7 @@ from tests.congruence.oracle import SIZE
 
 COUNT = 2 * DEPTH
 RELEVANCE = Relevance(scale=3.0, word_weight=2.0)
+COVERED = Relevance(scale=3.0, word_weight=9.0, coverage=True)
 TOLERANCE = 1e-4
 #: Scores that differ by less may be in any order: rounding decides.
 TIE = 1e-5
@@ -103,16 +105,16 @@ async def agrees(
     rows = {each.passage_id: row for row, each in enumerate(passages)}
     rng = random.Random(5)
     search = open_search(settings)
-    for query in make_vectors(9)[:12]:
+    for query, relevance in zip(make_vectors(9)[:12], cycle((RELEVANCE, COVERED)), strict=False):
         terms = STATISTICS.question(" ".join(rng.choices(WORDS, WEIGHTS, k=5)))
         by_vector, by_words = oracle.vectors @ query, oracle.words.scores(terms)
         scores = {
             Retrieval.DENSE: by_vector,
             Retrieval.BM25: by_words,
-            Retrieval.HYBRID: RELEVANCE(by_vector, by_words),
+            Retrieval.HYBRID: relevance(by_vector, relevance.words(by_words, terms.total)),
         }
         for way in Retrieval:
-            asked = Query(query, terms, way, RELEVANCE)
+            asked = Query(query, terms, way, relevance)
             hits = (await search.search(collection, asked, 15, 10.0)).hits
             found = [rows[hit.passage.passage_id] for hit in hits]
             expected = oracle.search(asked, 15).rows
@@ -129,7 +131,7 @@ async def agrees(
             # Both parts are exact, whatever ranked the passage.
             products, words = [hit.product for hit in hits], [hit.words for hit in hits]
             np.testing.assert_allclose(products, by_vector[found], atol=TOLERANCE)
-            np.testing.assert_allclose(words, by_words[found], atol=TOLERANCE)
+            np.testing.assert_allclose(words, asked.words(by_words)[found], atol=TOLERANCE)
             if way in (Retrieval.DENSE, Retrieval.HYBRID):
                 assert found == expected.tolist()
     await search.close()

@@ -9,7 +9,6 @@ import numpy as np
 from qdrant_client import models
 
 from realm.corpus.passages import Passage
-from realm.model.relevance import Relevance
 from realm.records.vectors import Vectors
 from realm.records.weighing import Weighing
 from realm.retrieval import Retrieval
@@ -98,7 +97,8 @@ def _to_hit(point: models.ScoredPoint, query: Query) -> Hit:
     if not isinstance(stored, models.SparseVector):
         return Hit(to_passage(point), product)
     weights = SparseVector(stored.indices, stored.values)
-    return Hit(to_passage(point), product, query.terms.dot(weights))
+    score = np.array([query.terms.dot(weights)], np.float32)
+    return Hit(to_passage(point), product, float(query.words(score)[0]))
 
 
 def request(query: Query, limit: int) -> models.QueryRequest | None:
@@ -131,16 +131,19 @@ def request(query: Query, limit: int) -> models.QueryRequest | None:
                 models.Prefetch(**each, prefetch=rankings(depth), limit=2 * depth)
                 for each in (by_vector, by_words)
             ]
-            asked = {"query": _weighted_sum(query.relevance), "prefetch": both}
+            asked = {"query": _weighted_sum(query), "prefetch": both}
     parts = [DENSE, BM25] if query.vector.size else [BM25]
     return models.QueryRequest(**asked, limit=limit, with_payload=True, with_vector=parts)
 
 
-def _weighted_sum(relevance: Relevance) -> models.FormulaQuery:
+def _weighted_sum(query: Query) -> models.FormulaQuery:
     """f(x, z) of the scores of two prefetches; who shares no word has none by words."""
-    names = ("$score[0]", "$score[1]")
-    weights = (relevance.scale, relevance.word_weight)
-    terms = [models.MultExpression(mult=[*each]) for each in zip(weights, names, strict=True)]
+    product, score = names = ("$score[0]", "$score[1]")
+    found = query.relevance
+    words = [found.word_weight, score]
+    if found.coverage:
+        words = [found.word_weight / query.terms.total, score, score]
+    terms = [models.MultExpression(mult=each) for each in ([found.scale, product], words)]
     return models.FormulaQuery(
         formula=models.SumExpression(sum=[*terms]), defaults=dict.fromkeys(names, 0.0)
     )

@@ -45,7 +45,8 @@ def expected_scores(world: World, generation: Generation) -> dict[str, float]:
     passages, vectors = world.search.collections[generation.collection]
     terms = STATISTICS.question(QUESTION)
     words = np.array([terms.dot(weights_of(each)) for each in passages])
-    scores = model.retriever.relevance(vectors @ query[0], words)
+    covered = words / sum(terms.values)
+    scores = model.retriever.relevance(vectors @ query[0], covered * words)
     return {each.passage_id: float(score) for each, score in zip(passages, scores, strict=True)}
 
 

@@ -71,7 +71,8 @@ async def test_a_request_chooses_the_way_and_scores_are_relevance(
     rows = {each.passage_id: row for row, each in enumerate(passages)}
     asked = query(site, first, way)
     dense = [asked.relevance.scale * float(vectors[rows[each]] @ asked.vector) for each in ids]
-    words = [asked.terms.dot(weights_of(passages[rows[each]])) for each in ids]
+    by_words = [asked.terms.dot(weights_of(passages[rows[each]])) for each in ids]
+    words = [each * each / sum(asked.terms.values) for each in by_words]
     assert asked.relevance.word_weight == 1.0
     assert any(words)
     scores = [one + other for one, other in zip(dense, words, strict=True)]

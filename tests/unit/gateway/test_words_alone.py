@@ -41,7 +41,7 @@ async def site(world: World, words: Generation) -> AsyncIterator[Site]:
         yield found
 
 
-async def test_words_alone_are_ranked_by_w_times_bm25_and_the_response_says_so(
+async def test_words_alone_are_ranked_by_their_part_of_f_and_the_response_says_so(
     site: Site, words: Generation
 ) -> None:
     found = await site.retrieval.RetrievePassages(REQUEST, timeout=PATIENCE)
@@ -49,7 +49,8 @@ async def test_words_alone_are_ranked_by_w_times_bm25_and_the_response_says_so(
     assert found.retrieval == types_pb2.RETRIEVAL_BM25
     terms = STATISTICS.question(QUESTION)
     passages, _ = site.world.search.collections[words.collection]
-    expected = {each.passage_id: terms.dot(weights_of(each)) for each in passages}
+    scored = {each.passage_id: terms.dot(weights_of(each)) for each in passages}
+    expected = {name: each * each / sum(terms.values) for name, each in scored.items()}
     w = site.world.models[words.snapshot].retriever.relevance.word_weight
     assert found.passages
     for each in found.passages:

@@ -347,4 +347,5 @@ def test_no_answer_wins_only_over_what_is_stored_too(model: Model) -> None:
     assert found.no_answer == pytest.approx(0.8 * read.no_answer)
     assert found.abstains == (read.abstains and found.no_answer > 0.2)
     assert found.evidence == pytest.approx((*read.evidence, 0.0))
+    assert found.added == pytest.approx((*read.added, 0.0)), "re-ranking has a number for each"
     assert (sure.no_answer, sure.abstains, sure.found[0].probability) == (0.0, False, 1.0)

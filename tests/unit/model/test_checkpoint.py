@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from realm.errors import BadSettings, Corrupt
 from realm.model.base import Base
 from realm.model.checkpoint import (
+    CONFIG_FILE,
     Model,
     load_model,
     load_passage_encoder,
@@ -78,6 +80,7 @@ def test_a_written_model_reads_back_bit_for_bit(
     assert_same_weights(loaded.reader, model.reader)
     assert (loaded.retriever.query is loaded.retriever.passage) == model.config.shared_towers
 
+    assert model.retriever.relevance.coverage
     query, passage = load_query_encoder(folder), load_passage_encoder(folder)
     texts = [model.inputs.query(text) for text in ("who wrote it", "she did .")]
     for served, tower in ((query, model.retriever.query), (passage, model.retriever.passage)):
@@ -163,9 +166,12 @@ def test_an_encoder_of_an_earlier_release_weighs_words_by_one(
     weights = load_file(path)
     del weights["word_weight"]
     save_file(weights, path)
-    scale = tiny_model.retriever.scale.item()
-    assert load_query_encoder(tmp_path).relevance == Relevance(scale, 1.0)
-    assert load_model(tmp_path).retriever.word_weight.item() == 1.0
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    del config["coverage"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    before = Relevance(tiny_model.retriever.scale.item(), 1.0, coverage=False)
+    assert load_query_encoder(tmp_path).relevance == before
+    assert load_model(tmp_path).retriever.relevance == before
 
 
 def test_weights_of_another_shape_than_the_config_are_named(

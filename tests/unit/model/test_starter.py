@@ -18,6 +18,7 @@ from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, load_starter, 
 from tests.tiny import eiffel_model
 
 CARD = {"base_sha256": "b" * 64, "span_hidden_size": 8, "max_span_width": 7}
+FITTED = {"scale": 14.0, "word_weight": 0.9, "coverage": True}
 HEAD = "qa_outputs.dense_output.weight"
 
 
@@ -75,9 +76,11 @@ def test_a_starter_with_a_head_for_passages_brings_it_along(tmp_path: Path) -> N
 
 
 def test_its_relevance_is_that_of_vectors_as_the_base_makes_them(shipped: Path) -> None:
-    write_starter(shipped, {}, CARD | {"relevance": {"scale": 14.0, "word_weight": 0.9}})
+    write_starter(shipped, {}, CARD | {"relevance": FITTED})
     found = new_model(tiny_base()).retriever.relevance
     assert (found.scale, found.word_weight) == pytest.approx((14.0, 0.9))
+    plain = new_model(tiny_base(), coverage=False).retriever.relevance
+    assert plain == new_model(tiny_base(), starter=False, coverage=False).retriever.relevance
     fresh = new_model(tiny_base(), starter=False).retriever.relevance
     assert new_model(tiny_base(), vector_size=4).retriever.relevance == fresh
     assert new_model(tiny_base(), scale_init=3.0).retriever.relevance.scale == pytest.approx(3.0)

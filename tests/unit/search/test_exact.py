@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -71,6 +72,18 @@ def test_relevance_ranks_what_either_ranking_finds_by_both_parts() -> None:
     f = index.scores(query)
     np.testing.assert_allclose(f, 2.0 * by_vector + 3.0 * by_words, atol=1e-4)
     assert found.rows.tolist() == sorted(either, key=lambda row: -f[row])[:20]
+
+
+def test_words_count_as_far_as_they_cover_the_question() -> None:
+    passages = [SparseVector([1, 2], [0.5, 0.5]), SparseVector([1], [0.8]), SparseVector([3], [1])]
+    index = ExactIndex(np.zeros((3, 2), np.float32), Bm25Index(passages))
+    terms = SparseVector([1, 2, 4], [4.0, 4.0, 2.0])
+    query = Query(QUESTION, terms, Retrieval.HYBRID, replace(RELEVANCE, coverage=True))
+    expected = [4.0 * 4.0 / 10.0, 3.2 * 3.2 / 10.0, 0.0]
+    np.testing.assert_allclose(index.scores(query), [3.0 * each for each in expected], rtol=1e-6)
+    found = index.search(query, 3)
+    np.testing.assert_allclose(found.words, expected, rtol=1e-6)
+    assert index.search(replace(query, retrieval=Retrieval.BM25), 3).rows.tolist() == [0, 1]
 
 
 def test_both_rankings_count_only_so_far_down() -> None:
