@@ -27,8 +27,8 @@ class QueryMaker:
 
     `words` is None for a generation of an earlier release. Its collection weighs terms by itself:
     they rank, but are no part of f(x, z), for which w is 0. Where there are words alone
-    (`words_alone`) they rank whatever was asked for, and are all of f(x, z); w is the first one where
-    the snapshot's is 0, by which no passages could be told apart.
+    (`words_alone`) they rank whatever was asked for, and are all of f(x, z); w is the first one
+    where the snapshot's is 0, by which no passages could be told apart.
     """
 
     relevance: Relevance
