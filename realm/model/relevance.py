@@ -74,10 +74,10 @@ def relevance_metadata(found: Relevance) -> dict[str, str]:
 def relevance_from(metadata: Mapping[str, str]) -> Relevance:
     """What `relevance_metadata` says; the inner product alone where nothing is said."""
     try:
-        weights = [float(metadata[name]) for name in ("scale", "word_weight")]
+        scale, word_weight = float(metadata["scale"]), float(metadata["word_weight"])
     except KeyError:
         return DENSE_ONLY
-    return Relevance(*weights, coverage=metadata.get("coverage") == repr(True))
+    return Relevance(scale, word_weight, metadata.get("coverage") == repr(True))
 
 
 def log_probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
