@@ -156,7 +156,10 @@ def filter_of(request: Any) -> Filter | None:
 
 async def _accepted(version: Future[int]) -> int:
     """Shielded: a caller that hangs up must not cancel an accepted write."""
-    return await asyncio.shield(asyncio.wrap_future(version))
+    awaited = asyncio.wrap_future(version)
+    # One that hung up reads no outcome, which is no news for the log.
+    awaited.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(awaited)
 
 
 def _document(state: DocumentState) -> types_pb2.Document:

@@ -85,8 +85,8 @@ class PayloadIndexes:
         :param present: how many indexes a collection made by another process has.
         """
         if collection not in self._known:
+            self._room[collection] = MOST_INDEXES - present()  # which may fail
             self._known[collection] = set()
-            self._room[collection] = MOST_INDEXES - present()
         known = self._known[collection]
         made: dict[str, models.PayloadSchemaType] = {}
         for each in metadata:

@@ -261,7 +261,13 @@ def _begin(seen: Observation) -> list[BeginBuild]:
         return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn, words_alone=words_alone)]
     if seen.live and seen.live.generation not in {each.number for each in seen.generations}:
         # Its manifest is damaged, so it cannot be rebuilt: the newest snapshot replaces it.
-        tried = [each for each in seen.generations if each.replaces == seen.turn]
+        tried = [
+            each
+            for each in seen.generations
+            if each.replaces == seen.turn
+            and each.snapshot == seen.newest_snapshot
+            and not _lost_its_leader(each, seen)
+        ]
         if len(tried) >= MAX_ABANDONED:
             return []
         return [BeginBuild(seen.newest_snapshot, UNREADABLE, seen.refresh_asked, seen.turn)]

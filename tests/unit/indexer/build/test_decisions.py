@@ -256,6 +256,9 @@ def test_a_live_generation_whose_manifest_cannot_be_read_is_replaced() -> None:
     assert decide(observation(before, live=live)) == [BeginBuild(3, UNREADABLE, 0, 4)]
     tried = [view(8 + n, 3, State.ABANDONED, replaces=4, seconds=1.0) for n in range(MAX_ABANDONED)]
     assert begun(observation(before, *tried, live=live)) == []
+    assert begun(observation(before, *tried, live=live, newest_snapshot=4)) == [4]
+    lost = [replace(each, term=1) for each in tried]
+    assert begun(observation(before, *lost, live=live, floor=2)) == [3]
 
 
 # Builds of leaders before `floor` are not continued.
