@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from dataclasses import dataclass, replace
 
@@ -24,7 +23,6 @@ from realm.retrieval import Retrieval
 from realm.search.bm25 import SparseVector
 from realm.search.vector_index import Found, Query, VectorSearch
 from realm.settings import Settings
-from realm.v1.types_pb2 import Filter
 from services.gateway.admission.admission import Admission, Place
 from services.gateway.admission.cost import Departures
 from services.gateway.admission.limits import Limit
@@ -34,6 +32,7 @@ from services.gateway.loading import NamedGenerations
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.newest_version import NewestVersion
 from services.gateway.ranking import Retrieved, rerank, score_passages
+from services.gateway.requests import Request, Response
 from services.gateway.serving import PinnedServing, Serving, ServingSlot
 
 log = structlog.get_logger(__name__)
@@ -54,41 +53,6 @@ ANY_WORD = SparseVector([0], [1.0])
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """`answers` 0 asks for passages alone; `retrieval` None leaves it to the setting; `at_least` is
-    the corpus version that must be searched. The best `rerank` passages are read, and ranked by
-    what is found in them too; those of a score below `least_score` are left out. Only passages of
-    documents that pass `filter` take part (None: all). `generation` is asked in place of what is
-    live, if not 0. What `caller` asks takes turns with what others ask; a `patient` one waits where
-    others are refused."""
-
-    question: str
-    passages: int
-    answers: int = 0
-    retrieval: Retrieval | None = None
-    at_least: int = 0
-    rerank: int = 0
-    least_score: float = -math.inf
-    filter: Filter | None = None
-    no_cache: bool = False
-    generation: int = 0
-    caller: str = ""
-    patient: bool = False
-
-    @property
-    def read(self) -> int:
-        """How many passages are read."""
-        return self.rerank or (self.passages if self.answers else 0)
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for requests that one index answers alike."""
-        passing = self.filter and self.filter.SerializeToString(deterministic=True)
-        asked = (self.question, self.passages, self.answers, self.retrieval)
-        return (*asked, self.rerank, self.least_score, passing)
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """A search: `version` is what the collection is known to hold (None: it cannot prove it),
     `at_least` what the copy that is searched must prove."""
@@ -98,18 +62,6 @@ class Asked:
     limit: int
     version: int | None
     at_least: int
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """Passages, how they were chosen and, if asked for, answers, all of one generation; `cached`
-    ones were found for an earlier request."""
-
-    pinned: PinnedServing
-    retrieval: Retrieval
-    passages: list[Retrieved]
-    answers: Answers
-    cached: bool = False
 
 
 class Answering:

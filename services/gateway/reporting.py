@@ -13,8 +13,8 @@ from realm.client.wire import from_rpc_error
 from realm.internal.v1 import serving_pb2
 from realm.records.recorded_questions import Sample
 from realm.settings import Settings
-from services.gateway.answering import Request, Response
 from services.gateway.leader import LeaderChannel
+from services.gateway.requests import Request, Response
 from services.gateway.serving import ServingSlot
 from services.gateway.waiting import wait_for_event
 

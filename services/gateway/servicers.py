@@ -25,11 +25,12 @@ from realm.v1 import (
     retrieval_pb2_grpc,
     types_pb2,
 )
-from services.gateway.answering import Answering, Request, Response
+from services.gateway.answering import Answering
 from services.gateway.bulk import QuestionStreams, caller_of, failure_of, outcome
 from services.gateway.masks import Mask
 from services.gateway.ranking import Retrieved
 from services.gateway.reporting import QuestionRecorder, SearchSampler
+from services.gateway.requests import Request, Response
 from services.gateway.scope import reachable
 from services.gateway.serving import PinnedServing, Serving
 
