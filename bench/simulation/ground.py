@@ -28,7 +28,7 @@ def settings() -> Settings:
         lease_seconds=LEASE_SECONDS,
         retirement_seconds=RETIREMENT_SECONDS,
         reconcile_seconds=4.0,
-        verify_seconds=0.001,
+        verify_seconds=0.3,
         shard_seconds=0.03,
         request_again_seconds=2.0,
         work_silence_seconds=2.0,
