@@ -150,8 +150,9 @@ class Cluster:
         return replace(web, module="")
 
     def trainer(self) -> ProcessSpec:
-        """Nothing can be built before it has published the base model."""
-        return self._service("trainer", metrics="trainer metrics", niceness=TRAINER_NICENESS)
+        """Nothing can be built before it has published the base model: until then it is as urgent
+        as any other, and only then of `TRAINER_NICENESS`."""
+        return self._service("trainer", metrics="trainer metrics")
 
     def embedders(self) -> list[ProcessSpec]:
         """Changes have one of their own: no build delays a write."""

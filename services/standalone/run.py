@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +20,7 @@ from rich.markup import escape
 
 from realm.cli.output import Terminal, replace_what_the_encoding_lacks
 from realm.cli.up import Options
+from realm.client import Client
 from realm.corpus.documents import Document
 from realm.errors import BadSettings, RealmError
 from realm.process import telemetry
@@ -26,12 +28,14 @@ from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from realm.settings import Settings, load_settings
 from services.standalone import corpus
-from services.standalone.cluster import Cluster
+from services.standalone.cluster import TRAINER_NICENESS, Cluster
 from services.standalone.observer import Observer, render
 from services.standalone.report import Run, build_report
-from services.standalone.supervisor import POLL_SECONDS, Stopped, Supervisor
+from services.standalone.supervisor import POLL_SECONDS, Stopped, Supervisor, begin
 
 STATUS_LOG_SECONDS = 10.0
+#: How long embedders wait for words alone to answer.
+WORDS_SECONDS = 20.0
 
 log = structlog.get_logger(__name__)
 
@@ -96,12 +100,19 @@ def _serve(
     began = time.time()
     cluster = supervisor.cluster
     supervisor.import_once()
-    supervisor.start([cluster.web()])
-    supervisor.await_ports(["web"])
-    console.print(f"look at [bold]http://{cluster.address('web')}[/]", soft_wrap=True)
-    documents, problems = supervisor.wait_for(
+    supervisor.start([*cluster.infrastructure(), cluster.web()])
+    gathering = begin(
         lambda: corpus.gather(options.corpus or [], settings.corpus.max_document_bytes)
     )
+    supervisor.await_ports(["web"])
+    console.print(f"look at [bold]http://{cluster.address('web')}[/]", soft_wrap=True)
+    with console.status("starting indexer and gateway"):
+        supervisor.await_ports(["redis", "qdrant"])
+        supervisor.await_imports()
+        # Nothing answers before the trainer has published the base model.
+        supervisor.start([cluster.trainer(), *cluster.front()])
+    with console.status("reading the corpus"):
+        documents, problems = supervisor.result(gathering)
     for problem in problems:
         console.print(f"[yellow]left out:[/] {escape(str(problem))}", soft_wrap=True)
     observer = Observer(
@@ -117,13 +128,7 @@ def _start(
     supervisor: Supervisor, documents: list[Document], rate: float, console: Console
 ) -> None:
     cluster = supervisor.cluster
-    with console.status("starting Redis and Qdrant"):
-        supervisor.start(cluster.infrastructure())
-        supervisor.await_ports(["redis", "qdrant"])
     with console.status("starting indexer and gateway"):
-        supervisor.await_imports()
-        # Nothing answers before the trainer has published the base model.
-        supervisor.start([*cluster.front(), cluster.trainer()])
         supervisor.await_ports(["indexer", *cluster.gateway_names])
     with console.status(f"writing {len(documents)} documents"):
         written = supervisor.wait_for(
@@ -133,11 +138,23 @@ def _start(
         )
     log.info("corpus_ready", documents=len(documents), written=written)
     with console.status("publishing the base model"):
-        # Embedders have nothing to do before, and would keep the processors from the trainer.
         supervisor.await_snapshot(Snapshots(Store.open(str(cluster.store))))
+    log.info("base_model_published")
+    supervisor.lower_priority("trainer", TRAINER_NICENESS)
+    with console.status("indexing words"), Client(cluster.address("gateway"), timeout=1) as client:
+        # Embedders have nothing to do before, and would keep the processors from the first answer.
+        supervisor.await_answers(partial(_answers, client), WORDS_SECONDS)
+    log.info("answers")
     supervisor.start(cluster.embedders())
     if rate > 0:
         supervisor.start([cluster.load_generator(rate)])
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return any(each.ready for each in client.status().gateways)
+    except RealmError:
+        return False
 
 
 def _watch(

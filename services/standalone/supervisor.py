@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -119,6 +119,12 @@ class ChildProcess:
             self.start()
             log.info("process_restarted", process=self.spec.name, child=self.pid)
 
+    def lower_priority(self, niceness: int) -> None:
+        """Of all its threads, and of those that come in its place."""
+        self.spec = replace(self.spec, niceness=niceness)
+        if self.process is not None and self.running:
+            os.setpriority(os.PRIO_PGRP, self.process.pid, niceness)
+
     def terminate(self) -> None:
         self._stopping = True
         if self.process is not None and self.running:
@@ -181,6 +187,11 @@ class Supervisor:
             child.start()
             log.info("process_started", process=spec.name, child=child.pid)
 
+    def lower_priority(self, name: str, niceness: int) -> None:
+        for child in self.processes:
+            if child.spec.name == name:
+                child.lower_priority(niceness)
+
     def restart_dead(self) -> None:
         """:raises DependencyUnavailable: if a process ended because of its settings."""
         for child in self.processes:
@@ -211,16 +222,27 @@ class Supervisor:
         deadline = time.monotonic() + START_SECONDS
         self._await(lambda: bool(snapshots.newest()), deadline, "trainer", "publish a model")
 
-    def wait_for(self, work: Callable[[], T]) -> T:
-        """Runs `work` in a thread of its own, which is abandoned if startup is interrupted.
+    def await_answers(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Waits until a gateway answers, or so long.
 
         :raises Stopped: if startup is interrupted.
         """
-        done: Future[T] = Future()
-        threading.Thread(target=_run_into, args=(done, work), name="start", daemon=True).start()
-        while not done.done():
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not ready():
             self._poll()
-        return done.result()
+
+    def wait_for(self, work: Callable[[], T]) -> T:
+        """As `begin` and `result`."""
+        return self.result(begin(work))
+
+    def result(self, work: Future[T]) -> T:
+        """Of work in a thread of its own, which is abandoned if startup is interrupted.
+
+        :raises Stopped: if startup is interrupted.
+        """
+        while not work.done():
+            self._poll()
+        return work.result()
 
     def _await(self, holds: Callable[[], bool], deadline: float, name: str, what: str) -> None:
         while not holds():
@@ -249,6 +271,13 @@ class Supervisor:
         self.restart_dead()
         if self._stopped(POLL_SECONDS):
             raise Stopped
+
+
+def begin(work: Callable[[], T]) -> Future[T]:
+    """Runs it in a thread of its own."""
+    done: Future[T] = Future()
+    threading.Thread(target=_run_into, args=(done, work), name="start", daemon=True).start()
+    return done
 
 
 def _run_into(done: Future[T], work: Callable[[], T]) -> None:

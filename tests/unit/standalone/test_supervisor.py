@@ -98,3 +98,23 @@ time.sleep(120)
     supervisor.wait(10)
     supervisor.stdout.close()
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_a_running_child_gives_way_with_all_its_threads(tmp_path: Path) -> None:
+    code = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start();"
+        " print(1, flush=True); time.sleep(60)"
+    )
+    child = ChildProcess(spec(tmp_path, code))
+    child.start()
+    until(lambda: "1" in last_lines(child.spec.log_file))
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    child.lower_priority(min(19, before + 3))
+    assert child.pid
+    threads = [int(each.name) for each in Path(f"/proc/{child.pid}/task").iterdir()]
+    assert len(threads) == 2
+    found = {os.getpriority(os.PRIO_PROCESS, each) for each in threads}
+    assert found == {min(19, before + 3)}
+    assert child.spec.niceness == min(19, before + 3)
+    child.terminate()
+    assert child.wait(10)
