@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from realm.cli.mirror import Mirror
+from realm.cli.importing import import_
 from realm.cli.options import (
     DEFAULT_TIMEOUT,
     MOST,
     STORE,
     Address,
     AsJson,
-    Paths,
     StoreUrl,
     Timeout,
     Where,
@@ -30,21 +26,13 @@ from realm.cli.options import (
     settings_with,
 )
 from realm.cli.output import ago, messages, rows_table, show
-from realm.client import Client, document
-from realm.corpus.documents import Document
-from realm.corpus.importers import SOURCE, Problem, describe_skipped, read_documents
+from realm.client import document
 from realm.corpus.plain_text import decode
-from realm.errors import InvalidInput, RealmError
-from realm.settings import Settings, load_settings
-from realm.v1 import corpus_pb2, types_pb2
+from realm.errors import InvalidInput
+from realm.settings import Settings
 
 if TYPE_CHECKING:
     from realm.corpus.erasure import ErasureQuery, Trace
-
-#: How many documents are looked up ahead of an import, how many at once; how many are named.
-LOOKUP_BATCH = 64
-LOOKUP_THREADS = 8
-REPLACED_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -57,64 +45,6 @@ def register(app: typer.Typer) -> None:
     corpus.command()(parked)
     corpus.command("verify-erased")(verify_erased)
     app.add_typer(corpus, name="corpus")
-
-
-def import_(
-    paths: Paths,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="exit with 0 even if some were left out")
-    ] = False,
-    prefix: Annotated[
-        str, typer.Option(help="prefix for each file's id, which keeps folders apart")
-    ] = "",
-    mirror: Annotated[
-        bool,
-        typer.Option(
-            "--mirror", help="write only what has changed, and delete what folders hold no longer"
-        ),
-    ] = False,
-    as_json: AsJson = False,
-    address: Address = "",
-    timeout: Timeout = DEFAULT_TIMEOUT,
-) -> None:
-    """Import documents from files and folders; unusable ones are named and left out.
-
-    A file's id is its path inside the given folder. A document with the same id from another
-    place is replaced, and named.
-    """
-    problems: list[Problem] = []
-    found = read_documents(
-        paths, max_bytes=load_settings().corpus.max_document_bytes, prefix=prefix
-    )
-    with connect(address, timeout) as client:
-        replaced, mirrored = Replaced(client), Mirror(client, paths) if mirror else None
-        documents = _usable(found, problems)
-        if mirrored is not None:
-            documents = mirrored.changed(documents)
-        total = _import(client, replaced.watch(documents), quiet=as_json)
-        gone = mirrored.delete_missing(problems) if mirrored is not None else []
-    replaced.warn()
-    result = {
-        "documents_written": total.documents_written,
-        "corpus_version": total.corpus_version,
-        "problems": [
-            {"path": str(each.path), "line": each.line, "message": each.message}
-            for each in problems
-        ],
-        "files_not_read": found.skipped,
-        "replaced": replaced.found,
-        "unchanged": mirrored.unchanged if mirrored else 0,
-        "deleted": gone,
-    }
-    version = f", corpus version {total.corpus_version}" if total.corpus_version else ""
-    words = f"{total.documents_written} documents written{version}; {len(problems)} left out"
-    if mirrored is not None:
-        words += f"; {mirrored.unchanged} unchanged, {len(gone)} deleted"
-    if found.skipped:
-        words += f"\n{describe_skipped(found.skipped)}"
-    show(result, as_json, words)
-    if problems and not skip_bad:
-        raise typer.Exit(1)
 
 
 def add(
@@ -272,76 +202,6 @@ def _search_collections(settings: Settings, wanted: ErasureQuery) -> tuple[int, 
         return len(names), search_collections(names, index.count_of, wanted)
     finally:
         index.close()
-
-
-class Replaced:
-    """Documents that an import replaces though they came from another file: two folders, one path.
-
-    Only files are looked up: ids in JSON Lines are chosen by their author.
-    """
-
-    def __init__(self, client: Client) -> None:
-        #: The documents replaced, each with its former source; empty: unknown.
-        self.found: list[dict[str, str]] = []
-        self._client = client
-
-    def watch(self, documents: Iterable[types_pb2.Document]) -> Iterator[types_pb2.Document]:
-        """Yields the same documents, each batch after looking it up."""
-        documents = iter(documents)
-        with ThreadPoolExecutor(LOOKUP_THREADS) as threads:
-            while batch := list(islice(documents, LOOKUP_BATCH)):
-                for document, source in zip(batch, threads.map(self._source, batch), strict=True):
-                    if source is not None and source != document.metadata[SOURCE]:
-                        self.found.append({"id": document.id, SOURCE: source})
-                yield from batch
-
-    def warn(self) -> None:
-        """Names the documents found, on stderr."""
-        lines = [
-            f"{each['id']} replaces a document that came from {each[SOURCE] or 'somewhere else'}"
-            for each in self.found[:REPLACED_SHOWN]
-        ]
-        if (more := len(self.found) - REPLACED_SHOWN) > 0:
-            lines.append(f"and {more} more")
-        if lines:
-            lines.append("give --prefix NAME to keep folders apart")
-        for line in lines:
-            messages().print(line, markup=False)
-
-    def _source(self, document: types_pb2.Document) -> str | None:
-        """The source of the stored document of this id; None if there is none, or it is unknown."""
-        if SOURCE not in document.metadata:
-            return None
-        try:
-            stored = self._client.get(document.id).document
-        except RealmError:  # no such document; or the write will meet the same fault
-            return None
-        return str(stored.metadata.get(SOURCE, ""))
-
-
-def _import(
-    client: Client, documents: Iterable[types_pb2.Document], *, quiet: bool
-) -> corpus_pb2.ImportDocumentsResponse:
-    columns = (SpinnerColumn(), TextColumn("{task.completed} documents"), TimeElapsedColumn())
-    with Progress(*columns, console=messages(), transient=True, disable=quiet) as progress:
-        task = progress.add_task("import", total=None)
-        return client.import_documents(
-            documents, on_written=lambda count: progress.advance(task, count)
-        )
-
-
-def _usable(
-    found: Iterable[Document | Problem], problems: list[Problem]
-) -> Iterator[types_pb2.Document]:
-    console = messages()
-    for each in found:
-        if isinstance(each, Problem):
-            problems.append(each)
-            console.print(str(each), markup=False)
-        else:
-            yield document(
-                each.id, each.text, title=each.title, metadata=each.metadata, answer=each.answer
-            )
 
 
 def _text(text: str, file: Path | None) -> str:

@@ -15,6 +15,10 @@ from realm.v1.types_pb2 import Document
 
 #: Of one call.
 DELETED_AT_ONCE = 1_000
+#: For changes that the kernel does not tell, as of shared folders.
+LOOK_AGAIN_MS = 5_000
+#: A file is read once it has been left alone for so long.
+SETTLED_MS, STEP_MS = 400, 50
 
 
 @dataclass(slots=True)
@@ -26,6 +30,8 @@ class Mirror:
     unchanged: int = 0
     _stored: dict[str, tuple[bytes, Path]] = field(default_factory=dict, init=False)
     _seen: set[str] = field(default_factory=set, init=False)
+    #: Size and time of change of the files as they were read last.
+    _stamps: dict[Path, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """:raises InvalidInput: without a folder."""
@@ -37,15 +43,36 @@ class Mirror:
             if any(source.is_relative_to(folder) for folder in folders):
                 self._stored[each.document.id] = _digest(each.document), source
 
+    def begin(self) -> None:
+        """The folders are looked through once more."""
+        self.unchanged = 0
+        self._seen.clear()
+
+    def is_unchanged(self, path: Path, document_id: str) -> bool:
+        """Whether the file is as it was when it was read last."""
+        try:
+            found = path.stat()
+        except OSError:
+            return False  # reading it will say why
+        stamp = (found.st_size, found.st_mtime_ns)
+        if self._stamps.get(path) != stamp:
+            self._stamps[path] = stamp
+            return False
+        self._seen.add(document_id)
+        self.unchanged += 1
+        return True
+
     def changed(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Those that the corpus does not hold like this."""
         for document in documents:
             self._seen.add(document.id)
             stored, _ = self._stored.get(document.id, (b"", None))
-            if stored == _digest(document):
+            if stored == (digest := _digest(document)):
                 self.unchanged += 1
             else:
                 yield document
+                if source := document.metadata.get(SOURCE):
+                    self._stored[document.id] = digest, Path(source)
 
     def delete_missing(self, problems: Iterable[Problem]) -> list[str]:
         """Deletes what the folders hold no longer; returns its ids. Call once all are read.
@@ -60,7 +87,26 @@ class Mirror:
         ]
         for start in range(0, len(gone), DELETED_AT_ONCE):
             self.client.delete(gone[start : start + DELETED_AT_ONCE])
+        for name in gone:
+            _, source = self._stored.pop(name)
+            self._stamps.pop(source, None)
         return gone
+
+
+def folder_changes(folders: Sequence[Path]) -> Iterator[None]:
+    """At once, whenever something changes in the folders, and now and then; until Ctrl-C."""
+    from watchfiles import watch
+
+    yield
+    for _ in watch(
+        *folders,
+        debounce=SETTLED_MS,
+        step=STEP_MS,
+        rust_timeout=LOOK_AGAIN_MS,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    ):
+        yield
 
 
 def _digest(document: Document) -> bytes:

@@ -80,7 +80,8 @@ RequestId = Annotated[str, typer.Option(help="names this call: sent again, it is
 Paths = Annotated[
     list[Path],
     typer.Argument(
-        help=".jsonl or .csv file, or file or folder of .md, .rst, .txt, .html, .pdf, .docx"
+        help="folder, or file: .jsonl, .csv, .tsv, .parquet, a Wikipedia's .xml, compressed or not,"
+        " .md, .rst, .txt, .html, .pdf, .docx; or a dataset, hf:NAME"
     ),
 ]
 StoreUrl = Annotated[

@@ -22,6 +22,7 @@ from realm.client.requests import (
     SearchOptions,
     Where,
     ask_request,
+    batch_name,
     delete_request,
     list_request,
     pause_request,
@@ -189,17 +190,24 @@ class AsyncClient:
         self,
         documents: AsyncDocuments,
         *,
+        name: str = "",
+        after: int = 0,
         on_written: Callable[[int], None] = lambda documents: None,
         timeout: Timeout = Default.TIMEOUT,
     ) -> corpus_pb2.ImportDocumentsResponse:
         """Writes any number of documents in batches; `on_written` gets each batch's size.
 
         After the first batch it retries for up to a minute while the service is away; `timeout` is
-        a batch's.
+        a batch's. One that was interrupted is continued under its `name`, `after` so many documents
+        that are known to be written: a batch is written once.
         """
         arguments.called("on_written", on_written)
+        arguments.text("name", name)
+        arguments.uint64("after", after)
         total = corpus_pb2.ImportDocumentsResponse()
         async for batch in self._transport.batches(documents):
+            if name:
+                batch.request_id = batch_name(name, after + total.documents_written, batch)
             upsert = self._retry_upsert if total.documents_written else self._upsert
             written = await upsert(batch, timeout)
             total.corpus_version = written.corpus_version

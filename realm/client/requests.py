@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TypedDict
 
@@ -237,6 +238,14 @@ class Batches:
         """The last batch; None if nothing is left."""
         documents, self._documents, self._size = self._documents, [], 0
         return upsert_request(documents) if documents else None
+
+
+def batch_name(name: str, after: int, batch: corpus_pb2.UpsertDocumentsRequest) -> str:
+    """The request id of a batch of an import: by its place in it and its content."""
+    digest = hashlib.sha256()
+    for each in batch.documents:
+        digest.update(each.SerializeToString(deterministic=True))
+    return f"{name}-{after}-{digest.hexdigest()[:16]}"
 
 
 def batches(documents: Iterable[types_pb2.Document]) -> Iterator[corpus_pb2.UpsertDocumentsRequest]:

@@ -1,35 +1,29 @@
-"""Documents out of files: JSON Lines, CSV, and files or folders of every kind that has a reader.
+"""Documents out of files and folders of every kind that `realm.corpus.formats` reads.
 
 A bad line or file is reported as a `Problem` and the rest goes on; files of other kinds are
-counted. Everything streams: of a large file only one line at a time is held, of all ids only
+counted. Everything streams: of a large file only one document at a time is held, of all ids only
 their hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn, TextIO
 
+from realm.corpus.containers import LAYOUTS, NAMED, UNREADABLE, Asked, kind_of, opened
 from realm.corpus.documents import Document, check_document, normalise_id, shown
-from realm.corpus.formats import readers
-from realm.corpus.plain_text import marked
-from realm.corpus.rows import from_cells, from_json, read_table
-from realm.errors import InvalidInput
+from realm.corpus.formats import containers, readers
+from realm.errors import InvalidInput, RealmError
 
 #: The metadata of a document that is a file: where it lay, so that another's is told apart.
 SOURCE = "source"
 
-_JSON_LINES = (".jsonl", ".ndjson")
-_TABLES = (".csv", ".tsv")
-_ROWS = (*_JSON_LINES, *_TABLES)
 _SHOWN_KINDS = 10
 
 # JSON may write one byte as six ("\\u0041"); markup is several times the text that it marks.
@@ -51,17 +45,38 @@ class Problem:
         return f"{place}: {self.message}".encode("utf-8", "backslashreplace").decode()
 
 
-def read_documents(paths: Iterable[Path | str], *, max_bytes: int, prefix: str = "") -> Reading:
+#: Whether a file of a folder needs no reading, by its path and its document's id.
+Skip = Callable[[Path, str], bool]
+
+
+def read_documents(
+    paths: Iterable[Path | str],
+    *,
+    max_bytes: int,
+    prefix: str = "",
+    columns: Mapping[str, str] | None = None,
+    skip: Skip = lambda path, document_id: False,
+) -> Reading:
     """Reads documents from files and folders, in the order given; folders in order of name.
 
     A folder's files get their path inside it as id; a file named by itself gets its name.
 
+    :param paths: or names, such as `hf:NAME`.
     :param max_bytes: the longest text of one document, in bytes of UTF-8.
-    :param prefix: a folder's name before each file's id; ids in JSON Lines and CSV stay as they
-        are.
+    :param prefix: a folder's name before each file's id; ids in files of many documents stay as
+        they are.
+    :param columns: by which other name a field of a document goes in such files.
     :raises InvalidInput: at once, if a path is missing or is a file of an unknown kind.
     """
-    return Reading([_checked(Path(path)) for path in paths], max_bytes, prefix.rstrip("/"))
+    asked = Asked(max_bytes * _RAW_FACTOR + _RAW_EXTRA, columns or {})
+    return Reading([_checked(Path(path)) for path in paths], max_bytes, asked, prefix, skip)
+
+
+def named(path: Path) -> tuple[str, str] | None:
+    """What it names where it is no path: `hf` and the dataset of `hf:NAME`."""
+    containers()
+    scheme, colon, name = str(path).partition(":")
+    return (scheme, name) if colon and scheme in NAMED and not path.exists() else None
 
 
 def describe_skipped(skipped: Counter[str]) -> str:
@@ -76,11 +91,16 @@ def describe_skipped(skipped: Counter[str]) -> str:
 
 
 def _checked(path: Path) -> Path:
+    if named(path):
+        return path
     if not path.exists():
         raise InvalidInput(f"{path} does not exist: give a file or a folder", path=path)
-    suffix = path.suffix.lower()
-    if not path.is_dir() and suffix not in readers() and suffix not in _ROWS:
-        known = ", ".join([*_ROWS, *sorted(readers())])
+    if (
+        not path.is_dir()
+        and path.suffix.lower() not in readers()
+        and kind_of(path) not in containers()
+    ):
+        known = ", ".join([*containers(), *sorted(readers())])
         raise InvalidInput(f"{path} is of an unknown kind: give a folder or {known}", path=path)
     return path
 
@@ -88,12 +108,15 @@ def _checked(path: Path) -> Path:
 class Reading(Iterator[Document | Problem]):
     """Documents and problems of one run over all paths, read as they are asked for."""
 
-    def __init__(self, paths: list[Path], max_bytes: int, prefix: str) -> None:
+    def __init__(
+        self, paths: list[Path], max_bytes: int, asked: Asked, prefix: str, skip: Skip
+    ) -> None:
         #: Files in the folders read so far that have no reader, by kind; hidden ones aside.
         self.skipped: Counter[str] = Counter()
         self._max_bytes = max_bytes
-        self._max_raw = max_bytes * _RAW_FACTOR + _RAW_EXTRA
-        self._prefix = prefix
+        self._asked = asked
+        self._prefix = prefix.rstrip("/")
+        self._skip = skip
         self._files: list[Path] = []
         self._seen: dict[int, tuple[int, int]] = {}  # hash of an id -> file, line (0: no line)
         self._found = chain.from_iterable(map(self._path, paths))
@@ -101,51 +124,46 @@ class Reading(Iterator[Document | Problem]):
     def __next__(self) -> Document | Problem:
         return next(self._found)
 
-    def _path(self, path: Path) -> Iterator[Document | Problem]:
-        if path.is_dir():
-            yield from self._folder(path)
-        elif path.suffix.lower() in _ROWS:
-            yield from self._rows(path)
-        else:
-            yield self._file(path, path.name)
+    @property
+    def at(self) -> Path | None:
+        """What is read now."""
+        return self._files[-1] if self._files else None
 
-    def _rows(self, path: Path) -> Iterator[Document | Problem]:
+    def _path(self, path: Path) -> Iterator[Document | Problem]:
+        if known := named(path):
+            yield from self._named(path, *known)
+        elif path.is_dir():
+            inside = next((found for layout in LAYOUTS if (found := layout(path))), None)
+            if inside is None:
+                yield from self._folder(path)
+            else:
+                yield from chain.from_iterable(map(self._container, inside))
+        elif kind_of(path) in containers():
+            yield from self._container(path)
+        else:
+            yield self._file(path, self._id(path.name))
+
+    def _named(self, path: Path, scheme: str, name: str) -> Iterator[Document | Problem]:
+        try:
+            for each in NAMED[scheme](name):
+                yield from self._container(each)
+        except RealmError as error:
+            yield Problem(path, None, error.message)
+
+    def _container(self, path: Path) -> Iterator[Document | Problem]:
         self._files.append(path)
-        read = self._table if path.suffix.lower() in _TABLES else self._json_lines
         number = 0
         try:
-            with path.open("rb") as file:
-                codec = marked(file.peek(4))
-                # What is not text is found in its line, and the lines behind it are read.
-                encoding = codec.name if codec else "utf-8"
-                text = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
-                for number, make in read(text):
+            with opened(path) as file:
+                for number, make in containers()[kind_of(path)](file, self._asked):
                     yield self._guarded(path, number, make)
+        except InvalidInput as error:
+            yield Problem(path, number or None, error.message)
         except UnicodeDecodeError as error:
             yield Problem(path, number + 1, f"not {error.encoding.upper()}: nothing behind is read")
-        except OSError as error:
-            yield Problem(path, None, f"cannot be read: {error.strerror}")
-
-    def _json_lines(self, file: TextIO) -> Iterator[tuple[int, Callable[[], Document]]]:
-        for number, line in self._lines(file):
-            if line is None:
-                yield number, partial(_too_long, self._max_raw)
-            elif line.strip():
-                yield number, partial(from_json, line)
-
-    def _table(self, file: TextIO) -> Iterator[tuple[int, Callable[[], Document]]]:
-        for number, row in read_table(file, self._max_raw):
-            yield number, partial(from_cells, row)
-
-    def _lines(self, file: TextIO) -> Iterator[tuple[int, str | None]]:
-        """Numbered lines; None for one that is too long, which is skipped without holding it."""
-        number = 0
-        while line := file.readline(self._max_raw + 1):
-            number += 1
-            too_long = len(line) > self._max_raw
-            while too_long and line and not line.endswith("\n"):
-                line = file.readline(self._max_raw)
-            yield number, None if too_long else line.removeprefix("\ufeff")
+        except UNREADABLE as error:
+            why = getattr(error, "strerror", None) or str(error)
+            yield Problem(path, number or None, f"cannot be read: {why}")
 
     def _folder(self, folder: Path) -> Iterator[Document | Problem]:
         problems: list[Problem] = []
@@ -163,7 +181,9 @@ class Reading(Iterator[Document | Problem]):
                     continue
                 if path.suffix.lower() in readers():
                     found = True
-                    yield self._file(path, path.relative_to(folder).as_posix())
+                    document_id = self._id(path.relative_to(folder).as_posix())
+                    if not self._skip(path, document_id):
+                        yield self._file(path, document_id)
                 else:
                     self.skipped[path.suffix.lower() or "without a suffix"] += 1
         yield from _drain(problems)
@@ -173,18 +193,20 @@ class Reading(Iterator[Document | Problem]):
                 folder, None, f"the folder has no {kinds} (name .jsonl and .csv files themselves)"
             )
 
-    def _file(self, path: Path, name: str) -> Document | Problem:
+    def _id(self, name: str) -> str:
+        """One form of each name: file systems keep ü in one character or in two."""
+        return normalise_id(f"{self._prefix}/{name}" if self._prefix else name)
+
+    def _file(self, path: Path, document_id: str) -> Document | Problem:
         self._files.append(path)
-        # One form of each name: file systems keep ü in one character or in two.
-        name = normalise_id(f"{self._prefix}/{name}" if self._prefix else name)
-        return self._guarded(path, None, partial(self._from_file, path, name))
+        return self._guarded(path, None, partial(self._from_file, path, document_id))
 
     def _from_file(self, path: Path, name: str) -> Document:
         if not path.is_file():
             raise InvalidInput("not a regular file, or a broken link")
         size = path.stat().st_size
-        if size > self._max_raw:
-            raise InvalidInput(f"the file has {size} bytes, the limit is {self._max_raw}")
+        if size > self._asked.longest:
+            raise InvalidInput(f"the file has {size} bytes, the limit is {self._asked.longest}")
         data = path.read_bytes()
         try:
             plain = readers()[path.suffix.lower()](data)
@@ -227,7 +249,3 @@ def _unread(error: OSError) -> Problem:
 def _drain(problems: list[Problem]) -> Iterator[Problem]:
     while problems:
         yield problems.pop(0)
-
-
-def _too_long(limit: int) -> NoReturn:
-    raise InvalidInput(f"the line has more than {limit} bytes: split the document")

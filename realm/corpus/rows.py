@@ -1,4 +1,4 @@
-"""Documents out of rows: objects of JSON Lines, and rows of CSV.
+"""Documents out of rows: objects of JSON Lines, rows of CSV, records of Parquet.
 
 A row has `id` and `text`, and perhaps `title`, `answer` and `metadata`; or it is a pair of a FAQ,
 `question` and `answer`, whose id may be left out.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from realm.corpus.documents import Document, normalise_id, shown
@@ -19,34 +19,55 @@ _KNOWN = frozenset(["id", "title", "text", "metadata", "answer"])
 SEPARATORS = ",;\t"
 
 
-def from_json(line: str) -> Document:
+#: By which other name a field of a document goes.
+Columns = Mapping[str, str]
+_AS_NAMED: Columns = {}
+
+
+def from_json(line: str, columns: Columns = _AS_NAMED) -> Document:
     """A line of JSON.
 
     `_id` is taken for `id`, a whole number for its digits; metadata that is not text becomes JSON.
 
     :raises InvalidInput: if the line says anything else.
     """
-    row = _object(line)
+    row = _renamed(_object(line), columns)
     if "id" not in row and "_id" in row:
         row["id"] = row.pop("_id")
     row = _as_document(row)
     if unknown := sorted(row.keys() - _KNOWN):
         names = ", ".join(shown(name) for name in unknown[:5])
         raise InvalidInput(f"unknown field {names}: remove it or put it into metadata")
-    metadata = row.get("metadata")
-    if isinstance(metadata, dict):
-        metadata = {key: _as_text(value) for key, value in metadata.items() if value is not None}
-    return _document(row, {} if metadata is None else metadata)
+    return _document(row, _metadata(row))
 
 
-def from_cells(row: dict[str, str] | str) -> Document:
+def from_values(row: dict[str, Any], columns: Columns = _AS_NAMED) -> Document:
+    """A record with types: values that are None are left out, columns that are no field become
+    metadata. One without an id is named by its content.
+
+    :raises InvalidInput: if there is no document in it.
+    """
+    given = {name: value for name, value in row.items() if value is not None}
+    found = _as_document(_renamed(given, columns))
+    if "id" not in found and "_id" in found:
+        found["id"] = found.pop("_id")
+    if "id" not in found and "text" in found:
+        found["id"] = f"row/{_hash(json.dumps(found, sort_keys=True, default=str))}"
+    if isinstance(pairs := found.get("metadata"), list):  # as Arrow gives a map
+        found["metadata"] = dict(pairs)
+    others = {name: _as_text(value) for name, value in found.items() if name not in _KNOWN}
+    return _document(found, {**others, **_metadata(found)})
+
+
+def from_cells(row: dict[str, str] | str, columns: Columns = _AS_NAMED) -> Document:
     """A row of a table: empty cells are left out, columns that are no field become metadata.
 
     :raises InvalidInput: if there is no document in it; a text says why.
     """
     if isinstance(row, str):
         raise InvalidInput(row)
-    found = _as_document({name: cell for name, cell in row.items() if cell.strip()})
+    cells = {name: cell for name, cell in row.items() if cell.strip()}
+    found = _as_document(_renamed(cells, columns))
     metadata = {name: cell for name, cell in found.items() if name not in _KNOWN}
     return _document(found, metadata)
 
@@ -85,8 +106,29 @@ def _as_document(row: dict[str, Any]) -> dict[str, Any]:
     if "answer" not in row:
         raise InvalidInput("answer missing")
     question = row.pop("question")
-    named = hashlib.sha256(str(question).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return {"id": f"faq/{named}", **row, "text": question}
+    return {"id": f"faq/{_hash(str(question))}", **row, "text": question}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _renamed(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """A field that goes by another name takes the place of what has its own."""
+    for field, column in columns.items():
+        if column in row:
+            row[field] = row.pop(column)
+    return row
+
+
+def _metadata(row: dict[str, Any]) -> dict[str, str]:
+    """Values that are no text become JSON."""
+    found: Any = row.get("metadata")
+    if isinstance(found, dict):
+        return {key: _as_text(value) for key, value in found.items() if value is not None}
+    if found is not None:
+        raise InvalidInput("metadata must be an object of texts")
+    return {}
 
 
 def _document(row: dict[str, Any], metadata: dict[str, str]) -> Document:
@@ -123,4 +165,7 @@ def _id(value: Any) -> Any:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Text as it is, a date as Python writes it, all else as JSON."""
+    if isinstance(value, bool | int | float | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

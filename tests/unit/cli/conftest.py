@@ -53,6 +53,7 @@ def run(arguments: list[str]) -> int:
 @pytest.fixture
 async def realm(tmp_path: Path, capsys: Any, monkeypatch: Any) -> AsyncIterator[Shell]:
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     world = World(Store.open(str(tmp_path / "store")), MemorySearch(), tmp_path)
     first = world.go_live(seed=1, step=10)
     with capture_logs():  # the gateway's, which would mix with the command's output

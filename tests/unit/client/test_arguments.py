@@ -49,7 +49,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "upsert": {"*documents": [KEA], "request_id": "one"},
     "delete": {"*document_ids": ["12"], "request_id": "two"},
     "get": {"*document_id": "12"},
-    "import_documents": {"*documents": [KEA], "on_written": print},
+    "import_documents": {"*documents": [KEA], "name": "four", "after": 0, "on_written": print},
     "status": {},
     "watch": {"timeout": TIMEOUT, "on_lost": print},
     "generations": {"limit": 5},
