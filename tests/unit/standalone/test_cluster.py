@@ -46,6 +46,7 @@ def test_given_settings_reach_every_process(tmp_path: Path) -> None:
         *cluster.front(),
         cluster.trainer(),
         *cluster.embedders(),
+        cluster.follower([tmp_path]),
     ]
     assert {spec.environment["REALM_GATE_PROBES"] for spec in specs} == {"7"}
 
