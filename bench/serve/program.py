@@ -37,6 +37,8 @@ from realm.settings import load_settings
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LIMIT = 5
 CLIENTS = 32
+#: Of answers: more passages than are read at once, and not so many that any are refused.
+ASKING = 8
 QUESTIONS = 512
 #: Of the overload: times the saturating rate, the caller's deadline.
 TIMES = 3.0
@@ -143,7 +145,7 @@ async def _alternate(
     kinds = {
         "search": saturated,
         "idle": replace(saturated, clients=1, seconds=parameters.seconds / 2),
-        "answer": replace(saturated, kind="answer"),
+        "answer": replace(saturated, kind="answer", clients=ASKING),
     }
     turns: dict[str, list[Outcome]] = {}
     for number in range(parameters.rounds + 1):

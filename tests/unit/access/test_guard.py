@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pool, message_factory
 
 from realm.access.methods import needs_of
 from realm.client import AsyncClient, document
@@ -28,12 +27,10 @@ from realm.filters import any_of, none_of, where
 from realm.records.keys import ApiKeys, Scope
 from realm.records.store import Store
 from realm.v1 import answer_pb2, corpus_pb2, retrieval_pb2, types_pb2
-from tests.unit.access.test_methods import methods
+from tests.unit.access.calls import PUBLIC, SECONDS, exchange
 from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import MemorySearch, Site, World, running, until
 
-SECONDS = 20.0
-PUBLIC = [method for method in methods() if method.startswith("/realm.v1.")]
 ALL = tuple(Scope)
 
 
@@ -68,35 +65,7 @@ class Guarded:
     async def exchange(
         self, method: str, key: str, request: Any = None
     ) -> tuple[RealmError | None, list[Any]]:
-        """How a call ends, and its responses; of a stream that goes on, the first."""
-        service, _, name = method.removeprefix("/").partition("/")
-        found = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-        kinds: dict[tuple[bool, bool], Callable[..., Any]] = {
-            (False, False): self.site.channel.unary_unary,
-            (False, True): self.site.channel.unary_stream,
-            (True, False): self.site.channel.stream_unary,
-            (True, True): self.site.channel.stream_stream,
-        }
-        kind = kinds[found.client_streaming, found.server_streaming]
-        response = message_factory.GetMessageClass(found.output_type)
-        data = b"" if request is None else request.SerializeToString()
-        call = kind(method, response_deserializer=response.FromString)(
-            iter([data]) if found.client_streaming else data,
-            timeout=SECONDS,
-            metadata=bearer(key),
-        )
-        responses = []
-        try:
-            if found.server_streaming:
-                async for each in call:
-                    responses.append(each)
-                    if not found.client_streaming:
-                        break
-            else:
-                responses.append(await call)
-        except grpc.aio.AioRpcError as error:
-            return from_rpc_error(error), responses
-        return None, responses
+        return await exchange(self.site.channel, method, key, request)
 
 
 @pytest.fixture

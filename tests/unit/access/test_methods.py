@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-import realm.internal.v1
-import realm.v1
 from realm.access.methods import Needs, needs_of
 from realm.access.principal import ANYBODY, Principal
 from realm.errors import Forbidden
 from realm.filters import where
 from realm.records.keys import Scope
+from tests.unit.access.calls import METHODS
 
 
-def methods() -> list[str]:
-    """Every method of every service that realm has."""
-    found = []
-    for package in (realm.v1, realm.internal.v1):
-        for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            if each.name.endswith("_pb2"):
-                services = importlib.import_module(each.name).DESCRIPTOR.services_by_name.values()
-                found += [f"/{s.full_name}/{m.name}" for s in services for m in s.methods]
-    return sorted(found)
-
-
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_a_scope(method: str) -> None:
     needs = needs_of(method)
     assert needs is not None
@@ -36,7 +21,7 @@ def test_every_method_has_a_scope(method: str) -> None:
 
 
 def test_what_changes_something_needs_more_than_ask() -> None:
-    asks = {method.rpartition("/")[2] for method in methods() if _scope(method) == "ask"}
+    asks = {method.rpartition("/")[2] for method in METHODS if _scope(method) == "ask"}
     changing = ("Upsert", "Delete", "Import", "Refresh", "Roll", "Pause", "Report", "Cancel")
     assert asks
     assert not [name for name in asks if name.startswith(changing)]
@@ -66,7 +51,7 @@ def test_health_is_open_and_reflection_for_whoever_is_known() -> None:
 def test_a_scope_gives_nothing_beyond_itself() -> None:
     for scope in Scope:
         principal = Principal("one", frozenset({str(scope)}))
-        for method in methods():
+        for method in METHODS:
             needs = needs_of(method)
             assert needs is not None
             if needs.scope == scope:
@@ -84,7 +69,7 @@ def test_whoever_sees_a_part_calls_no_method_that_does_not_keep_to_it() -> None:
 
 
 def test_a_method_that_keeps_to_a_key_s_filter_reads_or_writes_documents() -> None:
-    for method in methods():
+    for method in METHODS:
         needs = needs_of(method)
         assert needs is not None
         assert needs.filtered == (needs.scope in ("ask", "write"))

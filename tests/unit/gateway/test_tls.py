@@ -10,8 +10,9 @@ import pytest
 
 from bench.apparatus.authority import Authority
 from realm.client import AsyncClient, Tls, document
-from realm.errors import BadSettings, DependencyUnavailable, Unreachable
+from realm.errors import BadSettings, DependencyUnavailable, RealmError, Unreachable
 from realm.settings.access import Access
+from tests.unit.access.calls import METHODS, PUBLIC, exchange
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import World, running, until
 
@@ -91,6 +92,31 @@ async def test_an_indexer_knows_a_gateway_by_secret_and_certificate(
                 with pytest.raises(DependencyUnavailable):
                     await client.upsert([document("a", "text")])
     assert (indexer.documents, indexer.reports) == ({}, [])
+
+
+async def test_no_method_opens_to_a_foreign_certificate(
+    world: World, tmp_path: Path, authority: Authority
+) -> None:
+    own = settings(authority.issue("localhost"), authority) | {"tls_clients": True}
+    known = Tls(authority.file, *authority.issue("client"))
+    foreign = Tls(authority.file, *Authority(tmp_path, "foreign").issue("client", "theirs"))
+    async with (
+        running_indexer(access=Access(**own)) as (indexer, address),  # type: ignore[arg-type]
+        running(world, **(own | {"service_key": ""})) as site,
+    ):
+        servers = {f"localhost:{site.gateway.port}": PUBLIC, address: list(METHODS)}
+        for address, methods in servers.items():
+            for method in methods:
+                assert isinstance(await ended(address, method, foreign), Unreachable), method
+                assert not isinstance(await ended(address, method, known), Unreachable), method
+    assert (indexer.documents, indexer.reports) == ({}, [])
+
+
+async def ended(address: str, method: str, tls: Tls) -> RealmError | None:
+    """How a call ends that shows no key, over a connection of its own."""
+    options = [("grpc.ssl_target_name_override", "localhost")]
+    async with grpc.aio.secure_channel(address, tls.credentials(), options=options) as channel:
+        return (await exchange(channel, method))[0]
 
 
 async def test_plaintext_is_not_spoken_to_where_tls_is(world: World, authority: Authority) -> None:
