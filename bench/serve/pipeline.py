@@ -95,8 +95,11 @@ class Pipeline:
         terms = self._serving.queries.terms(text)
         vector = await self._encode.submit(self._serving, query, len(query))
         asked = self._serving.queries.weighed(terms, vector, Retrieval.HYBRID)
-        collection = self._serving.generation.collection
-        found = await self._search.search(collection, asked, limit, SEARCH_SECONDS)
+        generation = self._serving.generation
+        version = generation.corpus_version if generation.marked else None
+        found = await self._search.search(
+            generation.collection, asked, limit, SEARCH_SECONDS, version
+        )
         hits = found.hits
         priors = log_probabilities(np.array(relevance_of(hits, asked))).tolist()
         return list(zip(hits, priors, strict=True))

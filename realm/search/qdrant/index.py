@@ -31,17 +31,15 @@ from realm.search.qdrant.points import (
     BM25,
     DENSE,
     MARK,
-    mark_request,
     marked_version,
     not_newer_mark,
     not_newer_than,
     of_documents,
     older_than,
-    request,
-    to_hits,
     to_mark,
     to_point,
 )
+from realm.search.qdrant.searches import batch, mark_request, proved_version, request, to_hits
 from realm.search.vector_index import ChangeHooks, Found, Hit, OnPeer, Query
 from realm.settings import Settings
 
@@ -226,15 +224,18 @@ class QdrantIndex:
         return copies.missing
 
     def search(self, collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
-        asked = [request(query, limit) for query in queries]
+        asked = [request(collection, query, limit) for query in queries]
         wanted = [each for each in asked if each is not None]
         if not wanted:
             return [[] for _ in queries]
-        answers = iter(
-            self._qdrant.look(lambda client: client.query_batch_points(collection, wanted))
-        )
+
+        def ask(client: QdrantClient) -> Any:
+            seconds: int = client.init_options["timeout"]
+            return client.grpc_points.QueryBatch(batch(*wanted, seconds=seconds), timeout=seconds)
+
+        found = iter(self._qdrant.look(ask).result)
         return [
-            to_hits(next(answers).points, query) if each is not None else []
+            to_hits(next(found).result, query) if each is not None else []
             for query, each in zip(queries, asked, strict=True)
         ]
 
@@ -338,27 +339,30 @@ class QdrantSearch:
         timeout: float,
         version: int | None = None,
     ) -> Found:
-        asked = request(query, limit)
+        asked = request(collection, query, limit)
         if asked is None:
             return Found([])
 
+        async def answers(client: AsyncQdrantClient, seconds: int, *each: Any) -> list[Any]:
+            answer = await client.grpc_points.QueryBatch(
+                batch(*each, seconds=seconds), timeout=seconds
+            )
+            return [found.result for found in answer.result]
+
         async def ask(client: AsyncQdrantClient, place: int, seconds: int) -> Found:
             if version is None:
-                (answer,) = await client.query_batch_points(collection, [asked], timeout=seconds)
-                return Found(to_hits(answer.points, query))
+                (points,) = await answers(client, seconds, asked)
+                return Found(to_hits(points, query))
+            mark = mark_request(collection)
             before = self._proofs.get((place, collection), 0)
             if before < version:
-                (mark,) = await client.query_batch_points(
-                    collection, [mark_request()], timeout=seconds
-                )
-                before = marked_version(mark.points)
+                (marks,) = await answers(client, seconds, mark)
+                before = proved_version(marks)
             # Once more with the search: a peer that has no copy of its own may ask another one.
-            mark, answer = await client.query_batch_points(
-                collection, [mark_request(), asked], timeout=seconds
-            )
-            proved = marked_version(mark.points)
+            marks, points = await answers(client, seconds, mark, asked)
+            proved = proved_version(marks)
             self._note(place, collection, proved)
-            found = Found(to_hits(answer.points, query), min(version, before, proved))
+            found = Found(to_hits(points, query), min(version, before, proved))
             if min(before, proved) < version:
                 raise Behind(found, min(before, proved))
             return found
