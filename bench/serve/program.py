@@ -18,7 +18,7 @@ from statistics import median
 
 from bench.claims import Claim, Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.datasets import any_dataset
+from bench.datasets import any_dataset, has_squad, squad_distractors
 from bench.documents import send
 from bench.harness import Bench, Context
 from bench.serve.load import Served, opened
@@ -52,11 +52,9 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`documents` about the questions, `distractors` about none; `rounds` of turns of `seconds`;
-    seconds of `overload`."""
+    """At most so many `documents`; `rounds` of turns of `seconds`; seconds of `overload`."""
 
     documents: int
-    distractors: int
     rounds: int
     seconds: float
     overload: float
@@ -91,7 +89,7 @@ class Observed:
 def observe(parameters: Parameters, context: Context) -> Observed:
     set_threads(1)
     texts = any_dataset(context.seed)
-    documents = texts.documents[: parameters.documents] + _distractors(parameters.distractors)
+    documents = [*texts.documents, *_distractors()][: parameters.documents]
     questions = _questions() or [each.question for each in texts.questions]
     questions = questions[:QUESTIONS]
     with BenchCluster(context.folder, SETTINGS) as cluster, ExitStack() as stack:
@@ -121,13 +119,13 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     return Observed(turns, overload, reading, waiting, texts.source)
 
 
-def _distractors(count: int) -> list[Document]:
+def _distractors() -> list[Document]:
+    """The rest of SQuAD and all of wikitext, if the data lies beside the project."""
     file = DATA / "wikitext" / "documents.jsonl"
-    if not count or not file.exists():
+    if not has_squad() or not file.exists():
         return []
-    with file.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for _, line in zip(range(count), lines, strict=False)]
-    return [Document(row["id"], row["title"], row["text"]) for row in rows]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [*squad_distractors(), *(Document(row["id"], row["title"], row["text"]) for row in rows)]
 
 
 def _questions() -> list[str]:
@@ -341,12 +339,12 @@ def _latencies(turns: Sequence[Outcome]) -> list[float]:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(documents=2000, distractors=500, rounds=5, seconds=8.0, overload=60.0),
-    quick=Parameters(documents=100, distractors=0, rounds=2, seconds=3.0, overload=12.0),
+    full=Parameters(documents=10_000, rounds=5, seconds=8.0, overload=60.0),
+    quick=Parameters(documents=100, rounds=2, seconds=3.0, overload=12.0),
     observe=observe,
     judge=judge,
     options={
-        "documents": "documents about the questions",
+        "documents": "at most so many",
         "rounds": "turns of each side",
         "seconds": "of a turn",
         "overload": "seconds of each overload",
