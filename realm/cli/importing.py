@@ -28,7 +28,14 @@ from realm.cli.resuming import Resuming
 from realm.client import Client, document
 from realm.corpus.documents import Document
 from realm.corpus.importers import SOURCE, Problem, Reading, describe_skipped, read_documents
-from realm.errors import DependencyUnavailable, InvalidInput, NotReady, RealmError
+from realm.errors import (
+    DeadlinePassed,
+    DependencyUnavailable,
+    InvalidInput,
+    NotReady,
+    Overloaded,
+    RealmError,
+)
 from realm.settings import load_settings
 from realm.v1 import corpus_pb2, types_pb2
 
@@ -198,7 +205,7 @@ def _follow(client: Client, given: Given, as_json: bool) -> None:
         try:
             mirrored = mirrored or Mirror(client, given.paths)
             done = _import(client, given, mirrored)
-        except (DependencyUnavailable, NotReady) as error:
+        except (DeadlinePassed, DependencyUnavailable, NotReady, Overloaded) as error:
             messages().print(error.message, markup=False)
             mirrored = None  # what it takes for written may not be
             continue

@@ -30,8 +30,8 @@ class Mirror:
     unchanged: int = 0
     _stored: dict[str, tuple[bytes, Path]] = field(default_factory=dict, init=False)
     _seen: set[str] = field(default_factory=set, init=False)
-    #: Size and time of change of the files as they were read last.
-    _stamps: dict[Path, tuple[int, int]] = field(default_factory=dict, init=False)
+    #: By document, size and time of change of its file as it was read last.
+    _stamps: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """:raises InvalidInput: without a folder."""
@@ -55,8 +55,8 @@ class Mirror:
         except OSError:
             return False  # reading it will say why
         stamp = (found.st_size, found.st_mtime_ns)
-        if self._stamps.get(path) != stamp:
-            self._stamps[path] = stamp
+        if self._stamps.get(document_id) != stamp:
+            self._stamps[document_id] = stamp
             return False
         self._seen.add(document_id)
         self.unchanged += 1
@@ -88,8 +88,8 @@ class Mirror:
         for start in range(0, len(gone), DELETED_AT_ONCE):
             self.client.delete(gone[start : start + DELETED_AT_ONCE])
         for name in gone:
-            _, source = self._stored.pop(name)
-            self._stamps.pop(source, None)
+            del self._stored[name]
+            self._stamps.pop(name, None)
         return gone
 
 

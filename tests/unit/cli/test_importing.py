@@ -111,6 +111,10 @@ async def test_a_followed_folder_is_written_as_its_files_are(realm: Shell, tmp_p
         (docs / "new" / "moa.md").unlink()
         (docs / "bad.pdf").write_bytes(b"no PDF")
         await until(lambda: sorted(documents) == ["kea.md"], "the deletion")
+        (docs / "kea.md").rename(tmp_path / "kea.md")
+        await until(lambda: "kea.md" not in documents, "what was moved away")
+        (tmp_path / "kea.md").rename(docs / "kea.md")
+        await until(lambda: "kea.md" in documents, "the same file, moved back")
         (docs / "last.md").write_text("The last.")
         await until(lambda: "last.md" in documents, "what comes after what cannot be read")
     finally:
