@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from realm.v1.index_pb2 import GENERATION_STATE_RETAINED as RETAINED
 from services.standalone.cluster import PORTS
 from tests.acceptance.running import RunningCluster
 from tests.unit.web.tab import DESK, PHONE, faults, in_chromium, opened, text_of
@@ -31,7 +32,7 @@ async def test_a_newcomer_asks_sees_a_refresh_and_compares_two_generations(tmp_p
     with RunningCluster(tmp_path / "run") as cluster:
         port = PORTS["web"] + cluster.offset
         async with opened(port, patience=PATIENCE) as tab:
-            await tab.get_by_text("answers", exact=False).first.wait_for()
+            await tab.locator("#state", has_text="answers").wait_for()
             await ask(tab, "Who wrote Redis?")
             assert await tab.locator("mark").count() > 0
 
@@ -47,10 +48,10 @@ async def test_a_newcomer_asks_sees_a_refresh_and_compares_two_generations(tmp_p
             cluster.client.pause(True, reason="two generations are looked at")
             until(lambda: not cluster.client.status().HasField("refresh"), "a rest", PATIENCE)
             live = cluster.client.status().live.generation
-            retained = [each.generation for each in cluster.client.generations() if each.state == 4]
+            listed = cluster.client.generations()
+            (wanted,) = [each.generation for each in listed if each.state == RETAINED]
             await tab.get_by_text(f"generation {live} answers").wait_for()
             beside = tab.get_by_label("Compare what is live with")
-            (wanted,) = retained
             await beside.select_option(str(wanted))
             await ask(tab, "Who wrote Redis?")
             for number in (live, wanted):
