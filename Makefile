@@ -19,7 +19,7 @@ REPORT ?=
 # Option of `make constraints`
 UPGRADE ?=
 
-.PHONY: help run test test-claims test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
+.PHONY: help run site test-wheel test test-claims test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,12 @@ client: $(VENV)/dev.done ## make the blocking client again after a change of the
 
 constraints: ## pin what pyproject.toml needs, with hashes; UPGRADE=yes takes what is newest today
 	sh tools/constraints.sh "$(PYTHON)" "$(TORCH)" "$(UPGRADE)"
+
+site: $(VENV)/dev.done ## the documentation as a site, in build/site
+	$(BIN)/python -m mkdocs build --quiet
+
+test-wheel: $(VENV)/dev.done ## a wheel, installed in an empty environment: does it run a cluster?
+	$(BIN)/python -m pytest tests/deploy/test_wheel.py
 
 clean: ## remove what was installed; the store stays
 	rm -rf $(VENV) build *.egg-info

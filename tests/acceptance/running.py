@@ -47,6 +47,7 @@ NAMES_OF_LIBRARIES = (
     *("celeryconfig", "realm", "services", "deltalake", "obstore", "qdrant_edge", "platform"),
 )
 RAN = "a module of the working directory ran"
+REALM = Path(sys.executable).with_name("realm")
 FIRST_ANSWER_SECONDS = 180.0
 END_SECONDS = 90.0
 
@@ -67,17 +68,20 @@ def write_facts(file: Path) -> None:
 class RunningCluster:
     """`with RunningCluster(folder) as cluster: cluster.client.search(…)`, over `FACTS`.
 
+    :param realm: the command.
     :param settings: beyond `QUICK`, or in its place.
     """
 
-    def __init__(self, folder: Path, *, rate: float = 2.0, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, *, rate: float = 2.0, realm: Path = REALM, **settings: str
+    ) -> None:
         self.folder = folder
         self.project = folder / "project"
         self.report_file = folder / "report.json"
         self.offset, self._ports = claim_offset()
         self.gateway = f"{HOST}:{PORTS['gateway'] + self.offset}"
         self._command = [
-            *(str(Path(sys.executable).with_name("realm")), "up"),
+            *(str(realm), "up"),
             *("--store", str(folder / "state"), "--corpus", str(folder / "facts.jsonl")),
             *("--report", str(self.report_file), "--rate", str(rate)),
             *("--port-offset", str(self.offset)),
