@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.claims import Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.datasets import any_dataset
+from bench.datasets import any_dataset, has_squad, squad_distractors
 from bench.documents import send
 from bench.harness import Bench, Context
 from bench.statistics import quantile
@@ -81,10 +81,11 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     load = psutil.getloadavg()[0]
     texts = any_dataset(context.seed)
     questions = [each.question for each in texts.questions]
+    documents = [*texts.documents, *(squad_distractors() if has_squad() else [])]
     model = new_model()
     with BenchCluster(context.folder, SETTINGS) as cluster:
         with Client(cluster.gateways[0], timeout=120) as client:
-            send(client, texts.documents[: parameters.documents])
+            send(client, documents[: parameters.documents])
         publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders(threads=1)
         cluster.await_answers()
@@ -242,7 +243,7 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(documents=1000, rest=40.0, judge_speed=True),
+    full=Parameters(documents=3000, rest=40.0, judge_speed=True),
     quick=Parameters(documents=60, rest=5.0, judge_speed=False),
     observe=observe,
     judge=judge,
