@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from realm.model.base import default_folder
 from realm.model.checkpoint import new_model
-from realm.model.encoders import Encoder, FrozenEncoder, collate, plan_batches
+from realm.model.encoders import Encoder, collate, plan_batches
+from realm.model.frozen_encoder import FrozenEncoder
 from realm.model.inputs import Encoded, InputBuilder
 
 Vectors = NDArray[np.float32]

@@ -18,7 +18,7 @@ from realm.evaluation.systems import System
 from realm.model.answering import answer_questions
 from realm.model.answers import Answers, Reading
 from realm.model.cross_encoder import pair_text
-from realm.model.encoders import FrozenEncoder
+from realm.model.frozen_encoder import FrozenEncoder
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.relevance import Relevance, log_probabilities
 from realm.records.vectors import Vectors

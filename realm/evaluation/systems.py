@@ -12,7 +12,7 @@ import torch
 from realm.errors import Corrupt, InvalidInput, NotFound
 from realm.model.checkpoint import Model, load_model
 from realm.model.cross_encoder import CrossEncoder
-from realm.model.encoders import FrozenEncoder
+from realm.model.frozen_encoder import FrozenEncoder
 from realm.model.inputs import InputBuilder
 from realm.model.publishing import load_source
 from realm.model.reader import Reader

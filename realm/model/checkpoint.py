@@ -29,7 +29,8 @@ from realm.model.base import (
 )
 from realm.model.config import AnswerRules, ModelConfig
 from realm.model.cross_encoder import CrossEncoder, read_cross_encoder, write_cross_encoder
-from realm.model.encoders import EmbeddingProjection, Encoder, FrozenEncoder
+from realm.model.encoders import EmbeddingProjection, Encoder
+from realm.model.frozen_encoder import FrozenEncoder
 from realm.model.inputs import InputBuilder, InputLimits, Prompts
 from realm.model.reader import MaskedLMHead, Reader, passage_head, span_head
 from realm.model.relevance import FIRST_WORD_WEIGHT, Relevance

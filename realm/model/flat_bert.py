@@ -22,11 +22,23 @@ from realm.model.bert import Activation, Bert, Embeddings, Layer, ResidualOutput
 #: aligned widths.
 FLAT_PAD_MULTIPLE = 16
 
+#: oneDNN compiles a product anew for each number of rows, which takes longer than the product:
+#: zeros are added, up to the next of at most `STEPS` numbers for each power of two.
+FINEST_STEP, STEPS = 16, 16
+
 #: Ids, segments and mask (True for tokens) of some inputs, [rows, width] each.
 Block = tuple[Tensor, Tensor, Tensor]
 
 #: How oneDNN names the activations that are faster as part of a product.
 FUSED_ACTIVATIONS: dict[Activation, str] = {F.gelu: "gelu", F.relu: "relu"}
+
+
+def even_rows(tokens: int) -> int:
+    """How many rows so many tokens are computed as: at most an eighth more, or 15 more."""
+    step = FINEST_STEP
+    while step * STEPS < tokens:
+        step *= 2
+    return -(-tokens // step) * step
 
 
 class Product(Protocol):
@@ -113,12 +125,27 @@ class FlatBert:
             return self._states(blocks)
 
     def _states(self, blocks: Sequence[Block]) -> list[Tensor]:
-        hidden = torch.cat([self._embeddings(ids, segments) for ids, segments, _ in blocks])
-        shapes = [Shape.of(mask, hidden.dtype) for _, _, mask in blocks]
+        embedded = [self._embeddings(ids, segments) for ids, segments, _ in blocks]
+        shapes = [Shape.of(mask, embedded[0].dtype) for _, _, mask in blocks]
+        hidden = _with_rows(embedded, even_rows(sum(one.tokens for one in shapes)))
         for layer in self._layers:
-            hidden = layer(hidden, shapes)  # [tokens, hidden]
-        parts = torch.split(hidden, [one.tokens for one in shapes])
+            hidden = layer(hidden, shapes)  # [rows, hidden]
+        parts = _of_shapes(hidden, shapes)
         return [part.view(one.rows, one.width, -1) for part, one in zip(parts, shapes, strict=True)]
+
+
+def _with_rows(parts: Sequence[Tensor], rows: int) -> Tensor:
+    """[tokens, hidden] each, and zeros below: [rows, hidden]"""
+    added = rows - sum(map(len, parts))
+    if not added and len(parts) == 1:
+        return parts[0]
+    return torch.cat([*parts, parts[0].new_zeros(added, parts[0].shape[1])])
+
+
+def _of_shapes(x: Tensor, shapes: Sequence[Shape]) -> Sequence[Tensor]:
+    """[rows, …] → [tokens, …] of each block, without what was added below"""
+    tokens = [one.tokens for one in shapes]
+    return torch.split(x[: sum(tokens)], tokens)
 
 
 def can_be_flat(backbone: nn.Module) -> TypeGuard[Bert]:
@@ -168,15 +195,20 @@ class FlatEmbeddings:
     def __init__(self, embeddings: Embeddings, dtype: torch.dtype) -> None:
         self._words = embeddings.word_embeddings.weight.detach().to(dtype)  # [vocabulary, hidden]
         wide = torch.promote_types(dtype, torch.float32)
-        self._segments = embeddings.token_type_embeddings.weight.detach().to(wide)
-        self._positions = embeddings.position_embeddings.weight.detach().to(wide)
+        segments = embeddings.token_type_embeddings.weight.detach().to(wide)  # [types, hidden]
+        positions = embeddings.position_embeddings.weight.detach().to(wide)  # [longest, hidden]
+        self._longest = len(positions)
+        # Of each segment type and position: one sum less for each token.
+        self._places = (segments.unsqueeze(1) + positions).flatten(
+            0, 1
+        )  # [types · longest, hidden]
         self._norm = Norm(embeddings.LayerNorm, dtype)
 
     def __call__(self, ids: Tensor, segments: Tensor) -> Tensor:
         """`ids`, `segments` [rows, width] → [rows · width, hidden]"""
         # Padding may reach beyond the last position, a token never does.
-        positions = torch.arange(ids.shape[1]).clamp(max=len(self._positions) - 1)  # [width]
-        summed = F.embedding(segments, self._segments) + F.embedding(positions, self._positions)
+        positions = torch.arange(ids.shape[1]).clamp(max=self._longest - 1)  # [width]
+        summed = F.embedding(segments * self._longest + positions, self._places)
         summed += F.embedding(ids, self._words)
         return self._norm(summed).to(self._words.dtype).flatten(0, 1)
 
@@ -198,10 +230,10 @@ class FlatLayer:
         self._output = FlatOutput(layer.output, dtype)
 
     def __call__(self, hidden: Tensor, shapes: Sequence[Shape]) -> Tensor:
-        """[tokens, hidden] → the same"""
-        parts = torch.split(self._projected(hidden), [one.tokens for one in shapes])
+        """[rows, hidden] → the same"""
+        parts = _of_shapes(self._projected(hidden), shapes)
         mixed = [self._attention(part, one) for part, one in zip(parts, shapes, strict=True)]
-        hidden = self._mixed(mixed[0] if len(mixed) == 1 else torch.cat(mixed), hidden)
+        hidden = self._mixed(_with_rows(mixed, len(hidden)), hidden)
         return self._output(self._inner(hidden), hidden)
 
     def _attention(self, projected: Tensor, shape: Shape) -> Tensor:

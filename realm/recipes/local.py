@@ -23,7 +23,7 @@ from realm.evaluation.parallel import OnProgress, no_progress
 from realm.evaluation.searching import encode_passages
 from realm.evaluation.systems import make_system
 from realm.model.checkpoint import Model
-from realm.model.encoders import FrozenEncoder, encode
+from realm.model.frozen_encoder import FrozenEncoder, encode
 from realm.model.inputs import Encoded
 from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.objectives.objective import Objective

@@ -28,7 +28,7 @@ from realm.model.checkpoint import (
     load_query_encoder,
     load_reader,
 )
-from realm.model.encoders import Progress
+from realm.model.frozen_encoder import Progress
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.reader import Reader
 from realm.process import memory

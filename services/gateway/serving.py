@@ -31,7 +31,7 @@ from realm.model.checkpoint import (
     load_reader,
 )
 from realm.model.cross_encoder import CrossEncoder, read_cross_encoder
-from realm.model.encoders import FrozenEncoder
+from realm.model.frozen_encoder import FrozenEncoder
 from realm.model.inputs import InputBuilder
 from realm.model.reader import Reader
 from realm.process import memory

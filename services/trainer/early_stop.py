@@ -18,7 +18,7 @@ from torch import Tensor
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.settings import Settings
 from realm.text.cloze import inverse_cloze
 from realm.training.learner import train_dtype

@@ -24,7 +24,8 @@ from realm.model.checkpoint import (
     TOKENIZER_FILE,
     load_query_encoder,
 )
-from realm.model.encoders import Encoder, FrozenEncoder, encode
+from realm.model.encoders import Encoder
+from realm.model.frozen_encoder import FrozenEncoder, encode
 from realm.model.inputs import InputBuilder
 from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.records.generation import Generation

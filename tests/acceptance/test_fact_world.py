@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.objectives.candidates import Asked
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM

@@ -23,7 +23,7 @@ from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
 from realm.errors import DependencyUnavailable
 from realm.model.checkpoint import Model, new_model, write_model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.records.generation import Generation, collection_name
 from realm.records.generations import Generations
 from realm.records.snapshots import Snapshots

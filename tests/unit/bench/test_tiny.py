@@ -10,7 +10,7 @@ from bench.documents import DocumentWriter
 from realm.corpus.documents import Document
 from realm.corpus.passages import Passage, split_document
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.publishing import publish_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store

@@ -13,7 +13,7 @@ from realm.corpus.passages import PASSAGE_SCHEMA
 from realm.errors import DependencyUnavailable
 from realm.model.answering import answer_questions
 from realm.model.answers import Reading
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.publishing import publish_model
 from realm.records import arrow, vectors
 from realm.records.failures import failure_of

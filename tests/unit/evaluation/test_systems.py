@@ -14,7 +14,7 @@ from realm.evaluation.systems import CARD_FILE, Recipe, base_system, trained_sys
 from realm.model import starter
 from realm.model.base import load_base
 from realm.model.checkpoint import write_model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.reader import Reader
 from realm.model.starter import write_starter
 from realm.records.snapshots import Snapshots

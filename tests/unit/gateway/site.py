@@ -22,7 +22,7 @@ from realm.corpus.table import Change, CorpusTable
 from realm.errors import NotFound, RealmError
 from realm.filters import matches
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.publishing import publish_model
 from realm.records.generation import Generation, LiveEntry, collection_name
 from realm.records.generations import Generations

@@ -15,7 +15,7 @@ import pytest
 from realm.errors import NotReady
 from realm.model.answering import answer_questions
 from realm.model.answers import FoundAnswer, Reading
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.records.generation import Generation
 from realm.records.generations import Generations
 from realm.records.mending import RecordMender

@@ -16,7 +16,7 @@ from realm.model.answering import answer_questions
 from realm.model.answers import Reading
 from realm.model.config import AnswerRules
 from realm.model.cross_encoder import load_cross_encoder, pair_text
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.records.generation import Generation
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval

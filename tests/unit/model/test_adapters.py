@@ -18,7 +18,7 @@ from realm.model.checkpoint import (
     without_adapters,
     write_model,
 )
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.publishing import publish_model
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store

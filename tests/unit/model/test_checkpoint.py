@@ -22,7 +22,7 @@ from realm.model.checkpoint import (
     write_model,
 )
 from realm.model.config import Projection
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.relevance import Relevance
 from tests.unit.model.conftest import TINY
 

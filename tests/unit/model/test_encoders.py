@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from realm.errors import InvalidInput
 from realm.model.base import Base, default_folder
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import Pooling, Projection
-from realm.model.encoders import Encoder, Progress, collate, encode, plan_batches
+from realm.model.encoders import Encoder, collate, plan_batches
+from realm.model.frozen_encoder import encode
 from realm.model.inputs import Encoded, InputBuilder
 from realm.model.retriever import Retriever
 from tests.unit.model.conftest import TINY
@@ -114,42 +114,6 @@ def test_collate_pads_to_the_longest_rounded_up(inputs: list[Encoded], multiple:
         one.ids for one in inputs
     ]
     assert not ids[~mask].any()
-
-
-def test_progress_counts_inputs_tokens_and_padding() -> None:
-    heard: list[Progress] = []
-    inputs = [Encoded([5] * n, [0] * n) for n in (2, 17, 5)]
-    encode(tiny_encoder(), inputs, 0, token_budget=34, on_batch=heard.append)
-    assert heard == [Progress(2, 3, 48, 26), Progress(3, 3, 64, 40)]
-
-
-def test_a_cancelled_encode_stops_and_leaves_the_mode_as_it_was() -> None:
-    class Cancelled(Exception):
-        pass
-
-    def cancel(progress: Progress) -> None:
-        raise Cancelled(progress.done)
-
-    encoder = tiny_encoder().train()
-    with pytest.raises(Cancelled, match="1"):
-        encode(encoder, [Encoded([5, 6], [0, 0])] * 3, 0, token_budget=2, on_batch=cancel)
-    assert encoder.training
-
-
-def test_dropout_is_off_while_vectors_are_made() -> None:
-    encoder = tiny_encoder(projection=Projection(4)).train()
-    inputs = [Encoded([5, 6, 7], [0, 0, 0])]
-    assert (encode(encoder, inputs, 0) == encode(encoder, inputs, 0)).all()
-    assert not torch.equal(encoder(*collate(inputs, 0)), encoder(*collate(inputs, 0)))
-
-
-def test_nothing_in_is_nothing_out() -> None:
-    assert encode(tiny_encoder(projection=Projection(4)), [], 0).shape == (0, 4)
-
-
-def test_an_input_without_tokens_is_refused() -> None:
-    with pytest.raises(InvalidInput):
-        encode(tiny_encoder(), [Encoded([], [])], 0)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])

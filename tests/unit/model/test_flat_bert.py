@@ -14,8 +14,9 @@ from realm.model import flat_bert
 from realm.model.bert import ACTIVATIONS
 from realm.model.checkpoint import Model
 from realm.model.config import Pooling, Projection
-from realm.model.encoders import Encoder, FrozenEncoder, collate, encode
+from realm.model.encoders import Encoder, collate
 from realm.model.flat_bert import FlatBert, OneDnnProduct, PlainProduct, has_onednn
+from realm.model.frozen_encoder import FrozenEncoder, encode
 from realm.model.inputs import Encoded
 from tests.unit.model.conftest import TINY_SHAPE
 from tests.unit.model.test_encoders import cosines, real_passages, tiny_encoder

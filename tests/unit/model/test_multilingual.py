@@ -12,7 +12,7 @@ from realm.errors import Corrupt, DependencyUnavailable
 from realm.model import multilingual
 from realm.model.base import load_base
 from realm.model.checkpoint import Model, new_model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.inputs import InputBuilder, Prompts
 
 needs_package = pytest.mark.skipif(

@@ -22,7 +22,8 @@ from realm.model.checkpoint import (
     new_model,
     write_model,
 )
-from realm.model.encoders import collate, encode
+from realm.model.encoders import collate
+from realm.model.frozen_encoder import encode
 from realm.model.hugging_face import export_model
 from realm.model.inputs import InputLimits, ReaderInput, WordBoundaries
 from realm.model.publishing import load_source

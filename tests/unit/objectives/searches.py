@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from realm.corpus.passages import Passage
 from realm.model.checkpoint import Model
-from realm.model.encoders import collate, encode
+from realm.model.encoders import collate
+from realm.model.frozen_encoder import encode
 from realm.objectives.candidates import Asked, Beam, Candidate
 from realm.records.vectors import Vectors
 from realm.retrieval import Retrieval

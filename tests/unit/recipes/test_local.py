@@ -12,7 +12,7 @@ import torch
 from realm.corpus.passages import Passage
 from realm.errors import InvalidInput, NotReady
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.objectives.candidates import Asked
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM

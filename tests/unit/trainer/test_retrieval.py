@@ -13,7 +13,8 @@ import torch
 from realm.corpus.passages import Passage, to_table
 from realm.errors import DependencyUnavailable, NotReady
 from realm.model.checkpoint import Model, write_model
-from realm.model.encoders import Encoder, encode
+from realm.model.encoders import Encoder
+from realm.model.frozen_encoder import encode
 from realm.objectives.candidates import Asked
 from realm.records.generation import Generation
 from realm.records.generations import Generations

@@ -12,7 +12,8 @@ from torch import Tensor
 from realm.corpus.passages import Passage
 from realm.errors import Diverged
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode, run_directly
+from realm.model.encoders import run_directly
+from realm.model.frozen_encoder import encode
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans

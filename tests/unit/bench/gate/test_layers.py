@@ -9,7 +9,8 @@ import torch
 
 from bench import tiny
 from bench.gate.layers import SplitEncoder, lower_layers_once
-from realm.model.encoders import collate, encode
+from realm.model.encoders import collate
+from realm.model.frozen_encoder import encode
 
 TEXTS = ["the town", "a river of the town rose", "people live there", "its mayor was founded in it"]
 

@@ -13,7 +13,7 @@ from realm.corpus.passages import Passage, split_document
 from realm.model.answering import answer_questions
 from realm.model.answers import Reading
 from realm.model.checkpoint import Model
-from realm.model.encoders import encode
+from realm.model.frozen_encoder import encode
 from realm.model.publishing import publish_model
 from realm.model.runtime import best_dtype, pick_device
 from realm.records import vectors
