@@ -198,10 +198,9 @@ class FlatEmbeddings:
         segments = embeddings.token_type_embeddings.weight.detach().to(wide)  # [types, hidden]
         positions = embeddings.position_embeddings.weight.detach().to(wide)  # [longest, hidden]
         self._longest = len(positions)
-        # Of each segment type and position: one sum less for each token.
-        self._places = (segments.unsqueeze(1) + positions).flatten(
-            0, 1
-        )  # [types · longest, hidden]
+        # One sum less for each token.
+        places = segments.unsqueeze(1) + positions  # [types, longest, hidden]
+        self._places = places.flatten(0, 1)  # [types · longest, hidden]
         self._norm = Norm(embeddings.LayerNorm, dtype)
 
     def __call__(self, ids: Tensor, segments: Tensor) -> Tensor:
