@@ -9,6 +9,7 @@ index and gate: that is pure embedding.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -105,13 +106,21 @@ def observe(parameters: Parameters, context: Context) -> Observed:
 
 
 def _separate(cluster: BenchCluster) -> None:
-    """Embedders on the last processor, all others on those before it."""
-    *others, last = sorted(psutil.Process().cpu_affinity() or [0])
+    """Embedders on the last processor, all others, and this process, on those before it."""
+    *others, last = sorted(os.sched_getaffinity(0))
+    rest = set(others) or {last}
     for each in cluster.named(""):
         if each.pid is not None:
-            own = [last] if each.spec.name.startswith("embedder") else others or [last]
-            psutil.Process(each.pid).cpu_affinity(own)
-    psutil.Process().cpu_affinity(others or [last])
+            _keep_on({last} if each.spec.name.startswith("embedder") else rest, each.pid)
+    _keep_on(rest, os.getpid())
+
+
+def _keep_on(processors: set[int], pid: int) -> None:
+    """All threads of a process and of those that it started: the kernel knows each by itself."""
+    process = psutil.Process(pid)
+    for one in (process, *(process.children(recursive=True) if pid != os.getpid() else ())):
+        for thread in one.threads():
+            os.sched_setaffinity(thread.id, processors)
 
 
 def _task_seconds(cluster: BenchCluster) -> dict[str, float]:
@@ -189,7 +198,7 @@ def _embed_alone(cluster: BenchCluster, generation: Generation) -> tuple[int, fl
     for each in cluster.named("embedder"):
         each.terminate()
         each.wait(60)
-    psutil.Process().cpu_affinity([max(range(psutil.cpu_count() or 1))])
+    _keep_on({max(range(os.cpu_count() or 1))}, os.getpid())
     snapshots, dtype = cluster.snapshots, best_dtype(CPU)
     folder = snapshots.materialise(snapshots.get(generation.snapshot))
     tower = load_passage_encoder(folder, device=CPU, dtype=dtype)
