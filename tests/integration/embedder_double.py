@@ -165,8 +165,11 @@ def refusing(double: Double, work: Callable[..., None]) -> Callable[..., None]:
     return task
 
 
-def serve(log: str, store_url: str, redis_url: str, delay: float, queues: str) -> None:
+def serve(
+    environment: dict[str, str], log: str, store_url: str, redis_url: str, delay: float, queues: str
+) -> None:
     """Works until it is killed. :param log: gets what it prints."""
+    os.environ.update(environment)  # that it was forked in may be another test's
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

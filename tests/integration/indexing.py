@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import multiprocessing
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -124,7 +125,8 @@ class Bench:
         addresses = self.settings.addresses
         log = str(self.folder / "worker.log")
         worker = WORKERS.Process(
-            target=serve, args=(log, addresses.store_url, addresses.redis_url, delay, queues)
+            target=serve,
+            args=(dict(os.environ), log, addresses.store_url, addresses.redis_url, delay, queues),
         )
         worker.start()
         self.workers.append(worker)

@@ -37,8 +37,8 @@ telemetry.set_up(load_settings(metrics_port=int(sys.argv[1])), "{service}")
 threading.Event().wait()
 """
 SERVED = {"trainer": "TrainerMetrics", "embedder": "EmbedderMetrics"}
-#: Qdrant's own are not of our making, and no Qdrant runs here.
-FOREIGN = re.compile(r"^(collection|collections|grpc_responses|cluster|memory|app)_")
+#: Qdrant's own and Kubernetes' are not of our making, and neither runs here.
+FOREIGN = re.compile(r"^(collection|collections|grpc_responses|cluster|memory|app|kube|kubelet)_")
 
 
 @pytest.fixture(scope="module")

@@ -162,15 +162,18 @@ async def test_a_bucket_of_this_machine_is_reached_directly() -> None:
 
 QDRANT = """
 import asyncio, sys
-from realm.search.vector_index import open_index, open_search
+import numpy as np
+from realm.search.vector_index import Query, open_index, open_search
 from realm.settings import load_settings
 settings = load_settings(qdrant_url=sys.argv[1])
 index = open_index(settings)
+index.create("passages-00000001", 2)
 print(len(index.collections()))
 index.close()
 async def main():
     search = open_search(settings)
-    print(len((await search._client.get_collections()).collections))
+    query = Query(np.array([1, 0], np.float32))
+    print(len((await search.search("passages-00000001", query, 1, 20.0)).hits))
     await search.close()
 asyncio.run(main())
 """
@@ -179,7 +182,7 @@ asyncio.run(main())
 async def test_qdrant_of_this_machine_is_asked_directly(tmp_path: Path) -> None:
     server = EdgeServer(tmp_path / "edge").start()
     try:
-        assert await said(QDRANT, f"http://127.0.0.1:{server.port}") == ["0", "0"]
+        assert await said(QDRANT, f"http://127.0.0.1:{server.port}") == ["1", "0"]
     finally:
         server.stop()
 
