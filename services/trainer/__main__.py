@@ -15,6 +15,7 @@ from realm.model.runtime import pick_device, set_threads
 from realm.process import memory
 from realm.process.signals import stop_event
 from realm.process.telemetry import set_up
+from realm.process.threads import exit_or_kill_after
 from realm.process.wakeup import Wakeup
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
@@ -32,6 +33,12 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> int:
+    code = _train()
+    exit_or_kill_after(code)
+    return code
+
+
+def _train() -> int:
     """Exit code 0 after SIGTERM; 2 if a restart cannot help (unusable settings, or divergence
     after all retries); 1 if training cannot go on for another reason.
     """

@@ -113,8 +113,9 @@ class Background(Generic[T]):
                 future.set_exception(error)
 
         self._future = future
-        # A daemon: a job that hangs in a dependency must not keep the process from ending.
-        threading.Thread(target=run, name=self._name, daemon=True).start()
+        # No daemon: native code that is cut off at the end of the process aborts it. One that hangs
+        # in a dependency is not waited for (`exit_or_kill_after`).
+        threading.Thread(target=run, name=self._name, daemon=False).start()
         return True
 
     def take(self, wait_seconds: float = 0.0) -> T | None:
