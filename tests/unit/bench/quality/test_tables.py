@@ -36,7 +36,7 @@ def test_articles_are_kept_out_as_a_whole() -> None:
 
 
 def test_every_question_of_ours_names_a_document_that_is_there() -> None:
-    for name in ("python", "own_docs"):
+    for name in ("python", "own_docs", "faq_rewordings", "faq_paraphrases"):
         made = corpus(name)
         there = {one.id for one in made.documents}
         assert len(made.questions) >= 40
