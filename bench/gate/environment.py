@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from bench.cluster import BenchCluster
 from bench.datasets import QAExample
 from realm.corpus.passages import Passage, to_table
+from realm.model.relevance import Relevance, relevance_metadata
 from realm.records import arrow
 from realm.records.baselines import GateBaselines
 from realm.records.generation import Generation, collection_name
@@ -24,7 +26,9 @@ from realm.records.states import State
 from realm.records.task_files import probes_file
 from realm.records.vectors import Vectors, vector_file, write_vectors
 from realm.records.vectors import to_table as vectors_table
+from realm.search.bm25 import K1
 from realm.search.vector_index import open_index
+from realm.search.word_statistics import WordStatistics, write_word_statistics
 from realm.settings import load_settings
 from services.indexer.build.lifecycle import Verdict
 from services.indexer.build.loader import load_shard
@@ -37,6 +41,17 @@ from services.indexer.writes.replication import ReplicationState
 
 FINGERPRINT = "bench"
 SHARDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a snapshot makes of the corpus and of the probes: vectors [rows, size], an answer to
+    each probe, empty to those that are not read, and its s and w."""
+
+    passages: Vectors
+    probes: Vectors
+    answers: Sequence[str]
+    relevance: Relevance
 
 
 class GateEnvironment:
@@ -78,6 +93,8 @@ class GateEnvironment:
             ],
             schema=SCHEMA,
         )
+        self._words = WordStatistics.of(passages)
+        self._word_file = write_word_statistics(self._store, FINGERPRINT, self._words)
         self._live: Generation | None = None
 
     def __enter__(self) -> GateEnvironment:
@@ -93,35 +110,29 @@ class GateEnvironment:
         """The probes, as an embedder is given them."""
         return self._questions
 
-    def go_live(self, passages: Vectors, probes: Vectors, answers: Sequence[str]) -> Verdict:
-        """Makes the first generation, with which all others are compared. Vectors [rows, size];
-        an answer to each probe, empty to those that are not read."""
-        made, verdict, report = self._judge(passages, probes, answers)
+    def go_live(self, served: Served) -> Verdict:
+        """Makes the first generation, with which all others are compared."""
+        made, verdict, report = self._judge(served)
         entry = self._generations.commit(made.number, after=None, by="bench", why="first")
         self._generations.record(made.number, State.LIVE, "first", report)
         self._replication.set_serving({made.number: made}, entry.generation)
-        self._live, self._live_probes, self._live_answers = made, probes, answers
+        self._live, self._live_served = made, served
         return verdict
 
-    def validate(
-        self, passages: Vectors, probes: Vectors, answers: Sequence[str]
-    ) -> tuple[Verdict, dict[str, float]]:
+    def validate(self, served: Served) -> tuple[Verdict, dict[str, float]]:
         """The gate's verdict on a candidate like this; its collection is dropped again."""
-        made, verdict, report = self._judge(passages, probes, answers)
+        made, verdict, report = self._judge(served)
         self._replication.drop(made.number)
         self._index.drop(made.collection)
         state = State.ABANDONED if verdict.passed else State.REJECTED
         self._generations.record(made.number, state, verdict.why, report)
         return verdict, report
 
-    def _judge(
-        self, passages: Vectors, probes: Vectors, answers: Sequence[str]
-    ) -> tuple[Generation, Verdict, dict[str, float]]:
-        made = self._generation(passages)
-        self._write_probes(probes_file(made, made), probes, answers)
+    def _judge(self, served: Served) -> tuple[Generation, Verdict, dict[str, float]]:
+        made = self._generation(served.passages)
+        self._write_probes(probes_file(made, made), served)
         if self._live is not None:
-            path = probes_file(made, self._live)
-            self._write_probes(path, self._live_probes, self._live_answers)
+            self._write_probes(probes_file(made, self._live), self._live_served)
         verdict, report = self._gate.validate(made, self._live)
         return made, verdict, report
 
@@ -141,7 +152,7 @@ class GateEnvironment:
             number=number, snapshot=snapshot.number, step=number, corpus_version=1,
             fingerprint=FINGERPRINT, vector_size=vectors.shape[1], passage_files=files,
             collection=collection_name(number), created_at=time.time(), why="bench",
-            average_terms=100.0,
+            average_terms=self._words.average_terms, word_statistics=self._word_file, k1=K1,
         )  # fmt: skip
         self._generations.create(made)
         self._generations.record(number, State.BUILDING)
@@ -163,7 +174,10 @@ class GateEnvironment:
         self._replication.start_catch_up(made, made.corpus_version)
         return made
 
-    def _write_probes(self, path: str, vectors: Vectors, answers: Sequence[str]) -> None:
+    def _write_probes(self, path: str, served: Served) -> None:
+        vectors = served.probes
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
         table = self._questions.append_column("vector", column)
-        arrow.write_table(self._store, path, table.append_column(ANSWER, pa.array(answers)))
+        table = table.append_column(ANSWER, pa.array(served.answers))
+        about = relevance_metadata(served.relevance)
+        arrow.write_table(self._store, path, table.replace_schema_metadata(about))

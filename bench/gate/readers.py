@@ -19,8 +19,6 @@ from realm.text.questions import Question
 from services.embedder.encoding import Compute, read_answers
 from services.indexer.gate.readings import ANSWER, AnswerPassages, Reading, cloze_reading
 
-SEARCHES = 10
-
 
 class NoisyReaders:
     """The starter's reader, its `top` layers and its head changed.
@@ -60,20 +58,6 @@ class NoisyReaders:
                         noise = torch.randn(parameter.shape, generator=generator)
                         parameter.add_(noise * (spread * parameter.std()))
         return reader
-
-    def calibrate(self, least: float, most: float, first: float, seed: int) -> float:
-        """The spread that costs between `least` and `most`, by bisection with one seed."""
-        low, high = 0.0, first
-        for _ in range(SEARCHES):
-            middle = (low + high) / 2 if low else high
-            cost = self.cost(self.noisy(middle, seed))
-            if least <= cost <= most:
-                return middle
-            if cost < least:
-                low, high = middle, high if high > middle else 2 * high
-            else:
-                low, high = low or middle / 4, middle
-        return high
 
     def _f1(self, reader: Reader) -> float:
         said = read_answers(reader, self._inputs, self._held_out, self._compute)

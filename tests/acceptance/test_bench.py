@@ -25,7 +25,9 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "switch": lambda figures: len(figures["answers_by_encoder"]) == 2,
     "swap": lambda figures: figures["requests"]["search"] > 100,
     "changes": lambda figures: figures["embedded_by_refresh"] > 0,
-    "gate": lambda figures: min(figures[of]["min"] for of in ("noisy_cost", "reader_cost")) >= 0.1,
+    "gate": lambda figures: (
+        min(figures[f"{of}_cost"]["min"] for of in ("noisy", "words", "reader")) >= 0.1
+    ),
     "chaos": lambda figures: sum(figures["faults"].values()) >= 5 and figures["looked_at"] > 500,
     "rerank": lambda figures: figures["done"] == figures["questions"] > 10,
     "embed": lambda figures: min(figures["passages_a_second"].values()) > 0,
