@@ -23,6 +23,11 @@ OVERLAYS = Path(__file__).parents[1] / "deploy" / "k8s" / "overlays"
 LEAST_VERSION = (1, 30)
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 GPU = "nvidia.com/gpu"
+RESOURCES = ("cpu", "memory")
+UNITS = {
+    "": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
 #: Provisioners whose volumes many nodes can mount at once.
 SHARED_PROVISIONERS = ("nfs", "cephfs", "efs", "filestore", "azurefile", "file.csi", "longhorn")
 #: Whose kinds only the overlay `cluster-operators` holds, or components that are added.
@@ -52,6 +57,8 @@ class Facts:
     storage_classes: list[dict[str, Any]]
     nodes: list[dict[str, Any]]
     claim: dict[str, Any] | None = None
+    #: Whether there is a Secret that says where alerts go.
+    alerts_go_somewhere: bool = False
 
 
 #: What was found of one prerequisite, and what to do.
@@ -127,6 +134,61 @@ def check_gpus(objects: Objects, facts: Facts) -> Answer:
     )
 
 
+def check_size(objects: Objects, facts: Facts) -> Answer:
+    """All pods together, and the largest of them alone."""
+    needed, largest = dict.fromkeys(RESOURCES, 0.0), dict.fromkeys(RESOURCES, 0.0)
+    for workload in objects:
+        if workload["kind"] in ("Deployment", "StatefulSet"):
+            one = _requests(workload)
+            for name in RESOURCES:
+                needed[name] += workload["spec"].get("replicas", 1) * one[name]
+                largest[name] = max(largest[name], one[name])
+    nodes = [
+        {name: quantity(node["status"].get("allocatable", {}).get(name, "0")) for name in RESOURCES}
+        for node in facts.nodes
+    ]
+    given = {name: sum(node[name] for node in nodes) for name in RESOURCES}
+    words = f"{_amounts(needed)} in all, {_amounts(largest)} on one node; the nodes have"
+    words = f"{words} {_amounts(given)}"
+    if any(given[name] < needed[name] for name in RESOURCES):
+        return "missing", f"{words}: add nodes, or ask for less in your overlay"
+    if not any(all(node[name] >= largest[name] for name in RESOURCES) for node in nodes):
+        return (
+            "missing",
+            f"{words}, and none takes the largest pod: add a larger one, or ask for less",
+        )
+    return "ok", words
+
+
+def _requests(workload: dict[str, Any]) -> dict[str, float]:
+    containers = workload["spec"]["template"]["spec"]["containers"]
+    asked = [each["resources"]["requests"] for each in containers]
+    return {name: sum(quantity(each.get(name, "0")) for each in asked) for name in RESOURCES}
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity as a number: "250m", "16Gi", "2"."""
+    found = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", text)
+    if found is None or found[2] not in UNITS:
+        raise ValueError(f"{text!r} is no quantity")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _amounts(of: dict[str, float]) -> str:
+    return f"{of['cpu']:.1f} CPUs and {of['memory'] / 2**30:.0f} GiB of memory"
+
+
+def check_alerts(objects: Objects, facts: Facts) -> Answer:
+    if not any(each["metadata"]["name"] == "alertmanager" for each in objects):
+        return "unknown", "the cluster's own Alertmanager tells somebody, or nobody"
+    if facts.alerts_go_somewhere:
+        return "ok", "the Secret realm-alerts says where they go"
+    return "unknown", (
+        "nobody is told of any: make the Secret realm-alerts, as"
+        " components/monitoring-bundled/alertmanager.conf.yaml says"
+    )
+
+
 def check_images(objects: Objects, _: Facts) -> Answer:
     images = {container["image"] for _, container in _containers(objects)}
     unnamed = sorted(image for image in images if image.startswith(PLACEHOLDER))
@@ -140,7 +202,8 @@ def check_images(objects: Objects, _: Facts) -> Answer:
 
 def check_network(_: Objects, __: Facts) -> Answer:
     return "unknown", (
-        "no API tells whether the network plugin enforces them; Calico, Cilium and Antrea do"
+        "no API tells whether the network plugin enforces them; Calico, Cilium, Antrea and"
+        " kube-router do"
     )
 
 
@@ -149,9 +212,11 @@ CHECKS: dict[str, Callable[[Objects, Facts], Answer]] = {
     "API kinds": check_kinds,
     "default StorageClass": check_default_class,
     "store": check_store,
+    "size": check_size,
     "GPUs": check_gpus,
     "images": check_images,
     "network policies": check_network,
+    "alerts": check_alerts,
 }
 
 
@@ -198,21 +263,27 @@ def _kubectl(*arguments: str) -> str:
     return done.stdout
 
 
-def gather() -> Facts:
-    """:raises RuntimeError: with kubectl's words, if no cluster answers."""
+def gather(namespace: str) -> Facts:
+    """:param namespace: of the overlay.
+    :raises RuntimeError: with kubectl's words, if no cluster answers.
+    """
     said = json.loads(_kubectl("version", "--output=json", "--request-timeout=10s"))
     version = re.match(r"v(\d+)\.(\d+)", said["serverVersion"]["gitVersion"])
     if version is None:
         raise RuntimeError(f"the server's version cannot be read: {said['serverVersion']}")
-    claim = _kubectl(
-        "get", "pvc", "store", "--namespace=realm", "--output=json", "--ignore-not-found"
-    )
+
+    def one(kind: str, name: str) -> str:
+        place = (f"--namespace={namespace}", "--output=json", "--ignore-not-found")
+        return _kubectl("get", kind, name, *place)
+
+    claim = one("pvc", "store")
     return Facts(
         version=(int(version[1]), int(version[2])),
         kinds=_kinds(),
         storage_classes=json.loads(_kubectl("get", "storageclass", "--output=json"))["items"],
         nodes=json.loads(_kubectl("get", "nodes", "--output=json"))["items"],
         claim=json.loads(claim) if claim.strip() else None,
+        alerts_go_somewhere=bool(one("secret", "realm-alerts").strip()),
     )
 
 
@@ -230,11 +301,14 @@ def _kinds() -> frozenset[tuple[str, str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--overlay", default="cluster")
-    folder = OVERLAYS / parser.parse_args().overlay
+    parser.add_argument("--overlay", default="cluster", help="a name, or the folder of your own")
+    given = parser.parse_args().overlay
+    folder = OVERLAYS / given if (OVERLAYS / given).is_dir() else Path(given)
     try:
         rendered = _kubectl("kustomize", str(folder))
-        findings = preflight([each for each in yaml.safe_load_all(rendered) if each], gather())
+        objects = [each for each in yaml.safe_load_all(rendered) if each]
+        namespaces = {each["metadata"].get("namespace", "") for each in objects} - {""}
+        findings = preflight(objects, gather(namespaces.pop()))
     except FileNotFoundError:
         sys.stderr.write("preflight: kubectl is not installed\n")
         return 1

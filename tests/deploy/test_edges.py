@@ -51,6 +51,7 @@ def edges_of_the_rest(objects: list[Object]) -> set[Edge]:
     if any(name_of(each) == "prometheus" for each in workloads(objects)):
         found |= {("prometheus", process, 9100) for process in WATCHED}
         found |= {("prometheus", "qdrant", 6333), ("grafana", "prometheus", 9090)}
+        found |= {("prometheus", "alertmanager", 9093)}
     return found
 
 

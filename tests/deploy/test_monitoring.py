@@ -98,6 +98,28 @@ def test_prometheus_reads_its_rules_where_they_are_mounted() -> None:
     assert {f"./prometheus/{file.name}:{path}/{file.name}:ro" for file in RULES} <= set(volumes)
 
 
+def test_alerts_reach_whoever_the_secret_names() -> None:
+    """Prometheus → Alertmanager → two URLs: people, and what is called when alerts stop."""
+    objects = render("cluster")
+    (manager,) = bundled()["alerting"]["alertmanagers"]
+    (source,) = manager["static_configs"]
+    host, port = source["targets"][0].split(":")
+    assert int(port) in [each["port"] for each in find(objects, "Service", host)["spec"]["ports"]]
+    config = yaml.safe_load(config_map(objects, "alertmanager-config")["alertmanager.yaml"])
+    receivers = {
+        each["name"]: each["webhook_configs"][0]["url_file"] for each in config["receivers"]
+    }
+    assert config["route"]["receiver"] in receivers
+    (always,) = config["route"]["routes"]
+    assert always["matchers"] == ['alertname="Watchdog"']
+    assert always["receiver"] in receivers
+    deployment = find(objects, "Deployment", "alertmanager")
+    mounts = {
+        each["name"]: each["mountPath"] for each in main_container(deployment)["volumeMounts"]
+    }
+    assert {path.rpartition("/")[0] for path in receivers.values()} == {mounts["urls"]}
+
+
 @pytest.mark.parametrize("overlay", ["cluster", "cluster-operators"])
 def test_every_dashboard_is_there_for_grafana(overlay: str) -> None:
     objects = render(overlay)

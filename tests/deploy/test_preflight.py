@@ -21,13 +21,17 @@ DISK: dict[str, Any] = {
 }
 
 
+def node(cpu: str, memory: str, gpus: str = "0") -> dict[str, Any]:
+    return {"status": {"allocatable": {"cpu": cpu, "memory": memory, "nvidia.com/gpu": gpus}}}
+
+
 def facts_for(overlay: str) -> Facts:
     """A cluster that has all that the overlay needs."""
     return Facts(
         version=(1, 32),
         kinds=frozenset((each["apiVersion"], each["kind"]) for each in render(overlay)),
         storage_classes=[NFS],
-        nodes=[{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}],
+        nodes=[node("64", "256Gi", "4")],
     )
 
 
@@ -53,6 +57,30 @@ def found(overlay: str, facts: Facts, name: str) -> Finding:
 def test_nothing_is_missing_where_all_is_there(overlay: str) -> None:
     findings = preflight(pushed(render(overlay)), facts_for(overlay))
     assert [each for each in findings if each.verdict == "missing"] == []
+
+
+def test_the_overlay_s_total_is_told_and_compared_with_the_nodes() -> None:
+    enough = found("cluster", facts_for("cluster"), "size")
+    assert enough.verdict == "ok"
+    assert "64.0 CPUs and 256 GiB" in enough.words
+    few = found("cluster", replace(facts_for("cluster"), nodes=[node("8", "32Gi", "4")]), "size")
+    assert few.verdict == "missing"
+    assert "add nodes" in few.words
+
+
+def test_a_pod_that_fits_on_no_single_node_is_found() -> None:
+    """As on common machines with one GPU: four processors, of which the node keeps some."""
+    small = [node("3920m", "15450Mi", "1")] * 40
+    finding = found("cluster", replace(facts_for("cluster"), nodes=small), "size")
+    assert finding.verdict == "missing"
+    assert "none takes the largest pod" in finding.words
+
+
+def test_alerts_that_nobody_hears_are_told_of() -> None:
+    facts = facts_for("cluster")
+    assert "nobody is told" in found("cluster", facts, "alerts").words
+    heard = replace(facts, alerts_go_somewhere=True)
+    assert found("cluster", heard, "alerts").verdict == "ok"
 
 
 def test_an_old_cluster_is_refused() -> None:
