@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from realm import __version__
 from realm.cli import (
     corpus,
+    doctor,
     eval,
     index,
     keys,
@@ -33,7 +34,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for group in (up, index, watch, report, questions, corpus, model, eval, store, keys, mcp, settings):
+for group in (
+    *(up, index, watch, report, questions, corpus, model, eval, store, keys, mcp, settings),
+    doctor,
+):
     group.register(app)
 
 

@@ -208,6 +208,25 @@ class VectorSearch(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer of the database: its version, or why it does not answer."""
+
+    address: str
+    version: str = ""
+    fault: str = ""
+
+
+def look_at_peers(settings: Settings) -> list[Peer]:
+    """Each one that the settings name, asked by itself.
+
+    :raises BadSettings: if its URL is unusable.
+    """
+    from realm.search.qdrant.connections import look_at_each
+
+    return look_at_each(settings)
+
+
 def open_index(settings: Settings, hooks: ChangeHooks | None = None) -> VectorIndex:
     """:raises BadSettings: if its URL is unusable."""
     from realm.search.qdrant.index import QdrantIndex

@@ -99,10 +99,7 @@ def test_the_code_has_the_edges_that_the_design_draws() -> None:
 def test_edges_end_at_ports_that_are_open(overlay: str) -> None:
     objects = render(overlay)
     for _, far, port in allowed(objects, "Egress"):
-        kind = (
-            "StatefulSet" if far not in ("gateway", "embedder", "embedder-delta", "web") else None
-        )
-        workload = find(objects, kind or "Deployment", far)
+        workload = next(each for each in workloads(objects) if name_of(each) == far)
         assert port in [each["containerPort"] for each in main_container(workload)["ports"]]
 
 

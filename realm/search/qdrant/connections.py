@@ -18,7 +18,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from realm.errors import BadSettings, DependencyUnavailable, NotFound, OutOfSpace
 from realm.loopback import is_loopback
 from realm.search.peers import Peers, share_of
-from realm.search.vector_index import OnPeer
+from realm.search.vector_index import OnPeer, Peer
 from realm.settings import Settings
 
 #: The longest that a call takes.
@@ -116,6 +116,23 @@ def _unavailable(why: str, **details: object) -> DependencyUnavailable:
     if NO_SPACE.search(why):
         return OutOfSpace(f"Qdrant has no space left: {why}")
     return DependencyUnavailable(f"Qdrant does not serve: {why}", **details)
+
+
+def look_at_each(settings: Settings) -> list[Peer]:
+    """Each peer's version, or why it does not answer. The key counts: collections are listed."""
+    found = []
+    for each in addresses(settings):
+        client = QdrantClient(**endpoint(settings, each, LOOK_SECONDS))
+        try:
+            with reachable():
+                client.get_collections()
+                said = client.info()
+            found.append(Peer(each, f"{said.title} {said.version}"))
+        except DependencyUnavailable as error:
+            found.append(Peer(each, fault=error.message))
+        finally:
+            client.close()
+    return found
 
 
 class Behind(Exception):
