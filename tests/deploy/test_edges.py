@@ -12,7 +12,6 @@ from tests.deploy.rendering import (
     ROOT,
     WATCHED,
     Object,
-    find,
     main_container,
     name_of,
     of_kind,
