@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from realm import __version__
 from realm.cli import (
+    adopt,
     corpus,
     doctor,
     eval,
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for group in (
     *(up, index, watch, report, questions, corpus, model, eval, store, keys, mcp, settings),
-    doctor,
+    *(doctor, adopt),
 ):
     group.register(app)
 

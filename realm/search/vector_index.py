@@ -5,9 +5,9 @@ An implementation is one folder of this package; `open_index` and `open_search` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,6 +215,26 @@ class Peer:
     address: str
     version: str = ""
     fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignPoint:
+    """A point of a collection that is not ours."""
+
+    id: str | int
+    payload: Mapping[str, Any]
+
+
+def foreign_points(
+    settings: Settings, collection: str, after: str | int | None = None
+) -> Iterator[list[ForeignPoint]]:
+    """Pages of the points of any collection, in the order of ids, beyond the id `after`.
+
+    :raises NotFound: if there is no such collection.
+    """
+    from realm.search.qdrant.foreign import foreign_points
+
+    return foreign_points(settings, collection, after)
 
 
 def look_at_peers(settings: Settings) -> list[Peer]:

@@ -1,0 +1,35 @@
+"""Reads collections that are not ours: their points' payloads, in the order of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from realm.search.qdrant.connections import Connections
+from realm.search.vector_index import ForeignPoint
+from realm.settings import Settings
+
+PAGE = 256
+
+
+def foreign_points(
+    settings: Settings, collection: str, after: str | int | None
+) -> Iterator[list[ForeignPoint]]:
+    """Pages of points beyond the one with the id `after`; None: from the first.
+
+    :raises NotFound: if there is no such collection.
+    """
+    with closing(Connections(settings)) as qdrant:
+        following = after
+        while True:
+            found, following = qdrant.look(
+                lambda client, at=following: client.scroll(
+                    collection, limit=PAGE, offset=at, with_payload=True, with_vectors=False
+                )
+            )
+            # A page begins at its offset, which the one before ended with.
+            page = [ForeignPoint(each.id, each.payload or {}) for each in found if each.id != after]
+            if page:
+                yield page
+            if following is None:
+                return
