@@ -223,16 +223,18 @@ def _models(settings: Settings, store: Store | None) -> Iterator[Finding]:
                     "models", Verdict.WRONG, error.message,
                     f"REALM_{name.upper()} is a folder that the trainer sees, or a name on the hub",
                 )  # fmt: skip
-    newest = Snapshots(store).newest() if store is not None else None
-    if store is not None and newest is None:
+    if store is None:
+        return
+    snapshots = Snapshots(store)
+    if (newest := snapshots.newest()) is None:
         yield Finding(
             "models", Verdict.DOUBTFUL, "no snapshot was published",
             "start the trainer, or `realm snapshots publish MODEL`",
         )  # fmt: skip
-    if newest is not None:
-        Snapshots(store).verify(newest)
-        words = f"snapshot {newest.number} is whole: {newest.vector_size} dimensions"
-        yield Finding("models", Verdict.OK, words)
+        return
+    snapshots.verify(newest)
+    words = f"snapshot {newest.number} is whole: {newest.vector_size} dimensions"
+    yield Finding("models", Verdict.OK, words)
 
 
 def _gateway(settings: Settings, _: Store | None) -> Iterator[Finding]:
