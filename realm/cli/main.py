@@ -20,6 +20,7 @@ from realm.cli import (
     keys,
     mcp,
     model,
+    plan,
     questions,
     report,
     settings,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for group in (
     *(up, index, watch, report, questions, corpus, model, eval, store, keys, mcp, settings),
-    *(doctor, adopt),
+    *(doctor, plan, adopt),
 ):
     group.register(app)
 

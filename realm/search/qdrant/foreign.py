@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
+
+from qdrant_client import QdrantClient, models
 
 from realm.search.qdrant.connections import Connections
 from realm.search.vector_index import ForeignPoint
@@ -19,14 +22,16 @@ def foreign_points(
 
     :raises NotFound: if there is no such collection.
     """
+
+    def read(client: QdrantClient) -> tuple[list[models.Record], Any]:
+        return client.scroll(
+            collection, limit=PAGE, offset=following, with_payload=True, with_vectors=False
+        )
+
+    following = after
     with closing(Connections(settings)) as qdrant:
-        following = after
         while True:
-            found, following = qdrant.look(
-                lambda client, at=following: client.scroll(
-                    collection, limit=PAGE, offset=at, with_payload=True, with_vectors=False
-                )
-            )
+            found, following = qdrant.look(read)
             # A page begins at its offset, which the one before ended with.
             page = [ForeignPoint(each.id, each.payload or {}) for each in found if each.id != after]
             if page:
