@@ -24,9 +24,9 @@ UPGRADE ?=
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
-run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds RATE=questions/s CORPUS=path FOLLOW=yes REPORT=file.json STORE=folder
+run: $(VENV)/standalone.done ## the cluster on this machine; FOR=seconds RATE=questions/s CORPUS=path FOLLOW=yes REPORT=file.json STORE=folder QDRANT=url
 	@$(BIN)/realm up --store "$(STORE)" --for $(FOR) --rate $(RATE) --port-offset $(PORT_OFFSET) \
-	  $(if $(CORPUS),--corpus "$(CORPUS)") $(if $(FOLLOW),--follow) $(if $(REPORT),--report "$(REPORT)")
+	  $(if $(CORPUS),--corpus "$(CORPUS)") $(if $(FOLLOW),--follow) $(if $(QDRANT),--qdrant "$(QDRANT)") $(if $(REPORT),--report "$(REPORT)")
 
 # Clusters come first (tests/conftest.py) and wait now and then: three processes for two cores.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder

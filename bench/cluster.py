@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
@@ -14,12 +15,14 @@ from bench.apparatus.apparatus import STORE_URL, Apparatus, Part
 from bench.ports import claim_offset
 from realm.client import Client
 from realm.client.transport import ConnectionOptions
-from realm.errors import DependencyUnavailable, RealmError
+from realm.errors import BadSettings, DependencyUnavailable, RealmError
 from realm.records.snapshots import Snapshots
 from realm.records.store import Store
 from services.standalone.cluster import Cluster, ProcessSpec
 from services.standalone.supervisor import POLL_SECONDS, ChildProcess, Supervisor
 
+#: Benches and tests of whole clusters use this Qdrant, if it is set: a URL, or several.
+OUTSIDE_QDRANT = "REALM_TEST_QDRANT_URL"
 FIRST_ANSWER_SECONDS = 300.0
 
 
@@ -35,7 +38,8 @@ class BenchCluster:
         standby: bool = False,
         apparatus: Set[Part] = frozenset(),
     ) -> None:
-        """The first generation has vectors, unless settings say otherwise.
+        """The first generation has vectors, unless settings say otherwise. Qdrant is the one that
+        `REALM_TEST_QDRANT_URL` names, else its own.
 
         :param apparatus: what can be made to fail; with an S3 the store lies there.
         :raises BadSettings: if what that needs is not installed.
@@ -47,9 +51,15 @@ class BenchCluster:
             stored = {"REALM_STORE_URL": STORE_URL, "REALM_STORE_CACHE": self._copies}
             settings = {**settings, **stored}
         self.cluster = Cluster(
-            folder, offset, train=False, gateways=gateways, standby=standby, settings=settings
-        )
+            folder, offset, train=False, gateways=gateways, standby=standby, settings=settings,
+            qdrant=os.environ.get(OUTSIDE_QDRANT, ""),
+        )  # fmt: skip
         self.cluster.check()
+        if self.cluster.qdrant and apparatus & {Part.NETWORK, Part.DISK}:
+            raise BadSettings(
+                f"{OUTSIDE_QDRANT} names a Qdrant whose network and disk are out of reach: leave"
+                " those faults out, or unset it"
+            )
         self.apparatus = Apparatus(self.cluster, apparatus)
         self.supervisor = Supervisor(self.cluster, _sleep)
         self._running = ExitStack()
@@ -79,7 +89,7 @@ class BenchCluster:
         self._running.enter_context(self.apparatus)
         infrastructure = self.cluster.infrastructure()
         self.supervisor.start([self.apparatus.on_disk(each) for each in infrastructure])
-        self.supervisor.await_ports(["redis", "qdrant"])
+        self.supervisor.await_ports([each.name for each in infrastructure])
 
     @cached_property
     def store(self) -> Store:

@@ -53,6 +53,13 @@ class Options:
     train: Annotated[bool, typer.Option(help="train; otherwise serve the base model")] = True
     gateways: Annotated[int, typer.Option(help="number of gateways", min=1, max=8)] = 1
     standby: Annotated[bool, typer.Option(help="run a second indexer as standby")] = False
+    qdrant: Annotated[
+        str,
+        typer.Option(
+            help="a Qdrant of your own: its gRPC URL, of several peers each, separated by commas;"
+            " its key is REALM_QDRANT_API_KEY"
+        ),
+    ] = ""
     as_json: AsJson = False
 
     @property

@@ -69,6 +69,8 @@ class Cluster:
     #: Whether a second indexer stands by.
     standby: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    #: URL of a Qdrant that is there; empty: the cluster runs one of its own.
+    qdrant: str = ""
 
     @property
     def gateway_names(self) -> list[str]:
@@ -104,7 +106,7 @@ class Cluster:
         return self.folder / "store"
 
     def infrastructure(self) -> list[ProcessSpec]:
-        """Redis and Qdrant, which all other processes need."""
+        """Redis, and Qdrant where none is given: all other processes need them."""
         redis_folder = self.folder / "redis"
         redis_folder.mkdir(parents=True, exist_ok=True)
         redis = [
@@ -118,10 +120,8 @@ class Cluster:
             *("--port", str(self.port("qdrant"))),
         ]
         # Redis would read an argument with a space or a quote in it as several.
-        return [
-            replace(self._spec("redis", redis), folder=redis_folder),
-            self._spec("qdrant", qdrant),
-        ]
+        specs = [replace(self._spec("redis", redis), folder=redis_folder)]
+        return specs if self.qdrant else [*specs, self._spec("qdrant", qdrant)]
 
     def front(self) -> list[ProcessSpec]:
         """The indexers and gateways, which take writes and questions."""
@@ -204,7 +204,7 @@ class Cluster:
         return {
             "REALM_STORE_URL": str(self.store),
             "REALM_REDIS_URL": f"redis://{self.address('redis')}/0",
-            "REALM_QDRANT_URL": f"http://{self.address('qdrant')}",
+            "REALM_QDRANT_URL": self.qdrant or f"http://{self.address('qdrant')}",
             "REALM_INDEXER_URL": self.address("indexer"),
             "REALM_INDEXER_LISTEN": self.address("indexer"),
             "REALM_GATEWAY_ADDRESS": self.address("gateway"),

@@ -67,6 +67,7 @@ def _run(options: Options, settings: Settings, console: Console, stop: threading
         options.train,
         options.gateways,
         options.standby,
+        qdrant=options.qdrant,
     )
     cluster.check()
     with _lock(cluster.folder):
@@ -100,14 +101,15 @@ def _serve(
     began = time.time()
     cluster = supervisor.cluster
     supervisor.import_once()
-    supervisor.start([*cluster.infrastructure(), cluster.web()])
+    infrastructure = cluster.infrastructure()
+    supervisor.start([*infrastructure, cluster.web()])
     gathering = begin(
         lambda: corpus.gather(options.corpus or [], settings.corpus.max_document_bytes)
     )
     supervisor.await_ports(["web"])
     console.print(f"look at [bold]http://{cluster.address('web')}[/]", soft_wrap=True)
     with console.status("starting indexer and gateway"):
-        supervisor.await_ports(["redis", "qdrant"])
+        supervisor.await_ports([each.name for each in infrastructure])
         supervisor.await_imports()
         # Nothing answers before the trainer has published the base model.
         supervisor.start([cluster.trainer(), *cluster.front()])

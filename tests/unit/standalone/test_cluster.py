@@ -38,6 +38,14 @@ def test_every_gateway_has_ports_and_an_address_of_its_own(tmp_path: Path) -> No
     assert len(metrics) == len(front)
 
 
+def test_a_qdrant_that_is_given_is_used_and_none_is_started(tmp_path: Path) -> None:
+    peers = "http://127.0.0.1:1,http://127.0.0.1:2"
+    cluster = Cluster(tmp_path, OFFSET, train=True, qdrant=peers)
+    assert [spec.name for spec in cluster.infrastructure()] == ["redis"]
+    specs = [*cluster.front(), cluster.trainer(), *cluster.embedders()]
+    assert {spec.environment["REALM_QDRANT_URL"] for spec in specs} == {peers}
+
+
 def test_given_settings_reach_every_process(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, OFFSET, train=True, settings={"REALM_GATE_PROBES": "7"})
     specs = [
