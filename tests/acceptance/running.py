@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from bench.cluster import OUTSIDE_QDRANT
 from bench.ports import claim_offset
 from realm.client import Client
 from realm.errors import RealmError
@@ -69,12 +70,20 @@ class RunningCluster:
     """`with RunningCluster(folder) as cluster: cluster.client.search(…)`, over `FACTS`.
 
     :param realm: the command.
+    :param qdrant: URL of one that is there, or several; empty: one of its own.
     :param settings: beyond `QUICK`, or in its place.
     """
 
     def __init__(
-        self, folder: Path, *, rate: float = 2.0, realm: Path = REALM, **settings: str
+        self,
+        folder: Path,
+        *,
+        rate: float = 2.0,
+        realm: Path = REALM,
+        qdrant: str = "",
+        **settings: str,
     ) -> None:
+        qdrant = qdrant or os.environ.get(OUTSIDE_QDRANT, "")
         self.folder = folder
         self.project = folder / "project"
         self.report_file = folder / "report.json"
@@ -85,6 +94,7 @@ class RunningCluster:
             *("--store", str(folder / "state"), "--corpus", str(folder / "facts.jsonl")),
             *("--report", str(self.report_file), "--rate", str(rate)),
             *("--port-offset", str(self.offset)),
+            *(("--qdrant", qdrant) if qdrant else ()),
         ]
         self._settings = {**QUICK, **settings}
         self._process: subprocess.Popen[bytes] | None = None

@@ -26,6 +26,8 @@ TIMEOUT_SECONDS = 30
 #: How long one peer may take over a call while there are others: a search of the gateway, a look,
 #: a change. A peer gives up a replica that is frozen after some 10 s, and changes wait for that.
 SEARCH_SECONDS, LOOK_SECONDS, CHANGE_SECONDS = 1.0, 3, 15
+#: How long a peer that did not answer may take to show that it does again.
+PROBE_SECONDS = 1
 #: Without pings a connection to a machine that is gone lasts for a quarter of an hour.
 PING_MS, PING_ANSWER_MS = 5_000, 3_000
 #: Qdrant has no code of its own for a full disk.
@@ -260,6 +262,9 @@ class Connections:
         for place in order:
             seconds = TIMEOUT_SECONDS if place == order[-1] else most
             with tried.at(place):
+                if place != order[-1] and not self.watched.answers(place):
+                    # Lest a whole change wait for a peer that is away still.
+                    self._client(place, PROBE_SECONDS).get_collections()
                 return call(self._client(place, seconds))
         raise tried.error()
 
