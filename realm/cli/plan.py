@@ -24,7 +24,7 @@ from realm.errors import FailedPrecondition, NotFound
 from realm.reporting.move import Measured, Move, Tried, estimate
 
 if TYPE_CHECKING:
-    from realm.corpus.documents import DocumentState
+    from realm.corpus.table import DocumentState
     from realm.model.checkpoint import Model
     from realm.records.generation import Generation
     from realm.records.store import Store

@@ -33,8 +33,13 @@ def foreign_points(
         while True:
             found, following = qdrant.look(read)
             # A page begins at its offset, which the one before ended with.
-            page = [ForeignPoint(each.id, each.payload or {}) for each in found if each.id != after]
+            page = [_point(each) for each in found if each.id != after]
             if page:
                 yield page
             if following is None:
                 return
+
+
+def _point(record: models.Record) -> ForeignPoint:
+    number = record.id if isinstance(record.id, int) else str(record.id)
+    return ForeignPoint(number, record.payload or {})
