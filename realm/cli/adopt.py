@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from realm.cli.options import DEFAULT_TIMEOUT, Address, AsJson, Timeout, check_packages, connect
+from realm.cli.options import (
+    DEFAULT_TIMEOUT,
+    MOST,
+    Address,
+    AsJson,
+    Timeout,
+    check_packages,
+    connect,
+)
 from realm.cli.output import messages, show
 from realm.client import document
 from realm.errors import InvalidInput
@@ -38,7 +46,7 @@ def adopt(
     qdrant: Annotated[
         str, typer.Option(help="Qdrant's gRPC URL", show_default="REALM_QDRANT_URL")
     ] = "",
-    most: Annotated[int, typer.Option(help="points in this run; 0: all", min=0)] = 0,
+    most: Annotated[int, typer.Option(help="points in this run; 0: all", min=0, max=MOST)] = 0,
     from_the_start: Annotated[bool, typer.Option(help="do not go on from an earlier run")] = False,
     as_json: AsJson = False,
     address: Address = "",

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from realm.cli.options import (
     MODEL,
+    MOST,
     STORE,
     AsJson,
     StoreUrl,
@@ -41,8 +42,10 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     model: Annotated[str, typer.Argument(help="as of `realm snapshots publish`")],
-    embedders: Annotated[int, typer.Option(help="embedders at work", min=1)] = 1,
-    copies: Annotated[int, typer.Option(help="copies of a collection in Qdrant", min=1)] = 1,
+    embedders: Annotated[int, typer.Option(help="embedders at work", min=1, max=MOST)] = 1,
+    copies: Annotated[
+        int, typer.Option(help="copies of a collection in Qdrant", min=1, max=MOST)
+    ] = 1,
     price: Annotated[
         float, typer.Option(help="of an embedder's hour", min=0, callback=finite)
     ] = 0.0,

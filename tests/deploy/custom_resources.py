@@ -82,6 +82,24 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             ),
         ),
     ),
+    "GRPCRoute": _resource(
+        "gateway.networking.k8s.io/v1",
+        "GRPCRoute",
+        _object(
+            "parentRefs rules",
+            parentRefs=_list(_object("name", name=TEXT, namespace=TEXT, sectionName=TEXT)),
+            hostnames=_list(TEXT),
+            rules=_list(
+                _object(
+                    "matches backendRefs",
+                    matches=_list(
+                        _object("method", method=_object("service", service=TEXT, method=TEXT))
+                    ),
+                    backendRefs=_list(_object("name port", name=TEXT, port=COUNT)),
+                )
+            ),
+        ),
+    ),
     "Issuer": {
         **_resource(
             "cert-manager.io/v1",

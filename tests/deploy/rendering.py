@@ -17,6 +17,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("local", "cluster", "cluster-operators")
+#: Recipes upon `cluster`, for one place each.
+RECIPES = ("eks", "gke", "bare-metal")
 #: realm's own processes and the service that each of them is.
 PROCESSES = {
     "trainer": "trainer",

@@ -47,6 +47,9 @@ def edges_of_the_rest(objects: list[Object]) -> set[Edge]:
     """What is no process with a store: Qdrant's peers, Prometheus, Grafana, the web service."""
     found = {("web", "gateway", 50051)}
     found |= {("qdrant", "qdrant", port) for port in (6333, 6335)}
+    found |= {
+        ("toolbox", *place) for place in (("redis", 6379), ("qdrant", 6334), ("gateway", 50051))
+    }
     if any(name_of(each) == "prometheus" for each in workloads(objects)):
         found |= {("prometheus", process, 9100) for process in WATCHED}
         found |= {("prometheus", "qdrant", 6333), ("grafana", "prometheus", 9090)}

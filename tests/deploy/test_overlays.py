@@ -19,6 +19,7 @@ from tests.deploy.rendering import (
     K8S,
     OVERLAYS,
     PROCESSES,
+    RECIPES,
     Object,
     environment,
     find,
@@ -36,7 +37,7 @@ from tests.deploy.test_names import running
 
 KUBERNETES = ("1.30", "1.37")
 #: In the order in which overlays name them.
-ADDED = ("s3-store", "ingress", "tls", "certificates", "tracing")
+ADDED = ("s3-store", "ingress", "grpc-route", "tls", "certificates", "tracing")
 
 
 def with_components(folder: Path, overlay: str, components: tuple[str, ...]) -> list[Object]:
@@ -74,6 +75,47 @@ def check_once(text: str, version: str) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlay_is_valid(overlay: str, version: str) -> None:
     check(render(overlay), version)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_is_valid_and_keeps_the_rules(recipe: str, version: str) -> None:
+    objects = render(recipe)
+    check(objects, version)
+    assert [fault for rule in policy.RULES for fault in rule.check(objects)] == []
+
+
+def test_a_recipe_names_the_class_of_every_claim() -> None:
+    for recipe in RECIPES:
+        objects = render(recipe)
+        claims = [each["spec"] for each in of_kind(objects, "PersistentVolumeClaim")]
+        for each in of_kind(objects, "StatefulSet"):
+            claims += [claim["spec"] for claim in each["spec"].get("volumeClaimTemplates", [])]
+        assert len(claims) >= 3
+        assert all(each.get("storageClassName") for each in claims), recipe
+
+
+def test_on_gke_pods_with_gpus_find_the_driver_s_libraries() -> None:
+    objects = render("gke")
+    for each in workloads(objects):
+        container = main_container(each)
+        has_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
+        found = environment(objects, container).get("LD_LIBRARY_PATH")
+        assert found == ("/usr/local/nvidia/lib64" if has_gpu else None), name_of(each)
+
+
+def test_the_example_of_one_s_own_overlay_moves_everything_to_its_namespace() -> None:
+    objects = render("example")
+    check(objects, "1.37")
+    (namespace,) = of_kind(objects, "Namespace")
+    assert name_of(namespace) == "search"
+    there = {each["metadata"].get("namespace", "search") for each in objects}
+    assert there == {"search"}
+    (subject,) = find(objects, "RoleBinding", "make-secrets")["subjects"]
+    assert subject["namespace"] == "search"
+    seen = environment(objects, main_container(find(objects, "StatefulSet", "indexer")))
+    assert seen["REALM_REFRESH_TARGET_SECONDS"] == "7200"
+    assert seen["REALM_STORE_URL"] == "s3://your-bucket/realm"
 
 
 @pytest.mark.parametrize("components", [*((each,) for each in ADDED), ADDED], ids="+".join)

@@ -29,5 +29,5 @@ def test_every_rule_has_a_sentence_and_a_manifest_that_breaks_it() -> None:
 
 
 def test_rules_see_workloads() -> None:
-    others = {"redis", "qdrant", "prometheus", "alertmanager", "grafana"}
+    others = {"redis", "qdrant", "prometheus", "alertmanager", "grafana", "toolbox"}
     assert {name_of(each) for each in workloads(render("cluster"))} == {*WATCHED, *others}
