@@ -76,7 +76,7 @@ def _pairs(
         if selects(policy["spec"]["podSelector"], pod_labels(each))
     ]
     for peer in rule.get(ends, []):
-        if "namespaceSelector" in peer:
+        if "podSelector" not in peer or "namespaceSelector" in peer:
             continue
         for far in workloads(objects):
             if selects(peer["podSelector"], pod_labels(far)):
