@@ -209,6 +209,8 @@ class _Watched(Peers[str]):
 
     def _changed(self, peer: str, answers: bool) -> None:
         self._on_peer(peer, answers)
+        if len(self.peers) == 1:
+            return  # what the caller is told says as much
         if answers:
             log.info("qdrant_peer_answers_again", peer=peer)
         else:
