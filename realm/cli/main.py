@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from typer.exceptions import TyperException
 
@@ -47,9 +46,6 @@ for group in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     replace_what_the_encoding_lacks()
-    if not structlog.is_configured():
-        # Results alone go to stdout.
-        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         _check_folder()
         # What commands return is None, or the exit code of a command that left early.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -154,6 +155,17 @@ def check_packages(command: str, packages: Mapping[str, str]) -> None:
         raise FailedPrecondition(
             f"`{command}` needs {', '.join(missing)}: pip install 'realm[{extras}]'"
         )
+    _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
+    """What a command's libraries log: results alone are on stdout."""
+    if importlib.util.find_spec("structlog") is None:
+        return
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def check_new(folder: Path) -> None:
