@@ -98,6 +98,17 @@ def check_default_class(objects: Objects, facts: Facts) -> Answer:
     return "missing", f"none, and {claims} ask for it: annotate a class with {DEFAULT_CLASS}=true"
 
 
+def check_classes(objects: Objects, facts: Facts) -> Answer:
+    there = {each["metadata"]["name"] for each in facts.storage_classes}
+    named = {name: spec["storageClassName"] for name, spec in _claims(objects)
+             if spec.get("storageClassName")}  # fmt: skip
+    absent = {claim: wanted for claim, wanted in named.items() if wanted not in there}
+    if not absent:
+        return "ok", ", ".join(sorted(set(named.values()))) or "none is asked for by name"
+    words = ", ".join(f"{wanted} ({claim})" for claim, wanted in sorted(absent.items()))
+    return "missing", f"there is no {words}: make it, or name another one in your overlay"
+
+
 def check_store(objects: Objects, facts: Facts) -> Answer:
     spec = dict(_claims(objects)).get("store")
     if spec is None:
@@ -211,6 +222,7 @@ CHECKS: dict[str, Callable[[Objects, Facts], Answer]] = {
     "Kubernetes": check_version,
     "API kinds": check_kinds,
     "default StorageClass": check_default_class,
+    "named StorageClasses": check_classes,
     "store": check_store,
     "size": check_size,
     "GPUs": check_gpus,

@@ -37,7 +37,7 @@ def own_server(tmp_path: Path) -> Iterator[EdgeServer]:
 
 @pytest.fixture(params=["edge", "qdrant"])
 def qdrant_url(request: pytest.FixtureRequest) -> str:
-    """Of each back end."""
+    """Of each back end; of several peers each, separated by commas."""
     if request.param == "edge":
         server: EdgeServer = request.getfixturevalue("edge_server")
         return f"http://127.0.0.1:{server.port}"
@@ -49,7 +49,7 @@ def qdrant_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def client(qdrant_url: str) -> Iterator[QdrantClient]:
-    address = urlparse(qdrant_url)
+    address = urlparse(qdrant_url.split(",")[0])
     with closing(connect(address.hostname or "127.0.0.1", address.port or 6334)) as found:
         yield found
 

@@ -83,6 +83,28 @@ def test_alerts_that_nobody_hears_are_told_of() -> None:
     assert found("cluster", heard, "alerts").verdict == "ok"
 
 
+CLASSES = {
+    "eks": {"gp3": "ebs.csi.aws.com"},
+    "gke": {"premium-rwo": "pd.csi.storage.gke.io", "standard-rwx": "filestore.csi.storage.gke.io"},
+    "bare-metal": {"local-path": "rancher.io/local-path", "nfs": "nfs.csi.k8s.io"},
+}
+
+
+@pytest.mark.parametrize("recipe", CLASSES)
+def test_a_recipe_asks_for_its_classes_and_for_no_default(recipe: str) -> None:
+    objects = pushed(render(recipe))
+    classes = [
+        {"metadata": {"name": name}, "provisioner": provisioner}
+        for name, provisioner in CLASSES[recipe].items()
+    ]
+    facts = replace(facts_for(recipe), storage_classes=classes)
+    assert [each for each in preflight(objects, facts) if each.verdict == "missing"] == []
+    nothing = preflight(objects, replace(facts, storage_classes=[]))
+    finding = next(each for each in nothing if each.name == "named StorageClasses")
+    assert finding.verdict == "missing"
+    assert all(name in finding.words for name in CLASSES[recipe])
+
+
 def test_an_old_cluster_is_refused() -> None:
     facts = replace(facts_for("cluster"), version=(1, 29))
     assert "1.30 or newer" in found("cluster", facts, "Kubernetes").words

@@ -82,12 +82,21 @@ def test_check_refuses_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot write" in done.stdout
 
 
+BUCKET = {"REALM_STORE_URL": "s3://bucket", "AWS_REGION": "r", "AWS_ACCESS_KEY_ID": "a"}
+
+
 def test_check_names_the_keys_that_a_bucket_lacks() -> None:
-    done = run(
-        "wait_for.py", "store", REALM_STORE_URL="s3://bucket", AWS_REGION="r", AWS_ACCESS_KEY_ID="a"
-    )
+    nobody = "http://127.0.0.1:1"
+    done = run("wait_for.py", "store", **BUCKET, AWS_EC2_METADATA_SERVICE_ENDPOINT=nobody)
     assert done.returncode == 1
     assert "AWS_SECRET_ACCESS_KEY are not set" in done.stdout
+
+
+def test_check_takes_the_role_of_a_node_for_keys() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as metadata:
+        there = f"http://127.0.0.1:{metadata.getsockname()[1]}"
+        done = run("wait_for.py", "store", **BUCKET, AWS_EC2_METADATA_SERVICE_ENDPOINT=there)
+    assert done.returncode == 0, done.stdout
 
 
 class Api(BaseHTTPRequestHandler):

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 WAIT_SECONDS = float(os.environ.get("CHECK_SECONDS", "120"))
+METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
 PAUSE_SECONDS = min(5.0, WAIT_SECONDS / 10)
 
 
@@ -27,8 +28,11 @@ def store_fault():
             if not os.environ.get(name)
         ]
         roles = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-        if missing and not any(os.environ.get(name) for name in roles):
-            return f"the store is {url}, but {', '.join(missing)} are not set: see the Secret s3"
+        if missing and not any(os.environ.get(name) for name in roles) and not node_has_role():
+            return (
+                f"the store is {url}, but {', '.join(missing)} are not set, and neither the"
+                " account nor the node has a role: see the Secret s3"
+            )
         return ""
     folder = Path(url.removeprefix("file://"))
     if not folder.is_dir():
@@ -45,6 +49,16 @@ def store_fault():
             " have hard links (NFS and CephFS have)"
         )
     return ""
+
+
+def node_has_role():
+    """Whether the node's metadata service is there, from which credentials come then."""
+    parts = urlsplit(METADATA)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def address_fault(name, url, port):
