@@ -10,9 +10,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -161,6 +164,58 @@ async def test_a_collection_is_gone_only_if_no_peer_has_it(
             await search.search("passages-00000009", Query(VECTORS[0]), 1, PATIENCE)
     finally:
         await search.close()
+
+
+def test_a_peer_alone_with_its_opinion_proves_no_loss(peers: list[EdgeServer], home: None) -> None:
+    """It lost its volume, and the others are away: nobody knows whether the collection is there."""
+    with closing(open_index(peers[0].port)) as lost:
+        lost.drop(COLLECTION)
+    peers[1].stop()
+    alone = open_index(peers[0].port, peers[1].port, 1)
+    with closing(alone), pytest.raises(DependencyUnavailable):
+        alone.exists(COLLECTION)
+    # Most of them lack it: the one that is away holds nothing up.
+    with closing(open_index(peers[0].port, peers[0].port, 1)) as index:
+        assert not index.exists(COLLECTION)
+
+
+class Recorder(grpc.GenericRpcHandler[Any, Any]):
+    """A peer that refuses everything, and notes how long each call was ready to wait."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        def refuse(_: Any, context: Any) -> None:
+            self.seconds[details.method] = context.time_remaining()
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not today")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def test_no_call_waits_for_a_peer_for_as_long_as_for_the_last_one(
+    peers: list[EdgeServer], home: None
+) -> None:
+    recorder, server = Recorder(), grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((recorder,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    changes: list[Callable[[QdrantIndex], object]] = [
+        lambda index: index.point_alias(COLLECTION),
+        lambda index: index.optimise(COLLECTION),
+        lambda index: index.upsert(COLLECTION, PASSAGES, VECTORS, WEIGHING),
+        lambda index: index.delete_older(COLLECTION, "2", 1),
+        lambda index: index.drop("nobody's"),
+        lambda index: index.count(COLLECTION),
+    ]
+    try:
+        for change in changes:
+            with closing(open_index(port, peers[0].port)) as index:
+                change(index)
+    finally:
+        server.stop(None).wait(PATIENCE)
+    assert len(recorder.seconds) >= 5
+    assert max(recorder.seconds.values()) <= connections.CHANGE_SECONDS
 
 
 async def test_no_more_is_claimed_than_the_copy_that_was_searched_proves(

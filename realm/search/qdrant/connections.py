@@ -185,10 +185,12 @@ class _Tried:
                 self._peers.failed(each)
 
     def error(self) -> NotFound | DependencyUnavailable:
-        """Of a call that no peer answered: one that did answer knows more than one that did not."""
-        if self._not_found is not None:
-            for each in self._missing:
-                self._peers.answered(each)
+        """Of a call that no peer could answer. What most of them lack is not there: a peer that
+        lost its volume may be alone with its opinion, and one that is away decides nothing."""
+        for each in self._missing:
+            self._peers.answered(each)
+        most_lack_it = 2 * len(self._missing) > len(self._peers.peers)
+        if self._not_found is not None and (most_lack_it or not self._failures):
             return self._not_found
         full = [each for each in self._failures if isinstance(each, OutOfSpace)]
         return (full or self._failures)[0]
@@ -246,7 +248,7 @@ class Connections:
     def each(self, call: Callable[[QdrantClient], T]) -> list[T]:
         """What every peer says that answers and has what is asked for."""
         said: list[T] = []
-        for place in self.watched.order():
+        for place in range(len(self.watched.peers)):
             if not self.watched.answers(place):
                 continue
             tried = _Tried(self.watched)

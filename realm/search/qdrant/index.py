@@ -20,7 +20,6 @@ from realm.records.vectors import Vectors
 from realm.records.weighing import Weighing
 from realm.search.bm25 import SparseVector
 from realm.search.qdrant.connections import (
-    TIMEOUT_SECONDS,
     AsyncConnections,
     Behind,
     Connections,
@@ -119,7 +118,6 @@ class QdrantIndex:
                 lambda client: client.update_collection(
                     collection,
                     optimizers_config=models.OptimizersConfigDiff(),
-                    timeout=TIMEOUT_SECONDS,
                 )
             )
 
@@ -249,9 +247,7 @@ class QdrantIndex:
             create_alias=models.CreateAlias(collection_name=collection, alias_name=ALIAS)
         )
         self._hooks.before_change()
-        self._qdrant.change(
-            lambda client: client.update_collection_aliases([operation], timeout=TIMEOUT_SECONDS)
-        )
+        self._qdrant.change(lambda client: client.update_collection_aliases([operation]))
 
     def close(self) -> None:
         self._qdrant.close()
@@ -270,9 +266,7 @@ class QdrantIndex:
 
     def _delete(self, collection: str) -> None:
         self._indexes.forget(collection)
-        self._qdrant.change(
-            lambda client: client.delete_collection(collection, timeout=TIMEOUT_SECONDS)
-        )
+        self._qdrant.change(lambda client: client.delete_collection(collection))
         self._begun.discard(collection)
 
     def _write(self, collection: str, points: list[models.PointStruct], newest: int) -> None:
