@@ -108,7 +108,7 @@ def sample(store: Store, generation: Generation) -> list[DocumentState]:
 def tried(model: Model, documents: list[DocumentState]) -> Tried:
     """The model's passages of the documents, and how long it takes to encode them here."""
     from realm.corpus.passages import split_document
-    from realm.model.encoders import encode
+    from realm.model.frozen_encoder import encode
 
     passages = [
         passage
