@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -201,16 +202,17 @@ def _write(
 def _follow(client: Client, given: Given, as_json: bool) -> None:
     """Until Ctrl-C. What fails for the moment is tried again at the next change, or soon."""
     mirrored: Mirror | None = None
-    for _ in folder_changes(given.paths):
-        try:
-            mirrored = mirrored or Mirror(client, given.paths)
-            done = _import(client, given, mirrored)
-        except (DeadlinePassed, DependencyUnavailable, NotReady, Overloaded) as error:
-            messages().print(error.message, markup=False)
-            mirrored = None  # what it takes for written may not be
-            continue
-        if done.changed:
-            _tell(done, as_json)
+    with suppress(KeyboardInterrupt):  # in the middle of an import too, which the next one ends
+        for _ in folder_changes(given.paths):
+            try:
+                mirrored = mirrored or Mirror(client, given.paths)
+                done = _import(client, given, mirrored)
+            except (DeadlinePassed, DependencyUnavailable, NotReady, Overloaded) as error:
+                messages().print(error.message, markup=False)
+                mirrored = None  # what it takes for written may not be
+                continue
+            if done.changed:
+                _tell(done, as_json)
 
 
 def _tell(done: Done, as_json: bool) -> None:

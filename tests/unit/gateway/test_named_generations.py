@@ -183,7 +183,8 @@ async def test_it_waits_for_a_version_of_its_own(site: Site, first: Generation) 
     world = site.world
     world.write(2)
     world.generations.record_applied(2, 2)
-    error = await failure(search(site, 1, at_least_version=2, timeout=1))
+    await search(site, 1)  # its models take their time to load
+    error = await failure(search(site, 1, at_least_version=2, timeout=2))
     assert isinstance(error, NotReady)
     assert error.details["corpus_version"] == "1"
     asked = asyncio.ensure_future(search(site, 1, at_least_version=2))
