@@ -7,6 +7,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from tokenizers import BertWordPieceTokenizer, Tokenizer
@@ -17,6 +18,7 @@ from realm.corpus.passages import Passage, split_document
 from realm.model.base import Base
 from realm.model.checkpoint import Model, new_model
 from realm.model.inputs import InputBuilder, InputLimits
+from realm.model.reader import SpanHead
 from realm.settings import Settings, load_settings
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -28,7 +30,7 @@ VOCABULARY = [
     *("the", "town", "of", "was", "founded", "in", "river", "people", "live", "and", "its"),
 ]
 EIFFEL_WORDS = ("the", "a", "eiffel", "tower", "paris", "is", "in", "who", "built", "river")
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
@@ -70,7 +72,7 @@ def make_model(base: Path, candidates: int = 4) -> Model:
     )
 
 
-def letter_model(seed: int = 0, **overrides: object) -> Model:
+def letter_model(seed: int = 0, **overrides: Any) -> Model:
     """A model that spells: a word piece a letter. `overrides` are fields of `ModelConfig`."""
     lengths = InputLimits(passage=32, title=8, query=16, reader=48)
     words = tokenizer([*SPECIAL, *PIECES, ".", "?"])
@@ -78,7 +80,7 @@ def letter_model(seed: int = 0, **overrides: object) -> Model:
     return new_model(base, seed=seed, **overrides)
 
 
-def eiffel_model(seed: int = 0, **overrides: object) -> Model:
+def eiffel_model(seed: int = 0, **overrides: Any) -> Model:
     """A model with words about the Eiffel Tower: two seeds are two that agree on nothing.
     `overrides` are fields of `ModelConfig`."""
     pieces = [piece for piece in PIECES if piece not in EIFFEL_WORDS]
@@ -92,6 +94,13 @@ def eiffel_model(seed: int = 0, **overrides: object) -> Model:
         initializer_range=0.5,
     )
     return new_model(base, seed=seed, scale_init=5.0, max_span_width=5, **overrides)
+
+
+def span_head(model: Model) -> SpanHead:
+    """Of a reader that has this kind of head."""
+    head = model.reader.qa_outputs
+    assert isinstance(head, SpanHead)
+    return head
 
 
 def documents(count: int = 40) -> list[Document]:
@@ -132,4 +141,4 @@ def settings(**given: object) -> Settings:
         "snapshot_min_seconds": 0,
         **given,
     }
-    return load_settings(**chosen)  # type: ignore[arg-type]
+    return load_settings(**chosen)

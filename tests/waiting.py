@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
 
 def until(
-    holds: Callable[[], T], what: str = "", seconds: float = 90.0, log: Callable[[], str] = str
+    holds: Callable[[], T | Literal[False] | None],
+    what: str = "",
+    seconds: float = 90.0,
+    log: Callable[[], str] = str,
 ) -> T:
     """The first true value of `holds`.
 

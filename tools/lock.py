@@ -100,7 +100,7 @@ def versions(names: set[str]) -> dict[str, str]:
     :raises SystemExit: if there is neither.
     """
     pinned = dict(line.split("==") for line in locked(FILE.read_text(encoding="utf-8"), []))
-    found = {canonicalize_name(name): version for name, version in pinned.items()}
+    found: dict[str, str] = {canonicalize_name(name): version for name, version in pinned.items()}
     for name in names:
         try:
             # A local version (+cpu) is one machine's build of the same release.

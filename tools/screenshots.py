@@ -8,11 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 QUESTION = "Which function opens a URL in the browser?"
-DESK, PHONE = {"width": 1100, "height": 760}, {"width": 390, "height": 760}
+DESK: ViewportSize = {"width": 1100, "height": 760}
+PHONE: ViewportSize = {"width": 390, "height": 760}
 SECONDS = 60
 
 

@@ -26,7 +26,7 @@ from statistics import median
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bench import tiny
 from bench.apparatus.authority import Authority
@@ -117,7 +117,7 @@ def observe(parameters: Parameters, context: Context) -> Race:
     return Race(turns, seed)
 
 
-def ratio(treated: Sequence[float], control: Sequence[float], seed: int) -> dict[str, float]:
+def ratio(treated: ArrayLike, control: ArrayLike, seed: int) -> dict[str, float]:
     """Geometric mean of the middle half of paired ratios, with a bootstrap interval over the pairs.
 
     The outer quarters are left out on both sides: another process's burst falls on one of a pair.

@@ -168,7 +168,7 @@ class Learner:
         finite = self._world.all_agree(bool(torch.isfinite(loss)))
         require_finite("loss", finite, objective, step)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._drop_frozen_gradients(step)
         self._world.mean_gradients(self._optimizer.parameters.values())
         norm = self._optimizer.step(self.rate_factor(step), objective, step)

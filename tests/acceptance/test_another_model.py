@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ QUESTIONS = {
     "Tuatara": "哪种爬行动物看起来像蜥蜴，可以活一百年？",
     "Redis": "谁编写了这个内存数据库？",
 }
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     # It comes without a trained reader: the gate would refuse what it answers, and the question
     # here is what it finds.
     "REALM_GATE_READINGS": "0",

@@ -49,8 +49,9 @@ class EdgeServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(self.command(self.port), cwd=ROOT, stderr=log)
-        serving = until(lambda: self.events("qdrant_edge_serving") or self.ended(), "serving")
-        assert serving is not True, self.log_path.read_text()
+        until(lambda: self.events("qdrant_edge_serving") or self.ended(), "serving")
+        serving = self.events("qdrant_edge_serving")
+        assert serving, self.log_path.read_text()
         self.port = serving[0]["port"]
         return self
 

@@ -19,7 +19,9 @@ QUESTIONS = ("Who built the tower?", "When did it open?", "What is it made of?")
 def main(address: str, workers: int) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    asked, failed, generations, lock = [0], [], set(), threading.Lock()
+    asked, lock = [0], threading.Lock()
+    failed: list[str] = []
+    generations: set[int] = set()
 
     def ask(number: int) -> None:
         while not stop.is_set():

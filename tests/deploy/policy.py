@@ -212,7 +212,7 @@ def ends_are_graceful(objects: list[Object]) -> Iterator[str]:
 def priorities_are_given(objects: list[Object]) -> Iterator[str]:
     """Every pod has a priority class, and what answers stands above what learns."""
     classes = {name: each["value"] for name, each in named(of_kind(objects, "PriorityClass"))}
-    given = {name: spec.get("priorityClassName") for name, spec in pods(objects)}
+    given = {name: spec.get("priorityClassName", "") for name, spec in pods(objects)}
     yield from (f"{name} has no class of these" for name in given if given[name] not in classes)
     if classes.get(given["gateway"], 0) <= classes.get(given["trainer"], 0):
         yield "the trainer may push gateways from their nodes"

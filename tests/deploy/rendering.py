@@ -80,7 +80,8 @@ def workloads(objects: list[Object], *, jobs: bool = False) -> list[Object]:
 
 def pod(workload: Object) -> Object:
     """The pod's spec."""
-    return workload["spec"]["template"]["spec"]
+    spec: Object = workload["spec"]["template"]["spec"]
+    return spec
 
 
 def pod_labels(workload: Object) -> dict[str, str]:
@@ -93,7 +94,8 @@ def containers(workload: Object, *, init: bool = True) -> list[Object]:
 
 
 def main_container(workload: Object) -> Object:
-    return pod(workload)["containers"][0]
+    first: Object = pod(workload)["containers"][0]
+    return first
 
 
 def target(container: Object, port: str | int) -> int:

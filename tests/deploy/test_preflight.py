@@ -136,7 +136,10 @@ def test_without_a_default_class_the_claims_are_named() -> None:
 
 
 def test_gpus_of_trainer_and_embedders_are_counted() -> None:
-    nodes = [{"status": {"allocatable": {"nvidia.com/gpu": "1"}}}, {"status": {}}]
+    nodes: list[dict[str, Any]] = [
+        {"status": {"allocatable": {"nvidia.com/gpu": "1"}}},
+        {"status": {}},
+    ]
     finding = found("cluster", replace(facts_for("cluster"), nodes=nodes), "GPUs")
     assert (finding.verdict, finding.words[:31]) == ("missing", "1 on the nodes, 3 needed: is th")
     assert found("local", replace(facts_for("local"), nodes=nodes), "GPUs").verdict == "ok"

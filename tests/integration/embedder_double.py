@@ -105,7 +105,10 @@ class Double:
 
     def relevance(self, snapshot: Snapshot) -> Relevance:
         _, _, weights = self.quality(snapshot).partition(" by ")
-        return Relevance(*map(float, weights.split())) if weights else DENSE_ONLY
+        if not weights:
+            return DENSE_ONLY
+        scale, word_weight = map(float, weights.split())
+        return Relevance(scale, word_weight)
 
     def questions(self, snapshot: int, input_file: str, output_file: str, generation: int) -> None:
         if self.finished(output_file, generation):

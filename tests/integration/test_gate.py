@@ -110,7 +110,7 @@ def test_a_slow_collection_is_refused_and_an_equal_one_is_not(
 
     optimising = True
     bench.indexer.index.search = slowed  # type: ignore[method-assign]
-    bench.indexer.index.is_optimising = lambda _: optimising  # type: ignore[method-assign]
+    bench.indexer.index.is_optimising = lambda collection: optimising  # type: ignore[method-assign]
     bench.publish(step=40)
 
     def is_whole() -> bool:

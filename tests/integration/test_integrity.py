@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ def test_what_a_killed_indexer_left_half_done_is_no_damage(bench: Bench) -> None
 def test_what_is_searched_is_never_dropped(bench: Bench) -> None:
     index = bench.indexer.index
     for refused in (
-        lambda: index.create("passages-00000001", 8),
-        lambda: index.drop("passages-00000001"),
+        partial(index.create, "passages-00000001", 8),
+        partial(index.drop, "passages-00000001"),
     ):
         with pytest.raises(FailedPrecondition, match="is searched"):
             refused()
@@ -176,7 +177,7 @@ def test_one_look_that_finds_no_collection_is_no_proof(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One peer's list lags: the collection is neither dropped nor filled nor left unfollowed."""
-    lists = iter([[]] * 6)
+    lists: Iterator[list[str]] = iter([[]] * 6)
     real = VectorIndex.collections
     monkeypatch.setattr(VectorIndex, "collections", lambda self: next(lists, None) or real(self))
     version = bench.write([document(951)])
@@ -195,7 +196,9 @@ def test_a_full_qdrant_gives_the_candidate_up_and_takes_lives_writes(
 
     def upsert(collection: str, *arguments: Any, **more: Any) -> Any:
         if full and collection != "passages-00000001":
-            raise ResponseHandlingException("No space left on device: WAL buffer size exceeds")
+            raise ResponseHandlingException(
+                OSError("No space left on device: WAL buffer size exceeds")
+            )
         return real(collection, *arguments, **more)
 
     monkeypatch.setattr(client, "upsert", upsert)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from realm.records.states import State
+from realm.search.vector_index import Hit, Query
 from tests.integration.indexing import DEADLINE, Bench, document
 
 DOCUMENTS = [document(number) for number in range(80)]
@@ -34,11 +34,11 @@ def let_go(bench: Bench) -> Iterator[tuple[threading.Event, threading.Event]]:
     waits, go = threading.Event(), threading.Event()
     search = bench.indexer.index.search
 
-    def stuck(collection: str, *rest: Any) -> Any:
+    def stuck(collection: str, queries: Sequence[Query], limit: int) -> list[list[Hit]]:
         if collection == "passages-00000003":
             waits.set()
             assert go.wait(2 * DEADLINE)
-        return search(collection, *rest)
+        return search(collection, queries, limit)
 
     bench.indexer.index.search = stuck  # type: ignore[method-assign]
     yield waits, go

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -94,8 +95,12 @@ class Bench:
         return [line for line in whole if line["event"] == name]
 
     def first_snapshot(self) -> Snapshot:
-        snapshot: Snapshot = until(self.snapshots.newest, "the base is published")
-        return snapshot
+        return until(self.snapshots.newest, "the base is published")
+
+    def newest_step(self) -> int:
+        newest = self.snapshots.newest()
+        assert newest is not None
+        return newest.step
 
     def build(self, snapshot: Snapshot) -> list[Passage]:
         """What the indexer would: a generation over the towns, its manifest and passage file."""
@@ -168,7 +173,7 @@ def test_another_base_becomes_a_snapshot_of_its_own(bench: Bench) -> None:
     bench.end()
     tiny.write_base(bench.folder / "base", seed=4)
     bench.start(train=False)
-    second = until(lambda: (s := bench.snapshots.all())[1:] and s[1], "the new base")
+    second = until(lambda: len(s := bench.snapshots.all()) > 1 and s[1], "the new base")
     assert bench.end() == 0
     assert (second.number, second.step) == (2, 0)
     assert second.digest != first.digest
@@ -194,7 +199,7 @@ def test_trains_without_an_index_publishes_stops_and_resumes(bench: Bench) -> No
     bench.start()
     until(lambda: bench.events("resumed"), "resumes")
     assert bench.events("resumed")[-1]["step"] == stopped
-    until(lambda: bench.snapshots.newest().step > stopped, "a snapshot after the restart")
+    until(lambda: bench.newest_step() > stopped, "a snapshot after the restart")
     assert bench.end() == 0
 
 
@@ -221,14 +226,14 @@ def test_two_processes_train_as_one_and_one_alone_publishes(bench: Bench) -> Non
         bench.start(processes=2, max_steps=30)
         base = bench.first_snapshot()
         bench.go_live(base, bench.build(base))
-        until(lambda: bench.snapshots.newest().step == 30, "the end is published")
+        until(lambda: bench.newest_step() == 30, "the end is published")
         numbers = [snapshot.number for snapshot in bench.snapshots.all()]
         assert numbers == list(range(1, len(numbers) + 1))
         # torchrun hands the signal on; the leader ends in order and the other with it.
         bench.end()
         assert len(bench.events("trainer_stopped")) == 1
         bench.start(processes=2, max_steps=40)
-        until(lambda: bench.snapshots.newest().step == 40, "goes on after a restart")
+        until(lambda: bench.newest_step() == 40, "goes on after a restart")
         bench.end(signal.SIGTERM)
     finally:
         server.kill()
@@ -280,8 +285,7 @@ def test_every_objective_learns_over_the_live_index(bench: Bench, tmp_path: Path
         base = bench.first_snapshot()
         bench.go_live(base, bench.build(base))
         for name in all_objectives():
-            label = f'steps_total{{objective="{name}"}}'
-            until(lambda label=label: _metric(metrics_port, label) >= 2, f"{name} learns")
+            until(partial(_has_learnt, metrics_port, name), f"{name} learns")
         away = 'retrieval_fallbacks_total{reason="dependency_unavailable"}'
         assert _metric(metrics_port, away) == 0
         assert bench.end() == 0
@@ -301,13 +305,13 @@ def test_questions_that_are_missing_are_named_at_start(bench: Bench) -> None:
 def test_waits_for_the_index_within_its_bound(bench: Bench) -> None:
     bench.start(max_index_lag_steps=10)
     bench.build(bench.first_snapshot())
-    until(lambda: bench.snapshots.newest().step == 20, "two snapshots ahead")
+    until(lambda: bench.newest_step() == 20, "two snapshots ahead")
     until(
         lambda: [e for e in bench.events("waiting") if "MAX_INDEX_LAG" in e["on"]],
         "waits for the index",
     )
     bench.store.write_json("control/paused.json", {"paused": True, "why": "test", "at": 0.0})
-    until(lambda: bench.snapshots.newest().step > 30, "goes on when refreshing is paused")
+    until(lambda: bench.newest_step() > 30, "goes on when refreshing is paused")
     assert bench.end() == 0
 
 
@@ -328,6 +332,10 @@ def test_divergence_ends_training_with_a_sentence_and_keeps_the_last_snapshot(
     for snapshot in bench.snapshots.all():
         model = load_model(bench.snapshots.materialise(snapshot))
         assert all(p.isfinite().all() for p in model.retriever.parameters())
+
+
+def _has_learnt(port: int, objective: str) -> bool:
+    return _metric(port, f'steps_total{{objective="{objective}"}}') >= 2
 
 
 def _metric(port: int, name: str) -> float:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ LATE_SECONDS = 5 * SCRAPE_SECONDS
 #: How long a fault goes on after its alert: others would show themselves.
 LINGER_SECONDS = 4 * SCRAPE_SECONDS
 #: Snapshots come so seldom that a refresh is over before the next.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "REALM_SNAPSHOT_EVERY_STEPS": "4",
     "REALM_SNAPSHOT_MIN_SECONDS": "12",
     "REALM_GATE_PROBES": "40",

@@ -28,7 +28,7 @@ TOTAL = "realm_indexer_refresh_duration_seconds"
 PHASES = ["queue", "embed", "load", "validate", "swap", "flip"]
 LOOK_SECONDS = 0.05
 #: Snapshots come so seldom that a refresh is over before the next.
-SETTINGS = {"REALM_SNAPSHOT_MIN_SECONDS": "12"}
+SETTINGS: dict[str, Any] = {"REALM_SNAPSHOT_MIN_SECONDS": "12"}
 
 
 class Outside:

@@ -112,8 +112,8 @@ def to_json(spec: Board) -> str:
         for panel in (Panel(**each) for each in row.panels):
             board.with_panel(_number(panel) if panel.number else _lines(panel))
     made = board.build()
-    for number, panel in enumerate(made.panels or [], start=1):
-        panel.id_val = number
+    for number, each in enumerate(made.panels or [], start=1):
+        each.id_val = number
     return str(JSONEncoder(sort_keys=True, indent=2).encode(made)) + "\n"
 
 

@@ -171,7 +171,7 @@ async def test_no_method_reaches_another_tenant_s_document(
 
 async def test_who_is_not_known_has_nothing_parsed(guarded: Guarded) -> None:
     """Neither does the answer tell whether bytes are a request."""
-    call = guarded.site.channel.unary_unary("/realm.v1.CorpusService/UpsertDocuments")
+    call = guarded.site.channel.unary_unary("/realm.v1.CorpusService/UpsertDocuments", None, None)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call(b"\xff\xff", timeout=SECONDS)
     assert isinstance(from_rpc_error(refused.value), Unauthenticated)

@@ -143,7 +143,7 @@ async def test_a_token_that_the_provider_did_not_sign_does_not_count(provider: P
     head, body, signature = whole.split(".")
     public = provider.keys["first"].public_key().public_bytes(*PEM)
     claims = jwt.decode(whole, options={"verify_signature": False})
-    none = jwt.encode(claims, None, "none", {"kid": "first"})
+    none = jwt.encode(claims, "", "none", {"kid": "first"})
     forged_head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"first"}').rstrip(b"=").decode()
     signed = f"{forged_head}.{body}".encode()
     secret = hmac.digest(public, signed, hashlib.sha256)

@@ -24,7 +24,7 @@ def shown(text: str, encoding: str = "utf-8", **options: Any) -> str:
     console = Terminal(file=screen, color_system=None, soft_wrap=True, highlight=False, **options)
     console.print(text, markup=False)
     screen.flush()
-    return screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    return screen.buffer.getvalue().decode(encoding)
 
 
 @given(st.text())
@@ -55,7 +55,7 @@ async def test_an_answer_is_printed_whatever_the_encoding_lacks(
     monkeypatch.setattr(sys, "stdout", screen)
     done = await realm("ask", QUESTION, "--passages", "3")
     screen.flush()
-    out = screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    out = screen.buffer.getvalue().decode(encoding)
     assert done.code == 0
     assert "p(y|x)" in out
     assert "generation 1, snapshot 1" in out

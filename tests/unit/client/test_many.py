@@ -12,6 +12,7 @@ from realm.client import AsyncClient, document, none_of, where
 from realm.client.requests import BATCH_DOCUMENTS
 from realm.errors import DeadlinePassed, InvalidInput, NotFound
 from realm.v1.retrieval_pb2 import RetrievePassagesResponse
+from realm.v1.types_pb2 import Filter
 from tests.unit.client.clients import BOTH
 from tests.unit.client.test_client import PATIENCE, QUESTION, Place, place
 
@@ -26,7 +27,7 @@ def scores(found: RetrievePassagesResponse) -> dict[str, float]:
 
 @BOTH
 async def test_a_filter_bounds_every_kind_of_question(place: Place, kind: Any) -> None:
-    acme = ["tenant=acme", none_of("number>3")]
+    acme: list[str | Filter] = ["tenant=acme", none_of("number>3")]
     async with kind(place.address, timeout=PATIENCE) as client:
         found = await client.search(QUESTION, limit=50, where=acme)
         assert sorted(each.passage.metadata["number"] for each in found.passages) == ["0", "2"]
@@ -85,7 +86,7 @@ async def test_questions_of_an_asynchronous_source_are_read_as_they_are_asked(
 
 
 async def _nothing() -> AsyncIterator[str]:
-    for each in ():
+    for each in list[str]():
         yield each
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def upsert(name: str, text: str = "text") -> Change:
 class Sleeping:
     """What a store keeps its files in; before the call of that number the world goes on."""
 
-    def __init__(self, files: Any, at: int, meanwhile: Callable[[], None]) -> None:
+    def __init__(self, files: Any, at: int, meanwhile: Callable[[], object]) -> None:
         self._files = files
         self._at = at
         self._meanwhile = meanwhile
@@ -128,7 +129,7 @@ def test_a_sleeper_s_vacuum_takes_no_file_that_is_about_to_be_committed(
             first.append([upsert("a", f"{number}"), upsert(f"d{number}")])
         asleep = CorpusTable(store)
         first.append([upsert("b")])
-        leading = Sleeping(store._files, at, lambda asleep=asleep: asleep.vacuum(0))
+        leading = Sleeping(store._files, at, partial(asleep.vacuum, 0))
         table = CorpusTable(Store(store.url, leading, store.root, tmp_path))
         leading.calls = 0
         WORKS[work](table)

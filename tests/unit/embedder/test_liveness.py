@@ -56,7 +56,7 @@ def test_a_task_is_interrupted_when_the_drain_is_over() -> None:
 
 
 def test_a_task_ends_when_it_is_no_longer_wanted_but_not_while_the_store_is_unavailable() -> None:
-    answers = [True, DependencyUnavailable("away"), False]
+    answers: list[bool | DependencyUnavailable] = [True, DependencyUnavailable("away"), False]
 
     def is_wanted() -> bool:
         answer = answers.pop(0)

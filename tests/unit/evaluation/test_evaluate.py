@@ -155,7 +155,7 @@ def test_a_cross_encoder_re_ranks_in_the_reader_s_place(system: System, tmp_path
     crossing = load_cross_encoder(write_cross_encoder(tmp_path / "x"), weight=2.0)
     passages = split_documents(DOCUMENTS, system.inputs)
     index = PassageVectors(passages, np.zeros((len(passages), 2), np.float32))
-    falling = -np.arange(6, dtype=np.float32) / 1000
+    falling = -np.arange(6, dtype=np.float32) / np.float32(1000)
     found = Found(np.arange(6), falling, np.zeros(6, np.float32))
     ranking = replace(system, rerank=4, cross_encoder=crossing)
     (ranked,) = rerank(ranking, index, ["what ran?"], [found])
@@ -169,7 +169,7 @@ def test_the_reader_re_ranks_as_many_as_it_is_told_to(system: System) -> None:
     """A text that the reader would rather answer from comes first; those not read stay behind."""
     passages = split_documents(DOCUMENTS, system.inputs)
     index = PassageVectors(passages, np.zeros((len(passages), 2), np.float32))
-    falling = -np.arange(6, dtype=np.float32) / 1000
+    falling = -np.arange(6, dtype=np.float32) / np.float32(1000)
     (found,) = [Found(np.arange(6), falling, np.zeros(6, np.float32))]
     for rerank_, weight in ((4, 0.0), (4, 50.0), (6, 50.0)):
         system.reader.answers = AnswerRules(evidence=weight)

@@ -104,6 +104,9 @@ class MemorySearch:
     def watch_peers(self, on_peer: OnPeer) -> None:
         """It has none."""
 
+    async def close(self) -> None:
+        """It holds nothing."""
+
     async def search(
         self,
         collection: str,

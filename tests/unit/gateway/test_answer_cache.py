@@ -28,7 +28,10 @@ def search(**fields: Any) -> retrieval_pb2.RetrievePassagesRequest:
 
 
 async def sought(site: Site, **fields: Any) -> retrieval_pb2.RetrievePassagesResponse:
-    return await site.retrieval.RetrievePassages(search(**fields), timeout=PATIENCE)
+    request = search(**fields)
+    response: retrieval_pb2.RetrievePassagesResponse
+    response = await site.retrieval.RetrievePassages(request, timeout=PATIENCE)
+    return response
 
 
 async def cached(site: Site, **fields: Any) -> bool:

@@ -131,7 +131,7 @@ async def test_a_flip_is_traced_regardless_of_the_leader_s_clock(
 
 async def test_a_request_keeps_its_generation_until_it_ends(site: Site, first: Generation) -> None:
     world = site.world
-    old = weakref.ref(site.gateway.slot.current)  # type: ignore[arg-type]
+    old = weakref.ref(site.gateway.slot.current)
     world.search.gate = asyncio.Event()
     call = site.answers.AnswerQuestion(
         answer_pb2.AnswerQuestionRequest(question=QUESTION, answers=3), timeout=PATIENCE

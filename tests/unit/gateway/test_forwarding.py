@@ -39,7 +39,8 @@ def delete(*ids: str, request_id: str = "") -> Any:
 
 async def stored(site: Site, document_id: str) -> types_pb2.Document:
     request = corpus_pb2.GetDocumentRequest(document_id=document_id)
-    return (await site.corpus.GetDocument(request, timeout=PATIENCE)).document
+    found: types_pb2.Document = (await site.corpus.GetDocument(request, timeout=PATIENCE)).document
+    return found
 
 
 @pytest.fixture

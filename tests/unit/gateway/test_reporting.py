@@ -19,7 +19,7 @@ from tests.unit.gateway.test_forwarding import lead
 QUESTION = "Who built the tower?"
 #: A loaded machine reads twenty questions in it: by its own estimate, or some are refused.
 SECONDS = 60.0
-RECORDING = {"record_questions": True, "record_probability": 0.0}
+RECORDING: dict[str, Any] = {"record_questions": True, "record_probability": 0.0}
 
 
 async def test_reports_follow_flips_and_survive_the_indexers_absence(world: World) -> None:
@@ -47,7 +47,9 @@ async def test_reports_go_to_the_leader(world: World, indexer: tuple[MemoryIndex
 
 async def ask(site: Site, question: str = QUESTION) -> answer_pb2.AnswerQuestionResponse:
     request = answer_pb2.AnswerQuestionRequest(question=question)
-    return await site.answers.AnswerQuestion(request, timeout=SECONDS)
+    response: answer_pb2.AnswerQuestionResponse
+    response = await site.answers.AnswerQuestion(request, timeout=SECONDS)
+    return response
 
 
 def recorded(indexer: MemoryIndexer) -> list[serving_pb2.RecordedQuestion]:
@@ -92,7 +94,7 @@ async def test_searches_are_reported_as_they_were_made_if_asked_for(
     world: World, first: Generation, indexer: tuple[MemoryIndexer, str], on: bool
 ) -> None:
     memory, address = indexer
-    asked = {"gate_shadow": 10} if on else {}
+    asked: dict[str, Any] = {"gate_shadow": 10} if on else {}
     async with running(world, indexer_url=address, **asked) as site:
         await site.serves(first)
         request = retrieval_pb2.RetrievePassagesRequest(
@@ -117,7 +119,11 @@ async def test_of_many_questions_a_sample_is_reported(
     world: World, first: Generation, indexer: tuple[MemoryIndexer, str]
 ) -> None:
     memory, address = indexer
-    patient = {"report_seconds": 60, "read_queue_seconds": SECONDS, "search_queue_seconds": SECONDS}
+    patient: dict[str, Any] = {
+        "report_seconds": 60,
+        "read_queue_seconds": SECONDS,
+        "search_queue_seconds": SECONDS,
+    }
     async with running(world, indexer_url=address, **patient, **RECORDING) as site:
         await site.serves(first)
         await asyncio.gather(*(ask(site, f"Who built tower {n}?") for n in range(20)))

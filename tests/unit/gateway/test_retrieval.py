@@ -36,8 +36,9 @@ MIXED = (Retrieval.HYBRID, Retrieval.RANK_FUSION)
 
 def question_vector(site: Site, generation: Generation) -> Vectors:
     model = site.world.models[generation.snapshot]
-    vectors = encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
-    return vectors[0]
+    vector: Vectors
+    (vector,) = encode(model.retriever.query, [model.inputs.query(QUESTION)], model.inputs.pad)
+    return vector
 
 
 def query(site: Site, generation: Generation, way: Retrieval) -> Query:

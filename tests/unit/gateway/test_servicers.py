@@ -213,8 +213,8 @@ async def test_more_work_than_may_queue_is_refused_and_the_rest_done(
 
 def retry_after(error: grpc.aio.AioRpcError) -> float:
     """Seconds that the status advises to wait."""
-    data = dict(error.trailing_metadata())[STATUS_KEY]
-    return retry_seconds(status_pb2.Status.FromString(data))
+    trailers: Any = error.trailing_metadata()
+    return retry_seconds(status_pb2.Status.FromString(dict(trailers)[STATUS_KEY]))
 
 
 async def test_reading_that_cannot_be_in_time_is_refused_and_searches_go_on(

@@ -26,6 +26,7 @@ from realm.v1 import (
 from services.gateway.admission import admission
 from services.gateway.admission.admission import SEARCH_SECONDS
 from services.gateway.computing import ComputeStage
+from services.gateway.requests import Response
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import PATIENCE, Site, World, failure, running, until
 from tests.unit.gateway.test_forwarding import lead
@@ -180,7 +181,7 @@ async def test_questions_of_streams_wait_for_their_turn(
     world: World, first: Generation, streams: int, seconds: float
 ) -> None:
     """Where single ones would be refused."""
-    changes = {"search_queue_seconds": seconds, "read_queue_seconds": seconds}
+    changes: dict[str, Any] = {"search_queue_seconds": seconds, "read_queue_seconds": seconds}
     async with running(world, **changes) as site:
         await site.serves(first)
         address = f"127.0.0.1:{site.gateway.port}"
@@ -223,7 +224,7 @@ async def test_more_streams_than_may_be_are_refused(world: World, first: Generat
 
 
 async def test_an_unexpected_error_fails_one_question_alone(site: Site) -> None:
-    def fail(*_: Any) -> None:
+    def fail(question: str, response: Response) -> None:
         raise RuntimeError("secret")
 
     site.gateway._recorder.record = fail  # type: ignore[method-assign]

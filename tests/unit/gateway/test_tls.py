@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -25,7 +26,7 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def settings(files: tuple[Path, Path], authority: Authority) -> dict[str, object]:
+def settings(files: tuple[Path, Path], authority: Authority) -> dict[str, Any]:
     certificate, key = map(str, files)
     return {
         "tls_certificate": certificate,
@@ -39,7 +40,7 @@ async def test_a_write_goes_encrypted_all_the_way_and_outlives_new_certificates(
     world: World, authority: Authority
 ) -> None:
     own = settings(authority.issue("localhost"), authority)
-    indexers = Access(tls_clients=True, **own)  # type: ignore[arg-type]
+    indexers = Access(tls_clients=True, **own)
     async with running_indexer(access=indexers) as (indexer, address):
         port = address.rpartition(":")[2]
         url = f"https://localhost:{port}"
@@ -64,7 +65,7 @@ async def test_the_leader_is_believed_at_any_address_under_the_indexers_name(
     """It advertises a pod's address, of which its certificate does not know."""
     own = settings(authority.issue("localhost"), authority)
     async with (
-        running_indexer(access=Access(**own)) as (indexer, address),  # type: ignore[arg-type]
+        running_indexer(access=Access(**own)) as (indexer, address),
         running(world, indexer_url="https://localhost:1", **own) as site,
     ):
         site.gateway._leader.connect(address)
@@ -82,7 +83,7 @@ async def test_an_indexer_knows_a_gateway_by_secret_and_certificate(
     else:
         certificate, key = Authority(tmp_path, "foreign").issue("localhost", "theirs")
         theirs |= {"tls_certificate": str(certificate), "tls_private_key": str(key)}
-    indexers = Access(tls_clients=True, **own)  # type: ignore[arg-type]
+    indexers = Access(tls_clients=True, **own)
     async with running_indexer(access=indexers) as (indexer, address):
         url = f"https://localhost:{address.rpartition(':')[2]}"
         async with running(world, indexer_url=url, **theirs) as site:
@@ -101,7 +102,7 @@ async def test_no_method_opens_to_a_foreign_certificate(
     known = Tls(authority.file, *authority.issue("client"))
     foreign = Tls(authority.file, *Authority(tmp_path, "foreign").issue("client", "theirs"))
     async with (
-        running_indexer(access=Access(**own)) as (indexer, address),  # type: ignore[arg-type]
+        running_indexer(access=Access(**own)) as (indexer, address),
         running(world, **(own | {"service_key": ""})) as site,
     ):
         servers = {f"localhost:{site.gateway.port}": PUBLIC, address: list(METHODS)}

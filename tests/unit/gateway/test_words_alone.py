@@ -78,9 +78,7 @@ async def test_an_index_of_words_alone_lags_though_its_snapshot_is_the_newest(si
 
 @pytest.mark.parametrize("way", ["DENSE", "HYBRID", "RANK_FUSION"])
 async def test_what_takes_vectors_is_not_ready_yet(site: Site, way: str) -> None:
-    request = retrieval_pb2.RetrievePassagesRequest(
-        question=QUESTION, retrieval=types_pb2.Retrieval.Value(f"RETRIEVAL_{way}")
-    )
+    request = retrieval_pb2.RetrievePassagesRequest(question=QUESTION, retrieval=f"RETRIEVAL_{way}")
     error = await failure(site.retrieval.RetrievePassages(request, timeout=PATIENCE))
     assert error.reason == "NOT_READY"
     assert "bm25" in error.message

@@ -40,7 +40,8 @@ async def test_an_asynchronous_call_finds_the_same(retriever: RealmRetriever, ad
 def test_each_event_loop_has_a_client_of_its_own(retriever: RealmRetriever) -> None:
     async def ask() -> list[Document]:
         try:
-            return await retriever.ainvoke(QUESTION)
+            found: list[Document] = await retriever.ainvoke(QUESTION)
+            return found
         finally:
             await retriever.connection.aclose()
 

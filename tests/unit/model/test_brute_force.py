@@ -26,6 +26,7 @@ from realm.model.likelihood import (
     marginal_log_likelihood,
     span_marginal,
 )
+from tests.tiny import span_head
 from tests.unit.model.conftest import TINY, TINY_SHAPE, WORDS
 
 FIRST_WORD = 5  # after the special tokens
@@ -149,7 +150,7 @@ def test_masked_words_likelihood_and_its_gradient_equal_enumeration(
 def spans_alone(model: Model, read: Encoded, body: list[int]) -> dict[tuple[int, int], float]:
     """The logit of every span of the body, by its first and last place in the body."""
     hidden = model.reader.hidden(*collate([read], 0))[0]
-    head = model.reader.qa_outputs
+    head = span_head(model)
     start_part, end_part = head.dense_intermediate(hidden).chunk(2, dim=-1)
     first_place = len(read) - 1 - len(body)
     found = {}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from realm.model import flat_bert
-from realm.model.bert import ACTIVATIONS
+from realm.model.bert import ACTIVATIONS, Activation
 from realm.model.checkpoint import Model
 from realm.model.config import Pooling, Projection
 from realm.model.encoders import Encoder, collate
@@ -83,7 +84,7 @@ def test_every_activation_with_onednn_and_without(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("activation", [None, torch.nn.functional.gelu, torch.nn.functional.relu])
 def test_a_product_of_onednn_is_the_plain_one(
-    dtype: torch.dtype, activation: flat_bert.Activation | None
+    dtype: torch.dtype, activation: Activation | None
 ) -> None:
     if not has_onednn(dtype):
         pytest.skip(f"oneDNN does not multiply {dtype} here")
@@ -92,7 +93,7 @@ def test_a_product_of_onednn_is_the_plain_one(
     x, residual = torch.randn(7, 16).to(dtype), torch.randn(7, 24).to(dtype)
     fused, plain = OneDnnProduct(weight, bias, activation), PlainProduct(weight, bias, activation)
     # bfloat16 has 8 bits: the plain way rounds between its steps.
-    close = {"rtol": 2**-7, "atol": 2**-6} if dtype == torch.bfloat16 else {}
+    close: dict[str, Any] = {"rtol": 2**-7, "atol": 2**-6} if dtype == torch.bfloat16 else {}
     torch.testing.assert_close(fused(x), plain(x), **close)
     torch.testing.assert_close(fused.plus(x, residual), plain.plus(x, residual), **close)
 

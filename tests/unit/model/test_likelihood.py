@@ -73,7 +73,7 @@ def test_a_row_without_a_match_gives_zero_and_no_gradient() -> None:
     term = span_marginal(logits, matches)
     assert term.matched.tolist() == [True, False, False]
     assert term.log_likelihood[1:].tolist() == [0.0, 0.0]
-    term.log_likelihood.sum().backward()  # type: ignore[no-untyped-call]
+    term.log_likelihood.sum().backward()
     assert logits.grad is not None
     assert logits.grad[1:].tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert logits.grad[0].tolist() == pytest.approx([-prior([1.0, 2.0])[0], prior([1.0, 2.0])[0]])

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -37,7 +39,7 @@ def test_a_frozen_reader_reads_the_same_spans(reader: Reader, dtype: torch.dtype
     tokens = before.logits.shape[1]
     assert torch.equal(after.valid[:, :tokens], before.valid)
     assert not after.valid[:, tokens:].any()
-    close = {"atol": 0.05, "rtol": 0.02} if dtype == torch.bfloat16 else {}
+    close: dict[str, Any] = {"atol": 0.05, "rtol": 0.02} if dtype == torch.bfloat16 else {}
     scored = after.logits[:, :tokens].float()[before.valid]
     torch.testing.assert_close(scored, before.logits[before.valid], **close)
     torch.testing.assert_close(after.null.float(), before.null, **close)

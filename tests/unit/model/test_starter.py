@@ -15,7 +15,7 @@ from realm.model.base import DEFAULT_SHA256, Base
 from realm.model.checkpoint import new_model
 from realm.model.config import AnswerRules
 from realm.model.starter import CARD_FILE, SHIPPED, WEIGHTS_FILE, load_starter, write_starter
-from tests.tiny import eiffel_model
+from tests.tiny import eiffel_model, span_head
 
 CARD = {"base_sha256": "b" * 64, "span_hidden_size": 8, "max_span_width": 7}
 FITTED = {"scale": 14.0, "word_weight": 0.9, "coverage": True}
@@ -89,7 +89,7 @@ def test_its_relevance_is_that_of_vectors_as_the_base_makes_them(shipped: Path) 
 def test_overrides_win(shipped: Path) -> None:
     assert new_model(tiny_base(), max_span_width=3).config.max_span_width == 3
     wider = new_model(tiny_base(), span_hidden_size=12)
-    assert wider.reader.qa_outputs.dense_output.weight.shape == (1, 12)
+    assert span_head(wider).dense_output.weight.shape == (1, 12)
     assert wider.config.max_span_width == 5
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from realm.corpus.documents import is_held_out
 from realm.errors import DependencyUnavailable, NotReady
 from realm.objectives.candidates import Asked, Beam, Candidate
-from realm.objectives.dpr import DPR, ContrastBatch, false_negatives
+from realm.objectives.dpr import DPR, false_negatives
+from realm.objectives.inverse_cloze import ContrastBatch
 from realm.objectives.sources import Questions
 from realm.retrieval import Retrieval
 from realm.text.questions import Question

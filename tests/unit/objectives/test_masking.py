@@ -126,12 +126,13 @@ def test_random_words_are_15_percent_and_scattered(model: Model) -> None:
 
 
 def test_nothing_to_hide_is_counted(model: Model) -> None:
-    for kind, text, reason in (
+    cases: tuple[tuple[MaskKind, str, str], ...] = (
         ("salient_spans", "they all went home after that", "no_salient_span"),
         ("salient_spans", "so " * 70 + "it ended in 1987.", "span_beyond_query"),
         ("random_spans", ", . ; :", "no_word"),
         ("random_words", "the river", "too_little_context"),
-    ):
+    )
+    for kind, text, reason in cases:
         skipped: Counter[str] = Counter()
         chooser = mask_chooser(kind, RuleTagger())
         assert Masker(model.inputs, chooser, skipped).mask("p", text, random.Random(0)) is None

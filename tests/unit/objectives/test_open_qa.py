@@ -17,11 +17,11 @@ from realm.corpus.documents import is_held_out
 from realm.errors import NotReady
 from realm.model.checkpoint import Model
 from realm.model.encoders import collate
-from realm.model.reader import SpanHead
 from realm.objectives.open_qa import OpenQA, QAExample
 from realm.objectives.reading import ReaderLoss
 from realm.objectives.sources import Questions
 from realm.text.questions import Question
+from tests.tiny import span_head
 from tests.unit.model.test_brute_force import exact_model, score_alone, shares, spans_alone
 from tests.unit.objectives.searches import (
     ListedSearch,
@@ -68,8 +68,7 @@ def batch_of(objective: OpenQA, seed: int = 0) -> list[QAExample]:
 
 def null_alone(model: Model, asked: list[int]) -> float:
     """The score of the empty span: start and end both at [CLS]."""
-    head = model.reader.qa_outputs
-    assert isinstance(head, SpanHead)
+    head = span_head(model)
     hidden = model.reader.hidden(*collate([model.inputs.reader(asked, [])], 0))[0, 0]
     start, end = (head.dense_intermediate(hidden)).chunk(2)
     return float(head.dense_output(head.layer_normalization(torch.relu(start + end))))
@@ -143,7 +142,7 @@ def test_a_reader_that_knows_no_answer_learns_to_say_so_where_there_is_none(
     assert loss.value.item() == EXACT(expected)
     assert loss.figures["reader_matched"] == 1
     model.retriever.zero_grad()
-    loss.value.backward()  # type: ignore[no-untyped-call]
+    loss.value.backward()
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from bench.apparatus.authority import Authority
 from realm.client.credentials import Tls
@@ -71,7 +72,7 @@ def authority(tmp_path: Path) -> Authority:
 @asynccontextmanager
 async def listening(access: Access) -> AsyncIterator[str]:
     server = grpc.aio.server()
-    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_aio.HealthServicer(), server)
     port = add_port(server, access, "127.0.0.1:0")
     await server.start()
     try:

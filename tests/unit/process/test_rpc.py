@@ -108,7 +108,7 @@ async def site() -> AsyncIterator[Site]:
     found = Site()
     await found.server.start()
     yield found
-    await found.channel.close()
+    await found.channel.close(None)
     await found.server.stop(0)
 
 
@@ -139,8 +139,8 @@ async def test_error_travels_with_its_details_and_the_field(site: Site) -> None:
     back = from_rpc_error(caught.value)
     assert isinstance(back, InvalidInput)
     assert back.details == {"field": "document_id"}
-    trailers = dict(caught.value.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers[STATUS_KEY])
+    trailers: Any = caught.value.trailing_metadata()
+    status = status_pb2.Status.FromString(dict(trailers)[STATUS_KEY])
     violation = error_details_pb2.BadRequest()
     assert any(detail.Unpack(violation) for detail in status.details)
     assert violation.field_violations[0].field == "document_id"

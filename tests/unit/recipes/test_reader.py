@@ -19,7 +19,7 @@ from realm.objectives.reading import EncodedExample, ReaderLoss, ReadingExample
 from realm.recipes.reader import ReaderPlan, ReaderStep, learnable_parameters, train_reader
 from realm.recipes.reading_examples import QuestionExamples, Scored
 from realm.text.questions import Question
-from tests.tiny import eiffel_model
+from tests.tiny import eiffel_model, span_head
 
 NAMES = ("river", "tower", "paris", "eiffel")
 EXAMPLES = [
@@ -131,7 +131,9 @@ def test_dropout_is_on_while_it_learns_and_off_afterwards() -> None:
     other = ReaderPlan(epochs=2, batch=4, max_span_width=5, dropout=0)
     assert losses != [step.loss for step in train(eiffel_model(), other)]
     assert not any(module.training for module in model.reader.modules())
-    assert all(layer.attention["self"].fused for layer in model.reader.backbone.encoder.layer)  # type: ignore[index]
+    assert all(
+        layer.get_submodule("attention.self").fused for layer in model.reader.backbone.layers
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -176,6 +178,6 @@ def test_no_step_begins_after_the_limit() -> None:
 def test_what_is_not_finite_stops_training() -> None:
     model = eiffel_model()
     with torch.no_grad():
-        model.reader.qa_outputs.dense_output.bias.fill_(math.nan)
+        span_head(model).dense_output.bias.fill_(math.nan)
     with pytest.raises(Diverged, match="loss of reading at step 1"):
         train(model)

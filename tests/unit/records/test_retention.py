@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def passage_file(fingerprint: str, number: int) -> str:
     return f"passages/{fingerprint}/001-000/p{number}.arrow"
 
 
-def fill(store: Store, folder: Path, given: dict) -> None:
+def fill(store: Store, folder: Path, given: dict[str, Any]) -> None:
     snapshots, generations = Snapshots(store), Generations(store)
     (folder / "config.json").write_text("{}")
     for _ in range(given["snapshots"]):
@@ -65,14 +66,14 @@ def fill(store: Store, folder: Path, given: dict) -> None:
         store.write(changes_file(fingerprint, after, after + 1), b"")
     for number, each in enumerate(given["builds"], 1):
         files = tuple(passage_file(each["fingerprint"], name) for name in sorted(each["files"]))
-        made = Generation(
+        generation = Generation(
             number, each["snapshot"], 1, each["version"], each["fingerprint"], 2, files,
             collection_name(number), time.time(), "",
         )  # fmt: skip
-        generations.create(made)
+        generations.create(generation)
         for path in files:
             store.write(path, b"")
-        store.write(made.delta_file(each["version"], each["version"] + 1), b"")
+        store.write(generation.delta_file(each["version"], each["version"] + 1), b"")
         if each["state"] is not None:
             report = {} if each["figure"] is None else {PROBE_RECALL: each["figure"]}
             generations.record(number, each["state"], "", report)
@@ -80,7 +81,7 @@ def fill(store: Store, folder: Path, given: dict) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(stores, st.sampled_from([0.0, DAY]))
-def test_nothing_goes_that_is_needed(given: dict, later: float) -> None:
+def test_nothing_goes_that_is_needed(given: dict[str, Any], later: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         store = Store.open(f"{name}/store")
         fill(store, Path(name), given)
@@ -115,7 +116,7 @@ def test_nothing_goes_that_is_needed(given: dict, later: float) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(stores)
-def test_what_is_left_is_bounded_by_what_is_needed(given: dict) -> None:
+def test_what_is_left_is_bounded_by_what_is_needed(given: dict[str, Any]) -> None:
     """After all is carried out, every file of passages and vectors has somebody who needs it."""
     with tempfile.TemporaryDirectory() as name:
         store = Store.open(f"{name}/store")

@@ -98,9 +98,9 @@ def test_lost_statistics_are_counted_again_from_the_passages(store: Store) -> No
         arrow.write_table(store, files[-1], to_table(made))
     found = count_words(store, files)
     path = write_word_statistics(store, "f", found)
-    made = generation(1, files=tuple(files), word_statistics=path)
+    manifest = generation(1, files=tuple(files), word_statistics=path)
     store.delete(path)
-    again = QueryMaker.of(store, replace(made, k1=1.7), Relevance(20.0))
+    again = QueryMaker.of(store, replace(manifest, k1=1.7), Relevance(20.0))
     assert again.words is not None
     assert same(again.words, found)
     assert again.words.weighing == Weighing(found.average_terms, 1.7), "as the manifest says"

@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from tests.waiting import until
 NOWHERE = "127.0.0.1:9"
 
 
-def last_step(found: Observer) -> int | None:
-    return found.trained[-1].step if found.trained else None
+def has_seen(found: Observer, step: int) -> bool:
+    return bool(found.trained) and found.trained[-1].step == step
 
 
 def test_of_the_trainer_the_first_and_the_last_sample_are_kept(
@@ -34,7 +35,7 @@ def test_of_the_trainer_the_first_and_the_last_sample_are_kept(
         with Observer(NOWHERE, f"127.0.0.1:{server.server_port}", tmp_path / "log") as found:
             for number in (3, 5, 8):
                 step.set(number)
-                until(lambda wanted=number: last_step(found) == wanted, f"step {number}")
+                until(partial(has_seen, found, number), f"step {number}")
             assert [each.step for each in found.trained] == [3, 8]
             assert found.newest is not None
             assert found.newest.status is None

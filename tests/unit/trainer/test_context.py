@@ -45,8 +45,9 @@ def test_retries_beat_and_end_with_the_first_success(monkeypatch: pytest.MonkeyP
         return "done"
 
     assert retry_while_unavailable(threading.Event(), Heartbeat(), work) == "done"
+    nothing: dict[str, str] = {}
     with pytest.raises(KeyError):
-        retry_while_unavailable(threading.Event(), Heartbeat(), lambda: {}["other errors"])
+        retry_while_unavailable(threading.Event(), Heartbeat(), lambda: nothing["other errors"])
 
 
 def test_the_process_beats_while_its_store_is_unavailable_and_stops_when_told_to(

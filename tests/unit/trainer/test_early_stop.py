@@ -45,7 +45,7 @@ def make(model: Model, settings: Settings) -> tuple[EarlyStop, StepRunner]:
 def spoil(model: Model) -> None:
     """A model whose projection knows nothing: it ranks at random."""
     with torch.no_grad():
-        for parameter in model.retriever.query.backbone.encoder.layer[-1].parameters():
+        for parameter in model.retriever.query.backbone.layers[-1].parameters():
             if parameter.requires_grad:
                 parameter.copy_(torch.randn(parameter.shape) * 3)
 

@@ -18,7 +18,7 @@ def test_figures_are_written_by_objective_and_step(tmp_path: Path) -> None:
     board = TensorBoardWriter(str(tmp_path / "board"))
     board.write("masked_lm", {"loss": 2.0, "retrieval_utility": 0.5}, 3)
     board.close()
-    found = {}
+    found: dict[tuple[str, int], float] = {}
     for path in (tmp_path / "board").iterdir():
         data, place = path.read_bytes(), 0
         while place < len(data):

@@ -43,7 +43,7 @@ class Index:
         return [found for _ in asked]
 
     def beams(self, asked: Sequence[Asked], limit: int) -> list[Beam]:
-        vectors = np.arange(8, dtype=np.float32).reshape(2, 4) / 3
+        vectors = np.arange(8, dtype=np.float32).reshape(2, 4) / np.float32(3)
         words = np.array([1 / 3, 0.0], np.float32)
         return [Beam(["p1", "p2"], ["d1", "d1"], ["a", "b"], vectors, words) for _ in asked]
 

@@ -17,7 +17,7 @@ from realm.model.frozen_encoder import encode
 from realm.objectives.inverse_cloze import InverseCloze
 from realm.objectives.masked_lm import MaskedLM
 from realm.objectives.masking import SalientSpans
-from realm.objectives.objective import Objective
+from realm.objectives.objective import BatchT, Objective
 from realm.settings import Settings
 from realm.text.salient_spans import RuleTagger
 from realm.training.learner import Learner
@@ -167,7 +167,7 @@ def masked_lm(model: Model, corpus: list[Passage]) -> MaskedLM:
     )
 
 
-def gradients(objective: Objective[object], model: Model, **given: object) -> dict[str, Tensor]:
+def gradients(objective: Objective[BatchT], model: Model, **given: object) -> dict[str, Tensor]:
     """Of one batch, always the same, under these settings."""
     corpus = tiny.passages(model.inputs)
     learner = Learner(model, tiny.settings(**{"train_precision": "float32", **given}))

@@ -55,9 +55,9 @@ def test_each_layer_learns_slower_than_the_one_above(model: Model) -> None:
 
 def test_more_layers_than_there_are_teach_the_embeddings(model: Model) -> None:
     Learner(model, tiny.settings(trainable_layers=3))
-    assert not model.retriever.query.backbone.embeddings.word_embeddings.weight.requires_grad
+    assert not model.retriever.query.backbone.word_embeddings.weight.requires_grad
     Learner(model, tiny.settings(trainable_layers=4))
-    assert model.retriever.query.backbone.embeddings.word_embeddings.weight.requires_grad
+    assert model.retriever.query.backbone.word_embeddings.weight.requires_grad
 
 
 def test_layers_thaw_from_the_top_as_steps_go(model: Model) -> None:

@@ -16,7 +16,7 @@ from realm.filters import where
 from realm.records.keys import ApiKeys, Scope
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.web.app import EVENTS
+from services.web.events import PATH as EVENTS
 from services.web.server import WebService
 from tests.unit.gateway.indexer import running_indexer
 from tests.unit.gateway.site import NOWHERE, MemorySearch, World, running
@@ -66,7 +66,7 @@ async def test_nobody_calls_without_a_key(guarded: tuple[ApiKeys, httpx2.AsyncCl
             answer = await http.request(method, path, json=body, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (401, 16), path
             assert answer.headers["www-authenticate"] == "Bearer"
-    odd = await http.get("/v1/index", headers={"authorization": "Bearer sé".encode("latin-1")})
+    odd = await http.get("/v1/index", headers={b"authorization": "Bearer sé".encode("latin-1")})
     assert odd.status_code == 401
 
 

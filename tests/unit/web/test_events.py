@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from services.web import events as module
-from services.web.app import EVENTS
+from services.web.events import PATH as EVENTS
 from tests.unit.gateway.site import NOWHERE, PATIENCE, until
 from tests.unit.web.place import Place, events, serving
 

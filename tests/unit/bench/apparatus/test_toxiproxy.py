@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 
 import pytest
 
@@ -135,6 +136,10 @@ def test_what_is_held_arrives_in_order_when_the_link_is_healed(
         assert answer == b"one, two"
 
 
+def has_heard(echo: Echo, size: int) -> bool:
+    return len(echo.heard) == size
+
+
 def test_a_link_heals_though_a_client_was_killed_that_answers_were_held_for(
     link: tuple[Toxiproxy, int], echo: Echo
 ) -> None:
@@ -148,7 +153,7 @@ def test_a_link_heals_though_a_client_was_killed_that_answers_were_held_for(
         proxies.hold(LINK, Direction.DOWNSTREAM)
         heard = len(echo.heard) + len(sent)
         killed.sendall(sent)
-        until(lambda heard=heard: len(echo.heard) == heard, "the server to hear it all")
+        until(partial(has_heard, echo, heard), "the server to hear it all")
         killed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         killed.close()
         proxies.heal(LINK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bench.history.checker import Report, check
 from bench.history.events import (
@@ -57,7 +58,7 @@ class Story:
         *,
         claims: int,
         sees: Sequence[Seen] = (),
-        **given: object,
+        **given: Any,
     ) -> int:
         """Asks for the words of a revision."""
         return self._read(Kind.SEARCH, Revision(document, revision), at, claims, sees, **given)

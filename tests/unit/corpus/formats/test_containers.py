@@ -22,7 +22,7 @@ from realm.corpus.documents import Document
 from realm.corpus.formats.mediawiki import plain
 from realm.corpus.importers import Problem, read_documents
 
-KEA = {"id": "kea", "title": "Kea", "text": "Keas live in the Alps."}
+KEA: dict[str, Any] = {"id": "kea", "title": "Kea", "text": "Keas live in the Alps."}
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
   <siteinfo><sitename>Wikipedia</sitename><dbname>enwiki</dbname></siteinfo>
   <page><title>Kea</title><ns>0</ns><id>7</id>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ sizes = st.lists(st.integers(1, 600), min_size=1, max_size=60)
 seconds = st.floats(1e-6, 10.0)
 
 
-def learned(batches: list[tuple[float, float]], prior: float = 1e-3) -> Cost:
+def learned(batches: Sequence[tuple[float, float]], prior: float = 1e-3) -> Cost:
     cost = Cost(prior, FULL)
     for units, took in batches:
         cost.learn(units, took)

@@ -63,7 +63,7 @@ def site(store: Store, metrics: IndexerMetrics) -> Iterator[Site]:
 
 
 @contextmanager
-def somebody_holds(lock: threading.RLock) -> Iterator[None]:  # type: ignore[valid-type]
+def somebody_holds(lock: threading.Condition) -> Iterator[None]:
     """Until the block ends."""
     held, go = threading.Event(), threading.Event()
 

@@ -37,7 +37,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.snapshots = 0
         self.version = 0
         self.generations: dict[int, Index] = {}
-        self.live: list[tuple[int, float]] = []
+        self.live: list[int] = []
         self.memory = Remembered()
         self.paused = False
         self.refreshes = 0

@@ -86,7 +86,7 @@ def test_lengths_are_sane(rows: list[list[float]], words: str) -> None:
 
 
 def test_recall_counts_passages_as_good_as_the_exact_best() -> None:
-    exact = np.array([[3.0, 2.0, 1.0]], dtype=np.float32)
+    exact = [np.array([3.0, 2.0, 1.0], dtype=np.float32)]
     assert recall_of_scores([[3.0, 2.0, 1.0]], exact) == 1.0
     assert recall_of_scores([[3.0, 1.0, 1.0]], exact) == 1.0
     assert recall_of_scores([[3.0, 0.5, 0.4]], exact) == pytest.approx(1 / 3)

@@ -251,12 +251,14 @@ def test_silence_counts_only_while_one_is_awake() -> None:
 
 
 def test_either_beat_is_a_sign_of_life_and_an_absent_redis_is_none_of_death() -> None:
-    seen = watch(None, LeaderSigns(1, False, "1", "a"), 0.0, LEASE)
+    seen = watch(None, LeaderSigns(1, store_beat="1", redis_beat="a"), 0.0, LEASE)
     for number in range(1, 20):
-        seen = watch(seen, LeaderSigns(1, False, str(number), ""), float(number), LEASE)
+        seen = watch(seen, LeaderSigns(1, store_beat=str(number)), float(number), LEASE)
         assert not may_claim(seen, LEASE)
     for number in range(20, 40):
-        seen = watch(seen, LeaderSigns(1, False, "19", str(number)), float(number), LEASE)
+        seen = watch(
+            seen, LeaderSigns(1, store_beat="19", redis_beat=str(number)), float(number), LEASE
+        )
         assert not may_claim(seen, LEASE)
 
 

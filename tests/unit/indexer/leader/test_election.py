@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,9 @@ class Pair:
     def beat(self) -> object:
         return json.loads(self.redis.get(LEASE_KEY) or b"{}").get("beat")
 
+    def has_beaten_since(self, beat: object) -> bool:
+        return self.beat() not in (None, beat)
+
     def close(self) -> None:
         self.puts.go.set()
         self.leader.stop(resign=False)
@@ -89,8 +93,7 @@ def pair(store: Store, tmp_path: Path) -> Iterator[Pair]:
 def test_a_put_that_takes_two_leases_deposes_nobody(pair: Pair) -> None:
     pair.stick()
     for _ in range(7):  # of a third of a lease each
-        before = pair.beat()
-        until(lambda before=before: pair.beat() not in (None, before), "a beat in Redis")
+        until(partial(pair.has_beaten_since, pair.beat()), "a beat in Redis")
         pair.standby_looks()
     assert not pair.standby.leads
     assert not pair.leader.lost

@@ -27,9 +27,9 @@ SECONDS = 20
 def corpus(store: Store) -> Iterator[CorpusServicer]:
     writer = Writer(lambda: CorpusTable(store), 0.0, lambda version: None)
     writer.start()
-    readers = [CorpusReader(lambda: CorpusTable(store)) for _ in range(2)]
+    reader, lister = (CorpusReader(lambda: CorpusTable(store)) for _ in range(2))
     with ThreadPoolExecutor(4) as executor:
-        yield CorpusServicer(writer, *readers, 1 << 20, executor)
+        yield CorpusServicer(writer, reader, lister, 1 << 20, executor)
     writer.stop()
     writer.join(timeout=SECONDS)
 
