@@ -268,7 +268,9 @@ class ChangeApplier:
         vectors = pieces.vectors()
         if unembeddable := pieces.unembeddable():
             for state, why in unembeddable.items():
-                self._parked.park(state, generation.snapshot, why)
+                # A generation that lags may meet what was replaced, and what replaced it is free.
+                if not self._corpus.changed_since(state.version, [state.document_id]):
+                    self._parked.park(state, generation.snapshot, why)
             leave_out(self._store, source, list(unembeddable))
         with suppress(Conflict):  # of an earlier try whose answer was lost; it is read before use
             write_vectors(self._store, delta, vectors)
