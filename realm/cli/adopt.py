@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -21,12 +20,11 @@ from realm.cli.options import (
     connect,
 )
 from realm.cli.output import messages, show
+from realm.cli.resuming import Note
 from realm.client import document
 from realm.errors import InvalidInput
 from realm.settings import load_settings
 from realm.v1 import types_pb2
-
-PROGRESS = Path(".realm") / "adopted"
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +60,8 @@ def adopt(
 
     settings = load_settings(**({"qdrant_url": qdrant} if qdrant else {}))
     fields = Fields(text, id_, title, answer, metadata)
-    run = Run(PROGRESS / f"{collection}.json", from_the_start)
+    asked = [address, settings.addresses.qdrant_url, collection, asdict(fields)]
+    run = Run(Note("adopted", asked), from_the_start)
     columns = (SpinnerColumn(), TextColumn("{task.completed} points"), TimeElapsedColumn())
     with (
         connect(address, timeout) as client,
@@ -136,17 +135,16 @@ def _text(value: Any) -> str:
 
 
 class Run:
-    """How far a collection was read, kept in a file until the end."""
+    """How far a collection was read, noted until the end."""
 
-    def __init__(self, path: Path, from_the_start: bool) -> None:
-        self._path = path
-        self.points = self.without_text = self.now = self.version = 0
-        self.after: str | int | None = None
+    def __init__(self, note: Note, from_the_start: bool) -> None:
+        known = {} if from_the_start else note.read()
+        self._note = note
+        self.points = int(known.get("points", 0))
+        self.without_text = int(known.get("without_text", 0))
+        self.after: str | int | None = known.get("after")
+        self.now = self.version = 0
         self.ended = False
-        if path.exists() and not from_the_start:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self.points, self.without_text = kept["points"], kept["without_text"]
-            self.after = kept["after"]
 
     def advance(self, points: int, without_text: int, last: str | int, written: Any) -> None:
         self.points += points
@@ -155,12 +153,11 @@ class Run:
         self.after = last
         if written is not None:
             self.version = written.corpus_version
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(self.result()), encoding="utf-8")
+        self._note.write(self.result())
 
     def end(self) -> None:
         self.ended = True
-        self._path.unlink(missing_ok=True)
+        self._note.delete()
 
     def result(self) -> dict[str, Any]:
         return {

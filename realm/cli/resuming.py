@@ -1,4 +1,4 @@
-"""How far an import has got: after a kill the same command goes on from there."""
+"""How far a command has got: after a kill the same one goes on from there."""
 
 from __future__ import annotations
 
@@ -13,13 +13,41 @@ from pathlib import Path
 from typing import Any
 
 
+class Note:
+    """What a command notes for the next time that the same one is given, one small file replaced as
+    a whole. A machine without a place to keep it keeps none."""
+
+    def __init__(self, command: str, about: Any) -> None:
+        """:param about: what else the command said, and must say again."""
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        self._file = Path(state) / "realm" / command / f"{_digest(about)}.json"
+
+    def read(self) -> dict[str, Any]:
+        """Empty if there is none, or none that can be read."""
+        try:
+            found = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def write(self, values: dict[str, Any]) -> None:
+        staged = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            staged.write_text(json.dumps(values))
+            staged.replace(self._file)
+
+    def delete(self) -> None:
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
+
+
 @dataclass(slots=True)
 class Resuming:
     """`done` documents are written, in the order in which they are read; `name` names the import,
-    so that a batch whose acknowledgement got lost is not written again. A machine without a place
-    to keep that cannot resume."""
+    so that a batch whose acknowledgement got lost is not written again."""
 
-    file: Path
+    note: Note
     name: str
     #: The files as they are: of others nothing is resumed.
     inputs: str
@@ -31,35 +59,23 @@ class Resuming:
 
         :param about: what else the command said.
         """
-        command = _digest([about, [str(path.absolute()) for path in paths]])
-        file = _folder() / f"{command}.json"
+        note = Note("imports", [about, [str(path.absolute()) for path in paths]])
         inputs = _digest(sorted(_stamps(paths)))
-        fresh = cls(file, f"import-{uuid.uuid4().hex}", inputs)
+        fresh = cls(note, f"import-{uuid.uuid4().hex}", inputs)
+        found = note.read()
         try:
-            found = json.loads(file.read_bytes())
-            known = cls(file, str(found["name"]), str(found["inputs"]), int(found["done"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            known = cls(note, str(found["name"]), str(found["inputs"]), int(found["done"]))
+        except (ValueError, KeyError, TypeError):
             return fresh
         return known if known.inputs == inputs else fresh
 
     def written(self, count: int) -> None:
         self.done += count
-        staged = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        with suppress(OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            known = {"name": self.name, "inputs": self.inputs, "done": self.done}
-            staged.write_text(json.dumps(known))
-            staged.replace(self.file)
+        self.note.write({"name": self.name, "inputs": self.inputs, "done": self.done})
 
     def end(self) -> None:
         """The same command begins anew next time."""
-        with suppress(OSError):
-            self.file.unlink(missing_ok=True)
-
-
-def _folder() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "realm" / "imports"
+        self.note.delete()
 
 
 def _stamps(paths: Sequence[Path]) -> Iterator[tuple[str, int, int]]:

@@ -29,7 +29,7 @@ async def realm(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, qdrant_url: str
 ) -> AsyncIterator[Shell]:
     monkeypatch.setenv("REALM_QDRANT_URL", qdrant_url)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     world = World(Store.open(str(tmp_path / "store")), MemorySearch(), tmp_path)
     first = world.go_live(seed=1, step=10)
     with capture_logs():
@@ -91,6 +91,14 @@ async def test_a_run_that_broke_off_goes_on_where_it_was(
     assert not first.keys() & second.keys()
     # Once at the end, it begins anew: what was written there since is taken too.
     assert json.loads((await realm("adopt", NAME, *FIELDS, "--json")).out)["points"] == 1_000
+
+
+async def test_another_command_goes_on_from_nowhere(realm: Shell, client: QdrantClient) -> None:
+    await asyncio.to_thread(fill, client, 600)
+    await realm("adopt", NAME, *FIELDS, "--most", "300", "--json")
+    ended = await realm("adopt", NAME, "--text", "heading", "--json")
+    assert json.loads(ended.out)["points"] == 600
+    assert {f"{number}" for number in range(600)} <= realm.indexer.documents.keys()
 
 
 async def test_points_without_a_text_are_counted_and_without_an_id_refused(
