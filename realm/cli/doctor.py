@@ -103,8 +103,10 @@ def _store(_: Settings, store: Store | None) -> Iterator[Finding]:
         disk = shutil.disk_usage(store.root)
         words = f"{store.root} has {disk.free / 2**30:.1f} GiB free"
         little = disk.free < LITTLE_ROOM * disk.total
-        verdict = Verdict.DOUBTFUL if little else Verdict.OK
-        yield Finding("store", verdict, words, "free some room, or move the store" * little)
+        if little:
+            yield Finding("store", Verdict.DOUBTFUL, words, "free some room, or move the store")
+        else:
+            yield Finding("store", Verdict.OK, words)
     strays = Strays(store).scan()
     damaged = [each for each in strays if each.kind == DAMAGED]
     for each in damaged:

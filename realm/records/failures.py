@@ -97,11 +97,9 @@ def is_quarantined(store: Store, output_file: str) -> bool:
     return store.exists(quarantine_file(output_file))
 
 
-def fault_of_content(store: Store, output_file: str, failure: TaskFailure | None) -> str:
-    """Why embedders do not get through with the work, if what they were given may be to blame.
-
-    :param failure: of the work, as `failure_of` has it.
-    """
+def fault_of_content(store: Store, output_file: str) -> str:
+    """Why embedders do not get through with the work, if what they were given may be to blame."""
+    failure = failure_of(store, output_file)
     if failure is not None and failure.blames_content:
         return failure.why
     return KILLED if is_quarantined(store, output_file) else ""

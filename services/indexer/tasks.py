@@ -99,11 +99,8 @@ class OutstandingTasks:
         redis_url: str,
         is_wanted: Callable[[int], bool],
         clock: Callable[[], float] = time.monotonic,
-        has_ended: Callable[[str], bool] = process_has_ended,
     ) -> None:
-        """:param is_wanted: whether a generation's tasks are, as embedders decide it too.
-        :param has_ended: whether an embedder's process has certainly ended.
-        """
+        """:param is_wanted: whether a generation's tasks are, as embedders decide it too."""
         self._redis = Redis.from_url(
             redis_url,
             socket_connect_timeout=ANSWER_SECONDS,
@@ -112,7 +109,6 @@ class OutstandingTasks:
         )
         self._is_wanted = is_wanted
         self._clock = clock
-        self._has_ended = has_ended
         #: By queue: the output files of its tasks, and when it was read.
         self._queues: dict[str, tuple[set[str], float]] = {}
 
@@ -128,7 +124,7 @@ class OutstandingTasks:
     def _is_claimed(self, key: str) -> bool:
         """A claim of a process that has certainly ended is taken back, not waited for."""
         claim = cast("bytes | None", self._redis.get(key))
-        if claim is None or not self._has_ended(holder(claim)):
+        if claim is None or not process_has_ended(holder(claim)):
             return claim is not None
         return not self._redis.eval(TAKE_BACK, 1, key, claim)
 

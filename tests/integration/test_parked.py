@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from realm.corpus.changes import changes_file, read_changes, write_changes
 from realm.corpus.documents import Document
+from realm.corpus.passage_files import cut
+from realm.corpus.table import DocumentState
 from realm.records.states import State
 from services.indexer.writes import pieces
 from tests.integration.embedder_double import BREAKS, KILLS, OUT_OF_ORDER
@@ -69,6 +72,30 @@ def test_a_new_version_of_a_parked_document_is_found(bench: Bench) -> None:
     assert parked(bench) == [("document-500", version)]
     bench.until_applied(bench.write([document(500)]))
     assert not parked(bench)
+    assert found(bench, document(500))
+
+
+def test_an_index_that_lags_parks_no_version_that_was_replaced(bench: Bench) -> None:
+    """Its record would keep the newer version out of the next index."""
+    version = bench.write([bad(500, BREAKS)])
+    bench.until_applied(version)
+    bench.until_applied(bench.write([document(500)]))
+    assert not parked(bench)
+    indexer, made = bench.indexer, bench.indexer.generations.get(1)
+    inputs = indexer.records.inputs.of(made.snapshot)
+    state = DocumentState("document-500", version, bad(500, BREAKS), 0)
+    lagging = pieces.PiecewiseEmbedding(
+        bench.store, indexer._tasks, inputs, made, cut([state], inputs), f"{made.folder}/lagging"
+    )
+    bench.until(lagging.poll, "the version fails again")
+    assert [each.version for each in lagging.unembeddable()] == [version]
+    source = changes_file(made.fingerprint, 900, 901)
+    write_changes(bench.store, source, [state], inputs)
+    indexer._make_applier()._join(made, lagging, source, made.delta_file(900, 901))
+    assert not parked(bench)
+    assert not read_changes(bench.store, source).passages
+    bench.publish(step=10)
+    bench.until_live(2)
     assert found(bench, document(500))
 
 

@@ -19,11 +19,7 @@ from realm.errors import NotFound, OutOfSpace
 from realm.records.vectors import Vectors
 from realm.records.weighing import Weighing
 from realm.search.bm25 import SparseVector
-from realm.search.qdrant.connections import (
-    AsyncConnections,
-    Behind,
-    Connections,
-)
+from realm.search.qdrant.connections import AsyncConnections, Behind, Connections
 from realm.search.qdrant.copies import Copies
 from realm.search.qdrant.filters import PayloadIndexes
 from realm.search.qdrant.points import (
@@ -138,14 +134,14 @@ class QdrantIndex:
         self, collection: str, passages: Sequence[Passage], vectors: Vectors, weighing: Weighing
     ) -> None:
         for start in range(0, len(passages), self._batch):
-            batch = passages[start : start + self._batch]
+            part = passages[start : start + self._batch]
             points = [
                 to_point(passage, vector, weighing)
-                for passage, vector in zip(batch, vectors[start:], strict=False)
+                for passage, vector in zip(part, vectors[start:], strict=False)
             ]
-            newest = max(passage.document_version for passage in batch)
+            newest = max(passage.document_version for passage in part)
             with self._changing(collection):
-                self._index_metadata(collection, batch)
+                self._index_metadata(collection, part)
                 self._write(collection, points, newest)
 
     def delete_older(self, collection: str, document_id: str, version: int) -> None:

@@ -22,13 +22,7 @@ from realm.errors import Corrupt, NotFound
 from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES
 from realm.records import arrow
-from realm.records.failures import (
-    TaskFailure,
-    allow_retry,
-    clear_failure,
-    failure_of,
-    fault_of_content,
-)
+from realm.records.failures import allow_retry, clear_failure, failure_of, fault_of_content
 from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.records.task_files import piece_files
@@ -146,8 +140,6 @@ class PiecewiseEmbedding:
         self.embedders_fail = ""
         #: Documents that failed before embedders got through a harmless sentence.
         self._retried: set[str] = set()
-        #: Of what is asked for next.
-        self._failures: dict[str, TaskFailure] = {}
         self._start()
 
     def _start(self) -> None:
@@ -223,22 +215,16 @@ class PiecewiseEmbedding:
         output = self._output(self._name(piece))
         if output in present:
             return PieceStatus.MADE
-        if why := self._fault_of_content(output):
+        if why := fault_of_content(self._store, output):
             self._why[piece] = why
             return PieceStatus.FAILED
         return PieceStatus.WAITING
-
-    def _fault_of_content(self, output: str) -> str:
-        failure = failure_of(self._store, output)
-        if failure is not None:
-            self._failures[output] = failure
-        return fault_of_content(self._store, output, failure)
 
     def _request(self, name: str, table: pa.Table, present: set[str]) -> None:
         source, output = self._files(name)
         if output in present:
             return
-        failure = self._failures.pop(output, None)
+        failure = failure_of(self._store, output)
         if source not in present or (failure is not None and failure.blames_input):
             arrow.write_table(self._store, source, table.replace_schema_metadata(None))
             clear_failure(self._store, output)
@@ -258,7 +244,7 @@ class PiecewiseEmbedding:
         if output in present:
             self._retried |= failed.keys()
             self._retry(list(failed.values()))
-        elif not (why := self._fault_of_content(output)):
+        elif not (why := fault_of_content(self._store, output)):
             harmless = cut([DocumentState("", 1, HARMLESS, 0)], self._inputs)
             self._request(f"{name}-harmless", harmless, present)
         else:

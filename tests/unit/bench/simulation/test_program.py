@@ -51,14 +51,6 @@ def test_a_leader_that_is_paused_in_its_commit_does_not_commit_after_its_success
     assert any(each.reached["a deposed leader's commit is refused"] for each in outcomes)
 
 
-def test_a_version_that_is_replaced_is_not_parked() -> None:
-    """Two indexes came late to a version that no embedder gets through. Parked after the next one
-    was in the first of them, its record kept that next one out of the index that was built then."""
-    outcome = run(draw(seed_of(104, 2472)))
-    assert not outcome.failure
-    assert not outcome.reached["a document is parked"]
-
-
 def test_a_build_that_is_handed_on_is_loaded_anew_and_goes_live_where_it_was() -> None:
     plan = Plan(
         "handed on", Beginning.LIVE, 2, 1, 1, False, 0.05,
