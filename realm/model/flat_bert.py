@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from realm.model.adapters import adapter_weights
 from realm.model.bert import Activation, Bert, Embeddings, Layer, ResidualOutput, SelfAttention
+from realm.model.encoders import rounded_up
 
 #: Attention over 170 tokens takes longer than over 176: the processor's units for matrices want
 #: aligned widths.
@@ -38,7 +39,7 @@ def even_rows(tokens: int) -> int:
     step = FINEST_STEP
     while step * STEPS < tokens:
         step *= 2
-    return -(-tokens // step) * step
+    return rounded_up(tokens, step)
 
 
 class Product(Protocol):
