@@ -97,12 +97,26 @@ def is_quarantined(store: Store, output_file: str) -> bool:
     return store.exists(quarantine_file(output_file))
 
 
-def fault_of_content(store: Store, output_file: str) -> str:
-    """Why embedders do not get through with the work, if what they were given may be to blame."""
-    failure = failure_of(store, output_file)
-    if failure is not None and failure.blames_content:
-        return failure.why
-    return KILLED if is_quarantined(store, output_file) else ""
+class Faults:
+    """What stands against tasks, as found by two lists however many tasks are asked about."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._failed = set(store.files(FOLDER))
+        self._quarantined = set(store.files(QUARANTINE))
+
+    def failure_of(self, output_file: str) -> TaskFailure | None:
+        """As noted, unless it is cleared meanwhile."""
+        noted = failure_file(output_file) in self._failed
+        return failure_of(self._store, output_file) if noted else None
+
+    def of_content(self, output_file: str) -> str:
+        """Why embedders do not get through with the work, if what they were given may be to
+        blame."""
+        failure = self.failure_of(output_file)
+        if failure is not None and failure.blames_content:
+            return failure.why
+        return KILLED if quarantine_file(output_file) in self._quarantined else ""
 
 
 def faults_of_content(store: Store) -> dict[str, str]:

@@ -121,11 +121,10 @@ class CorpusReader:
                     raise DamagedCorpus(f"the corpus lacks a file: {error}") from error
                 tried = version
 
-    def oldest_write_after(self, version: int) -> float | None:
-        """Unix time of the first write beyond a version; None if there is none."""
+    def oldest_write(self, after: int, upto: int) -> float | None:
+        """Unix time of the first write in after < version ≤ upto; None if there is none."""
         with self._reading() as table:
-            newest = self._refresh(table)
-            for each in range(version + 1, newest + 1):
+            for each in range(after + 1, upto + 1):
                 if (at := table.written_at(each)) is not None:
                     return at
         return None

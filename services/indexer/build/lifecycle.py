@@ -126,6 +126,8 @@ class Observation:
     backing_off: bool = False
     #: Where nothing is live yet, words alone go live first.
     words_first: bool = False
+    #: The newest that was acknowledged: it is reported, and decides nothing.
+    corpus_version: int = 0
 
     @property
     def turn(self) -> int:

@@ -64,6 +64,7 @@ class Observer:
         return Observation(
             retirement_seconds=self._retirement,
             newest_snapshot=newest.number if newest else None,
+            corpus_version=version,
             has_documents=version > 0 and version != memory.empty_at,
             paused=self._controls.paused(),
             refresh_asked=asked.number if asked else 0,

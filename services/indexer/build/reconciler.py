@@ -82,7 +82,10 @@ class Reconciler:
             for each in seen.generations
             if each.number in served and each.has_collection and each.state in ACTIVE
         }
+        live = seen.live.generation if seen.live else None
         with replication.lock:
+            if replication.is_serving(serving.keys(), live):
+                return
             # A rollback may have come in between: then the next round sees all of it.
             if self.observer.live() == seen.live:
-                replication.set_serving(serving, seen.live.generation if seen.live else None)
+                replication.set_serving(serving, live)

@@ -125,7 +125,7 @@ class RefreshMonitor:
         )
 
     def _show_live(self, seen: Observation) -> None:
-        newest = self.corpus.version()
+        newest = seen.corpus_version
         self.metrics.corpus_version.labels("newest").set(newest)
         if seen.live is None:
             return
@@ -144,7 +144,7 @@ class RefreshMonitor:
         self.metrics.last_swap_timestamp.set(seen.live.at)
         applied = self.replication.applied_or_recorded(generation.number)
         self.metrics.corpus_version.labels("live").set(applied)
-        oldest = self.corpus.oldest_write_after(applied) if applied < newest else None
+        oldest = self.corpus.oldest_write(applied, newest)
         self.metrics.oldest_unindexed_write.set(oldest or 0.0)
 
     def _show_build(self) -> None:

@@ -22,7 +22,7 @@ from realm.errors import Corrupt, NotFound
 from realm.model.inputs import InputBuilder
 from realm.process.queue import EMBED_CHANGES
 from realm.records import arrow
-from realm.records.failures import allow_retry, clear_failure, failure_of, fault_of_content
+from realm.records.failures import Faults, allow_retry, clear_failure
 from realm.records.generation import Generation
 from realm.records.store import Store
 from realm.records.task_files import piece_files
@@ -48,6 +48,14 @@ class Piece:
 
     start: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at the store: the files in the folder, and what stands against tasks."""
+
+    files: set[str]
+    faults: Faults
 
 
 class PieceStatus(Enum):
@@ -154,10 +162,10 @@ class PiecewiseEmbedding:
         """
         if self._clock() < self._not_before:
             return False
-        present = set(self._store.files(self._folder))
-        for piece in self._splitter.update(lambda piece: self._status(piece, present)):
-            self._request(self._name(piece), self._rows(piece), present)
-        return not self._splitter.wanted and self._failures_are_final(present)
+        seen = Seen(set(self._store.files(self._folder)), Faults(self._store))
+        for piece in self._splitter.update(lambda piece: self._status(piece, seen)):
+            self._request(self._name(piece), self._rows(piece), seen)
+        return not self._splitter.wanted and self._failures_are_final(seen)
 
     def unembeddable(self) -> dict[DocumentState, str]:
         """The documents that cannot be embedded, as states without the document, and why."""
@@ -211,27 +219,27 @@ class PiecewiseEmbedding:
             self._names[piece] = content_name(self._rows(piece))
         return self._names[piece]
 
-    def _status(self, piece: Piece, present: set[str]) -> PieceStatus:
+    def _status(self, piece: Piece, seen: Seen) -> PieceStatus:
         output = self._output(self._name(piece))
-        if output in present:
+        if output in seen.files:
             return PieceStatus.MADE
-        if why := fault_of_content(self._store, output):
+        if why := seen.faults.of_content(output):
             self._why[piece] = why
             return PieceStatus.FAILED
         return PieceStatus.WAITING
 
-    def _request(self, name: str, table: pa.Table, present: set[str]) -> None:
+    def _request(self, name: str, table: pa.Table, seen: Seen) -> None:
         source, output = self._files(name)
-        if output in present:
+        if output in seen.files:
             return
-        failure = failure_of(self._store, output)
-        if source not in present or (failure is not None and failure.blames_input):
+        failure = seen.faults.failure_of(output)
+        if source not in seen.files or (failure is not None and failure.blames_input):
             arrow.write_table(self._store, source, table.replace_schema_metadata(None))
             clear_failure(self._store, output)
             self._tasks.allow_resend(output)
         self._tasks.send(task_for(EMBED_CHANGES, self._generation, source, output))
 
-    def _failures_are_final(self, present: set[str]) -> bool:
+    def _failures_are_final(self, seen: Seen) -> bool:
         """Whether the documents failed again after embedders got through a harmless sentence.
 
         If embedders do not get through that, everything is tried again after a while.
@@ -241,12 +249,12 @@ class PiecewiseEmbedding:
             return True
         name = content_name(self._table.take(pa.array([p.start for p in failed.values()])))
         output = self._output(f"{name}-harmless")
-        if output in present:
+        if output in seen.files:
             self._retried |= failed.keys()
             self._retry(list(failed.values()))
-        elif not (why := fault_of_content(self._store, output)):
+        elif not (why := seen.faults.of_content(output)):
             harmless = cut([DocumentState("", 1, HARMLESS, 0)], self._inputs)
-            self._request(f"{name}-harmless", harmless, present)
+            self._request(f"{name}-harmless", harmless, seen)
         else:
             log.error("embedders_fail", generation=self._generation.number, why=why)
             self.embedders_fail = why

@@ -9,7 +9,7 @@ writes, and the switch needs no pause. The other generations take no step before
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -60,6 +60,14 @@ class ReplicationState:
         with self.lock:
             found = [self._replicas[n].generation for n in self._serving & set(self._replicas)]
             return sorted(found, key=lambda each: (each.number != self.live, each.number))
+
+    def is_serving(self, serving: Set[int], live: int | None) -> bool:
+        """Whether `set_serving` would change nothing."""
+        with self.lock:
+            following = self._replicas.keys() - {self.catching_up}
+            settled = live is None or self.catching_up != live
+            same = self.live == live and self._serving == serving
+            return same and settled and following <= serving <= self._replicas.keys()
 
     def set_serving(self, serving: dict[int, Generation], live: int | None) -> None:
         """From now on these and the one catching up follow, no others."""

@@ -119,3 +119,16 @@ def test_the_retained_one_waits_for_a_live_one_that_does_not_follow(site: Site) 
     site.serve(3, live=1)
     assert site.may_apply(3, 5)
     assert not site.may_apply(3, 6)
+
+
+def test_it_knows_what_follows_already(site: Site) -> None:
+    assert site.is_serving({1}, 1)
+    assert not site.is_serving({1, 3}, 1)
+    assert not site.is_serving({1}, None)
+    site.catch_up(5)
+    assert site.is_serving({1}, 1), "the candidate follows besides"
+    assert not site.is_serving({1, 2}, 2)
+    site.serve(1, 2, live=2)
+    assert site.is_serving({1, 2}, 2)
+    site.drop(1)
+    assert not site.is_serving({1, 2}, 2)
