@@ -39,7 +39,7 @@ LOOK_AHEAD = 1_000
 CATCH_UP_STEPS = 4
 #: Live waits this long for the step of a generation that gates it, then goes on alone for a while.
 HOLD_SECONDS = 10.0
-ANSWER_POLL_SECONDS = 0.1
+ANSWER_POLL_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
