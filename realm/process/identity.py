@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import cache
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -27,8 +28,10 @@ def process_has_ended(named: str) -> bool:
     return _started(int(pid)) != rest
 
 
+@cache
 def _machine() -> str:
-    """Boot and pid namespace: two containers of one machine do not see each other's pids."""
+    """Boot and pid namespace: two containers of one machine do not see each other's pids. Neither
+    changes while a process lives."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{(PROC / 'self/ns/pid').readlink()}"
