@@ -16,6 +16,9 @@ from realm.search.vector_index import open_search
 from realm.settings import Settings, load_settings
 from services.gateway.gateway import HEALTH_NAMES, Gateway
 
+#: Python lets a thread that computes keep the event loop waiting for 5 ms unless it is told.
+SWITCH_SECONDS = 0.0005
+
 
 def main() -> None:
     """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start, 1 if a task
@@ -25,6 +28,7 @@ def main() -> None:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
         set_threads(settings.process.threads)
+        sys.setswitchinterval(SWITCH_SECONDS)
         store = await_store(settings, settings.addresses.gateway_listen, HEALTH_NAMES)
         with asyncio.Runner() as runner:
             healthy = runner.run(serve(settings, store))

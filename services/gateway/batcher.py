@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from bisect import insort
@@ -191,10 +193,13 @@ class Batcher(Generic[Key, Work, Result]):
 
 
 class ComputeThread(ThreadPoolExecutor):
-    """One thread: torch's own threads are the process's budget."""
+    """One thread: torch's own threads are the process's budget.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(1, thread_name_prefix=name)
+    :param nice: by how much it, and those it starts, give way to the other threads.
+    """
+
+    def __init__(self, name: str, nice: int = 0) -> None:
+        super().__init__(1, name, _give_way, (nice,))
         self._lock = threading.Lock()
         self._pending = 0
         self._since = 0.0
@@ -220,3 +225,10 @@ class ComputeThread(ThreadPoolExecutor):
         with self._lock:
             self._pending -= 1
             self._since = time.monotonic()
+
+
+def _give_way(nice: int) -> None:
+    """Of the calling thread alone, as Linux has it."""
+    if nice and sys.platform == "linux":
+        mine = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, mine, os.getpriority(os.PRIO_PROCESS, mine) + nice)
