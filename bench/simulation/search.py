@@ -20,6 +20,7 @@ from bench.simulation.happenings import Beginning
 from bench.simulation.memo import remembering
 from bench.simulation.plan import Plan, draw
 from bench.simulation.world import Outcome, ground_of, run
+from realm.corpus import table
 from services.indexer.context import SnapshotInputs
 from services.indexer.writes import applier
 
@@ -29,6 +30,8 @@ COLLECT_EVERY = 50
 ENOUGH = 3
 #: Documents here are short: so much of a step counts as small.
 SMALL_COST = 600
+#: And writes are few: the table is scattered sooner.
+SCATTERED_FILES = 5
 
 
 @dataclass
@@ -75,6 +78,7 @@ def simulating() -> Iterator[None]:
             installed(),
             remembering(),
             patch.object(applier, "SMALL_COST", SMALL_COST),
+            patch.object(table, "SCATTERED_FILES", SCATTERED_FILES),
             # No snapshot here has files of a tokenizer.
             patch.object(SnapshotInputs, "of", lambda *_: inputs()),
         ):

@@ -40,6 +40,10 @@ CONFIGURATION = {
 }
 #: Compaction joins small files up to this size.
 FILE_BYTES = 64 * 2**20
+#: With so many small files the table is scattered: whoever reads it asks the store for each.
+SCATTERED_FILES = 64
+#: Compaction joins the youngest so many, and those before that are no larger than all of these.
+YOUNGEST_FILES = 32
 
 #: Buckets of the `bucket` column; a shard is a residue class of them.
 BUCKETS = 4096
@@ -264,12 +268,27 @@ class CorpusTable:
         self._rewrite(list(_groups([f for f in files if f.name in touched])), after)
         return forgotten
 
+    @property
+    def is_scattered(self) -> bool:
+        """Whether it is time to compact it."""
+        return len(self._small()) >= SCATTERED_FILES
+
     def compact(self) -> None:
-        """Joins small files. :raises Conflict: as `purge` does."""
-        small = [f for f in self._log.files() if f.size < FILE_BYTES]
-        groups = [group for group in _groups(small) if len(group) > 1]
+        """Joins the younger of the small files, so that no row is written again more often than
+        the logarithm of how many there are. :raises Conflict: as `purge` does."""
+        young: list[DataFile] = []
+        size = 0
+        for file in reversed(self._small()):
+            if len(young) >= YOUNGEST_FILES and file.size > size:
+                break
+            young.append(file)
+            size += file.size
+        groups = [group for group in _groups(young[::-1]) if len(group) > 1]
         if groups:
             self._rewrite(groups, lambda f: batches(self._store, f, SCHEMA), same_rows=True)
+
+    def _small(self) -> list[DataFile]:
+        return [file for file in self._log.files() if file.size < FILE_BYTES]
 
     def _rewrite(
         self,

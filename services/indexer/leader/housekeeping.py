@@ -245,7 +245,6 @@ class Housekeeping:
                 self._erasures.dropped(
                     PendingErasure(forgotten.deleted_at, forgotten.deleted_upto, vacuum_at)
                 )
-            table.compact()
             began = self._wall()
             if table.vacuum(hours) or forgotten.rows:
                 table.trim_log()

@@ -235,6 +235,8 @@ class Writer(VitalThread):
             write.version.set_result(version)
 
     def _run_maintenance(self) -> None:
+        if self._table is not None and self._table.is_scattered:
+            self.run_maintenance(CorpusTable.compact)
         while not self._maintenance.empty():
             work = self._maintenance.get()
             try:

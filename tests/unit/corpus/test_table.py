@@ -1,15 +1,18 @@
 """The corpus table: versions, newest states, and the second writer."""
 
+import math
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import realm.corpus.table
 from realm.corpus.documents import Document
 from realm.corpus.erasure import ErasureQuery, search_store
 from realm.corpus.table import Change, CorpusTable, Write
@@ -58,6 +61,30 @@ def test_writes_are_told_in_order_without_their_texts(table: CorpusTable) -> Non
         Write("b", 3, 0),
     ]
     assert table.writes(1, 2) == [Write("a", 2, 0), Write("a", 2, title + 5)]
+
+
+def test_small_files_are_joined_and_nothing_is_written_often(
+    store: Store, table: CorpusTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(realm.corpus.table, "SCATTERED_FILES", 8)
+    monkeypatch.setattr(realm.corpus.table, "YOUNGEST_FILES", 4)
+    writes, random = 100, Random(0)
+
+    def written() -> int:
+        """Bytes, those of files that were joined since too: they are there until a vacuum."""
+        paths = (path for path in store.files("corpus") if path.endswith(".parquet"))
+        return sum(len(store.read(path)) for path in paths)
+
+    for number in range(writes):
+        table.append([upsert(f"d{number}", random.randbytes(8000).hex())])
+        if number == 0:
+            one = written()
+        if table.is_scattered:
+            table.compact()
+        assert not table.is_scattered
+    documents = {state.document_id for state in table.states(table.version)}
+    assert documents == {f"d{number}" for number in range(writes)}
+    assert written() <= one * writes * (1 + math.log2(writes / 4))
 
 
 def test_changes_give_each_document_once_in_its_newest_state(table: CorpusTable) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import realm.corpus.table
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import InvalidInput, NotReady, RealmError, RequestIdReused
@@ -137,6 +138,18 @@ def test_writes_taken_before_the_stop_are_committed(
     assert all(future.result(timeout=SECONDS) for future in futures)
     with pytest.raises(RealmError, match="stopping"):
         writer.submit("late", (upsert("late"),))
+
+
+def test_the_table_does_not_scatter_between_two_rounds_of_maintenance(
+    store: Store, start: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(realm.corpus.table, "SCATTERED_FILES", 4)
+    writer = start()
+    versions = [write(writer, upsert(str(number))) for number in range(12)]
+    assert versions == sorted(set(versions))
+    table = CorpusTable(store)
+    assert len(list(table.states(table.version))) == 12
+    assert table.version > 12, "joining is a version, too"
 
 
 def test_one_bad_document_refuses_all() -> None:
