@@ -22,10 +22,11 @@ from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = (
-    "changes", "chaos", "embed", "fuzz", "gate", "growth", "overhead", "quality", "refresh",
-    "rerank", "rest", "serve", "simulate", "swap", "switch",
+    "changes", "chaos", "embed", "fuzz", "gate", "growth", "import", "overhead", "quality",
+    "refresh", "rerank", "rest", "serve", "simulate", "start", "swap", "switch",
+    "walk", "web",
 )  # fmt: skip
-FOLDERS = {"simulate": "simulation"}
+FOLDERS = {"import": "importing", "simulate": "simulation"}
 CHECK = "check"
 
 

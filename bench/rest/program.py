@@ -7,28 +7,17 @@ once. Training is off, for a cluster at rest; `--train` shows what it adds.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import psutil
 
 from bench.claims import Result, at_most
 from bench.datasets import any_dataset
 from bench.harness import Bench, Context
-from bench.ports import claim_offset
-from realm.client import Client
-from realm.corpus.documents import Document
-from realm.errors import DependencyUnavailable, RealmError
-from services.standalone.cluster import HOST, PORTS
+from bench.up import Up
 
-REALM = Path(sys.executable).with_name("realm")
 SUPERVISOR = "standalone"
 #: What each process logs when it is ready, by the first word of its name.
 READY = {
@@ -41,9 +30,6 @@ READY = {
     "trainer": "snapshot_published",
     "embedder": "embedder_ready",
 }
-POLL_SECONDS = 0.05
-VECTORS_SECONDS = 400.0
-END_SECONDS = 60.0
 GIB = 2.0**30
 MOST_GIB, MOST_SECONDS = 1.8, 6.0
 
@@ -102,94 +88,40 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     """:raises DependencyUnavailable: if the cluster does not come up."""
     load = psutil.getloadavg()[0]
     texts = any_dataset(context.seed).documents[: parameters.documents]
-    with Run(context.folder, texts, train=parameters.train) as run:
-        run.until_vectors()
-        run.look_for(parameters.rest)
+    options = [] if parameters.train else ["--no-train"]
+    with Up(context.folder, options, texts) as up:
+        run = Run(up)
+        vectors = up.until_vectors(run.look)
+        up.wait(parameters.rest)
         used = run.processor_seconds()
         began = time.monotonic()
-        run.look_for(parameters.rest)
+        up.wait(parameters.rest)
         idle = (run.processor_seconds() - used) / (time.monotonic() - began)
-        return Observed(run.seen, run.vectors, run.memory(), idle, load)
+        return Observed(run.seen, vectors, run.memory(), idle, load)
 
 
 @dataclass(slots=True)
 class Run:
-    """`with Run(folder, documents, train=False) as run:`, one `realm up` of its own."""
+    """What is seen of the cluster's processes."""
 
-    folder: Path
-    documents: list[Document]
-    train: bool
-    seen: dict[str, Seen] = field(default_factory=dict, init=False)
-    vectors: float = field(default=float("nan"), init=False)
-    _process: subprocess.Popen[bytes] = field(init=False)
-    _began: float = field(init=False)
-    _gateway: str = field(init=False)
-    _ports: Any = field(init=False)
+    up: Up
+    seen: dict[str, Seen] = field(default_factory=dict)
 
-    def __enter__(self) -> Run:
-        offset, self._ports = claim_offset()
-        self._gateway = f"{HOST}:{PORTS['gateway'] + offset}"
-        corpus = self.folder / "documents.jsonl"
-        rows = [{"id": each.id, "title": each.title, "text": each.text} for each in self.documents]
-        corpus.write_text("\n".join(map(json.dumps, rows)))
-        command = [str(REALM), "up", "--json", "--port-offset", str(offset)]
-        command += ["--store", str(self.folder / "state"), "--corpus", str(corpus)]
-        with self._output.open("wb") as output:
-            self._began = time.time()
-            self._process = subprocess.Popen(
-                [*command, *([] if self.train else ["--no-train"])],
-                stdout=subprocess.DEVNULL,
-                stderr=output,
-            )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(END_SECONDS)
-        finally:
-            self._process.kill()
-            self._ports.close()
-
-    def until_vectors(self) -> None:
-        """:raises DependencyUnavailable: if none come, with the end of the log."""
-        with Client(self._gateway, timeout=5) as client:
-            while time.time() < self._began + VECTORS_SECONDS:
-                self.look()
-                if all(each.ready for each in self.seen.values()) and _has_vectors(client):
-                    self.vectors = time.time() - self._began
-                    return
-                time.sleep(POLL_SECONDS)
-        raise DependencyUnavailable(f"no vectors came: {self._output.read_text()[-1000:]}")
-
-    def look_for(self, seconds: float) -> None:
-        """Waits, and looks whether the cluster still runs.
-
-        :raises DependencyUnavailable: if not, with the end of its log.
-        """
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return
-        raise DependencyUnavailable(f"the cluster ended: {self._output.read_text()[-1000:]}")
-
-    def look(self) -> None:
-        """Notes who has started, and who is ready."""
-        for line in self._output.read_text().splitlines():
-            event = _parsed(line)
-            if event.get("event") == "process_started" and event["process"] not in self.seen:
-                started = datetime.fromisoformat(event["timestamp"]).timestamp() - self._began
-                process = psutil.Process(event["child"])
-                self.seen[event["process"]] = Seen(process, started)
+    def look(self) -> bool:
+        """Notes who has started and who is ready; returns whether all are."""
+        for name, child, moment in self.up.started():
+            if name not in self.seen:
+                self.seen[name] = Seen(psutil.Process(child), moment - self.up.began)
         for name, each in self.seen.items():
             if each.ready is None and self._is_ready(name):
-                each.ready = time.time() - self._began
+                each.ready = time.time() - self.up.began
                 times = each.process.cpu_times()
                 each.processor = times.user + times.system
+        return all(each.ready for each in self.seen.values())
 
     def memory(self) -> Memory:
         """Of every process, the supervisor's among them."""
-        own = {SUPERVISOR: psutil.Process(self._process.pid)}
+        own = {SUPERVISOR: self.up.supervisor}
         named = own | {name: each.process for name, each in self.seen.items()}
         known = {each.pid for each in named.values()}
         return Memory(
@@ -205,33 +137,13 @@ class Run:
 
     def processor_seconds(self) -> float:
         """Of all processes until now."""
-        supervisor = psutil.Process(self._process.pid)
+        supervisor = self.up.supervisor
         every = (supervisor, *supervisor.children(recursive=True))
         return float(sum(t.user + t.system for t in (each.cpu_times() for each in every)))
 
-    @property
-    def _output(self) -> Path:
-        return self.folder / "output.log"
-
     def _is_ready(self, name: str) -> bool:
-        log = self.folder / "state" / "logs" / f"{name}.log"
+        log = self.up.state / "logs" / f"{name}.log"
         return log.exists() and READY[name.partition("-")[0]] in log.read_text(errors="replace")
-
-
-def _has_vectors(client: Client) -> bool:
-    try:
-        return not client.status().live.words_alone and client.status().live.generation > 0
-    except RealmError:
-        return False
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """Empty if it is none of our log lines."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def judge(parameters: Parameters, observed: Observed) -> Result:

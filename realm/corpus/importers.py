@@ -1,13 +1,12 @@
 """Documents out of files and folders of every kind that `realm.corpus.formats` reads.
 
 A bad line or file is reported as a `Problem` and the rest goes on; files of other kinds are
-counted. Everything streams: of a large file only one document at a time is held, of all ids only
-their hashes.
+counted. Everything streams: of a large file only one document at a time is held, of all ids none
+beyond a bound.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from realm.corpus.containers import LAYOUTS, NAMED, UNREADABLE, Asked, kind_of, opened
 from realm.corpus.documents import Document, check_document, normalise_id, shown
 from realm.corpus.formats import containers, readers
+from realm.corpus.known_ids import KnownIds
 from realm.errors import InvalidInput, RealmError
 
 #: The metadata of a document that is a file: where it lay, so that another's is told apart.
@@ -118,7 +118,7 @@ class Reading(Iterator[Document | Problem]):
         self._prefix = prefix.rstrip("/")
         self._skip = skip
         self._files: list[Path] = []
-        self._seen: dict[int, tuple[int, int]] = {}  # hash of an id -> file, line (0: no line)
+        self._known = KnownIds()
         self._found = chain.from_iterable(map(self._path, paths))
 
     def __next__(self) -> Document | Problem:
@@ -230,9 +230,8 @@ class Reading(Iterator[Document | Problem]):
         return document
 
     def _remember(self, document_id: str, line: int | None) -> None:
-        digest = hashlib.blake2b(document_id.encode(), digest_size=8).digest()
-        here = (len(self._files) - 1, line or 0)
-        first_file, first_line = self._seen.setdefault(int.from_bytes(digest, "big"), here)
+        here = (len(self._files) - 1, line or 0)  # 0: the file itself
+        first_file, first_line = self._known.first(document_id, *here)
         if (first_file, first_line) != here:
             place = f"line {first_line} of " if first_line else ""
             place += str(self._files[first_file])

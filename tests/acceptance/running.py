@@ -70,6 +70,7 @@ class RunningCluster:
     """`with RunningCluster(folder) as cluster: cluster.client.search(…)`, over `FACTS`.
 
     :param realm: the command.
+    :param follow: a folder that the corpus is kept as, beside `FACTS`.
     :param qdrant: URL of one that is there, or several; empty: one of its own.
     :param settings: beyond `QUICK`, or in its place.
     """
@@ -80,6 +81,7 @@ class RunningCluster:
         *,
         rate: float = 2.0,
         realm: Path = REALM,
+        follow: Path | None = None,
         qdrant: str = "",
         **settings: str,
     ) -> None:
@@ -94,6 +96,7 @@ class RunningCluster:
             *("--store", str(folder / "state"), "--corpus", str(folder / "facts.jsonl")),
             *("--report", str(self.report_file), "--rate", str(rate)),
             *("--port-offset", str(self.offset)),
+            *(("--corpus", str(follow), "--follow") if follow else ()),
             *(("--qdrant", qdrant) if qdrant else ()),
         ]
         self._settings = {**QUICK, **settings}

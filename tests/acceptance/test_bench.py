@@ -31,6 +31,9 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "chaos": lambda figures: sum(figures["faults"].values()) >= 5 and figures["looked_at"] > 500,
     "rerank": lambda figures: figures["done"] == figures["questions"] > 10,
     "embed": lambda figures: min(figures["passages_a_second"].values()) > 0,
+    "import": lambda figures: figures["written_before_the_kill"] < figures["documents"],
+    "start": lambda figures: figures["searches"] > figures["answers"] > 0,
+    "web": lambda figures: figures["http"]["web_ms"] > 0,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
 #: What quick tests of the indexer show too, in parts.

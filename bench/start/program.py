@@ -1,0 +1,166 @@
+"""What a newcomer waits for after `make run`: the page, the first answered search, the first
+generation with vectors. Questions are asked from the first answer on, over the change from words
+alone to vectors and while the trainer learns, as many as are wanted; none may fail.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.claims import Result, at_least, at_most, none
+from bench.datasets import any_dataset
+from bench.harness import Bench, Context
+from bench.up import Up
+from realm.client import Client
+from realm.errors import RealmError
+
+POLL_SECONDS = 0.05
+PROBE_SECONDS = 2.0
+MOST_SECONDS = 15.0
+#: Before words alone answered first, a newcomer waited so long for vectors.
+MOST_VECTOR_SECONDS = 86.0
+#: The machine is this program's alone.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`documents` of the corpus; 0: the documentation of Python, as for a newcomer. `rate`:
+    questions a second. `judge_time`: nothing else runs on the machine."""
+
+    documents: int
+    questions: int
+    rate: float
+    judge_time: bool
+
+
+@dataclass(slots=True)
+class First:
+    """Seconds from the command until the page was there, and until a search was answered."""
+
+    page: float = float("nan")
+    answer: float = float("nan")
+    by_words_alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`vectors`: seconds until a generation with vectors was live. `report` is the run's own."""
+
+    first: First
+    vectors: float
+    report: dict[str, Any]
+    load: float
+
+
+def observe(parameters: Parameters, context: Context) -> Observed:
+    """:raises DependencyUnavailable: if the cluster does not come up."""
+    load = psutil.getloadavg()[0]
+    texts = any_dataset(context.seed).documents[: parameters.documents]
+    report = context.folder / "report.json"
+    options = ["--report", str(report), "--rate", str(parameters.rate)]
+    with Up(context.folder, options, texts) as up, Newcomer(up) as newcomer:
+        vectors = up.until_vectors()
+        asking = parameters.questions / parameters.rate
+        while _asked(up.state / "logs" / "requests.jsonl") < parameters.questions:
+            up.wait(1.0)
+        up.wait(asking / 10)  # of the generation with vectors too
+    return Observed(newcomer.first, vectors, json.loads(report.read_text()), load)
+
+
+def _asked(request_log: Path) -> int:
+    return request_log.read_bytes().count(b"\n") if request_log.exists() else 0
+
+
+@dataclass(slots=True)
+class Newcomer:
+    """Looks at the page and searches from the first moment on, until both were there once."""
+
+    up: Up
+    first: First = field(default_factory=First)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread = field(init=False)
+
+    def __enter__(self) -> Newcomer:
+        self._thread = threading.Thread(target=self._look, name="newcomer", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(2 * PROBE_SECONDS)
+
+    def _look(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
+            if self._page_is_there():
+                self.first.page = time.time() - self.up.began
+                break
+        with Client(self.up.gateway, timeout=PROBE_SECONDS) as client:
+            while not self._over.wait(POLL_SECONDS):
+                if self._is_answered(client):
+                    self.first.answer = time.time() - self.up.began
+                    return
+
+    def _page_is_there(self) -> bool:
+        try:
+            with DIRECT.open(f"http://{self.up.address('web')}/", timeout=PROBE_SECONDS) as page:
+                return b"<title>" in page.read()
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _is_answered(self, client: Client) -> bool:
+        try:
+            found = client.search("Which function opens a URL in the browser?")
+        except RealmError:
+            return False
+        self.first.by_words_alone = found.index_version.words_alone
+        return bool(found.passages)
+
+
+def judge(parameters: Parameters, observed: Observed) -> Result:
+    first, queries = observed.first, observed.report["queries"]
+    figures = {
+        "documents": parameters.documents or "the documentation of Python",
+        "load": observed.load,
+        "page_after_seconds": round(first.page, 1),
+        "first_answered_search_after_seconds": round(first.answer, 1),
+        "vectors_live_after_seconds": round(observed.vectors, 1),
+        "questions_a_second": parameters.rate,
+        **{name: queries[name] for name in ("searches", "answers", "asked_again", "audited")},
+        "latency_ms": queries["latency_ms"],
+        "queries_by_generation": observed.report["queries_by_generation"],
+        "failures": queries["failures"],
+    }
+    claims = [
+        none("questions that failed", queries["failed"]),
+        none("questions that had to be asked again", queries["asked_again"]),
+        none("answers of mixed versions", queries["mixed_version"]),
+        at_least("questions asked", queries["total"], parameters.questions),
+        at_least("answered by words alone first", int(first.by_words_alone), 1),
+        at_least("generations that answered", len(observed.report["queries_by_generation"]), 2),
+    ]
+    if parameters.judge_time:
+        claims += [
+            at_most("seconds until a search is answered", first.answer, MOST_SECONDS),
+            at_most("seconds until vectors are live", observed.vectors, MOST_VECTOR_SECONDS),
+        ]
+    return Result(figures, claims)
+
+
+BENCH = Bench(
+    description=__doc__ or "",
+    full=Parameters(documents=0, questions=1_000, rate=8.0, judge_time=True),
+    quick=Parameters(documents=200, questions=60, rate=4.0, judge_time=False),
+    observe=observe,
+    judge=judge,
+    options={"documents": "of the corpus; 0: the documentation of Python"},
+)
