@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from realm.client import AsyncClient
 from services.web import call
 from services.web.bodies import Bodies
+from services.web.callers import unless_gone
 from services.web.chat import Chat
 from services.web.errors import response, told
 from services.web.events import PATH as EVENTS
@@ -108,27 +109,6 @@ def version_headers(found: Any) -> dict[str, str]:
         if field in known and known[field].message_type is None
     }
     return {"cache-control": "no-store", **given}
-
-
-async def unless_gone(request: Request, work: Awaitable[Any]) -> Any:
-    """What it gives. A caller who leaves ends it, and so leaves the gateway's queue."""
-    doing = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise HTTPException(499, "the caller left")
-        return doing.result()
-    finally:
-        doing.cancel()
-        leaving.cancel()
-        await asyncio.wait({doing, leaving})
-
-
-async def _left(request: Request) -> None:
-    """Ends when the caller is gone; its body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def make_app(api: Api, chat: Chat, mcp: McpEndpoint, is_ready: Callable[[], bool]) -> Starlette:

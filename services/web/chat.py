@@ -1,14 +1,16 @@
-"""Questions in the form of OpenAI's chat completions: the reader's answer with its sources cited.
+"""Questions in the form of OpenAI's chat completions: an answer with its sources cited.
 
-The user's last message is the question; what came before it is not read. Whoever has a client of
-that API can so ask this corpus: `base_url` is this service's address with /v1, the model `realm`.
+Whoever has a client of that API can so ask this corpus: `base_url` is this service's address with
+/v1. The model `realm` is the reader: the user's last message is the question, and what came before
+it is not read. Where the settings name a language model, `realm/NAME` has it answer, from passages
+found for that question, in a conversation that it reads whole.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,17 +19,23 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from realm.client.requests import ask_request
+from realm.client.requests import ask_request, search_request
 from realm.errors import InvalidInput, NotFound, RealmError
-from realm.v1.answer_pb2 import Answer, AnswerQuestionRequest, AnswerQuestionResponse, Source
+from realm.text.citations import MARK
+from realm.v1.answer_pb2 import Answer, AnswerQuestionResponse, Source
+from realm.v1.types_pb2 import IndexVersion, Passage
 from services.web import call
 from services.web.bodies import QUESTION_BYTES, Bodies
-from services.web.errors import http_status
+from services.web.callers import unless_gone
+from services.web.errors import http_status, told
+from services.web.generation import LanguageModel
 from services.web.messages import JSON, encoded
 from services.web.middleware import route
 
 COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
 MODEL = "realm"
+#: For a language model to answer from.
+PASSAGES = 5
 #: Of a source, around what was read in it.
 EXCERPT = 160
 LINE, BLANK = "\n", "\n\n"
@@ -37,18 +45,29 @@ CREATED = int(time.time())
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks; what else it sends has no meaning here."""
+
+    model: str
+    question: str
+    messages: list[Any]
+    where: Any
+    streamed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """What to say: `parts` together are the content, and `citations` point into it."""
+    """What to say: `parts` together are the content, and `citations`, whole once these have ended,
+    point into it."""
 
     parts: list[str]
     citations: list[dict[str, Any]]
     fingerprint: str
 
 
-def asked(body: bytes) -> tuple[AnswerQuestionRequest, bool]:
-    """The question, and whether to stream its answer. What else clients send has no meaning here.
-
-    :raises InvalidInput: if there is no question in it.
+def asked(body: bytes, models: Sequence[str]) -> Asked:
+    """:raises InvalidInput: if there is no question in it.
+    :raises NotFound: if it names another model.
     """
     try:
         given = json.loads(body)
@@ -56,19 +75,19 @@ def asked(body: bytes) -> tuple[AnswerQuestionRequest, bool]:
         raise InvalidInput("the body is no JSON") from error
     if not isinstance(given, dict):
         raise InvalidInput("the body is no object")
-    if given.get("model") != MODEL:
-        raise NotFound(f"there is no such model: ask {MODEL}", field="model")
+    if (model := given.get("model")) not in models:
+        raise NotFound(f"there is no such model: ask {' or '.join(models)}", field="model")
     if given.get("n") not in (None, 1):
         raise InvalidInput("n is not 1: there is one answer", field="n")
-    where = given.get("where")
-    return ask_request(_question(given.get("messages")), where=where or None), bool(
-        given.get("stream")
-    )
+    messages = given.get("messages")
+    messages = messages if isinstance(messages, list) else []
+    where = given.get("where") or None
+    return Asked(model, _question(messages), messages, where, bool(given.get("stream")))
 
 
-def _question(messages: Any) -> str:
+def _question(messages: list[Any]) -> str:
     """The text of the user's last message."""
-    for message in reversed(messages if isinstance(messages, list) else []):
+    for message in reversed(messages):
         if isinstance(message, dict) and message.get("role") == "user":
             content = message.get("content")
             parts = content if isinstance(content, list) else [{"text": content}]
@@ -79,7 +98,7 @@ def _question(messages: Any) -> str:
 
 def completion(found: AnswerQuestionResponse, documents: str) -> Completion:
     """:param documents: the URL under which documents are."""
-    fingerprint = f"generation-{found.index_version.generation}"
+    fingerprint = _fingerprint(found.index_version)
     if not found.answers:
         return Completion([NO_ANSWER], [], fingerprint)
     answer = found.answers[0]
@@ -89,15 +108,18 @@ def completion(found: AnswerQuestionResponse, documents: str) -> Completion:
     for number, source in enumerate(answer.sources, 1):
         mark = f" [{number}]"
         parts.append(mark)
-        citations.append(_citation(source, documents, length + 1, length + len(mark)))
+        citations.append(_citation(source.passage, documents, length + 1, length + len(mark)))
         length += len(mark)
     for number, source in enumerate(answer.sources, 1):
         parts.append(f"{BLANK if number == 1 else LINE}[{number}] {_described(answer, source)}")
     return Completion(parts, citations, fingerprint)
 
 
-def _citation(source: Source, documents: str, start: int, end: int) -> dict[str, Any]:
-    passage = source.passage
+def _fingerprint(version: IndexVersion) -> str:
+    return f"generation-{version.generation}"
+
+
+def _citation(passage: Passage, documents: str, start: int, end: int) -> dict[str, Any]:
     return {
         "type": "url_citation",
         "url_citation": {
@@ -109,10 +131,15 @@ def _citation(source: Source, documents: str, start: int, end: int) -> dict[str,
     }
 
 
+def _place(passage: Passage) -> tuple[str, str]:
+    """Its title, and where it stands: to be closed by a bracket."""
+    name = f"{passage.title} " if passage.title else ""
+    return name, f"({passage.document_id}, version {passage.document_version}"
+
+
 def _described(answer: Answer, source: Source) -> str:
     passage = source.passage
-    name = f"{passage.title} " if passage.title else ""
-    place = f"({passage.document_id}, version {passage.document_version}"
+    name, place = _place(passage)
     if answer.stored:
         return f"{name}{place}): {' '.join(passage.text.split())}"
     begin, end = source.start - passage.start, source.end - passage.start
@@ -142,7 +169,7 @@ def _described_operation(summary: str, **more: Any) -> dict[str, Any]:
 DESCRIBED: dict[str, Any] = {
     COMPLETIONS: {
         "post": _described_operation(
-            "The reader's answer with its sources cited, as a chat completion of OpenAI's API",
+            "An answer with its sources cited, as a chat completion of OpenAI's API",
             operationId="post_chat_completions",
             description="With `stream`, server-sent events end with `data: [DONE]`.",
             requestBody={
@@ -153,7 +180,7 @@ DESCRIBED: dict[str, Any] = {
                             "type": "object",
                             "required": ["model", "messages"],
                             "properties": {
-                                "model": {"type": "string", "enum": [MODEL]},
+                                "model": {"anyOf": [{"enum": [MODEL]}, {"type": "string"}]},
                                 "messages": {"type": "array", "items": {"type": "object"}},
                                 "stream": {"type": "boolean"},
                                 "where": {"type": "array", "items": {"type": "string"}},
@@ -164,10 +191,10 @@ DESCRIBED: dict[str, Any] = {
             },
         )
     },
-    MODELS: {"get": _described_operation("The one model", operationId="get_models")},
+    MODELS: {"get": _described_operation("What answers", operationId="get_models")},
     f"{MODELS}/{{model}}": {
         "get": _described_operation(
-            "The one model, by its name",
+            "What answers, by its name",
             operationId="get_model",
             parameters=[
                 {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -182,64 +209,134 @@ class Chat:
 
     def __init__(
         self,
-        ask: Callable[[Request, AnswerQuestionRequest], Awaitable[AnswerQuestionResponse]],
+        ask: Callable[[Request, Any], Awaitable[Any]],
         bodies: Bodies,
+        language_model: LanguageModel | None,
+        seconds: float,
     ) -> None:
+        """:param ask: the gateway's response to a request of the API.
+        :param seconds: the deadline of an answer whose caller leaves none.
+        """
         self._ask = ask
         self._bodies = bodies
+        self._language_model = language_model
+        self._seconds = seconds
+        self._models = [MODEL, *([language_model.name] if language_model else [])]
 
     def routes(self) -> list[Route]:
         return [
             route("POST", COMPLETIONS, self.completions, error_body),
             route("GET", MODELS, self.models, error_body),
-            route("GET", f"{MODELS}/{{model}}", self.models, error_body),
+            route("GET", f"{MODELS}/{{model:path}}", self.models, error_body),
         ]
 
     async def completions(self, request: Request) -> Response:
         async with self._bodies.json(request, QUESTION_BYTES) as body:
-            question, streamed = asked(body)
-            found = completion(
-                await self._ask(request, question), f"{request.base_url}v1/documents/"
-            )
-        if streamed:
-            return StreamingResponse(_chunks(found), media_type="text/event-stream")
-        message = {
-            "role": "assistant",
-            "content": "".join(found.parts),
-            "annotations": found.citations,
-        }
+            given = asked(body, self._models)
+            documents = f"{request.base_url}v1/documents/"
+            if self._language_model is not None and given.model == self._language_model.name:
+                found, parts = await self._generated(
+                    self._language_model, request, given, documents
+                )
+            else:
+                read = await self._ask(request, ask_request(given.question, where=given.where))
+                found = completion(read, documents)
+                parts = _each(found.parts)
+        head = _head(found, given.model)
+        if given.streamed:
+            return StreamingResponse(_chunks(head, found, parts), media_type="text/event-stream")
+        content = await unless_gone(request, _joined(parts))
+        message = {"role": "assistant", "content": content, "annotations": found.citations}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        return _json({**_head(found, "chat.completion"), "choices": [choice]})
+        return _json({**head, "object": "chat.completion", "choices": [choice]})
+
+    async def _generated(
+        self, model: LanguageModel, request: Request, given: Asked, documents: str
+    ) -> tuple[Completion, AsyncIterator[str]]:
+        """From the passages that are found for the question."""
+        seconds = call.current.get().seconds(self._seconds)
+        found = await self._ask(
+            request, search_request(given.question, where=given.where, limit=PASSAGES)
+        )
+        passages = [each.passage for each in found.passages]
+        made = Completion([], [], _fingerprint(found.index_version))
+
+        async def parts() -> AsyncIterator[str]:
+            if not passages:
+                yield NO_ANSWER
+                return
+            cited: list[int] = []
+            length = 0
+            sentences = model.answer(given.messages, passages, NO_ANSWER, seconds, cited)
+            async for sentence in sentences:
+                for mark in MARK.finditer(sentence):
+                    place = length + mark.start(1) - 1, length + mark.end()
+                    passage = passages[int(mark[1]) - 1]
+                    made.citations.append(_citation(passage, documents, *place))
+                length += len(sentence)
+                yield sentence
+            for each, number in enumerate(sorted(cited)):
+                passage = passages[number - 1]
+                name, place = _place(passage)
+                where = f"{name}{place}, {passage.start}–{passage.end})"
+                yield f"{LINE if each else BLANK}[{number}] {where}"
+
+        return made, parts()
 
     async def models(self, request: Request) -> Response:
         name = request.path_params.get("model")
-        if name not in (None, MODEL):
-            raise NotFound(f"there is no such model: ask {MODEL}", field="model")
-        model = {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "realm"}
-        return _json(model if name else {"object": "list", "data": [model]})
+        if name is not None and name not in self._models:
+            raise NotFound(
+                f"there is no such model: ask {' or '.join(self._models)}", field="model"
+            )
+        listed = [
+            {"id": each, "object": "model", "created": CREATED, "owned_by": "realm"}
+            for each in self._models
+            if name in (None, each)
+        ]
+        return _json(listed[0] if name else {"object": "list", "data": listed})
 
 
-def _head(found: Completion, kind: str) -> dict[str, Any]:
+def _head(found: Completion, model: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{call.current.get().request_id}",
-        "object": kind,
         "created": int(time.time()),
-        "model": MODEL,
+        "model": model,
         "system_fingerprint": found.fingerprint,
     }
 
 
-async def _chunks(found: Completion) -> AsyncIterator[bytes]:
-    head = _head(found, "chat.completion.chunk")
-    deltas: list[tuple[dict[str, Any], str | None]] = [
-        ({"role": "assistant", "content": ""}, None),
-        *(({"content": part}, None) for part in found.parts),
-        ({"annotations": found.citations}, "stop"),
-    ]
-    for delta, reason in deltas:
+async def _each(parts: Sequence[str]) -> AsyncIterator[str]:
+    for part in parts:
+        yield part
+
+
+async def _joined(parts: AsyncIterator[str]) -> str:
+    return "".join([part async for part in parts])
+
+
+async def _chunks(
+    head: dict[str, Any], found: Completion, parts: AsyncIterator[str]
+) -> AsyncIterator[bytes]:
+    """What fails now is told in the stream: its status has been sent."""
+
+    def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        yield b"data: %s\n\n" % encoded({**head, "choices": [choice]})
+        return _event({**head, "object": "chat.completion.chunk", "choices": [choice]})
+
+    yield chunk({"role": "assistant", "content": ""})
+    try:
+        async for part in parts:
+            yield chunk({"content": part})
+    except Exception as error:
+        yield _event(error_body(told(error, COMPLETIONS)))
+        return
+    yield chunk({"annotations": found.citations}, "stop")
     yield b"data: [DONE]\n\n"
+
+
+def _event(plain: Any) -> bytes:
+    return b"data: %s\n\n" % encoded(plain)
 
 
 def error_body(error: RealmError) -> dict[str, Any]:

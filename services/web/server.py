@@ -23,6 +23,7 @@ from services.web.app import Api, make_app
 from services.web.bodies import Bodies
 from services.web.chat import Chat
 from services.web.events import Events
+from services.web.generation import LanguageModel
 from services.web.mcp import McpEndpoint
 from services.web.metrics import WebMetrics
 from services.web.middleware import Calls
@@ -49,7 +50,8 @@ class WebService:
         self._ending = False
         bodies = Bodies(settings.corpus.write_memory_bytes)
         api = Api(self._client, self._events, bodies, web.timeout_seconds)
-        chat = Chat(api.ask, bodies)
+        self._language_model = LanguageModel(web) if web.llm_url else None
+        chat = Chat(api.ask, bodies, self._language_model, web.timeout_seconds)
         mcp = McpEndpoint(self._client, require_keys=access.require_keys)
         self.app = make_app(api, chat, mcp, lambda: not self._ending)
         calls = Calls(
@@ -80,6 +82,8 @@ class WebService:
         finally:
             self._socket.close()
             await self._client.close()
+            if self._language_model is not None:
+                await self._language_model.close()
         log.info("web_stopped")
 
     def stop(self) -> None:
