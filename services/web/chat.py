@@ -75,7 +75,7 @@ def asked(body: bytes, models: Sequence[str]) -> Asked:
         raise InvalidInput("the body is no JSON") from error
     if not isinstance(given, dict):
         raise InvalidInput("the body is no object")
-    if (model := given.get("model")) not in models:
+    if (model := str(given.get("model"))) not in models:
         raise NotFound(f"there is no such model: ask {' or '.join(models)}", field="model")
     if given.get("n") not in (None, 1):
         raise InvalidInput("n is not 1: there is one answer", field="n")
@@ -270,9 +270,9 @@ class Chat:
             sentences = model.answer(given.messages, passages, NO_ANSWER, seconds, cited)
             async for sentence in sentences:
                 for mark in MARK.finditer(sentence):
-                    place = length + mark.start(1) - 1, length + mark.end()
                     passage = passages[int(mark[1]) - 1]
-                    made.citations.append(_citation(passage, documents, *place))
+                    start, end = length + mark.start(1) - 1, length + mark.end()
+                    made.citations.append(_citation(passage, documents, start, end))
                 length += len(sentence)
                 yield sentence
             for each, number in enumerate(sorted(cited)):
