@@ -19,7 +19,7 @@ REPORT ?=
 # Option of `make constraints`
 UPGRADE ?=
 
-.PHONY: help run site test-wheel test test-claims test-all lint protos client constraints clean images preflight test-deploy test-observe chaos-tools
+.PHONY: help run site test-wheel test test-claims test-all lint protos client constraints clean images preflight test-deploy test-cluster test-observe chaos-tools
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -121,6 +121,9 @@ preflight: $(VENV)/dev.done ## what does the cluster lack that kubectl talks to?
 
 test-deploy: $(VENV)/dev.done ## manifests, rules, images as far as this machine can
 	sh tools/test_deploy.sh $(BIN)/python
+
+test-cluster: $(VENV)/dev.done ## a real Kubernetes here, the overlay `local` on it: rolled, killed, drained, restored (root, Go, Debian)
+	$(BIN)/python -m tools.cluster test
 
 test-observe: $(VENV)/dev.done ## metrics, alerts, traces, report against a real Prometheus and browser, from Debian
 	sh tools/install_prometheus.sh

@@ -2,6 +2,7 @@
 # Installs one service into /opt/realm, in two steps so that a change of code installs no library:
 #   install.sh needs SERVICE VARIANT TORCH   what its extra needs, by hash, less what nobody imports
 #   install.sh code SERVICE                  realm itself, the bill of materials; no installer stays
+# SERVICE may be several, with commas between.
 # Wheels come from /wheelhouse if there are any, else from the package index.
 set -eu
 step=$1 service=$2
@@ -16,7 +17,7 @@ export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 needs() {
   variant=$1 torch=$2
   python3 -m venv /opt/realm
-  python3 /build/locked.py /source/constraints.txt build "$service" > /tmp/locked.txt
+  python3 /build/locked.py /source/constraints.txt build $(echo "$service" | tr , ' ') > /tmp/locked.txt
   "$python" -m pip install --require-hashes --no-deps --requirement /tmp/locked.txt
   if [ "$service" != indexer ] && [ "$service" != web ]; then
     # From an index of its own, perhaps, so by version. Only builds for CUDA need more than is there.

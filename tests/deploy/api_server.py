@@ -1,15 +1,14 @@
 """A cluster without machines: etcd, API server, controllers and scheduler, and nodes in name only.
 
 What a kubelet would say of its pods is said for it, so that controllers go on. Nothing runs.
-Needs a folder with etcd, kube-apiserver, kube-controller-manager and kube-scheduler, as
-tools/build_kube.sh makes it; REALM_TEST_KUBE_BIN names it.
+Needs a folder with Kubernetes' programs, as `python -m tools.cluster programs` makes it;
+REALM_TEST_KUBE_BIN names it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -32,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.deploy.rendering import NAME_LABEL, Object
 from tests.waiting import until
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 SECONDS = 180
 PAUSE_SECONDS = 0.2
 DAY = "24h"
@@ -49,20 +48,12 @@ def programs() -> dict[str, str]:
     return {each: str(path) for each, path in found.items()}
 
 
-def version_of(program: str) -> tuple[int, int]:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    found = re.search(r"v(\d+)\.(\d+)\.", said.stdout)
-    assert found, said.stdout
-    return int(found[1]), int(found[2])
-
-
 @dataclass(frozen=True, slots=True)
 class ApiServer:
     """Asked as its administrator: by kubectl for what a user does, by `call` for the rest."""
 
     address: str
     token: str
-    version: tuple[int, int]
     folder: Path
     #: Names of workloads whose pods never get ready.
     failing: set[str] = field(default_factory=set)
@@ -79,7 +70,8 @@ class ApiServer:
     @property
     def environment(self) -> dict[str, str]:
         kubeconfig, home = str(self.kubeconfig), str(self.folder)
-        return {"PATH": os.environ["PATH"], "KUBECONFIG": kubeconfig, "HOME": home}
+        path = f"{os.environ['REALM_TEST_KUBE_BIN']}:{os.environ['PATH']}"
+        return {"PATH": path, "KUBECONFIG": kubeconfig, "HOME": home}
 
     def kubectl(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -110,6 +102,12 @@ class ApiServer:
             with error:
                 return error.code, json.loads(error.read())
 
+    def written(self, objects: list[Object]) -> str:
+        """kubectl's option that names a file of them."""
+        file = self.folder / "manifests.yaml"
+        file.write_text(yaml.safe_dump_all(objects))
+        return f"--filename={file}"
+
     def items(self, path: str) -> list[Object]:
         code, found = self.call("GET", path)
         assert code == 200, found
@@ -123,11 +121,15 @@ class ApiServer:
         return self.items(f"/api/v1/namespaces/{namespace}/pods")
 
     def add_node(self, name: str, zone: str, cpu: int, memory: str, gpus: int = 0) -> None:
-        """A node as its kubelet registers it; one with GPUs keeps others away, as is usual."""
+        """A node as its kubelet registers it; one with GPUs keeps others away, as is usual.
+
+        :param zone: what its label says; empty: it has none, as on bare metal.
+        """
         has: dict[str, str] = {"cpu": str(cpu), "memory": memory, "pods": "110"}
         has["ephemeral-storage"] = "100Gi"
         has |= {GPU: str(gpus)} if gpus else {}
-        labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone}
+        labels = {"kubernetes.io/hostname": name}
+        labels |= {"topology.kubernetes.io/zone": zone} if zone else {}
         taints = [{"key": GPU, "value": "present", "effect": "NoSchedule"}] if gpus else []
         body: Object = {
             "metadata": {"name": name, "labels": labels},
@@ -190,10 +192,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
     """A cluster without a node, which nobody but its administrator may ask."""
     paths = programs()
     client, peer, port = (_free_port() for _ in range(3))
-    version = version_of(paths["kube-apiserver"])
-    server = ApiServer(f"https://127.0.0.1:{port}", secrets.token_hex(), version, folder)
-    # Jobs that go by themselves came with 1.21.
-    gates = ["--feature-gates=TTLAfterFinished=true"] if version < (1, 21) else []
+    server = ApiServer(f"https://127.0.0.1:{port}", secrets.token_hex(), folder)
     _write_credentials(server)
     with ExitStack() as stack:
 
@@ -213,20 +212,18 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={folder / 'accounts.key'}",
             f"--service-account-signing-key-file={folder / 'accounts.key'}",
-            "--endpoint-reconciler-type=none", *gates,
+            "--endpoint-reconciler-type=none",
         )  # fmt: skip
         _await(lambda: server.kubectl("get", "--raw", "/readyz", check=False).returncode == 0)
-        # Before 1.24 these two had a port without TLS besides.
-        quiet = ["--port=0"] if server.version < (1, 24) else []
-        asks = [f"--kubeconfig={server.kubeconfig}", "--leader-elect=false", *quiet]
+        asks = [f"--kubeconfig={server.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
         start(
-            "kube-controller-manager", *asks, "--secure-port=0",
-            "--use-service-account-credentials", f"--root-ca-file={server.authority}",
+            "kube-controller-manager", *asks, "--use-service-account-credentials",
+            f"--root-ca-file={server.authority}",
             f"--service-account-private-key-file={folder / 'accounts.key'}",
             # No kubelet says that its node is still there.
-            f"--node-monitor-grace-period={DAY}", *gates,
+            f"--node-monitor-grace-period={DAY}",
         )  # fmt: skip
-        start("kube-scheduler", *asks, "--secure-port=0")
+        start("kube-scheduler", *asks)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         _await(lambda: server.call("GET", account)[0] == 200)
         stack.enter_context(_kubelets(server))

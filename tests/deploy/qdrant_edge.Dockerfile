@@ -18,5 +18,8 @@ COPY realm /source/realm
 COPY services /source/services
 RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse \
     sh /build/install.sh code indexer
+COPY --chmod=755 tests/deploy/qdrant_edge.py /qdrant/entrypoint.sh
+RUN install -d -o 1000 -g 1000 /qdrant/storage
 ENV PATH=/opt/realm/bin:/usr/bin:/bin
-ENTRYPOINT ["python", "-m", "services.standalone.qdrant_edge"]
+WORKDIR /qdrant
+ENTRYPOINT ["./entrypoint.sh"]

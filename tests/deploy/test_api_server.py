@@ -1,7 +1,6 @@
 """Overlays applied to a real API server: admission, controllers, scheduler, evictions, removal.
 
-Nodes are there in name only and no container runs. The server that tools/build_kube.sh builds is
-older than realm asks for; `applying.for_older` says what it is spared, and so does not check.
+Nodes are there in name only and no container runs; `make test-cluster` is for that.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.api_server import GPU, SECONDS, ApiServer, api_server
-from tests.deploy.applying import manifests, suited, written
 from tests.deploy.custom_resources import SCHEMAS
 from tests.deploy.rendering import (
     K8S,
@@ -34,7 +32,7 @@ from tests.deploy.rendering import (
 )
 from tests.deploy.test_overlays import ADDED, with_components
 from tests.waiting import until
-from tools.preflight import CHECKS, LEAST_VERSION
+from tools.preflight import CHECKS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -42,6 +40,11 @@ REALM = "/api/v1/namespaces/realm"
 APPS = "/apis/apps/v1/namespaces/realm"
 #: The claims of the overlay `cluster`: the store, Redis', Prometheus' and each Qdrant's.
 CLAIMS = 6
+
+
+def manifests(overlay: str) -> str:
+    """kubectl's option that names it."""
+    return f"--kustomize={K8S / 'overlays' / overlay}"
 
 
 def preflight(server: ApiServer, overlay: str) -> dict[str, str]:
@@ -109,7 +112,7 @@ def equipped(empty: ApiServer, lacking: dict[str, str]) -> ApiServer:
 
 @pytest.fixture(scope="module")
 def cluster(equipped: ApiServer) -> ApiServer:
-    equipped.kubectl("apply", manifests(equipped, "cluster"))
+    equipped.kubectl("apply", manifests("cluster"))
     await_settled(equipped)
     return equipped
 
@@ -126,11 +129,9 @@ def test_preflight_names_what_an_empty_cluster_lacks(lacking: dict[str, str]) ->
 
 
 def test_preflight_finds_what_is_there(equipped: ApiServer) -> None:
-    old = equipped.version < LEAST_VERSION
     for overlay in ("local", "cluster"):
-        # The images lie in no registry.
-        expected = {"images"} | ({"Kubernetes", "API kinds"} if old else set())
-        assert missing(preflight(equipped, overlay)) == expected
+        # They lie in no registry.
+        assert missing(preflight(equipped, overlay)) == {"images"}
     assert "install KEDA" in preflight(equipped, "cluster-operators")["API kinds"]
 
 
@@ -187,8 +188,6 @@ def test_no_pod_was_refused(cluster: ApiServer) -> None:
 
 
 def test_a_pod_that_may_be_root_is_refused(cluster: ApiServer) -> None:
-    if cluster.version < (1, 25):
-        pytest.skip("this server is older than pod security")
     container = {"name": "any", "image": "registry.example/any:1"}
     body: Object = {"metadata": {"name": "root"}, "spec": {"containers": [container]}}
     code, said = cluster.call("POST", f"{REALM}/pods", body)
@@ -204,7 +203,7 @@ def generations(server: ApiServer) -> dict[str, int]:
 def test_a_second_apply_changes_nothing(cluster: ApiServer) -> None:
     before = generations(cluster)
     for words in (["apply"], ["apply", "--dry-run=server"]):
-        said = cluster.kubectl(*words, manifests(cluster, "cluster")).stdout.splitlines()
+        said = cluster.kubectl(*words, manifests("cluster")).stdout.splitlines()
         assert len(said) == len(render("cluster"))
         # kubectl sends templates of claims again, since the server has filled them in.
         changed = [line for line in said if " unchanged" not in line]
@@ -244,23 +243,22 @@ def test_the_job_makes_the_secrets_and_may_do_nothing_else(
 def test_the_job_goes_so_that_the_next_version_may_come(cluster: ApiServer) -> None:
     job = "/apis/batch/v1/namespaces/realm/jobs/make-secrets"
     until(lambda: cluster.call("GET", job)[0] == 404, "the job is gone", SECONDS)
-    said = cluster.kubectl("apply", manifests(cluster, "cluster")).stdout
+    said = cluster.kubectl("apply", manifests("cluster")).stdout
     assert "job.batch/make-secrets created" in said
 
 
 @pytest.mark.parametrize("overlay", ["local", "cluster"])
 def test_every_component_is_accepted(cluster: ApiServer, overlay: str, tmp_path: Path) -> None:
-    objects = suited(cluster, with_components(tmp_path, overlay, ADDED))
+    objects = with_components(tmp_path, overlay, ADDED)
     # A StatefulSet's claims, and a claim's size, cannot be changed: as if nothing were there.
     for each in of_kind(objects, "StatefulSet", "PersistentVolumeClaim"):
         each["metadata"]["name"] += "-new"
-    cluster.kubectl("apply", "--dry-run=server", written(cluster, objects))
+    cluster.kubectl("apply", "--dry-run=server", cluster.written(objects))
 
 
 def evict(server: ApiServer, pod: Object) -> int:
-    version = "policy/v1" if server.version >= LEAST_VERSION else "policy/v1beta1"
     name = name_of(pod)
-    body = {"apiVersion": version, "kind": "Eviction", "metadata": {"name": name}}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
     return server.call("POST", f"{REALM}/pods/{name}/eviction", body)[0]
 
 
@@ -324,7 +322,7 @@ def definition(kind: str) -> Object:
 
 def test_operators_take_over_and_no_pod_goes(cluster: ApiServer) -> None:
     """By the page's way: else `apply` takes the number of replicas away, which means one."""
-    cluster.kubectl("apply", written(cluster, [definition(kind) for kind in SCHEMAS]))
+    cluster.kubectl("apply", cluster.written([definition(kind) for kind in SCHEMAS]))
     names = [f"crd/{name_of(definition(kind))}" for kind in SCHEMAS]
     cluster.kubectl("wait", "--for=condition=Established", f"--timeout={SECONDS}s", *names)
     assert "KEDA" not in preflight(cluster, "cluster-operators")["API kinds"]
@@ -332,14 +330,14 @@ def test_operators_take_over_and_no_pod_goes(cluster: ApiServer) -> None:
     (way,) = re.findall(r"(?ms)^```sh\n([^`]*set-last-applied[^`]*)^```", page)
     subprocess.run(["sh", "-ec", way], env=cluster.environment, timeout=SECONDS, check=True)
     before = generations(cluster)
-    cluster.kubectl("apply", manifests(cluster, "cluster-operators"))
+    cluster.kubectl("apply", manifests("cluster-operators"))
     await_settled(cluster)
     assert generations(cluster) == before
 
 
 def test_removal_leaves_nothing(cluster: ApiServer) -> None:
     for overlay in ("cluster-operators", "cluster"):
-        option = manifests(cluster, overlay)
+        option = manifests(overlay)
         cluster.kubectl("delete", option, "--ignore-not-found", f"--timeout={SECONDS}s")
     kinds = cluster.kubectl(
         "api-resources", "--verbs=list", "--output=name", "--cached=false"
@@ -361,7 +359,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         server.add_node("only", "a", cpu=2, memory="8Gi")
         server.add_volumes(CLAIMS, provisioner="rancher.io/local-path")
         server.failing.update({"redis", "trainer"})
-        server.kubectl("apply", manifests(server, "local"))
+        server.kubectl("apply", manifests("local"))
         until(lambda: has_nodes(server), "every pod has a node", SECONDS)
         yield server
 
@@ -381,10 +379,10 @@ def test_the_smallest_overlay_fits_on_one_small_node(small: ApiServer) -> None:
 
 def test_what_cannot_start_is_replaced_by_the_next_apply(small: ApiServer) -> None:
     """As after a mistake in an image's name or in a setting. The job has not ended either."""
-    text = json.dumps(suited(small, render("local")))
+    text = json.dumps(render("local"))
     cured = json.loads(re.sub(r"(?<=\"image\": \")[^/]+", "registry.test", text))
     small.kubectl("delete", "job", "make-secrets", "--namespace=realm")
-    small.kubectl("apply", written(small, cured))
+    small.kubectl("apply", small.written(cured))
 
     def replaced() -> bool:
         pods = by_name(small.pods())
@@ -394,3 +392,22 @@ def test_what_cannot_start_is_replaced_by_the_next_apply(small: ApiServer) -> No
     until(replaced, "pods that never got ready are replaced", SECONDS)
     small.failing.clear()
     await_settled(small)
+
+
+def test_where_no_node_has_a_zone_pods_share_none(tmp_path: Path) -> None:
+    """The scheduler scores no node by a topology of which it lacks the label."""
+    names = ("gateway", "qdrant", "indexer")
+    with api_server(tmp_path) as server:
+        for number in range(3):
+            server.add_node(f"node-{number}", "", cpu=16, memory="64Gi")
+        server.add_volumes(CLAIMS)
+        server.kubectl("apply", manifests("cluster"))
+
+        def nodes() -> dict[str, list[str]]:
+            pods = by_name(server.pods())
+            return {each: [pod["spec"].get("nodeName", "") for pod in pods[each]] for each in names}
+
+        until(lambda: all(all(each) and each for each in nodes().values()), "nodes", SECONDS)
+        assert {each: len(set(found)) for each, found in nodes().items()} == {
+            "gateway": 3, "qdrant": 3, "indexer": 2,
+        }  # fmt: skip
