@@ -71,8 +71,10 @@ class Cluster:
 
         :raises CommandFailed: if it fails, or takes longer.
         """
-        program = (self.layout.programs / "kubectl", f"--kubeconfig={self.layout.kubeconfig}")
-        return run(*inside("plane"), *program, *words, seconds=seconds, text=text)
+        layout = self.layout
+        options = (f"--kubeconfig={layout.kubeconfig}", f"--cache-dir={layout.run / 'kubectl'}")
+        command = (layout.programs / "kubectl", *options, *words)
+        return run(*inside("plane"), *command, seconds=seconds, text=text)
 
     def objects(self, *words: str) -> list[dict[str, Any]]:
         """What `kubectl get` finds."""

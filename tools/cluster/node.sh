@@ -4,7 +4,7 @@
 set -eu
 number=$1 own=$2 programs=$3 certificates=$4 logs=$5
 name=node$number
-export PATH="$programs:$PATH"
+export PATH="$programs:$PATH" KUBECACHEDIR=/run/kubectl
 hostname "$name"
 
 mount --make-rprivate /
