@@ -185,15 +185,20 @@ def spread_over_zones(objects: list[Object]) -> None:
 @rule(
     ("cluster", lambda o: pod(gateway(o)).pop("topologySpreadConstraints")),
     ("cluster", spread_over_zones),
+    ("cluster", lambda o: pod(gateway(o))["topologySpreadConstraints"][0].pop("matchLabelKeys")),
 )
 def replicas_are_spread(objects: list[Object]) -> Iterator[str]:
     """What runs more than once is spread over nodes, also where they carry no other label: a
-    constraint by one that nodes lack has the scheduler pass them over for all."""
+    constraint by one that nodes lack has the scheduler pass them over for all. A rollout counts its
+    own pods: where those of before count, all new ones may come to one node."""
     for each in replicated(objects):
         spread = pod(each).get("topologySpreadConstraints", [])
         chosen = [s for s in spread if selects(s["labelSelector"], pod_labels(each))]
         if {constraint["topologyKey"] for constraint in chosen} != {HOST}:
             yield f"{name_of(each)} may run all its pods on one node"
+        keys = ["pod-template-hash"] if each["kind"] == "Deployment" else None
+        if any(constraint.get("matchLabelKeys") != keys for constraint in chosen):
+            yield f"{name_of(each)} may run all its pods on one node after a rollout"
 
 
 @rule(("cluster", lambda o: pod(gateway(o)).update(terminationGracePeriodSeconds=30)))

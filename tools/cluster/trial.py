@@ -11,7 +11,7 @@ from typing import Any
 from tools.cluster import node_images
 from tools.cluster.cluster import Cluster
 from tools.cluster.layout import ROOT
-from tools.cluster.processes import CommandFailed, await_true, run
+from tools.cluster.processes import await_true, run
 from tools.cluster.steps import Step, StepFailed
 
 OVERLAY = ROOT / "deploy" / "k8s" / "overlays" / "local"
@@ -27,6 +27,15 @@ QUESTION, ANSWER = "When did the Eiffel Tower open?", "1889"
 WRITTEN = ("burj", "The Burj Khalifa opened in January 2010.")
 LATER = ("shard", "The Shard opened in February 2013.")
 SCOPES = ("ask", "write", "operate")
+#: Says whether a gateway is reached; a policy drops packets or refuses them.
+DIAL = """
+import socket
+try:
+    socket.create_connection(("gateway.realm", 50051), 5)
+    print("in")
+except (ConnectionRefusedError, TimeoutError):
+    print("out")
+"""
 MINUTES = 60.0
 #: The fewest questions that say something.
 ENOUGH = 50
@@ -74,7 +83,7 @@ class Trial:
             )
             self._cluster.apply(file)
             self._wait("pod/client", "Ready", namespace)
-        self._write(*DOCUMENTS)
+        await_true(lambda: self._write(*DOCUMENTS), "documents are taken", 3 * MINUTES)
         self._realm_rollout("deployment/gateway")
         answers = json.loads(self._realm("ask", "--json", QUESTION))["answers"]
         if not answers or ANSWER not in answers[0]["text"]:
@@ -82,15 +91,13 @@ class Trial:
         return f"{QUESTION} {answers[0]['text']}"
 
     def try_policies(self) -> str:
-        dial = "import socket; socket.create_connection(('gateway.realm', 50051), 5)"
-        self._exec("client", "python", "-c", dial)
-        try:
-            self._exec("client", "python", "-c", dial, options=("-n", "stranger"))
-        except CommandFailed as error:
-            if "TimeoutError" not in str(error):
-                raise
-            return ""
-        raise StepFailed("a namespace without the label realm/clients=true reaches a gateway")
+        found = {
+            namespace: self._exec("client", "python", "-c", DIAL, options=("-n", namespace)).strip()
+            for namespace in ("shop", "stranger")
+        }
+        if found != {"shop": "in", "stranger": "out"}:
+            raise StepFailed(f"who reaches a gateway: {found}")
+        return ""
 
     def refresh(self) -> str:
         before = self._generation()
@@ -161,6 +168,7 @@ class Trial:
         run("cp", "--archive", f"{self._backup}/.", store)
         self._scale(before)
         self._realm_rollout("deployment/gateway")
+        self._realm("resume")  # the backup was made while refreshes paused
         for document in (DOCUMENTS[0], WRITTEN):
             await_true(lambda each=document: self._finds(each), document[1], 3 * MINUTES)
         if self._finds(LATER):
