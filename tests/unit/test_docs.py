@@ -98,7 +98,7 @@ def test_each_guarantee_says_what_it_covers_and_what_tries_to_break_it() -> None
 
 def test_settings_exist() -> None:
     known = VARIABLES
-    known |= {"REALM_X", "REALM_SETTINGS_FILE", "REALM_TEST_KUBE_BIN"}
+    known |= {"REALM_X", "REALM_SETTINGS_FILE", "REALM_TEST_KUBE_BIN", "REALM_CLUSTER_CACHE"}
     assert [(page.name, name) for page, name in named(SETTING) if name not in known] == []
 
 

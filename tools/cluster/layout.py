@@ -73,7 +73,7 @@ class Layout:
         """What is a node's own: kubelet, containerd, logs of pods."""
         return self.run / f"node{number}"
 
-    def configuration(self, name: str, **more: object) -> str:
+    def configuration(self, file: str, /, **more: object) -> str:
         """A file of `config/`, filled in."""
         known = {
             "certificates": self.certificates,
@@ -81,7 +81,7 @@ class Layout:
             "pods": PODS,
             "services": SERVICES,
         }
-        return Template((HERE / "config" / name).read_text()).substitute(known | more)
+        return Template((HERE / "config" / file).read_text()).substitute(known | more)
 
 
 def namespace_of(host: str) -> str:

@@ -169,8 +169,8 @@ class Trial:
         self._scale(before)
         self._realm_rollout("deployment/gateway")
         self._realm("resume")  # the backup was made while refreshes paused
-        for document in (DOCUMENTS[0], WRITTEN):
-            await_true(lambda each=document: self._finds(each), document[1], 3 * MINUTES)
+        held = (DOCUMENTS[0], WRITTEN)
+        await_true(lambda: all(map(self._finds, held)), "documents are found", 3 * MINUTES)
         if self._finds(LATER):
             raise StepFailed("a write that the backup does not hold is found")
         return "what was written before is found, what was written after is not"
@@ -243,7 +243,7 @@ class Trial:
     def _store(self) -> Path:
         """The folder that the claim `store` is bound to."""
         claim = json.loads(self._cluster.kubectl("get", "pvc/store", "-n", "realm", "-o", "json"))
-        return self._cluster.layout.volumes / claim["spec"]["volumeName"]
+        return self._cluster.layout.volumes / str(claim["spec"]["volumeName"])
 
     def _write(self, *documents: tuple[str, str]) -> bool:
         lines = (json.dumps({"id": name, "text": text}) for name, text in documents)
