@@ -1,6 +1,6 @@
 """`python -m tools.cluster test`: a cluster from nothing, realm's overlay tried on it, all removed.
 
-`up`: the cluster alone, until Ctrl-C. `programs FOLDER`: Kubernetes' programs, and nothing else.
+`up`: the cluster alone, until Ctrl-C. `programs FOLDER`: puts Kubernetes' own programs there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tools.cluster import node_images, programs
@@ -48,7 +49,8 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="where `programs` are put")
     given = parser.parse_args()
     if given.what == "programs":
-        return 0 if run_steps([_built(given.folder.absolute())], str) else 1
+        step = _built(given.folder.absolute(), programs.build_kubernetes)
+        return 0 if run_steps([step], str) else 1
     if os.geteuid() != 0:
         say("not possible: nodes are namespaces, which root alone can make")
         return 1
@@ -107,18 +109,18 @@ def _preparations(cluster: Cluster) -> list[Step]:
 
     return [
         ("Debian's packages", install),
-        _built(layout.programs),
+        _built(layout.programs, programs.build),
         ("images", images),
         ("control plane, nodes, names", start),
     ]
 
 
-def _built(folder: Path) -> Step:
-    def build() -> str:
-        programs.build(folder, say)
+def _built(folder: Path, build: Callable[[Path, Callable[[str], None]], None]) -> Step:
+    def act() -> str:
+        build(folder, say)
         return run(folder / "kubectl", "version", "--client").splitlines()[0]
 
-    return "programs", build
+    return "programs", act
 
 
 if __name__ == "__main__":

@@ -1,16 +1,10 @@
-"""The programs of a Kubernetes cluster, built from Go modules; kept until their versions change.
-
-`python -m tools.cluster.programs FOLDER` builds them there: tests/deploy/test_api_server.py needs
-those of the control plane.
-"""
+"""The programs of a Kubernetes cluster, built from Go modules; kept until their versions change."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +22,8 @@ SMALL = "-s -w"
 BUILD_SECONDS = 3600
 
 
-def build(folder: Path, say: Callable[[str], None]) -> None:
-    """Whatever is not there in this version already.
+def build_kubernetes(folder: Path, say: Callable[[str], None]) -> None:
+    """Its own programs, unless they are there in this version already.
 
     :raises CommandFailed: if there is no Go, or it fails.
     """
@@ -38,6 +32,11 @@ def build(folder: Path, say: Callable[[str], None]) -> None:
     for name in NAMES:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to("kubernetes")
+
+
+def build(folder: Path, say: Callable[[str], None]) -> None:
+    """Whatever a node runs: these, names, policies, the container that holds a pod's namespaces."""
+    build_kubernetes(folder, say)
     _built(folder, "coredns", _hash("coredns"), _module("coredns"), say)
     _built(folder, "pause", _hash("pause"), _module("pause"), say)
     _built(folder, "kube-router", KUBE_ROUTER, _kube_router, say)
@@ -89,10 +88,3 @@ def _go(source: Path, *words: str, **environment: str) -> str:
         raise CommandFailed("Go is not installed: Kubernetes is built with 1.26 or newer")
     chosen = [f"{name}={value}" for name, value in {"CGO_ENABLED": "0", **environment}.items()]
     return run("env", f"--chdir={source}", *chosen, go, *words, seconds=BUILD_SECONDS)
-
-
-if __name__ == "__main__":
-    try:
-        build(Path(sys.argv[1]).absolute(), lambda words: print(words, flush=True))  # noqa: T201
-    except (CommandFailed, subprocess.SubprocessError) as error:
-        sys.exit(str(error))
