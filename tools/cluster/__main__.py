@@ -49,6 +49,8 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="where `programs` are put")
     given = parser.parse_args()
     if given.what == "programs":
+        if given.folder is None:
+            parser.error("name the folder")
         step = _built(given.folder.absolute(), programs.build_kubernetes)
         return 0 if run_steps([step], str) else 1
     if os.geteuid() != 0:
