@@ -112,7 +112,8 @@ def end_all() -> None:
         if time.monotonic() > deadline:
             raise CommandFailed(f"processes do not end: {sorted(pids)}")
         time.sleep(PAUSE_SECONDS)
-    for hierarchy in hierarchies():
+    # Beside version 1 there may be one of version 2, where containerd makes groups too.
+    for hierarchy in (GROUPS, *GROUPS.iterdir()):
         for group in _folders(hierarchy / PREFIX):
             with suppress(OSError):  # the kernel frees a group a moment after its last process
                 group.rmdir()
