@@ -1,7 +1,8 @@
 """What the site needs beside docs/: hooks of mkdocs, named in mkdocs.yml.
 
 The first page is the README. The reference is made from code: commands from the command line's own
-help, settings from their groups, the API from the comments of the protos. Every page lies beside
+help, settings from their groups, the API from the comments of the protos, licences from what is
+installed. Every page lies beside
 its HTML as Markdown too, and llms.txt (https://llmstxt.org) names them all.
 """
 
@@ -21,6 +22,7 @@ from realm.cli.main import app
 from realm.settings import FLAT, field_of, variable
 from realm.v1 import answer_pb2, corpus_pb2, index_pb2, retrieval_pb2, types_pb2
 from realm.v1.comments import COMMENTS
+from tools.licences import licences
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -38,12 +40,13 @@ _pages: dict[str, tuple[str, str]] = {}
 
 
 def on_files(files: Files, config: Any) -> Files:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
     made = {
-        "index.md": readme,
+        "index.md": beside("README.md"),
+        "changes.md": beside("CHANGELOG.md"),
         "reference/commands.md": commands(),
         "reference/settings.md": settings(),
         "reference/api.md": api(),
+        "reference/licences.md": all_licences(),
         "runbooks/index.md": runbooks(),
     }
     for path, content in made.items():
@@ -57,7 +60,7 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
     def linked(found: re.Match[str]) -> str:
         words, target, _ = found.groups()
         uri = page.file.src_uri
-        here = Path("/") if uri == "index.md" else Path("/docs", uri).parent
+        here = Path("/") if uri in ("index.md", "changes.md") else Path("/docs", uri).parent
         inside = (here / target).resolve().relative_to("/").as_posix()
         known = "://" in target or files.get_file_from_path(inside.removeprefix("docs/"))
         return found[0] if known else f"{words} (`{inside}` in the repository)"
@@ -76,6 +79,23 @@ def on_post_build(config: Any) -> None:
         (folder / path).write_text(text, encoding="utf-8")
         lines.append(f"- [{title}]({path})")
     (folder / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def beside(name: str) -> str:
+    """A page beside docs/."""
+    return (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+
+
+def all_licences() -> str:
+    """Of realm, and of each package that a cluster runs on."""
+    rows = [(name, *each) for name, each in licences().items()]
+    about = (
+        "realm is Apache-2.0. Its wheel ships one thing more, the weights of the starter reader, of"
+        " which `realm/model/starter/README.md` tells the data and their licences. Packages are"
+        " installed beside it, none is part of it; an image holds those of its service, and"
+        " `docker build --target sbom` lists them."
+    )
+    return f"# Licences\n\n{about}\n\n" + _table(("package", "version", "licence"), rows)
 
 
 def runbooks() -> str:

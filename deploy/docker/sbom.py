@@ -5,6 +5,18 @@ import sys
 from importlib.metadata import distributions
 
 
+def licences(package):
+    """As its metadata tell, in the newest way that they use."""
+    about = package.metadata
+    if about.get("License-Expression"):
+        return [about["License-Expression"]]
+    start, none = "License :: ", ":: OSI Approved"
+    told = [each for each in about.get_all("Classifier") or () if each.startswith(start)]
+    named = [each.rpartition(" :: ")[2] for each in told if not each.endswith(none)]
+    text = (about.get("License") or "").strip().partition("\n")[0]
+    return named or [text] * bool(text)
+
+
 def bill(name):
     """Each distribution once, by name."""
     found = {each.metadata["Name"].lower(): each for each in distributions()}
@@ -14,6 +26,7 @@ def bill(name):
             "name": each.metadata["Name"],
             "version": each.version,
             "purl": f"pkg:pypi/{key.replace('_', '-')}@{each.version}",
+            "licenses": [{"license": {"name": licence}} for licence in licences(each)],
         }
         for key, each in sorted(found.items())
     ]

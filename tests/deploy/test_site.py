@@ -42,6 +42,7 @@ def test_the_reference_is_that_of_the_code(site: Path) -> None:
     api = (site / "reference" / "api.md").read_text()
     assert "### RetrievePassagesRequest" in api
     assert "| `generation` | `uint64` |" in api
+    assert "| starlette | " in (site / "reference" / "licences.md").read_text()
 
 
 def test_a_reader_s_browser_asks_nobody_else(site: Path) -> None:

@@ -14,7 +14,8 @@ from realm.cli.main import app
 from realm.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = [*(ROOT / name for name in BESIDE), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"\bREALM_[A-Z0-9_]+")
 METRIC = re.compile(r"\brealm_(?:trainer|indexer|gateway|embedder|web|build)_[a-z_]+")
