@@ -82,7 +82,8 @@ Paths = Annotated[
     list[Path],
     typer.Argument(
         help="folder, or file: .jsonl, .csv, .tsv, .parquet, a Wikipedia's .xml, compressed or not,"
-        " .md, .rst, .txt, .html, .pdf, .docx; or a dataset, hf:NAME"
+        " .md, .rst, .txt, .html, .pdf, .docx; or a dataset, hf:NAME, a repository, git:URL, a page"
+        " or a sitemap, https://…"
     ),
 ]
 StoreUrl = Annotated[

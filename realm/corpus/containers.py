@@ -33,12 +33,33 @@ class Asked:
 
 Container = Callable[[BinaryIO, Asked], Iterator[Found]]
 
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Of documents. `origin` says whence it is, in place of where it lies for the moment."""
+
+    path: Path
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A document that is elsewhere, fetched when its turn comes."""
+
+    name: str
+    make: Callable[[], Document]
+
+
+#: What something that is named consists of: files of many documents, and these.
+Part = Path | Folder | Remote
+
 #: Readers by suffix.
 CONTAINERS: dict[str, Container] = {}
 #: What a folder of a known layout is read as: its containers, or None if it is no such folder.
 LAYOUTS: list[Callable[[Path], list[Path] | None]] = []
-#: What a name that is no path is read as, by what stands before its colon.
-NAMED: dict[str, Callable[[str], Iterable[Path]]] = {}
+#: What a name that is no path is read as, by what stands before its colon; of files and pages only
+#: what is no longer than so many bytes.
+NAMED: dict[str, Callable[[str, int], Iterable[Part]]] = {}
 
 _PACKED: Mapping[str, Callable[..., Any]] = {
     ".bz2": bz2.open,

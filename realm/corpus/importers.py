@@ -15,7 +15,16 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from realm.corpus.containers import LAYOUTS, NAMED, UNREADABLE, Asked, kind_of, opened
+from realm.corpus.containers import (
+    LAYOUTS,
+    NAMED,
+    UNREADABLE,
+    Asked,
+    Folder,
+    Remote,
+    kind_of,
+    opened,
+)
 from realm.corpus.documents import Document, check_document, normalise_id, shown
 from realm.corpus.formats import containers, readers
 from realm.corpus.known_ids import KnownIds
@@ -135,7 +144,7 @@ class Reading(Iterator[Document | Problem]):
         elif path.is_dir():
             inside = next((found for layout in LAYOUTS if (found := layout(path))), None)
             if inside is None:
-                yield from self._folder(path)
+                yield from self._folder(Folder(path))
             else:
                 yield from chain.from_iterable(map(self._container, inside))
         elif kind_of(path) in containers():
@@ -145,8 +154,14 @@ class Reading(Iterator[Document | Problem]):
 
     def _named(self, path: Path, scheme: str, name: str) -> Iterator[Document | Problem]:
         try:
-            for each in NAMED[scheme](name):
-                yield from self._container(each)
+            for each in NAMED[scheme](name, self._asked.longest):
+                if isinstance(each, Folder):
+                    yield from self._folder(each)
+                elif isinstance(each, Remote):
+                    self._files.append(Path(each.name))
+                    yield self._guarded(Path(each.name), None, each.make)
+                else:
+                    yield from self._container(each)
         except RealmError as error:
             yield Problem(path, None, error.message)
 
@@ -165,7 +180,8 @@ class Reading(Iterator[Document | Problem]):
             why = getattr(error, "strerror", None) or str(error)
             yield Problem(path, number or None, f"cannot be read: {why}")
 
-    def _folder(self, folder: Path) -> Iterator[Document | Problem]:
+    def _folder(self, given: Folder) -> Iterator[Document | Problem]:
+        folder = given.path
         problems: list[Problem] = []
         found = False
         # Links to folders are not followed, so that a loop of links ends.
@@ -181,9 +197,11 @@ class Reading(Iterator[Document | Problem]):
                     continue
                 if path.suffix.lower() in readers():
                     found = True
-                    document_id = self._id(path.relative_to(folder).as_posix())
+                    inside = path.relative_to(folder).as_posix()
+                    document_id = self._id(inside)
                     if not self._skip(path, document_id):
-                        yield self._file(path, document_id)
+                        source = f"{given.origin}/{inside}" if given.origin else ""
+                        yield self._file(path, document_id, source)
                 else:
                     self.skipped[path.suffix.lower() or "without a suffix"] += 1
         yield from _drain(problems)
@@ -197,11 +215,12 @@ class Reading(Iterator[Document | Problem]):
         """One form of each name: file systems keep ü in one character or in two."""
         return normalise_id(f"{self._prefix}/{name}" if self._prefix else name)
 
-    def _file(self, path: Path, document_id: str) -> Document | Problem:
+    def _file(self, path: Path, document_id: str, source: str = "") -> Document | Problem:
+        """:param source: where it is from; empty: from where it lies."""
         self._files.append(path)
-        return self._guarded(path, None, partial(self._from_file, path, document_id))
+        return self._guarded(path, None, partial(self._from_file, path, document_id, source))
 
-    def _from_file(self, path: Path, name: str) -> Document:
+    def _from_file(self, path: Path, name: str, source: str) -> Document:
         if not path.is_file():
             raise InvalidInput("not a regular file, or a broken link")
         size = path.stat().st_size
@@ -215,7 +234,7 @@ class Reading(Iterator[Document | Problem]):
         except Exception as error:  # parsers are others' code: what one cannot read stops nothing
             raise InvalidInput(f"its parser fails: {error!r}") from error
         title = plain.title or normalise_id(path.stem)
-        return Document(name, title, plain.text, {SOURCE: str(path.resolve())})
+        return Document(name, title, plain.text, {SOURCE: source or str(path.resolve())})
 
     def _guarded(
         self, path: Path, line: int | None, make: Callable[[], Document]

@@ -46,7 +46,7 @@ def shards_of(folder: Path) -> list[Path] | None:
     return shards or None
 
 
-def of_the_hub(name: str) -> Iterator[Path]:
+def of_the_hub(name: str, longest: int) -> Iterator[Path]:
     """A file is downloaded when its turn comes, and kept as the hub's own client keeps it.
 
     :raises InvalidInput: if there is no such dataset, or the client is not installed.
