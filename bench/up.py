@@ -23,7 +23,7 @@ from services.standalone.cluster import HOST, PORTS
 REALM = Path(sys.executable).with_name("realm")
 POLL_SECONDS = 0.05
 VECTORS_SECONDS = 400.0
-END_SECONDS = 60.0
+END_SECONDS = 180.0
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ EXPECTED = {ASKS: "p(y|x)", SAVES: "", FINDS: "kea.md"}
 KEPT = ("PIP_", "SSL_", "REQUESTS_", "http", "HTTP", "no_proxy", "NO_PROXY", "LANG")
 PATIENCE_SECONDS = 600.0
 AGAIN_SECONDS = 0.5
-END_SECONDS = 60.0
+END_SECONDS = 180.0
 MOST_SECONDS, MOST_SAVED_SECONDS = 180.0, 10.0
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
