@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,6 @@ MAY_REFUSE = (
     "realm corpus verify-erased",  # what was deleted a moment ago is not
 )
 PATIENCE = 120.0
-LOOK_SECONDS = 5.0
 FILLED_IN = {"ID": "Kea-1", "ID…": "Kea-1", "DOCUMENT-ID": "Kea-1", "NUMBER": "1"}
 FILES = {
     "documents.jsonl": json.dumps({"id": "moa", "text": "Moas are gone.", "title": "Moa"}),
@@ -74,6 +72,7 @@ class Reader:
         self._environment = {
             **os.environ,
             "HOME": str(folder),
+            "PYTHONUNBUFFERED": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "REALM_GATEWAY_ADDRESS": cluster.gateway,
             "REALM_STORE_URL": str(self._state / "store"),
@@ -96,10 +95,10 @@ class Reader:
             text=True,
         )
         try:
-            if begins(command, ENDLESS):
-                time.sleep(LOOK_SECONDS)
+            seen = process.stdout.readline() if begins(command, ENDLESS) and process.stdout else ""
+            if seen:
                 process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=PATIENCE)
+            said = seen + process.communicate(timeout=PATIENCE)[0]
         finally:
             process.kill()
         assert "Traceback" not in said, f"{command}: {said}"

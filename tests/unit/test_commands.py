@@ -180,7 +180,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "kubectl": check_kubectl,
     "grep": check_grep,
     "cd": check_cd,
-    **dict.fromkeys(("export", "go", "node", "npm", "openssl", "sed"), anything),
+    **dict.fromkeys(("echo", "export", "go", "node", "npm", "openssl", "sed"), anything),
 }
 
 
