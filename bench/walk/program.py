@@ -1,5 +1,7 @@
 """A new user's first minutes: what docs/first-minutes.md says is typed in a fresh clone, with an
-empty home, and timed. Packages are downloaded; `~/notes` holds this project's own pages.
+empty home, and timed. Packages are downloaded; `~/notes` holds this project's own pages. PyTorch
+is linked from here unless `--torch` says to download it too: where no index offers a build for
+processors alone, pip brings gigabytes of CUDA with it.
 """
 
 from __future__ import annotations
@@ -11,18 +13,23 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import psutil
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from bench.claims import ROOT, Result, at_most
 from bench.harness import Bench, Context
 from bench.ports import claim_offset
 from realm.errors import DependencyUnavailable
 from services.standalone.cluster import HOST, PORTS
+from tools.locked import entries
 
+VENV, LOCK = ".venv", ROOT / "constraints.txt"
 PAGE = ROOT / "docs" / "first-minutes.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ASKS, SAVES, FINDS = "realm ask", "echo", "parrot"
@@ -39,8 +46,9 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`judge_time`: nothing else runs on the machine."""
+    """`torch`: PyTorch is downloaded too. `judge_time`: nothing else runs on the machine."""
 
+    torch: bool
     judge_time: bool
 
 
@@ -71,6 +79,9 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     began = time.monotonic()
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     steps = [Step("git clone … realm", _since(began), _since(began), 1, "")]
+    if not parameters.torch:
+        subprocess.run(["make", "--quiet", f"{VENV}/venv.done"], cwd=clone, check=True)
+        link_torch(clone / VENV)
     offset, claim = claim_offset()
     shell = Shell(clone, home, offset)
     first, *rest = typed(PAGE.read_text(encoding="utf-8"))
@@ -81,6 +92,33 @@ def observe(parameters: Parameters, context: Context) -> Observed:
 
 def _no_pages(names: list[str]) -> list[str]:
     return [name for name in names if "." in name and not name.endswith(".md")]
+
+
+def link_torch(venv: Path) -> None:
+    """PyTorch and what it alone brings are in an environment as if they were installed there."""
+    linked = venv / "linked"
+    linked.mkdir()
+    for package in _brought("torch"):
+        for part in {Path(str(file)).parts[0] for file in package.files or ()} - {".."}:
+            if not (linked / part).exists():
+                (linked / part).symlink_to(package.locate_file(part))
+    (packages,) = venv.glob("lib/python3*/site-packages")
+    (packages / "linked.pth").write_text(f"{linked}\n")
+
+
+def _brought(name: str) -> list[Distribution]:
+    """A package, and what it needs that is not pinned: builds for processors do without."""
+    pinned = {lines[0].partition("==")[0] for lines, _ in entries(LOCK.read_text())}
+    found: dict[str, Distribution] = {}
+    waiting = [name]
+    while waiting:
+        known = canonicalize_name(waiting.pop())
+        if known in found or (known in pinned and known != name):
+            continue
+        with suppress(PackageNotFoundError):
+            found[known] = distribution(known)
+            waiting += [Requirement(each).name for each in found[known].requires or ()]
+    return list(found.values())
 
 
 def typed(page: str) -> list[str]:
@@ -151,6 +189,7 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
     steps = observed.steps
     figures = {
         "load": observed.load,
+        "torch": "downloaded" if parameters.torch else "linked from here",
         "after_seconds": {each.command: round(each.after, 1) for each in steps},
         "tries": {each.command: each.tries for each in steps},
         "said": [each.said for each in steps],
@@ -175,8 +214,9 @@ def _step(steps: list[Step], name: str) -> Step:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(judge_time=True),
-    quick=Parameters(judge_time=False),
+    full=Parameters(torch=False, judge_time=True),
+    quick=Parameters(torch=False, judge_time=False),
     observe=observe,
     judge=judge,
+    options={"torch": "download PyTorch too"},
 )
