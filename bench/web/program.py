@@ -197,7 +197,7 @@ def _share(
 
 
 def judge(parameters: Parameters, observed: Observed) -> Result:
-    ratios = [h.service / g.service for g, h in zip(observed.grpc, observed.http, strict=True)]
+    ratios = [h.service / g.gateway for g, h in zip(observed.grpc, observed.http, strict=True)]
     figures: dict[str, Any] = {
         "callers": AT_ONCE,
         "rounds": parameters.rounds,
