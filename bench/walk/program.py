@@ -101,7 +101,7 @@ def link_torch(venv: Path) -> None:
     for package in _brought("torch"):
         for part in {Path(str(file)).parts[0] for file in package.files or ()} - {".."}:
             if not (linked / part).exists():
-                (linked / part).symlink_to(package.locate_file(part))
+                (linked / part).symlink_to(str(package.locate_file(part)))
     (packages,) = venv.glob("lib/python3*/site-packages")
     (packages / "linked.pth").write_text(f"{linked}\n")
 

@@ -29,6 +29,7 @@ from realm.errors import InvalidInput
 #: By which robots.txt may name us.
 AGENT = "realm"
 USER_AGENT = f"{AGENT}/{__version__}"
+NOTHING_ALLOWED = ("User-agent: *", "Disallow: /")
 SECONDS = 30.0
 #: A longer pause than this is not waited for.
 LONGEST_PAUSE = 60.0
@@ -131,11 +132,9 @@ class Web:
             found = self._get(f"{site}/robots.txt", self.longest)
             robots.parse(found.data.decode(errors="replace").splitlines())
         except urllib.error.HTTPError as error:
-            robots.allow_all = 400 <= error.code < 500
-            robots.disallow_all = not robots.allow_all
+            robots.parse([] if 400 <= error.code < 500 else NOTHING_ALLOWED)
         except (OSError, HTTPException, ValueError) as error:
             raise InvalidInput(f"{site} cannot be reached: {error}") from error
-        robots.modified()
         return robots
 
     def _get(self, url: str, most: int) -> Fetched:
