@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -30,6 +31,13 @@ LONGEST = (
 )
 #: These have no fixtures that the tests of a file share.
 ALONE = "tests/acceptance/"
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: looked through again and again for garbage, it cost a fifth of the
+    time of all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
