@@ -36,8 +36,8 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "web": lambda figures: figures["http"]["web_ms"] > 0,
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
-#: What quick tests of the indexer show too, in parts.
-LONG = {"changes"}
+#: What quick tests show too, in parts; and what starts clusters one after the other.
+LONG = {"changes", "import", "start", "web"}
 #: Seeds whose short run injects each sort of fault.
 SEEDS = {"chaos": "1"}
 

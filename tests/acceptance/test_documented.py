@@ -127,7 +127,7 @@ class Reader:
         return word
 
 
-@pytest.mark.claims
+@pytest.mark.slow
 @pytest.mark.timeout(580)
 def test_what_pages_say_works_over_a_running_cluster(tmp_path: Path) -> None:
     assert shutil.which("curl")
