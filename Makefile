@@ -33,10 +33,10 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # Else each of them, and each process of a cluster, would compile the same modules again.
 test test-claims test-all: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint ## everything that is quick; about eight minutes on two cores
+test: lint ## everything that is quick; eleven minutes on two cores, fifteen on slow ones
 	$(BIN)/python -m pytest -m "not slow and not claims" $(PARALLEL)
 
-test-claims: $(VENV)/dev.done ## the short forms of the benches, the paper's claim; about eight minutes more
+test-claims: $(VENV)/dev.done ## the short forms of the benches, the paper's claim; about five minutes more
 	$(BIN)/python -m pytest -m "claims and not slow" $(PARALLEL)
 
 test-all: lint ## all of these, and the slow tests
