@@ -20,7 +20,7 @@ from bench.simulation.happenings import Beginning
 from bench.simulation.memo import remembering
 from bench.simulation.plan import Plan, draw
 from bench.simulation.world import Outcome, ground_of, run
-from realm.corpus import table
+from realm.corpus import compaction
 from services.indexer.context import SnapshotInputs
 from services.indexer.writes import applier
 
@@ -78,7 +78,7 @@ def simulating() -> Iterator[None]:
             installed(),
             remembering(),
             patch.object(applier, "SMALL_COST", SMALL_COST),
-            patch.object(table, "SCATTERED_FILES", SCATTERED_FILES),
+            patch.object(compaction, "SCATTERED_FILES", SCATTERED_FILES),
             # No snapshot here has files of a tokenizer.
             patch.object(SnapshotInputs, "of", lambda *_: inputs()),
         ):

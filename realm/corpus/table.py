@@ -18,6 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from realm.corpus import compaction
 from realm.corpus.data_files import (
     DataFile,
     Filter,
@@ -38,12 +39,6 @@ CONFIGURATION = {
     "delta.dataSkippingStatsColumns": "version,bucket,written_at",
     "delta.logRetentionDuration": "interval 1 days",
 }
-#: Compaction joins small files up to this size.
-FILE_BYTES = 64 * 2**20
-#: With so many small files the table is scattered: whoever reads it asks the store for each.
-SCATTERED_FILES = 64
-#: Compaction joins the youngest so many, and those before that are no larger than all of these.
-YOUNGEST_FILES = 32
 
 #: Buckets of the `bucket` column; a shard is a residue class of them.
 BUCKETS = 4096
@@ -265,30 +260,19 @@ class CorpusTable:
             rows = read_rows(self._store, file, [], SCHEMA)
             yield from purged(rows, touched[file.name]).to_batches()
 
-        self._rewrite(list(_groups([f for f in files if f.name in touched])), after)
+        groups = compaction.fitting([f for f in files if f.name in touched])
+        self._rewrite(list(groups), after)
         return forgotten
 
     @property
     def is_scattered(self) -> bool:
         """Whether it is time to compact it."""
-        return len(self._small()) >= SCATTERED_FILES
+        return compaction.is_scattered(self._log.files())
 
     def compact(self) -> None:
-        """Joins the younger of the small files, so that no row is written again more often than
-        the logarithm of how many there are. :raises Conflict: as `purge` does."""
-        young: list[DataFile] = []
-        size = 0
-        for file in reversed(self._small()):
-            if len(young) >= YOUNGEST_FILES and file.size > size:
-                break
-            young.append(file)
-            size += file.size
-        groups = [group for group in _groups(young[::-1]) if len(group) > 1]
-        if groups:
+        """Joins small files. :raises Conflict: as `purge` does."""
+        if groups := compaction.joined(self._log.files()):
             self._rewrite(groups, lambda f: batches(self._store, f, SCHEMA), same_rows=True)
-
-    def _small(self) -> list[DataFile]:
-        return [file for file in self._log.files() if file.size < FILE_BYTES]
 
     def _rewrite(
         self,
@@ -334,18 +318,6 @@ class CorpusTable:
             except NotFound as error:
                 if self.refresh() == version:
                     raise DamagedCorpus(f"the corpus lacks a file: {error}") from error
-
-
-def _groups(files: list[DataFile]) -> Iterator[list[DataFile]]:
-    """Those that make one file together."""
-    group: list[DataFile] = []
-    for file in files:
-        if group and sum(each.size for each in group) + file.size > FILE_BYTES:
-            yield group
-            group = []
-        group.append(file)
-    if group:
-        yield group
 
 
 def _delta_schema() -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import realm.corpus.table
+from realm.corpus import compaction
 from realm.corpus.documents import Document
 from realm.corpus.erasure import ErasureQuery, search_store
 from realm.corpus.table import Change, CorpusTable, Write
@@ -66,8 +66,8 @@ def test_writes_are_told_in_order_without_their_texts(table: CorpusTable) -> Non
 def test_small_files_are_joined_and_nothing_is_written_often(
     store: Store, table: CorpusTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(realm.corpus.table, "SCATTERED_FILES", 8)
-    monkeypatch.setattr(realm.corpus.table, "YOUNGEST_FILES", 4)
+    monkeypatch.setattr(compaction, "SCATTERED_FILES", 8)
+    monkeypatch.setattr(compaction, "YOUNGEST_FILES", 4)
     writes, random = 100, Random(0)
 
     def written() -> int:

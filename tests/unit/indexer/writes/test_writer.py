@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import realm.corpus.table
+from realm.corpus import compaction
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
 from realm.errors import InvalidInput, NotReady, RealmError, RequestIdReused
@@ -143,7 +143,7 @@ def test_writes_taken_before_the_stop_are_committed(
 def test_the_table_does_not_scatter_between_two_rounds_of_maintenance(
     store: Store, start: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(realm.corpus.table, "SCATTERED_FILES", 4)
+    monkeypatch.setattr(compaction, "SCATTERED_FILES", 4)
     writer = start()
     versions = [write(writer, upsert(str(number))) for number in range(12)]
     assert versions == sorted(set(versions))
