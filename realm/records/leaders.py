@@ -6,12 +6,12 @@ work; watchers only ask whether they change, so no two clocks are compared.
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 
 import structlog
 
 from realm.errors import Corrupt, NotFound
+from realm.records.json_records import numbered
 from realm.records.store import Store
 
 FOLDER = "control/leader"
@@ -19,8 +19,8 @@ FOLDER = "control/leader"
 STALE_WRITES = "control/late"
 #: How many terms' records are kept for inspection.
 KEPT_TERMS = 20
-#: A file of a term.
-FILE = re.compile(rf"{FOLDER}/(\d+)\.(?:json|beat|ended)", re.ASCII)
+#: Files of a term.
+KINDS = ("json", "beat", "ended")
 
 log = structlog.get_logger(__name__)
 
@@ -99,8 +99,8 @@ class Leaders:
 
     def _files(self) -> list[tuple[int, str]]:
         """What is left of terms, each with its term's number."""
-        found = ((FILE.fullmatch(path), path) for path in self._store.files(FOLDER))
-        return [(int(named[1]), path) for named, path in found if named]
+        files = self._store.files(FOLDER)
+        return [found for kind in KINDS for found in numbered(files, f".{kind}")]
 
 
 def stale_writes(store: Store) -> dict[str, str]:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import threading
 import time
 from bisect import insort
@@ -18,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from realm import tracing
 from realm.errors import NotReady
+from realm.process.threads import lower_priority
 
 Key = TypeVar("Key", bound=Hashable)
 Work = TypeVar("Work")
@@ -199,7 +198,7 @@ class ComputeThread(ThreadPoolExecutor):
     """
 
     def __init__(self, name: str, nice: int = 0) -> None:
-        super().__init__(1, name, _give_way, (nice,))
+        super().__init__(1, name, lower_priority, (nice,))
         self._lock = threading.Lock()
         self._pending = 0
         self._since = 0.0
@@ -225,10 +224,3 @@ class ComputeThread(ThreadPoolExecutor):
         with self._lock:
             self._pending -= 1
             self._since = time.monotonic()
-
-
-def _give_way(nice: int) -> None:
-    """Of the calling thread alone, as Linux has it."""
-    if nice and sys.platform == "linux":
-        mine = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, mine, os.getpriority(os.PRIO_PROCESS, mine) + nice)

@@ -82,9 +82,7 @@ def make_groups(*names: str) -> None:
                     (group / each).write_text((hierarchy / each).read_text())
 
 
-def start(
-    name: str, command: Sequence[str | Path], logs: Path, environment: dict[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+def start(name: str, command: Sequence[str | Path], logs: Path) -> subprocess.Popen[bytes]:
     """A process that `end_all` ends; what it prints goes to its own file in `logs`."""
     group = hierarchies()[0] / PREFIX / "programs" / "cgroup.procs"
     words = ["sh", "-c", ENTER, str(group), *(str(each) for each in command)]
@@ -94,7 +92,6 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
 
