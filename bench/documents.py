@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ REVISION = "revision"
 CHANGED_SHARE = 0.01
 #: Of those that change: the others are edited.
 DELETED_SHARE = ADDED_SHARE = 0.1
+
+
+def as_line(made: Document) -> str:
+    """Of a JSONL file that is imported."""
+    return json.dumps({"id": made.id, "title": made.title, "text": made.text}) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from bench.documents import as_line
 from bench.ports import claim_offset
 from realm.client import Client
 from realm.corpus.documents import Document
@@ -48,10 +49,7 @@ class Up:
         command += ["--store", str(self.state), *self.options]
         if self.documents:
             corpus = self.folder / "documents.jsonl"
-            rows = [
-                {"id": each.id, "title": each.title, "text": each.text} for each in self.documents
-            ]
-            corpus.write_text("\n".join(map(json.dumps, rows)))
+            corpus.write_text("".join(map(as_line, self.documents)))
             command += ["--corpus", str(corpus)]
         with self._output.open("wb") as output:
             self.began = time.time()
@@ -108,11 +106,18 @@ class Up:
         :raises DependencyUnavailable: if none comes.
         """
         with Client(self.gateway, timeout=5) as client:
-            while time.time() < self.began + VECTORS_SECONDS:
-                if meanwhile() and has_vectors(client):
-                    return time.time() - self.began
-                self.wait(POLL_SECONDS)
-        raise DependencyUnavailable(f"no vectors came: {self._output.read_text()[-1000:]}")
+            self.until(lambda: meanwhile() and has_vectors(client), "vectors", VECTORS_SECONDS)
+        return time.time() - self.began
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float) -> None:
+        """:raises DependencyUnavailable: if it does not within `seconds`, or the cluster ends."""
+        give_up_at = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > give_up_at:
+                raise DependencyUnavailable(
+                    f"{what} did not come in {seconds:.0f} s: {self._output.read_text()[-1000:]}"
+                )
+            self.wait(POLL_SECONDS)
 
 
 def has_vectors(client: Client) -> bool:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ import psutil
 
 from bench.claims import Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.documents import whole_words
+from bench.documents import as_line, whole_words
 from bench.harness import Bench, Context
 from bench.tiny import tokenizer
 from realm.client import Client
@@ -42,6 +43,8 @@ IMPORT_KILLED, LEADER_KILLED = 0.4, 0.7
 #: The corpus is read in so many parts.
 BANDS = 16
 POLL_SECONDS = 0.2
+#: A command that takes longer does not end.
+COMMAND_SECONDS = 1100.0
 TIMEOUT_SECONDS = 10
 MIB = 2.0**20
 IMPORTER, LEADER, GATEWAY = "import", "indexer", "gateway"
@@ -105,9 +108,7 @@ class Corpus:
 
     def write(self, file: Path, count: int) -> None:
         with file.open("w", encoding="utf-8") as lines:
-            for made in map(self.document, range(count)):
-                row = {"id": made.id, "title": made.title, "text": made.text}
-                lines.write(json.dumps(row) + "\n")
+            lines.writelines(as_line(self.document(number)) for number in range(count))
 
 
 def observe(parameters: Parameters, context: Context) -> Observed:
@@ -177,7 +178,10 @@ class Run:
             )
 
     def _watched(self, importer: subprocess.Popen[bytes]) -> Iterator[Look]:
-        """Until it has ended; its time counts."""
+        """Until it has ended; its time counts.
+
+        :raises DependencyUnavailable: if it does not.
+        """
         began, before = time.monotonic(), self.seconds
         with Client(self.cluster.gateways[0], timeout=TIMEOUT_SECONDS) as client:
             while importer.poll() is None:
@@ -185,7 +189,11 @@ class Run:
                 if (version := _version(client)) is not None:
                     self.looks.append(Look(self.seconds, version, self._memory(importer)))
                     yield self.looks[-1]
-                time.sleep(POLL_SECONDS)
+                with suppress(subprocess.TimeoutExpired):
+                    importer.wait(POLL_SECONDS)
+                if time.monotonic() > began + COMMAND_SECONDS:
+                    importer.kill()
+                    raise DependencyUnavailable(f"no end of the import: {self._log.read_text()}")
 
     def _memory(self, importer: subprocess.Popen[bytes]) -> dict[str, int]:
         every = {IMPORTER: importer.pid}

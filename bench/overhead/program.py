@@ -34,6 +34,7 @@ from bench.claims import Claim, Result, at_least, at_most
 from bench.cluster import BenchCluster
 from bench.documents import first_documents, send
 from bench.harness import Bench, Context
+from bench.processes import processor_seconds
 from realm.client import AsyncClient, Client, Tls
 from realm.client.transport import ConnectionOptions
 from realm.model.checkpoint import new_model
@@ -194,14 +195,14 @@ async def _turn(variant: Variant, questions: Sequence[str], *, scraped: bool) ->
 
         await ask(questions[0])
         alone = [await _timed(ask(question)) for question in questions[:ALONE]]
-        before, began = variant.process.cpu_times(), time.perf_counter()
+        before, began = processor_seconds(variant.process), time.perf_counter()
         if scraped and variant.metrics_port:
             await asyncio.to_thread(_scrape, variant.metrics_port)
         async with asyncio.TaskGroup() as tasks:
             for number in range(REQUESTS):
                 tasks.create_task(ask(questions[number % len(questions)]))
-        seconds, after = time.perf_counter() - began, variant.process.cpu_times()
-    spent = after.user + after.system - before.user - before.system
+        seconds, after = time.perf_counter() - began, processor_seconds(variant.process)
+    spent = after - before
     return Turn(REQUESTS / seconds, spent / REQUESTS * 1000, median(alone) * 1000)
 
 

@@ -16,6 +16,7 @@ import psutil
 from bench.claims import Result, at_most
 from bench.datasets import any_dataset
 from bench.harness import Bench, Context
+from bench.processes import processor_seconds
 from bench.up import Up
 
 SUPERVISOR = "standalone"
@@ -115,8 +116,7 @@ class Run:
         for name, each in self.seen.items():
             if each.ready is None and self._is_ready(name):
                 each.ready = time.time() - self.up.began
-                times = each.process.cpu_times()
-                each.processor = times.user + times.system
+                each.processor = processor_seconds(each.process)
         return all(each.ready for each in self.seen.values())
 
     def memory(self) -> Memory:
@@ -138,8 +138,7 @@ class Run:
     def processor_seconds(self) -> float:
         """Of all processes until now."""
         supervisor = self.up.supervisor
-        every = (supervisor, *supervisor.children(recursive=True))
-        return float(sum(t.user + t.system for t in (each.cpu_times() for each in every)))
+        return sum(map(processor_seconds, (supervisor, *supervisor.children(recursive=True))))
 
     def _is_ready(self, name: str) -> bool:
         log = self.up.state / "logs" / f"{name}.log"

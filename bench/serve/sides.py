@@ -15,6 +15,7 @@ from typing import IO
 import psutil
 
 from bench.cluster import BenchCluster
+from bench.processes import processor_seconds
 from bench.serve.load import Served, closed
 from bench.serve.pipeline import Outcome, Turn
 from realm.client import AsyncClient
@@ -44,14 +45,9 @@ class Gateway:
                 return await client.search(question, limit=turn.limit, retrieval=retrieval)
 
             await ask(questions[0])
-            before = self.processor()
+            before = processor_seconds(self.process)
             served = await closed(ask, questions, turn.clients, turn.seconds)
-            return outcome(served, self.processor() - before)
-
-    def processor(self) -> float:
-        """Seconds of processor time since its start."""
-        times = self.process.cpu_times()
-        return times.user + times.system
+            return outcome(served, processor_seconds(self.process) - before)
 
     @property
     def resident(self) -> int:
@@ -119,10 +115,9 @@ class Plain:
             async def ask(question: str) -> object:
                 return await client.search(question, limit=turn.limit)
 
-            before = process.cpu_times()
+            before = processor_seconds(process)
             served = await closed(ask, questions, turn.clients, turn.seconds)
-            after = process.cpu_times()
-        return outcome(served, after.user + after.system - before.user - before.system)
+        return outcome(served, processor_seconds(process) - before)
 
     def close(self) -> None:
         self._process.terminate()

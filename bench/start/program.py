@@ -26,6 +26,8 @@ from realm.errors import RealmError
 POLL_SECONDS = 0.05
 PROBE_SECONDS = 2.0
 MOST_SECONDS = 15.0
+#: So many times as long as they are to take, questions are waited for.
+PATIENCE = 3.0
 #: Before words alone answered first, a newcomer waited so long for vectors.
 MOST_VECTOR_SECONDS = 86.0
 #: The machine is this program's alone.
@@ -70,9 +72,12 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     options = ["--report", str(report), "--rate", str(parameters.rate)]
     with Up(context.folder, options, texts) as up, Newcomer(up) as newcomer:
         vectors = up.until_vectors()
-        asking = parameters.questions / parameters.rate
-        while _asked(up.state / "logs" / "requests.jsonl") < parameters.questions:
-            up.wait(1.0)
+        asking, log = parameters.questions / parameters.rate, up.state / "logs" / "requests.jsonl"
+        up.until(
+            lambda: _asked(log) >= parameters.questions,
+            f"{parameters.questions} questions",
+            PATIENCE * asking,
+        )
         up.wait(asking / 10)  # of the generation with vectors too
     return Observed(newcomer.first, vectors, json.loads(report.read_text()), load)
 

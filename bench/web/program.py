@@ -22,6 +22,7 @@ import psutil
 from bench.claims import Result, at_most
 from bench.datasets import any_dataset
 from bench.harness import Bench, Context
+from bench.processes import processor_seconds
 from bench.up import Up
 from realm.client import AsyncClient
 
@@ -98,12 +99,7 @@ class Service:
 
     def spent(self) -> tuple[float, float]:
         """Seconds of gateway and web service until now."""
-        return _seconds(self.gateway), _seconds(self.web)
-
-
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+        return processor_seconds(self.gateway), processor_seconds(self.web)
 
 
 async def _turns(
@@ -187,7 +183,7 @@ def _share(
     """Of a core: of the service, and of the browser."""
 
     def spent() -> tuple[float, float]:
-        return sum(service.spent()), sum(map(_seconds, browsing))
+        return sum(service.spent()), sum(map(processor_seconds, browsing))
 
     before, began = spent(), time.perf_counter()
     up.wait(seconds)

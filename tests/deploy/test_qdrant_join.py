@@ -6,18 +6,18 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.deploy.rendering import K8S
+from tests.http_server import HttpServer, serving
 from tests.integration.redis_process import free_port
 from tests.waiting import until
 
@@ -51,7 +51,7 @@ class Peers:
         """The proxy's URL."""
         told = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Proxy(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 host = self.path.split("/")[2].partition(":")[0]
                 told.asked.append(host)
@@ -76,18 +76,8 @@ class Peers:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:
-                """Silent."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(10)
+        with serving(HttpServer(Proxy)) as server:
+            yield server.url
 
 
 @dataclass

@@ -7,15 +7,15 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.rendering import K8S, find, main_container, render
+from tests.http_server import HttpServer, serving
 
 BASE = K8S / "base"
 
@@ -118,21 +118,12 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps({"message": f"status {status}"}).encode())
 
-    def log_message(self, *_: object) -> None:
-        return
-
 
 @contextmanager
 def api(*, forbidden: bool = False) -> Iterator[tuple[type[Api], str]]:
     handler = type("Handler", (Api,), {"secrets": {}, "forbidden": forbidden})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield handler, f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(HttpServer(handler)) as server:
+        yield handler, server.url
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import jwt
@@ -24,6 +23,7 @@ from realm.access.tokens import Tokens
 from realm.errors import BadSettings, Unauthenticated
 from realm.records.store import Store
 from realm.settings.access import Access
+from tests.http_server import HttpServer, serving
 
 AUDIENCE = "realm"
 PEM = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -45,13 +45,8 @@ class Provider:
                 self.end_headers()
                 self.wfile.write(json.dumps(provider.jwks()).encode())
 
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server = HttpServer(Handler)
+        self.url = self.server.url
 
     def jwks(self) -> dict[str, Any]:
         found = []
@@ -84,11 +79,6 @@ class Provider:
         }
         return Access.model_validate({**given, **changes})
 
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
 
 def _is_rsa(key: Any) -> bool:
     return isinstance(key, rsa.RSAPrivateKey)
@@ -97,8 +87,8 @@ def _is_rsa(key: Any) -> bool:
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     found = Provider()
-    yield found
-    found.stop()
+    with serving(found.server):
+        yield found
 
 
 async def test_a_token_s_scopes_are_those_of_its_claim(provider: Provider) -> None:

@@ -2,21 +2,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from realm.records.store import Store
-from tests.unit.gateway.indexer import running_indexer
-from tests.unit.gateway.site import MemorySearch, World, running
-from tests.unit.web.place import Place, serving
+from tests.unit.gateway.site import PATIENCE
+from tests.unit.web.place import Place, standing
+
+if TYPE_CHECKING:
+    import openai
 
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """A web service before a gateway that answers, whose indexer is a dictionary."""
-    world = World(Store.open(str(tmp_path / "store")), MemorySearch(), tmp_path)
-    first = world.go_live(seed=1, step=10)
-    async with running_indexer() as (indexer, address), running(world, indexer_url=address) as site:
-        await site.serves(first)
-        async with serving(f"127.0.0.1:{site.gateway.port}") as (service, http, registry):
-            yield Place(service, http, registry, site, indexer)
+    async with standing(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(place: Place) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The official client of OpenAI's API."""
+    import openai
+
+    address = f"http://127.0.0.1:{place.service.port}/v1"
+    async with openai.AsyncOpenAI(
+        api_key="none", base_url=address, max_retries=0, timeout=PATIENCE
+    ) as found:
+        yield found

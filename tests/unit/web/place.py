@@ -7,15 +7,17 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from prometheus_client import CollectorRegistry
 
+from realm.records.store import Store
 from realm.settings import load_settings
 from services.web.server import WebService, run
-from tests.unit.gateway.indexer import MemoryIndexer
-from tests.unit.gateway.site import PATIENCE, Site
+from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
+from tests.unit.gateway.site import PATIENCE, MemorySearch, Site, World, running
 
 
 @dataclass
@@ -30,6 +32,21 @@ class Place:
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
+
+
+@asynccontextmanager
+async def standing(folder: Path, **changes: Any) -> AsyncIterator[Place]:
+    """A web service before a gateway that answers, whose indexer is a dictionary.
+
+    :param changes: of the web service's settings.
+    """
+    world = World(Store.open(str(folder / "store")), MemorySearch(), folder)
+    first = world.go_live(seed=1, step=10)
+    async with running_indexer() as (indexer, address), running(world, indexer_url=address) as site:
+        await site.serves(first)
+        gateway = f"127.0.0.1:{site.gateway.port}"
+        async with serving(gateway, **changes) as (service, http, registry):
+            yield Place(service, http, registry, site, indexer)
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -11,7 +10,6 @@ import pytest
 from realm.v1.answer_pb2 import Answer, AnswerQuestionResponse, Source
 from realm.v1.types_pb2 import Passage
 from services.web.chat import NO_ANSWER, completion
-from tests.unit.gateway.site import PATIENCE
 from tests.unit.web.place import Place
 
 QUESTION = "Who built the tower?"
@@ -21,15 +19,6 @@ MESSAGES: Any = [
     {"role": "assistant", "content": "A tower."},
     {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
 ]
-
-
-@pytest.fixture
-async def client(place: Place) -> AsyncIterator[openai.AsyncOpenAI]:
-    address = f"http://127.0.0.1:{place.service.port}/v1"
-    async with openai.AsyncOpenAI(
-        api_key="none", base_url=address, max_retries=0, timeout=PATIENCE
-    ) as found:
-        yield found
 
 
 async def test_an_answer_cites_its_sources(place: Place, client: openai.AsyncOpenAI) -> None:

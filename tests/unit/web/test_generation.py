@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ import openai
 import pytest
 
 from realm.errors import BadSettings
-from realm.records.store import Store
 from realm.settings import load_settings
 from services.web.chat import NO_ANSWER
 from services.web.generation import sentences
-from tests.unit.gateway.indexer import running_indexer
-from tests.unit.gateway.site import PATIENCE, MemorySearch, World, running
-from tests.unit.web.place import Place, serving
+from tests.http_server import HttpServer, serving
+from tests.unit.web.place import Place, standing
 
 MODEL = "realm/parrot:8b"
 QUESTION = "Who built the tower?"
@@ -30,21 +27,15 @@ MESSAGES: Any = [
 ]
 
 
-class Parrot(ThreadingHTTPServer):
+class Parrot(HttpServer):
     """Says what it was told to say, in small pieces, and notes what it was asked."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         self.says = ""
         self.status = 200
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), Speaking)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        super().__init__(Speaking)
 
 
 class Speaking(BaseHTTPRequestHandler):
@@ -62,39 +53,19 @@ class Speaking(BaseHTTPRequestHandler):
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b'data: {"choices": []}\n\ndata: [DONE]\n\n')
 
-    def log_message(self, *_: Any) -> None:
-        """Tests print nothing."""
-
 
 @pytest.fixture
 def parrot() -> Iterator[Parrot]:
-    with Parrot() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(Parrot()) as server:
         yield server
-        server.shutdown()
-        thread.join(PATIENCE)
 
 
 @pytest.fixture
 async def place(tmp_path: Path, parrot: Parrot) -> AsyncIterator[Place]:
     """As of the other tests, with a language model."""
-    world = World(Store.open(str(tmp_path / "store")), MemorySearch(), tmp_path)
-    first = world.go_live(seed=1, step=10)
-    model = {"web_llm_url": parrot.url, "web_llm_model": "parrot:8b", "web_llm_key": "crackers"}
-    async with running_indexer() as (indexer, address), running(world, indexer_url=address) as site:
-        await site.serves(first)
-        gateway = f"127.0.0.1:{site.gateway.port}"
-        async with serving(gateway, **model) as (service, http, registry):
-            yield Place(service, http, registry, site, indexer)
-
-
-@pytest.fixture
-async def client(place: Place) -> AsyncIterator[openai.AsyncOpenAI]:
-    address = f"http://127.0.0.1:{place.service.port}/v1"
-    async with openai.AsyncOpenAI(
-        api_key="none", base_url=address, max_retries=0, timeout=PATIENCE
-    ) as found:
+    url = f"{parrot.url}/v1"
+    model = {"web_llm_url": url, "web_llm_model": "parrot:8b", "web_llm_key": "crackers"}
+    async with standing(tmp_path, **model) as found:
         yield found
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import bz2
 import datetime
 import gzip
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 from realm.corpus.documents import Document
 from realm.corpus.formats.mediawiki import plain
 from realm.corpus.importers import Problem, read_documents
+from tests.http_server import HttpServer, serving
 
 KEA: dict[str, Any] = {"id": "kea", "title": "Kea", "text": "Keas live in the Alps."}
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
@@ -155,7 +155,7 @@ def test_a_downloaded_dataset_is_a_folder_of_parquet(tmp_path: Path) -> None:
 def hub(file: bytes) -> Iterator[str]:
     """Speaks as much of the hub's protocol as its own client asks for one dataset."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             revision = "refs%2Fconvert%2Fparquet"
             path = self.path.partition("?")[0]
@@ -181,13 +181,8 @@ def hub(file: bytes) -> Iterator[str]:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(HttpServer(Hub)) as server:
+        yield server.url
 
 
 def test_a_dataset_is_read_by_its_name_on_the_hub(

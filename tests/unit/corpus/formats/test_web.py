@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import gzip
-import http.server
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from realm.corpus.documents import Document
 from realm.corpus.formats.web import USER_AGENT
 from realm.corpus.importers import Problem, read_documents
+from tests.http_server import HttpServer, serving
 
 MAX_BYTES = 2_000
 
 
-class Site(http.server.ThreadingHTTPServer):
+class Site(HttpServer):
     """Each path's kind and content; what was asked, and by whom."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[int, str, bytes]] = {}
         self.asked: list[str] = []
         self.agents: set[str | None] = set()
-        super().__init__(("127.0.0.1", 0), Answers)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(Answers)
 
     def put(
         self, path: str, content: str | bytes, kind: str = "text/html", status: int = 200
@@ -38,7 +33,7 @@ class Site(http.server.ThreadingHTTPServer):
         self.pages[path] = status, kind, data
 
 
-class Answers(http.server.BaseHTTPRequestHandler):
+class Answers(BaseHTTPRequestHandler):
     server: Site
 
     def do_GET(self) -> None:
@@ -53,18 +48,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None:
-        """Tests print nothing."""
-
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(Site()) as server:
         yield server
-        server.shutdown()
-        thread.join(20)
 
 
 def read(*urls: str) -> list[Document | Problem]:
