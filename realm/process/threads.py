@@ -43,12 +43,12 @@ def exit_or_kill_after(code: int = 0, seconds: float = LINGER_SECONDS) -> None:
     timer.start()
 
 
-def lower_priority(by: int = NICENESS) -> None:
+def lower_priority() -> None:
     """Makes this thread, and those it starts from now on, yield the processor to whatever answers
     users, here and in other processes."""
     thread = threading.get_native_id()
     try:
         own = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, own + by)
+        os.setpriority(os.PRIO_PROCESS, thread, own + NICENESS)
     except (OSError, AttributeError):
         return

@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 
 from realm import tracing
 from realm.errors import NotReady
-from realm.process.threads import lower_priority
 
 Key = TypeVar("Key", bound=Hashable)
 Work = TypeVar("Work")
@@ -192,13 +191,10 @@ class Batcher(Generic[Key, Work, Result]):
 
 
 class ComputeThread(ThreadPoolExecutor):
-    """One thread: torch's own threads are the process's budget.
+    """One thread: torch's own threads are the process's budget."""
 
-    :param nice: by how much it, and those it starts, give way to the other threads.
-    """
-
-    def __init__(self, name: str, nice: int = 0) -> None:
-        super().__init__(1, name, lower_priority, (nice,))
+    def __init__(self, name: str) -> None:
+        super().__init__(1, thread_name_prefix=name)
         self._lock = threading.Lock()
         self._pending = 0
         self._since = 0.0

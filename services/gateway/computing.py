@@ -42,8 +42,6 @@ MOST_TOKENS = 94
 #: About how many word pieces a passage is, until some were read; what one more changes in it.
 PASSAGE_TOKENS = 128.0
 NOVELTY = 0.02
-#: Reading takes tenths of a second: searches go first where cores are few.
-READ_NICE = 5
 #: Characters that are tokenised faster than another thread is asked to.
 SHORT_TEXT = 512
 
@@ -65,10 +63,7 @@ class Computing:
         self._metrics = metrics
         self._passage_tokens = PASSAGE_TOKENS
         self._stack = AsyncExitStack()
-        self._threads = {
-            "encode": ComputeThread("encode"),
-            "read": ComputeThread("read", READ_NICE),
-        }
+        self._threads = {"encode": ComputeThread("encode"), "read": ComputeThread("read")}
         #: For texts that would hold up the event loop.
         self._texts = ThreadPoolExecutor(1, "texts")
         metrics.stalled.set_function(lambda: self.stalled_seconds)

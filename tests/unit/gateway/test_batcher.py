@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realm.errors import InvalidInput, NotReady
-from services.gateway.batcher import Batcher, BatchQueue, Computed, ComputeThread, Item
+from services.gateway.batcher import Batcher, BatchQueue, Computed, Item
 
 PATIENCE = 10.0
 
@@ -203,15 +201,3 @@ async def test_batches_are_told_with_their_weight(doubler: Doubler) -> None:
         await asyncio.gather(*(made.submit("a", each, weight=each) for each in (2, 3, 6)))
     assert [(each.items, each.weight) for each in told] == [(2, 5), (1, 6)]
     assert all(each.seconds > 0 for each in told)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process has one priority")
-def test_a_thread_that_gives_way_does_so_alone() -> None:
-    def priority() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    mine = priority()
-    with ComputeThread("polite", nice=2) as polite, ComputeThread("other") as other:
-        assert polite.submit(priority).result(timeout=PATIENCE) == min(19, mine + 2)
-        assert other.submit(priority).result(timeout=PATIENCE) == mine
-    assert priority() == mine

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from realm.process.threads import NICENESS, lower_priority
 
 VITAL = """
 import threading
@@ -50,3 +55,15 @@ def test_a_vital_thread_that_dies_ends_its_process_and_logs_why(
 @pytest.mark.parametrize(("hangs", "code"), [(True, 3), (False, 0)])
 def test_a_hanging_thread_does_not_keep_the_process(hangs: bool, code: int) -> None:
     assert run(HANGING.format(hangs=hangs)).returncode == code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process has one priority")
+def test_a_thread_that_gives_way_does_so_alone() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    mine = priority()
+    with ThreadPoolExecutor(1, initializer=lower_priority) as low, ThreadPoolExecutor(1) as other:
+        assert low.submit(priority).result(timeout=10) == min(19, mine + NICENESS)
+        assert other.submit(priority).result(timeout=10) == mine
+    assert priority() == mine
