@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from realm.model.config import BertShape
-from realm.model.flat_bert import OneDnnProduct, PlainProduct, has_onednn
+from realm.model.products import OneDnnProduct, PlainProduct, has_onednn
 
 #: Tokens of a product, as in an ordinary batch.
 TOKENS = 2048

@@ -13,25 +13,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
 import torch
 
 from bench.claims import Claim, Result, at_least, at_most
 from bench.datasets import any_dataset
+from bench.embed import card
 from bench.embed.processor import has_amx, matrix_rate, operations
 from bench.embed.scale import Volume, gain_of_a_second_worker, volumes
 from bench.embed.sides import (
     Side,
     Text,
-    Vectors,
     exact,
+    least_cosine,
     openvino_sides,
     realm_sides,
     sentence_transformers_sides,
 )
 from bench.harness import Bench, Context
 from realm.model.checkpoint import new_model
-from realm.model.runtime import best_dtype, set_threads
+from realm.model.runtime import best_dtype, pick_device, set_threads
 
 #: Passages whose vectors are compared with those in float32, and that warm every side up.
 COMPARED = 60
@@ -48,12 +48,14 @@ LEAST_SHARE, LEAST_SHARE_AMX = 0.75, 0.35
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """`passages` to a turn. `judge_speed`: a turn is long enough to claim something by, and how
-    rate and memory depend on the number of passages and workers is looked at too."""
+    rate and memory depend on the number of passages and workers is looked at too. `device` is as
+    in realm's settings."""
 
     passages: int
     rounds: int
     threads: int
     judge_speed: bool
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,14 @@ class Observed:
     gain: float | None
 
 
-def observe(parameters: Parameters, context: Context) -> Observed:
+def observe(parameters: Parameters, context: Context) -> Observed | card.Observed:
     set_threads(parameters.threads)
+    if (device := pick_device(parameters.device)).type == "cuda":
+        return card.observe(parameters.passages, parameters.rounds, context, device)
+    return _observe_processor(parameters, context)
+
+
+def _observe_processor(parameters: Parameters, context: Context) -> Observed:
     dtype = best_dtype(torch.device("cpu"))
     data = any_dataset(context.seed)
     texts = [Text(one.title, one.text) for one in data.documents[: parameters.passages]]
@@ -131,13 +139,9 @@ def _turns(sides: dict[str, Side], texts: Sequence[Text], rounds: int) -> dict[s
     return turns
 
 
-def least_cosine(vectors: Vectors, expected: Vectors) -> float:
-    """Of rows [n, size] with rows [n, size]."""
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(((vectors * expected).sum(axis=1) / lengths).min())
-
-
-def judge(parameters: Parameters, observed: Observed) -> Result:
+def judge(parameters: Parameters, observed: Observed | card.Observed) -> Result:
+    if isinstance(observed, card.Observed):
+        return card.judge(observed)
     ours = next(name for name in observed.turns if name.startswith(OURS))
     seconds = {name: median(t.seconds for t in own) for name, own in observed.turns.items()}
     processor = {name: median(t.processor for t in own) for name, own in observed.turns.items()}
@@ -148,6 +152,7 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
         "tokens": observed.tokens,
         "threads": parameters.threads,
         "amx": observed.amx,
+        "gpu": "not asked for: --device cuda",
         "load": list(observed.load),
         "matrix_gflops": round(observed.rate / 1e9),
         "share_of_matrix_rate": round(share, 3),
@@ -221,5 +226,10 @@ BENCH = Bench(
     quick=Parameters(passages=60, rounds=1, threads=1, judge_speed=False),
     observe=observe,
     judge=judge,
-    options={"passages": "of a turn", "rounds": "of turns", "threads": "of the model's arithmetic"},
+    options={
+        "passages": "of a turn",
+        "rounds": "of turns",
+        "threads": "of the model's arithmetic",
+        "device": "cpu, or cuda: a model of BERT-base's size on a GPU",
+    },
 )

@@ -95,6 +95,12 @@ def exact(texts: Sequence[Text]) -> Vectors:
     return np.array(rows)
 
 
+def least_cosine(vectors: Vectors, expected: Vectors) -> float:
+    """Of rows [n, size] with rows [n, size]."""
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((vectors * expected).sum(axis=1) / lengths).min())
+
+
 def _by_realm(inputs: InputBuilder, encoder: FrozenEncoder, texts: Sequence[Text]) -> Vectors:
     return encoder.encode(_inputs(inputs, texts))
 

@@ -186,6 +186,7 @@ class Bert(nn.Module):
 
     def __init__(self, shape: BertShape, *, pooler: bool = False) -> None:
         super().__init__()
+        self.head_size = shape.hidden_size // shape.num_attention_heads
         self.embeddings = Embeddings(shape)
         self.encoder = LayerStack(shape)
         self.pooler = Pooler(shape) if pooler else None

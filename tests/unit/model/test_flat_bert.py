@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from realm.model import flat_bert
-from realm.model.bert import ACTIVATIONS, Activation
+from realm.model import products
+from realm.model.bert import ACTIVATIONS
+from realm.model.blocks import states_of_blocks
 from realm.model.checkpoint import Model
 from realm.model.config import Pooling, Projection
 from realm.model.encoders import Encoder, collate
-from realm.model.flat_bert import FlatBert, OneDnnProduct, PlainProduct, has_onednn
+from realm.model.flat_bert import FlatBert
 from realm.model.frozen_encoder import FrozenEncoder, encode
 from realm.model.inputs import Encoded
+from realm.model.products import has_onednn
 from tests.unit.model.conftest import TINY_SHAPE
 from tests.unit.model.test_encoders import cosines, real_passages, tiny_encoder
 
@@ -74,33 +75,17 @@ def test_every_pooling_and_projection(pooling: Pooling, projection: Projection |
 def test_every_activation_with_onednn_and_without(
     hidden_act: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flat_bert, "has_onednn", lambda _: fused and has_onednn(torch.float32))
+    monkeypatch.setattr(products, "has_onednn", lambda _: fused and has_onednn(torch.float32))
     encoder = tiny_encoder(base=dataclasses.replace(TINY_SHAPE, hidden_act=hidden_act))
     inputs = texts_of([3, 16, 40])
     found = FrozenEncoder(encoder, 0).encode(inputs)
     np.testing.assert_allclose(found, padded(encoder, inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("activation", [None, torch.nn.functional.gelu, torch.nn.functional.relu])
-def test_a_product_of_onednn_is_the_plain_one(
-    dtype: torch.dtype, activation: Activation | None
-) -> None:
-    if not has_onednn(dtype):
-        pytest.skip(f"oneDNN does not multiply {dtype} here")
-    torch.manual_seed(0)
-    weight, bias = torch.randn(24, 16).to(dtype), torch.randn(24).to(dtype)
-    x, residual = torch.randn(7, 16).to(dtype), torch.randn(7, 24).to(dtype)
-    fused, plain = OneDnnProduct(weight, bias, activation), PlainProduct(weight, bias, activation)
-    # bfloat16 has 8 bits: the plain way rounds between its steps.
-    close: dict[str, Any] = {"rtol": 2**-7, "atol": 2**-6} if dtype == torch.bfloat16 else {}
-    torch.testing.assert_close(fused(x), plain(x), **close)
-    torch.testing.assert_close(fused.plus(x, residual), plain.plus(x, residual), **close)
-
-
 def test_double_precision_stays() -> None:
     encoder, inputs = tiny_encoder().double(), texts_of([2, 20])
-    states = FlatBert(encoder.backbone, torch.float64)([collate(inputs, 0)])  # type: ignore[arg-type]
+    flat = FlatBert(encoder.backbone, torch.float64)  # type: ignore[arg-type]
+    states = states_of_blocks(flat, [collate(inputs, 0)])
     assert states[0].dtype == torch.float64
     np.testing.assert_allclose(
         FrozenEncoder(encoder, 0).encode(inputs), padded(encoder, inputs), atol=1e-6

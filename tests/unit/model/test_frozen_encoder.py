@@ -7,14 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from realm.errors import InvalidInput
 from realm.model.config import Projection
 from realm.model.encoders import collate
-from realm.model.flat_bert import even_rows
-from realm.model.frozen_encoder import FrozenEncoder, Progress, encode, fill_batches
+from realm.model.frozen_encoder import FrozenEncoder, Progress, encode
 from realm.model.inputs import Encoded
 from tests.unit.model.test_encoders import tiny_encoder
 
@@ -25,32 +22,6 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-
-
-@given(st.lists(st.integers(1, 288), max_size=60), st.integers(1, 2000))
-def test_filled_batches_hold_every_input_once_within_the_budget(
-    lengths: list[int], budget: int
-) -> None:
-    batches = fill_batches(lengths, budget)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    sizes = [sum(lengths[i] for i in batch) for batch in batches]
-    for place, (batch, size) in enumerate(zip(batches, sizes, strict=True)):
-        assert len(batch) == 1 or size <= budget
-        later = [lengths[i] for own in batches[place + 1 :] for i in own]
-        assert all(size + length > budget for length in later), "there was room for it"
-
-
-@given(st.integers(1, 10_000))
-def test_products_have_few_numbers_of_rows_and_few_rows_for_nothing(tokens: int) -> None:
-    rows = even_rows(tokens)
-    assert tokens <= rows < tokens + max(16, tokens / 8)
-    assert even_rows(rows) == rows
-    assert even_rows(tokens) <= even_rows(tokens + 1)
-
-
-def test_a_full_batch_has_no_rows_for_nothing() -> None:
-    assert [even_rows(full) for full in (16, 1024, 2048, 4096)] == [16, 1024, 2048, 4096]
-    assert len({even_rows(tokens) for tokens in range(1, 4097)}) < 50
 
 
 @pytest.mark.usefixtures("two_threads")

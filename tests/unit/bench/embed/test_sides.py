@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.embed.program import least_cosine
 from bench.embed.sides import (
     Text,
     exact,
+    least_cosine,
     openvino_sides,
     realm_sides,
     sentence_transformers_sides,

@@ -1,0 +1,120 @@
+"""Inputs of a flat matrix on a processor: in blocks, each padded to its own next multiple."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from realm.model.encoders import rounded_up
+from realm.model.flat_bert import FlatBert
+
+#: Attention over 170 tokens takes longer than over 176: the processor's units for matrices want
+#: aligned widths.
+BLOCK_MULTIPLE = 16
+
+#: oneDNN compiles a product anew for each number of rows, which takes longer than the product:
+#: rows are added, up to the next of at most `STEPS` numbers for each power of two.
+FINEST_STEP, STEPS = 16, 16
+
+#: Ids, segments and mask (True for tokens) of some inputs, [rows, width] each.
+Block = tuple[Tensor, Tensor, Tensor]
+
+
+def even_rows(tokens: int) -> int:
+    """How many rows so many tokens are computed as: at most an eighth more, or 15 more."""
+    step = FINEST_STEP
+    while step * STEPS < tokens:
+        step *= 2
+    return rounded_up(tokens, step)
+
+
+def states_of_blocks(bert: FlatBert, blocks: Sequence[Block]) -> list[Tensor]:
+    """States [rows, width, hidden] of each block."""
+    shapes = [Shape.of(mask, bert.dtype) for _, _, mask in blocks]
+    tokens = sum(one.tokens for one in shapes)
+    # Padding may reach beyond the last position, a token never does.
+    last = bert.longest - 1
+    places = [torch.arange(one.width).clamp(max=last).repeat(one.rows) for one in shapes]
+    ids, segments, positions = (
+        F.pad(torch.cat(parts), (0, even_rows(tokens) - tokens))  # [rows]
+        for parts in (
+            [ids.flatten() for ids, _, _ in blocks],
+            [segments.flatten() for _, segments, _ in blocks],
+            places,
+        )
+    )
+    states = bert(ids, segments, positions, BlockAttention(shapes))  # [rows, hidden]
+    parts = of_shapes(states, shapes)
+    return [part.view(one.rows, one.width, -1) for part, one in zip(parts, shapes, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a block. `attended` [rows, 1, 1, width] is added to scores; None: nothing is padding."""
+
+    rows: int
+    width: int
+    attended: Tensor | None
+
+    @classmethod
+    def of(cls, mask: Tensor, dtype: torch.dtype) -> Shape:
+        """`mask` [rows, width]"""
+        rows, width = mask.shape
+        if bool(mask.all()):
+            return cls(rows, width, None)
+        added = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, -torch.inf)
+        return cls(rows, width, added[:, None, None, :])
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAttention:
+    """A block at a time."""
+
+    shapes: Sequence[Shape]
+
+    def __call__(self, projected: Tensor) -> Tensor:
+        """[rows, 3, heads, size] → [rows, heads, size]; zeros for rows of no block"""
+        parts = of_shapes(projected, self.shapes)
+        mixed = [_attention(part, one) for part, one in zip(parts, self.shapes, strict=True)]
+        added = len(projected) - sum(map(len, mixed))
+        if not added and len(mixed) == 1:
+            return mixed[0]
+        return torch.cat([*mixed, mixed[0].new_zeros(added, *mixed[0].shape[1:])])
+
+
+def _attention(projected: Tensor, shape: Shape) -> Tensor:
+    """[rows · width, 3, heads, size] → [rows · width, heads, size]"""
+    parts = projected.view(shape.rows, shape.width, *projected.shape[1:])
+    query, key, value = parts.permute(2, 0, 3, 1, 4)  # [rows, heads, width, size] each
+    mixed = F.scaled_dot_product_attention(query, key, value, shape.attended)
+    return mixed.transpose(1, 2).flatten(0, 1)
+
+
+def of_shapes(x: Tensor, shapes: Sequence[Shape]) -> Sequence[Tensor]:
+    """[rows, …] → [tokens, …] of each block, without what was added below"""
+    tokens = [one.tokens for one in shapes]
+    return torch.split(x[: sum(tokens)], tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRunner:
+    """A `realm.model.encoders.ForwardRunner` for a backbone that learns no more."""
+
+    bert: FlatBert
+
+    def __call__(
+        self, forward: object, backbone: object, ids: Tensor, segments: Tensor, mask: Tensor
+    ) -> Tensor:
+        return states_of_blocks(self.bert, [(ids, segments, mask)])[0]
+
+
+def on_processor(backbone: nn.Module) -> bool:
+    return next(backbone.parameters()).device.type == "cpu"
