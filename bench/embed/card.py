@@ -84,7 +84,7 @@ def observe(passages: int, rounds: int, context: Context, device: torch.device) 
     model = new_model(folder, starter=False)
     texts = [Text(one.title, one.text) for one in data.documents]
     workloads = {
-        FULL: workload(model, _long(texts), passages),
+        FULL: workload(model, longer_than_any_input(texts), passages),
         NATURAL: workload(model, texts, passages),
     }
     encoder = model.retriever.passage.eval().to(device)
@@ -92,7 +92,7 @@ def observe(passages: int, rounds: int, context: Context, device: torch.device) 
     ours: dict[str, Side] = {OURS: lambda given: frozen.encode(given.inputs)}
     sides = ours | library_sides(folder, device, model.config.lengths.passage)
     compared = workload(model, texts, COMPARED)
-    expected = _exact(model, compared, device)
+    expected = exact(model, compared, device)
     vectors = {name: side(compared) for name, side in sides.items()}
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -144,7 +144,7 @@ def workload(model: Model, texts: Sequence[Text], passages: int) -> Workload:
     return Workload(chosen, [known[one] for one in chosen])
 
 
-def _long(texts: Sequence[Text]) -> list[Text]:
+def longer_than_any_input(texts: Sequence[Text]) -> list[Text]:
     """Each text with the next ones behind it, so that it is longer than any input."""
     bodies = [one.body for one in texts]
     return [
@@ -204,7 +204,7 @@ def square_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * SIDE**3 / best
 
 
-def _exact(model: Model, given: Workload, device: torch.device) -> Vectors:
+def exact(model: Model, given: Workload, device: torch.device) -> Vectors:
     """In float32 by the encoder that training uses, a passage at a time."""
     encoder = model.retriever.passage
     with torch.inference_mode():
