@@ -199,7 +199,7 @@ class Election:
             self._campaign()
         elif not self._lost.is_set():
             before, doubtful = self._clock(), set(self._doubtful)
-            self._confirm(self._tenure)
+            self._confirm_record(self._tenure)
             self._doubtful -= doubtful
             self._beat(before)
 
@@ -267,9 +267,17 @@ class Election:
         )
 
     def _confirm(self, tenure: Tenure, *changed: str) -> None:
-        """Also puts the record of its own term again if that is damaged or lost.
+        """By one list where no other term was claimed: a slow store is asked before each change.
 
         :param changed: collections changed just now.
+        :raises NotReady: as `_confirm_record`.
+        """
+        if self._lost.is_set() or self._leaders.newest_number() != tenure.term:
+            self._confirm_record(tenure, *changed)
+
+    def _confirm_record(self, tenure: Tenure, *changed: str) -> None:
+        """Also puts the record of its own term again if that is damaged or lost.
+
         :raises NotReady: if the store names a later term, or somebody else for this one.
         """
         claimed, found = self._newest, self._leaders.newest()

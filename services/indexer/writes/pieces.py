@@ -235,7 +235,8 @@ class PiecewiseEmbedding:
         failure = seen.faults.failure_of(output)
         if source not in seen.files or (failure is not None and failure.blames_input):
             arrow.write_table(self._store, source, table.replace_schema_metadata(None))
-            clear_failure(self._store, output)
+            if failure is not None:
+                clear_failure(self._store, output)
             self._tasks.allow_resend(output)
         self._tasks.send(task_for(EMBED_CHANGES, self._generation, source, output))
 
