@@ -62,6 +62,12 @@ def import_(
             help="FIELD=NAME: by which name a field goes in rows, as text=contents; repeatable"
         ),
     ] = None,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            help="of texts without a byte order mark, as cp1252; else as they declare, or UTF-8"
+        ),
+    ] = "",
     mirror: Annotated[
         bool,
         typer.Option(
@@ -81,7 +87,7 @@ def import_(
     place is replaced, and named. An import that was interrupted goes on where it was when the same
     command is given again.
     """
-    given = Given(tuple(paths), prefix, _columns(column or []), quiet=as_json)
+    given = Given(tuple(paths), prefix, _columns(column or []), encoding, quiet=as_json)
     with connect(address, timeout) as client:
         if follow:
             check_packages("realm corpus import --follow", {"watchfiles": "follow"})
@@ -100,6 +106,7 @@ class Given:
     paths: tuple[Path, ...]
     prefix: str
     columns: dict[str, str]
+    encoding: str
     quiet: bool
 
 
@@ -149,6 +156,7 @@ def _import(client: Client, given: Given, mirrored: Mirror | None, address: str 
         max_bytes=load_settings().corpus.max_document_bytes,
         prefix=given.prefix,
         columns=given.columns,
+        encoding=given.encoding,
         skip=mirrored.is_unchanged if mirrored else lambda path, document_id: False,
     )
     documents = _usable(reading, problems)
@@ -157,7 +165,7 @@ def _import(client: Client, given: Given, mirrored: Mirror | None, address: str 
         mirrored.begin()
         documents = mirrored.changed(documents)
     else:
-        resuming = Resuming.of([address, given.prefix, given.columns], given.paths)
+        resuming = Resuming.of([address, given.prefix, given.columns, given.encoding], given.paths)
         documents = islice(documents, resuming.done, None)
     resumed = resuming.done if resuming else 0
     total = _write(client, replaced.watch(documents), reading, resuming, quiet=given.quiet)

@@ -6,6 +6,7 @@ They are read as streams, compressed or not: of a file only one document at a ti
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -25,10 +26,11 @@ Found = tuple[int, Callable[[], Document]]
 @dataclass(frozen=True, slots=True)
 class Asked:
     """How rows are read: `longest` in bytes is one of them; `columns` says by which other name a
-    field of a document goes in them."""
+    field of a document goes in them. `encoding` is that of texts without a byte order mark."""
 
     longest: int
     columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: codecs.CodecInfo | None = None
 
 
 Container = Callable[[BinaryIO, Asked], Iterator[Found]]
@@ -92,9 +94,9 @@ def opened(path: Path) -> BinaryIO:
     return found
 
 
-def as_text(file: Any) -> TextIO:
-    """In the encoding of its byte order mark, else UTF-8. What is not text is found in its line,
-    and the lines behind it are read."""
-    codec = marked(file.peek(4))
+def as_text(file: Any, asked: Asked) -> TextIO:
+    """In the encoding of its byte order mark, else as asked, else UTF-8. What is not text is found
+    in its line, and the lines behind it are read."""
+    codec = marked(file.peek(4)) or asked.encoding
     name = codec.name if codec else "utf-8"
     return io.TextIOWrapper(file, name, errors="surrogateescape", newline="")

@@ -28,6 +28,7 @@ from realm.corpus.containers import (
 from realm.corpus.documents import Document, check_document, normalise_id, shown
 from realm.corpus.formats import containers, readers
 from realm.corpus.known_ids import KnownIds
+from realm.corpus.plain_text import ENCODED, find_encoding, in_utf8
 from realm.errors import InvalidInput, RealmError
 
 #: The metadata of a document that is a file: where it lay, so that another's is told apart.
@@ -64,6 +65,7 @@ def read_documents(
     max_bytes: int,
     prefix: str = "",
     columns: Mapping[str, str] | None = None,
+    encoding: str = "",
     skip: Skip = lambda path, document_id: False,
 ) -> Reading:
     """Reads documents from files and folders, in the order given; folders in order of name.
@@ -75,9 +77,12 @@ def read_documents(
     :param prefix: a folder's name before each file's id; ids in files of many documents stay as
         they are.
     :param columns: by which other name a field of a document goes in such files.
-    :raises InvalidInput: at once, if a path is missing or is a file of an unknown kind.
+    :param encoding: of texts without a byte order mark; empty: what they declare, else UTF-8.
+    :raises InvalidInput: at once, if a path is missing or is a file of an unknown kind, or the
+        encoding is unknown.
     """
-    asked = Asked(max_bytes * _RAW_FACTOR + _RAW_EXTRA, columns or {})
+    longest = max_bytes * _RAW_FACTOR + _RAW_EXTRA
+    asked = Asked(longest, columns or {}, find_encoding(encoding))
     return Reading([_checked(Path(path)) for path in paths], max_bytes, asked, prefix, skip)
 
 
@@ -226,9 +231,11 @@ class Reading(Iterator[Document | Problem]):
         size = path.stat().st_size
         if size > self._asked.longest:
             raise InvalidInput(f"the file has {size} bytes, the limit is {self._asked.longest}")
-        data = path.read_bytes()
+        data, suffix = path.read_bytes(), path.suffix.lower()
+        if suffix in ENCODED:
+            data = in_utf8(data, self._asked.encoding)
         try:
-            plain = readers()[path.suffix.lower()](data)
+            plain = readers()[suffix](data)
         except InvalidInput:
             raise
         except Exception as error:  # parsers are others' code: what one cannot read stops nothing

@@ -20,16 +20,23 @@ class PlainText:
 
 #: Readers by suffix; the modules of `realm.corpus.formats` add theirs.
 READERS: dict[str, Callable[[bytes], PlainText]] = {}
+#: The suffixes of files that have an encoding.
+ENCODED: set[str] = set()
 
 Reader = Callable[[bytes], PlainText]
 TextReader = Callable[[str], PlainText]
 
 
-def reader(*suffixes: str) -> Callable[[Reader], Reader]:
-    """Registers the reader of files with these suffixes; it raises InvalidInput if it cannot."""
+def reader(*suffixes: str, encoded: bool = False) -> Callable[[Reader], Reader]:
+    """Registers the reader of files with these suffixes; it raises InvalidInput if it cannot.
+
+    :param encoded: the files are text in some encoding, which the reader finds out.
+    """
 
     def register(read: Reader) -> Reader:
         READERS.update(dict.fromkeys(suffixes, read))
+        if encoded:
+            ENCODED.update(suffixes)
         return read
 
     return register
@@ -39,7 +46,7 @@ def text_reader(*suffixes: str) -> Callable[[TextReader], TextReader]:
     """As `reader`, of text with "\\n" at line ends and without a byte order mark."""
 
     def register(read: TextReader) -> TextReader:
-        reader(*suffixes)(lambda data: read(decode(data)))
+        reader(*suffixes, encoded=True)(lambda data: read(decode(data)))
         return read
 
     return register
@@ -68,8 +75,33 @@ def decode(data: bytes, declared: codecs.CodecInfo | None = None) -> str:
         return _LINE_END.sub("\n", without_mark(codec.decode(data)[0]))
     except UnicodeDecodeError as error:
         raise InvalidInput(
-            f"not {codec.name.upper()} at byte {error.start}: convert it to UTF-8"
+            f"not {codec.name.upper()} at byte {error.start}: name its encoding, or convert it to"
+            " UTF-8"
         ) from error
+
+
+def in_utf8(data: bytes, told: codecs.CodecInfo | None) -> bytes:
+    """What is told from outside counts before what a text declares of itself; a byte order mark
+    counts before both.
+
+    :raises InvalidInput: if the bytes are not in that encoding.
+    """
+    if told is None or marked(data):
+        return data
+    return codecs.BOM_UTF8 + decode(data, told).encode()
+
+
+def find_encoding(name: str) -> codecs.CodecInfo | None:
+    """None for no name.
+
+    :raises InvalidInput: if Python knows no such encoding of text.
+    """
+    try:
+        if name:
+            "".encode(name)  # refuses what encodes no text, such as base64
+        return codecs.lookup(name) if name else None
+    except LookupError as error:
+        raise InvalidInput(f"encoding {name} is unknown", field="encoding") from error
 
 
 def marked(data: bytes) -> codecs.CodecInfo | None:

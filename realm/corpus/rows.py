@@ -148,7 +148,9 @@ def _object(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line.encode("utf-8", "surrogateescape").decode())
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"not UTF-8 at byte {error.start}: convert it") from error
+        raise InvalidInput(
+            f"not UTF-8, or what encoding was named, at byte {error.start}: name it, or convert it"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"not JSON: {error}") from error
     if not isinstance(row, dict):

@@ -236,7 +236,7 @@ def _number(text: str | None, default: int) -> int:
 _LINE_BREAK = re.compile(r"\s*\n\s*")
 
 
-@reader(".html", ".htm")
+@reader(".html", ".htm", encoded=True)
 def read_html_file(data: bytes) -> PlainText:
     return read_html(decode_page(data))
 

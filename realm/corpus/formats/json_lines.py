@@ -13,7 +13,7 @@ from realm.errors import InvalidInput
 
 @container(".jsonl", ".ndjson")
 def read_json_lines(file: BinaryIO, asked: Asked) -> Iterator[Found]:
-    with as_text(file) as text:
+    with as_text(file, asked) as text:
         for number, line in _lines(text, asked.longest):
             if line is None:
                 yield number, partial(_too_long, asked.longest)

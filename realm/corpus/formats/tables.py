@@ -12,6 +12,6 @@ from realm.corpus.rows import from_cells, read_table
 
 @container(".csv", ".tsv")
 def read_rows(file: BinaryIO, asked: Asked) -> Iterator[Found]:
-    with as_text(file) as text:
+    with as_text(file, asked) as text:
         for number, row in read_table(text, asked.longest):
             yield number, partial(from_cells, row, asked.columns)

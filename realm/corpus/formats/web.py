@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 from realm import __version__
 from realm.corpus.containers import NAMED, Remote
 from realm.corpus.documents import Document
-from realm.corpus.plain_text import READERS
+from realm.corpus.plain_text import ENCODED, READERS
 from realm.errors import InvalidInput
 
 #: By which robots.txt may name us.
@@ -96,7 +96,7 @@ class Web:
         if suffix is None:
             raise InvalidInput(f"the page is {page.kind}: {', '.join(KINDS)} are read")
         data = page.data
-        if page.charset and suffix != ".pdf":
+        if page.charset and suffix in ENCODED:
             # What the server says counts before what the page says.
             data = codecs.BOM_UTF8 + _decoded(page).encode()
         plain = READERS[suffix](data)

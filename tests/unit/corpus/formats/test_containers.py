@@ -20,6 +20,7 @@ import pytest
 from realm.corpus.documents import Document
 from realm.corpus.formats.mediawiki import plain
 from realm.corpus.importers import Problem, read_documents
+from realm.errors import InvalidInput
 from tests.http_server import HttpServer, serving
 
 KEA: dict[str, Any] = {"id": "kea", "title": "Kea", "text": "Keas live in the Alps."}
@@ -227,3 +228,35 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(
     assert isinstance(problem, Problem)
     assert why in problem.message
     assert good == Document(**KEA)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.jsonl", '{"id": "a.jsonl", "text": "Füße für 30 €"}'),
+        ("a.csv", "id,text\na.csv,Füße für 30 €\n"),
+        ("a.md", "Füße für 30 €"),
+        ("a.rst", "Füße für 30 €"),
+        ("a.txt", "Füße für 30 €"),
+        ("a.html", "<meta charset=utf-8><p>Füße für 30 €"),
+    ],
+)
+def test_an_encoding_that_is_named_counts_unless_a_mark_says_another(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / name).write_text(words, encoding="cp1252")
+    (found,) = read(tmp_path / name, encoding="cp1252")
+    assert isinstance(found, Document)
+    assert found.text == "Füße für 30 €"
+    (problem,) = read(tmp_path / name)
+    assert isinstance(problem, Problem)
+    (tmp_path / name).write_text(words, encoding="utf-8-sig")
+    (found,) = read(tmp_path / name, encoding="cp1252")
+    assert isinstance(found, Document)
+    assert found.text == "Füße für 30 €"
+
+
+@pytest.mark.parametrize("name", ["latin-99", "base64"])
+def test_an_unknown_encoding_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"encoding {name} is unknown"):
+        read(tmp_path, encoding=name)
