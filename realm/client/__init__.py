@@ -6,7 +6,7 @@ Needs gRPC, protobuf and tenacity alone.
 >>> with Client("127.0.0.1:50051") as client:
 ...     version = client.upsert([document("eiffel", "Gustave Eiffel's company built it.")])
 ...     answer = client.ask("who built it?", at_least_version=version.corpus_version)
-...     print(answer.answers[0].text, answer.index_version.generation)
+...     print([each.text for each in answer.answers], answer.index_version.generation)
 
 `AsyncClient` has the same methods for asyncio. Results are the messages of `realm.v1`; errors are
 those of `realm.errors`, and `InvalidInput` names the argument that cannot be sent. Every call has

@@ -68,6 +68,7 @@ class Reader:
         self._state = cluster.folder / "state"
         ports = {PORTS[name]: PORTS[name] + cluster.offset for name in ("gateway", "web")}
         self._replaced = {f"{HOST}:{old}": f"{HOST}:{new}" for old, new in ports.items()}
+        self._replaced["Client()"] = f'Client("{cluster.gateway}")'
         qdrant, redis = (PORTS[name] + cluster.offset for name in ("qdrant", "redis"))
         self._environment = {
             **os.environ,
