@@ -176,7 +176,8 @@ class Trial:
         return "what was written before is found, what was written after is not"
 
     def remove(self) -> str:
-        self._cluster.kubectl("delete", "--kustomize", OVERLAY, seconds=5 * MINUTES)
+        options = ("--ignore-not-found",)  # the job make-secrets removes itself
+        self._cluster.kubectl("delete", "--kustomize", OVERLAY, *options, seconds=5 * MINUTES)
         kinds = ("--verbs=list", "--output=name")
         found = self._cluster.kubectl("api-resources", *kinds).split()
         selector = ("--all-namespaces", "--selector=app.kubernetes.io/part-of=realm")
