@@ -158,7 +158,7 @@ def from_rpc_error(error: grpc.RpcError, peer: str = "the server") -> RealmError
         case grpc.StatusCode.INTERNAL if words == WRITE_FAILED:
             return DependencyUnavailable(f"{peer} ended the call while it was written to")
         case grpc.StatusCode.CANCELLED:
-            return Overloaded(f"{peer} has too many calls to look at this one; try again")
+            return Overloaded(f"{peer} ends, or has too many calls to look at this one; try again")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Overloaded(f"{peer} refused the call: {words}")
     kind = _BY_CODE.get(code.name, RealmError)
@@ -248,7 +248,9 @@ def _service_config(retries: bool) -> dict[str, Any]:
         "initialBackoff": "0.1s",
         "maxBackoff": "2s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # CANCELLED, by the other side: a call that it had not looked at when it ended, or for which
+        # it had no place. A caller that cancels ends all attempts.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     return {
         **balancing,

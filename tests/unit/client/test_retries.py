@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from tests.unit.gateway.indexer import MemoryIndexer, running_indexer
 from tests.unit.gateway.site import PATIENCE, MemorySearch, World, failure, running
 
 ATTEMPTS = 4
+#: For which a server that ends does not look at its calls: enough for some to arrive.
+BUSY_SECONDS = 0.3
 
 
 class Gateway(retrieval_pb2_grpc.RetrievalServiceServicer):
@@ -50,12 +55,31 @@ async def indexer() -> AsyncIterator[tuple[MemoryIndexer, str]]:
 @pytest.fixture
 async def gateway() -> AsyncIterator[tuple[Gateway, str]]:
     servicer = Gateway()
+    server, address = await _start(servicer)
+    yield servicer, address
+    await server.stop(None)
+
+
+async def _start(servicer: Gateway) -> tuple[grpc.aio.Server, str]:
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=server_options())
     retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    yield servicer, f"127.0.0.1:{port}"
-    await server.stop(None)
+    return server, f"127.0.0.1:{port}"
+
+
+@contextmanager
+def loop_of_its_own() -> Iterator[asyncio.AbstractEventLoop]:
+    """In a thread: what keeps it busy keeps nobody else waiting."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE)
+        loop.close()
 
 
 async def test_in_an_outage_calls_are_tried_once_and_afterwards_again(
@@ -79,6 +103,56 @@ async def test_in_an_outage_calls_are_tried_once_and_afterwards_again(
             await client.search("?")
         servicer.away = True
         assert await attempts() == ATTEMPTS
+
+
+async def test_what_an_ending_server_has_not_looked_at_goes_to_another(
+    gateway: tuple[Gateway, str],
+) -> None:
+    """gRPC cancels what waits in a server that ends; its event loop may be busy just then."""
+    stays, address = gateway
+    ending, busy = Gateway(), threading.Event()
+    stays.away = ending.away = False
+
+    async def end(server: grpc.aio.Server) -> None:
+        busy.set()
+        time.sleep(BUSY_SECONDS)
+        await server.stop(PATIENCE)
+
+    with loop_of_its_own() as loop:
+        started = asyncio.run_coroutine_threadsafe(_start(ending), loop)
+        server, other = await asyncio.wrap_future(started)
+        async with AsyncClient(f"ipv4:{address},{other}", timeout=PATIENCE) as client:
+            async with asyncio.timeout(PATIENCE):
+                while not (stays.attempts and ending.attempts):
+                    await client.search("?")
+            ended = asyncio.run_coroutine_threadsafe(end(server), loop)
+            await asyncio.to_thread(busy.wait, PATIENCE)
+            await asyncio.gather(*(client.search("?") for _ in range(20)))
+            await asyncio.wrap_future(ended)
+
+
+class Slow(Gateway):
+    """Answers nobody."""
+
+    async def RetrievePassages(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.attempts += 1
+        await asyncio.sleep(PATIENCE)
+
+
+async def test_a_call_that_its_caller_cancels_is_made_once() -> None:
+    servicer = Slow()
+    server, address = await _start(servicer)
+    async with AsyncClient(address, timeout=PATIENCE) as client:
+        call = asyncio.create_task(client.search("?"))
+        async with asyncio.timeout(PATIENCE):
+            while not servicer.attempts:
+                await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.sleep(0.5)  # the first retry would come after 0.1 s
+        assert servicer.attempts == 1
+    await server.stop(None)
 
 
 async def _many(client: AsyncClient, calls: int) -> None:

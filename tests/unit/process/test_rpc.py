@@ -258,7 +258,8 @@ async def test_calls_beyond_what_a_server_can_look_at_come_back_as_overload(
             return from_rpc_error(error)
         return None
 
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=channel_options()) as channel:
+    options = channel_options(retries=False)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         stub = corpus_pb2_grpc.CorpusServiceStub(channel)
         assert await ask(stub) is None
         outcomes = await asyncio.gather(*(ask(stub) for _ in range(100)))
