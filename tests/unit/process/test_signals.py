@@ -14,6 +14,14 @@ LIGHT = """
 import sys, realm.process.signals
 print(*{"grpc", "torch", "asyncio", "typer", "rich"} & set(sys.modules))
 """
+#: A process that takes itself for one of that number is told to end after its first import.
+STARTING = """
+import os, signal
+os.getpid = lambda: {pid}
+import services
+signal.raise_signal(signal.SIGTERM)
+print("goes on")
+"""
 
 
 def ignoring(*numbers: int, terminal: int | None = None) -> Callable[[], None]:
@@ -67,3 +75,17 @@ def test_an_interrupt_without_a_terminal_counts() -> None:
 def test_the_signals_module_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
     assert not done.stdout.split()
+
+
+def test_a_container_s_first_process_ends_while_it_still_imports() -> None:
+    done = run_starting(pid=1)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_of_others_an_import_leaves_the_signals_as_they_are() -> None:
+    assert run_starting(pid=2).returncode == -signal.SIGTERM
+
+
+def run_starting(pid: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", STARTING.format(pid=pid)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
