@@ -22,6 +22,7 @@ from realm.errors import (
     DependencyUnavailable,
     InvalidInput,
     NotReady,
+    Overloaded,
     RealmError,
     Unauthenticated,
 )
@@ -240,6 +241,8 @@ class Forwarder:
         if isinstance(error, Unauthenticated):
             log.error("indexer_refuses_this_gateway", why=error.message)
             return DependencyUnavailable("the indexer does not know this gateway: see its log")
+        if isinstance(error, Overloaded) and raised.code() is grpc.StatusCode.CANCELLED:
+            return NotReady(f"{self.peer} ends, and did not look at the call")
         return error
 
     def _metadata(self, context: Any) -> tuple[tuple[str, str | bytes], ...]:

@@ -35,6 +35,8 @@ class MemoryIndexer(
         self.seconds: float | None = None
         self.fault: Exception | None = None
         self.failures = 0
+        #: How many writes gRPC cancels, as those that a server had not looked at when it ended.
+        self.cancels = 0
         self.reports: list[serving_pb2.ReportServingRequest] = []
         self.version = 0
         self.paused = False
@@ -48,6 +50,9 @@ class MemoryIndexer(
     async def UpsertDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note(context)
         await self.awake.wait()
+        if self.cancels:
+            self.cancels -= 1
+            await context.abort(grpc.StatusCode.CANCELLED)
         return corpus_pb2.UpsertDocumentsResponse(corpus_version=self._write(request))
 
     async def DeleteDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802

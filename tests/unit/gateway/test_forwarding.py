@@ -276,6 +276,15 @@ async def test_a_write_kept_by_a_sleeping_leader_goes_to_the_next(
         asleep.awake.set()
 
 
+async def test_a_write_that_an_ending_indexer_cancelled_is_sent_again(
+    pair: tuple[Site, MemoryIndexer],
+) -> None:
+    site, indexer = pair
+    indexer.cancels = 1
+    written = await site.corpus.UpsertDocuments(upsert(document()), timeout=PATIENCE)
+    assert (written.corpus_version, indexer.cancels) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("fault", "failures", "calls", "kind"),
     [
