@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+# In the background of a script SIGINT is ignored, by whatever tests start too, which wait for it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before torch is imported: on tiny tensors threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test asserts a wall-clock time: a busy machine must not fail a law.

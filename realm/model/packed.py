@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import accumulate, chain
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,8 @@ from torch import Tensor
 from realm.model.bert import Bert
 from realm.model.inputs import Encoded
 
-try:  # torch 2.10 and newer
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
-    varlen_attn = None  # type: ignore[assignment]
+#: Torch 2.10 and newer. Imported where there is a GPU alone: it brings torch's compiler along.
+VARLEN = "torch.nn.attention.varlen"
 
 #: What flash attention asks for: Ampere or newer, heads of a multiple of 8 numbers up to 256.
 LEAST_CAPABILITY = (8, 0)
@@ -28,7 +27,7 @@ HEAD_MULTIPLE, WIDEST_HEAD = 8, 256
 def can_be_packed(bert: Bert, dtype: torch.dtype) -> bool:
     """Whether torch's flash attention computes inputs of any lengths on this model's device."""
     device = next(bert.parameters()).device
-    if device.type != "cuda" or varlen_attn is None or dtype.itemsize != 2:
+    if device.type != "cuda" or dtype.itemsize != 2 or not find_spec(VARLEN):
         return False
     size = bert.head_size
     fits = size % HEAD_MULTIPLE == 0 and size <= WIDEST_HEAD
@@ -67,10 +66,9 @@ class Packed:
     def attend(self, projected: Tensor) -> Tensor:
         """[tokens, 3, heads, size] → [tokens, heads, size]"""
         query, key, value = projected.unbind(1)  # [tokens, heads, size] each
-        made: Any = varlen_attn(
+        mixed: Tensor = import_module(VARLEN).varlen_attn(
             query, key, value, self.bounds, self.bounds, self.longest, self.longest
         )
-        mixed: Tensor = made
         return mixed
 
     def padded(self, states: Tensor) -> tuple[Tensor, Tensor]:
