@@ -33,7 +33,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # Else each of them, and each process of a cluster, would compile the same modules again.
 test test-claims test-all: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint ## everything that is quick; eleven minutes on two cores, fifteen on slow ones
+test: lint ## everything that is quick; nine to fifteen minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not claims" $(PARALLEL)
 
 test-claims: $(VENV)/dev.done ## the short forms of the benches, the paper's claim; about five minutes more
