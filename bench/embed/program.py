@@ -8,7 +8,6 @@ figures are medians of the turns. A side that is not installed is left out, and 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,13 +20,16 @@ from bench.embed import card
 from bench.embed.processor import has_amx, matrix_rate, operations
 from bench.embed.scale import Volume, gain_of_a_second_worker, volumes
 from bench.embed.sides import (
-    Side,
+    LEAST_COSINE,
     Text,
+    Turn,
     exact,
+    inputs_of,
     least_cosine,
     openvino_sides,
     realm_sides,
     sentence_transformers_sides,
+    take_turns,
 )
 from bench.harness import Bench, Context
 from realm.model.checkpoint import new_model
@@ -36,7 +38,6 @@ from realm.model.runtime import best_dtype, pick_device, set_threads
 #: Passages whose vectors are compared with those in float32, and that warm every side up.
 COMPARED = 60
 OURS, DEFAULT = "realm", "sentence-transformers float32"
-LEAST_COSINE = 0.999
 TIMES_DEFAULT, TIMES_BEST = 3.0, 1.25
 #: Passages at a time in which neither rate nor memory may differ by more than this share.
 VOLUMES, MOST_APART = (500, 2000, 8000), 0.1
@@ -56,14 +57,6 @@ class Parameters:
     threads: int
     judge_speed: bool
     device: str = "cpu"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One side over all passages: seconds by the clock, and of the process's processor time."""
-
-    seconds: float
-    processor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +89,7 @@ def _observe_processor(parameters: Parameters, context: Context) -> Observed:
     data = any_dataset(context.seed)
     texts = [Text(one.title, one.text) for one in data.documents[: parameters.passages]]
     model = new_model()
-    inputs = [
-        model.inputs.passage(model.inputs.title_ids(one.title), model.inputs.tokenize(one.body)[0])
-        for one in texts
-    ]
+    inputs = inputs_of(model.inputs, texts)
     lengths = [len(one) for one in inputs]
     load = os.getloadavg()[0]
     groups = {
@@ -108,10 +98,10 @@ def _observe_processor(parameters: Parameters, context: Context) -> Observed:
         "OpenVINO": openvino_sides(dtype),
     }
     sides = {name: side for found in groups.values() for name, side in found.items()}
-    expected = exact(texts[:COMPARED])
+    expected = exact(model, inputs[:COMPARED])
     cosines = {name: least_cosine(side(texts[:COMPARED]), expected) for name, side in sides.items()}
     rate = matrix_rate(model.config.base, dtype)
-    turns = _turns(sides, texts, parameters.rounds)
+    turns = take_turns(sides, texts, parameters.rounds)
     ours = next(iter(groups["realm"].values()))
     more = parameters.judge_speed
     return Observed(
@@ -127,16 +117,6 @@ def _observe_processor(parameters: Parameters, context: Context) -> Observed:
         volumes=volumes(ours, texts, VOLUMES) if more else {},
         gain=gain_of_a_second_worker(texts, dtype) if more else None,
     )
-
-
-def _turns(sides: dict[str, Side], texts: Sequence[Text], rounds: int) -> dict[str, list[Turn]]:
-    turns: dict[str, list[Turn]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            began, used = time.perf_counter(), time.process_time()
-            side(texts)
-            turns[name].append(Turn(time.perf_counter() - began, time.process_time() - used))
-    return turns
 
 
 def judge(parameters: Parameters, observed: Observed | card.Observed) -> Result:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from bench.embed import card
-from bench.embed.sides import Text, least_cosine
+from bench.embed.sides import Text, Turn, exact, least_cosine
 from realm.model.base import default_folder
 from realm.model.checkpoint import Model, new_model
 from realm.model.config import BertShape
@@ -22,15 +20,21 @@ TEXTS = [
     Text("Oxygen", "Oxygen is the chemical element with the symbol O. " * 20),
     Text("", "One."),
 ]
+
+
+def turns(*seconds: float) -> list[Turn]:
+    return [Turn(each, each) for each in seconds]
+
+
 GOOD = card.Observed(
     card="a card",
     passages=1000,
     tokens={card.FULL: 288_000, card.NATURAL: 170_000},
     work={card.FULL: 5e13, card.NATURAL: 3e13},
     rate=5e14,
-    seconds={
-        card.FULL: {card.OURS: [0.15, 0.3, 0.15], THEIRS: [0.3, 0.3, 0.3]},
-        card.NATURAL: {card.OURS: [0.1, 0.1, 0.1], THEIRS: [0.2, 0.2, 0.2]},
+    turns={
+        card.FULL: {card.OURS: turns(0.15, 0.3, 0.15), THEIRS: turns(0.3, 0.3, 0.3)},
+        card.NATURAL: {card.OURS: turns(0.1, 0.1, 0.1), THEIRS: turns(0.2, 0.2, 0.2)},
     },
     cosines={card.OURS: 0.9995, THEIRS: 0.999},
     beside_mean={card.OURS: 0.998, THEIRS: 0.997},
@@ -66,7 +70,7 @@ def test_one_workload_fills_every_input_and_the_other_has_its_own_lengths(model:
 def test_vectors_are_compared_with_those_of_the_encoder_that_learns(model: Model) -> None:
     given = card.workload(model, TEXTS, 3)
     made = FrozenEncoder(model.retriever.passage.eval(), model.inputs.pad).encode(given.inputs)
-    assert least_cosine(made, card.exact(model, given, torch.device("cpu"))) > 0.99999
+    assert least_cosine(made, exact(model, given.inputs)) > 0.99999
 
 
 def test_what_all_rows_share_makes_no_row_right() -> None:
@@ -90,7 +94,7 @@ def test_a_fast_card_keeps_all_claims() -> None:
         ({"cosines": {card.OURS: 0.99}}, "least cosine of a vector with that in float32"),
         ({"rate": 8e14}, f"share of the card's rate of a square product, {card.FULL}"),
         (
-            {"seconds": {**GOOD.seconds, card.FULL: {card.OURS: [0.15], THEIRS: [0.1]}}},
+            {"turns": {**GOOD.turns, card.FULL: {card.OURS: turns(0.15), THEIRS: turns(0.1)}}},
             f"times the best of the others, {THEIRS}",
         ),
     ],
@@ -99,6 +103,6 @@ def test_each_claim_can_fail(change: dict[str, object], broken: str) -> None:
     assert failing(replace(GOOD, **change)) == [broken]  # type: ignore[arg-type]
 
 
-def test_without_the_library_it_is_compared_with_the_card_alone(tmp_path: Path) -> None:
-    alone = {name: {card.OURS: own[card.OURS]} for name, own in GOOD.seconds.items()}
-    assert len(card.judge(replace(GOOD, seconds=alone)).claims) == 2
+def test_without_the_library_it_is_compared_with_the_card_alone() -> None:
+    alone = {name: {card.OURS: own[card.OURS]} for name, own in GOOD.turns.items()}
+    assert len(card.judge(replace(GOOD, turns=alone)).claims) == 2

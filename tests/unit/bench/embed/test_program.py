@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.embed.program import BENCH, Observed, Turn, judge
+from bench.embed.program import BENCH, Observed, judge
 from bench.embed.scale import Volume
-from bench.embed.sides import least_cosine
+from bench.embed.sides import Turn, least_cosine
 
 OURS, DEFAULT, BEST = "realm bfloat16", "sentence-transformers float32", "OpenVINO bfloat16"
 
