@@ -96,12 +96,13 @@ def find_encoding(name: str) -> codecs.CodecInfo | None:
 
     :raises InvalidInput: if Python knows no such encoding of text.
     """
+    if not name:
+        return None
     try:
-        if name:
-            "".encode(name)  # refuses what encodes no text, such as base64
-        return codecs.lookup(name) if name else None
+        "".encode(name)  # refuses what encodes no text, such as base64
     except LookupError as error:
         raise InvalidInput(f"encoding {name} is unknown", field="encoding") from error
+    return codecs.lookup(name)
 
 
 def marked(data: bytes) -> codecs.CodecInfo | None:

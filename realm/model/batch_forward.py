@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realm.model.bert import Bert
-from realm.model.blocks import BLOCK_MULTIPLE, Block, even_rows, on_processor, states_of_blocks
+from realm.model.blocks import BLOCK_MULTIPLE, Block, can_be_in_blocks, even_rows, states_of_blocks
 from realm.model.encoders import Encoder, Head, collate, plan_batches, rounded_up
-from realm.model.flat_bert import FlatBert, is_plain_bert
+from realm.model.flat_bert import FlatBert
 from realm.model.inputs import Encoded
 from realm.model.packed import Packed, can_be_packed
 
@@ -45,11 +45,10 @@ class BatchForward(Protocol):
 def make_forward(encoder: Encoder, pad_id: int, dtype: torch.dtype) -> BatchForward:
     """BERT is computed flat by a copy of its layers, all else by the encoder itself."""
     backbone = encoder.backbone
-    if is_plain_bert(backbone):
-        if on_processor(backbone):
-            return BlockForward(backbone, encoder.head, pad_id, dtype)
-        if can_be_packed(backbone, dtype):
-            return PackedForward(backbone, encoder.head, dtype)
+    if can_be_in_blocks(backbone):
+        return BlockForward(backbone, encoder.head, pad_id, dtype)
+    if can_be_packed(backbone, dtype):
+        return PackedForward(backbone, encoder.head, dtype)
     return PaddedForward(encoder, pad_id, dtype)
 
 

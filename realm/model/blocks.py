@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from realm.model.bert import Bert
 from realm.model.encoders import rounded_up
-from realm.model.flat_bert import FlatBert
+from realm.model.flat_bert import FlatBert, is_plain_bert
 
 #: Attention over 170 tokens takes longer than over 176: the processor's units for matrices want
 #: aligned widths.
@@ -116,5 +118,5 @@ class BlockRunner:
         return states_of_blocks(self.bert, [(ids, segments, mask)])[0]
 
 
-def on_processor(backbone: nn.Module) -> bool:
-    return next(backbone.parameters()).device.type == "cpu"
+def can_be_in_blocks(backbone: nn.Module) -> TypeGuard[Bert]:
+    return is_plain_bert(backbone) and next(backbone.parameters()).device.type == "cpu"

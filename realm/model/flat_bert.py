@@ -31,8 +31,8 @@ class FlatBert:
     def __init__(self, bert: Bert, dtype: torch.dtype) -> None:
         """Shares those weights with `bert` that are not cast."""
         self.dtype = dtype
-        self.longest = bert.embeddings.position_embeddings.num_embeddings
         self._embeddings = FlatEmbeddings(bert.embeddings, dtype)
+        self.longest = self._embeddings.longest
         self._layers = [FlatLayer(layer, dtype) for layer in bert.layers]
 
     def __call__(
@@ -59,7 +59,7 @@ class FlatEmbeddings:
         wide = _wide(dtype)
         segments = embeddings.token_type_embeddings.weight.detach().to(wide)  # [types, hidden]
         positions = embeddings.position_embeddings.weight.detach().to(wide)  # [longest, hidden]
-        self._longest = len(positions)
+        self.longest = len(positions)
         # One sum less for each token.
         places = segments.unsqueeze(1) + positions  # [types, longest, hidden]
         self._places = places.flatten(0, 1)  # [types · longest, hidden]
@@ -67,7 +67,7 @@ class FlatEmbeddings:
 
     def __call__(self, ids: Tensor, segments: Tensor, positions: Tensor) -> Tensor:
         """`ids`, `segments`, `positions` [rows] → [rows, hidden]"""
-        summed = F.embedding(segments * self._longest + positions, self._places)
+        summed = F.embedding(segments * self.longest + positions, self._places)
         summed += F.embedding(ids, self._words)
         return self._norm(summed).to(self._words.dtype)
 

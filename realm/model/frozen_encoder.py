@@ -64,17 +64,8 @@ class FrozenEncoder:
         if not all(map(len, inputs)):
             raise InvalidInput("an input without tokens cannot be encoded")
         work = _Work(inputs, np.empty((len(inputs), self.embedding_size), np.float32), on_batch)
-        while left := work.left:
-            budget = self._budget(token_budget)
-            try:
-                self._encode(work, left, budget)
-            except torch.OutOfMemoryError:
-                if budget <= max(len(inputs[i]) for i in left):
-                    raise
-                _fitting[self.device] = budget // 2
-                log.warning("batch_does_not_fit", tokens=budget, tried_next=budget // 2)
-            if work.left:  # outside of `except`, whose error keeps the batch's tensors
-                torch.cuda.empty_cache()
+        while not self._goes_through(work, self._budget(token_budget)):
+            torch.cuda.empty_cache()  # only now: the error kept the batch's tensors
         return work.vectors * np.array([[one.weight] for one in inputs], np.float32).reshape(-1, 1)
 
     def _budget(self, asked: int | None) -> int:
@@ -82,13 +73,23 @@ class FrozenEncoder:
         budget = asked or usual
         return min(budget, _fitting.get(self.device, budget))
 
-    def _encode(self, work: _Work, left: Sequence[int], token_budget: int) -> None:
+    def _goes_through(self, work: _Work, token_budget: int) -> bool:
+        """Makes what is left of the vectors; False: a batch did not fit into memory."""
+        left = work.left
         plan = self._forward.plan([work.inputs[i] for i in left], token_budget)
         rows = [[left[i] for i in batch] for batch in plan]
         batches = [[work.inputs[i] for i in batch] for batch in rows]
-        with closing(self._forward.vectors(batches)) as computed:
-            for own, batch, made in zip(rows, batches, computed, strict=True):
-                work.take(own, made, self._forward.tokens(batch))
+        try:
+            with closing(self._forward.vectors(batches)) as computed:
+                for own, batch, made in zip(rows, batches, computed, strict=True):
+                    work.take(own, made, self._forward.tokens(batch))
+        except torch.OutOfMemoryError:
+            if token_budget <= max(len(work.inputs[i]) for i in left):
+                raise
+            _fitting[self.device] = token_budget // 2
+            log.warning("batch_does_not_fit", tokens=token_budget, tried_next=token_budget // 2)
+            return False
+        return True
 
 
 class _Work:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import accumulate, chain
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from realm.model.bert import Bert
+from realm.model.flat_bert import is_plain_bert
 from realm.model.inputs import Encoded
 
 #: Torch 2.10 and newer. Imported where there is a GPU alone: it brings torch's compiler along.
@@ -24,12 +26,14 @@ LEAST_CAPABILITY = (8, 0)
 HEAD_MULTIPLE, WIDEST_HEAD = 8, 256
 
 
-def can_be_packed(bert: Bert, dtype: torch.dtype) -> bool:
+def can_be_packed(backbone: nn.Module, dtype: torch.dtype) -> TypeGuard[Bert]:
     """Whether torch's flash attention computes inputs of any lengths on this model's device."""
-    device = next(bert.parameters()).device
+    if not is_plain_bert(backbone):
+        return False
+    device = next(backbone.parameters()).device
     if device.type != "cuda" or dtype.itemsize != 2 or not find_spec(VARLEN):
         return False
-    size = bert.head_size
+    size = backbone.head_size
     fits = size % HEAD_MULTIPLE == 0 and size <= WIDEST_HEAD
     return fits and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
 

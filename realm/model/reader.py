@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from realm.model.bert import activation
-from realm.model.blocks import BLOCK_MULTIPLE, BlockRunner, on_processor
+from realm.model.blocks import BLOCK_MULTIPLE, BlockRunner, can_be_in_blocks
 from realm.model.config import BertShape, ModelConfig
 from realm.model.encoders import ForwardRunner, at_least_float32, run_directly
-from realm.model.flat_bert import FlatBert, is_plain_bert
+from realm.model.flat_bert import FlatBert
 from realm.model.transformer import make_backbone
 
 SPAN_NORM_EPS = 1e-3  # REALM's code; not BERT's 1e-12
@@ -147,7 +147,7 @@ class Reader(nn.Module):
         """It only finds spans from now on: BERT on a processor is computed flat, in this number
         format, by copies of its weights, which are given up themselves.
         """
-        if is_plain_bert(self.backbone) and on_processor(self.backbone):
+        if can_be_in_blocks(self.backbone):
             self.runner = BlockRunner(FlatBert(self.backbone, dtype))
             self.pad_multiple = BLOCK_MULTIPLE
             self.backbone.encoder.layer = nn.ModuleList()

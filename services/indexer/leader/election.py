@@ -278,6 +278,7 @@ class Election:
     def _confirm_record(self, tenure: Tenure, *changed: str) -> None:
         """Also puts the record of its own term again if that is damaged or lost.
 
+        :param changed: as of `_confirm`.
         :raises NotReady: if the store names a later term, or somebody else for this one.
         """
         claimed, found = self._newest, self._leaders.newest()
