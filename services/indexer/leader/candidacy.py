@@ -63,6 +63,16 @@ class Tenure:
         return now - self.confirmed_at < lease / 2
 
 
+def counts_until(asked: float, answered: float, lease: float) -> float:
+    """Until when an answer of the store, asked whether a term lasts, need not be asked for again.
+
+    It is as old as it took anyway, so it may count for as long again: else the leader over a slow
+    store would ask before each change what it has just asked after the one before. What is done on
+    its strength is asked about afterwards.
+    """
+    return answered + min(answered - asked, lease / 2)
+
+
 def floor_of(signs: LeaderSigns, floor: int, claimed: int) -> int:
     """The floor of a claimed term, from the signs and the floor of the one before."""
     return floor if signs.term == 0 or signs.resigned else claimed

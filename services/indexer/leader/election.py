@@ -35,6 +35,7 @@ from services.indexer.leader.candidacy import (
     LeaderSigns,
     StandbyWatch,
     Tenure,
+    counts_until,
     floor_of,
     may_claim,
     watch,
@@ -115,6 +116,7 @@ class Election:
         self._newest: Term | None = None
         self._beats = 0
         self._beaten_at = 0.0
+        self._answer_counts_until = 0.0
         #: Collections changed while the store could not say whether this process still led.
         self._doubtful: set[str] = set()
         self._lost = threading.Event()
@@ -164,7 +166,8 @@ class Election:
         self._redis.close()
 
     def check(self) -> None:
-        """Asks the store if it was last asked more than half a lease ago.
+        """Asks the store if it was last asked more than half a lease ago, and its answer counts no
+        more.
 
         :raises NotReady: naming the leader, if this process does not lead.
         :raises DependencyUnavailable: if the store cannot say.
@@ -172,7 +175,8 @@ class Election:
         tenure = self._tenure
         if tenure is None or self._lost.is_set():
             raise self.not_leader()
-        if not tenure.is_trusted(self._clock(), self._lease):
+        now = self._clock()
+        if not tenure.is_trusted(now, self._lease) and now >= self._answer_counts_until:
             self._confirm(tenure)
 
     def changed(self, collection: str) -> None:
@@ -272,8 +276,10 @@ class Election:
         :param changed: collections changed just now.
         :raises NotReady: as `_confirm_record`.
         """
+        asked = self._clock()
         if self._lost.is_set() or self._leaders.newest_number() != tenure.term:
             self._confirm_record(tenure, *changed)
+        self._answer_counts_until = counts_until(asked, self._clock(), self._lease)
 
     def _confirm_record(self, tenure: Tenure, *changed: str) -> None:
         """Also puts the record of its own term again if that is damaged or lost.

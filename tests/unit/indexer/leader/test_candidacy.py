@@ -18,7 +18,14 @@ from realm.records.generations import Generations
 from realm.records.leaders import Leaders, stale_writes
 from realm.records.store import Store
 from realm.settings import load_settings
-from services.indexer.leader.candidacy import LeaderSigns, Tenure, floor_of, may_claim, watch
+from services.indexer.leader.candidacy import (
+    LeaderSigns,
+    Tenure,
+    counts_until,
+    floor_of,
+    may_claim,
+    watch,
+)
 from services.indexer.leader.election import Election
 
 LEASE = 4.0
@@ -272,3 +279,46 @@ def test_builds_are_handed_on_by_those_alone_that_ended_their_work() -> None:
 def test_trust_ends_before_a_lease_does() -> None:
     assert Tenure(1, 1, 10.0).is_trusted(11.9, LEASE)
     assert not Tenure(1, 1, 10.0).is_trusted(12.0, LEASE)
+
+
+def test_an_answer_counts_for_as_long_again_as_it_took() -> None:
+    assert counts_until(10.0, 10.1, LEASE) == pytest.approx(10.2)
+    assert counts_until(10.0, 19.0, LEASE) == 19.0 + LEASE / 2
+
+
+class SlowAnswers(Leaders):
+    """A store that takes `seconds` to tell the newest term, by the clock of a pair."""
+
+    def __init__(self, pair: Pair, seconds: float) -> None:
+        super().__init__(pair.store)
+        self.pair, self.seconds, self.asked = pair, seconds, 0
+
+    def newest_number(self) -> int:
+        self.asked += 1
+        self.pair.now += self.seconds
+        return super().newest_number()
+
+
+def test_a_slow_store_is_asked_once_after_each_change_and_not_again_before_the_next(
+    tmp_path: Path,
+) -> None:
+    pair = Pair(tmp_path)
+    slow = pair.leader._leaders = SlowAnswers(pair, seconds=1.5)
+    pair.now += LEASE
+    for _ in range(5):
+        pair.leader.check()
+        pair.leader.changed("passages-00000001")
+    assert slow.asked == 1 + 5
+    pair.now += 1.5
+    pair.leader.check()
+    assert slow.asked == 1 + 5 + 1
+
+
+def test_a_leader_that_slept_after_an_answer_asks_again(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    pair.leader._leaders = SlowAnswers(pair, seconds=1.5)
+    pair.now += LEASE
+    pair.leader.check()
+    pair.other_leads()
+    with pytest.raises(NotReady):
+        pair.leader.check()
