@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -85,12 +85,10 @@ class Qdrant:
                 held[each.passage.passage_id] = each
         self.on_change("upsert", name)
 
-    def delete_older(self, name: str, document_id: str, version: int) -> None:
+    def delete_older(self, name: str, versions: Mapping[str, int]) -> None:
         held = self.points(name)
         older = [
-            key
-            for key, each in held.items()
-            if each.document_id == document_id and each.version < version
+            key for key, each in held.items() if each.version < versions.get(each.document_id, 0)
         ]
         for key in older:
             del held[key]
@@ -138,11 +136,11 @@ class SimulatedIndex:
         ]
         self._change(collection, "upsert", lambda: self._qdrant.upsert(collection, points))
 
-    def delete_older(self, collection: str, document_id: str, version: int) -> None:
+    def delete_older(self, collection: str, versions: Mapping[str, int]) -> None:
+        if not versions:
+            return
         self._change(
-            collection,
-            "delete points",
-            lambda: self._qdrant.delete_older(collection, document_id, version),
+            collection, "delete points", lambda: self._qdrant.delete_older(collection, versions)
         )
 
     def mark(self, collection: str, version: int) -> None:

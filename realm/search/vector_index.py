@@ -144,8 +144,8 @@ class VectorIndex(Protocol):
         :param weighing: of the generation that the collection is of.
         """
 
-    def delete_older(self, collection: str, document_id: str, version: int) -> None:
-        """Deletes a document's passages that are older than a version of it."""
+    def delete_older(self, collection: str, versions: Mapping[str, int]) -> None:
+        """Deletes passages that are older than these versions of their documents, by id."""
 
     def mark(self, collection: str, version: int) -> None:
         """Notes in the collection that it holds every change up to a corpus version. Each copy of

@@ -182,6 +182,24 @@ async def test_what_comes_late_takes_no_newer_version_s_place(
     await agrees(settings, collection, passages, vectors)
 
 
+def test_of_each_document_what_is_older_than_its_own_version_goes(
+    index: VectorIndex, collection: str
+) -> None:
+    passages = [passage(number, "text", version=1 + number % 3) for number in range(COUNT)]
+    index.upsert(collection, passages, make_vectors(1), STATISTICS.weighing)
+    asked = {each.document_id: 1 + number % 4 for number, each in enumerate(passages[:-9])}
+    index.delete_older(collection, {**asked, "never there": 9})
+    left = {
+        each.passage_id: each.document_version
+        for each in passages
+        if each.document_version >= asked.get(each.document_id, 0)
+    }
+    assert index.versions(collection, [each.passage_id for each in passages]) == left
+    assert index.count(collection) == len(left) < COUNT
+    index.delete_older(collection, {})
+    assert index.count(collection) == len(left)
+
+
 async def test_a_question_without_words_is_answered_by_vectors_if_they_may(
     settings: Settings, index: VectorIndex, collection: str
 ) -> None:

@@ -172,10 +172,8 @@ class Bench:
         open_index(self.settings).drop(self.indexer.generations.get(generation).collection)
 
     def lose_points(self, generation: int, *document_ids: str) -> None:
-        index = open_index(self.settings)
-        for each in document_ids:
-            collection = self.indexer.generations.get(generation).collection
-            index.delete_older(collection, each, 1 << 40)
+        collection = self.indexer.generations.get(generation).collection
+        open_index(self.settings).delete_older(collection, dict.fromkeys(document_ids, 1 << 40))
 
     def live(self) -> int:
         entry = self.indexer.generations.live()

@@ -204,7 +204,7 @@ def test_no_call_waits_for_a_peer_for_as_long_as_for_the_last_one(
         lambda index: index.point_alias(COLLECTION),
         lambda index: index.optimise(COLLECTION),
         lambda index: index.upsert(COLLECTION, PASSAGES, VECTORS, WEIGHING),
-        lambda index: index.delete_older(COLLECTION, "2", 1),
+        lambda index: index.delete_older(COLLECTION, {"2": 1}),
         lambda index: index.drop("nobody's"),
         lambda index: index.count(COLLECTION),
     ]

@@ -144,10 +144,13 @@ class QdrantIndex:
                 self._index_metadata(collection, part)
                 self._write(collection, points, newest)
 
-    def delete_older(self, collection: str, document_id: str, version: int) -> None:
-        older = models.FilterSelector(filter=older_than(document_id, version))
-        with self._changing(collection):
-            self._qdrant.change(lambda client: client.delete(collection, older, wait=True))
+    def delete_older(self, collection: str, versions: Mapping[str, int]) -> None:
+        left = list(versions.items())
+        while left:
+            part, left = left[: self._batch], left[self._batch :]
+            older = models.FilterSelector(filter=older_than(dict(part)))
+            with self._changing(collection):
+                self._delete_points(collection, older)
 
     def mark(self, collection: str, version: int) -> None:
         guard = not_newer_mark(version)  # a late call takes nothing back
@@ -264,6 +267,9 @@ class QdrantIndex:
         self._indexes.forget(collection)
         self._qdrant.change(lambda client: client.delete_collection(collection))
         self._begun.discard(collection)
+
+    def _delete_points(self, collection: str, chosen: models.FilterSelector) -> None:
+        self._qdrant.change(lambda client: client.delete(collection, chosen, wait=True))
 
     def _write(self, collection: str, points: list[models.PointStruct], newest: int) -> None:
         guard = not_newer_than(newest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qdrant_client import models
 
@@ -55,18 +55,29 @@ def to_sparse(vector: SparseVector) -> models.SparseVector:
 
 
 def of_documents(document_ids: Sequence[str]) -> models.Filter:
+    return models.Filter(must=_of(document_ids))
+
+
+def _of(document_ids: Sequence[str]) -> list[models.FieldCondition]:
     theirs = models.MatchAny(any=list(document_ids))
-    return models.Filter(must=[models.FieldCondition(key="document_id", match=theirs)])
+    return [models.FieldCondition(key="document_id", match=theirs)]
 
 
-def older_than(document_id: str, version: int) -> models.Filter:
-    mine = models.MatchValue(value=document_id)
-    return models.Filter(
-        must=[
-            models.FieldCondition(key="document_id", match=mine),
-            models.FieldCondition(key="document_version", range=models.Range(lt=version)),
-        ]
-    )
+def older_than(versions: Mapping[str, int]) -> models.Filter:
+    """Passages of documents, by their ids, that are older than these versions of them."""
+    written_together: dict[int, list[str]] = {}
+    for document_id, version in versions.items():
+        written_together.setdefault(version, []).append(document_id)
+    older = [
+        models.Filter(
+            must=[
+                *_of(document_ids),
+                models.FieldCondition(key="document_version", range=models.Range(lt=version)),
+            ]
+        )
+        for version, document_ids in written_together.items()
+    ]
+    return models.Filter(should=older)
 
 
 def not_newer_than(version: int) -> models.Filter:

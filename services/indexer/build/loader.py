@@ -50,8 +50,8 @@ def apply_changes(
     New passages come first, then what is older goes: an edited document never vanishes.
     """
     index.upsert(generation.collection, changes.passages, vectors, generation.weighing)
-    for document in changes.documents:
-        index.delete_older(generation.collection, document.document_id, document.version)
+    versions = {document.document_id: document.version for document in changes.documents}
+    index.delete_older(generation.collection, versions)
 
 
 def vectors_for(
