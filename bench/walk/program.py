@@ -85,8 +85,8 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     offset, claim = claim_offset()
     shell = Shell(clone, home, offset)
     first, *rest = typed(PAGE.read_text(encoding="utf-8"))
-    with claim, shell.running(first) as log:
-        steps += [shell.types(each, began, log) for each in rest]
+    with claim, shell.running(first) as cluster:
+        steps += [shell.types(each, began, cluster) for each in rest]
     return Observed(steps, load)
 
 
@@ -131,6 +131,14 @@ def _since(began: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstTerminal:
+    """The command that runs there, and its output."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Shell:
     """A new user's, with ports of its own where the pages name the usual ones."""
 
@@ -139,35 +147,37 @@ class Shell:
     offset: int
 
     @contextmanager
-    def running(self, command: str) -> Iterator[Path]:
-        """The command of the first terminal; its output."""
+    def running(self, command: str) -> Iterator[FirstTerminal]:
+        """The command of the first terminal."""
         log = self.home / "run.log"
         with log.open("wb") as output:
             process = self._start(f"{command} PORT_OFFSET={self.offset}", output.fileno())
             try:
-                yield log
+                yield FirstTerminal(process, log)
             finally:
-                os.killpg(process.pid, signal.SIGINT)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
                 try:
                     process.wait(END_SECONDS)
                 finally:
                     process.kill()
 
-    def types(self, command: str, began: float, log: Path) -> Step:
+    def types(self, command: str, began: float, cluster: FirstTerminal) -> Step:
         """Until it succeeds.
 
-        :raises DependencyUnavailable: if it does not in time, with what the cluster said.
+        :raises DependencyUnavailable: if the cluster ends, or it does not succeed in time, with
+            what the cluster said.
         """
         tries, said = 0, ""
         wanted = next((EXPECTED[start] for start in EXPECTED if start in command), "")
-        while _since(began) < PATIENCE_SECONDS:
+        while _since(began) < PATIENCE_SECONDS and cluster.process.poll() is None:
             tries, tried = tries + 1, time.monotonic()
             process = self._start(command, subprocess.PIPE)
             said = process.communicate(timeout=PATIENCE_SECONDS)[0].decode()
             if process.returncode == 0 and wanted in said:
                 return Step(command, _since(began), _since(tried), tries, said)
             time.sleep(AGAIN_SECONDS)
-        raise DependencyUnavailable(f"{command}: {said}\n{log.read_text()[-1000:]}")
+        raise DependencyUnavailable(f"{command}: {said}\n{cluster.log.read_text()[-1000:]}")
 
     def _start(self, command: str, output: int) -> subprocess.Popen[bytes]:
         for port in (PORTS["web"], PORTS["gateway"]):

@@ -55,6 +55,15 @@ def finite(value: float) -> float:
     return value
 
 
+def from_home(path: Path | None) -> Path | None:
+    """With `~` as it is meant: not every shell expands it within an argument."""
+    return None if path is None else path.expanduser()
+
+
+def all_from_home(paths: list[Path] | None) -> list[Path]:
+    return [path.expanduser() for path in paths or []]
+
+
 Address = Annotated[
     str,
     typer.Option(

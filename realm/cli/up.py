@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import TypeAdapter
 
-from realm.cli.options import AsJson, check_packages, finite
+from realm.cli.options import AsJson, all_from_home, check_packages, finite, from_home
 from realm.errors import InvalidInput
 
 MODULE = "services.standalone"
@@ -23,12 +23,16 @@ class Options:
     """The options of `realm up`, for the command line and for the process that it becomes."""
 
     store: Annotated[
-        Path, typer.Option(help="folder for all state; run again to continue from it")
+        Path,
+        typer.Option(
+            help="folder for all state; run again to continue from it", callback=from_home
+        ),
     ] = Path(".realm")
     corpus: Annotated[
         list[Path] | None,
         typer.Option(
-            help=".jsonl file or folder of .md, .txt, .rst, .html, .pdf, .docx; repeatable"
+            help=".jsonl file or folder of .md, .txt, .rst, .html, .pdf, .docx; repeatable",
+            callback=all_from_home,
         ),
     ] = None
     follow: Annotated[
@@ -37,7 +41,9 @@ class Options:
     seconds: Annotated[
         float, typer.Option("--for", help="stop after this many seconds", min=0, callback=finite)
     ] = 0
-    report: Annotated[Path | None, typer.Option(help="write a report of the run as JSON")] = None
+    report: Annotated[
+        Path | None, typer.Option(help="write a report of the run as JSON", callback=from_home)
+    ] = None
     port_offset: Annotated[
         int, typer.Option(help="added to every port", min=-5_000, max=15_000)
     ] = 0
@@ -78,7 +84,11 @@ def up(**options: Any) -> None:
     if made.follow:
         check_packages("realm up --follow", {"watchfiles": "follow"})
         if not made.folders:
-            raise InvalidInput("--follow keeps folders: name one with --corpus", field="follow")
+            named = ", ".join(map(str, made.corpus or [])) or "nothing"
+            raise InvalidInput(
+                f"--follow keeps folders: name one with --corpus, which names {named}",
+                field="follow",
+            )
     given = TypeAdapter(Options).dump_json(made).decode()
     os.execv(sys.executable, [sys.executable, "-P", "-m", MODULE, given])
 
