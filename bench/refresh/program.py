@@ -24,6 +24,7 @@ from bench.cluster import BenchCluster
 from bench.datasets import any_dataset, has_squad, squad_distractors
 from bench.documents import send
 from bench.harness import Bench, Context
+from bench.processors import keep_on, last_and_others
 from bench.statistics import quantile
 from realm.client import AsyncClient, Client
 from realm.errors import RealmError
@@ -107,20 +108,11 @@ def observe(parameters: Parameters, context: Context) -> Observed:
 
 def _separate(cluster: BenchCluster) -> None:
     """Embedders on the last processor, all others, and this process, on those before it."""
-    *others, last = sorted(os.sched_getaffinity(0))
-    rest = set(others) or {last}
+    last, others = last_and_others()
     for each in cluster.named(""):
         if each.pid is not None:
-            _keep_on({last} if each.spec.name.startswith("embedder") else rest, each.pid)
-    _keep_on(rest, os.getpid())
-
-
-def _keep_on(processors: set[int], pid: int) -> None:
-    """All threads of a process and of those that it started: the kernel knows each by itself."""
-    process = psutil.Process(pid)
-    for one in (process, *(process.children(recursive=True) if pid != os.getpid() else ())):
-        for thread in one.threads():
-            os.sched_setaffinity(thread.id, processors)
+            keep_on(last if each.spec.name.startswith("embedder") else others, each.pid)
+    keep_on(others, os.getpid())
 
 
 def _task_seconds(cluster: BenchCluster) -> dict[str, float]:
@@ -198,7 +190,7 @@ def _embed_alone(cluster: BenchCluster, generation: Generation) -> tuple[int, fl
     for each in cluster.named("embedder"):
         each.terminate()
         each.wait(60)
-    _keep_on({max(range(os.cpu_count() or 1))}, os.getpid())
+    keep_on({max(range(os.cpu_count() or 1))}, os.getpid())
     snapshots, dtype = cluster.snapshots, best_dtype(CPU)
     folder = snapshots.materialise(snapshots.get(generation.snapshot))
     tower = load_passage_encoder(folder, device=CPU, dtype=dtype)

@@ -2,13 +2,15 @@
 that a user would write, and what becomes of its answers when more is asked than it can do.
 
 Sides take turns over one index, so that other load on the machine hits all of them alike; each
-figure is the median of its turns. The asking process shares the machine with those that answer.
+figure is the median of its turns. Who asks has a processor of its own, the last one: what it costs
+to ask for more than can be answered is not taken from those who answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +23,7 @@ from bench.cluster import BenchCluster
 from bench.datasets import any_dataset, has_squad, squad_distractors
 from bench.documents import send
 from bench.harness import Bench, Context
+from bench.processors import keep_on, last_and_others
 from bench.serve.load import Served, opened
 from bench.serve.pipeline import Outcome, Turn
 from bench.serve.sides import STOP_SECONDS, Gateway, Pipeline, Plain, log_of
@@ -99,12 +102,17 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         cluster.start_embedders()
         cluster.await_answers()
         Controls(cluster.store).pause(True, "only what is measured runs")
+        asking, serving = last_and_others()
+        for child in cluster.named(""):
+            if child.pid is not None:
+                keep_on(serving, child.pid)
+        keep_on(asking, os.getpid())
         pipeline_log = stack.enter_context(log_of(context.folder, "pipeline"))
-        pipeline = stack.enter_context(closing(Pipeline(cluster, questions, pipeline_log)))
+        pipeline = stack.enter_context(closing(Pipeline(cluster, questions, pipeline_log, serving)))
         gateway = Gateway(cluster)
         turns = asyncio.run(_alternate(gateway, pipeline, questions, parameters))
         plain_log = stack.enter_context(log_of(context.folder, "plain"))
-        with closing(Plain(cluster, plain_log)) as plain:
+        with closing(Plain(cluster, plain_log, serving)) as plain:
             plain.await_answer()
             turns |= asyncio.run(_against_plain(gateway, plain, questions, parameters))
         overload, reading = asyncio.run(

@@ -16,6 +16,7 @@ import psutil
 
 from bench.cluster import BenchCluster
 from bench.processes import processor_seconds
+from bench.processors import keep_on
 from bench.serve.load import Served, closed
 from bench.serve.pipeline import Outcome, Turn
 from realm.client import AsyncClient
@@ -58,7 +59,13 @@ class Gateway:
 class Pipeline:
     """A process of its own (`bench.serve.pipeline`), which takes turns."""
 
-    def __init__(self, cluster: BenchCluster, questions: Sequence[str], log: IO[bytes]) -> None:
+    def __init__(
+        self,
+        cluster: BenchCluster,
+        questions: Sequence[str],
+        log: IO[bytes],
+        processors: set[int],
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.serve.pipeline"],
             env=environment(cluster),
@@ -67,6 +74,7 @@ class Pipeline:
             stderr=log,
             text=True,
         )
+        keep_on(processors, self._process.pid)
         self._send(json.dumps(list(questions)))
 
     def run(self, turn: Turn) -> Outcome:
@@ -92,7 +100,7 @@ class Pipeline:
 class Plain:
     """The server of `bench.serve.plain`, asked as the gateway is."""
 
-    def __init__(self, cluster: BenchCluster, log: IO[bytes]) -> None:
+    def __init__(self, cluster: BenchCluster, log: IO[bytes], processors: set[int]) -> None:
         live = Generations(cluster.store).live()
         assert live is not None
         generation = Generations(cluster.store).get(live.generation)
@@ -103,6 +111,7 @@ class Plain:
             stdout=log,
             stderr=log,
         )
+        keep_on(processors, self._process.pid)
         self._cluster = cluster
 
     def await_answer(self) -> None:
