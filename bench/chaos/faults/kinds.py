@@ -30,6 +30,7 @@ class Effects:
     :param generation: whose collection lost something; 0: none.
     :param links: that were cut.
     :param storeless: processes that the store refused.
+    :param slowed: processes that the store kept waiting for seconds at each request.
     """
 
     processes: frozenset[str] = frozenset()
@@ -37,6 +38,7 @@ class Effects:
     generation: int = 0
     links: frozenset[Link] = frozenset()
     storeless: frozenset[str] = frozenset()
+    slowed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

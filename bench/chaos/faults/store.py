@@ -14,6 +14,8 @@ from realm.errors import RealmError
 ALL = "all"
 FOLDERS = ("control", "corpus", "generations", "live", "passages", "snapshots", "vectors", "")
 LONGEST_DELAY_SECONDS = 3.0
+#: From here on a store keeps back what needs many requests to it.
+SLOW_SECONDS = 1.0
 
 
 class StoreFault(LastingFault):
@@ -48,7 +50,10 @@ class StoreFault(LastingFault):
         except RealmError:
             self.scene.cluster.apparatus.s3_faults.pop(target)
             raise
-        return Effects(storeless=frozenset(processes if self.refuses else ()))
+        return Effects(
+            storeless=frozenset(processes if self.refuses else ()),
+            slowed=frozenset(processes if seconds >= SLOW_SECONDS else ()),
+        )
 
     def end(self, target: str) -> None:
         self.scene.cluster.apparatus.s3_faults.pop(target, None)

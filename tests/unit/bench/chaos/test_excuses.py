@@ -48,6 +48,7 @@ def test_a_gateway_that_never_came_back_stays_down() -> None:
         of("embedder-delta"),
         Effects(links=frozenset({Link("gateway", "qdrant")})),
         Effects(storeless=frozenset({"indexer"})),
+        Effects(slowed=frozenset({"indexer-2"})),
     ],
 )
 def test_what_requests_can_wait_for_excuses_nothing_until_it_lasts(effects: Effects) -> None:
@@ -69,6 +70,11 @@ def test_a_link_excuses_what_goes_over_it_at_the_gateway_that_it_begins_at() -> 
     (following,) = link("indexer", "qdrant")
     assert (following.gateway, following.needs) == (None, (Need.LATEST,))
     assert link("gateway", "redis") == [], "only wake-ups come that way"
+
+
+def test_a_slow_store_excuses_reads_of_the_newest_version_alone() -> None:
+    (found,) = excuses(fault(Effects(slowed=frozenset({"gateway", "indexer"})), seconds=LONG))
+    assert (found.gateway, found.needs) == (None, (Need.LATEST,))
 
 
 def test_what_cut_nothing_and_what_only_builds_excuses_nothing() -> None:
