@@ -13,7 +13,8 @@ from realm.corpus.documents import Document
 from realm.corpus.python_docs import python_documents
 from realm.text.cloze import inverse_cloze
 
-SQUAD = Path(__file__).parents[1].parent / "shared" / "data" / "squad_open"
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+SQUAD = DATA / "squad_open"
 PYTHON_DOCUMENTS = 120
 PYTHON_CHARACTERS = 1500
 
@@ -62,6 +63,13 @@ def squad_distractors() -> list[Document]:
     named = {row["document_id"] for row in _lines(SQUAD / "questions.dev.jsonl")}
     rows = _lines(SQUAD / "documents.jsonl")
     return [Document(r["id"], r["title"], r["text"]) for r in rows if r["id"] not in named]
+
+
+def wikitext() -> list[Document]:
+    """Articles that no question is about; none where the data does not lie beside the project."""
+    file = DATA / "wikitext" / "documents.jsonl"
+    rows = _lines(file) if file.exists() else []
+    return [Document(row["id"], row["title"], row["text"]) for row in rows]
 
 
 def python_docs(seed: int) -> Dataset:

@@ -21,12 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.claims import Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.datasets import any_dataset, has_squad, squad_distractors
+from bench.datasets import any_dataset, has_squad, squad_distractors, wikitext
 from bench.documents import send
 from bench.harness import Bench, Context
 from bench.processors import keep_on, last_and_others
 from bench.statistics import quantile
 from realm.client import AsyncClient, Client
+from realm.corpus.python_docs import python_documents
 from realm.errors import RealmError
 from realm.model.checkpoint import load_passage_encoder, new_model
 from realm.model.publishing import publish_model
@@ -83,7 +84,8 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     load = psutil.getloadavg()[0]
     texts = any_dataset(context.seed)
     questions = [each.question for each in texts.questions]
-    documents = [*texts.documents, *(squad_distractors() if has_squad() else [])]
+    rest = squad_distractors() if has_squad() else []
+    documents = [*texts.documents, *rest, *wikitext(), *python_documents()]
     model = new_model()
     with BenchCluster(context.folder, SETTINGS) as cluster:
         with Client(cluster.gateways[0], timeout=120) as client:
@@ -244,9 +246,12 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(documents=3000, rest=40.0, judge_speed=True),
+    full=Parameters(documents=8000, rest=40.0, judge_speed=True),
     quick=Parameters(documents=60, rest=5.0, judge_speed=False),
     observe=observe,
     judge=judge,
-    options={"documents": "of the corpus", "rest": "seconds of searches while nothing is built"},
+    options={
+        "documents": "of the corpus, at most",
+        "rest": "seconds of searches while nothing is built",
+    },
 )

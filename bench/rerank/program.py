@@ -19,10 +19,9 @@ import numpy as np
 import torch
 
 from bench.claims import Result, at_least
-from bench.datasets import SQUAD, any_dataset, has_squad, squad_distractors
+from bench.datasets import any_dataset, has_squad, squad_distractors, wikitext
 from bench.harness import Bench, Context
 from realm.corpus.documents import Document
-from realm.corpus.importers import Problem, read_documents
 from realm.errors import InvalidInput
 from realm.evaluation.report import first_rank, recall
 from realm.evaluation.searching import (
@@ -146,12 +145,7 @@ class Trials:
 
 
 def _distractors() -> list[Document]:
-    if not has_squad():
-        return []
-    wiki = SQUAD.parent / "wikitext" / "documents.jsonl"
-    limit = load_settings().corpus.max_document_bytes
-    more = [one for one in read_documents([wiki], max_bytes=limit) if not isinstance(one, Problem)]
-    return [*squad_distractors(), *more]
+    return [*squad_distractors(), *wikitext()] if has_squad() else []
 
 
 def observe(parameters: Parameters, context: Context) -> tuple[list[Outcome], dict[str, object]]:

@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 from bench.claims import Claim, Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.datasets import any_dataset, has_squad, squad_distractors
+from bench.datasets import DATA, any_dataset, has_squad, squad_distractors, wikitext
 from bench.documents import send
 from bench.harness import Bench, Context
 from bench.processors import keep_on, last_and_others
@@ -29,7 +28,6 @@ from bench.serve.pipeline import Outcome, Turn
 from bench.serve.sides import STOP_SECONDS, Gateway, Pipeline, Plain, log_of
 from bench.statistics import quantile
 from realm.client import AsyncClient, Client
-from realm.corpus.documents import Document
 from realm.errors import DependencyUnavailable
 from realm.model.base import default_folder
 from realm.model.publishing import load_source, publish_model
@@ -37,7 +35,6 @@ from realm.model.runtime import set_threads
 from realm.records.controls import Controls
 from realm.settings import load_settings
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LIMIT = 5
 CLIENTS = 32
 #: Of answers: more passages than are read at once, and not so many that any are refused.
@@ -92,7 +89,8 @@ class Observed:
 def observe(parameters: Parameters, context: Context) -> Observed:
     set_threads(1)
     texts = any_dataset(context.seed)
-    documents = [*texts.documents, *_distractors()][: parameters.documents]
+    others = [*squad_distractors(), *wikitext()] if has_squad() else []
+    documents = [*texts.documents, *others][: parameters.documents]
     questions = _questions() or [each.question for each in texts.questions]
     questions = questions[:QUESTIONS]
     with BenchCluster(context.folder, SETTINGS) as cluster, ExitStack() as stack:
@@ -125,15 +123,6 @@ def observe(parameters: Parameters, context: Context) -> Observed:
             version = send(client, [replace(documents[0], text="something new")])
         waiting = asyncio.run(_waiters(gateway, questions, version, parameters.overload / 2))
     return Observed(turns, overload, reading, waiting, texts.source)
-
-
-def _distractors() -> list[Document]:
-    """The rest of SQuAD and all of wikitext, if the data lies beside the project."""
-    file = DATA / "wikitext" / "documents.jsonl"
-    if not has_squad() or not file.exists():
-        return []
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [*squad_distractors(), *(Document(row["id"], row["title"], row["text"]) for row in rows)]
 
 
 def _questions() -> list[str]:

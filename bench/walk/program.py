@@ -32,7 +32,7 @@ from tools.locked import entries
 VENV, LOCK = ".venv", ROOT / "constraints.txt"
 PAGE = ROOT / "docs" / "first-minutes.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ASKS, SAVES, FINDS = "realm ask", "echo", "parrot"
+ASKS, SAVES, FINDS = "realm ask", "echo", 'search "parrot'
 #: What these print once they have succeeded.
 EXPECTED = {ASKS: "p(y|x)", SAVES: "", FINDS: "kea.md"}
 #: Of the environment, what says how packages are fetched here.
