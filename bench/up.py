@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,11 +33,13 @@ class Up:
     """`with Up(folder, ["--no-train"], documents) as up:`; it has ended after that.
 
     :param documents: its corpus; none: the documentation of Python.
+    :param settings: `REALM_*` variables.
     """
 
     folder: Path
     options: list[str]
     documents: list[Document] = field(default_factory=list)
+    settings: Mapping[str, str] = field(default_factory=dict)
     #: Unix time of the command.
     began: float = field(default=0.0, init=False)
     _process: subprocess.Popen[bytes] = field(init=False)
@@ -44,6 +47,7 @@ class Up:
     _ports: Any = field(init=False)
 
     def __enter__(self) -> Up:
+        self.folder.mkdir(exist_ok=True)
         self._offset, self._ports = claim_offset()
         command = [str(REALM), "up", "--json", "--port-offset", str(self._offset)]
         command += ["--store", str(self.state), *self.options]
@@ -53,7 +57,12 @@ class Up:
             command += ["--corpus", str(corpus)]
         with self._output.open("wb") as output:
             self.began = time.time()
-            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=output)
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, **self.settings},
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
