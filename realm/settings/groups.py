@@ -294,7 +294,7 @@ class Gateway(Group):
         0, ge=0, description="most tokens read in one batch; 0: what suits the device"
     )
     search_queue_seconds: float = Field(
-        0.35,
+        0.28,
         gt=0,
         description="seconds of searching ahead of a question beyond which it is refused",
     )

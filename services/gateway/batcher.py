@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from bisect import insort
@@ -191,10 +193,13 @@ class Batcher(Generic[Key, Work, Result]):
 
 
 class ComputeThread(ThreadPoolExecutor):
-    """One thread: torch's own threads are the process's budget."""
+    """One thread: torch's own threads are the process's budget.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(1, thread_name_prefix=name)
+    :param niceness: the thread's own, as Linux has it; elsewhere threads have none.
+    """
+
+    def __init__(self, name: str, niceness: int = 0) -> None:
+        super().__init__(1, thread_name_prefix=name, initializer=_be_nice, initargs=(niceness,))
         self._lock = threading.Lock()
         self._pending = 0
         self._since = 0.0
@@ -220,3 +225,8 @@ class ComputeThread(ThreadPoolExecutor):
         with self._lock:
             self._pending -= 1
             self._since = time.monotonic()
+
+
+def _be_nice(niceness: int) -> None:
+    if niceness and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
