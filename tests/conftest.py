@@ -10,9 +10,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-# In the background of a script SIGINT is ignored, by whatever tests start too, which wait for it.
+# In the background of a script SIGINT is ignored, under nohup SIGHUP, by whatever tests start too,
+# which wait for it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Before torch is imported: on tiny tensors threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test asserts a wall-clock time: a busy machine must not fail a law.
