@@ -13,6 +13,7 @@ from typing import Unpack
 
 from bench.apparatus.apparatus import STORE_URL, Apparatus, Part
 from bench.ports import claim_offset
+from bench.processors import keep_on
 from realm.client import Client
 from realm.client.transport import ConnectionOptions
 from realm.errors import BadSettings, DependencyUnavailable, RealmError
@@ -139,6 +140,12 @@ class BenchCluster:
     def named(self, start: str) -> list[ChildProcess]:
         """The processes whose names begin so."""
         return [each for each in self.supervisor.processes if each.spec.name.startswith(start)]
+
+    def keep_on(self, processors: set[int], start: str = "") -> None:
+        """The processes whose names begin so, on these processors alone."""
+        for child in self.named(start):
+            if child.pid is not None:
+                keep_on(processors, child.pid)
 
     def _start(self, specs: Sequence[ProcessSpec]) -> None:
         self.supervisor.start([self.apparatus.fit(each) for each in specs])

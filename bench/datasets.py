@@ -72,6 +72,11 @@ def wikitext() -> list[Document]:
     return [Document(row["id"], row["title"], row["text"]) for row in rows]
 
 
+def distractors() -> list[Document]:
+    """What no dev question is about: the rest of SQuAD, and wikitext; none without the data."""
+    return [*squad_distractors(), *wikitext()] if has_squad() else []
+
+
 def python_docs(seed: int) -> Dataset:
     """The beginnings of pages, and sentences of theirs as questions."""
     documents = [

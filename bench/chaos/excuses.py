@@ -32,8 +32,6 @@ LOST = {
     (DELTA, REDIS): (Need.LATEST,),
     (DELTA, STORE): (Need.LATEST,),
 }
-#: What they lose while the store keeps a process waiting: a step of changes is many requests.
-LOST_TO_SLOWNESS = {INDEXER: (Need.LATEST,), DELTA: (Need.LATEST,)}
 #: What they lose while a process itself does nothing. A standby takes the place of an indexer.
 LOST_WITH = {
     QDRANT: (Need.INDEX, Need.LATEST),
@@ -71,7 +69,8 @@ class Excuses:
             lost = LOST.get((_kind(name), STORE))
             yield from self._while(fault, lost, f"{name} had no store", name)
         for name in sorted(effects.slowed):
-            lost = LOST_TO_SLOWNESS.get(_kind(name))
+            # A step of changes is many requests, of the leader above all.
+            lost = (Need.LATEST,) if _kind(name) == INDEXER else None
             yield from self._while(fault, lost, f"{name} had a slow store", name)
         if any(path.startswith(f"{CORPUS}/") for path in effects.paths):
             # There is nothing to wait for: it is refused at once.

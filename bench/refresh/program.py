@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.claims import Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.datasets import any_dataset, has_squad, squad_distractors, wikitext
+from bench.datasets import any_dataset, distractors
 from bench.documents import send
 from bench.harness import Bench, Context
 from bench.processors import keep_on, last_and_others
@@ -84,8 +84,9 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     load = psutil.getloadavg()[0]
     texts = any_dataset(context.seed)
     questions = [each.question for each in texts.questions]
-    rest = squad_distractors() if has_squad() else []
-    documents = [*texts.documents, *rest, *wikitext(), *python_documents()]
+    # Outside, the questions' own documents are beginnings of Python's.
+    corpus = [*texts.documents, *distractors(), *python_documents()]
+    documents = list({each.id: each for each in corpus}.values())
     model = new_model()
     with BenchCluster(context.folder, SETTINGS) as cluster:
         with Client(cluster.gateways[0], timeout=120) as client:
@@ -93,7 +94,7 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         publish_model(cluster.snapshots, model, step=0)
         cluster.start_embedders(threads=1)
         cluster.await_answers()
-        _separate(cluster)
+        embedders = _separate(cluster)
         before = _task_seconds(cluster)
         publish_model(cluster.snapshots, model, step=1)
         refreshed = _await_refresh(cluster, 2)
@@ -104,17 +105,18 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         while_built = asyncio.run(_ask(cluster, questions, live))
         _await_refresh(cluster, 3)
         phases = phases_of(Generations(cluster.store).events(refreshed.number))
-        passages, pure = _embed_alone(cluster, refreshed)
+        passages, pure = _embed_alone(cluster, refreshed, embedders)
     return Observed(passages, phases, tasks, pure, at_rest, while_built, load, texts.source)
 
 
-def _separate(cluster: BenchCluster) -> None:
-    """Embedders on the last processor, all others, and this process, on those before it."""
+def _separate(cluster: BenchCluster) -> set[int]:
+    """Embedders on the last processor, which is returned; all others, and this process, on those
+    before it."""
     last, others = last_and_others()
-    for each in cluster.named(""):
-        if each.pid is not None:
-            keep_on(last if each.spec.name.startswith("embedder") else others, each.pid)
+    cluster.keep_on(others)
+    cluster.keep_on(last, "embedder")
     keep_on(others, os.getpid())
+    return last
 
 
 def _task_seconds(cluster: BenchCluster) -> dict[str, float]:
@@ -186,13 +188,15 @@ async def _ask(
     return Searches(latencies, failed)
 
 
-def _embed_alone(cluster: BenchCluster, generation: Generation) -> tuple[int, float]:
+def _embed_alone(
+    cluster: BenchCluster, generation: Generation, processors: set[int]
+) -> tuple[int, float]:
     """Passages, and the seconds that the embedder's code takes to make their vectors here, on the
     processor that the embedder had."""
     for each in cluster.named("embedder"):
         each.terminate()
         each.wait(60)
-    keep_on({max(range(os.cpu_count() or 1))}, os.getpid())
+    keep_on(processors, os.getpid())
     snapshots, dtype = cluster.snapshots, best_dtype(CPU)
     folder = snapshots.materialise(snapshots.get(generation.snapshot))
     tower = load_passage_encoder(folder, device=CPU, dtype=dtype)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from bench.claims import Result, at_least
-from bench.datasets import any_dataset, has_squad, squad_distractors, wikitext
+from bench.datasets import any_dataset, distractors
 from bench.harness import Bench, Context
 from realm.corpus.documents import Document
 from realm.errors import InvalidInput
@@ -78,7 +78,7 @@ class Trials:
             texts = texts.first(parameters.documents)
         documents = list(texts.documents)
         if not parameters.documents:
-            documents += _distractors()
+            documents += distractors()
         self.questions = texts.questions[: parameters.questions or None]
         self.source, self.documents = texts.source, len(documents)
         self._index = self._encode(documents)
@@ -142,10 +142,6 @@ class Trials:
             np.save(whole, encode_passages(self._system, passages).vectors)
             whole.replace(file)
         return PassageVectors(passages, np.load(file))
-
-
-def _distractors() -> list[Document]:
-    return [*squad_distractors(), *wikitext()] if has_squad() else []
 
 
 def observe(parameters: Parameters, context: Context) -> tuple[list[Outcome], dict[str, object]]:

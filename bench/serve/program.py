@@ -19,7 +19,7 @@ from statistics import median
 
 from bench.claims import Claim, Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.datasets import DATA, any_dataset, has_squad, squad_distractors, wikitext
+from bench.datasets import DATA, any_dataset, distractors
 from bench.documents import send
 from bench.harness import Bench, Context
 from bench.processors import keep_on, last_and_others
@@ -89,8 +89,7 @@ class Observed:
 def observe(parameters: Parameters, context: Context) -> Observed:
     set_threads(1)
     texts = any_dataset(context.seed)
-    others = [*squad_distractors(), *wikitext()] if has_squad() else []
-    documents = [*texts.documents, *others][: parameters.documents]
+    documents = [*texts.documents, *distractors()][: parameters.documents]
     questions = _questions() or [each.question for each in texts.questions]
     questions = questions[:QUESTIONS]
     with BenchCluster(context.folder, SETTINGS) as cluster, ExitStack() as stack:
@@ -101,9 +100,7 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         cluster.await_answers()
         Controls(cluster.store).pause(True, "only what is measured runs")
         asking, serving = last_and_others()
-        for child in cluster.named(""):
-            if child.pid is not None:
-                keep_on(serving, child.pid)
+        cluster.keep_on(serving)
         keep_on(asking, os.getpid())
         pipeline_log = stack.enter_context(log_of(context.folder, "pipeline"))
         pipeline = stack.enter_context(closing(Pipeline(cluster, questions, pipeline_log, serving)))

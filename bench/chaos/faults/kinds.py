@@ -30,7 +30,7 @@ class Effects:
     :param generation: whose collection lost something; 0: none.
     :param links: that were cut.
     :param storeless: processes that the store refused.
-    :param slowed: processes that the store kept waiting for seconds at each request.
+    :param slowed: processes that the store kept waiting for a second and more.
     """
 
     processes: frozenset[str] = frozenset()

@@ -145,10 +145,9 @@ class QdrantIndex:
                 self._write(collection, points, newest)
 
     def delete_older(self, collection: str, versions: Mapping[str, int]) -> None:
-        left = list(versions.items())
-        while left:
-            part, left = left[: self._batch], left[self._batch :]
-            older = models.FilterSelector(filter=older_than(dict(part)))
+        documents = list(versions.items())
+        for start in range(0, len(documents), self._batch):
+            older = older_than(dict(documents[start : start + self._batch]))
             with self._changing(collection):
                 self._delete_points(collection, older)
 
@@ -268,8 +267,9 @@ class QdrantIndex:
         self._qdrant.change(lambda client: client.delete_collection(collection))
         self._begun.discard(collection)
 
-    def _delete_points(self, collection: str, chosen: models.FilterSelector) -> None:
-        self._qdrant.change(lambda client: client.delete(collection, chosen, wait=True))
+    def _delete_points(self, collection: str, chosen: models.Filter) -> None:
+        selector = models.FilterSelector(filter=chosen)
+        self._qdrant.change(lambda client: client.delete(collection, selector, wait=True))
 
     def _write(self, collection: str, points: list[models.PointStruct], newest: int) -> None:
         guard = not_newer_than(newest)
