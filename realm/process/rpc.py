@@ -49,6 +49,8 @@ MAX_REQUEST_ID = 128
 #: Calls without log line and trace: they would bury the questions.
 QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.", "/realm.internal.v1.ServingReport")
 _NO_CALL = nullcontext()
+#: Seconds from a caller to a server at most, where a cancelled call is told from a late one.
+MOST_ON_THE_WAY = 0.05
 
 #: What ends a process.
 EXITS = (KeyboardInterrupt, SystemExit)
@@ -190,29 +192,22 @@ class _Method:
 class _Timed:
     """Around one call. No generator: it costs every request."""
 
-    __slots__ = ("_begun", "_context", "_method")
+    __slots__ = ("_began", "_context", "_method")
 
     def __init__(self, method: _Method, context: Context) -> None:
         self._method = method
         self._context = context
 
     async def __aenter__(self) -> None:
-        self._begun = time.perf_counter()
+        self._began = time.perf_counter()
         self._method.started.inc()
 
     async def __aexit__(
         self, _kind: object, error: BaseException | None, _traceback: object
     ) -> None:
-        self._method.handled(self._outcome(error)).inc()
-        self._method.seconds.observe(time.perf_counter() - self._begun)
-
-    def _outcome(self, error: BaseException | None) -> grpc.StatusCode:
-        if error is None or isinstance(error, grpc.aio.AbortError):
-            return code_of(self._context)
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            late = self._context.time_remaining() == 0
-            return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-        return grpc.StatusCode.UNKNOWN
+        seconds = time.perf_counter() - self._began
+        self._method.handled(ended_as(self._context, error, seconds)).inc()
+        self._method.seconds.observe(seconds)
 
 
 class CallInterceptor(AroundInterceptor):
@@ -252,16 +247,15 @@ class _Call:
     async def __aexit__(
         self, _kind: object, error: BaseException | None, _traceback: object
     ) -> None:
-        code = code_of(self._context)
-        if error is not None and code is grpc.StatusCode.OK:
-            code = grpc.StatusCode.CANCELLED
+        seconds = time.perf_counter() - self._began
+        code = ended_as(self._context, error, seconds)
         if self._span is not None:
             traced_rpc.end_server_span(self._span, code, self._request_id)
         self._log.debug(
             "call_ended",
             method=self._method,
             code=code.name,
-            milliseconds=round((time.perf_counter() - self._began) * 1000, 2),
+            milliseconds=round(seconds * 1000, 2),
         )
 
 
@@ -319,6 +313,25 @@ def code_of(context: Context) -> grpc.StatusCode:
     """A call's status now; gRPC says 0 while it is not set."""
     found = context.code()
     return found if isinstance(found, grpc.StatusCode) else _CODES.get(found, grpc.StatusCode.OK)
+
+
+def ended_as(context: Context, error: BaseException | None, seconds: float) -> grpc.StatusCode:
+    """How a call ended that ran for `seconds` and left its handler by `error`."""
+    if error is None or isinstance(error, grpc.aio.AbortError):
+        return code_of(context)
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        late = _deadline_passed(context.time_remaining(), seconds)
+        return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+    return grpc.StatusCode.UNKNOWN
+
+
+def _deadline_passed(left: float | None, seconds: float) -> bool:
+    """Whether the deadline has passed for the caller, who cancels what the server still runs.
+
+    The server's own comes later: it starts when the call arrives, and gRPC rounds what is left
+    up by as much as a hundredth.
+    """
+    return left is not None and left <= MOST_ON_THE_WAY + (seconds + left) / 100
 
 
 def _go_name(code: grpc.StatusCode) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -200,10 +201,40 @@ async def test_success_is_counted_and_timed(site: Site) -> None:
 
 
 async def test_passed_deadline_is_named_and_counted(site: Site) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await site.get("slow", timeout=0.1)
-    assert isinstance(from_rpc_error(caught.value), DeadlinePassed)
-    await site.handles_one("unary", "GetDocument", "DeadlineExceeded")
+    async with asyncio.timeout(PATIENCE):
+        # On a busy machine a call may end before it reaches the server, which counts nothing then.
+        while not site.handled("unary", "GetDocument", "DeadlineExceeded"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await site.get("slow", timeout=1.001)  # travels as 1.01
+            assert isinstance(from_rpc_error(caught.value), DeadlinePassed)
+            await asyncio.sleep(0.02)
+
+
+async def test_cancelled_call_is_not_counted_as_late(site: Site) -> None:
+    call = asyncio.create_task(site.get("slow"))
+    async with asyncio.timeout(PATIENCE):
+        while site.corpus.calls == 0:
+            await asyncio.sleep(0.01)
+    call.cancel()
+    await site.handles_one("unary", "GetDocument", "Canceled")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "code"),
+    [
+        (1.234, 0.006, "DEADLINE_EXCEEDED"),  # 1.234 s travel as 1.24
+        (99.5, 0.4, "DEADLINE_EXCEEDED"),
+        (5.0, 0.0, "DEADLINE_EXCEEDED"),
+        (0.01, 4.99, "CANCELLED"),
+        (3.0, 2.0, "CANCELLED"),
+        (3.0, None, "CANCELLED"),
+    ],
+)
+def test_call_that_its_caller_ends_is_late_at_its_deadline(
+    seconds: float, left: float | None, code: str
+) -> None:
+    context = SimpleNamespace(time_remaining=lambda: left)
+    assert rpc.ended_as(context, asyncio.CancelledError(), seconds).name == code
 
 
 async def test_unavailable_is_retried_unless_the_server_waited(site: Site) -> None:
