@@ -22,7 +22,7 @@ from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = (
-    "changes", "chaos", "embed", "fuzz", "gate", "growth", "import", "overhead", "quality",
+    "adopt", "changes", "chaos", "embed", "fuzz", "gate", "growth", "import", "overhead", "quality",
     "refresh", "rerank", "rest", "serve", "simulate", "start", "swap", "switch",
     "walk", "web",
 )  # fmt: skip

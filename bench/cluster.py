@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from bench.apparatus.apparatus import STORE_URL, Apparatus, Part
 from bench.ports import claim_offset
@@ -150,6 +153,25 @@ class BenchCluster:
     def _start(self, specs: Sequence[ProcessSpec]) -> None:
         self.supervisor.start([self.apparatus.fit(each) for each in specs])
 
+    def realm(self, *arguments: str | Path) -> dict[str, Any]:
+        """What a command prints, given with `--json` as an operator gives it.
+
+        :raises DependencyUnavailable: with its error output, if it fails.
+        """
+        environment = {"XDG_STATE_HOME": str(self.cluster.folder / "notes")}
+        ended = subprocess.run(
+            [sys.executable, "-m", "realm.cli.main", *arguments, "--json"],
+            env={**os.environ, **self.cluster.environment(), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            words = " ".join(map(str, arguments))
+            raise DependencyUnavailable(f"`realm {words}` failed: {ended.stderr}")
+        found: dict[str, Any] = json.loads(ended.stdout)
+        return found
+
     def await_answers(self) -> None:
         """Waits until every gateway answers.
 
@@ -168,17 +190,19 @@ class BenchCluster:
         with Client(address, timeout=5) as client:
             self.until(lambda: _tells_status(client), f"a first status of {address}")
 
-    def until(self, condition: Callable[[], bool], what: str) -> None:
+    def until(
+        self, condition: Callable[[], bool], what: str, seconds: float = FIRST_ANSWER_SECONDS
+    ) -> None:
         """Waits, and starts again what dies meanwhile.
 
-        :raises DependencyUnavailable: after five minutes.
+        :raises DependencyUnavailable: after so many seconds.
         """
-        deadline = time.monotonic() + FIRST_ANSWER_SECONDS
+        deadline = time.monotonic() + seconds
         while not condition():
             self.supervisor.restart_dead()
             if time.monotonic() > deadline:
                 raise DependencyUnavailable(
-                    f"waited {FIRST_ANSWER_SECONDS:.0f} s for {what}; logs: {self.cluster.logs}"
+                    f"waited {seconds:.0f} s for {what}; logs: {self.cluster.logs}"
                 )
             time.sleep(POLL_SECONDS)
 

@@ -33,15 +33,19 @@ def as_line(made: Document) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DocumentWriter:
-    """Writes the same text whenever it is asked for the same document and revision."""
+    """Writes the same text whenever it is asked for the same document and revision.
+
+    `sentences` are the fewest and the most of a document.
+    """
 
     words: Sequence[str]
     seed: int = 0
+    sentences: tuple[int, int] = SENTENCES
 
     def write(self, document_id: str, revision: int) -> Document:
         rng = random.Random(f"{self.seed}:{document_id}:{revision}")
         shared = rng.choices(self.words, k=SHARED_WORDS)
-        sentences = [self._sentence(rng, shared) for _ in range(rng.randint(*SENTENCES))]
+        sentences = [self._sentence(rng, shared) for _ in range(rng.randint(*self.sentences))]
         title = f"{rng.choice(self.words)} {document_id}"
         return Document(document_id, title, " ".join(sentences), {REVISION: str(revision)})
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +24,6 @@ from bench.load.transitions import Change, Transition, TransitionWatch
 from bench.statistics import quantile
 from bench.switch.encoders import write_encoder
 from realm.client import AsyncClient
-from realm.errors import DependencyUnavailable
 from realm.model.base import default_folder
 from realm.model.checkpoint import write_model
 from realm.model.runtime import set_threads
@@ -90,7 +87,7 @@ class Steps(TransitionWatch):
         began = time.time()
         async with self._client() as client:
             await client.pause(False, reason="bench")
-        snapshot = await publish_encoder(self._cluster, folder)
+        snapshot = await asyncio.to_thread(publish_encoder, self._cluster, folder)
         await self.watch(change, snapshot, began, since=began)
 
     async def refresh(self) -> None:
@@ -130,23 +127,9 @@ class Steps(TransitionWatch):
         return AsyncClient(self._cluster.gateways[0])
 
 
-async def publish_encoder(cluster: BenchCluster, folder: Path) -> int:
-    """Runs `realm snapshots publish`; returns the snapshot's number.
-
-    :raises DependencyUnavailable: with its error output, if it fails.
-    """
-    command = ["-m", "realm.cli.main", "snapshots", "publish", str(folder), "--json"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        env={**os.environ, **cluster.cluster.environment()},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, words = await process.communicate()
-    if process.returncode:
-        raise DependencyUnavailable(f"`realm snapshots publish` failed: {words.decode()}")
-    return int(json.loads(out)["snapshot"])
+def publish_encoder(cluster: BenchCluster, folder: Path) -> int:
+    """The snapshot's number."""
+    return int(cluster.realm("snapshots", "publish", folder)["snapshot"])
 
 
 def observe(parameters: Parameters, context: Context) -> SwitchRun:
@@ -160,7 +143,7 @@ def observe(parameters: Parameters, context: Context) -> SwitchRun:
         replace(PROFILE, settings=settings),
         parameters.documents,
         writer,
-        lambda cluster: asyncio.run(publish_encoder(cluster, encoders.first)),
+        lambda cluster: publish_encoder(cluster, encoders.first),
     ) as session:
         return asyncio.run(_observe(session, encoders, parameters.minutes * 60))
 

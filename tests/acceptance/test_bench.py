@@ -22,6 +22,7 @@ SECONDS = 580
 
 #: What the figures must show beyond the claims: that something was measured at all.
 MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "adopt": lambda figures: min(figures["searches"], figures["writes"]) > 10,
     "switch": lambda figures: len(figures["answers_by_encoder"]) == 2,
     "swap": lambda figures: figures["requests"]["search"] > 100,
     "changes": lambda figures: figures["embedded_by_refresh"] > 0,
@@ -37,7 +38,7 @@ MEASURED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "growth": lambda figures: figures["before"]["recall_at_5"] < figures["after"]["recall_at_5"],
 }
 #: What quick tests show too, in parts; and what starts clusters one after the other.
-LONG = {"changes", "import", "start", "web"}
+LONG = {"adopt", "changes", "import", "start", "web"}
 #: Seeds whose short run injects each sort of fault.
 SEEDS = {"chaos": "1"}
 
