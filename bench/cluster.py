@@ -172,6 +172,10 @@ class BenchCluster:
         found: dict[str, Any] = json.loads(ended.stdout)
         return found
 
+    def publish(self, folder: Path) -> int:
+        """Publishes a model as an operator does: the snapshot's number."""
+        return int(self.realm("snapshots", "publish", folder)["snapshot"])
+
     def await_answers(self) -> None:
         """Waits until every gateway answers.
 

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from realm.client import Client, document
 from realm.corpus.documents import Document
@@ -70,6 +71,16 @@ def whole_words(vocabulary: Sequence[str]) -> list[str]:
 
 def first_documents(writer: DocumentWriter, count: int) -> list[Document]:
     return [writer.write(f"base-{number}", 0) for number in range(count)]
+
+
+def write_probes(folder: Path, writer: DocumentWriter, count: int) -> Path:
+    """A question for each of the first documents, in its words: encoders of random weights find
+    nothing by what a text is about, which the gate's own probes ask for."""
+    file = folder / "probes.jsonl"
+    names = [f"base-{number}" for number in range(count)]
+    rows = [{"question": writer.question(each, 0), "document_id": each} for each in names]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
 
 
 @dataclass(frozen=True, slots=True)

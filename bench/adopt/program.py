@@ -8,9 +8,9 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qdrant_client import QdrantClient, models
@@ -18,12 +18,11 @@ from qdrant_client import QdrantClient, models
 from bench import tiny
 from bench.claims import Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.documents import REVISION, DocumentWriter, message, whole_words
+from bench.documents import REVISION, DocumentWriter, message, whole_words, write_probes
 from bench.harness import Bench, Context
 from bench.switch.encoders import write_encoder
-from bench.switch.program import publish_encoder, write_probes
 from realm.client import AsyncClient
-from realm.corpus.table import BUCKETS, CorpusTable
+from realm.corpus.table import CorpusTable
 from realm.errors import RealmError
 from realm.model.base import default_folder
 from realm.model.runtime import set_threads
@@ -48,8 +47,6 @@ REST_SECONDS = 5.0
 TIMEOUT_SECONDS = 30.0
 PATIENCE_SECONDS = 900.0
 PAGE = 1_000
-#: The corpus is read in so many parts.
-BANDS = 16
 MOST_TIMES = 1.3
 
 
@@ -114,7 +111,7 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         began = time.monotonic()
         adopted = cluster.realm("adopt", NAME, *FIELDS)
         adopting = time.monotonic() - began
-        publish_encoder(cluster, first)
+        cluster.publish(first)
         cluster.start_embedders()
         cluster.await_answers()
         plan = cluster.realm("plan", other)
@@ -157,7 +154,7 @@ def _adopted_id(number: int) -> str:
 
 
 async def _move(
-    cluster: BenchCluster, writer: DocumentWriter, points: int, other: Any
+    cluster: BenchCluster, writer: DocumentWriter, points: int, other: Path
 ) -> tuple[int, int, dict[str, float], Use]:
     """Both snapshots, the refresh's seconds by phase, and what its users saw."""
     generations, over, use = Generations(cluster.store), asyncio.Event(), Use()
@@ -165,7 +162,7 @@ async def _move(
     try:
         await asyncio.sleep(REST_SECONDS)
         before = generations.get(_live(generations)).snapshot
-        after = await asyncio.to_thread(publish_encoder, cluster, other)
+        after = await asyncio.to_thread(cluster.publish, other)
 
         def has_moved() -> bool:
             live = _live(generations)
@@ -227,17 +224,12 @@ def _held(cluster: BenchCluster, writer: DocumentWriter, points: int, use: Use) 
     """Compares the corpus with what was adopted and what was acknowledged since."""
     expected = {*map(_adopted_id, range(points)), *use.written}
     differ = 0
-    for state in _documents(CorpusTable(cluster.store)):
+    table = CorpusTable(cluster.store)
+    for state in table.states(table.version):
         made = writer.write(state.document_id, 0)
         differ += state.document != made and state.document_id in expected
         expected.discard(state.document_id)
     return Held(len(expected), differ)
-
-
-def _documents(table: CorpusTable) -> Iterator[Any]:
-    step = BUCKETS // BANDS
-    for first in range(0, BUCKETS, step):
-        yield from table.band(first, first + step, texts=True)
 
 
 def judge(parameters: Parameters, observed: Observed) -> Result:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from bench import tiny
 from bench.claims import Result, at_least, none
 from bench.cluster import BenchCluster
-from bench.documents import DocumentWriter
+from bench.documents import write_probes
 from bench.harness import Bench, Context
 from bench.history.events import READS, WRITES, Kind
 from bench.load.schedule import schedule
@@ -87,7 +86,7 @@ class Steps(TransitionWatch):
         began = time.time()
         async with self._client() as client:
             await client.pause(False, reason="bench")
-        snapshot = await asyncio.to_thread(publish_encoder, self._cluster, folder)
+        snapshot = await asyncio.to_thread(self._cluster.publish, folder)
         await self.watch(change, snapshot, began, since=began)
 
     async def refresh(self) -> None:
@@ -127,11 +126,6 @@ class Steps(TransitionWatch):
         return AsyncClient(self._cluster.gateways[0])
 
 
-def publish_encoder(cluster: BenchCluster, folder: Path) -> int:
-    """The snapshot's number."""
-    return int(cluster.realm("snapshots", "publish", folder)["snapshot"])
-
-
 def observe(parameters: Parameters, context: Context) -> SwitchRun:
     set_threads(1)
     writer = tiny.writer(tiny.tiny_model(context.seed), context.seed)
@@ -143,7 +137,7 @@ def observe(parameters: Parameters, context: Context) -> SwitchRun:
         replace(PROFILE, settings=settings),
         parameters.documents,
         writer,
-        lambda cluster: publish_encoder(cluster, encoders.first),
+        lambda cluster: cluster.publish(encoders.first),
     ) as session:
         return asyncio.run(_observe(session, encoders, parameters.minutes * 60))
 
@@ -162,16 +156,6 @@ async def _observe(session: LoadSession, encoders: Encoders, seconds: float) -> 
     due = schedule(PROFILE.rates, LONGEST_SECONDS)
     seen = await session.observe(itertools.takewhile(lambda _: not over.is_set(), due), step)
     return SwitchRun(seen, steps.ended)
-
-
-def write_probes(folder: Path, writer: DocumentWriter, count: int) -> Path:
-    """A question for each of the first documents, in its words: encoders of random weights find
-    nothing by what a text is about, which the gate's own probes ask for."""
-    file = folder / "probes.jsonl"
-    names = [f"base-{number}" for number in range(count)]
-    rows = [{"question": writer.question(each, 0), "document_id": each} for each in names]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
 
 
 def make_encoders(folder: Path, seed: int, *, wide: bool) -> Encoders:
