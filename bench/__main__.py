@@ -22,9 +22,9 @@ from realm.errors import RealmError
 
 #: Each has a folder of its name, whose `program` offers `BENCH`.
 NAMES = (
-    "adopt", "changes", "chaos", "embed", "fuzz", "gate", "growth", "import", "overhead", "quality",
-    "refresh", "rerank", "rest", "serve", "simulate", "start", "swap", "switch",
-    "walk", "web",
+    "adopt", "changes", "chaos", "embed", "fuzz", "gate", "growth", "import", "overhead",
+    "peers", "quality", "refresh", "rerank", "rest", "serve", "simulate", "start", "swap",
+    "switch", "walk", "web",
 )  # fmt: skip
 FOLDERS = {"import": "importing", "simulate": "simulation"}
 CHECK = "check"

@@ -41,11 +41,12 @@ class BenchCluster:
         *,
         standby: bool = False,
         apparatus: Set[Part] = frozenset(),
+        qdrant: str = "",
     ) -> None:
-        """The first generation has vectors, unless settings say otherwise. Qdrant is the one that
-        `REALM_TEST_QDRANT_URL` names, else its own.
+        """The first generation has vectors, unless settings say otherwise.
 
         :param apparatus: what can be made to fail; with an S3 the store lies there.
+        :param qdrant: URLs; empty: those that `REALM_TEST_QDRANT_URL` names, else one of its own.
         :raises BadSettings: if what that needs is not installed.
         """
         settings = {"REALM_WORDS_FIRST": "false", **settings}
@@ -56,7 +57,7 @@ class BenchCluster:
             settings = {**settings, **stored}
         self.cluster = Cluster(
             folder, offset, train=False, gateways=gateways, standby=standby, settings=settings,
-            qdrant=os.environ.get(OUTSIDE_QDRANT, ""),
+            qdrant=qdrant or os.environ.get(OUTSIDE_QDRANT, ""),
         )  # fmt: skip
         self.cluster.check()
         if self.cluster.qdrant and apparatus & {Part.NETWORK, Part.DISK}:

@@ -1,14 +1,16 @@
-"""Programs that `make chaos-tools` installs, and nothing but chaos needs."""
+"""Programs that nothing but chaos needs: `make chaos-tools` installs all but Qdrant's server."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
 
 from realm.errors import BadSettings
 
+QDRANT_PROGRAM = "REALM_TEST_QDRANT_PROGRAM"
 LIBRARY = "vendor/libfaketime/src/libfaketime.so.1"
 
 
@@ -18,6 +20,19 @@ def toxiproxy() -> Path:
     found = str(beside) if beside.exists() else shutil.which("toxiproxy-server")
     if found is None:
         raise _missing("toxiproxy-server")
+    return Path(found)
+
+
+def qdrant() -> Path:
+    """Qdrant's own server, which no package index has.
+
+    :raises BadSettings: if it is not installed.
+    """
+    if (found := os.environ.get(QDRANT_PROGRAM) or shutil.which("qdrant")) is None:
+        raise BadSettings(
+            "Qdrant's server is not installed, of which three peers are made: put `qdrant` where"
+            f" PATH finds it, or name it by {QDRANT_PROGRAM}"
+        )
     return Path(found)
 
 

@@ -181,10 +181,12 @@ def load_session(
     writer: DocumentWriter,
     publish: Callable[[BenchCluster], object],
     apparatus: Set[Part] = frozenset(),
+    qdrant: str = "",
 ) -> Iterator[LoadSession]:
     """Starts a cluster over the first documents of a writer; `publish` gives it a snapshot.
 
     :param apparatus: what can be made to fail.
+    :param qdrant: as of `BenchCluster`.
     """
     believed = Believed(context.seed)
     with (
@@ -195,6 +197,7 @@ def load_session(
             profile.gateways,
             standby=profile.standby,
             apparatus=apparatus,
+            qdrant=qdrant,
         ) as cluster,
     ):
         recorder.record(Begun(context.bench, context.seed, context.parameters))

@@ -22,3 +22,13 @@ def test_a_missing_program_is_named_with_its_remedy(
     for find in (tools.toxiproxy, tools.libfaketime):
         with pytest.raises(BadSettings, match="make chaos-tools"):
             find()
+
+
+def test_a_missing_qdrant_is_named_with_what_names_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(BadSettings, match="REALM_TEST_QDRANT_PROGRAM"):
+        tools.qdrant()
+    monkeypatch.setenv("REALM_TEST_QDRANT_PROGRAM", str(tmp_path))
+    assert tools.qdrant() == tmp_path
