@@ -26,7 +26,7 @@ from realm.cli.options import (
 )
 from realm.cli.output import messages, show
 from realm.cli.resuming import Resuming
-from realm.client import Client, document
+from realm.client import Client
 from realm.corpus.documents import Document
 from realm.corpus.importers import SOURCE, Problem, Reading, describe_skipped, read_documents
 from realm.errors import (
@@ -159,14 +159,14 @@ def _import(client: Client, given: Given, mirrored: Mirror | None, address: str 
         encoding=given.encoding,
         skip=mirrored.is_unchanged if mirrored else lambda path, document_id: False,
     )
-    documents = _usable(reading, problems)
-    replaced, resuming = Replaced(client), None
+    documents: Iterable[types_pb2.Document]
+    usable, replaced, resuming = _usable(reading, problems), Replaced(client), None
     if mirrored is not None:
         mirrored.begin()
-        documents = mirrored.changed(documents)
+        documents = mirrored.changed(map(_message, usable))
     else:
         resuming = Resuming.of([address, given.prefix, given.columns, given.encoding], given.paths)
-        documents = islice(documents, resuming.done, None)
+        documents = map(_message, islice(usable, resuming.done, None))
     resumed = resuming.done if resuming else 0
     total = _write(client, replaced.watch(documents), reading, resuming, quiet=given.quiet)
     gone = mirrored.delete_missing(problems) if mirrored else []
@@ -251,18 +251,25 @@ def _tell(done: Done, as_json: bool) -> None:
     show(result, as_json, words)
 
 
-def _usable(
-    found: Iterable[Document | Problem], problems: list[Problem]
-) -> Iterator[types_pb2.Document]:
+def _usable(found: Iterable[Document | Problem], problems: list[Problem]) -> Iterator[Document]:
     console = messages()
     for each in found:
         if isinstance(each, Problem):
             problems.append(each)
             console.print(str(each), markup=False)
         else:
-            yield document(
-                each.id, each.text, title=each.title, metadata=each.metadata, answer=each.answer
-            )
+            yield each
+
+
+def _message(given: Document) -> types_pb2.Document:
+    """Of a document that was checked when it was read."""
+    return types_pb2.Document(
+        id=given.id,
+        title=given.title,
+        text=given.text,
+        metadata=given.metadata,
+        answer=given.answer,
+    )
 
 
 class Replaced:
@@ -281,7 +288,8 @@ class Replaced:
         documents = iter(documents)
         with ThreadPoolExecutor(LOOKUP_THREADS) as threads:
             while batch := list(islice(documents, LOOKUP_BATCH)):
-                for document, source in zip(batch, threads.map(self._source, batch), strict=True):
+                files = [each for each in batch if SOURCE in each.metadata]
+                for document, source in zip(files, threads.map(self._source, files), strict=True):
                     if source is not None and source != document.metadata[SOURCE]:
                         self.found.append({"id": document.id, SOURCE: source})
                 yield from batch
@@ -301,8 +309,6 @@ class Replaced:
 
     def _source(self, document: types_pb2.Document) -> str | None:
         """The source of the stored document of this id; None if there is none, or it is unknown."""
-        if SOURCE not in document.metadata:
-            return None
         try:
             stored = self._client.get(document.id).document
         except RealmError:  # no such document; or the write will meet the same fault

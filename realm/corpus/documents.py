@@ -25,6 +25,9 @@ _BLANK = re.compile(
 )
 _BLANK_ABOVE = range(0xE0000, 0xE1000)
 _NOT_SHOWN = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"])
+# Controls, and what breaks logs and file names just as they do: surrogates, line separators. The
+# categories Cc, Cs, Zl and Zp, which Unicode never changes.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 _PASSAGE_NAMESPACE = uuid.UUID("6f1f3d0e-5b0a-5f0b-9d3c-7a2e4c1b8d90")
 _SHOWN = 80
@@ -136,36 +139,35 @@ def _check_id(document_id: object) -> None:
 
 
 def _check_metadata(document: Document) -> None:
-    subject = f"metadata of document {shown(document.id)}"
     if not isinstance(document.metadata, dict):
-        raise _invalid(f"{subject} must be an object of text values", "metadata", document.id)
+        why = f"metadata of document {shown(document.id)} must be an object of text values"
+        raise _invalid(why, "metadata", document.id)
     total = 0
     for key, value in document.metadata.items():
         _check_characters("metadata", key, document.id)
         _check_characters("metadata", value, document.id)
         total += len(key.encode()) + len(value.encode())
     if total > MAX_METADATA_BYTES:
-        why = f"{subject} takes {total} bytes, the limit is {MAX_METADATA_BYTES}"
-        raise _invalid(why, "metadata", document.id)
+        why = f"metadata of document {shown(document.id)} takes {total} bytes"
+        raise _invalid(f"{why}, the limit is {MAX_METADATA_BYTES}", "metadata", document.id)
 
 
 def _check_characters(field: str, value: object, document_id: str) -> None:
-    subject = f"{field} of document {shown(document_id)}"
+    if why := _unusable(value):
+        raise _invalid(f"{field} of document {shown(document_id)} {why}", field, document_id)
+
+
+def _unusable(value: object) -> str:
+    """Why it is no text that can be stored; empty if it is."""
     if not isinstance(value, str):
-        kind = type(value).__name__
-        raise _invalid(f"{subject} must be text, not {kind}", field, document_id)
-    nul = value.find("\0")
-    if nul >= 0:
-        why = f"{subject} has a NUL character at {nul}: remove it"
-        raise _invalid(why, field, document_id)
+        return f"must be text, not {type(value).__name__}"
+    if (nul := value.find("\0")) >= 0:
+        return f"has a NUL character at {nul}: remove it"
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        why = (
-            f"{subject} has half a surrogate pair at {error.start}: it is not Unicode text,"
-            " encode it anew"
-        )
-        raise _invalid(why, field, document_id) from error
+        return f"has half a surrogate pair at {error.start}: it is not Unicode text, encode it anew"
+    return ""
 
 
 def _check_size(field: str, value: str, limit: int, document_id: str) -> None:
@@ -177,8 +179,7 @@ def _check_size(field: str, value: str, limit: int, document_id: str) -> None:
 
 
 def _has_control(text: str) -> bool:
-    # Surrogates (Cs) and line separators (Zl, Zp) break logs and file names just as controls do.
-    return any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text)
+    return _CONTROL.search(text) is not None
 
 
 def check_upsert(request_id: str, documents: Sequence[Document], *, max_bytes: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 import uuid
 from collections import Counter
 from typing import Any
@@ -21,6 +23,7 @@ from realm.corpus.documents import (
     check_upsert,
     is_held_out,
     passage_id,
+    shown,
     stable_bucket,
 )
 from realm.errors import InvalidInput
@@ -69,6 +72,12 @@ def test_a_bad_field_is_refused_by_name(change: dict[str, Any], field: str) -> N
     with pytest.raises(InvalidInput) as raised:
         check_document(Document(**values), max_bytes=100)
     assert raised.value.details["field"] == field
+
+
+def test_every_character_that_breaks_a_log_line_is_escaped_and_no_other() -> None:
+    for char in map(chr, range(sys.maxunicode + 1)):
+        breaks = unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
+        assert breaks == (shown(char) != f"'{char}'"), ascii(char)
 
 
 def test_text_over_the_limit_says_both_sizes() -> None:
