@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import structlog
 
@@ -351,9 +352,9 @@ def _number(path: str) -> int | None:
 
 def _widen(lowest: dict[str, float], highest: dict[str, float], batch: pa.RecordBatch) -> None:
     for column in BOUNDED:
-        values = batch.column(column).to_pylist()
-        lowest[column] = min(lowest.get(column, values[0]), *values)
-        highest[column] = max(highest.get(column, values[0]), *values)
+        bounds = pc.min_max(batch.column(column)).as_py()
+        lowest[column] = min(lowest.get(column, bounds["min"]), bounds["min"])
+        highest[column] = max(highest.get(column, bounds["max"]), bounds["max"])
 
 
 def _committed(operation: str, actions: list[Action]) -> bytes:

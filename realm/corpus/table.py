@@ -333,26 +333,22 @@ def _columns(names: list[str]) -> pa.Schema:
 
 
 def _rows(changes: Iterable[Change], version: int) -> pa.Table:
-    now = time.time()
-    return pa.Table.from_pylist(
-        [
-            {
-                "version": version,
-                "op": change.op,
-                "document_id": change.document_id,
-                "title": change.document.title if change.document else None,
-                "text": change.document.text if change.document else None,
-                "metadata": json.dumps(change.document.metadata) if change.document else None,
-                "request_id": change.request_id,
-                "bucket": stable_bucket(change.document_id, BUCKETS),
-                "written_at": now,
-                "request_digest": change.request_digest or None,
-                "answer": (change.document.answer or None) if change.document else None,
-            }
-            for change in changes
-        ],
-        schema=SCHEMA,
-    )
+    changes, now = list(changes), time.time()
+    documents = [change.document for change in changes]
+    columns: dict[str, list[Any]] = {
+        "version": [version] * len(changes),
+        "op": [change.op for change in changes],
+        "document_id": [change.document_id for change in changes],
+        "title": [each.title if each else None for each in documents],
+        "text": [each.text if each else None for each in documents],
+        "metadata": [json.dumps(each.metadata) if each else None for each in documents],
+        "request_id": [change.request_id for change in changes],
+        "bucket": [stable_bucket(change.document_id, BUCKETS) for change in changes],
+        "written_at": [now] * len(changes),
+        "request_digest": [change.request_digest or None for change in changes],
+        "answer": [(each.answer or None) if each else None for each in documents],
+    }
+    return pa.Table.from_pydict(columns, schema=SCHEMA)
 
 
 def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
