@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,11 +29,10 @@ from bench.cluster import BenchCluster
 from bench.documents import as_line, whole_words
 from bench.harness import Bench, Context
 from bench.tiny import tokenizer
-from realm.client import Client
 from realm.client.requests import BATCH_DOCUMENTS
 from realm.corpus.documents import Document
 from realm.corpus.table import BUCKETS, CorpusTable
-from realm.errors import DependencyUnavailable, RealmError
+from realm.errors import DependencyUnavailable
 from realm.records.store import Store
 
 REALM = Path(sys.executable).with_name("realm")
@@ -45,7 +44,6 @@ BANDS = 16
 POLL_SECONDS = 0.2
 #: A command that takes longer does not end.
 COMMAND_SECONDS = 1100.0
-TIMEOUT_SECONDS = 10
 MIB = 2.0**20
 IMPORTER, LEADER, GATEWAY = "import", "indexer", "gateway"
 #: Beyond what a process has when a quarter is written.
@@ -63,10 +61,11 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`seconds` of importing, the newest corpus version then, and resident bytes by process."""
+    """`seconds` of importing, the documents that the corpus held then, and resident bytes by
+    process."""
 
     seconds: float
-    version: int
+    written: int
     memory: dict[str, int]
 
 
@@ -118,9 +117,8 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     corpus.write(file, parameters.documents)
     with BenchCluster(context.folder / "cluster", {}) as cluster:
         run = Run(cluster, file)
-        until = parameters.documents // BATCH_DOCUMENTS
-        run.until_killed(lambda version: version >= IMPORT_KILLED * until)
-        out = run.to_the_end(lambda version: version >= LEADER_KILLED * until)
+        run.until_killed(IMPORT_KILLED * parameters.documents)
+        out = run.to_the_end(LEADER_KILLED * parameters.documents)
         return Observed(
             looks=run.looks,
             bytes=file.stat().st_size,
@@ -142,21 +140,22 @@ class Run:
     looks: list[Look] = field(default_factory=list)
     seconds: float = 0.0
 
-    def until_killed(self, due: Callable[[int], bool]) -> None:
-        """By SIGKILL, once the corpus version is one for which it is due."""
+    def until_killed(self, written: float) -> None:
+        """By SIGKILL, once so many documents are written."""
         importer = self._start()
         for look in self._watched(importer):
-            if due(look.version):
+            if look.written >= written:
                 importer.kill()
         if importer.wait() != -signal.SIGKILL:
             raise DependencyUnavailable(f"the import ended too soon: {self._log.read_text()}")
 
-    def to_the_end(self, kill_leader: Callable[[int], bool]) -> dict[str, Any]:
-        """The same command given again: what it prints."""
+    def to_the_end(self, leader_killed: float) -> dict[str, Any]:
+        """The same command given again: what it prints. The leader is killed once so many documents
+        are written."""
         importer, killed = self._start(), False
         for look in self._watched(importer):
             self.cluster.supervisor.restart_dead()
-            if not killed and kill_leader(look.version):
+            if not killed and look.written >= leader_killed:
                 killed = True
                 (leader,) = self.cluster.named(LEADER)
                 if leader.pid:
@@ -183,17 +182,17 @@ class Run:
         :raises DependencyUnavailable: if it does not.
         """
         began, before = time.monotonic(), self.seconds
-        with Client(self.cluster.gateways[0], timeout=TIMEOUT_SECONDS) as client:
-            while importer.poll() is None:
-                self.seconds = before + time.monotonic() - began
-                if (version := _version(client)) is not None:
-                    self.looks.append(Look(self.seconds, version, self._memory(importer)))
-                    yield self.looks[-1]
-                with suppress(subprocess.TimeoutExpired):
-                    importer.wait(POLL_SECONDS)
-                if time.monotonic() > began + COMMAND_SECONDS:
-                    importer.kill()
-                    raise DependencyUnavailable(f"no end of the import: {self._log.read_text()}")
+        table = CorpusTable(self.cluster.store)
+        while importer.poll() is None:
+            self.seconds = before + time.monotonic() - began
+            table.refresh()
+            self.looks.append(Look(self.seconds, table.rows, self._memory(importer)))
+            yield self.looks[-1]
+            with suppress(subprocess.TimeoutExpired):
+                importer.wait(POLL_SECONDS)
+            if time.monotonic() > began + COMMAND_SECONDS:
+                importer.kill()
+                raise DependencyUnavailable(f"no end of the import: {self._log.read_text()}")
 
     def _memory(self, importer: subprocess.Popen[bytes]) -> dict[str, int]:
         every = {IMPORTER: importer.pid}
@@ -211,14 +210,6 @@ class Run:
     @property
     def _log(self) -> Path:
         return self.file.with_name("import.log")
-
-
-def _version(client: Client) -> int | None:
-    """None while nobody tells."""
-    try:
-        return int(client.status().corpus_version)
-    except RealmError:
-        return None
 
 
 def _resident(pid: int) -> int:
@@ -251,7 +242,7 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
         "documents": parameters.documents,
         "megabytes": round(observed.bytes / 1e6, 1),
         "documents_per_second": round(parameters.documents / observed.seconds, 1),
-        "documents_per_second_by_fifth": _rates(observed.looks, parameters.documents),
+        "documents_per_second_by_fifth": _rates(observed.looks),
         "seconds": round(observed.seconds, 1),
         "written_before_the_kill": observed.resumed,
         "written_after_it": observed.written,
@@ -279,25 +270,24 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
 
 def _peaks(looks: list[Look], documents: int) -> tuple[dict[str, int], dict[str, int]]:
     """The most that each process had, and the most that it had until a quarter was written."""
-    quarter = documents / BATCH_DOCUMENTS / 4
+    quarter = documents / 4
     most: dict[str, int] = {}
     early: dict[str, int] = {}
     for look in looks:
         for name, size in look.memory.items():
             most[name] = max(size, most.get(name, 0))
-            if look.version <= quarter:
+            if look.written <= quarter:
                 early[name] = most[name]
     return most, early
 
 
-def _rates(looks: list[Look], documents: int) -> list[float]:
+def _rates(looks: list[Look]) -> list[float]:
     """Documents/s over each fifth of the time."""
     if len(looks) < 2:
         return []
-    batches = documents / looks[-1].version  # compactions are versions too
     edges = [looks[round(part * (len(looks) - 1) / 5)] for part in range(6)]
     return [
-        round((b.version - a.version) * batches / max(b.seconds - a.seconds, 1e-9), 1)
+        round((b.written - a.written) / max(b.seconds - a.seconds, 1e-9), 1)
         for a, b in pairwise(edges)
     ]
 

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 
 from bench.importing.program import BENCH, MIB, Corpus, Held, Look, Observed, judge, read
-from realm.client.requests import BATCH_DOCUMENTS
 from realm.corpus.table import Change, CorpusTable
 from realm.records.store import Store
 
 COUNT = 1_000_000
-LAST = COUNT // BATCH_DOCUMENTS
 
 
 def look(share: float, **mib: int) -> Look:
-    return Look(500 * share, round(LAST * share), {n: int(m * MIB) for n, m in mib.items()})
+    return Look(500 * share, round(COUNT * share), {n: int(m * MIB) for n, m in mib.items()})
 
 
 GOOD = Observed(
