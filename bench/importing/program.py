@@ -295,7 +295,7 @@ def _rates(looks: list[Look]) -> list[float]:
 BENCH = Bench(
     description=__doc__ or "",
     full=Parameters(documents=1_000_000, judge_memory=True),
-    quick=Parameters(documents=12_000, judge_memory=False),
+    quick=Parameters(documents=30_000, judge_memory=False),
     observe=observe,
     judge=judge,
     options={"documents": "how many are imported"},

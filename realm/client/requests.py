@@ -70,8 +70,8 @@ STREAM_SECONDS = 3600.0
 #: A page of a listing: with texts it must fit into a message.
 PAGE_DOCUMENTS, PAGE_DOCUMENTS_WITH_TEXT = 1_000, 50
 
-#: A batch of an import: as many as one write may have, since what a commit costs beside its documents
-#: is more than a hundred of them do; and small enough for any limit.
+#: A batch of an import: small enough for any limit, and as many as one write may have: to commit
+#: costs more than what is committed.
 BATCH_DOCUMENTS = 1_000
 BATCH_BYTES = 4 << 20
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from typing import Any
 
 import grpc
@@ -122,7 +124,25 @@ async def test_who_leaves_while_waiting_or_held_gives_all_back() -> None:
                 await asyncio.sleep(0.005)
 
 
-async def test_a_request_that_does_not_come_ends_its_call(
+async def test_a_write_is_kept_no_longer_than_its_call() -> None:
+    """Of a written message nothing waits for a collection of garbage, which may come much later."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with Running(MESSAGE_BYTES) as running:
+            running.corpus.end.set()
+            await running.upsert(request(1), timeout=PATIENCE)
+            tracemalloc.start()
+            for _ in range(10):
+                await running.upsert(request(1 << 20), timeout=PATIENCE)
+            held, _ = tracemalloc.get_traced_memory()
+        assert held < 2 << 20
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+async def test_a_call_without_its_request_or_with_several_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(write_memory, "RECEIVE_SECONDS", 0.1)
@@ -133,8 +153,10 @@ async def test_a_request_that_does_not_come_ends_its_call(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await silent
         assert isinstance(from_rpc_error(caught.value), DeadlinePassed)
-        empty = call(iter(()), timeout=PATIENCE)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await empty
-        assert isinstance(from_rpc_error(caught.value), InvalidInput)
+        one = request(10).SerializeToString()
+        for wrong in ((), (one, one)):
+            several = call(iter(wrong), timeout=PATIENCE)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await several
+            assert isinstance(from_rpc_error(caught.value), InvalidInput)
         assert running.writes.budget.free == MESSAGE_BYTES
