@@ -84,7 +84,7 @@ async def test_import_names_problems_with_their_line(realm: Shell, tmp_path: Pat
     done = await realm("corpus", "import", str(file))
     assert done.code == 1
     assert f"{file}:4: " in done.err
-    assert done.out == "450 documents written, corpus version 3; 1 left out\n"
+    assert done.out == "450 documents written, corpus version 1; 1 left out\n"
     assert len(realm.indexer.documents) == 450
     done = await realm("corpus", "import", str(file), "--skip-bad", "--json")
     assert done.code == 0
