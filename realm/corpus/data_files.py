@@ -72,7 +72,7 @@ class DataFile:
 
 def read_rows(store: Store, file: DataFile, filters: list[Filter], schema: pa.Schema) -> pa.Table:
     """The rows that pass, in some columns; other columns are read only where a row passes."""
-    found = [schema.empty_table()]
+    found: list[pa.Table] = []
     filters = [each for each in filters if not all_pass(file, each)]
     asked = sorted({column for column, _, _ in filters})
     with _parquet(store, file) as parquet:
@@ -82,7 +82,12 @@ def read_rows(store: Store, file: DataFile, filters: list[Filter], schema: pa.Sc
                 continue
             rows = _whole(parquet.read_row_group(group, schema.names), schema)
             found.append(rows if passing is None else rows.filter(passing))
-    return pa.concat_tables(found)
+    return joined(found, schema)
+
+
+def joined(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """One table of several of a schema, or of none."""
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def batches(store: Store, file: DataFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -161,11 +161,11 @@ def content_hash(title: str, text: str) -> str:
 def to_table(passages: Iterable[Passage]) -> pa.Table:
     """The passages as a table of `PASSAGE_SCHEMA`, in order of document id and ordinal."""
     ordered = sorted(passages, key=lambda passage: (passage.document_id, passage.ordinal))
-    rows = [
-        {**asdict(passage), "metadata": json.dumps(passage.metadata, sort_keys=True)}
-        for passage in ordered
-    ]
-    return pa.Table.from_pylist(rows, schema=PASSAGE_SCHEMA)
+    columns = {
+        name: [getattr(passage, name) for passage in ordered] for name in PASSAGE_SCHEMA.names
+    }
+    columns["metadata"] = [json.dumps(each, sort_keys=True) for each in columns["metadata"]]
+    return pa.table(columns, schema=PASSAGE_SCHEMA)
 
 
 def from_table(table: pa.Table) -> list[Passage]:
@@ -176,8 +176,9 @@ def from_table(table: pa.Table) -> list[Passage]:
     absent = LATER - set(table.column_names)
     schema = pa.schema([each for each in PASSAGE_SCHEMA if each.name not in absent])
     try:
-        rows = table.select(schema.names).cast(schema).to_pylist()
-        return [_passage(row) for row in rows]
+        rows = table.select(schema.names)
+        rows = rows if rows.schema.equals(schema) else rows.cast(schema)
+        return [_passage(row) for row in rows.to_pylist()]
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise Corrupt(f"this table does not hold passages: {error}") from error
 

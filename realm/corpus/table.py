@@ -25,6 +25,7 @@ from realm.corpus.data_files import (
     all_pass,
     batches,
     coalesced,
+    joined,
     may_contain,
     read_rows,
 )
@@ -167,8 +168,7 @@ class CorpusTable:
 
         def read() -> DocumentState | None:
             rows = [read_rows(store, file, filters, SCHEMA) for file in files]
-            newest = _newest(pa.concat_tables([SCHEMA.empty_table(), *rows]))
-            found = next(newest, None)
+            found = next(_newest(joined(rows, SCHEMA)), None)
             return found if found and found.document else None
 
         return read
@@ -202,14 +202,12 @@ class CorpusTable:
         recent: list[Filter] = [("version", ">", max(after, self.version - most))]
 
         def newest() -> pa.Table:
-            found = schema.empty_table()
+            found: list[pa.Table] = []
             for each in self._tables(recent, schema):
-                found = pa.concat_tables(
-                    [found, each.group_by(REQUESTS, use_threads=False).aggregate([])]
-                )
-                if found.num_rows > 2 * most:
-                    found = _newest_requests(found, most)
-            return _newest_requests(found, most)
+                found.append(each)
+                if sum(rows.num_rows for rows in found) > 2 * most:
+                    found = [_newest_requests(joined(found, schema), most)]
+            return _newest_requests(joined(found, schema), most)
 
         return self._retried(newest)
 
@@ -300,8 +298,7 @@ class CorpusTable:
     def _read(self, filters: list[Filter], columns: list[str] | None = None) -> pa.Table:
         """The rows that all of the filters let pass, in the order in which they were written."""
         schema = _columns(columns) if columns else SCHEMA
-        empty = schema.empty_table()
-        return self._retried(lambda: pa.concat_tables([empty, *self._tables(filters, schema)]))
+        return self._retried(lambda: joined([*self._tables(filters, schema)], schema))
 
     def _tables(self, filters: list[Filter], schema: pa.Schema) -> Iterator[pa.Table]:
         """A file's rows each."""
@@ -363,14 +360,13 @@ def _newest_requests(rows: pa.Table, most: int) -> pa.Table:
 def _newest(rows: pa.Table) -> Iterator[DocumentState]:
     """The last row of each document; within one version the later row wins. Without their column
     texts are empty."""
-    rows = rows.filter(pc.not_equal(rows["op"], ERASED))
-    numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
-    ordered = numbered.sort_by([("version", "ascending"), ("row", "ascending")])
+    names, ops = rows["document_id"].to_pylist(), rows["op"].to_pylist()
     newest: dict[str, int] = {}
-    for place, document_id in enumerate(ordered["document_id"].to_pylist()):
-        newest[document_id] = place
-    places = pa.array(sorted(newest.values()), pa.int64())
-    for row in ordered.take(places).to_pylist():
+    for place in pc.sort_indices(rows["version"]).to_pylist():  # it leaves equals in their order
+        if ops[place] != ERASED:
+            newest.pop(names[place], None)  # so that the dictionary too is in order of versions
+            newest[names[place]] = place
+    for row in rows.take(pa.array(newest.values(), pa.int64())).to_pylist():
         document = _document(row) if row["op"] == "upsert" else None
         yield DocumentState(row["document_id"], row["version"], document, row["bucket"])
 
