@@ -20,7 +20,7 @@ RETIREMENT_SECONDS = 60.0
 
 
 @cache
-def settings() -> Settings:
+def settings(*, words_first: bool) -> Settings:
     """Pauses are long where nothing happens in them: each costs real time."""
     return load_settings(
         store_url="simulated://store",
@@ -35,7 +35,7 @@ def settings() -> Settings:
         write_group_seconds=0.0,
         gate_probes=0,
         live_poll_seconds=4.0,
-        words_first=False,
+        words_first=words_first,
     )
 
 

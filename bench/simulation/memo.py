@@ -36,10 +36,13 @@ class Parquet:
         if group not in self._groups:
             self._groups[group] = self._file.read_row_group(group, use_threads=False)
         rows = self._groups[group]
+        if columns == rows.column_names:
+            return rows
         return rows.select([each for each in rows.column_names if each in columns])
 
     def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        yield from self._file.iter_batches(rows, columns=columns)
+        for group in range(self.num_row_groups):
+            yield from self.read_row_group(group, columns).to_batches(rows)
 
     def __enter__(self) -> Parquet:
         return self

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from bench.simulation.memo import remembering
 from bench.simulation.plan import Plan, draw
 from bench.simulation.world import Outcome, ground_of, run
 from realm.corpus import compaction
+from realm.process import identity
 from services.indexer.context import SnapshotInputs
 from services.indexer.writes import applier
 
@@ -81,6 +83,8 @@ def simulating() -> Iterator[None]:
             patch.object(compaction, "SCATTERED_FILES", SCATTERED_FILES),
             # No snapshot here has files of a tokenizer.
             patch.object(SnapshotInputs, "of", lambda *_: inputs()),
+            # All processes here are one, which began once.
+            patch.object(identity, "_started", cache(identity._started)),
         ):
             for beginning in Beginning:
                 ground_of(beginning)

@@ -66,7 +66,7 @@ class World:
     def __init__(self, plan: Plan, ground: Ground) -> None:
         self.plan = plan
         self.rng = random.Random(f"run {plan.seed}")
-        self.settings = settings().replace(words_first=plan.words_first)
+        self.settings = settings(words_first=plan.words_first)
         self.inputs, self.fingerprint = inputs(), fingerprint()
         self.disk, self.qdrant, self.oracle = ground.disk, ground.qdrant, ground.oracle
         self.redis = Redis()
