@@ -6,12 +6,12 @@ work; watchers only ask whether they change, so no two clocks are compared.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 
 import structlog
 
 from realm.errors import Corrupt, NotFound
-from realm.records.json_records import numbered
 from realm.records.store import Store
 
 FOLDER = "control/leader"
@@ -19,8 +19,8 @@ FOLDER = "control/leader"
 STALE_WRITES = "control/late"
 #: How many terms' records are kept for inspection.
 KEPT_TERMS = 20
-#: Files of a term.
-KINDS = ("json", "beat", "ended")
+#: A file of a term.
+FILE = re.compile(rf"{FOLDER}/(\d+)\.(?:json|beat|ended)", re.ASCII)
 
 log = structlog.get_logger(__name__)
 
@@ -46,17 +46,33 @@ class Leaders:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: The newest that was read.
+        self._known: Term | None = None
 
     def newest_number(self) -> int:
         """The newest term; 0 before the first."""
-        return max((number for number, _ in self._files()), default=0)
+        return max(self._files().values(), default=0)
 
     def newest(self) -> Term | None:
-        """None before the first. Of a damaged or lost record only the number is known: who claimed
-        it may be anybody, and asleep."""
-        number = self.newest_number()
+        """None before the first."""
+        return self.look()[0]
+
+    def look(self) -> tuple[Term | None, bool]:
+        """The newest term, and whether its leader has ended it, by one list: a record never
+        changes, so that only a new one is read."""
+        files = self._files()
+        number = max(files.values(), default=0)
         if not number:
-            return None
+            return None, False
+        if self._known is None or self._known.number != number:
+            found = self.record(number)
+            self._known = found if found.by else None
+            return found, _path(number, "ended") in files
+        return self._known, _path(number, "ended") in files
+
+    def record(self, number: int) -> Term:
+        """As it is in the store now. Of a damaged or lost one only the number is known: who claimed
+        it may be anybody, and asleep."""
         try:
             return self._store.read_record(_record(number), Term)
         except (Corrupt, NotFound) as error:
@@ -85,9 +101,6 @@ class Leaders:
         """Records that the leader stopped and left nothing half done."""
         self._store.write(_path(number, "ended"), b"")
 
-    def ended(self, number: int) -> bool:
-        return self._store.exists(_path(number, "ended"))
-
     def record_stale_write(self, number: int, collection: str) -> None:
         """Records that the leader of a term changed a collection after its end."""
         self._store.write(f"{STALE_WRITES}/{number:012d}-{collection}", b"")
@@ -95,12 +108,12 @@ class Leaders:
     def forget_old(self) -> None:
         """Deletes the records of terms older than the last `KEPT_TERMS`."""
         oldest = self.newest_number() - KEPT_TERMS
-        self._store.delete_all([path for number, path in self._files() if number <= oldest])
+        self._store.delete_all([path for path, number in self._files().items() if number <= oldest])
 
-    def _files(self) -> list[tuple[int, str]]:
-        """What is left of terms, each with its term's number."""
-        files = self._store.files(FOLDER)
-        return [found for kind in KINDS for found in numbered(files, f".{kind}")]
+    def _files(self) -> dict[str, int]:
+        """What is left of terms: the term's number by path."""
+        found = (FILE.fullmatch(path) for path in self._store.files(FOLDER))
+        return {each[0]: int(each[1]) for each in found if each}
 
 
 def stale_writes(store: Store) -> dict[str, str]:

@@ -64,7 +64,7 @@ def test_a_standby_says_who_leads_and_takes_over_from_one_that_stops(
     version = leader.write(1)
     leader.process.send_signal(signal.SIGTERM)
     assert leader.process.wait(timeout=DEADLINE) == 0
-    assert Leaders(store).ended(1)
+    assert store.exists("control/leader/000000000001.ended")
     until(lambda: serves(standby), "the standby leads")
     assert standby.write(2) == version + 1
     newest = Leaders(store).newest()

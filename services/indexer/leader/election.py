@@ -239,8 +239,8 @@ class Election:
             self.beat_in_redis()
 
     def _campaign(self) -> None:
-        self._newest = self._leaders.newest()
-        signs = self._signs(self._newest)
+        self._newest, resigned = self._leaders.look()
+        signs = self._signs(self._newest, resigned)
         self._watch = watch(self._watch, signs, self._clock(), self._lease)
         if not may_claim(self._watch, self._lease):
             return
@@ -258,10 +258,9 @@ class Election:
         self._beat(before)
         self._leaders.forget_old()
 
-    def _signs(self, term: Term | None) -> LeaderSigns:
+    def _signs(self, term: Term | None, resigned: bool) -> LeaderSigns:
         if term is None:
             return LeaderSigns()
-        resigned = self._leaders.ended(term.number)
         return LeaderSigns(
             term=term.number,
             ended=resigned or self._has_ended(term.by),
@@ -287,16 +286,13 @@ class Election:
         :param changed: as of `_confirm`.
         :raises NotReady: if the store names a later term, or somebody else for this one.
         """
-        claimed, found = self._newest, self._leaders.newest()
+        claimed, number = self._newest, self._leaders.newest_number()
+        found = self._leaders.record(number) if number >= tenure.term else None
         if claimed is None or self._lost.is_set():
             raise self.not_leader()
-        if (
-            found is None
-            or found.number < tenure.term
-            or (found.number == tenure.term and not found.by)
-        ):
+        if found is None or (number == tenure.term and not found.by):
             self._leaders.mend(claimed)
-        elif found.number > tenure.term or found.by != self.by:
+        elif number > tenure.term or found.by != self.by:
             self._newest = found
             self._lost.set()
             for collection in self._doubtful.union(changed):

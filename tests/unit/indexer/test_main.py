@@ -20,6 +20,7 @@ from services.indexer.metrics import IndexerMetrics
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 NOWHERE = "127.0.0.1:1"
+ENDED = "control/leader/000000000001.ended"
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ async def test_a_process_whose_thread_dies_serves_nothing_and_must_end(site: Set
         }
     finally:
         await asyncio.to_thread(lifecycle.stop, resign=False)
-    assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
+    assert not Store.open(site.addresses.store_url).exists(ENDED)
 
 
 async def test_a_standby_is_able_and_ends_when_asked(site: Settings) -> None:
@@ -79,4 +80,4 @@ async def test_a_standby_is_able_and_ends_when_asked(site: Settings) -> None:
     asked.set()
     assert await lifecycle.run(asked) == ""
     await asyncio.to_thread(lifecycle.stop, resign=True)
-    assert not Leaders(Store.open(site.addresses.store_url)).ended(1)
+    assert not Store.open(site.addresses.store_url).exists(ENDED)
