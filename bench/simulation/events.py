@@ -11,8 +11,7 @@ from bench.simulation.network import Outage, Service
 from bench.simulation.storage import open_store
 from realm.corpus.documents import Document
 from realm.errors import NotReady, RealmError
-from realm.records.controls import Controls
-from realm.records.retention import ASKED
+from realm.records.controls import COLLECT, Controls
 from services.indexer.writes.writer import check_changes
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def _controls(world: World) -> Controls:
 
 
 def _housekeeping(world: World, _: Happening) -> None:
-    open_store(world.disk, world.network).write(ASKED, b"")
+    open_store(world.disk, world.network).write(COLLECT, b"")
 
 
 def _kill_leader(world: World, happening: Happening) -> None:

@@ -177,9 +177,10 @@ def gc(
     The leading indexer does it every minute anyway; without --dry-run it is asked to do it now.
     """
     check_packages("realm gc", SNAPSHOT_PACKAGES)
+    from realm.records.controls import COLLECT
     from realm.records.generations import Generations
     from realm.records.recorded_questions import Bounds
-    from realm.records.retention import ASKED, Retention
+    from realm.records.retention import Retention
     from realm.records.snapshots import Snapshots
     from realm.records.strays import Strays
 
@@ -207,7 +208,7 @@ def gc(
     for stray in Strays(opened).scan():
         messages().print(f"skipped: {stray.path}: {stray.why}", style="dim", markup=False)
     if not dry_run:
-        opened.write_json(ASKED, {"at": time.time()})
+        opened.write_json(COLLECT, {"at": time.time()})
         messages().print("asked the leading indexer to collect now")
 
 

@@ -1,5 +1,5 @@
-"""What steers the indexer, kept in the store: what operators asked for (pause, refresh), and which
-generations are damaged.
+"""What steers the indexer, kept in the store: what operators asked for (pause, refresh, collection
+of garbage), and which generations are damaged.
 
 The leader notes a collection that has lost something; gateways read the note at every look and
 claim nothing of such a generation any more. A note stays: what was lost is made again as another
@@ -9,6 +9,7 @@ generation, never put back.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -17,11 +18,14 @@ from realm.errors import Conflict, Corrupt, NotFound
 from realm.records.json_records import numbered
 from realm.records.store import Store
 
-PAUSED = "control/paused.json"
+FOLDER = "control"
+PAUSED = f"{FOLDER}/paused.json"
 #: One file a request, numbered: `<number>.json`. The newest counts, and stays.
-REFRESHES = "control/refreshes"
+REFRESHES = f"{FOLDER}/refreshes"
+#: The leader is asked to collect garbage by this file.
+COLLECT = f"{FOLDER}/gc.json"
 
-DAMAGED = "control/damaged"
+DAMAGED = f"{FOLDER}/damaged"
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +40,32 @@ class RefreshRequest:
     forced: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """All that steers the indexer: the newest request for a refresh, whether garbage is to be
+    collected, and the numbers of the generations that are damaged."""
+
+    paused: bool
+    refresh: RefreshRequest | None
+    collect: bool
+    damaged: frozenset[int]
+
+
 class Controls:
     """Reads and writes them. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def steering(self) -> Steering:
+        """By one list; what is not in it is not read."""
+        files = self._store.files(FOLDER)
+        return Steering(
+            PAUSED in files and self.paused(),
+            self._newest(_below(REFRESHES, files)),
+            COLLECT in files,
+            _numbers(_below(DAMAGED, files)),
+        )
 
     def paused(self) -> bool:
         try:
@@ -57,7 +82,10 @@ class Controls:
     def refresh_request(self) -> RefreshRequest | None:
         """The newest request; a generation whose manifest has its number, or a later one, has
         answered it."""
-        for number, path in reversed(numbered(self._store.files(REFRESHES), ".json")):
+        return self._newest(self._store.files(REFRESHES))
+
+    def _newest(self, requests: Iterable[str]) -> RefreshRequest | None:
+        for number, path in reversed(numbered(requests, ".json")):
             try:
                 found = self._store.read_json(path)
             except Corrupt as error:
@@ -87,7 +115,7 @@ def record_damage(store: Store, generation: int, why: str) -> None:
 
 def damaged(store: Store) -> frozenset[int]:
     """Numbers of the generations that are noted."""
-    return frozenset(number for number, _ in numbered(store.files(DAMAGED), ".json"))
+    return _numbers(store.files(DAMAGED))
 
 
 def damage_of(store: Store, generation: int) -> str:
@@ -98,6 +126,14 @@ def damage_of(store: Store, generation: int) -> str:
         return ""
     except Corrupt:
         return "it is damaged"
+
+
+def _numbers(notes: Iterable[str]) -> frozenset[int]:
+    return frozenset(number for number, _ in numbered(notes, ".json"))
+
+
+def _below(folder: str, files: Iterable[str]) -> list[str]:
+    return [path for path in files if path.startswith(f"{folder}/")]
 
 
 def _note(generation: int) -> str:

@@ -39,8 +39,6 @@ PASSAGES = re.compile(r"passages/([^/]+)/([^/]+)/(\d*).*\.arrow", re.ASCII)
 COLLECTION = re.compile(r"passages-(\d{8})")
 #: Documents deleted up to this corpus version are to be nowhere any more.
 ERASED = "control/erased.json"
-#: The leader is asked for a round by this file.
-ASKED = "control/gc.json"
 
 
 class Thing(Enum):

@@ -259,7 +259,7 @@ class Indexer:
                 partial(copies.run_when_due, seen),
                 self.recorder.write_when_due,
                 self.searches.drop_forgotten,
-                housekeeping.run_when_due,
+                partial(housekeeping.run_when_due, asked=seen.collect),
             )
             for part in parts:
                 try:

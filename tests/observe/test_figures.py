@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from realm.corpus.table import CorpusTable
 from realm.process.wakeup import Wakeup
+from realm.records.snapshots import Snapshot
 from realm.records.states import State
 from realm.records.store import Store
 from realm.search.vector_index import open_index
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Store:
     return Store.open(str(tmp_path / "store"))
 
 
-def seen(live: Live) -> Observation:
+def seen(live: Live, published: tuple[Snapshot, ...]) -> Observation:
     """What the reconciler sees while Qdrant is away."""
     return Observation(
         retirement_seconds=900,
@@ -50,6 +51,7 @@ def seen(live: Live) -> Observation:
         candidate=None,
         qdrant_reachable=False,
         alias=None,
+        published=published,
     )
 
 
@@ -63,7 +65,7 @@ def look(store: Store, registry: CollectorRegistry, live: Live) -> None:
         GatewayReports(15.0),
         Memory(),
         IndexerMetrics(registry),
-    ).update(seen(live))
+    ).update(seen(live, tuple(records.snapshots.all())))
 
 
 def test_the_indexers_lag_counts_from_the_oldest_newer_snapshot(

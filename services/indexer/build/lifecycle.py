@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from realm.records.snapshots import Snapshot
 from realm.records.states import ACTIVE, ENDED, IN_PROGRESS, SERVED, State
 
 #: A snapshot that could not be built this often is left alone until a refresh is asked for.
@@ -126,8 +127,11 @@ class Observation:
     backing_off: bool = False
     #: Where nothing is live yet, words alone go live first.
     words_first: bool = False
-    #: The newest that was acknowledged: it is reported, and decides nothing.
+    #: What is reported and passed on, and decides nothing: the newest corpus version that was
+    #: acknowledged, all snapshots, and whether garbage is to be collected at once.
     corpus_version: int = 0
+    published: tuple[Snapshot, ...] = ()
+    collect: bool = False
 
     @property
     def turn(self) -> int:

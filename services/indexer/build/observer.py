@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from functools import cache
 
 import structlog
 
 from realm.errors import DependencyUnavailable
 from realm.records.controls import damaged
-from realm.records.snapshots import Snapshot
 from realm.records.states import ENDED, FINAL, Ages, State
 from services.indexer.build.build import BuildContext
 from services.indexer.build.lifecycle import GenerationView, Live, Observation
@@ -51,22 +51,23 @@ class Observer:
 
         :raises DependencyUnavailable: if store or corpus cannot be read."""
         memory = self._memory
-        lost = damaged(self._store)
-        live = self._live(lost)
+        steering = self._controls.steering()
+        lost, asked = steering.damaged, steering.refresh
+        state_of = cache(self._state)  # each is asked for once
+        live = self._live(lost, state_of)
         collections, alias = self._qdrant()
         generations = tuple(
-            self._view(number, live, collections, lost) for number in self._generations.numbers()
+            self._view(number, state_of(number), live, collections, lost)
+            for number in self._generations.numbers()
         )
         version = self._corpus.version()
-        unusable = memory.unusable()
-        newest = self._newest_snapshot(unusable)
-        asked = self._controls.refresh_request()
+        published, unusable = tuple(self._snapshots.all()), memory.unusable()
+        whole = [each.number for each in published if each.number not in unusable]
         return Observation(
             retirement_seconds=self._retirement,
-            newest_snapshot=newest.number if newest else None,
-            corpus_version=version,
+            newest_snapshot=whole[-1] if whole else None,
             has_documents=version > 0 and version != memory.empty_at,
-            paused=self._controls.paused(),
+            paused=steering.paused,
             refresh_asked=asked.number if asked else 0,
             refresh_damaged=asked is not None and asked.snapshot in unusable,
             refresh_snapshot=asked.snapshot if asked else None,
@@ -80,17 +81,15 @@ class Observer:
             can_heal=live is not None and live.snapshot not in unusable,
             backing_off=time.monotonic() < memory.retry_at,
             words_first=self._words_first,
+            corpus_version=version,
+            published=published,
+            collect=steering.collect,
         )
 
-    def _newest_snapshot(self, unusable: Set[int]) -> Snapshot | None:
-        """The newest that is not known to be damaged."""
-        whole = [each for each in self._snapshots.all() if each.number not in unusable]
-        return whole[-1] if whole else None
-
     def live(self) -> Live | None:
-        return self._live(damaged(self._store))
+        return self._live(damaged(self._store), self._state)
 
-    def _live(self, lost: frozenset[int]) -> Live | None:
+    def _live(self, lost: frozenset[int], state_of: Callable[[int], State | None]) -> Live | None:
         history = self._generations.live_history()
         if not history:
             return None
@@ -98,7 +97,7 @@ class Observer:
         before = [each for each in reversed(history) if each.generation != newest.generation]
         whole = (each.generation for each in before if each.generation not in lost)
         previous = next(whole, None)
-        if previous is not None and self._generations.state(previous) in ENDED | FINAL:
+        if previous is not None and state_of(previous) in ENDED | FINAL:
             previous = None
         made = self._generations.find(newest.generation)
         return Live(
@@ -123,26 +122,26 @@ class Observer:
     def _view(
         self,
         number: int,
+        state: State | None,
         live: Live | None,
         collections: frozenset[str] | None,
         lost: frozenset[int],
     ) -> GenerationView:
         generation = self._generations.get(number)
-        state, seconds = self._state(number)
         there = collections is not None and generation.collection in collections
         if live and number in (live.generation, live.previous):
             # One peer's list proves nothing: who searches it finds it missing, or not.
             there = collections is not None and number not in self._missing()
         return GenerationView(
-            number, generation.snapshot, state, seconds, there, generation.term,
+            number, generation.snapshot, state, self._ages.of(str(number), state), there,
+            generation.term,
             generation.request, generation.replaces, number in lost, generation.why,
             generation.words_alone,
         )  # fmt: skip
 
-    def _state(self, number: int) -> tuple[State | None, float]:
-        """The state, and for how long this process has seen it."""
+    def _state(self, number: int) -> State | None:
         if (state := self._final.get(number)) is None:
             state = self._generations.state(number)
             if state in FINAL:
                 self._final[number] = state
-        return state, self._ages.of(str(number), state)
+        return state

@@ -14,13 +14,13 @@ import structlog
 
 from realm.corpus.table import CorpusTable
 from realm.errors import Corrupt, DependencyUnavailable, NotFound
+from realm.records.controls import COLLECT
 from realm.records.folder import PARTIAL
 from realm.records.generation import Generation
 from realm.records.json_records import as_record
 from realm.records.leaders import stale_writes
 from realm.records.mending import RecordMender
 from realm.records.retention import (
-    ASKED,
     ERASED,
     SETTLED_SECONDS,
     Removal,
@@ -182,9 +182,13 @@ class Housekeeping:
         #: Indexes made of the corpus before this version hold documents that must be gone.
         self._overdue = 0
 
-    def run_when_due(self) -> None:
+    def run_when_due(self, *, asked: bool = False) -> None:
+        """:param asked: somebody wants it at once."""
+        if asked:
+            self._store.delete(COLLECT)
+            self._last = self._last_table = self._last_strays = float("-inf")
         now = self._ticks()
-        if now - self._last >= EVERY_SECONDS or self._was_asked():
+        if now - self._last >= EVERY_SECONDS:
             self._last = now
             self.collect_garbage()
             self._request_rebuilds()
@@ -338,10 +342,3 @@ class Housekeeping:
         for path in found:
             path.unlink(missing_ok=True)
         return len(found)
-
-    def _was_asked(self) -> bool:
-        if not self._store.exists(ASKED):
-            return False
-        self._store.delete(ASKED)
-        self._last_table = self._last_strays = float("-inf")
-        return True

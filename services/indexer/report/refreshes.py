@@ -132,13 +132,12 @@ class RefreshMonitor:
         generation = self.records.generations.find(seen.live.generation)
         if generation is None:
             return
-        snapshots = self.records.snapshots.all()
-        lag = generation.lag(snapshots)
+        lag = generation.lag(seen.published)
         self.metrics.lagging_since.set(lag.since or 0.0)
         self.metrics.lag_steps.set(lag.steps)
         self.metrics.active_generation.set(generation.number)
         self.metrics.active_step.set(generation.step)
-        for snapshot in snapshots:
+        for snapshot in seen.published:
             if snapshot.number == generation.snapshot:
                 self.metrics.active_snapshot_timestamp.set(snapshot.created_at)
         self.metrics.last_swap_timestamp.set(seen.live.at)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from realm.corpus.changes import changes_file
 from realm.corpus.documents import Document
 from realm.corpus.table import Change, CorpusTable
-from realm.records.controls import Controls
+from realm.records.controls import COLLECT, Controls
 from realm.records.generations import Generations
 from realm.records.retention import Retention, erased_upto
 from realm.records.snapshots import Snapshots
@@ -127,6 +127,13 @@ def test_it_runs_once_a_minute(grown: Store) -> None:
     now[0] = 61.0
     found.run_when_due()
     assert snapshots(grown) == [2, 3, 4, 5]
+
+
+def test_it_runs_at_once_when_asked(grown: Store) -> None:
+    grown.write_json(COLLECT, {})
+    housekeeping(grown, lambda: 0.0).run_when_due(asked=Controls(grown).steering().collect)
+    assert snapshots(grown) == [2, 3, 4, 5]
+    assert not Controls(grown).steering().collect
 
 
 def test_with_a_damaged_floor_nothing_older_is_built_on_until_it_is_written_again(
