@@ -75,5 +75,5 @@ class Ground:
         return cls(disk, qdrant, Oracle(disk, qdrant))
 
     def copy(self) -> Ground:
-        disk, qdrant = Disk(self.disk.files), self.qdrant.copy()
+        disk, qdrant = self.disk.copy(), self.qdrant.copy()
         return Ground(disk, qdrant, self.oracle.copy(disk, qdrant))

@@ -30,15 +30,18 @@ class Parquet:
     def __init__(self, data: bytes) -> None:
         self._file = REAL_PARQUET(io.BytesIO(data), page_checksum_verification=True)
         self._groups: dict[int, pa.Table] = {}
+        self._parts: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
         self.num_row_groups = self._file.num_row_groups
 
     def read_row_group(self, group: int, columns: list[str]) -> pa.Table:
-        if group not in self._groups:
-            self._groups[group] = self._file.read_row_group(group, use_threads=False)
-        rows = self._groups[group]
-        if columns == rows.column_names:
-            return rows
-        return rows.select([each for each in rows.column_names if each in columns])
+        part = group, tuple(columns)
+        if part not in self._parts:
+            if group not in self._groups:
+                self._groups[group] = self._file.read_row_group(group, use_threads=False)
+            rows = self._groups[group]
+            names = [each for each in rows.column_names if each in columns]
+            self._parts[part] = rows.select(names)
+        return self._parts[part]
 
     def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         for group in range(self.num_row_groups):

@@ -42,16 +42,20 @@ def kind_of(path: str) -> str:
 class Disk:
     """What the store holds: files of one folder, and what watches its changes."""
 
-    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+    def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         #: Paths below each folder, in the order in which they came.
         self._below: dict[str, dict[str, None]] = {}
-        for path, data in (files or {}).items():
-            self._put(path, data)
         #: Called with "create", "write" or "delete" and the path, at each change.
         self.on_change: Callable[[str, str], None] = lambda verb, path: None
         #: Called with the path of a conditional put that met a file.
         self.on_refusal: Callable[[str], None] = lambda path: None
+
+    def copy(self) -> Disk:
+        disk = Disk()
+        disk.files = dict(self.files)
+        disk._below = {folder: dict(paths) for folder, paths in self._below.items()}
+        return disk
 
     def create(self, path: str, data: bytes) -> None:
         if path in self.files:

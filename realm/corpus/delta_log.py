@@ -220,6 +220,8 @@ class DeltaLog:
 
     def _newer_schema(self) -> list[Action]:
         """What tells that rows have columns which the table had not before."""
+        if self._state.metadata["schemaString"] == self._schema:
+            return []
         theirs, ours = json.loads(self._state.metadata["schemaString"]), json.loads(self._schema)
         known = {field["name"] for field in theirs["fields"]}
         added = [field for field in ours["fields"] if field["name"] not in known]

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -211,14 +212,16 @@ class CorpusTable:
 
         return self._retried(newest)
 
-    def written_at(self, version: int) -> float | None:
-        """Unix time of a version's commit; None for a version without rows."""
-        only: Filter = ("version", "=", version)
-        bounds = [f.lowest.get("written_at") for f in self._log.files() if all_pass(f, only)]
-        if bounds and None not in bounds:  # no need to read what was not joined with others yet
-            return min(each for each in bounds if each is not None)
-        rows = self._read([only], ["written_at"])
-        return pc.min(rows["written_at"]).as_py() if rows.num_rows else None
+    def oldest_write(self, after: int) -> float | None:
+        """Unix time of the oldest write in a version > `after`; None if there is none."""
+        later: Filter = ("version", ">", after)
+        files = [each for each in self._log.files() if may_contain(each, [later])]
+        bounds = [each.lowest.get("written_at") for each in files if all_pass(each, later)]
+        known = [each for each in bounds if each is not None]
+        if len(known) == len(files):  # no need to read what was not joined with older ones
+            return min(known, default=None)
+        read = self._read([later], ["written_at"])["written_at"].to_pylist()
+        return min(read, default=None)
 
     def deleted_before(self, moment: float) -> int:
         """The newest version in which a document was deleted before a Unix time; 0 if none was."""
@@ -317,6 +320,7 @@ class CorpusTable:
                     raise DamagedCorpus(f"the corpus lacks a file: {error}") from error
 
 
+@cache
 def _delta_schema() -> str:
     fields = [
         {"name": f.name, "type": TYPES[f.type], "nullable": f.nullable, "metadata": {}}

@@ -64,7 +64,7 @@ class Controls:
             PAUSED in files and self.paused(),
             self._newest(_below(REFRESHES, files)),
             COLLECT in files,
-            _numbers(_below(DAMAGED, files)),
+            damaged_among(files),
         )
 
     def paused(self) -> bool:
@@ -115,7 +115,12 @@ def record_damage(store: Store, generation: int, why: str) -> None:
 
 def damaged(store: Store) -> frozenset[int]:
     """Numbers of the generations that are noted."""
-    return _numbers(store.files(DAMAGED))
+    return damaged_among(store.files(DAMAGED))
+
+
+def damaged_among(files: Iterable[str]) -> frozenset[int]:
+    """As `damaged`, by files of the store that were listed, all of `DAMAGED` among them."""
+    return frozenset(number for number, _ in numbered(_below(DAMAGED, files), ".json"))
 
 
 def damage_of(store: Store, generation: int) -> str:
@@ -126,10 +131,6 @@ def damage_of(store: Store, generation: int) -> str:
         return ""
     except Corrupt:
         return "it is damaged"
-
-
-def _numbers(notes: Iterable[str]) -> frozenset[int]:
-    return frozenset(number for number, _ in numbered(notes, ".json"))
 
 
 def _below(folder: str, files: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from realm.errors import Corrupt, NotFound, RealmError
@@ -98,12 +99,19 @@ def is_quarantined(store: Store, output_file: str) -> bool:
 
 
 class Faults:
-    """What stands against tasks, as found by two lists however many tasks are asked about."""
+    """What stands against tasks, as found by two lists however many tasks are asked about, each
+    made when it is needed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._failed = set(store.files(FOLDER))
-        self._quarantined = set(store.files(QUARANTINE))
+
+    @cached_property
+    def _failed(self) -> set[str]:
+        return set(self._store.files(FOLDER))
+
+    @cached_property
+    def _quarantined(self) -> set[str]:
+        return set(self._store.files(QUARANTINE))
 
     def failure_of(self, output_file: str) -> TaskFailure | None:
         """As noted, unless it is cleared meanwhile."""

@@ -7,6 +7,7 @@ work; watchers only ask whether they change, so no two clocks are compared.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import structlog
@@ -57,10 +58,13 @@ class Leaders:
         """None before the first."""
         return self.look()[0]
 
-    def look(self) -> tuple[Term | None, bool]:
+    def look(self, listed: Iterable[str] | None = None) -> tuple[Term | None, bool]:
         """The newest term, and whether its leader has ended it, by one list: a record never
-        changes, so that only a new one is read."""
-        files = self._files()
+        changes, so that only a new one is read.
+
+        :param listed: files of the store, all of `FOLDER` among them, if they are known.
+        """
+        files = self._files(listed)
         number = max(files.values(), default=0)
         if not number:
             return None, False
@@ -110,9 +114,10 @@ class Leaders:
         oldest = self.newest_number() - KEPT_TERMS
         self._store.delete_all([path for path, number in self._files().items() if number <= oldest])
 
-    def _files(self) -> dict[str, int]:
+    def _files(self, listed: Iterable[str] | None = None) -> dict[str, int]:
         """What is left of terms: the term's number by path."""
-        found = (FILE.fullmatch(path) for path in self._store.files(FOLDER))
+        files = self._store.files(FOLDER) if listed is None else listed
+        found = (FILE.fullmatch(path) for path in files)
         return {each[0]: int(each[1]) for each in found if each}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from realm.errors import NotFound
-from realm.records.controls import damaged
+from realm.records.controls import FOLDER, damaged_among
 from realm.records.generation import LiveEntry
 from realm.records.generations import Generations
 from realm.records.leaders import Leaders
@@ -41,8 +41,9 @@ class StoreView:
         entry = None if unreadable else newest
         published = self.snapshots.all()
         numbers = wanted | ({entry.generation} if entry else set())
-        term = self._leaders.newest()
-        lost = damaged(self.store)
+        control = self.store.files(FOLDER)
+        term, _ = self._leaders.look(control)
+        lost = damaged_among(control)
         freshness = {
             each.number: Freshness(
                 corpus_version=self.generations.applied(each.number),

@@ -121,13 +121,10 @@ class CorpusReader:
                     raise DamagedCorpus(f"the corpus lacks a file: {error}") from error
                 tried = version
 
-    def oldest_write(self, after: int, upto: int) -> float | None:
-        """Unix time of the first write in after < version ≤ upto; None if there is none."""
+    def oldest_write(self, after: int) -> float | None:
+        """Unix time of the oldest write in a version > `after`; None if there is none."""
         with self._reading() as table:
-            for each in range(after + 1, upto + 1):
-                if (at := table.written_at(each)) is not None:
-                    return at
-        return None
+            return table.oldest_write(after)
 
     def _refresh(self, table: CorpusTable) -> int:
         expected = self._newest.version

@@ -256,6 +256,7 @@ class Election:
         self._tenure = Tenure(number, floor, before)
         log.info("leads", term=number, continues_builds=floor != number, address=self._address)
         self._beat(before)
+        self.beat_in_redis()
         self._leaders.forget_old()
 
     def _signs(self, term: Term | None, resigned: bool) -> LeaderSigns:
@@ -306,7 +307,6 @@ class Election:
         self._leaders.beat(self.term, self._beats)
         self._beaten_at = self._clock()
         self._tenure = Tenure(self.term, self.floor, confirmed_at)
-        self.beat_in_redis()
 
     def beat_in_redis(self) -> None:
         """A leader's, as long as its beats in the store come through."""

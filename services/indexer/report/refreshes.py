@@ -125,8 +125,7 @@ class RefreshMonitor:
         )
 
     def _show_live(self, seen: Observation) -> None:
-        newest = seen.corpus_version
-        self.metrics.corpus_version.labels("newest").set(newest)
+        self.metrics.corpus_version.labels("newest").set(seen.corpus_version)
         if seen.live is None:
             return
         generation = self.records.generations.find(seen.live.generation)
@@ -143,7 +142,7 @@ class RefreshMonitor:
         self.metrics.last_swap_timestamp.set(seen.live.at)
         applied = self.replication.applied_or_recorded(generation.number)
         self.metrics.corpus_version.labels("live").set(applied)
-        oldest = self.corpus.oldest_write(applied, newest)
+        oldest = self.corpus.oldest_write(applied)
         self.metrics.oldest_unindexed_write.set(oldest or 0.0)
 
     def _show_build(self) -> None:

@@ -115,8 +115,17 @@ def test_another_opener_sees_what_was_appended(store: Store, table: CorpusTable)
     other = CorpusTable(store)
     assert other.lookup("a")()
     assert other.requests(9)["request_id"].to_pylist() == ["q1"]
-    assert other.written_at(1) is not None
-    assert other.written_at(9) is None
+
+
+def test_the_oldest_write_is_known_of_files_that_were_joined_too(table: CorpusTable) -> None:
+    for each in "abcd":
+        table.append([upsert(each)])
+    times = [table.oldest_write(after) for after in range(4)]
+    assert None not in times, "by what the log tells"
+    table.compact()
+    assert [table.oldest_write(after) for after in range(4)] == times, "by what is read"
+    assert table.oldest_write(4) is None
+    assert table.oldest_write(table.version) is None
 
 
 @settings(max_examples=15, deadline=None)
