@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -288,6 +289,7 @@ def local_root(url: str) -> Path | None:
     return Path(url.removeprefix("file://")).resolve() if url.startswith("file://") else None
 
 
+@lru_cache(4096)
 def _inside(path: str) -> str:
     """:raises InvalidInput: if a path would leave the store, or mean another one."""
     parts = path.split("/")

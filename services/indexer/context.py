@@ -55,6 +55,8 @@ class CorpusReader:
         self._open = open_table
         self._newest = newest or SeenVersion()
         self._table: CorpusTable | None = None
+        #: By version, of the last one asked about.
+        self._oldest: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def version(self) -> int:
@@ -122,9 +124,13 @@ class CorpusReader:
                 tried = version
 
     def oldest_write(self, after: int) -> float | None:
-        """Unix time of the oldest write in a version > `after`; None if there is none."""
+        """Unix time of the oldest write in a version > `after`; None if there is none. Once there
+        is one it stays the oldest, and is not read again."""
         with self._reading() as table:
-            return table.oldest_write(after)
+            if after not in self._oldest:
+                found = table.oldest_write(after)
+                self._oldest = {} if found is None else {after: found}
+            return self._oldest.get(after)
 
     def _refresh(self, table: CorpusTable) -> int:
         expected = self._newest.version

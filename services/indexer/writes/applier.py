@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 import structlog
 
@@ -62,7 +63,8 @@ class StepPlanner:
     """
 
     def __init__(self, writes: Callable[[int, int], Sequence[Write]]) -> None:
-        self._writes = writes
+        # Generations that follow together take the same steps.
+        self._writes = lru_cache(1)(writes)
         self._versions = 1
 
     def plan(self, after: int, newest: int) -> ChangeStep:
