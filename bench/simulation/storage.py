@@ -45,7 +45,9 @@ class Disk:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         #: Paths below each folder, in the order in which they came.
-        self._below: dict[str, dict[str, None]] = {}
+        self._below: dict[str, dict[str, None]] = {"": {}}
+        #: Names of the folders that ever were directly in each folder.
+        self._inside: dict[str, set[str]] = {}
         #: Called with "create", "write" or "delete" and the path, at each change.
         self.on_change: Callable[[str, str], None] = lambda verb, path: None
         #: Called with the path of a conditional put that met a file.
@@ -55,6 +57,7 @@ class Disk:
         disk = Disk()
         disk.files = dict(self.files)
         disk._below = {folder: dict(paths) for folder, paths in self._below.items()}
+        disk._inside = {folder: set(names) for folder, names in self._inside.items()}
         return disk
 
     def create(self, path: str, data: bytes) -> None:
@@ -78,10 +81,19 @@ class Disk:
     def below(self, prefix: str) -> list[str]:
         return list(self._below.get(prefix, ()))
 
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly in a folder that hold a file."""
+        start = f"{prefix}/" if prefix else ""
+        return [name for name in self._inside.get(prefix, ()) if self._below[f"{start}{name}"]]
+
     def _put(self, path: str, data: bytes) -> None:
         if path not in self.files:
             for folder in _above(path):
-                self._below.setdefault(folder, {})[path] = None
+                if folder not in self._below:
+                    self._below[folder] = {}
+                    parent, _, name = folder.rpartition("/")
+                    self._inside.setdefault(parent, set()).add(name)
+                self._below[folder][path] = None
         self.files[path] = data
 
 
@@ -123,12 +135,7 @@ class Connection:
         return self._asked("list", prefix, lambda: self._disk.below(prefix))
 
     def folders(self, prefix: str) -> Iterable[str]:
-        def names() -> set[str]:
-            skipped = len(prefix) + 1 if prefix else 0
-            inside = (path[skipped:] for path in self._disk.below(prefix))
-            return {each.partition("/")[0] for each in inside if "/" in each}
-
-        return self._asked("list", prefix, names)
+        return self._asked("list", prefix, lambda: self._disk.folders(prefix))
 
     def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
