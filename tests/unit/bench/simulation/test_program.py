@@ -41,7 +41,8 @@ def test_a_schedule_is_a_pure_function_of_its_seed(number: int) -> None:
 def test_a_leader_that_is_paused_in_its_commit_does_not_commit_after_its_successor() -> None:
     plan = Plan(
         "paused", Beginning.LIVE, 2, 1, 1, False, 0.05,
-        (Happening(1.0, Event.PUBLISH, 0.0, 0.0), Happening(20.0, Event.WRITE, 0.0, 0.0)),
+        # The write keeps the schedule from its end until the pause is over.
+        (Happening(1.0, Event.PUBLISH, 0.0, 0.0), Happening(30.0, Event.WRITE, 0.0, 0.0)),
         (Trap("commit", 1, Act.PAUSE_BEFORE, 15.0),),
     )  # fmt: skip
     # When it wakes, its put comes before it hears of its successor, or never.
