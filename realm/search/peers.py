@@ -52,22 +52,24 @@ class Peers(Generic[T]):
         """The places of all peers: those that answer, from home on; then those that failed, the
         one whose pause ends first before the others.
 
-        A peer whose pause is over comes in its own place once: one caller tries it, the others go
-        on without it until that caller knows.
+        A peer whose pause is over comes first once: one caller tries it, else nobody would learn
+        that it is back while home answers. The others go on without it until that caller knows.
         """
         with self._lock:
             now, count = self._clock(), len(self.peers)
-            answering, failed = [], []
+            tried, answering, failed = [], [], []
             for step in range(count):
                 place = (self._home + step) % count
                 standing = self._standings[place]
-                if standing.pause and now < standing.until:
+                if not standing.pause:
+                    answering.append(place)
+                elif now < standing.until:
                     failed.append(place)
-                    continue
-                if standing.pause:
+                else:
                     standing.until = now + standing.pause
-                answering.append(place)
-            return answering + sorted(failed, key=lambda place: self._standings[place].until)
+                    tried.append(place)
+            failed.sort(key=lambda place: self._standings[place].until)
+            return tried + answering + failed
 
     def answers(self, place: int) -> bool:
         """Whether it did when it was asked last."""

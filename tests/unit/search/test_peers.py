@@ -39,6 +39,16 @@ def test_a_peer_that_failed_comes_last_until_its_pause_is_over_and_then_for_one_
     assert peers.order() == [0, 1, 2]
 
 
+def test_a_peer_that_is_nobodys_home_is_tried_too_once_its_pause_is_over() -> None:
+    clock = Clock()
+    peers = Peers("abc", clock=clock, home=0)
+    peers.failed(2)
+    assert peers.order() == [0, 1, 2]
+    clock.now += FIRST_PAUSE
+    assert peers.order() == [2, 0, 1]
+    assert peers.order() == [0, 1, 2]
+
+
 def test_whoever_watches_hears_of_each_change_once() -> None:
     heard: list[tuple[str, bool]] = []
     peers = Peers("ab", lambda peer, answers: heard.append((peer, answers)), home=0)
@@ -73,8 +83,12 @@ def test_every_peer_is_asked_and_none_is_left_out_for_longer_than_the_longest_pa
         (peers.answered if answers else peers.failed)(place)
         assert sorted(peers.order()) == [0, 1, 2]
         clock.now += seconds
+    failed = [place for place in range(3) if not peers.answers(place)]
+    answering = [place for place in range(3) if peers.answers(place)]
     clock.now += LAST_PAUSE
-    assert peers.order() == [0, 1, 2]
+    assert peers.order() == failed + answering
+    if answering:
+        assert peers.order()[: len(answering)] == answering
 
 
 def test_one_peer_never_takes_all_the_time_while_there_are_others() -> None:
