@@ -163,8 +163,9 @@ class Injector:
         generations = Generations(self._cluster.store)
         for number in generations.served():
             copies = self._peers.copies(generations.get(number).collection)
-            points = {each["points_count"] for each in copies if each and each["state"] == ACTIVE}
-            if not all(copies) or len(points) != 1:
+            if any(each is None or each["state"] != ACTIVE for each in copies):
+                return False
+            if len({each["points_count"] for each in copies if each}) != 1:
                 return False
         return True
 

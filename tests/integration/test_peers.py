@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from realm.corpus.passages import Passage
 from realm.errors import DependencyUnavailable, NotFound
@@ -30,6 +31,7 @@ from realm.search.vector_index import ChangeHooks, Query
 from realm.settings import Settings, load_settings
 from tests.congruence.edge_server import EdgeServer
 from tests.silent import silent_port
+from tests.waiting import until
 
 COLLECTION = "passages-00000001"
 SIZE = 4
@@ -164,6 +166,22 @@ async def test_a_collection_is_gone_only_if_no_peer_has_it(
             await search.search("passages-00000009", Query(VECTORS[0]), 1, PATIENCE)
     finally:
         await search.close()
+
+
+def test_a_peer_that_came_back_is_asked_again_though_home_answers(
+    peers: list[EdgeServer], home: None
+) -> None:
+    with closing(connections.Connections(settings(*(each.port for each in peers)))) as opened:
+        assert len(opened.each(QdrantClient.get_collections)) == 2
+        peers[1].stop()
+        assert len(opened.each(QdrantClient.get_collections)) == 1
+        peers[1].start()
+
+        def all_are_asked() -> bool:
+            opened.look(QdrantClient.get_collections)
+            return len(opened.each(QdrantClient.get_collections)) == 2
+
+        until(all_are_asked, "an answer of the peer that came back")
 
 
 def test_a_peer_alone_with_its_opinion_proves_no_loss(peers: list[EdgeServer], home: None) -> None:
