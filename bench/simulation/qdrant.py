@@ -146,6 +146,9 @@ class SimulatedIndex:
     def mark(self, collection: str, version: int) -> None:
         """Copies prove versions to gateways alone, which look into collections here."""
 
+    def expect(self, collection: str, version: int) -> None:
+        """There is one copy."""
+
     def marked(self, collection: str) -> int:
         return 1 << 62
 

@@ -151,6 +151,10 @@ class VectorIndex(Protocol):
         """Notes in the collection that it holds every change up to a corpus version. Each copy of
         the collection gets its changes in turn: one that has the mark has what came before."""
 
+    def expect(self, collection: str, version: int) -> None:
+        """From now on no copy is believed that has not the changes up to a corpus version, if
+        another has: by what counts points, looks at some, or searches. Whoever marks expects."""
+
     def marked(self, collection: str) -> int:
         """The corpus version that the mark says; 0: there is none."""
 

@@ -293,6 +293,27 @@ def test_a_mark_is_no_passage_and_a_late_one_takes_nothing_back(peers: list[Edge
             assert len(hits) == len(PASSAGES)
 
 
+def test_a_copy_that_lacks_changes_is_not_believed_where_another_has_them(
+    peers: list[EdgeServer], home: None
+) -> None:
+    for server, version in zip(peers, (6, 7), strict=True):
+        with closing(open_index(server.port)) as one:
+            one.mark(COLLECTION, version)
+            if version == 7:
+                one.delete_older(COLLECTION, {"1": 2})
+    ids = [each.passage_id for each in PASSAGES]
+    with closing(open_index(*(each.port for each in peers))) as index:
+        index.expect(COLLECTION, 6)
+        assert index.count(COLLECTION) == SIZE
+        index.expect(COLLECTION, 7)
+        assert index.count(COLLECTION) == SIZE - 1
+        assert index.count_of(COLLECTION, "1", "2") == 1
+        assert index.versions(COLLECTION, ids).keys() == set(ids[1:])
+        # Where every copy lacks it, the newest one has to do: a mark may have been lost.
+        index.expect(COLLECTION, 8)
+        assert index.count(COLLECTION) == SIZE - 1
+
+
 async def test_it_is_told_when_no_peer_answers(peers: list[EdgeServer]) -> None:
     ports = [each.port for each in peers]
     for each in peers:

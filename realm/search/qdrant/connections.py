@@ -153,7 +153,7 @@ class _Tried:
     def __init__(self, peers: Peers[str]) -> None:
         self._peers = peers
         self._missing: list[int] = []
-        self._failures: list[DependencyUnavailable] = []
+        self.failures: list[DependencyUnavailable] = []
         self._not_found: NotFound | None = None
         #: The newest answer of peers that lack changes.
         self.behind: Behind | None = None
@@ -176,7 +176,7 @@ class _Tried:
             if "refused" in error.details:
                 self._peers.answered(place)
                 raise
-            self._failures.append(error)
+            self.failures.append(error)
             if not isinstance(error, OutOfSpace):
                 self._peers.failed(place)
         else:
@@ -190,10 +190,10 @@ class _Tried:
         for each in self._missing:
             self._peers.answered(each)
         most_lack_it = 2 * len(self._missing) > len(self._peers.peers)
-        if self._not_found is not None and (most_lack_it or not self._failures):
+        if self._not_found is not None and (most_lack_it or not self.failures):
             return self._not_found
-        full = [each for each in self._failures if isinstance(each, OutOfSpace)]
-        return (full or self._failures)[0]
+        full = [each for each in self.failures if isinstance(each, OutOfSpace)]
+        return (full or self.failures)[0]
 
 
 class _Watched(Peers[str]):
@@ -237,7 +237,9 @@ class Connections:
         client(0, TIMEOUT_SECONDS)
 
     def look(self, call: Callable[[QdrantClient], T]) -> T:
-        """:raises NotFound: if no peer has what is asked for.
+        """:param call: it may raise `Behind`: if every peer lacks changes, the newest such answer
+            is returned.
+        :raises NotFound: if no peer has what is asked for.
         :raises DependencyUnavailable: if no peer answers."""
         return self._call(call, LOOK_SECONDS)
 
@@ -270,6 +272,8 @@ class Connections:
                     # Lest a whole change wait for a peer that is away still.
                     self._client(place, PROBE_SECONDS).get_collections()
                 return call(self._client(place, seconds))
+        if tried.behind is not None and not tried.failures:
+            return cast(T, tried.behind.answer)
         raise tried.error()
 
 

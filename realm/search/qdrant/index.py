@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -44,6 +44,8 @@ ALIAS = "live"
 #: Of so many peers and collections it is remembered what they proved.
 PROOFS_KEPT = 256
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
@@ -57,6 +59,8 @@ class QdrantIndex:
         self._qdrant.watched.watch(hooks.on_peer)
         self._batch = settings.indexer.upsert_points
         self._indexes = PayloadIndexes(settings.corpus.filter_keys.split(","))
+        #: By collection: the corpus version that a copy must have to be believed.
+        self._expected: dict[str, int] = {}
         #: Collections that this process began to make, and are empty.
         self._begun: set[str] = set()
 
@@ -159,6 +163,10 @@ class QdrantIndex:
                     collection, [to_mark(version)], wait=True, update_filter=guard
                 )
             )
+        self.expect(collection, version)
+
+    def expect(self, collection: str, version: int) -> None:
+        self._expected[collection] = max(version, self._expected.get(collection, 0))
 
     def marked(self, collection: str) -> int:
         return marked_version(self._qdrant.look(lambda client: client.retrieve(collection, [MARK])))
@@ -168,20 +176,21 @@ class QdrantIndex:
             marks = client.retrieve(collection, [MARK], with_payload=False)
             return int(client.count(collection, exact=True).count) - len(marks)
 
-        return self._qdrant.look(counted)
+        return self._held(collection, counted)
 
     def count_of(self, collection: str, *document_ids: str) -> int:
         theirs = of_documents(document_ids)
-        found = self._qdrant.look(
-            lambda client: client.count(collection, count_filter=theirs, exact=True)
+        found = self._held(
+            collection, lambda client: client.count(collection, count_filter=theirs, exact=True)
         )
         return int(found.count)
 
     def versions(self, collection: str, passage_ids: Sequence[str]) -> dict[str, int]:
-        records = self._qdrant.look(
+        records = self._held(
+            collection,
             lambda client: client.retrieve(
                 collection, list(passage_ids), with_payload=["document_version"]
-            )
+            ),
         )
         return {
             str(each.id): int((each.payload or {}).get("document_version", 0)) for each in records
@@ -229,7 +238,7 @@ class QdrantIndex:
             seconds: int = client.init_options["timeout"]
             return client.grpc_points.QueryBatch(batch(*wanted, seconds=seconds), timeout=seconds)
 
-        found = iter(self._qdrant.look(ask).result)
+        found = iter(self._held(collection, ask).result)
         return [
             to_hits(next(found).result, query) if each is not None else []
             for query, each in zip(queries, asked, strict=True)
@@ -262,8 +271,24 @@ class QdrantIndex:
         finally:
             self._hooks.after_change(collection)
 
+    def _held(self, collection: str, call: Callable[[QdrantClient], T]) -> T:
+        """What a copy says that has all that is expected; one that was frozen is sure of itself."""
+        expected = self._expected.get(collection, 0)
+        if not expected or len(self._qdrant.watched.peers) == 1:
+            return self._qdrant.look(call)
+
+        def ask(client: QdrantClient) -> T:
+            has = marked_version(client.retrieve(collection, [MARK]))
+            found = call(client)
+            if has < expected:
+                raise Behind(found, has)
+            return found
+
+        return self._qdrant.look(ask)
+
     def _delete(self, collection: str) -> None:
         self._indexes.forget(collection)
+        self._expected.pop(collection, None)
         self._qdrant.change(lambda client: client.delete_collection(collection))
         self._begun.discard(collection)
 
@@ -303,10 +328,11 @@ class QdrantIndex:
             raise
 
     def _stored(self, collection: str, passage_ids: Sequence[str], name: str) -> dict[str, Any]:
-        records = self._qdrant.look(
+        records = self._held(
+            collection,
             lambda client: client.retrieve(
                 collection, ids=list(passage_ids), with_payload=False, with_vectors=[name]
-            )
+            ),
         )
         found: dict[str, Any] = {}
         for record in records:

@@ -61,6 +61,7 @@ class PointCounts:
             return watched.begun[2]
         if watched.begun is not None:
             watched.certain = False  # another step broke off: what it did is not known
+        self._expect(generation, after)
         found = self.index.count_of(generation.collection, *documents) if documents else 0
         watched.begun = (after, upto, found)
         return found
@@ -102,6 +103,7 @@ class PointCounts:
     def _compare(self, generation: Generation, newest: int) -> None:
         number = generation.number
         watched = self._of(number)
+        self._expect(generation, self.replication.applied(number) or 0)
         try:
             count = self.index.count(generation.collection)
         except NotFound:
@@ -126,6 +128,11 @@ class PointCounts:
         elif watched.stepped or (self.replication.applied(number) or 0) >= newest:
             # A predecessor that was killed may have left half of a step, which is whole by now.
             self.recount = number
+
+    def _expect(self, generation: Generation, version: int) -> None:
+        """A leader that has marked nothing yet knows what its predecessors did."""
+        if generation.marked:
+            self.index.expect(generation.collection, version)
 
     def _restore_mark(self, generation: Generation) -> None:
         """Without it no answer claims any version, whatever the collection holds."""
