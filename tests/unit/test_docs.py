@@ -10,6 +10,8 @@ from typing import Any
 import typer
 
 from bench.history.promises import Promise
+from bench.apparatus.tools import QDRANT_PROGRAM
+from bench.cluster import OUTSIDE_QDRANT
 from realm.cli.main import app
 from realm.settings import VARIABLES
 
@@ -100,6 +102,7 @@ def test_each_guarantee_says_what_it_covers_and_what_tries_to_break_it() -> None
 def test_settings_exist() -> None:
     known = VARIABLES
     known |= {"REALM_X", "REALM_SETTINGS_FILE", "REALM_TEST_KUBE_BIN", "REALM_CLUSTER_CACHE"}
+    known |= {OUTSIDE_QDRANT, QDRANT_PROGRAM}
     assert [(page.name, name) for page, name in named(SETTING) if name not in known] == []
 
 
