@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
-from bench.history.promises import Promise
 from bench.apparatus.tools import QDRANT_PROGRAM
 from bench.cluster import OUTSIDE_QDRANT
+from bench.history.promises import Promise
 from realm.cli.main import app
 from realm.settings import VARIABLES
 
