@@ -83,11 +83,12 @@ def read_points(qdrant_url: str, collection: str) -> Points:
 
 
 def read_payloads(qdrant_url: str, collection: str) -> list[dict[str, Any]]:
-    """Without vectors, which are most of a collection."""
+    """Without vectors, which are most of a collection. Of several peers, what most of them say: one
+    that was frozen says what was."""
+    most = models.ReadConsistencyType.MAJORITY if "," in qdrant_url else None
     with _client(qdrant_url) as client:
-        return [
-            dict(record.payload or {}) for record in _records(client, collection, vectors=False)
-        ]
+        records = _records(client, collection, vectors=False, consistency=most)
+        return [dict(record.payload or {}) for record in records]
 
 
 def delete_points(qdrant_url: str, collection: str, ids: list[str]) -> None:
@@ -115,11 +116,22 @@ def _scroll(client: QdrantClient, collection: str) -> Iterator[Row]:
         yield str(record.id), payload, dense, sorted(words.indices)  # type: ignore[misc]
 
 
-def _records(client: QdrantClient, collection: str, *, vectors: bool) -> Iterator[models.Record]:
+def _records(
+    client: QdrantClient,
+    collection: str,
+    *,
+    vectors: bool,
+    consistency: models.ReadConsistencyType | None = None,
+) -> Iterator[models.Record]:
     offset = None
     while True:
         records, offset = client.scroll(
-            collection, limit=PAGE, offset=offset, with_payload=True, with_vectors=vectors
+            collection,
+            limit=PAGE,
+            offset=offset,
+            with_payload=True,
+            with_vectors=vectors,
+            consistency=consistency,
         )
         yield from (record for record in records if record.id != MARK)
         if offset is None:

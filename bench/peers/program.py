@@ -257,7 +257,7 @@ def longest_failing(operations: Sequence[Operation]) -> float:
 
 BENCH = Bench(
     description=__doc__ or "",
-    full=Parameters(seconds=40.0),
+    full=Parameters(seconds=60.0),
     quick=Parameters(seconds=12.0),
     observe=observe,
     judge=judge,
