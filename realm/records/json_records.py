@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from realm.errors import Corrupt, NotFound
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from realm.records.store import Store
 
 CHECKSUM = "checksum"
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -29,9 +31,10 @@ log = structlog.get_logger(__name__)
 def to_bytes(value: Any) -> bytes:
     """As it is stored: an object with its checksum."""
     if isinstance(value, dict):
-        plain = json.loads(json.dumps(value))
+        plain = from_json(to_json(value, inf_nan_mode="constants"))
         value = {**plain, CHECKSUM: _checksum(plain)}
-    return json.dumps(value, indent=1, sort_keys=True).encode()
+    # The standard library indents at a tenth of the speed.
+    return to_json(value, indent=1, inf_nan_mode="constants")
 
 
 def from_bytes(data: bytes, path: str) -> Any:
@@ -122,5 +125,4 @@ def _numbered(suffix: str) -> re.Pattern[str]:
 
 
 def _checksum(value: dict[str, Any]) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(_canonical(value).encode()).hexdigest()}"
