@@ -97,7 +97,7 @@ class Builder:
             collection=collection_name(number),
             created_at=time.time(),
             why=wanted.why,
-            forced="",
+            forced=wanted.forced,
             request=wanted.request,
             replaces=wanted.replaces,
             term=self._term(),

@@ -56,7 +56,8 @@ class Live:
     """The newest entry of `live/`, and the generation of the newest entry that differs and is
     not damaged; None if that one has ended, since nothing goes back to it.
 
-    `turn` is the sequence number of the entry by which it went live, `at` Unix time, for people.
+    `turn` is the sequence number of the entry by which it went live, `at` Unix time, for people;
+    `forced` says who wanted it live whatever the gate thinks.
     """
 
     generation: int
@@ -65,6 +66,7 @@ class Live:
     previous: int | None
     at: float = 0.0
     words_alone: bool = False
+    forced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +264,10 @@ def _begin(seen: Observation) -> list[BeginBuild]:
         return [BeginBuild(snapshot, why, seen.refresh_asked, seen.turn, seen.refresh_forced)]
     if seen.backing_off:
         return []
-    if (heal := _heal_of(seen)) is not None:
-        words_alone = seen.live is not None and seen.live.words_alone
-        return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn, words_alone=words_alone)]
+    if seen.live and (heal := _heal_of(seen)) is not None:
+        # What the gate was overruled for, it would refuse again.
+        forced, words_alone = seen.live.forced, seen.live.words_alone
+        return [BeginBuild(heal, HEAL, seen.refresh_asked, seen.turn, forced, words_alone)]
     if seen.live and seen.live.generation not in {each.number for each in seen.generations}:
         # Its manifest is damaged, so it cannot be rebuilt: the newest snapshot replaces it.
         tried = [

@@ -107,6 +107,7 @@ class Observer:
             previous=previous,
             at=newest.at,
             words_alone=made is not None and made.words_alone,
+            forced=made.forced if made else "",
         )
 
     def _qdrant(self) -> tuple[frozenset[str] | None, int | None]:

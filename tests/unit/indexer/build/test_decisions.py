@@ -170,6 +170,14 @@ def test_damaged_words_are_made_again_as_words_before_vectors_go_on() -> None:
     assert steps(gives_way)[0] is Step.END_BUILD
 
 
+def test_damaged_live_that_was_forced_is_made_again_by_force() -> None:
+    """The gate would refuse again what it was overruled for, and live stayed damaged."""
+    live = Live(1, 3, 1, None, forced="root: it must be")
+    damaged = view(1, 3, State.LIVE, damaged=True)
+    heal = BeginBuild(3, HEAL, 0, 1, "root: it must be")
+    assert decide(observation(damaged, live=live)) == [heal]
+
+
 def test_vectors_that_were_refused_are_not_tried_again_beside_words() -> None:
     refused = view(2, 3, State.REJECTED)
     live = Live(1, 3, 1, None, words_alone=True)
