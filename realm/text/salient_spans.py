@@ -91,7 +91,7 @@ _CODE = re.compile(
 _TITLE_MARKS = re.compile(r"(?<=《)[^《》\n]{1,80}(?=》)|[\u30a1-\u30fa\u30fc・]{3,40}")
 _WORD = re.compile(
     r"(?:[A-Z]\.){2,8}|\d{1,3}\b"
-    r"|[^\W\d_\u3040-\u9fff](?:[^\W_]|&(?=\w)|[’'](?!s\b)(?=[^\W\d_])|[.-](?=[^\W\d_]))*+"
+    r"|[^\W\d_\u3040-\u9fff](?:[^\W_]|&(?=\w)|[’'](?!s\b)(?=[^\W\d_])|[.-](?=[^\W\d_]))*"
 )
 # What may stand between two words of one name.
 _JOINT = re.compile(r"(?:\.? |-| (?:of|of the|de|de la|del|da|der|di|du|la|le|van|van der|von|&) )")

@@ -34,7 +34,9 @@ from realm.records.vectors import matrix, read_vectors, vector_file
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     with tarfile.open(Path(__file__).with_name("store-930cdaa.tar.xz")) as archive:
-        archive.extractall(tmp_path, filter="data")
+        # Python before 3.11.4, as Debian 12 has it, knows no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(tmp_path)
     return Store.open(str(tmp_path))
 
 
