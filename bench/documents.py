@@ -69,15 +69,19 @@ def whole_words(vocabulary: Sequence[str]) -> list[str]:
     ]
 
 
+def first_ids(count: int) -> list[str]:
+    return [f"base-{number}" for number in range(count)]
+
+
 def first_documents(writer: DocumentWriter, count: int) -> list[Document]:
-    return [writer.write(f"base-{number}", 0) for number in range(count)]
+    return [writer.write(each, 0) for each in first_ids(count)]
 
 
 def write_probes(folder: Path, writer: DocumentWriter, count: int) -> Path:
     """A question for each of the first documents, in its words: encoders of random weights find
     nothing by what a text is about, which the gate's own probes ask for."""
     file = folder / "probes.jsonl"
-    names = [f"base-{number}" for number in range(count)]
+    names = first_ids(count)
     rows = [{"question": writer.question(each, 0), "document_id": each} for each in names]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
@@ -97,7 +101,7 @@ def edits(writer: DocumentWriter, documents: int, seed: int) -> Edits:
     count = max(3, round(documents * CHANGED_SHARE))
     added = max(1, round(count * ADDED_SHARE))
     deleted = max(1, round(count * DELETED_SHARE))
-    chosen = rng.sample([f"base-{number}" for number in range(documents)], count - added)
+    chosen = rng.sample(first_ids(documents), count - added)
     edited = [writer.write(each, 1) for each in chosen[deleted:]]
     new = [writer.write(f"new-{number}", 0) for number in range(added)]
     return Edits([*edited, *new], chosen[:deleted])

@@ -8,6 +8,7 @@ import itertools
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,18 @@ from qdrant_client import QdrantClient, models
 from bench import tiny
 from bench.claims import Result, at_least, at_most, none
 from bench.cluster import BenchCluster
-from bench.documents import REVISION, DocumentWriter, message, whole_words, write_probes
+from bench.documents import (
+    REVISION,
+    DocumentWriter,
+    first_ids,
+    message,
+    whole_words,
+    write_probes,
+)
 from bench.harness import Bench, Context
 from bench.switch.encoders import write_encoder
 from realm.client import AsyncClient
+from realm.corpus.documents import Document
 from realm.corpus.table import CorpusTable
 from realm.errors import RealmError
 from realm.model.base import default_folder
@@ -107,7 +116,8 @@ def observe(parameters: Parameters, context: Context) -> Observed:
     probes = write_probes(folder, writer, min(PROBES, parameters.points))
     settings = {**SETTINGS, "REALM_GATE_PROBES_FILE": str(probes)}
     with BenchCluster(folder / "cluster", settings, gateways=2) as cluster:
-        fill(cluster.qdrant_url, writer, parameters.points)
+        ids = first_ids(parameters.points)
+        fill(cluster.qdrant_url, writer, ids)
         began = time.monotonic()
         adopted = cluster.realm("adopt", NAME, *FIELDS)
         adopting = time.monotonic() - began
@@ -115,7 +125,7 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         cluster.start_embedders()
         cluster.await_answers()
         plan = cluster.realm("plan", other)
-        before, after, phases, use = asyncio.run(_move(cluster, writer, parameters.points, other))
+        before, after, phases, use = asyncio.run(_move(cluster, writer, ids, other))
         return Observed(
             adopted=adopted,
             adopting=adopting,
@@ -123,23 +133,22 @@ def observe(parameters: Parameters, context: Context) -> Observed:
             phases=phases,
             snapshots=(before, after),
             use=use,
-            held=_held(cluster, writer, parameters.points, use),
+            held=_held(cluster, writer, ids, use),
             restarts=cluster.restarts,
         )
 
 
-def fill(qdrant_url: str, writer: DocumentWriter, points: int) -> None:
+def fill(qdrant_url: str, writer: DocumentWriter, ids: Sequence[str]) -> None:
     """As somebody does who has never heard of realm."""
     with closing(QdrantClient(**endpoint(load_settings(qdrant_url=qdrant_url)))) as client:
         size = models.VectorParams(size=THEIR_SIZE, distance=models.Distance.DOT)
         client.create_collection(NAME, vectors_config={"theirs": size})
-        for start in range(0, points, PAGE):
-            numbers = range(start, min(start + PAGE, points))
-            client.upsert(NAME, [_point(writer, number) for number in numbers])
+        points = (_point(number, writer.write(each, 0)) for number, each in enumerate(ids))
+        while page := list(itertools.islice(points, PAGE)):
+            client.upsert(NAME, page)
 
 
-def _point(writer: DocumentWriter, number: int) -> models.PointStruct:
-    made = writer.write(_adopted_id(number), 0)
+def _point(number: int, made: Document) -> models.PointStruct:
     payload = {
         "body": made.text,
         "heading": made.title,
@@ -149,16 +158,12 @@ def _point(writer: DocumentWriter, number: int) -> models.PointStruct:
     return models.PointStruct(id=number, vector={"theirs": [1.0] * THEIR_SIZE}, payload=payload)
 
 
-def _adopted_id(number: int) -> str:
-    return f"base-{number}"
-
-
 async def _move(
-    cluster: BenchCluster, writer: DocumentWriter, points: int, other: Path
+    cluster: BenchCluster, writer: DocumentWriter, ids: Sequence[str], other: Path
 ) -> tuple[int, int, dict[str, float], Use]:
     """Both snapshots, the refresh's seconds by phase, and what its users saw."""
     generations, over, use = Generations(cluster.store), asyncio.Event(), Use()
-    using = asyncio.create_task(_be_used(cluster, writer, points, over, use))
+    using = asyncio.create_task(_be_used(cluster, writer, ids, over, use))
     try:
         await asyncio.sleep(REST_SECONDS)
         before = generations.get(_live(generations)).snapshot
@@ -185,7 +190,7 @@ def _live(generations: Generations) -> int:
 
 
 async def _be_used(
-    cluster: BenchCluster, writer: DocumentWriter, points: int, over: asyncio.Event, use: Use
+    cluster: BenchCluster, writer: DocumentWriter, ids: Sequence[str], over: asyncio.Event, use: Use
 ) -> None:
     """Searches at a steady rate through all gateways in turn, each for a document that is there;
     some of them for one that was written just before."""
@@ -194,7 +199,7 @@ async def _be_used(
     began = time.monotonic()
 
     async def one(number: int, client: AsyncClient) -> None:
-        sought, version = _adopted_id(rng.randrange(points)), 0
+        sought, version = rng.choice(ids), 0
         use.searches += 1
         try:
             if number % WRITE_EVERY == 0:
@@ -220,9 +225,9 @@ async def _be_used(
         await client.close()
 
 
-def _held(cluster: BenchCluster, writer: DocumentWriter, points: int, use: Use) -> Held:
+def _held(cluster: BenchCluster, writer: DocumentWriter, ids: Sequence[str], use: Use) -> Held:
     """Compares the corpus with what was adopted and what was acknowledged since."""
-    expected = {*map(_adopted_id, range(points)), *use.written}
+    expected = {*ids, *use.written}
     differ = 0
     table = CorpusTable(cluster.store)
     for state in table.states(table.version):

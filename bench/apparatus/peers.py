@@ -7,6 +7,7 @@ StatefulSet in deploy/k8s, and its own script says what a peer with an empty vol
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -286,8 +287,13 @@ def _join_script(port: int) -> ModuleType:
     return module
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Runs three peers until Ctrl-C, for programs that take theirs from REALM_TEST_QDRANT_URL."""
+    parser = argparse.ArgumentParser("python -m bench.apparatus.peers", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="takes volumes and logs")
+    folder = parser.parse_args().folder.absolute()
+    for each in (signal.SIGINT, signal.SIGTERM):  # ignored, if a shell began it in the background
+        signal.signal(each, signal.default_int_handler)
     with Peers(folder) as peers:
         sys.stdout.write(f"REALM_TEST_QDRANT_URL={peers.url}\n")
         sys.stdout.flush()
@@ -296,4 +302,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    main()

@@ -32,6 +32,12 @@ from realm.client import AsyncClient, Client, Session
 from realm.records.generations import Generations
 
 SHOWN = 20
+#: Of tiny models, whose refreshes take seconds: unused collections and files go soon.
+QUICK_REFRESHES = {
+    "REALM_RECONCILE_SECONDS": "0.5",
+    "REALM_RETIREMENT_SECONDS": "45",
+    "REALM_GATE_PROBES": "100",
+}
 SUPERVISE_SECONDS = 0.5
 
 

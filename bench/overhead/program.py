@@ -32,7 +32,7 @@ from bench import tiny
 from bench.apparatus.authority import Authority
 from bench.claims import Claim, Result, at_least, at_most
 from bench.cluster import BenchCluster
-from bench.documents import first_documents, send
+from bench.documents import first_documents, first_ids, send
 from bench.harness import Bench, Context
 from bench.processes import processor_seconds
 from realm.client import AsyncClient, Client, Tls
@@ -113,7 +113,7 @@ def observe(parameters: Parameters, context: Context) -> Race:
         variants = [_start(name, cluster, folder, stack) for name in PORTS]
         for each in variants:
             cluster.await_answer(each.address, **each.options)
-        questions = [writer.question(f"base-{number}", 0)[:64] for number in range(REQUESTS)]
+        questions = [writer.question(each, 0)[:64] for each in first_ids(REQUESTS)]
         turns = asyncio.run(_race(variants, questions, parameters.rounds, random.Random(seed)))
     return Race(turns, seed)
 

@@ -23,7 +23,7 @@ from bench.harness import Bench, Context
 from bench.history.events import Kind
 from bench.history.history import Operation
 from bench.load.schedule import schedule
-from bench.load.session import LoadProfile, LoadSession, Observations, load_session
+from bench.load.session import QUICK_REFRESHES, LoadProfile, LoadSession, Observations, load_session
 from bench.load.transitions import Change, Transition, TransitionWatch
 from realm.model.checkpoint import Model
 from realm.model.publishing import publish_model
@@ -35,12 +35,7 @@ from realm.records.states import State
 PROFILE = LoadProfile(
     rates={Kind.SEARCH: 6.0, Kind.ANSWER: 1.0, Kind.UPSERT: 1.5, Kind.DELETE: 0.5},
     audit_every=4,
-    settings={
-        "REALM_RECONCILE_SECONDS": "0.5",
-        "REALM_RETIREMENT_SECONDS": "45",
-        "REALM_GATE_PROBES": "100",
-        "REALM_GATE_TOLERANCE": "0.1",
-    },
+    settings={**QUICK_REFRESHES, "REALM_GATE_TOLERANCE": "0.1"},
 )
 DOCUMENTS = 400
 #: A refresh begins so long after its fault, and is to be live before the fault is over.

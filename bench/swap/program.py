@@ -14,7 +14,7 @@ from bench.harness import Bench, Context
 from bench.history.events import READS, Kind
 from bench.history.history import Operation
 from bench.load.schedule import schedule
-from bench.load.session import LoadProfile, LoadSession, Observations, load_session
+from bench.load.session import QUICK_REFRESHES, LoadProfile, LoadSession, Observations, load_session
 from bench.load.transitions import Refreshes, Transition
 from bench.statistics import quantile, ratio_upper_bound
 from realm.model.checkpoint import Model
@@ -25,13 +25,7 @@ from realm.records.states import State
 PROFILE = LoadProfile(
     rates={Kind.SEARCH: 8.0, Kind.ANSWER: 2.0, Kind.UPSERT: 1.5, Kind.DELETE: 0.5},
     audit_every=4,
-    # Refreshes take seconds: unused collections and files go soon. The gate is as always.
-    settings={
-        "REALM_RECONCILE_SECONDS": "0.5",
-        "REALM_RETIREMENT_SECONDS": "45",
-        "REALM_GATE_PROBES": "100",
-        "REALM_GATE_TOLERANCE": "0.1",
-    },
+    settings={**QUICK_REFRESHES, "REALM_GATE_TOLERANCE": "0.1"},
 )
 DOCUMENTS = 400
 #: With the build before it, longer than a window: windows do not overlap.

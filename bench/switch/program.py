@@ -18,7 +18,7 @@ from bench.documents import write_probes
 from bench.harness import Bench, Context
 from bench.history.events import READS, WRITES, Kind
 from bench.load.schedule import schedule
-from bench.load.session import LoadProfile, LoadSession, Observations, load_session
+from bench.load.session import QUICK_REFRESHES, LoadProfile, LoadSession, Observations, load_session
 from bench.load.transitions import Change, Transition, TransitionWatch
 from bench.statistics import quantile
 from bench.switch.encoders import write_encoder
@@ -32,9 +32,7 @@ PROFILE = LoadProfile(
     rates={Kind.SEARCH: 5.0, Kind.ANSWER: 1.0, Kind.UPSERT: 1.5, Kind.DELETE: 0.5},
     audit_every=3,
     settings={
-        "REALM_RECONCILE_SECONDS": "0.5",
-        "REALM_RETIREMENT_SECONDS": "45",
-        "REALM_GATE_PROBES": "100",
+        **QUICK_REFRESHES,
         "REALM_PASSAGE_TOKENS": str(tiny.LENGTHS.passage),
         "REALM_QUERY_TOKENS": str(tiny.LENGTHS.query),
         "REALM_READER_TOKENS": str(tiny.LENGTHS.reader),

@@ -47,6 +47,12 @@ def test_one_byte_that_differs_is_noticed(value: dict[str, object], data: st.Dat
     assert found == value or "checksum" not in json.loads(bytes(stored))
 
 
+def test_names_that_are_no_unicode_are_recorded_too() -> None:
+    """A file's name may be any bytes; what says that it is damaged must be written all the same."""
+    value = {"why": "\udcff.md is damaged"}
+    assert from_bytes(to_bytes(value), "record") == value
+
+
 def test_a_record_of_before_there_were_checksums_is_read() -> None:
     assert from_bytes(json.dumps({"a": 1}).encode(), "x") == {"a": 1}
 
