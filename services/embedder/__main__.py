@@ -26,7 +26,7 @@ from prometheus_client import Histogram
 
 from realm.errors import BadSettings, DependencyUnavailable
 from realm.model import runtime
-from realm.process import telemetry
+from realm.process import memory, telemetry
 from realm.process.queue import ASKED_AT, EMBED_CHANGES, EMBED_SHARD, ENCODE_QUERIES, make_celery
 from realm.process.signals import stop_signals
 from realm.process.wakeup import Wakeup
@@ -158,6 +158,7 @@ def _task(
 
 def main() -> None:
     """Runs until SIGTERM; exit code 2 and one sentence if it cannot start."""
+    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "embedder")

@@ -7,7 +7,7 @@ import sys
 
 from realm.errors import BadSettings
 from realm.model.runtime import set_threads
-from realm.process import telemetry
+from realm.process import memory, telemetry
 from realm.process.signals import exit_on_sigterm, stop_signals
 from realm.process.threads import exit_or_kill_after
 from realm.process.waiting import await_store
@@ -25,6 +25,7 @@ def main() -> None:
     """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start, 1 if a task
     of it died; its supervisor restarts it."""
     exit_on_sigterm()
+    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")

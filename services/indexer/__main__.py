@@ -23,7 +23,7 @@ from realm.access.guard import AccessInterceptor, Services
 from realm.client.wire import server_options
 from realm.errors import BadSettings, RealmError
 from realm.internal.v1 import serving_pb2, serving_pb2_grpc
-from realm.process import telemetry
+from realm.process import memory, telemetry
 from realm.process.health import HealthListener
 from realm.process.listening import add_port, check_exposure
 from realm.process.rpc import (
@@ -153,6 +153,7 @@ def main() -> None:
     it died: its supervisor restarts it.
     """
     exit_on_sigterm()
+    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "indexer")

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from realm.errors import BadSettings
-from realm.process import telemetry
+from realm.process import memory, telemetry
 from realm.process.signals import exit_on_sigterm, stop_signals
 from realm.settings import Settings, load_settings
 from services.web.server import WebService, run
@@ -15,6 +15,7 @@ from services.web.server import WebService, run
 def main() -> None:
     """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start."""
     exit_on_sigterm()
+    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "web")

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 from qdrant_client import QdrantClient
 
+from tests.ports import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ class EdgeServer:
 
     folder: Path
     options: list[str] = field(default_factory=list)
-    port: int = 0
+    port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
 
     @property

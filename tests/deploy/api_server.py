@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.deploy.rendering import NAME_LABEL, Object
+from tests.ports import free_port
 from tests.waiting import until
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -191,7 +191,7 @@ def _condition(kind: str) -> dict[str, str]:
 def api_server(folder: Path) -> Iterator[ApiServer]:
     """A cluster without a node, which nobody but its administrator may ask."""
     paths = programs()
-    client, peer, port = (_free_port() for _ in range(3))
+    client, peer, port = (free_port() for _ in range(3))
     server = ApiServer(f"https://127.0.0.1:{port}", secrets.token_hex(), folder)
     _write_credentials(server)
     with ExitStack() as stack:
@@ -295,8 +295,3 @@ def _addresses(name: str, port: int) -> tuple[str, str]:
     reached = "advertise" if name == "client" else "initial-advertise"
     url = f"http://127.0.0.1:{port}"
     return f"--listen-{name}-urls={url}", f"--{reached}-{name}-urls={url}"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -18,7 +18,7 @@ import pytest
 
 from tests.deploy.rendering import K8S
 from tests.http_server import HttpServer, serving
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 SCRIPT = K8S / "base" / "qdrant_join.py"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from realm.records.store import Store
-from tests.integration.redis_process import RedisProcess, free_port
+from tests.integration.redis_process import RedisProcess
+from tests.ports import free_port
 from tests.waiting import until
 
 if TYPE_CHECKING:

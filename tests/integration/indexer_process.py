@@ -12,7 +12,7 @@ import grpc
 from realm.internal.v1 import serving_pb2_grpc
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
 from tests.integration.indexing import Bench, document
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 DEADLINE = 60.0

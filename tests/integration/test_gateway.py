@@ -34,7 +34,7 @@ from realm.search.vector_index import IndexedPassage, open_index, open_search
 from realm.search.word_statistics import WordStatistics, write_word_statistics
 from realm.settings import load_settings
 from realm.text.terms import count_terms
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.unit.gateway.site import NOWHERE, MemorySearch, Site, World, running, until
 from tests.unit.gateway.test_flips import QUESTION, REQUEST, check_binding, expected_scores
 

@@ -24,9 +24,9 @@ from realm.records.generations import Generations
 from realm.records.store import Store
 from tests.integration.indexer_process import DEADLINE, IndexerProcess
 from tests.integration.indexing import Bench, bench_settings, document
-from tests.integration.redis_process import free_port
 from tests.integration.test_gateway import PATIENCE, QdrantWorld, gateway
 from tests.integration.test_leaders import serves
+from tests.ports import free_port
 from tests.unit.gateway.test_flips import REQUEST, check_binding, expected_scores
 from tests.waiting import until
 

@@ -33,7 +33,7 @@ from realm.search.vector_index import open_index
 from realm.settings import load_settings, variable
 from tests import tiny
 from tests.congruence.edge_server import EdgeServer
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from bench.apparatus.s3 import S3Server
 from realm.client.wire import RECONNECT_MS, from_rpc_error
 from realm.errors import NotReady
 from realm.v1 import answer_pb2, answer_pb2_grpc, corpus_pb2, corpus_pb2_grpc
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -14,7 +14,7 @@ from realm.client import Client
 from realm.errors import RealmError
 from services.standalone.cluster import HOST, PORTS
 from tests.acceptance.running import RunningCluster
-from tests.observe.server import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 START_SECONDS = 120.0

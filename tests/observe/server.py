@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from services.standalone.cluster import HOST
+from tests.ports import free_port
 from tests.waiting import until
 from tools.prometheus_rule import RULES
 
@@ -142,12 +142,6 @@ def prometheus(
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(server: Prometheus) -> bool:

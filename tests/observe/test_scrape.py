@@ -21,7 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.standalone.cluster import HOST
 from tests.observe.promql import queries, recorded, rules, selectors, with_all_chosen
-from tests.observe.server import Prometheus, free_port, needs_prometheus, prometheus
+from tests.observe.server import Prometheus, needs_prometheus, prometheus
+from tests.ports import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]

@@ -59,6 +59,19 @@ def test_what_is_imported_is_not_searched_for_garbage_again_and_again() -> None:
     assert printed(script).strip() == "0"
 
 
+@pytest.mark.parametrize("service", ["gateway", "indexer", "embedder", "web"])
+def test_what_is_imported_never_holds_up_a_service_that_looks_for_garbage(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REALM_LOG_LEVEL", "loudest")
+    script = (
+        f"import contextlib, gc; from services.{service}.__main__ import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print(100 * len(gc.get_objects()) < gc.get_freeze_count())"
+    )
+    assert printed(script).strip() == "True"
+
+
 def printed(script: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True

@@ -18,6 +18,7 @@ from realm.process.listening import add_port
 from realm.process.rpc import ErrorInterceptor
 from realm.settings.access import Access
 from realm.v1 import corpus_pb2, corpus_pb2_grpc, index_pb2, index_pb2_grpc, types_pb2
+from tests.ports import free_port
 
 
 class MemoryIndexer(
@@ -184,7 +185,7 @@ class MemoryIndexer(
 
 @asynccontextmanager
 async def running_indexer(
-    port: int = 0, access: Access = Access()
+    port: int | None = None, access: Access = Access()
 ) -> AsyncIterator[tuple[MemoryIndexer, str]]:
     indexer = MemoryIndexer()
     interceptors: list[Any] = [ErrorInterceptor()]
@@ -194,7 +195,7 @@ async def running_indexer(
     corpus_pb2_grpc.add_CorpusServiceServicer_to_server(indexer, server)
     index_pb2_grpc.add_IndexServiceServicer_to_server(indexer, server)
     serving_pb2_grpc.add_ServingReportServiceServicer_to_server(indexer, server)
-    port = add_port(server, access, f"127.0.0.1:{port}")
+    port = add_port(server, access, f"127.0.0.1:{port or free_port()}")
     await server.start()
     try:
         yield indexer, f"127.0.0.1:{port}"

@@ -44,6 +44,7 @@ from realm.v1 import (
 )
 from realm.v1.types_pb2 import Filter
 from services.gateway.gateway import Gateway
+from tests.ports import free_port
 from tests.tiny import eiffel_model
 
 PATIENCE = 20.0
@@ -314,7 +315,7 @@ class Site:
 def site_settings(store: Store, **changes: Any) -> Settings:
     given: dict[str, Any] = {
         "store_url": store.url,
-        "gateway_listen": "127.0.0.1:0",
+        "gateway_listen": f"127.0.0.1:{free_port()}",
         "indexer_url": NOWHERE,
         "redis_url": f"redis://{NOWHERE}/0",
         "live_poll_seconds": 0.02,

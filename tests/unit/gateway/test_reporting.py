@@ -24,7 +24,7 @@ RECORDING: dict[str, Any] = {"record_questions": True, "record_probability": 0.0
 
 async def test_reports_follow_flips_and_survive_the_indexers_absence(world: World) -> None:
     async with running_indexer() as (_, address):
-        pass  # a free port, and nobody there for now
+        pass  # nobody is there for now
     async with running(world, indexer_url=address) as site:
         first = world.go_live(seed=1, step=10)
         await site.serves(first)

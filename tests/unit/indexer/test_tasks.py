@@ -20,7 +20,8 @@ from realm.settings import load_settings
 from services.embedder.claims import WorkClaims
 from services.indexer.metrics import IndexerMetrics
 from services.indexer.tasks import OutstandingTasks, TaskRequest, TaskSender, make_sender, task_for
-from tests.integration.redis_process import RedisProcess, free_port
+from tests.integration.redis_process import RedisProcess
+from tests.ports import free_port
 from tests.unit.indexer.examples import Clock, create, generation
 
 WANT = task_for(EMBED_SHARD, generation(4, snapshot=7), "in", "out")

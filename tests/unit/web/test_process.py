@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from services.standalone.cluster import HOST, Cluster
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 

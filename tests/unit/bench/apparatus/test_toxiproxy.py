@@ -17,7 +17,7 @@ from bench.apparatus import tools
 from bench.apparatus.apparatus import await_start
 from bench.apparatus.toxiproxy import Direction, Toxiproxy
 from realm.errors import BadSettings
-from tests.integration.redis_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 HOST = "127.0.0.1"
