@@ -7,9 +7,9 @@ import gc
 
 
 def keep_imports() -> None:
-    """To be called once everything is imported: what is there stays and is never looked through for
-    garbage again. A look through the 250,000 objects of torch and the rest stops every thread for
-    0.1 to 0.3 s, after each model that is loaded and each time that much was allocated."""
+    """To be called once everything is imported, and before there are models: what is there stays,
+    and is never looked through for garbage again. To look through the 300,000 objects of torch and
+    the rest, as after each model that is loaded, stops every thread for 0.1 to 0.3 s."""
     gc.freeze()
 
 

@@ -158,7 +158,6 @@ def _task(
 
 def main() -> None:
     """Runs until SIGTERM; exit code 2 and one sentence if it cannot start."""
-    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "embedder")
@@ -167,7 +166,9 @@ def main() -> None:
     except BadSettings as error:
         sys.stderr.write(f"{error.message}\n")
         sys.exit(2)
-    sys.exit(run(make_app(settings, embedder), settings, embedder))
+    app = make_app(settings, embedder)
+    memory.keep_imports()
+    sys.exit(run(app, settings, embedder))
 
 
 def make_embedder(settings: Settings) -> Embedder:

@@ -25,7 +25,6 @@ def main() -> None:
     """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start, 1 if a task
     of it died; its supervisor restarts it."""
     exit_on_sigterm()
-    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "gateway")
@@ -52,6 +51,7 @@ async def serve(settings: Settings, store: Store) -> bool:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     search = open_search(settings)
     gateway = Gateway(settings, store, search)
+    memory.keep_imports()
     await gateway.start()
     told_to_stop = asyncio.create_task(stop.wait())
     failed = asyncio.create_task(gateway.failed())

@@ -153,7 +153,6 @@ def main() -> None:
     it died: its supervisor restarts it.
     """
     exit_on_sigterm()
-    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "indexer")
@@ -162,6 +161,7 @@ def main() -> None:
         )
         election = Election(settings, store)
         indexer = Indexer(settings, store, IndexerMetrics(), election)
+        memory.keep_imports()
         with asyncio.Runner() as runner:
             fit = runner.run(serve(settings, indexer, election))
             exit_or_kill_after(0 if fit else 1)

@@ -15,7 +15,6 @@ from services.web.server import WebService, run
 def main() -> None:
     """Serves until SIGTERM or SIGINT. Exit code 2 and one sentence if it cannot start."""
     exit_on_sigterm()
-    memory.keep_imports()
     try:
         settings = load_settings()
         telemetry.set_up(settings, "web")
@@ -30,7 +29,9 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run(WebService(settings), stop)
+    service = WebService(settings)
+    memory.keep_imports()
+    await run(service, stop)
 
 
 if __name__ == "__main__":
