@@ -15,10 +15,6 @@ TOKENS = 2048
 TRIALS = 12
 
 
-def has_amx() -> bool:
-    return bool(torch.cpu._is_amx_tile_supported())
-
-
 def operations(shape: BertShape, lengths: Sequence[int]) -> float:
     """Floating-point operations of the backbone for inputs of these lengths: 2 for each weight of
     a linear map and token, 4 · hidden for each pair of tokens of an input."""

@@ -17,7 +17,7 @@ import torch
 from bench.claims import Claim, Result, at_least, at_most
 from bench.datasets import any_dataset
 from bench.embed import card
-from bench.embed.processor import has_amx, matrix_rate, operations
+from bench.embed.processor import matrix_rate, operations
 from bench.embed.scale import Volume, gain_of_a_second_worker, volumes
 from bench.embed.sides import (
     LEAST_COSINE,
@@ -33,7 +33,7 @@ from bench.embed.sides import (
 )
 from bench.harness import Bench, Context
 from realm.model.checkpoint import new_model
-from realm.model.runtime import best_dtype, pick_device, set_threads
+from realm.model.runtime import best_dtype, has_amx, pick_device, set_threads
 
 #: Passages whose vectors are compared with those in float32, and that warm every side up.
 COMPARED = 60

@@ -42,6 +42,12 @@ def pick_device(setting: str = "auto") -> torch.device:
     return torch.device(setting)
 
 
+def has_amx() -> bool:
+    """Whether the processor has units for matrices."""
+    # Private, yet the only name that torch 2.6 to 2.13 share.
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
 def best_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor multiplies it in hardware, else float32.
 
@@ -50,6 +56,6 @@ def best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
         return torch.bfloat16 if major >= 8 else torch.float32
-    # Private, yet the only name that torch 2.6 to 2.13 share.
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Private too.
+    native = torch.cpu._is_avx512_bf16_supported() or has_amx()
     return torch.bfloat16 if native else torch.float32
