@@ -177,17 +177,22 @@ class BenchCluster:
         """Publishes a model as an operator does: the snapshot's number."""
         return int(self.realm("snapshots", "publish", folder)["snapshot"])
 
-    def await_answers(self) -> None:
+    def await_answers(self, seconds: float = FIRST_ANSWER_SECONDS) -> None:
         """Waits until every gateway answers.
 
         :raises DependencyUnavailable: if one does not in time.
         """
         for address in self.gateways:
-            self.await_answer(address)
+            self.await_answer(address, seconds)
 
-    def await_answer(self, address: str, **options: Unpack[ConnectionOptions]) -> None:
+    def await_answer(
+        self,
+        address: str,
+        seconds: float = FIRST_ANSWER_SECONDS,
+        **options: Unpack[ConnectionOptions],
+    ) -> None:
         with Client(address, timeout=5, **options) as client:
-            self.until(lambda: _answers(client), f"a first answer of {address}")
+            self.until(lambda: _answers(client), f"a first answer of {address}", seconds)
 
     def await_status(self, address: str) -> None:
         """A port that listens is not enough: until it sees the store, a process only answers

@@ -123,7 +123,7 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         adopting = time.monotonic() - began
         cluster.publish(first)
         cluster.start_embedders()
-        cluster.await_answers()
+        cluster.await_answers(PATIENCE_SECONDS)
         plan = cluster.realm("plan", other)
         before, after, phases, use = asyncio.run(_move(cluster, writer, ids, other))
         return Observed(
