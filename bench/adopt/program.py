@@ -44,7 +44,9 @@ from services.indexer.report.status import phases_of
 NAME = "theirs"
 THEIR_SIZE = 8
 FIELDS = ("--text", "body", "--id", "meta.key", "--title", "heading", "--metadata", REVISION)
-SETTINGS = {"REALM_RECONCILE_SECONDS": "0.5"}
+#: Of 30,000 random texts by an encoder of random weights, Qdrant finds 0.91 of what an exact search
+#: does: they lie closer than texts do, and what is asked here is that nothing is lost.
+SETTINGS = {"REALM_RECONCILE_SECONDS": "0.5", "REALM_GATE_MIN_RECALL": "0.8"}
 #: Short texts: how many of them there are is what is measured.
 SENTENCES = (3, 5)
 PROBES = 200
