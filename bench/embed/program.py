@@ -15,18 +15,17 @@ from statistics import median
 import torch
 
 from bench.claims import Claim, Result, at_least, at_most
-from bench.datasets import any_dataset
 from bench.embed import card
 from bench.embed.processor import matrix_rate, operations
 from bench.embed.scale import Volume, gain_of_a_second_worker, volumes
 from bench.embed.sides import (
     LEAST_COSINE,
-    Text,
     Turn,
     exact,
     inputs_of,
     least_cosine,
     openvino_sides,
+    passages,
     realm_sides,
     sentence_transformers_sides,
     take_turns,
@@ -86,8 +85,7 @@ def observe(parameters: Parameters, context: Context) -> Observed | card.Observe
 
 def _observe_processor(parameters: Parameters, context: Context) -> Observed:
     dtype = best_dtype(torch.device("cpu"))
-    data = any_dataset(context.seed)
-    texts = [Text(one.title, one.text) for one in data.documents[: parameters.passages]]
+    source, texts = passages(context.seed, parameters.passages)
     model = new_model()
     inputs = inputs_of(model.inputs, texts)
     lengths = [len(one) for one in inputs]
@@ -113,7 +111,7 @@ def _observe_processor(parameters: Parameters, context: Context) -> Observed:
         rate=max(rate, matrix_rate(model.config.base, dtype)),
         amx=has_amx() and dtype == torch.bfloat16,
         load=(load, os.getloadavg()[0]),
-        source=data.source,
+        source=source,
         volumes=volumes(ours, texts, VOLUMES) if more else {},
         gain=gain_of_a_second_worker(texts, dtype) if more else None,
     )

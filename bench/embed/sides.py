@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.datasets import any_dataset, distractors
 from realm.model.base import default_folder
 from realm.model.checkpoint import Model, new_model
 from realm.model.encoders import collate, plan_batches
@@ -52,6 +54,13 @@ class Turn:
 
 #: Texts in, vectors [texts, size] out; tokenizing is part of it.
 Side = Callable[[Sequence[Text]], Vectors]
+
+
+def passages(seed: int, count: int) -> tuple[str, list[Text]]:
+    """Where they are from, and so many of them; if they run out, they begin anew."""
+    data = any_dataset(seed)
+    known = (Text(one.title, one.text) for one in (*data.documents, *distractors()))
+    return data.source, list(islice(cycle(known), count))
 
 
 def realm_sides(dtype: torch.dtype) -> dict[str, Side]:

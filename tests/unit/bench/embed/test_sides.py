@@ -9,6 +9,7 @@ from bench.embed.sides import (
     inputs_of,
     least_cosine,
     openvino_sides,
+    passages,
     realm_sides,
     sentence_transformers_sides,
 )
@@ -30,3 +31,9 @@ def test_every_side_makes_the_same_vectors(make: object) -> None:
     expected = exact(model, inputs_of(model.inputs, TEXTS))
     for side in sides.values():
         assert least_cosine(side(TEXTS), expected) > 0.9999
+
+
+def test_there_are_as_many_passages_as_rates_are_told_of() -> None:
+    source, texts = passages(0, 3000)
+    assert source
+    assert len(texts) == 3000
