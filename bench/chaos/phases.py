@@ -18,13 +18,15 @@ def current_phase(store: Store, slowest_gateway: int) -> str:
     """
     generations = Generations(store)
     live = generations.live()
-    for number in reversed(generations.numbers()):
+    newest = live.generation if live else 0
+    # Who aims at a flip has a fifth of a second: older ones are not looked at.
+    for number in sorted((n for n in generations.numbers() if n > newest), reverse=True):
         state = generations.state(number)
         if state in (None, State.BUILDING):
             return "embed" if _embedding(store, generations, number) else "load"
         if state is State.VALIDATING:
             return "validate"
-    if live is not None and 0 < slowest_gateway < live.generation:
+    if 0 < slowest_gateway < newest:
         return "flip"
     return "rest"
 
