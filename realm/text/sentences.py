@@ -13,7 +13,7 @@ from collections.abc import Iterator
 _BREAK = re.compile(
     r"(?P<newline>[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]++)"
     r"|(?P<stop>[.!?…。！？｡؟۔।॥።။។։‼⁇⁈⁉]++)"
-    r"[\"'”’»›」』】）》〉\)\]}]*+(?:\[\d{1,4}\])*+"
+    r"[\"'”’»›」』】）》〉\)\]}]*+(?:\[\d{1,4}\])*"
 )
 # These end a sentence without the white space that `.`, `!` and `?` need behind them.
 _ALWAYS = frozenset("。！？｡؟۔।॥።။។։‼⁇⁈⁉")

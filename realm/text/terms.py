@@ -37,7 +37,9 @@ _ASCII_WORDS = re.compile("[a-z0-9]+")
 _LETTER = f"[^\\W_{_SPACELESS}]"
 # Each run is tried at its beginning alone, so time is linear in the text.
 _JOINED = re.compile(
-    rf"(?<!{_LETTER})(?<![A-Za-z0-9][._-])[A-Za-z0-9]++(?:[._-][A-Za-z0-9]++)++(?!{_LETTER})"
+    rf"(?<!{_LETTER})(?<![A-Za-z0-9][._-])[A-Za-z0-9]++(?:[._-][A-Za-z0-9]++)+"
+    # Nowhere a repeated group that may not be tried again: Python before 3.11.5 ends it wrongly.
+    rf"(?![._-][A-Za-z0-9])(?!{_LETTER})"
 )
 _CAPITALS_INSIDE = re.compile(
     rf"(?<!{_LETTER})(?=[A-Z]*+[a-z0-9]++[A-Z]|[A-Z]{{2,}}+[a-z])[A-Za-z0-9]++(?!{_LETTER})"
