@@ -24,6 +24,7 @@ from bench.cluster import BenchCluster
 from bench.datasets import any_dataset, distractors
 from bench.documents import send
 from bench.harness import Bench, Context
+from bench.processes import processor_seconds
 from bench.processors import keep_on, last_and_others
 from bench.statistics import quantile
 from realm.client import AsyncClient, Client
@@ -67,11 +68,13 @@ class Searches:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`phases` of the refresh without searches, in seconds; `tasks`, the embedder's own of it."""
+    """`phases` of the refresh without searches, in seconds; `tasks`, the embedder's own of it;
+    `processor`, of processor time, each process's of it."""
 
     passages: int
     phases: Mapping[str, float]
     tasks: Mapping[str, float]
+    processor: Mapping[str, float]
     pure: float
     at_rest: Searches
     while_built: Searches
@@ -95,10 +98,11 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         cluster.start_embedders(threads=1)
         cluster.await_answers()
         embedders = _separate(cluster)
-        before = _task_seconds(cluster)
+        before, used = _task_seconds(cluster), _processor_seconds(cluster)
         publish_model(cluster.snapshots, model, step=1)
         refreshed = _await_refresh(cluster, 2)
-        tasks = {name: took - before[name] for name, took in _task_seconds(cluster).items()}
+        tasks = _since(before, _task_seconds(cluster))
+        processor = _since(used, _processor_seconds(cluster))
         at_rest = asyncio.run(_ask(cluster, questions, _until(time.monotonic() + parameters.rest)))
         publish_model(cluster.snapshots, model, step=2)
         live = _live_test(cluster, 3)
@@ -106,7 +110,9 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         _await_refresh(cluster, 3)
         phases = phases_of(Generations(cluster.store).events(refreshed.number))
         passages, pure = _embed_alone(cluster, refreshed, embedders)
-    return Observed(passages, phases, tasks, pure, at_rest, while_built, load, texts.source)
+    return Observed(
+        passages, phases, tasks, processor, pure, at_rest, while_built, load, texts.source
+    )
 
 
 def _separate(cluster: BenchCluster) -> set[int]:
@@ -130,6 +136,19 @@ def _task_seconds(cluster: BenchCluster) -> dict[str, float]:
         for sample in family.samples
         if sample.name == f"{SHARD_SECONDS}_sum"
     }
+
+
+def _processor_seconds(cluster: BenchCluster) -> dict[str, float]:
+    """Of each process, since it started; that of Qdrant without its collections' own."""
+    return {
+        each.spec.name: processor_seconds(psutil.Process(each.pid))
+        for each in cluster.supervisor.processes
+        if each.pid is not None
+    }
+
+
+def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {name: value - before[name] for name, value in now.items()}
 
 
 def _live_test(cluster: BenchCluster, snapshot: int) -> Callable[[], bool]:
@@ -222,6 +241,7 @@ def judge(parameters: Parameters, observed: Observed) -> Result:
         "load": observed.load,
         "refresh_seconds": {name: round(each, 2) for name, each in observed.phases.items()},
         "embedder_seconds": {name: round(each, 2) for name, each in observed.tasks.items()},
+        "processor_seconds": {name: round(each, 2) for name, each in observed.processor.items()},
         "pure_embedding_seconds": round(observed.pure, 2),
         "passages_a_second_of_pure_embedding": round(observed.passages / observed.pure, 1),
         "times_pure_embedding": round(times, 3),

@@ -12,6 +12,7 @@ GOOD = Observed(
     passages=1000,
     phases={"queue": 0.5, "embed": 10.0, "total": 11.4},
     tasks={"encode": 9.9},
+    processor={"embedder": 9.9, "embedder-delta": 0.3},
     pure=10.0,
     at_rest=Searches([0.02] * 98 + [0.03] * 2, 0),
     while_built=Searches([0.02] * 98 + [0.04] * 2, 0),
