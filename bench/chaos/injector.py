@@ -13,6 +13,7 @@ import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench.chaos.faults.kinds import Fault, FaultKind, LastingFault
+from bench.chaos.phases import REST
 from bench.chaos.scene import Scene
 from bench.chaos.schedule import PlannedFault
 from realm.errors import RealmError
@@ -55,7 +56,7 @@ class FaultInjector:
         try:
             if not (target := await asyncio.to_thread(kind.choose, rng)):
                 return False
-            phase = await asyncio.to_thread(self._scene.phase)
+            phase = "" if kind.ends_a_process else await asyncio.to_thread(self._scene.phase)
             began = time.time()
             effects = await asyncio.to_thread(kind.begin, target, rng)
         except RealmError as error:
@@ -64,6 +65,7 @@ class FaultInjector:
             return False
         if effects is None:
             return False
+        phase = phase or await asyncio.to_thread(self._phase)
         log.info("fault", kind=each.kind, target=target, phase=phase, seconds=each.seconds)
         fault = Fault(each.kind, target, began, time.time(), phase, effects)
         if not isinstance(kind, LastingFault):
@@ -72,6 +74,14 @@ class FaultInjector:
             self._scene.held.add(target)
             self._lasting.append(asyncio.create_task(self._last(kind, fault, each.seconds)))
         return True
+
+    def _phase(self) -> str:
+        """Where a process was when it ended: without it, that goes on in no other phase at once. To
+        look before would take as long as a flip."""
+        try:
+            return self._scene.phase()
+        except RealmError:
+            return REST  # the store is away
 
     async def _last(self, kind: LastingFault, fault: Fault, seconds: float) -> None:
         with suppress(TimeoutError):

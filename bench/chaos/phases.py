@@ -8,7 +8,8 @@ from realm.records.states import State
 from realm.records.store import Store
 from realm.records.vectors import vector_file
 
-PHASES = ("embed", "load", "validate", "flip", "rest")
+REST = "rest"
+PHASES = ("embed", "load", "validate", "flip", REST)
 
 
 def current_phase(store: Store, slowest_gateway: int) -> str:
@@ -28,7 +29,7 @@ def current_phase(store: Store, slowest_gateway: int) -> str:
             return "validate"
     if 0 < slowest_gateway < newest:
         return "flip"
-    return "rest"
+    return REST
 
 
 def _embedding(store: Store, generations: Generations, number: int) -> bool:

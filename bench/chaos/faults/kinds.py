@@ -62,6 +62,7 @@ class FaultKind(ABC):
     name: ClassVar[str]
     weight: ClassVar[float]
     needs: ClassVar[Part | None] = None
+    ends_a_process: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str = "", weight: float = 0.0, **others: Any) -> None:
         super().__init_subclass__(**others)

@@ -27,6 +27,8 @@ class Kill(FaultKind, name="kill", weight=42):
     """A random process with its children; or, while no kill has hit some phase of a refresh, the
     process at work in it."""
 
+    ends_a_process = True
+
     def targets(self) -> Sequence[str]:
         return self.scene.names()
 
