@@ -56,18 +56,19 @@ class FaultInjector:
         try:
             if not (target := await asyncio.to_thread(kind.choose, rng)):
                 return False
-            phase = "" if kind.ends_a_process else await asyncio.to_thread(self._scene.phase)
+            phase = "" if kind.aims_at_a_phase else await asyncio.to_thread(self._scene.phase)
             began = time.time()
             effects = await asyncio.to_thread(kind.begin, target, rng)
+            ended = time.time()
         except RealmError as error:
             # A file vanished between two reads of the store, or the store is away.
             log.warning("fault_failed", kind=each.kind, why=str(error))
             return False
         if effects is None:
             return False
-        phase = phase or await asyncio.to_thread(self._phase)
+        phase = phase or await asyncio.to_thread(self._phase_left)
         log.info("fault", kind=each.kind, target=target, phase=phase, seconds=each.seconds)
-        fault = Fault(each.kind, target, began, time.time(), phase, effects)
+        fault = Fault(each.kind, target, began, ended, phase, effects)
         if not isinstance(kind, LastingFault):
             self._scene.faults.append(fault)
         else:
@@ -75,13 +76,13 @@ class FaultInjector:
             self._lasting.append(asyncio.create_task(self._last(kind, fault, each.seconds)))
         return True
 
-    def _phase(self) -> str:
-        """Where a process was when it ended: without it, that goes on in no other phase at once. To
-        look before would take as long as a flip."""
+    def _phase_left(self) -> str:
+        """The phase that a fault has just hit, which does not go on at once without its process.
+        The fault counts even if the store does not answer."""
         try:
             return self._scene.phase()
         except RealmError:
-            return REST  # the store is away
+            return REST
 
     async def _last(self, kind: LastingFault, fault: Fault, seconds: float) -> None:
         with suppress(TimeoutError):

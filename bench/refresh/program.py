@@ -111,7 +111,15 @@ def observe(parameters: Parameters, context: Context) -> Observed:
         phases = phases_of(Generations(cluster.store).events(refreshed.number))
         passages, pure = _embed_alone(cluster, refreshed, embedders)
     return Observed(
-        passages, phases, tasks, processor, pure, at_rest, while_built, load, texts.source
+        passages=passages,
+        phases=phases,
+        tasks=tasks,
+        processor=processor,
+        pure=pure,
+        at_rest=at_rest,
+        while_built=while_built,
+        load=load,
+        source=texts.source,
     )
 
 

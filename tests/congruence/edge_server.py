@@ -51,9 +51,7 @@ class EdgeServer:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(self.command(self.port), cwd=ROOT, stderr=log)
         until(lambda: self.events("qdrant_edge_serving") or self.ended(), "serving")
-        serving = self.events("qdrant_edge_serving")
-        assert serving, self.log_path.read_text()
-        self.port = serving[0]["port"]
+        assert self.events("qdrant_edge_serving"), self.log_path.read_text()
         return self
 
     def events(self, name: str) -> list[dict[str, Any]]:

@@ -56,13 +56,14 @@ class Fault:
 class FaultKind(ABC):
     """Chooses a target and does one thing to it. All calls block.
 
-    `needs` is the part of the apparatus without which it can do nothing, if there is one.
+    `needs` is the part of the apparatus without which it can do nothing, if there is one. One that
+    `aims_at_a_phase` acts at once: a flip would be over before another look at the store.
     """
 
     name: ClassVar[str]
     weight: ClassVar[float]
     needs: ClassVar[Part | None] = None
-    ends_a_process: ClassVar[bool] = False
+    aims_at_a_phase: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str = "", weight: float = 0.0, **others: Any) -> None:
         super().__init_subclass__(**others)

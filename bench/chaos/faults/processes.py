@@ -27,7 +27,7 @@ class Kill(FaultKind, name="kill", weight=42):
     """A random process with its children; or, while no kill has hit some phase of a refresh, the
     process at work in it."""
 
-    ends_a_process = True
+    aims_at_a_phase = True
 
     def targets(self) -> Sequence[str]:
         return self.scene.names()

@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
+import pytest
+
 from bench.chaos.faults.kinds import Effects, FaultKind, LastingFault
 from bench.chaos.injector import FaultInjector
 from bench.chaos.scene import Scene
@@ -30,6 +32,15 @@ class Late(FaultKind):
         return Effects()
 
 
+class Aimed(Late):
+    """What it hits was in a phase that another look takes for over."""
+
+    aims_at_a_phase = True
+
+    def targets(self) -> Sequence[str]:
+        return ["it"]
+
+
 class Stubborn(LastingFault):
     """Its end fails once."""
 
@@ -50,7 +61,7 @@ class Stubborn(LastingFault):
 
 def injector(store: Store) -> tuple[FaultInjector, Scene]:
     scene = Scene(Stored(store), Generations(store), 0.1, lambda: 0)  # type: ignore[arg-type]
-    return FaultInjector(scene, {"late": Late, "stubborn": Stubborn}), scene
+    return FaultInjector(scene, {"late": Late, "aimed": Aimed, "stubborn": Stubborn}), scene
 
 
 async def test_what_found_no_target_is_tried_again_before_the_next(store: Store) -> None:
@@ -72,3 +83,26 @@ async def test_what_lasts_holds_its_target_and_is_ended_at_the_latest_with_the_r
     assert not scene.held
     assert all(each.ended >= each.began for each in scene.faults)
     assert {each.phase for each in scene.faults} == {"rest"}
+
+
+async def test_what_aims_at_a_phase_acts_before_another_look(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def begin(aimed: Aimed, target: str, rng: random.Random) -> Effects:
+        done.append("fault")
+        return Effects()
+
+    def phase(scene: Scene) -> str:
+        done.append("look")
+        if len(done) > 2:
+            raise DependencyUnavailable("the store is away")
+        return "flip"
+
+    monkeypatch.setattr(Aimed, "begin", begin)
+    monkeypatch.setattr(Scene, "phase", phase)
+    made, scene = injector(store)
+    await made.run([PlannedFault(0.0, "aimed", 0.0, 0.1), PlannedFault(0.01, "aimed", 0.0, 0.2)])
+    assert done == ["fault", "look", "fault", "look"]
+    assert [each.phase for each in scene.faults] == ["flip", "rest"]
